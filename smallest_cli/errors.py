@@ -1,0 +1,99 @@
+"""Everything that can go wrong, and the exit code that tells a script which it was.
+
+    SmallestError                      1   a bug
+      UsageError                       2   what was asked cannot be done
+      SettingsError                    3   no key, a broken setting, an extra that is missing
+      RemoteError                          the other side's doing; after first audio, Incomplete
+        AccountError                   4   key rejected, no credit
+        RequestRejected                5   the service will not do this
+        RateLimited                    6   too many at once          (may be retried)
+        NetworkError                   7   not reached, or too late  (may be retried)
+        ServiceFailed                  8   the service broke down    (may be retried)
+          ProtocolError                8   it answered what nobody can read
+        UnsafeError                   12   refused: TLS, redirect, key over plain text
+      Incomplete                       9   failed after audio began
+      OutputFailed                    10   cannot write
+      DeviceError                     11   no loudspeaker, or lost
+
+The codes are an interface: their meanings never change.
+"""
+
+from __future__ import annotations
+
+
+class SmallestError(Exception):
+    """What happened, in one line. `hint` is the next thing to try."""
+
+    exit_code = 1
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str = "", request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.request_id = request_id
+
+
+class UsageError(SmallestError):
+    exit_code = 2
+
+
+class SettingsError(SmallestError):
+    exit_code = 3
+
+
+class RemoteError(SmallestError):
+    """The service's or the network's doing. `status` is the HTTP status where there was one."""
+
+    status: int | None = None
+
+
+class AccountError(RemoteError):
+    exit_code = 4
+
+
+class RequestRejected(RemoteError):
+    exit_code = 5
+
+
+class RateLimited(RemoteError):
+    """`retry_after` is the least wait in seconds that the service asked for, None where it did not."""
+
+    exit_code = 6
+    retryable = True
+    retry_after: float | None = None
+
+
+class NetworkError(RemoteError):
+    exit_code = 7
+    retryable = True
+
+
+class ServiceFailed(RemoteError):
+    """`retry_after` as in RateLimited."""
+
+    exit_code = 8
+    retryable = True
+    retry_after: float | None = None
+
+
+class ProtocolError(ServiceFailed):
+    """The other side said something that is not in the protocol."""
+
+
+class UnsafeError(RemoteError):
+    exit_code = 12
+
+
+class Incomplete(SmallestError):
+    """Failed after audio began. `audio_seconds` is how much of it is good."""
+
+    exit_code = 9
+    audio_seconds = 0.0
+
+
+class OutputFailed(SmallestError):
+    exit_code = 10
+
+
+class DeviceError(SmallestError):
+    exit_code = 11

@@ -1,0 +1,66 @@
+"""Secrets that do not print, and text from outside that cannot act on a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from smallest_cli.errors import SettingsError
+
+SHOWN_LENGTH = 300
+KEY_LENGTH = 512
+
+
+class Secret:
+    """A key. It prints as its last four characters at most, and only `reveal` gives it out."""
+
+    __slots__ = ("__value", "source")
+
+    def __init__(self, value: str, source: str) -> None:
+        """Check a key that came from `source` (words for a message, e.g. "SMALLEST_API_KEY").
+
+        A trailing line end goes. Anything that could break a header is refused here, before a
+        library that would quote it in its own message sees it. Raises SettingsError.
+        """
+        value = value.rstrip("\r\n")
+        if not value:
+            raise SettingsError(f"the key from {source} is empty")
+        if len(value) > KEY_LENGTH:
+            raise SettingsError(f"the key from {source} is longer than {KEY_LENGTH} characters")
+        for position, character in enumerate(value, start=1):
+            if not "!" <= character <= "~" or character in "\"'":
+                raise SettingsError(
+                    f"the key from {source} has a character at position {position} that no key holds",
+                    hint="set the bare key: no quotes, spaces or line breaks",
+                )
+        self.__value = value
+        self.source = source
+
+    def reveal(self) -> str:
+        """The key itself, for the Authorization header alone."""
+        return self.__value
+
+    def __repr__(self) -> str:
+        return f"…{self.__value[-4:]}" if len(self.__value) >= 16 else "…"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not written anywhere")
+
+
+def safe(text: object, limit: int = SHOWN_LENGTH) -> str:
+    """`text` as one line that a terminal only shows: no control, no bidirectional override.
+
+    Whatever is not plainly printable comes out as an escape such as \\x1b or \\u202e; longer
+    text than `limit` characters is cut with an ellipsis.
+    """
+    shown = []
+    for character in str(text)[: limit + 1]:
+        if character in "\t\r\n":
+            shown.append(" ")
+        elif character == " " or unicodedata.category(character)[0] not in "CZ":
+            shown.append(character)
+        else:
+            shown.append(character.encode("unicode_escape").decode("ascii"))
+    line = "".join(shown)
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,0 +1,172 @@
+"""The nouns: what is asked for, what arrives, who speaks. Values only, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from smallest_cli.safety import Secret
+
+Via = Literal["ws", "sse", "http"]
+VIAS: tuple[Via, ...] = ("ws", "sse", "http")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """PCM as everything here carries it: signed 16-bit little-endian (s16le), mono."""
+
+    sample_rate: int = 24_000
+    channels: int = 1
+    sample_width: int = 2
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes of one frame: one sample for each channel."""
+        return self.channels * self.sample_width
+
+    @property
+    def byte_rate(self) -> int:
+        """Bytes of one second."""
+        return self.sample_rate * self.frame_size
+
+    def duration(self, byte_count: int) -> float:
+        """Seconds of sound in `byte_count` bytes."""
+        return byte_count / self.byte_rate
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """One segment of text, one plain message on the wire (waves/api.md, 2a).
+
+    `speed` is a factor from 0.5 to 2.0. `language` None leaves the choice to the service. `encoding`
+    is how the reply's bytes are coded: pcm, wav, mp3, ulaw or alaw; streams carry PCM whatever it is.
+    `completion_wait_ms` is sent only when it is given; the service's own default is 4000.
+    """
+
+    text: str
+    voice: str
+    model: str | None = None
+    language: str | None = None
+    speed: float = 1.0
+    format: AudioFormat = AudioFormat()
+    encoding: str = "pcm"
+    number_language: str | None = None
+    math_notation: bool = False
+    dictionaries: tuple[str, ...] = ()
+    word_timings: bool = False
+    completion_wait_ms: int | None = None
+    session_id: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Buffering:
+    """How the service is to hold a message's text back until enough has come (waves/api.md, 4c).
+
+    With a `context` it is a continuation; without one it is the older buffer, where `more` holds
+    the text and `flush` speaks what was held. `close` and `cancel` belong to contexts only.
+    """
+
+    more: bool = False
+    flush: bool = False
+    max_flush_ms: int | None = None
+    context: str | None = None
+    max_delay_ms: int | None = None
+    close: bool = False
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A voice of the catalogue. `model` names its pool; None means not stated, never guessed."""
+
+    id: str
+    name: str
+    model: str
+    gender: str | None = None
+    accent: str | None = None
+    languages: tuple[str, ...] = ()
+    age: str | None = None
+    use_cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Where the speech comes from: an origin with an optional path prefix, and the key for it."""
+
+    base_url: str
+    key: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Nanoseconds that each step of opening a connection took; 0 where there was no such step."""
+
+    dns: int = 0
+    tcp: int = 0
+    tls: int = 0
+    upgrade: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The connection that will carry the request is ready."""
+
+    phases: Phases
+    reused: bool = False
+    at_ns: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The last byte of the request has been handed to the system."""
+
+    at_ns: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """Audio bytes of one message: s16le, not necessarily whole frames."""
+
+    pcm: bytes
+    request_id: str | None = None
+    at_ns: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WordTiming:
+    """When a word is heard: seconds from the start of its segment."""
+
+    word: str
+    start: float
+    end: float
+    index: int = 0
+    request_id: str | None = None
+    at_ns: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The service says that the segment is whole."""
+
+    request_id: str | None = None
+    at_ns: int = field(default=0, compare=False)
+
+
+Event = Opened | Sent | AudioChunk | WordTiming | Completed
+
+
+class Transport(Protocol):
+    """One way to the service. It keeps its connection between calls."""
+
+    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+        """Ask for one segment: Opened, Sent, audio and words as they come, Completed last.
+
+        Raises an error of `errors.RemoteError` when the segment cannot be proven whole.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection, without waiting for the other side."""
+        ...
