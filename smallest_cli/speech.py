@@ -9,7 +9,9 @@ from typing import Literal, Protocol
 from smallest_cli.safety import Secret
 
 Via = Literal["ws", "sse", "http"]
+Api = Literal["unified", "v3.1", "v2"]
 VIAS: tuple[Via, ...] = ("ws", "sse", "http")
+APIS: tuple[Api, ...] = ("unified", "v3.1", "v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class SpeechRequest:
     `speed` is a factor from 0.5 to 2.0. `language` None leaves the choice to the service. `encoding`
     is how the reply's bytes are coded: pcm, wav, mp3, ulaw or alaw; streams carry PCM whatever it is.
     `completion_wait_ms` is sent only when it is given; the service's own default is 4000.
+    `consistency`, `similarity` (0 to 1) and `enhancement` (0 to 2) are of the v2 API alone (2b).
     """
 
     text: str
@@ -56,6 +59,9 @@ class SpeechRequest:
     dictionaries: tuple[str, ...] = ()
     word_timings: bool = False
     completion_wait_ms: int | None = None
+    consistency: float | None = None
+    similarity: float | None = None
+    enhancement: int | None = None
     session_id: str | None = None
     request_id: str | None = None
 
@@ -93,10 +99,11 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where the speech comes from: an origin with an optional path prefix, and the key for it."""
+    """Where the speech comes from: an origin with an optional path prefix, its key, its API."""
 
     base_url: str
     key: Secret
+    api: Api = "unified"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from smallest_cli.errors import (
 )
 from smallest_cli.safety import safe
 from smallest_cli.speech import (
+    Api,
     AudioChunk,
     AudioFormat,
     Buffering,
@@ -42,11 +43,27 @@ Fields = Mapping[str, Any]
 MESSAGE_LIMIT = 16 * 1024 * 1024
 REFUSAL_LIMIT = 64 * 1024
 
-PATHS: dict[Via, str] = {
-    "ws": "/waves/v1/tts/live",
-    "sse": "/waves/v1/tts/live",
-    "http": "/waves/v1/tts",
+SSEShape = Literal["live", "older", "seed"]
+ErrorForm = Literal["message", "nested", "list"]
+
+PATHS: dict[Api, dict[Via, str]] = {
+    "unified": {
+        "ws": "/waves/v1/tts/live",
+        "sse": "/waves/v1/tts/live",
+        "http": "/waves/v1/tts",
+    },
+    "v3.1": {
+        "ws": "/waves/v1/lightning-v3.1/get_speech/stream",
+        "sse": "/waves/v1/lightning-v3.1/stream",
+        "http": "/waves/v1/lightning-v3.1/get_speech",
+    },
+    "v2": {
+        "ws": "/waves/v1/lightning-v2/get_speech/stream",
+        "sse": "/waves/v1/lightning-v2/stream",
+        "http": "/waves/v1/lightning-v2/get_speech",
+    },
 }
+SSE_SHAPES: dict[Api, SSEShape] = {"unified": "live", "v3.1": "seed", "v2": "older"}
 HEALTH_PATH = "/waves/v1/health"
 SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100)
 DEFAULT_SAMPLE_RATE = 44_100
@@ -86,10 +103,9 @@ def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -
         fields["word_timestamps"] = True
     if request.completion_wait_ms is not None:
         fields["complete_backoff_ms"] = request.completion_wait_ms
-    if request.session_id is not None:
-        fields["session_id"] = request.session_id
-    if request.request_id is not None:
-        fields["request_id"] = request.request_id
+    for name in ("consistency", "similarity", "enhancement", "session_id", "request_id"):
+        if (value := getattr(request, name)) is not None:
+            fields[name] = value
     if buffering is not None:
         fields.update(_encode_buffering(buffering))
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
@@ -146,6 +162,9 @@ def decode_request(fields: Fields) -> SpeechRequest:
         dictionaries=tuple(fields.get("pronunciation_dicts") or ()),
         word_timings=bool(fields.get("word_timestamps", False)),
         completion_wait_ms=fields.get("complete_backoff_ms"),
+        consistency=fields.get("consistency"),
+        similarity=fields.get("similarity"),
+        enhancement=fields.get("enhancement"),
         session_id=fields.get("session_id"),
         request_id=fields.get("request_id"),
     )
@@ -172,16 +191,17 @@ def decode_buffering(fields: Fields) -> Buffering | None:
 
 def encode_message(
     event: AudioChunk | WordTiming | Completed,
-    session_id: str,
+    session_id: str | None,
     request: SpeechRequest,
     *,
     older: bool = False,
 ) -> str:
     """An event as the service's WebSocket message, with the client's own ids where it sent any.
 
-    `older` is the form of `complete` before August 2026 (section 3c).
+    `older` is the form of `complete` before August 2026 (section 3c); v2 names no session (2b).
     """
-    fields: dict[str, Any] = {"session_id": session_id, "request_id": event.request_id}
+    fields: dict[str, Any] = {} if session_id is None else {"session_id": session_id}
+    fields["request_id"] = event.request_id
     if request.session_id is not None:
         fields["external_session_id"] = request.session_id
     if request.request_id is not None:
@@ -200,8 +220,6 @@ def encode_message(
 
 
 _OLD_END: dict[str, Any] = {"status": "complete", "message": "All chunks sent", "done": True}
-
-ErrorForm = Literal["message", "nested", "list"]
 
 
 def encode_error_message(
@@ -227,8 +245,6 @@ def encode_error_message(
 
 
 PONG = json.dumps({"type": "pong"})
-
-SSEShape = Literal["live", "older", "seed"]
 
 
 def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes:
