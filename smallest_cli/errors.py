@@ -2,7 +2,8 @@
 
     SmallestError                      1   a bug
       UsageError                       2   what was asked cannot be done
-      SettingsError                    3   no key, a broken setting, an extra that is missing
+      SettingsError                    3   a broken setting, an extra that is missing
+        NoKey                          3   no key anywhere
       RemoteError                          the other side's doing; after first audio, Incomplete
         AccountError                   4   key rejected, no credit
         RequestRejected                5   the service will not do this
@@ -14,18 +15,23 @@
       Incomplete                       9   failed after audio began
       OutputFailed                    10   cannot write
       DeviceError                     11   no loudspeaker, or lost
+      ReaderLeft                     141   nobody reads our pipe any more; quiet, as SIGPIPE is
+    Interrupted              129 130 143   a signal; no error, but it unwinds like one
 
 The codes are an interface: their meanings never change.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class SmallestError(Exception):
-    """What happened, in one line. `hint` is the next thing to try."""
+    """What happened, in one line; `hint` is the next thing to try, `partial` keeps what had come."""
 
     exit_code = 1
     retryable = False
+    partial: Path | None = None
 
     def __init__(self, message: str, *, hint: str = "", request_id: str | None = None) -> None:
         super().__init__(message)
@@ -39,6 +45,10 @@ class UsageError(SmallestError):
 
 class SettingsError(SmallestError):
     exit_code = 3
+
+
+class NoKey(SettingsError):
+    pass
 
 
 class RemoteError(SmallestError):
@@ -97,3 +107,18 @@ class OutputFailed(SmallestError):
 
 class DeviceError(SmallestError):
     exit_code = 11
+
+
+class ReaderLeft(SmallestError):
+    exit_code = 141
+
+
+class Interrupted(BaseException):
+    """A signal asked us to stop. `partial` as in SmallestError."""
+
+    partial: Path | None = None
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__()
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number

@@ -64,3 +64,8 @@ def safe(text: object, limit: int = SHOWN_LENGTH) -> str:
             shown.append(character.encode("unicode_escape").decode("ascii"))
     line = "".join(shown)
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def reason(error: OSError) -> str:
+    """An operating system's error in its own words, without number or file name."""
+    return safe(error.strerror or str(error) or type(error).__name__)

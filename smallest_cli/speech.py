@@ -12,6 +12,7 @@ Via = Literal["ws", "sse", "http"]
 Api = Literal["unified", "v3.1", "v2"]
 VIAS: tuple[Via, ...] = ("ws", "sse", "http")
 APIS: tuple[Api, ...] = ("unified", "v3.1", "v2")
+SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100)
 
 
 @dataclass(frozen=True, slots=True)

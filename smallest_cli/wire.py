@@ -65,7 +65,6 @@ PATHS: dict[Api, dict[Via, str]] = {
 }
 SSE_SHAPES: dict[Api, SSEShape] = {"unified": "live", "v3.1": "seed", "v2": "older"}
 HEALTH_PATH = "/waves/v1/health"
-SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100)
 DEFAULT_SAMPLE_RATE = 44_100
 DEFAULT_MODEL = "lightning_v3.1"
 DEFAULT_COMPLETION_WAIT_MS = 4_000

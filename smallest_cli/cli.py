@@ -1,0 +1,104 @@
+"""The Typer app, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from smallest_cli import __version__
+from smallest_cli.commands.speak import speak
+from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
+from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
+from smallest_cli.safety import safe
+
+BUG = "this is a bug; please report it with the command and the version"
+
+
+def _rich_help_wanted() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+app = typer.Typer(
+    name="smallest",
+    help="Text to sound in a terminal, through the Waves speech service.",
+    epilog="Exit codes 6, 7 and 8 may be retried; 9 left partial audio; the rest needs a person.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if _rich_help_wanted() else None,
+)
+app.command()(speak)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"smallest {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("-V", "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Text to sound in a terminal, through the Waves speech service."""
+
+
+def run() -> NoReturn:
+    """Run the command line and leave with its exit code; a signal's is told to the shell as a signal."""
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `cmd &` in a script has INT ignored: so it stays
+            signal.signal(number, _interrupt)
+    try:
+        code = app(standalone_mode=False)
+    except SmallestError as error:
+        code = _fail(error)
+    except Interrupted as interruption:
+        tell_interruption(interruption)
+        _die(interruption.signal_number)
+    except typer.TyperException as error:
+        code = _fail(UsageError(error.format_message().strip().rstrip(".")))
+    except BrokenPipeError:
+        code = _fail(ReaderLeft("the reader left"))
+    except Exception as error:
+        say(f"smallest: {type(error).__name__}: {safe(error)}")
+        say(f"  {BUG}")
+        code = SmallestError.exit_code
+    sys.exit(code)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    """The first signal unwinds; the next one ends us at once."""
+    for each in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(each) is _interrupt:
+            signal.signal(each, signal.SIG_DFL)
+    raise Interrupted(number)
+
+
+def _fail(error: SmallestError) -> int:
+    if isinstance(error, ReaderLeft):
+        _die(getattr(signal, "SIGPIPE", signal.SIGTERM))
+    if isinstance(error, NoKey):
+        error.hint += f"; or speak without one: {shlex.join(['smallest', *sys.argv[1:], '--local'])}"
+    if "--json" in sys.argv[1:]:
+        print_json(failure_as_json(error))
+    tell_failure(error)
+    return error.exit_code
+
+
+def _die(number: int) -> NoReturn:
+    """End by the signal itself, so that the shell sees it and its loops stop."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)  # Python flushes stdout at its end, and nobody reads it any more
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    sys.exit(128 + number)

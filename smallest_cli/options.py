@@ -1,0 +1,108 @@
+"""The options that commands share, each once, in groups that a command takes as one value.
+
+`grouped` spreads the groups over the command line and gathers what came into them again, so that a
+command's signature stays as short as its body. A flag that was not given is None, so that the settings
+can tell.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceOptions:
+    """Who speaks and how; the names are those of `Settings`."""
+
+    voice: Annotated[
+        str | None,
+        typer.Option("-v", "--voice", "--voice-id", metavar="NAME", help="A voice's id or name."),
+    ] = None
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", metavar="NAME", help="The model; a known voice tells its own."),
+    ] = None
+    language: Annotated[
+        str | None, typer.Option("-l", "--language", metavar="CODE", help="The text's language, as en or hi.")
+    ] = None
+    speed: Annotated[
+        float | None, typer.Option("-s", "--speed", metavar="FACTOR", help="From 0.5 to 2.0.")
+    ] = None
+    sample_rate: Annotated[
+        int | None,
+        typer.Option("-r", "--sample-rate", metavar="HZ", help="8000, 16000, 24000 (the default) or 44100."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceOptions:
+    """Where the speech comes from; the names are those of `Settings`, but for the key."""
+
+    via: Annotated[
+        str | None, typer.Option("--via", metavar="TRANSPORT", help="auto (which is ws), ws, sse or http.")
+    ] = None
+    local: Annotated[
+        bool | None, typer.Option("--local", help="Speak through the offline server: no key, no network.")
+    ] = None
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", metavar="URL", help="Where the service is.")
+    ] = None
+    ca_file: Annotated[
+        str | None, typer.Option("--ca-file", metavar="FILE", help="Trust the authorities in FILE.")
+    ] = None
+    plain_http: Annotated[
+        bool | None, typer.Option("--plain-http", help="Send the key over plain http to another machine.")
+    ] = None
+    api_key_file: Annotated[
+        str | None, typer.Option("--api-key-file", metavar="FILE", help="Read the key from FILE; - is stdin.")
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="For connecting, first audio and each stall; 15."),
+    ] = None
+    completion_wait: Annotated[
+        int | None,
+        typer.Option("--completion-wait", metavar="MS", help="Ask for this wait before `complete`."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What is said about a run."""
+
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say how long each step took.")] = False
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """`command`, its parameters that are groups spread into one option for each field."""
+    hints = get_type_hints(command, include_extras=True)
+    spread: list[inspect.Parameter] = []
+    groups: dict[str, type] = {}
+    for name, parameter in inspect.signature(command).parameters.items():
+        if isinstance(hint := hints[name], type) and is_dataclass(hint):
+            groups[name] = hint
+            types = get_type_hints(hint, include_extras=True)
+            spread += [
+                parameter.replace(name=each.name, annotation=types[each.name], default=each.default)
+                for each in fields(hint)
+            ]
+        else:
+            spread.append(parameter.replace(annotation=hint))
+
+    @wraps(command)
+    def gathered(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
+        command(**given)
+
+    gathered.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
+    gathered.__annotations__ = {each.name: each.annotation for each in spread}
+    return gathered

@@ -1,0 +1,88 @@
+"""PCM as the bytes of a format, written to a descriptor."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Protocol
+
+from smallest_cli import wav
+from smallest_cli.errors import OutputFailed
+from smallest_cli.speech import AudioFormat
+
+
+class Encoder(Protocol):
+    """Turns PCM into one format. Raises OSError as the descriptor does."""
+
+    def write(self, pcm: bytes) -> None:
+        """Encode whole frames."""
+        ...
+
+    def finish(self) -> None:
+        """Write what the format needs at its end; the descriptor stays open."""
+        ...
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Every byte of `data`, over short writes and a descriptor that would not block."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+
+
+class PcmEncoder:
+    """The samples as they are."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, pcm: bytes) -> None:
+        """Write the frames."""
+        write_all(self._descriptor, pcm)
+
+    def finish(self) -> None:
+        """Nothing is owed."""
+
+
+class WavEncoder:
+    """A WAV. Where the descriptor can seek, its header is true at least to the last whole second."""
+
+    def __init__(self, descriptor: int, format: AudioFormat) -> None:
+        self._descriptor = descriptor
+        self._format = format
+        self._start = _position(descriptor)
+        self._data_size = 0
+        self._stated_size = 0
+        write_all(descriptor, wav.header(format, wav.UNKNOWN_DATA_SIZE if self._start is None else 0))
+
+    def write(self, pcm: bytes) -> None:
+        """Write the frames. Raises OutputFailed where WAV can hold no more."""
+        if self._data_size + len(pcm) > wav.LARGEST_DATA_SIZE:
+            raise OutputFailed("a WAV holds 4 GiB and no more", hint="use --format flac, or several files")
+        write_all(self._descriptor, pcm)
+        self._data_size += len(pcm)
+        if self._data_size - self._stated_size >= self._format.byte_rate:
+            self.finish()
+
+    def finish(self) -> None:
+        """State the length so far."""
+        if self._start is not None:
+            os.pwrite(self._descriptor, wav.header(self._format, self._data_size), self._start)
+            self._stated_size = self._data_size
+
+
+def _position(descriptor: int) -> int | None:
+    """Where a descriptor stands, None where it cannot go back: a pipe, or a file opened to append."""
+    try:
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+    except OSError:
+        return None
+    if os.name == "posix":
+        import fcntl
+
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND:
+            return None
+    return position

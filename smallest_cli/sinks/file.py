@@ -1,0 +1,92 @@
+"""A file that is whole or as it was before: written beside its name, synced, and put in its place."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from smallest_cli.errors import OutputFailed
+from smallest_cli.safety import reason, safe
+
+
+class FileTarget:
+    """A path to write to. `descriptor` is the file beside it, or the thing itself where that is no file.
+
+    A link is followed, and stays. A FIFO or a device is written in place. An existing file keeps its
+    mode, and is replaced only by `commit`. Raises OutputFailed, before anything is written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._name = path
+        with self._translated():
+            self._final = Path(os.path.realpath(path))
+            self._part: Path | None = None
+            old = self._status()
+            if old is not None and not stat.S_ISREG(old.st_mode):
+                self.descriptor = os.open(path, os.O_WRONLY)
+                return
+            if old is not None and not os.access(self._final, os.W_OK):
+                raise OutputFailed(f"cannot write {safe(path)}: it is read-only")
+            self.descriptor = self._open_part()
+            if old is not None:
+                os.fchmod(self.descriptor, stat.S_IMODE(old.st_mode))
+
+    def _status(self) -> os.stat_result | None:
+        try:
+            status = os.stat(self._name)
+        except FileNotFoundError:
+            if not self._final.parent.is_dir():
+                folder = safe(self._final.parent)
+                raise OutputFailed(f"cannot write {safe(self._name)}: there is no folder {folder}") from None
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            raise OutputFailed(f"cannot write {safe(self._name)}: it is a folder")
+        return status
+
+    def _open_part(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        for suffix in (".part", f".{secrets.token_hex(4)}.part"):
+            self._part = self._final.with_name(self._final.name + suffix)
+            with suppress(FileExistsError):
+                return os.open(self._part, flags, 0o666)
+        raise OutputFailed(f"cannot write {safe(self._name)}: {safe(self._part)} is in the way")
+
+    def commit(self) -> None:
+        """Sync, and take the name. Raises OutputFailed; the old file is then as it was."""
+        with self._translated():
+            if self._part is None:
+                os.close(self.descriptor)
+                return
+            os.fsync(self.descriptor)
+            os.close(self.descriptor)
+            os.replace(self._part, self._final)
+            self._part = None
+            folder = os.open(self._final.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def abandon(self, keep: bool) -> Path | None:
+        """Leave the old file alone; keep what was written beside it, or remove that too."""
+        with suppress(OSError):
+            os.close(self.descriptor)
+        part, self._part = self._part, None
+        if part is None:
+            return None
+        if keep:
+            return part
+        with suppress(OSError):
+            part.unlink()
+        return None
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputFailed(f"cannot write {safe(self._name)}: {reason(error)}") from None

@@ -1,0 +1,34 @@
+"""Our own stdout, as a place for sound."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from smallest_cli.errors import OutputFailed, UsageError
+
+
+class StdoutTarget:
+    """Descriptor 1. It is written to at once and never closed. Raises UsageError for a terminal."""
+
+    def __init__(self) -> None:
+        if sys.stdout is None:
+            raise UsageError("stdout is closed", hint="use -o FILE")
+        self.descriptor = sys.stdout.fileno()
+        if os.isatty(self.descriptor):
+            raise UsageError("sound is not written to a terminal", hint="use -o FILE, or pipe it")
+
+    def commit(self) -> None:
+        """A regular file is synced, as any other file of ours; a pipe has all there is."""
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            import errno
+
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
+                raise OutputFailed(f"cannot write stdout: {os.strerror(error.errno or 0)}") from None
+
+    def abandon(self, keep: bool) -> Path | None:
+        """What was written stays; there is nothing to take back."""
+        return None

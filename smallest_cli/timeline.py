@@ -1,0 +1,48 @@
+"""Stamped events -> when things happened. It passes them on, keeps no audio, and reads no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from smallest_cli.speech import AudioChunk, Event, Opened, Phases, Sent
+
+MILLISECOND = 1_000_000
+
+
+class Timeline:
+    """The stamps of one run. Times are nanoseconds of the transport's clock, None until they are."""
+
+    def __init__(self) -> None:
+        self.phases: Phases | None = None
+        self.sent_ns: int | None = None
+        self.first_audio_ns: int | None = None
+        self.longest_gap_ns = 0
+        self._last_audio_ns: int | None = None
+
+    def watch(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The same events; what they tell is kept as they pass."""
+        for event in events:
+            match event:
+                case Opened(phases=phases) if self.phases is None:
+                    self.phases = phases
+                case Sent(at_ns=at_ns):
+                    self._last_audio_ns = None
+                    if self.sent_ns is None:
+                        self.sent_ns = at_ns
+                case AudioChunk(at_ns=at_ns):
+                    self._note_audio(at_ns)
+            yield event
+
+    def _note_audio(self, at_ns: int) -> None:
+        if self.first_audio_ns is None:
+            self.first_audio_ns = at_ns
+        if self._last_audio_ns is not None:
+            self.longest_gap_ns = max(self.longest_gap_ns, at_ns - self._last_audio_ns)
+        self._last_audio_ns = at_ns
+
+    @property
+    def ttfb_ms(self) -> float | None:
+        """Request sent to first byte of audio: headers do not count, nor does connecting."""
+        if self.sent_ns is None or self.first_audio_ns is None:
+            return None
+        return (self.first_audio_ns - self.sent_ns) / MILLISECOND

@@ -1,0 +1,42 @@
+"""Speech as one HTTP reply: a WAV for each segment (waves/api.md, 3a)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from smallest_cli import wire
+from smallest_cli.connect import Dialer
+from smallest_cli.errors import NetworkError
+from smallest_cli.speech import AudioChunk, Completed, Event, Service, SpeechRequest
+from smallest_cli.transports.post import Poster, is_framed
+from smallest_cli.wav import WavReader
+
+
+class HTTPTransport:
+    """Asks for WAV, because its header says how long the audio is; the connection is kept."""
+
+    def __init__(self, service: Service, dialer: Dialer) -> None:
+        self._path = wire.PATHS[service.api]["http"]
+        self._timeout = dialer.timeout
+        self._poster = Poster(service, dialer)
+
+    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+        """Ask for one segment. It is whole when the WAV header, or else HTTP's own framing, says so."""
+        body = wire.encode_request(replace(request, encoding="wav", completion_wait_ms=None))
+        with self._poster.post(self._path, body, accept="audio/wav") as reply:
+            yield reply.opened
+            yield reply.sent
+            request_id = reply.headers.get("X-Request-Id")
+            wav = WavReader(request.format)
+            for piece in reply.body:
+                if pcm := wav.feed(piece):
+                    yield AudioChunk(pcm, request_id, at_ns=reply.connection.received_ns)
+                    reply.connection.expect("more audio", self._timeout)
+            if not (wav.whole if wav.states_length else is_framed(reply.headers)):
+                raise NetworkError("the reply ended before all of its audio came")
+            yield Completed(request_id, at_ns=reply.connection.received_ns)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._poster.close()

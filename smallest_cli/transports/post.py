@@ -1,0 +1,195 @@
+"""One POST over our own socket, by requests: no redirect, cookie, netrc, proxy or retry of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from smallest_cli import wire
+from smallest_cli.connect import Connection, Dialer, Origin, parse_base_url
+from smallest_cli.errors import NetworkError, ProtocolError
+from smallest_cli.safety import safe
+from smallest_cli.speech import Opened, Sent, Service
+from smallest_cli.transports.refusal import refusal
+
+READ_SIZE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A 200 whose body is still coming. `connection` carries it and its stamps."""
+
+    opened: Opened
+    sent: Sent
+    headers: dict[str, str]
+    connection: Connection
+    body: Iterator[bytes]
+
+    def finish(self) -> None:
+        """Read the end of the body if it comes right away, so that the connection can be used again."""
+        self.connection.expect("end", 0.05)
+        with suppress(NetworkError):
+            next(self.body, None)
+
+
+class Poster:
+    """Posts to one origin over one connection, which it keeps."""
+
+    def __init__(self, service: Service, dialer: Dialer) -> None:
+        self._service = service
+        self._dialer = dialer
+        self._origin = parse_base_url(service.base_url)
+        self._line = _Line(self._origin, dialer)
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(self._line))
+
+    @contextmanager
+    def post(self, path: str, body: bytes, accept: str) -> Iterator[Reply]:
+        """Send `body`; the reply's own body is read while the context lasts, and let go after it.
+
+        Raises the error that a reply other than 200 means.
+        """
+        url = self._origin.url("http", path)
+        headers = {
+            "Authorization": f"Bearer {self._service.key.reveal()}",
+            "Content-Type": "application/json",
+            "Accept": accept,
+            "Accept-Encoding": "identity",
+        }
+        self._line.fresh = False
+        self._line.expect_audio()
+        with _translated():
+            response = self._session.post(url, data=body, headers=headers, stream=True, allow_redirects=False)
+        connection = self._line.connection
+        assert connection is not None  # noqa: S101  (for the type checker: the post went over it)
+        try:
+            if response.status_code != 200:
+                raise self._refusal(response)
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise ProtocolError("the service compresses, which nobody asked it to")
+            yield Reply(
+                Opened(connection.phases, reused=not self._line.fresh, at_ns=self._line.opened_ns),
+                Sent(at_ns=connection.sent_ns),
+                dict(response.headers),
+                connection,
+                _pieces(response, connection),
+            )
+        finally:
+            response.close()
+
+    def _refusal(self, response: requests.Response) -> Exception:
+        try:
+            with _translated():
+                body = response.raw.read(wire.REFUSAL_LIMIT)
+        except (NetworkError, ProtocolError):
+            body = b""  # the status alone is enough
+        return refusal(self._service, response.status_code, dict(response.headers), body)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+
+def _pieces(response: requests.Response, connection: Connection) -> Iterator[bytes]:
+    """The body as it arrives, proven whole where the reply gave its length.
+
+    read1, because every other way to read waits for a full buffer on a body that is not chunked:
+    by a chunk, or until its very end.
+    """
+    promised = response.headers.get("Content-Length", "")
+    left = int(promised) if promised.isdecimal() else None
+    while True:
+        connection.allow(wire.MESSAGE_LIMIT)
+        with _translated():
+            piece = response.raw.read1(READ_SIZE)
+        if not piece:
+            break
+        if left is not None:
+            left -= len(piece)
+        yield piece
+    if left:
+        raise NetworkError(f"the reply ended {left} bytes short of its length")
+
+
+def is_framed(headers: dict[str, str]) -> bool:
+    """Whether a body's end is told by HTTP itself, by a length or by chunks, and not by closing."""
+    names = {name.lower(): value.lower() for name, value in headers.items()}
+    return "content-length" in names or "chunked" in names.get("transfer-encoding", "")
+
+
+class _Line:
+    """The connection under the pool: dialled when the pool asks, kept for its stamps."""
+
+    def __init__(self, origin: Origin, dialer: Dialer) -> None:
+        self._origin = origin
+        self._dialer = dialer
+        self.connection: Connection | None = None
+        self.fresh = False
+        self.opened_ns = 0
+
+    def expect_audio(self) -> None:
+        self.opened_ns = self._dialer.clock()
+        if self.connection is not None:
+            self.connection.expect("audio", self._dialer.timeout)
+            self.connection.allow(wire.MESSAGE_LIMIT)
+
+    def dial(self) -> Connection:
+        self.connection = self._dialer.dial(self._origin)
+        self.fresh = True
+        self.expect_audio()
+        return self.connection
+
+
+class _Adapter(HTTPAdapter):
+    """requests on a pool whose connections are ours."""
+
+    def __init__(self, line: _Line) -> None:
+        self._line = line
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        line = self._line
+
+        class Plain(HTTPConnection):
+            def connect(self) -> None:
+                self.sock = line.dial()
+
+        class Secure(HTTPSConnection):
+            def connect(self) -> None:
+                self.sock = line.dial()
+                self.is_verified = True
+
+        class PlainPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The errors of requests and urllib3 as ours. From None: their messages may quote headers."""
+    try:
+        yield
+    except requests.exceptions.ChunkedEncodingError:
+        raise NetworkError("the reply was cut off") from None
+    except urllib3.exceptions.ProtocolError:
+        raise NetworkError("the reply was cut off") from None
+    except (requests.ConnectionError, urllib3.exceptions.HTTPError):
+        raise NetworkError("the connection was closed before an answer came") from None
+    except (requests.RequestException, ValueError) as error:
+        raise ProtocolError(f"the service did not answer in HTTP ({safe(type(error).__name__)})") from None

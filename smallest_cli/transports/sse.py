@@ -1,0 +1,48 @@
+"""Speech as server-sent events: one POST for each segment (waves/api.md, 3b)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from smallest_cli import wire
+from smallest_cli.connect import Dialer
+from smallest_cli.errors import NetworkError, ProtocolError
+from smallest_cli.safety import safe
+from smallest_cli.speech import AudioChunk, Completed, Event, Service, SpeechRequest
+from smallest_cli.transports.post import Poster
+
+
+class SSETransport:
+    """Streams a segment's audio in events; the connection is kept."""
+
+    def __init__(self, service: Service, dialer: Dialer) -> None:
+        self._path = wire.PATHS[service.api]["sse"]
+        self._timeout = dialer.timeout
+        self._poster = Poster(service, dialer)
+
+    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+        """Ask for one segment. Only audio moves the deadline on."""
+        body = wire.encode_request(replace(request, completion_wait_ms=None))
+        with self._poster.post(self._path, body, accept="text/event-stream") as reply:
+            yield reply.opened
+            yield reply.sent
+            kind = reply.headers.get("Content-Type", "no type")
+            if not kind.lower().startswith("text/event-stream"):
+                raise ProtocolError(f"the service sent {safe(kind, 60)} instead of events")
+            request_id = reply.headers.get("X-Request-Id")
+            stream = wire.EventStream()
+            for piece in reply.body:
+                for event in stream.feed(piece, reply.connection.received_ns):
+                    if isinstance(event, Completed):
+                        yield replace(event, request_id=event.request_id or request_id)
+                        reply.finish()
+                        return
+                    yield event
+                    if isinstance(event, AudioChunk):
+                        reply.connection.expect("more audio", self._timeout)
+            raise NetworkError("the stream ended before its end marker")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._poster.close()

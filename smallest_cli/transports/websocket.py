@@ -1,0 +1,206 @@
+"""Speech over one WebSocket, kept open between segments (waves/api.md, 3c and 4).
+
+The library frames the messages; the socket under it is ours, so that deadlines, caps and stamps hold,
+and so that a refused upgrade is read by the same rules as any other refusal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import websocket
+from websocket import ABNF
+
+from smallest_cli import wire
+from smallest_cli.connect import Connection, Dialer, parse_base_url, read_head
+from smallest_cli.errors import NetworkError, ProtocolError, RemoteError
+from smallest_cli.speech import AudioChunk, Completed, Event, Opened, Sent, Service, SpeechRequest
+from smallest_cli.transports.refusal import refusal
+
+MILLISECONDS = 1000
+
+
+class WebSocketTransport:
+    """One socket to the service, opened when it is first needed and again when it was closed."""
+
+    def __init__(self, service: Service, dialer: Dialer) -> None:
+        self._service = service
+        self._dialer = dialer
+        self._origin = parse_base_url(service.base_url)
+        self._connection: Connection | None = None
+        self._socket: Any = None
+
+    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+        """Ask for one segment. The socket outlives it only when the service said that it is complete.
+
+        Only audio moves the deadline on: pings and other messages do not. It is longer by the
+        service's own completion wait, in which silence is no stall (section 2a).
+        """
+        connection, opened = self._open()
+        yield opened
+        request = self._named(request)
+        wait = request.completion_wait_ms
+        quiet = (wire.DEFAULT_COMPLETION_WAIT_MS if wait is None else wait) / MILLISECONDS
+        completed = False
+        try:
+            connection.expect("audio", self._dialer.timeout)
+            with _translated():
+                self._socket.send(wire.encode_request(request))
+            yield Sent(at_ns=connection.sent_ns)
+            while not completed:
+                message = self._receive(connection)
+                for event in wire.decode_message(message, connection.received_ns, own_id=request.request_id):
+                    completed = isinstance(event, Completed)
+                    yield event
+                    if isinstance(event, AudioChunk):
+                        connection.expect("more audio", self._dialer.timeout + quiet)
+                    if completed:
+                        break
+        finally:
+            if not completed:
+                self.close()
+
+    def _named(self, request: SpeechRequest) -> SpeechRequest:
+        """The request under an id of its own, to tell late messages of another apart; v2 has none."""
+        if self._service.api == "v2" or request.request_id is not None:
+            return request
+        return replace(request, request_id=os.urandom(8).hex())
+
+    def _open(self) -> tuple[Connection, Opened]:
+        connection = self._connection
+        if connection is not None and self._alive(connection):
+            return connection, Opened(connection.phases, reused=True, at_ns=self._dialer.clock())
+        self.close()
+        connection = self._dialer.dial(self._origin)
+        connection.expect("answer to the upgrade", self._dialer.timeout)
+        started = self._dialer.clock()
+        try:
+            with _translated():
+                self._socket = websocket.create_connection(
+                    self._origin.url("ws", wire.PATHS[self._service.api]["ws"]),
+                    socket=_Upgrading(connection, self._service),
+                    header=[f"Authorization: Bearer {self._service.key.reveal()}"],
+                    redirect_limit=0,
+                    skip_utf8_validation=True,  # in pure Python it costs 30 times the CPU; JSON checks anyway
+                    suppress_origin=True,
+                )
+        except BaseException:
+            connection.close()
+            raise
+        ended = self._dialer.clock()
+        connection.phases = replace(connection.phases, upgrade=ended - started)
+        self._connection = connection
+        return connection, Opened(connection.phases, at_ns=ended)
+
+    def _alive(self, connection: Connection) -> bool:
+        """Whether an idle socket can carry another request; what still comes on it is read away."""
+        try:
+            while connection.readable():
+                connection.expect("message", self._dialer.timeout)
+                self._receive(connection)
+        except RemoteError:
+            return False
+        return True
+
+    def _receive(self, connection: Connection) -> bytes:
+        """The next whole text message; its fragments joined, pings answered."""
+        whole = b""
+        while True:
+            connection.allow(wire.MESSAGE_LIMIT - len(whole))
+            with _translated():
+                frame = self._socket.recv_frame()
+                if frame.mask_value:
+                    raise ProtocolError("the service sent a masked frame")
+                if frame.opcode == ABNF.OPCODE_PING:
+                    self._socket.pong(frame.data)
+            match frame.opcode:
+                case ABNF.OPCODE_CLOSE:
+                    code = int.from_bytes(frame.data[:2], "big") if frame.data else 1005
+                    raise wire.decode_close(code, frame.data[2:].decode("utf-8", "replace"))
+                case ABNF.OPCODE_BINARY:
+                    raise ProtocolError("the service sent a binary message")
+                case ABNF.OPCODE_TEXT | ABNF.OPCODE_CONT:
+                    if (frame.opcode == ABNF.OPCODE_CONT) != bool(whole):
+                        raise ProtocolError("the service sent fragments out of order")
+                    whole += bytes(frame.data)
+                    if frame.fin:
+                        return whole
+
+    def close(self) -> None:
+        """Say goodbye and close at once: the library's own close waits 3 s for an answer."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        connection.expect("goodbye", 0.1)
+        try:
+            with _translated():
+                self._socket.send_close()
+        except NetworkError:
+            pass  # the other side had left already
+        finally:
+            connection.close()
+            self._socket = None
+
+
+class _Upgrading:
+    """The socket that websocket-client sees: the first reply on it is read here before it is there.
+
+    A reply other than 101 is raised as what it means, with its body, which the library would read
+    without bounds or lose. Cookies stay out, and compression that nobody asked for is refused.
+    """
+
+    def __init__(self, connection: Connection, service: Service) -> None:
+        self._connection = connection
+        self._service = service
+        self._upgraded = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def recv(self, size: int) -> bytes:
+        if not self._upgraded:
+            self._read_reply()
+            self._upgraded = True
+        return self._connection.recv(size)
+
+    def _read_reply(self) -> None:
+        head = read_head(self._connection)
+        status_line, *lines = head.split(b"\r\n")
+        if status_line.split(b" ")[1:2] != [b"101"]:
+            self._connection.unread(head)
+            self._refuse()
+        if any(line.lower().startswith(b"sec-websocket-extensions:") for line in lines):
+            raise ProtocolError("the service compresses, which nobody asked it to")
+        kept = [line for line in lines if not line.lower().startswith(b"set-cookie:")]
+        self._connection.unread(b"\r\n".join([status_line, *kept]))
+
+    def _refuse(self) -> None:
+        from http.client import HTTPException, HTTPResponse
+
+        try:
+            reply = HTTPResponse(self._connection)  # type: ignore[arg-type]
+            reply.begin()
+        except HTTPException:
+            raise ProtocolError("the service did not answer in HTTP") from None
+        try:
+            body = reply.read(wire.REFUSAL_LIMIT)
+        except (HTTPException, NetworkError, ProtocolError):
+            body = b""  # the status alone is enough
+        if 200 <= reply.status < 300:
+            raise ProtocolError(f"the service answered {reply.status} instead of opening a WebSocket")
+        raise refusal(self._service, reply.status, dict(reply.getheaders()), body)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """websocket-client's errors as ours. From None: its messages quote the reply's head."""
+    try:
+        yield
+    except websocket.WebSocketConnectionClosedException:
+        raise wire.decode_close(1006) from None
+    except (websocket.WebSocketException, ValueError):
+        raise ProtocolError("the service broke the WebSocket protocol") from None
