@@ -102,6 +102,8 @@ class Connection:
         self._deadline = 0.0
         self._awaited = ""
         self._allowance = HEAD_LIMIT
+        self._files = 0
+        self._let_go = False
 
     def expect(self, awaited: str, seconds: float) -> None:
         """Give what is awaited (words for a message) this many seconds from now."""
@@ -179,7 +181,8 @@ class Connection:
             return bool(selector.select(0))
 
     def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
-        """The reading side as a file, for http.client."""
+        """The reading side as a file, for http.client: the socket outlives `close` until it is closed too."""
+        self._files += 1
         return io.BufferedReader(_Readable(self), READ_SIZE)
 
     def gettimeout(self) -> float:
@@ -202,8 +205,20 @@ class Connection:
         self._sock.shutdown(how)
 
     def close(self) -> None:
-        """Close at once; the other side is not waited for."""
+        """Close at once, or with the last file on it; the other side is not waited for."""
+        self._let_go = True
+        if not self._files:
+            self._sock.close()
+
+    def drop(self) -> None:
+        """Close the socket, whatever files are still on it."""
         self._sock.close()
+
+    def close_file(self) -> None:
+        """One file of `makefile` is done with."""
+        self._files -= 1
+        if self._let_go:
+            self.close()
 
 
 class _Readable(io.RawIOBase):
@@ -217,6 +232,11 @@ class _Readable(io.RawIOBase):
         data = self._connection.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._connection.close_file()
 
 
 class Dialer:

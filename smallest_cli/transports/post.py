@@ -69,8 +69,14 @@ class Poster:
         }
         self._line.fresh = False
         self._line.expect_audio()
-        with _translated():
-            response = self._session.post(url, data=body, headers=headers, stream=True, allow_redirects=False)
+        try:
+            with _translated():
+                response = self._session.post(
+                    url, data=body, headers=headers, stream=True, allow_redirects=False
+                )
+        except BaseException:
+            self._line.drop()
+            raise
         connection = self._line.connection
         assert connection is not None  # noqa: S101  (for the type checker: the post went over it)
         try:
@@ -99,6 +105,7 @@ class Poster:
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+        self._line.drop()
 
 
 def _pieces(response: requests.Response, connection: Connection) -> Iterator[bytes]:
@@ -149,6 +156,10 @@ class _Line:
         self.fresh = True
         self.expect_audio()
         return self.connection
+
+    def drop(self) -> None:
+        if self.connection is not None:
+            self.connection.drop()
 
 
 class _Adapter(HTTPAdapter):

@@ -33,6 +33,7 @@ class WebSocketTransport:
         self._origin = parse_base_url(service.base_url)
         self._connection: Connection | None = None
         self._socket: Any = None
+        self._fragments = b""
 
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Ask for one segment. The socket outlives it only when the service said that it is complete.
@@ -93,42 +94,47 @@ class WebSocketTransport:
             raise
         ended = self._dialer.clock()
         connection.phases = replace(connection.phases, upgrade=ended - started)
-        self._connection = connection
+        self._connection, self._fragments = connection, b""
         return connection, Opened(connection.phases, at_ns=ended)
 
     def _alive(self, connection: Connection) -> bool:
         """Whether an idle socket can carry another request; what still comes on it is read away."""
         try:
             while connection.readable():
-                connection.expect("message", self._dialer.timeout)
-                self._receive(connection)
+                connection.expect("rest of a message", self._dialer.timeout)
+                self._read_frame(connection)
         except RemoteError:
             return False
         return True
 
     def _receive(self, connection: Connection) -> bytes:
-        """The next whole text message; its fragments joined, pings answered."""
-        whole = b""
-        while True:
-            connection.allow(wire.MESSAGE_LIMIT - len(whole))
-            with _translated():
-                frame = self._socket.recv_frame()
-                if frame.mask_value:
-                    raise ProtocolError("the service sent a masked frame")
-                if frame.opcode == ABNF.OPCODE_PING:
-                    self._socket.pong(frame.data)
-            match frame.opcode:
-                case ABNF.OPCODE_CLOSE:
-                    code = int.from_bytes(frame.data[:2], "big") if frame.data else 1005
-                    raise wire.decode_close(code, frame.data[2:].decode("utf-8", "replace"))
-                case ABNF.OPCODE_BINARY:
-                    raise ProtocolError("the service sent a binary message")
-                case ABNF.OPCODE_TEXT | ABNF.OPCODE_CONT:
-                    if (frame.opcode == ABNF.OPCODE_CONT) != bool(whole):
-                        raise ProtocolError("the service sent fragments out of order")
-                    whole += bytes(frame.data)
-                    if frame.fin:
-                        return whole
+        """The next whole text message."""
+        while (message := self._read_frame(connection)) is None:
+            pass
+        return message
+
+    def _read_frame(self, connection: Connection) -> bytes | None:
+        """Read one frame; the text message that it ends, if it ends one. Pings are answered."""
+        connection.allow(wire.MESSAGE_LIMIT - len(self._fragments))
+        with _translated():
+            frame = self._socket.recv_frame()
+            if frame.mask_value:
+                raise ProtocolError("the service sent a masked frame")
+            if frame.opcode == ABNF.OPCODE_PING:
+                self._socket.pong(frame.data)
+        match frame.opcode:
+            case ABNF.OPCODE_CLOSE:
+                code = int.from_bytes(frame.data[:2], "big") if frame.data else 1005
+                raise wire.decode_close(code, frame.data[2:].decode("utf-8", "replace"))
+            case ABNF.OPCODE_BINARY:
+                raise ProtocolError("the service sent a binary message")
+            case ABNF.OPCODE_TEXT | ABNF.OPCODE_CONT:
+                if (frame.opcode == ABNF.OPCODE_CONT) != bool(self._fragments):
+                    raise ProtocolError("the service sent fragments out of order")
+                message = self._fragments + bytes(frame.data)
+                self._fragments = b"" if frame.fin else message
+                return message if frame.fin else None
+        return None
 
     def close(self) -> None:
         """Say goodbye and close at once: the library's own close waits 3 s for an answer."""

@@ -1,0 +1,247 @@
+"""A key never prints, and text from outside cannot act on a terminal."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import pickle
+import re
+import traceback
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smallest_cli.errors import SettingsError
+from smallest_cli.safety import KEY_LENGTH, SHOWN_LENGTH, Secret, safe
+from smallest_cli.speech import Service
+
+KEY = "sk_0123456789abcdefWXYZ"
+SECRET = Secret(KEY, "SMALLEST_API_KEY")
+
+fuzz = settings(deadline=None, max_examples=300)
+
+
+def leaks(shown: str, key: str = KEY) -> bool:
+    """Whether more of the key than its last four characters can be read in `shown`."""
+    return any(key[at : at + 5] in shown for at in range(len(key) - 4))
+
+
+# Secret
+
+SHOWINGS: list[Callable[[Secret], Any]] = [
+    repr,
+    str,
+    ascii,
+    lambda secret: f"{secret}",
+    lambda secret: f"{secret!r} {secret!s} {secret!a}",
+    lambda secret: "%s %r" % (secret, secret),  # noqa: UP031
+    lambda secret: "{} {!r}".format(secret, secret),  # noqa: UP032
+    lambda secret: format(secret, ""),
+    lambda secret: repr([secret, {"key": secret}, (secret,)]),
+    lambda secret: repr(Service("https://api.smallest.ai", secret)),
+    lambda secret: logging.LogRecord("x", 20, "x", 1, "%s", (secret,), None).getMessage(),
+    lambda secret: str(Exception(secret)) + repr(Exception(secret)),
+    lambda secret: "".join(traceback.format_exception(ValueError(secret))),
+    lambda secret: dir(secret),
+    lambda secret: secret.source,
+    lambda secret: json.dumps({"key": secret}, default=str),
+]
+
+
+@pytest.mark.parametrize("show", SHOWINGS)
+def test_a_secret_never_prints(show: Callable[[Secret], Any]) -> None:
+    assert not leaks(str(show(SECRET)))
+
+
+@pytest.mark.parametrize(
+    "dump",
+    [
+        pickle.dumps,
+        lambda secret: pickle.dumps(secret, protocol=0),
+        lambda secret: pickle.dumps(Service("https://api.smallest.ai", secret)),
+        copy.copy,
+        copy.deepcopy,
+        vars,
+        json.dumps,
+        lambda secret: format(secret, ">40"),
+        lambda secret: f"{secret:s}",
+        lambda secret: secret + "",
+        lambda secret: "".join(secret),
+        lambda secret: bytes(secret),
+        lambda secret: secret[0],
+        lambda secret: len(secret),
+    ],
+)
+def test_a_secret_is_not_written_anywhere(dump: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError) as caught:
+        dump(SECRET)
+    assert not leaks(str(caught.value))
+
+
+def test_only_reveal_gives_it_out() -> None:
+    assert SECRET.reveal() == KEY
+    assert SECRET.source == "SMALLEST_API_KEY"
+    assert not hasattr(SECRET, "__dict__")
+    public = [name for name in dir(SECRET) if not name.startswith("_")]
+    assert public == ["reveal", "source"]
+
+
+def test_two_secrets_are_told_apart_by_nothing_printed() -> None:
+    other = Secret("sk_another_key_of_WXYZ", "x")
+    assert repr(other) == repr(SECRET)
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 5, 8, 15])
+def test_a_short_key_shows_none_of_its_characters(length: int) -> None:
+    key = "abcdefghijklmnopq"[:length]
+    assert not set(key) & set(repr(Secret(key, "x")))
+
+
+@pytest.mark.parametrize("length", [16, 17, 64, KEY_LENGTH])
+def test_a_long_key_shows_its_last_four(length: int) -> None:
+    key = "k" * (length - 4) + "WXYZ"
+    shown = repr(Secret(key, "x"))
+    assert shown.endswith("WXYZ")
+    assert "k" not in shown
+    assert len(shown) <= 8
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n"])
+def test_a_trailing_line_end_goes(end: str) -> None:
+    assert Secret(KEY + end, "a file").reveal() == KEY
+
+
+BAD = [*"\n\r\0\x1b\x7f\t \"'", *"é\xa0\x85\u2028\u202e\ufeffｋ\ud800"]
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("form", ["{bad}" + KEY, KEY[:9] + "{bad}" + KEY[9:], KEY + "{bad}."])
+def test_what_no_key_holds_is_refused_and_not_quoted(bad: str, form: str) -> None:
+    value = form.format(bad=bad)
+    with pytest.raises(SettingsError) as caught:
+        Secret(value, "SMALLEST_API_KEY")
+    told = str(caught.value) + caught.value.hint + repr(caught.value)
+    assert not any(value[at : at + 4] in told for at in range(len(value) - 3))
+    assert told.isprintable()
+    assert "SMALLEST_API_KEY" in told
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_quoted_key_is_refused(quote: str) -> None:
+    with pytest.raises(SettingsError):
+        Secret(quote + KEY + quote, "x")
+
+
+@pytest.mark.parametrize("bad", [KEY + " ", KEY + "\t", KEY + "\n ", " " + KEY])
+def test_only_line_ends_are_trimmed(bad: str) -> None:
+    with pytest.raises(SettingsError):
+        Secret(bad, "x")
+
+
+@pytest.mark.parametrize("empty", ["", "\n", "\r\n", " ", "\t"])
+def test_an_empty_key_is_refused(empty: str) -> None:
+    with pytest.raises(SettingsError):
+        Secret(empty, "x")
+
+
+def test_a_key_that_is_too_long_is_refused_and_not_quoted() -> None:
+    key = KEY * 40
+    assert len(key) > KEY_LENGTH
+    with pytest.raises(SettingsError) as caught:
+        Secret(key, "x")
+    assert not leaks(str(caught.value) + caught.value.hint, key)
+
+
+@fuzz
+@given(st.text(st.characters(), min_size=8, max_size=600))
+def test_any_text_is_a_header_value_or_refused_unquoted(value: str) -> None:
+    try:
+        secret = Secret(value, "x")
+    except SettingsError as error:
+        # Not one of its characters but those of our own words: nothing of six in a row.
+        told = str(error) + error.hint
+        ours = "the key from x has a character at position that no key holds set the bare key: no quotes, "
+        ours += "spaces or line breaks is empty longer than characters"
+        runs = {value[at : at + 6] for at in range(len(value) - 5)}
+        assert not [run for run in runs if run in told and run not in ours]
+    else:
+        assert re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]{1,512}", secret.reveal())
+
+
+# safe()
+
+
+@fuzz
+@given(st.text(st.characters()), st.integers(1, 400))
+def test_safe_text_is_one_printable_line_of_bounded_length(text: str, limit: int) -> None:
+    shown = safe(text, limit)
+    assert shown.isprintable()
+    assert len(shown.splitlines()) <= 1
+    assert len(shown) <= limit
+    assert not any(
+        unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for character in shown
+    )
+
+
+@fuzz
+@given(st.text(st.characters()))
+def test_safe_text_is_encodable_and_stays_safe(text: str) -> None:
+    shown = safe(text)
+    shown.encode("utf-8")
+    assert safe(shown) == shown
+
+
+@fuzz
+@given(st.text(st.characters(categories=["L", "N", "P", "S"])))
+def test_what_is_printable_stays_as_it_is(text: str) -> None:
+    assert safe(text, max(1, len(text))) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\x07", "\\x07"),
+        ("\x00", "\\x00"),
+        ("\x08", "\\x08"),
+        ("\x0b", "\\x0b"),
+        ("\x0c", "\\x0c"),
+        ("\x7f", "\\x7f"),
+        ("\x85", "\\x85"),  # next line
+        ("\x9b31m", "\\x9b31m"),  # C1: a control sequence in one character
+        ("\x9d0;title\x9c", "\\x9d0;title\\x9c"),
+        ("\u202eevil", "\\u202eevil"),
+        ("\u202a\u202b\u202c\u202d", "\\u202a\\u202b\\u202c\\u202d"),
+        ("\u2066\u2067\u2068\u2069", "\\u2066\\u2067\\u2068\\u2069"),
+        ("\u200e\u200f\u061c", "\\u200e\\u200f\\u061c"),
+        ("\u200b\u200c\u200d\u2060\ufeff", "\\u200b\\u200c\\u200d\\u2060\\ufeff"),
+        ("\u2028\u2029", "\\u2028\\u2029"),
+        ("\u00ad", "\\xad"),
+        ("\U000e0041", "\\U000e0041"),  # a tag character
+        ("\ud800", "\\ud800"),
+        ("\ue000", "\\ue000"),
+        ("a\tb\nc\rd\r\ne", "a b c d  e"),
+        ("plain text, with 'quotes' and é 語 नमस्ते", "plain text, with 'quotes' and é 語 नमस्ते"),
+        ("", ""),
+    ],
+)
+def test_what_could_act_comes_out_as_an_escape(raw: str, shown: str) -> None:
+    assert safe(raw) == shown
+
+
+def test_long_text_is_cut_with_an_ellipsis() -> None:
+    assert safe("a" * SHOWN_LENGTH) == "a" * SHOWN_LENGTH
+    assert safe("a" * (SHOWN_LENGTH + 1)) == "a" * (SHOWN_LENGTH - 1) + "…"
+    assert safe("abcdef", 4) == "abc…"
+    assert len(safe("\x1b" * 10**6)) == SHOWN_LENGTH
+
+
+@pytest.mark.parametrize("value", [None, 7, 1.5, ["a\x1b"], {"a": "\u202e"}, b"\x1b", ValueError("\x1b")])
+def test_anything_can_be_shown(value: object) -> None:
+    assert safe(value).isprintable()
