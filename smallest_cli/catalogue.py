@@ -40,11 +40,9 @@ def find(name: str, voices: Iterable[Voice] | None = None) -> Voice | None:
     """The voice of that id or else of that display name, in any case; None where there is none."""
     wanted = name.strip().casefold()
     known = bundled() if voices is None else tuple(voices)
-    for spelling in (lambda voice: voice.id, lambda voice: voice.name):
-        for voice in known:
-            if spelling(voice).casefold() == wanted:
-                return voice
-    return None
+    by_id = (voice for voice in known if voice.id.casefold() == wanted)
+    by_name = (voice for voice in known if voice.name.casefold() == wanted)
+    return next(by_id, None) or next(by_name, None)
 
 
 def nearest(name: str, n: int = 3) -> list[str]:

@@ -23,7 +23,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
-from smallest_cli.errors import NetworkError, ProtocolError, SettingsError, UnsafeError
+from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, SettingsError, UnsafeError
 from smallest_cli.safety import reason, safe
 from smallest_cli.speech import Phases
 
@@ -159,7 +159,7 @@ class Connection:
         if isinstance(error, TimeoutError):
             self._too_late()
         if isinstance(error, ConnectionError):
-            raise NetworkError("the connection was reset") from None
+            raise Disconnected("the connection was reset") from None
         raise NetworkError(f"the connection failed: {reason(error)}") from None
 
     def _too_late(self) -> NoReturn:
@@ -494,7 +494,7 @@ def read_head(connection: Connection) -> bytes:
     while (end := head.find(b"\r\n\r\n")) < 0:
         data = connection.recv(READ_SIZE)
         if not data:
-            raise NetworkError("the connection was closed before an answer came")
+            raise Disconnected("the connection was closed before an answer came")
         head += data
     connection.unread(head[end + 4 :])
     return head[: end + 4]

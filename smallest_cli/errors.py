@@ -9,6 +9,7 @@
         RequestRejected                5   the service will not do this
         RateLimited                    6   too many at once          (may be retried)
         NetworkError                   7   not reached, or too late  (may be retried)
+          Disconnected                 7   the other side went away
         ServiceFailed                  8   the service broke down    (may be retried)
           ProtocolError                8   it answered what nobody can read
         UnsafeError                   12   refused: TLS, redirect, key over plain text
@@ -76,6 +77,10 @@ class RateLimited(RemoteError):
 class NetworkError(RemoteError):
     exit_code = 7
     retryable = True
+
+
+class Disconnected(NetworkError):
+    pass
 
 
 class ServiceFailed(RemoteError):

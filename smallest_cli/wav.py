@@ -68,6 +68,8 @@ class WavReader:
         at = 12
         while len(head) >= at + 8:
             name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
+            if at > HEAD_LIMIT:
+                break
             if name == b"data":
                 self._check_format()
                 self.states_length = 0 < size < UNKNOWN_DATA_SIZE
@@ -94,4 +96,10 @@ class WavReader:
         if self._format is None:
             raise ProtocolError("the service sent a WAV header without a format")
         if self._format != self._expected:
-            raise ProtocolError(f"the service sent {self._format}, asked for was {self._expected}")
+            raise ProtocolError(
+                f"the service sent {_words(self._format)}, asked for was {_words(self._expected)}"
+            )
+
+
+def _words(format: AudioFormat) -> str:
+    return f"{format.sample_rate} Hz, {format.channels} x {8 * format.sample_width} bit"

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from smallest_cli.errors import (
     AccountError,
+    Disconnected,
     NetworkError,
     ProtocolError,
     RateLimited,
@@ -74,7 +75,7 @@ KEEP_ALIVE_TYPES = ("ping", "keepalive", "keep_alive", "keep-alive")
 
 def voices_path(model: str) -> str:
     """Where the voices of a model's pool are listed; paths spell models with a hyphen (section 1)."""
-    return f"/waves/v1/{model.replace('_', '-', 1)}/get_voices"
+    return f"/waves/v1/{model.replace('_', '-')}/get_voices"
 
 
 # Requests (sections 2a, 4b, 4c)
@@ -105,9 +106,11 @@ def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -
     for name in ("consistency", "similarity", "enhancement", "session_id", "request_id"):
         if (value := getattr(request, name)) is not None:
             fields[name] = value
-    if buffering is not None:
-        fields.update(_encode_buffering(buffering))
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    if buffering is not None and (buffering.close or buffering.cancel):
+        fields = _encode_buffering(buffering)  # such a message names its context, and says nothing else
+    elif buffering is not None:
+        fields |= _encode_buffering(buffering)
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def _encode_buffering(buffering: Buffering) -> dict[str, Any]:
@@ -215,7 +218,7 @@ def encode_message(
             fields = {"request_id": event.request_id, **_OLD_END}
         case Completed():
             fields["status"] = "complete"
-    return json.dumps(fields, ensure_ascii=False)
+    return json.dumps(fields)
 
 
 _OLD_END: dict[str, Any] = {"status": "complete", "message": "All chunks sent", "done": True}
@@ -240,7 +243,7 @@ def encode_error_message(
             fields["message"] = text
             if listed := list(issues):
                 fields["errors"] = listed
-    return json.dumps(fields, ensure_ascii=False)
+    return json.dumps(fields)
 
 
 PONG = json.dumps({"type": "pong"})
@@ -283,24 +286,32 @@ def decode_message(data: bytes | str, at_ns: int = 0, *, own_id: str | None = No
     request_id = request_id if isinstance(request_id, str) else None
     inner = fields.get("data")
     inner = inner if isinstance(inner, dict) else {}
-    status = fields.get("status")
+    status = fields.get("status", _payload(fields).get("status"))
     if status == "word_timestamp":
         return [_decode_word(inner, request_id, at_ns)]
     events: list[Event] = []
     audio = inner.get("audio", fields.get("audio"))
     if audio is not None:
         events.append(AudioChunk(_decode_audio(audio), request_id, at_ns=at_ns))
-    elif status == "chunk":
+    elif status in ("chunk", "206"):
         raise ProtocolError("an audio message without audio")
     if status == "complete" or fields.get("done") is True:
         events.append(Completed(request_id, at_ns=at_ns))
     return events
 
 
+def _payload(fields: Fields) -> Fields:
+    """Where the v2 sample of the vendor also looks for the status (section 5b)."""
+    payload = fields.get("payload")
+    return payload if isinstance(payload, dict) else {}
+
+
 def _decode_audio(audio: object) -> bytes:
     if not isinstance(audio, str):
         raise ProtocolError("an audio message whose audio is not text")
     try:
+        if len(audio) % 4:
+            raise ValueError
         return b64decode(audio, validate=True)
     except (binascii.Error, ValueError):
         raise ProtocolError("an audio message whose base64 is broken") from None
@@ -308,10 +319,13 @@ def _decode_audio(audio: object) -> bytes:
 
 def _decode_word(fields: Fields, request_id: str | None, at_ns: int) -> WordTiming:
     word, index = fields.get("word"), fields.get("id", 0)
-    start = fields.get("start", 0.0)
-    end = fields.get("end", start)
-    times = all(isinstance(t, int | float) and math.isfinite(t) for t in (start, end))
-    if not (isinstance(word, str) and isinstance(index, int) and times):
+    start = 0.0 if (start := fields.get("start")) is None else start
+    end = start if (end := fields.get("end")) is None else end
+    try:
+        timed = all(isinstance(time, int | float) and math.isfinite(time) for time in (start, end))
+    except OverflowError:
+        timed = False
+    if not (isinstance(word, str) and isinstance(index, int) and timed):
         raise ProtocolError("a word timing that cannot be read")
     return WordTiming(word, float(start), float(end), index, request_id, at_ns=at_ns)
 
@@ -327,22 +341,29 @@ class EventStream:
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
-        self._rest_size = 0
         self._data: list[bytes] = []
+        self._held = 0
         self._after_cr = False
         self._first_line = True
 
     def feed(self, data: bytes, at_ns: int = 0) -> Iterator[Event]:
-        """The events that `data` completes, each stamped `at_ns`."""
+        """The events that `data` completes, each stamped `at_ns`; to be iterated to its end."""
         for line in self._lines(data):
             if not line:
                 if self._data:
                     message, self._data = b"\n".join(self._data), []
+                    self._held = 0
                     yield from decode_message(message, at_ns)
                 continue
             name, _, value = line.partition(b":")
             if name == b"data":
                 self._data.append(value.removeprefix(b" "))
+                self._hold(len(line))
+
+    def _hold(self, byte_count: int) -> None:
+        self._held += byte_count
+        if self._held > MESSAGE_LIMIT:
+            raise ProtocolError(f"an event longer than {MESSAGE_LIMIT >> 20} MiB")
 
     def _lines(self, data: bytes) -> list[bytes]:
         if not data:
@@ -356,15 +377,13 @@ class EventStream:
         *ended, rest = self._LINE_END.split(data)
         if ended:
             ended[0] = b"".join(self._rest) + ended[0]
-            self._rest, self._rest_size = [], 0
+            self._rest = []
             if self._first_line:
                 ended[0] = ended[0].removeprefix(b"\xef\xbb\xbf")
                 self._first_line = False
         if rest:
             self._rest.append(rest)
-            self._rest_size += len(rest)
-        if self._rest_size + sum(map(len, self._data)) > MESSAGE_LIMIT:
-            raise ProtocolError(f"an event longer than {MESSAGE_LIMIT >> 20} MiB")
+            self._hold(len(rest))
         return ended
 
 
@@ -373,16 +392,15 @@ class EventStream:
 
 def decode_error(fields: Fields) -> RemoteError | None:
     """The failure that a message on a stream tells of, in any of the forms of section 5b, else None."""
-    payload = fields.get("payload")
-    nested = isinstance(payload, dict) and payload.get("status") == "error"
-    if not (fields.get("status") == "error" or nested or fields.get("error")):
+    failed = "error" in (fields.get("status"), _payload(fields).get("status"))
+    if not (failed or fields.get("error") or fields.get("errors")):
         return None
     text = describe_failure(fields)
     code = fields.get("code", fields.get("statusCode"))
     if isinstance(code, int) and 400 <= code < 600:
         error = _class_of_status(code)(text)
     else:
-        error = _class_of_text(text, listed=bool(fields.get("errors")))(text)
+        error = _class_of_text(text, RequestRejected if fields.get("errors") else ServiceFailed)(text)
     request_id = fields.get("request_id")
     error.request_id = safe(request_id) if isinstance(request_id, str) else None
     return error
@@ -396,45 +414,45 @@ def describe_failure(fields: Fields) -> str:
     return safe("; ".join(dict.fromkeys(parts))) or "the service named no reason"
 
 
-def _texts(value: object) -> list[str]:
+def _texts(value: object, depth: int = 4) -> list[str]:
     match value:
         case str() if value.strip():
             return [value.strip().rstrip(".")]
-        case list():
-            return [text for item in value[:8] for text in _texts(item)]
-        case dict():
-            return _texts(value.get("message"))
+        case list() if depth:
+            return [text for item in value[:8] for text in _texts(item, depth - 1)]
+        case dict() if depth:
+            return _texts(value.get("message"), depth - 1)
     return []
 
 
 _TEXT_CLASSES: tuple[tuple[re.Pattern[str], type[RemoteError]], ...] = (
     (re.compile(r"concurren|rate limit|too many", re.I), RateLimited),
     (re.compile(r"timed out|inactivity", re.I), NetworkError),
-    (re.compile(r"unauthori[sz]ed|api key|token|credit|usage limit|plan\b|organi[sz]ation", re.I),
+    (re.compile(r"unauthori[sz]ed|api key|bearer|credit|usage limit|higher plan|organi[sz]ation", re.I),
      AccountError),
-    (re.compile(r"invalid|not supported|required|unsupported", re.I), RequestRejected),
+    (re.compile(r"invalid|not supported|required|unsupported|retired|deprecated", re.I), RequestRejected),
 )  # fmt: skip
 
 
-def _class_of_text(text: str, *, listed: bool) -> type[RemoteError]:
-    for pattern, error in _TEXT_CLASSES:
-        if pattern.search(text):
-            return error
-    return RequestRejected if listed else ServiceFailed
+def _class_of_text(text: str, default: type[RemoteError]) -> type[RemoteError]:
+    return next((error for pattern, error in _TEXT_CLASSES if pattern.search(text)), default)
 
 
 _STATUS_CLASSES: dict[int, type[RemoteError]] = {
-    400: RequestRejected, 401: AccountError, 402: AccountError, 403: AccountError,
-    404: RequestRejected, 405: RequestRejected, 408: NetworkError, 409: RateLimited,
-    410: RequestRejected, 413: RequestRejected, 414: RequestRejected, 422: RequestRejected,
+    401: AccountError,
+    402: AccountError,
+    403: AccountError,
+    408: NetworkError,
+    409: RateLimited,
     429: RateLimited,
-}  # fmt: skip
+}
 
 
 def _class_of_status(status: int) -> type[RemoteError]:
+    """A 4xx that is not listed means what 400 does (RFC 9110, 15)."""
     if 500 <= status < 600:
         return ServiceFailed
-    return _STATUS_CLASSES.get(status, ProtocolError)
+    return _STATUS_CLASSES.get(status, RequestRejected if 400 <= status < 500 else ProtocolError)
 
 
 _HINTS = {
@@ -491,8 +509,8 @@ def decode_retry_after(value: str | None, date: str | None) -> float | None:
 
 
 _CLOSE_CLASSES: dict[int, type[RemoteError]] = {
-    1001: NetworkError, 1006: NetworkError, 1008: AccountError, 1009: RequestRejected,
-    1012: NetworkError, 1013: RateLimited,
+    1001: Disconnected, 1006: Disconnected, 1008: AccountError, 1009: RequestRejected,
+    1012: Disconnected, 1013: RateLimited,
 }  # fmt: skip
 
 
@@ -500,8 +518,8 @@ def decode_close(code: int, reason: str = "") -> RemoteError:
     """What a WebSocket close before `complete` means; 1000 is no success (section 4e)."""
     words = f": {safe(reason)}" if reason else ""
     if code == 1006:
-        return NetworkError("the service dropped the connection")
-    return _CLOSE_CLASSES.get(code, ServiceFailed)(
+        return Disconnected("the service dropped the connection")
+    return _class_of_text(reason, _CLOSE_CLASSES.get(code, ServiceFailed))(
         f"the service closed the connection ({code}{words}) before the end"
     )
 
@@ -526,4 +544,4 @@ def encode_voices(voices: Iterable[Voice]) -> bytes:
         }
         for voice in voices
     ]
-    return json.dumps({"voices": listed}, ensure_ascii=False).encode()
+    return json.dumps({"voices": listed}).encode()

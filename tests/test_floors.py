@@ -17,8 +17,21 @@ HOUSE = Path(smallest_cli.__file__).parent
 # A room is a module of the package, or one of its sub-packages with all its files.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"speech", "errors", "safety", "wav"}),
-    frozenset({"wire", "connect", "text", "timeline", "stats", "settings", "catalogue", "subtitles"}),
-    frozenset({"transports", "sinks", "local", "credentials"}),
+    frozenset(
+        {
+            "wire",
+            "connect",
+            "text",
+            "timeline",
+            "stats",
+            "settings",
+            "catalogue",
+            "subtitles",
+            "console",
+            "reading",
+        }
+    ),
+    frozenset({"transports", "sinks", "local", "credentials", "casting"}),
     frozenset({"pipeline", "retry", "service", "account", "cache"}),
     frozenset({"options", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),

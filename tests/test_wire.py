@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from smallest_cli import wire
 from smallest_cli.errors import (
     AccountError,
+    Disconnected,
     NetworkError,
     ProtocolError,
     RateLimited,
@@ -773,18 +774,23 @@ def test_retry_after_of_any_text_is_a_wait_or_nothing(value: str, date: str) -> 
     ("code", "kinds"),
     [
         (1000, (ServiceFailed,)),
-        (1001, (NetworkError,)),
+        (1001, (Disconnected,)),
         (1005, (ServiceFailed, NetworkError)),
-        (1006, (NetworkError,)),
-        (1008, (RateLimited, RequestRejected)),  # its relatives: too many sockets; bad sample rate (4e)
+        (1006, (Disconnected,)),
+        (1008, (AccountError,)),
         (1011, (ServiceFailed,)),
-        (1012, (NetworkError, ServiceFailed)),
+        (1012, (Disconnected,)),
         (1013, (RateLimited,)),  # its relative: full
         (4999, (ServiceFailed,)),
     ],
 )
 def test_any_close_before_complete_is_a_failure(code: int, kinds: tuple[type[RemoteError], ...]) -> None:
     assert type(wire.decode_close(code)) in kinds
+
+
+def test_the_reason_of_a_close_decides_where_it_is_known() -> None:
+    assert type(wire.decode_close(1008, "Too many connections")) is RateLimited
+    assert type(wire.decode_close(1008, "Invalid sample rate")) is RequestRejected
 
 
 def test_the_reason_of_a_close_is_told() -> None:

@@ -15,7 +15,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from smallest_cli import wire
 from smallest_cli.connect import Connection, Dialer, Origin, parse_base_url
-from smallest_cli.errors import NetworkError, ProtocolError
+from smallest_cli.errors import Disconnected, NetworkError, ProtocolError
 from smallest_cli.safety import safe
 from smallest_cli.speech import Opened, Sent, Service
 from smallest_cli.transports.refusal import refusal
@@ -67,16 +67,7 @@ class Poster:
             "Accept": accept,
             "Accept-Encoding": "identity",
         }
-        self._line.fresh = False
-        self._line.expect_audio()
-        try:
-            with _translated():
-                response = self._session.post(
-                    url, data=body, headers=headers, stream=True, allow_redirects=False
-                )
-        except BaseException:
-            self._line.drop()
-            raise
+        response = self._send(url, body, headers)
         connection = self._line.connection
         assert connection is not None  # noqa: S101  (for the type checker: the post went over it)
         try:
@@ -93,6 +84,21 @@ class Poster:
             )
         finally:
             response.close()
+
+    def _send(self, url: str, body: bytes, headers: dict[str, str]) -> requests.Response:
+        """The reply's head. A kept connection that turns out to have been closed is opened again, once."""
+        while True:
+            self._line.fresh = False
+            self._line.expect_audio()
+            try:
+                with _translated():
+                    return self._session.post(
+                        url, data=body, headers=headers, stream=True, allow_redirects=False
+                    )
+            except BaseException as error:
+                self._line.drop()
+                if self._line.fresh or not isinstance(error, Disconnected):
+                    raise
 
     def _refusal(self, response: requests.Response) -> Exception:
         try:
@@ -152,6 +158,7 @@ class _Line:
             self.connection.allow(wire.MESSAGE_LIMIT)
 
     def dial(self) -> Connection:
+        self.drop()
         self.connection = self._dialer.dial(self._origin)
         self.fresh = True
         self.expect_audio()
@@ -201,6 +208,6 @@ def _translated() -> Iterator[None]:
     except urllib3.exceptions.ProtocolError:
         raise NetworkError("the reply was cut off") from None
     except (requests.ConnectionError, urllib3.exceptions.HTTPError):
-        raise NetworkError("the connection was closed before an answer came") from None
+        raise Disconnected("the connection was closed before an answer came") from None
     except (requests.RequestException, ValueError) as error:
         raise ProtocolError(f"the service did not answer in HTTP ({safe(type(error).__name__)})") from None

@@ -17,7 +17,7 @@ from websocket import ABNF
 
 from smallest_cli import wire
 from smallest_cli.connect import Connection, Dialer, parse_base_url, read_head
-from smallest_cli.errors import NetworkError, ProtocolError, RemoteError
+from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, RemoteError
 from smallest_cli.speech import AudioChunk, Completed, Event, Opened, Sent, Service, SpeechRequest
 from smallest_cli.transports.refusal import refusal
 
@@ -41,9 +41,19 @@ class WebSocketTransport:
         Only audio moves the deadline on: pings and other messages do not. It is longer by the
         service's own completion wait, in which silence is no stall (section 2a).
         """
-        connection, opened = self._open()
-        yield opened
         request = self._named(request)
+        while True:
+            connection, opened = self._open()
+            yield opened
+            try:
+                yield from self._converse(connection, request)
+                return
+            except Disconnected:
+                # It was closed while it lay idle, which shows only now.
+                if not (opened.reused and connection.received_ns < connection.sent_ns):
+                    raise
+
+    def _converse(self, connection: Connection, request: SpeechRequest) -> Iterator[Event]:
         wait = request.completion_wait_ms
         quiet = (wire.DEFAULT_COMPLETION_WAIT_MS if wait is None else wait) / MILLISECONDS
         completed = False

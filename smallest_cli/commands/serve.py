@@ -1,0 +1,167 @@
+"""`smallest serve`: the offline server in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import typer
+
+from smallest_cli.errors import SettingsError
+
+_AS_DISPUTED, _TIME, _FAILURE = "What the sources dispute", "Time", "Failure"
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; another than loopback needs --token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SMALLEST_SERVE_TOKEN",
+            help="The only key to accept (without it, any). Other users of this machine can read options: "
+            "prefer the variable.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(help="Certificate chain (PEM), to serve https and wss.")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Private key (PEM) of the certificate.")] = None,
+    concurrency: Annotated[
+        int, typer.Option(help="Syntheses at a time for each key; 5 times as many sockets may be open.")
+    ] = 1,
+    extra_voices: Annotated[
+        list[str] | None, typer.Option("--extra-voice", help="A further voice id to accept (repeatable).")
+    ] = None,
+    max_text: Annotated[int | None, typer.Option(help="Refuse a longer text, in characters.")] = None,
+    idle_timeout_s: Annotated[
+        float, typer.Option("--idle-timeout", help="Seconds without a message before a socket is closed.")
+    ] = 60.0,
+    log: Annotated[
+        str | None, typer.Option(help="File to append a line of JSON to for each request.")
+    ] = None,
+    close_after_complete: Annotated[
+        bool,
+        typer.Option(
+            "--close-after-complete",
+            help="Close the socket after `complete`, as the vendor's pages tell.",
+            rich_help_panel=_AS_DISPUTED,
+        ),
+    ] = False,
+    complete_per: Annotated[
+        Literal["request", "quiet"],
+        typer.Option(
+            help="One `complete` for each request, or for each quiet period.", rich_help_panel=_AS_DISPUTED
+        ),
+    ] = "request",
+    complete_wait_ms: Annotated[
+        float,
+        typer.Option(
+            "--complete-wait",
+            help="Milliseconds of quiet before `complete` of a plain request.",
+            rich_help_panel=_AS_DISPUTED,
+        ),
+    ] = 0,
+    buffered_complete_wait_ms: Annotated[
+        float,
+        typer.Option(
+            "--buffered-complete-wait",
+            help="Milliseconds of quiet before `complete` of a buffered one.",
+            rich_help_panel=_AS_DISPUTED,
+        ),
+    ] = 4000,
+    complete_form: Annotated[
+        Literal["live", "older"],
+        typer.Option(help="How `complete` looks on the WebSocket.", rich_help_panel=_AS_DISPUTED),
+    ] = "live",
+    answer_empty_close: Annotated[
+        bool,
+        typer.Option(
+            help="Answer a closing message that leaves nothing to say by `complete`.",
+            rich_help_panel=_AS_DISPUTED,
+        ),
+    ] = True,
+    sse_shape: Annotated[
+        Literal["live", "older", "seed"] | None,
+        typer.Option(help="One SSE envelope for every route, not its own.", rich_help_panel=_AS_DISPUTED),
+    ] = None,
+    error_form: Annotated[
+        Literal["message", "nested", "list"],
+        typer.Option(help="How errors look on the WebSocket.", rich_help_panel=_AS_DISPUTED),
+    ] = "message",
+    chunked: Annotated[
+        bool,
+        typer.Option(
+            "--chunked", help="Send one-shot replies without their length.", rich_help_panel=_AS_DISPUTED
+        ),
+    ] = False,
+    legacy: Annotated[
+        Literal["on", "404", "410"],
+        typer.Option(help="What the v3.1 and v2 routes do.", rich_help_panel=_AS_DISPUTED),
+    ] = "on",
+    first_byte_ms: Annotated[
+        float, typer.Option(help="Median milliseconds to the first audio.", rich_help_panel=_TIME)
+    ] = 0,
+    first_byte_sigma: Annotated[
+        float,
+        typer.Option(help="Spread of that time (sigma of a lognormal).", rich_help_panel=_TIME),
+    ] = 0,
+    realtime_factor: Annotated[
+        float,
+        typer.Option(help="Send audio this much faster than it plays; 0 at once.", rich_help_panel=_TIME),
+    ] = 0,
+    jitter_ms: Annotated[
+        float, typer.Option(help="Up to so many milliseconds more before each block.", rich_help_panel=_TIME)
+    ] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Makes the random times repeatable.", rich_help_panel=_TIME)
+    ] = None,
+    fail: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A failure: status:503, status:429:2 (Retry-After 2), error:3 (an error after 3 blocks), "
+            "close:1011:2, stall:2. Several take turns.",
+            rich_help_panel=_FAILURE,
+        ),
+    ] = None,
+    fail_times: Annotated[
+        int, typer.Option(help="How many requests fail; 0 for all of them.", rich_help_panel=_FAILURE)
+    ] = 0,
+) -> None:
+    """Serve the Waves API from this machine, with a voice of its own and no network.
+
+    Prints the base URL on stdout once it listens, and serves until Ctrl-C.
+    """
+    given = dict(locals())
+    from smallest_cli.local.behaviour import Behaviour
+    from smallest_cli.local.voice import INSTALL, Engine
+
+    behaviour = Behaviour.from_fields({**given, "extra_voices": extra_voices or [], "fail": fail or []})
+    engine = Engine()  # first: it loads while the web server does
+    try:
+        try:
+            from smallest_cli.local.running import run
+        except ImportError as error:
+            raise SettingsError(f"{error.name} is not installed", hint=INSTALL) from None
+        engine.check()
+        run(behaviour, engine, _announcement(behaviour.token), _watch_signals)
+    finally:
+        engine.close()
+
+
+def _announcement(token: str | None) -> Callable[[str], None]:
+    def announce(base_url: str) -> None:
+        print(base_url, flush=True)
+        key = "the given token" if token else "any key"
+        print(f"The offline server takes {key}. Ctrl-C ends it.", file=sys.stderr, flush=True)
+
+    return announce
+
+
+def _watch_signals(end: Callable[[], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end())

@@ -1,0 +1,73 @@
+"""Failures on request: those that a service really has, each as a word on the command line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Literal
+
+from smallest_cli.errors import UsageError
+
+_SPEC = re.compile(
+    r"(?P<status>status):(?P<code>[45]\d\d)(:(?P<wait>\d{1,6}))?"
+    r"|(?P<close>close):(?P<close_code>1\d{3}|[34]\d{3})(:(?P<close_after>\d{1,6}))?"
+    r"|(?P<kind>error|stall)(:(?P<after>\d{1,6}))?"
+)
+ABNORMAL = 1006  # never sent as a code: the connection just goes
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSpec:
+    """One failure. `after` counts the blocks that are sent first; `code` is of HTTP or of the close."""
+
+    kind: Literal["status", "error", "close", "stall"]
+    code: int = 0
+    after: int = 0
+    retry_after: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> FaultSpec:
+        """`status:503`, `status:429:2` (Retry-After 2), `error:3`, `close:1011:2`, `stall:2`."""
+        match = _SPEC.fullmatch(text)
+        if match is None:
+            raise UsageError(
+                f"no such failure: {text}",
+                hint="status:503, status:429:2, error:3, close:1011:2 or stall:2",
+            )
+        if match["status"]:
+            return cls("status", int(match["code"]), 0, int(match["wait"]) if match["wait"] else None)
+        if match["close"]:
+            return cls("close", int(match["close_code"]), int(match["close_after"] or 0))
+        return cls("stall" if match["kind"] == "stall" else "error", 0, int(match["after"] or 0))
+
+
+class Fault(Exception):
+    """The failure is due now: the transport breaks in its own way."""
+
+    def __init__(self, spec: FaultSpec) -> None:
+        super().__init__(spec.kind)
+        self.spec = spec
+
+
+class Faults:
+    """Hands out the failures in turn, `times` in all; 0 is without end."""
+
+    def __init__(self, specs: tuple[str, ...], times: int) -> None:
+        self._specs = cycle([FaultSpec.parse(spec) for spec in specs])
+        self._left = times or (10**18 if specs else 0)
+        if not specs:
+            self._left = 0
+        self._next = next(self._specs, None)
+
+    def take(self, *, status_only: bool = False) -> FaultSpec | None:
+        """The failure of this request, None when it goes well.
+
+        With `status_only` another kind stays for later: an upgrade can fail by a status alone.
+        """
+        spec = self._next
+        if spec is None or self._left == 0 or (status_only and spec.kind != "status"):
+            return None
+        self._left -= 1
+        self._next = next(self._specs)
+        return spec

@@ -1,0 +1,103 @@
+"""The server's life: its listening socket, its certificate, its loop, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import web
+
+from smallest_cli.errors import UsageError
+from smallest_cli.local.behaviour import Behaviour
+from smallest_cli.local.server import Server
+from smallest_cli.local.studio import Studio
+from smallest_cli.local.voice import Engine
+
+
+async def serve(
+    behaviour: Behaviour, engine: Engine, announce: Callable[[str], None], stop: asyncio.Event
+) -> None:
+    """Listen, `announce` the base URL, serve until `stop`. Raises UsageError for what cannot be done."""
+    logging.getLogger("aiohttp").addHandler(logging.NullHandler())
+    logging.getLogger("aiohttp").propagate = False  # a client that leaves early is no news
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_complain)
+    tls = _tls(behaviour)
+    listener = _listen(behaviour)
+    port = listener.getsockname()[1]
+    studio = Studio(behaviour, engine)
+    server = Server(studio, port)
+    runner = web.AppRunner(server.app(), handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    web_server = runner.server
+    assert web_server is not None  # noqa: S101  setup made it
+
+    def accept() -> asyncio.BaseProtocol:
+        connection = web_server()
+        server.expect(connection)
+        return connection
+
+    listening = await loop.create_server(accept, sock=listener, ssl=tls)
+    try:
+        host = f"[{behaviour.host}]" if ":" in behaviour.host else behaviour.host
+        announce(f"{'https' if tls else 'http'}://{host}:{port}")
+        await stop.wait()
+    finally:
+        listening.close()
+        await runner.cleanup()
+        studio.journal.close()
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    if not isinstance(context.get("exception"), OSError | ssl.SSLError):
+        loop.default_exception_handler(context)
+
+
+def _listen(behaviour: Behaviour) -> socket.socket:
+    try:
+        return socket.create_server(
+            (behaviour.host, behaviour.port),
+            family=socket.AF_INET6 if ":" in behaviour.host else socket.AF_INET,
+            backlog=1024,
+        )
+    except OSError as error:
+        raise UsageError(f"cannot listen on {behaviour.host}:{behaviour.port}: {error.strerror}") from None
+
+
+def _tls(behaviour: Behaviour) -> ssl.SSLContext | None:
+    if behaviour.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(behaviour.tls_cert, behaviour.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"the certificate cannot be used: {error}") from None
+    return context
+
+
+def run(
+    behaviour: Behaviour,
+    engine: Engine,
+    announce: Callable[[str], None],
+    watch: Callable[[Callable[[], None]], None],
+) -> None:
+    """Serve in this thread until the callable that `watch` is given gets called, from any thread."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            with suppress(RuntimeError):  # the loop is gone already
+                loop.call_soon_threadsafe(stop.set)
+
+        watch(end)
+        await serve(behaviour, engine, announce, stop)
+
+    asyncio.run(main())

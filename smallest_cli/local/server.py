@@ -1,0 +1,190 @@
+"""The web application: which route is answered by whom, and who is let in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from smallest_cli import wire
+from smallest_cli.errors import ProtocolError, ServiceFailed
+from smallest_cli.local import guards, refusals
+from smallest_cli.local.conversation import Conversation
+from smallest_cli.local.journal import Entry
+from smallest_cli.local.limits import Busy
+from smallest_cli.local.replies import Call, one_shot, server_sent
+from smallest_cli.local.studio import Studio
+from smallest_cli.speech import APIS, Api, Via
+
+BODY_LIMIT = 1 << 20
+HEADER_DEADLINE_S = 10.0
+HEALTHY = {"status": "ok"} | {part: {"status": "connected"} for part in ("mongo", "redis", "rabbitmq")}
+
+log = logging.getLogger(__name__)
+Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """The application over one studio."""
+
+    def __init__(self, studio: Studio, port: int) -> None:
+        self._studio = studio
+        self._port = port
+        self._silent: dict[Any, asyncio.TimerHandle] = {}
+
+    def expect(self, connection: Any) -> None:
+        """Cut a new connection if it has not sent a whole head in its time."""
+
+        def hurry() -> None:
+            del self._silent[connection]
+            connection.force_close()
+
+        self._silent[connection] = asyncio.get_running_loop().call_later(HEADER_DEADLINE_S, hurry)
+
+    def app(self) -> web.Application:
+        """Every route. What is not here is 404, whatever the method."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Reply) -> web.StreamResponse:
+            return await self._guard(request, handler)
+
+        app = web.Application(middlewares=[guard], client_max_size=BODY_LIMIT)
+        for api in APIS:
+            self._add_api(app, api)
+        app.router.add_get(wire.HEALTH_PATH, self._health)
+        app.router.add_get("/waves/v1/{pool}/get_voices", self._voices)
+        app.router.add_route("*", "/waves/v1/lightning-large{rest:.*}", _retired())
+        app.router.add_route(
+            "*", "/waves/v1/prof-voice-cloning{rest:.*}", _retired("/waves/v1/voice-cloning")
+        )
+        return app
+
+    def _add_api(self, app: web.Application, api: Api) -> None:
+        paths = wire.PATHS[api]
+        if api != "unified" and self._studio.behaviour.legacy != "on":
+            if self._studio.behaviour.legacy == "410":
+                for path in set(paths.values()):
+                    app.router.add_route("*", path, _retired())
+            return
+        app.router.add_post(paths["http"], self._post(api, "http"))
+        app.router.add_post(paths["sse"], self._post(api, "sse"))
+        app.router.add_get(paths["ws"], self._upgrade(api))
+
+    async def _guard(self, request: web.Request, handler: Reply) -> web.StreamResponse:
+        if timer := self._silent.pop(request.protocol, None):
+            timer.cancel()
+        anyone = not self._studio.behaviour.on_loopback
+        if refused := guards.stranger(request, anyone=anyone, port=self._port):
+            return web.json_response({"error": refused[1]}, status=refused[0])
+        try:
+            return await handler(request)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+            return web.json_response(refusals.NOT_FOUND, status=404)
+        except web.HTTPRequestEntityTooLarge:
+            return web.json_response({"error": f"More than {BODY_LIMIT} bytes"}, status=413)
+        except Busy:
+            return web.json_response(refusals.BUSY, status=429, headers={"Retry-After": "1"})
+        except ServiceFailed:
+            return web.json_response(refusals.INTERNAL, status=500)
+        except ConnectionError:
+            raise  # the client left; aiohttp's word on it goes nowhere
+        except Exception:
+            log.exception("a bug in the offline server")
+            raise
+
+    def _key(self, http: web.Request) -> str | None:
+        key = guards.bearer(http)
+        return key if self._studio.accepts(key) else None
+
+    # routes
+
+    async def _health(self, http: web.Request) -> web.StreamResponse:
+        return web.json_response(HEALTHY)
+
+    async def _voices(self, http: web.Request) -> web.StreamResponse:
+        if self._key(http) is None:
+            return _unauthorized()
+        voices = self._studio.voices(http.match_info["pool"])
+        if voices is None:
+            return web.json_response(refusals.BAD_MODEL, status=400)
+        return web.Response(body=wire.encode_voices(voices), content_type="application/json", charset="utf-8")
+
+    def _post(self, api: Api, via: Via) -> Reply:
+        async def reply(http: web.Request) -> web.StreamResponse:
+            key = self._key(http)
+            if key is None:
+                return _unauthorized()
+            if http.content_type != "application/json":
+                return web.json_response({"error": "Content-Type must be application/json"}, status=415)
+            try:
+                async with asyncio.timeout(HEADER_DEADLINE_S):
+                    fields = wire.decode_object(await http.read())
+            except ProtocolError:
+                return web.json_response(refusals.INVALID, status=400)
+            except TimeoutError:
+                return web.json_response({"error": "The body did not come in time"}, status=408)
+            return await self._synthesize(http, key, fields, api, via)
+
+        return reply
+
+    async def _synthesize(
+        self, http: web.Request, key: str, fields: wire.Fields, api: Api, via: Via
+    ) -> web.StreamResponse:
+        studio = self._studio
+        if issues := refusals.refuse(fields, studio.rules(api, via)):
+            return web.json_response({"error": issues}, status=400)
+        if fields.get("pronunciation_dicts"):  # there are none here, so every id is unknown
+            return web.json_response(refusals.INVALID, status=400)
+        request = studio.decode(fields, api)
+        entry = Entry(via, request.text, key)
+        try:
+            with studio.limits.slot(key):
+                fault = studio.faults.take()
+                if fault and fault.kind == "status":
+                    entry.status = f"fault {fault.code}"
+                    return _broken(fault.code, fault.retry_after)
+                call = Call(studio, http, api, request, entry, fault)
+                return await (one_shot(call) if via == "http" else server_sent(call))
+        except Busy:
+            entry.status = "busy"
+            raise
+        finally:
+            studio.journal.write(entry)
+
+    def _upgrade(self, api: Api) -> Reply:
+        async def reply(http: web.Request) -> web.StreamResponse:
+            socket = web.WebSocketResponse(
+                compress=False, autoping=False, max_msg_size=BODY_LIMIT, timeout=2.0, heartbeat=None
+            )
+            if not socket.can_prepare(http).ok:
+                raise web.HTTPNotFound
+            key = self._key(http)
+            if key is None:
+                return _unauthorized()
+            with self._studio.limits.socket(key):
+                if fault := self._studio.faults.take(status_only=True):
+                    return _broken(fault.code, fault.retry_after)
+                await socket.prepare(http)
+                await Conversation(self._studio, socket, http, api, key).run()
+            return socket
+
+        return reply
+
+
+def _unauthorized() -> web.Response:
+    return web.json_response(refusals.UNAUTHORIZED, status=401)
+
+
+def _broken(status: int, retry_after: int | None) -> web.Response:
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return web.json_response(refusals.status_body(status), status=status, headers=headers)
+
+
+def _retired(*endpoint: str) -> Reply:
+    async def reply(http: web.Request) -> web.StreamResponse:
+        return web.json_response(refusals.retired(*endpoint), status=410)
+
+    return reply

@@ -1,0 +1,95 @@
+"""What every route shares: the voice, its limits, its pace, its failures. Knows no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from smallest_cli import catalogue, wire
+from smallest_cli.local.behaviour import Behaviour
+from smallest_cli.local.casting import V2_VOICES
+from smallest_cli.local.faults import Fault, Faults, FaultSpec
+from smallest_cli.local.journal import Journal
+from smallest_cli.local.limits import Limits
+from smallest_cli.local.pacing import Pace
+from smallest_cli.local.refusals import Rules
+from smallest_cli.local.voice import Engine
+from smallest_cli.speech import Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
+
+V2_SAMPLE_RATE = 24_000
+
+
+class Studio:
+    """One server's state."""
+
+    def __init__(self, behaviour: Behaviour, engine: Engine) -> None:
+        self.behaviour = behaviour
+        self.limits = Limits(behaviour.concurrency)
+        self.faults = Faults(behaviour.fail, behaviour.fail_times)
+        self.journal = Journal(behaviour.log)
+        self._engine = engine
+        self._luck = random.Random(behaviour.seed)  # noqa: S311  times, not secrets
+        known = {voice.id for voice in catalogue.bundled()} | set(behaviour.extra_voices)
+        self._voice_ids: dict[bool, frozenset[str]] = {
+            False: frozenset(known),
+            True: frozenset(known | {voice.id for voice in V2_VOICES}),
+        }
+
+    def accepts(self, key: str) -> bool:
+        """Whether a request with this key may come in."""
+        token = self.behaviour.token
+        if token is None:
+            return bool(key)
+        return hmac.compare_digest(key.encode(errors="replace"), token.encode(errors="replace"))
+
+    def rules(self, api: Api, via: Via) -> Rules:
+        """What requests on a route have to keep to."""
+        return Rules(api, via, self._voice_ids[api == "v2"], self.behaviour.max_text)
+
+    def voices(self, pool: str) -> tuple[Voice, ...] | None:
+        """The voices of a pool by its name in paths, None for a pool that is not there."""
+        for model in ("lightning_v3.1", "lightning_v3.1_pro"):
+            if wire.voices_path(model) == f"/waves/v1/{pool}/get_voices":
+                return tuple(voice for voice in catalogue.bundled() if voice.model == model)
+        return V2_VOICES if pool == "lightning-v2" and self.behaviour.legacy == "on" else None
+
+    def decode(self, fields: wire.Fields, api: Api) -> SpeechRequest:
+        """The request in a message that nothing was wrong with."""
+        if api == "v2":
+            fields = {"sample_rate": V2_SAMPLE_RATE, **fields}
+        request = wire.decode_request(fields)
+        return replace(request, format=AudioFormat(int(request.format.sample_rate)))
+
+    def pace(self, received: float) -> Pace:
+        """The times of a request that came in at that second of `perf_counter`."""
+        return Pace(self.behaviour, self._luck, received)
+
+    async def speak(
+        self, request: SpeechRequest, pace: Pace, fault: FaultSpec | None = None, encoding: str = "pcm"
+    ) -> AsyncGenerator[AudioChunk | WordTiming, None]:
+        """The sound of a request, block by block, each when it is due.
+
+        Raises Fault when its failure is to come now, ServiceFailed when the voice fails. A stall
+        lasts until the task is cancelled: the client has left.
+        """
+        blocks = 0
+        async with aclosing(self._engine.speak(request, encoding)) as sound:
+            async for event in sound:
+                if isinstance(event, AudioChunk):
+                    if fault and fault.after == blocks:
+                        await _break(fault)
+                    blocks += 1
+                    await pace.next(request.format.duration(len(event.pcm)))
+                yield event
+        if fault:
+            await _break(fault)
+
+
+async def _break(fault: FaultSpec) -> None:
+    if fault.kind == "stall":
+        await asyncio.Event().wait()
+    raise Fault(fault)
