@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from smallest_cli.speech import Voice
 
+SNAPSHOT = Path(__file__).with_name("catalogue.json")
 WORD_TIMING_VOICES = frozenset({"meher", "devansh", "kartik", "maithili", "liam", "avery"})
 """The voices that time their words, in English and Hindi only (section 3c)."""
 
@@ -21,7 +22,7 @@ WORD_TIMING_VOICES = frozenset({"meher", "devansh", "kartik", "maithili", "liam"
 @cache
 def bundled() -> tuple[Voice, ...]:
     """Every voice of the snapshot, read on first use."""
-    rows = json.loads(files("smallest_cli").joinpath("catalogue.json").read_text("utf-8"))
+    rows = json.loads(SNAPSHOT.read_text("utf-8"))
     return tuple(_voice(row) for row in rows)
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from smallest_cli import __version__
+from smallest_cli.commands.serve import serve
 from smallest_cli.commands.speak import speak
 from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if _rich_help_wanted() else None,
 )
 app.command()(speak)
+app.command()(serve)
 
 
 def _print_version(wanted: bool) -> None:

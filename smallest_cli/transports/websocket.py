@@ -100,7 +100,7 @@ class WebSocketTransport:
                     suppress_origin=True,
                 )
         except BaseException:
-            connection.close()
+            connection.drop()
             raise
         ended = self._dialer.clock()
         connection.phases = replace(connection.phases, upgrade=ended - started)
