@@ -1,0 +1,92 @@
+"""An hour of audio through each transport into a WAV: does memory stay flat?
+
+Prints a table and ends with 1 where a goal is missed: memory at the end at most 1.1 times that at
+the first tenth, the peak at most 40 MB. Memory is no matter of a calm machine, so the goals gate as they are.
+Linux only: it reads /proc.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import wave
+from contextlib import suppress
+from pathlib import Path
+
+from smallest_cli.service import open_local_service
+from smallest_cli.speech import VIAS, Service
+
+HOUR_S = 3600
+GROWTH_GOAL, PEAK_GOAL_MB = 1.1, 40.0
+SENTENCE = (
+    "This is sentence number {} of a long book, and nobody has read it aloud before this evening. "
+)
+SENTENCES = 650  # about an hour and a little more in the offline voice
+LOOK_EVERY_S = 0.05
+
+
+def status_mb(pid: int, field: str) -> float | None:
+    """A memory field of /proc/PID/status in MB, None where the process has ended."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    found = re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) / 1024 if found else None
+
+
+def measure(via: str, service: Service, text: Path, folder: Path) -> tuple[float, float, float, float]:
+    """Seconds of audio, and MB at the first tenth, at the end and at the peak."""
+    target = folder / f"{via}.wav"
+    part = folder / f"{via}.wav.part"
+    speaker = subprocess.Popen(
+        [sys.executable, "-m", "smallest_cli", "speak", "--via", via, "--base-url", service.base_url,
+         "-f", str(text), "-o", str(target)],
+        env=os.environ | {"SMALLEST_API_KEY": service.key.reveal()},
+    )  # fmt: skip
+    samples: list[tuple[int, float]] = []
+    peak = 0.0
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            speaker.wait(LOOK_EVERY_S)
+            break
+        now = status_mb(speaker.pid, "VmRSS")
+        if now is not None:
+            peak = max(peak, status_mb(speaker.pid, "VmHWM") or 0.0)
+            with suppress(FileNotFoundError):
+                samples.append((part.stat().st_size, now))
+    if speaker.returncode:
+        sys.exit(f"speak --via {via} ended with {speaker.returncode}")
+    with wave.open(str(target)) as sound:
+        seconds = sound.getnframes() / sound.getframerate()
+    tenth = next(memory for size, memory in samples if size >= target.stat().st_size / 10)
+    return seconds, tenth, samples[-1][1], peak
+
+
+def main() -> int:
+    """The exit code: 1 where a goal is missed."""
+    missed = False
+    print(f"{'via':5} {'audio':>8} {'first tenth':>12} {'end':>9} {'end/tenth':>10} {'peak':>9}")
+    with tempfile.TemporaryDirectory() as name, open_local_service() as service:
+        folder = Path(name)
+        text = folder / "book.txt"
+        text.write_text("".join(map(SENTENCE.format, range(SENTENCES))))
+        for via in VIAS:
+            seconds, tenth, end, peak = measure(via, service, text, folder)
+            if seconds < HOUR_S:
+                sys.exit(f"only {seconds:.0f} s of audio: the benchmark needs more text")
+            miss = end / tenth > GROWTH_GOAL or peak > PEAK_GOAL_MB
+            missed = missed or miss
+            print(
+                f"{via:5} {seconds:6.0f} s {tenth:9.1f} MB {end:6.1f} MB {end / tenth:10.3f} {peak:6.1f} MB"
+                f"{'  MISSED' if miss else ''}"
+            )
+    print(f"goals: end/tenth <= {GROWTH_GOAL}, peak <= {PEAK_GOAL_MB:.0f} MB")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
