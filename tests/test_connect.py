@@ -120,9 +120,9 @@ def test_a_dead_address_alone_ends_at_the_deadline(dead_port: int) -> None:
 
 def test_ctrl_c_does_not_wait_for_the_resolver() -> None:
     code = (
-        "import socket, sys, threading\n"
+        "import os, socket, sys, threading\n"
         "never = threading.Event()\n"
-        "def dead(*a, **k):\n    print('asked', flush=True)\n    never.wait()\n"
+        "def dead(*a, **k):\n    os.write(1, b'asked\\n')\n    never.wait()\n"
         "socket.getaddrinfo = dead\n"
         "from smallest_cli.connect import Dialer, Origin\n"
         "try:\n    Dialer(timeout=60, environ={}).dial(Origin(True, 'slow.invalid', 443))\n"
