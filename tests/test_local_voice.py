@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import signal
-import time
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,12 @@ import soundfile
 
 from smallest_cli import catalogue
 from smallest_cli.errors import ServiceFailed
-from smallest_cli.local.casting import V2_VOICES, Part, cast, voices
-from smallest_cli.local.espeak import EVENT_END, EVENT_WORD, EspeakEvent
+from smallest_cli.local.casting import V2_VOICES, cast, voices
+from smallest_cli.local.espeak import EVENT_END, EVENT_WORD, EspeakEvent, Words
+from smallest_cli.local.order import FAILED, FRAME, Order
 from smallest_cli.local.voice import Engine, block_bytes
-from smallest_cli.local.words import Words
 from smallest_cli.speech import AudioChunk, AudioFormat, SpeechRequest, WordTiming
+from tests.offline import children_of, eventually
 
 TEXT = "Modern problems require modern solutions."
 
@@ -139,7 +143,9 @@ def test_mp3_is_128_kbit_mono_without_tags(engine: Engine, rate: int, head: str)
     assert seconds <= len(decoded) / rate < seconds + 0.2
 
 
-@pytest.mark.parametrize("text", ["...", "😀", "a\0b", "\ud800 hello", "\u202ehello", "-", "#", "ᚠᚢᚦ", "</speak>"])
+@pytest.mark.parametrize(
+    "text", ["...", "😀", "a\0b", "\ud800 hello", "\u202ehello", "-", "#", "ᚠᚢᚦ", "</speak>"]
+)
 def test_odd_text_harms_nobody(engine: Engine, text: str) -> None:
     assert len(speak(engine, text)) % block_bytes(24_000) == 0
 
@@ -153,18 +159,18 @@ def test_a_client_that_leaves_ends_its_utterance(engine: Engine) -> None:
         sound = engine.speak(SpeechRequest("Far too long. " * 5_000, "magnus"))
         async for _ in sound:
             break
-        assert _children(engine.pid)
+        assert children_of(engine.pid)
         await sound.aclose()
 
     asyncio.run(leave())
-    _wait_until(lambda: not _children(engine.pid))
+    eventually(lambda: not children_of(engine.pid))
 
 
 def test_a_crash_costs_one_utterance(engine: Engine) -> None:
     async def crash() -> None:
         sound = engine.speak(SpeechRequest("Far too long. " * 5_000, "magnus"))
         async for _ in sound:
-            for child in _children(engine.pid):
+            for child in children_of(engine.pid):
                 os.kill(child, signal.SIGKILL)
 
     with pytest.raises(ServiceFailed):
@@ -172,12 +178,26 @@ def test_a_crash_costs_one_utterance(engine: Engine) -> None:
     assert speak(engine)
 
 
-def test_unknown_engine_voice_is_a_failure_not_a_wrong_voice(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("smallest_cli.local.voice.cast", lambda request: Part("gmw/nowhere", 50, "en"))
-    with pytest.raises(ServiceFailed, match="gmw/nowhere"):
-        speak(engine, voice="voice_of_mine")
+def test_an_order_that_cannot_be_carried_out_is_a_failure_not_a_wrong_voice() -> None:
+    """By the bytes that pass between the processes: one for a fork's attention, then the order."""
+    control, theirs = socket.socketpair()
+    with control, theirs:
+        command = [sys.executable, "-m", "smallest_cli.local.voice_process", str(theirs.fileno())]
+        with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
+            theirs.close()
+            assert json.loads(control.recv(1_000)) == {"sample_rate": 22_050}
+            order = Order("Hello", "gmw/nowhere", 50, 1.0, 24_000, 7_680, True, False, "pcm")
+            ours, forks = socket.socketpair()
+            with ours, forks:
+                socket.send_fds(control, [b"u"], [forks.fileno()])
+                forks.close()
+                ours.sendall(order.encode())
+                with ours.makefile("rb") as answers:
+                    kind, size = FRAME.unpack(answers.read(FRAME.size))
+                    assert (kind, answers.read()) == (FAILED, b"eSpeak NG has no voice gmw/nowhere")
+                    assert size == 34
+            control.close()
+            assert process.wait(10) == 0
 
 
 # words
@@ -230,7 +250,14 @@ def test_words_come_no_earlier_than_their_sound(engine: Engine) -> None:
 def test_engine_quirks_make_no_word_twice() -> None:
     timing = Words("a (b) - c")
     found = []
-    events = [(EVENT_WORD, 1), (EVENT_WORD, 1), (EVENT_WORD, 3), (EVENT_END, 0), (EVENT_WORD, 7), (EVENT_WORD, 4)]
+    events = [
+        (EVENT_WORD, 1),
+        (EVENT_WORD, 1),
+        (EVENT_WORD, 3),
+        (EVENT_END, 0),
+        (EVENT_WORD, 7),
+        (EVENT_WORD, 4),
+    ]
     for second, (kind, position) in enumerate(events):
         found += timing.heard(EspeakEvent(type=kind, text_position=position), float(second))
     found += timing.finish(9.0)
@@ -326,14 +353,3 @@ def _variant_path(name: str) -> Path:
 def _declared_gender(variant: str) -> str:
     lines = _variant_path(variant).read_text(errors="replace").splitlines()
     return next(line.split()[1].lower() for line in lines if line.startswith("gender"))
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.errors import SettingsError
+from smallest_cli.errors import Interrupted, SettingsError
 
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AS_DISPUTED, _TIME, _FAILURE = "What the sources dispute", "Time", "Failure"
 
 
@@ -148,9 +150,11 @@ def serve(
         except ImportError as error:
             raise SettingsError(f"{error.name} is not installed", hint=INSTALL) from None
         engine.check()
-        run(behaviour, engine, _announcement(behaviour.token), _watch_signals)
+        ending = _Ending()
+        run(behaviour, engine, _announcement(behaviour.token), ending.watch)
     finally:
         engine.close()
+    raise Interrupted(ending.signal_number)
 
 
 def _announcement(token: str | None) -> Callable[[str], None]:
@@ -162,6 +166,20 @@ def _announcement(token: str | None) -> Callable[[str], None]:
     return announce
 
 
-def _watch_signals(end: Callable[[], None]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: end())
+class _Ending:
+    """The signal that ends the server; the next one ends the process at once."""
+
+    signal_number: int = signal.SIGTERM
+
+    def watch(self, end: Callable[[], None]) -> None:
+        """Call `end` at a signal that is not ignored (a script's `serve &` has INT ignored)."""
+        watched = [each for each in ENDS if signal.getsignal(each) is not signal.SIG_IGN]
+
+        def note(number: int, _: FrameType | None) -> None:
+            self.signal_number = number
+            for each in watched:
+                signal.signal(each, signal.SIG_DFL)
+            end()
+
+        for each in watched:
+            signal.signal(each, note)

@@ -77,8 +77,7 @@ def _watch(end: Callable[[], None]) -> None:
 
 
 def _write(fields: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(fields) + "\n")
-    sys.stdout.flush()
+    os.write(1, json.dumps(fields).encode() + b"\n")  # unbuffered: nothing is left over if nobody reads
 
 
 if __name__ == "__main__":

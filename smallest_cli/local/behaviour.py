@@ -113,7 +113,8 @@ class Behaviour:
             name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
         }
         for name in ("fail", "extra_voices"):
-            if not all(isinstance(item, str) for item in values.get(name, ())):
+            words = values.get(name, ())
+            if not (isinstance(words, tuple) and all(isinstance(word, str) for word in words)):
                 raise UsageError(f"{name} is a list of words")
         for name in ("host", "token", "tls_cert", "tls_key", "log"):
             if not isinstance(values.get(name, ""), str | None):

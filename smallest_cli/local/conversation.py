@@ -15,7 +15,8 @@ from aiohttp import WSMsgType, web
 
 from smallest_cli import wire
 from smallest_cli.errors import ServiceFailed
-from smallest_cli.local.faults import ABNORMAL, Fault
+from smallest_cli.local import faults
+from smallest_cli.local.faults import Fault, FaultSpec
 from smallest_cli.local.inbox import Inbox, Job, Refused
 from smallest_cli.local.journal import Entry
 from smallest_cli.local.limits import Busy
@@ -70,7 +71,11 @@ class Conversation:
                 if self._speaking:  # the clock starts again when all has been said
                     deadline = perf_counter() + idle_s
                     continue
-                await self._fail(f"Connection timed out after {idle_s:g} seconds of inactivity")
+                # the one error that is documented, and it names no session
+                text = f"Connection timed out after {idle_s:g} seconds of inactivity"
+                await self.socket.send_str(
+                    wire.encode_error_message(text, form=self.studio.behaviour.error_form)
+                )
                 await self.socket.close()
                 return
             if message.type is WSMsgType.PING:  # of the protocol, not of the API: no sign of life (4b)
@@ -129,13 +134,9 @@ class Conversation:
             entry.status = "busy"
             await self._fail(BUSY["error"])
             return False
-        except Fault as fault:
-            entry.status = f"fault {fault.spec.kind}"
-            await self._break(fault)
-            return False
-        except ServiceFailed:
-            entry.status = "voice failed"
-            await self._fail(INTERNAL["message"])
+        except (Fault, ServiceFailed) as error:
+            entry.status = str(error)
+            await self._break(error)
             return False
         finally:
             if self._jobs.empty():  # what waits on this socket keeps its slot
@@ -193,15 +194,15 @@ class Conversation:
             wire.encode_error_message(text, session_id=self.session_id, issues=issues or (), form=form)
         )
 
-    async def _break(self, fault: Fault) -> None:
-        match fault.spec.kind:
-            case "close" if fault.spec.code == ABNORMAL:
+    async def _break(self, error: Fault | ServiceFailed) -> None:
+        match error:
+            case Fault(spec=FaultSpec(kind="close", code=faults.ABNORMAL)):
                 if self.http.transport:
                     self.http.transport.close()
-            case "close":
-                await self.socket.close(code=fault.spec.code)
-            case "status":
-                body = status_body(fault.spec.code)
+            case Fault(spec=FaultSpec(kind="close", code=code)):
+                await self.socket.close(code=code)
+            case Fault(spec=FaultSpec(kind="status", code=code)):
+                body = status_body(code)
                 await self._fail(str(body.get("message", body["error"])))
             case _:
                 await self._fail(INTERNAL["message"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from itertools import cycle
@@ -11,7 +12,7 @@ from smallest_cli.errors import UsageError
 
 _SPEC = re.compile(
     r"(?P<status>status):(?P<code>[45]\d\d)(:(?P<wait>\d{1,6}))?"
-    r"|(?P<close>close):(?P<close_code>1\d{3}|[34]\d{3})(:(?P<close_after>\d{1,6}))?"
+    r"|(?P<close>close):(?P<close_code>10(?:0[0-36-9]|1[0-4])|[34]\d{3})(:(?P<close_after>\d{1,6}))?"
     r"|(?P<kind>error|stall)(:(?P<after>\d{1,6}))?"
 )
 ABNORMAL = 1006  # never sent as a code: the connection just goes
@@ -46,7 +47,7 @@ class Fault(Exception):
     """The failure is due now: the transport breaks in its own way."""
 
     def __init__(self, spec: FaultSpec) -> None:
-        super().__init__(spec.kind)
+        super().__init__(f"fault {spec.kind}")
         self.spec = spec
 
 
@@ -55,10 +56,8 @@ class Faults:
 
     def __init__(self, specs: tuple[str, ...], times: int) -> None:
         self._specs = cycle([FaultSpec.parse(spec) for spec in specs])
-        self._left = times or (10**18 if specs else 0)
-        if not specs:
-            self._left = 0
         self._next = next(self._specs, None)
+        self._left = times or math.inf
 
     def take(self, *, status_only: bool = False) -> FaultSpec | None:
         """The failure of this request, None when it goes well.

@@ -12,7 +12,7 @@ from smallest_cli import wire
 from smallest_cli.errors import ProtocolError
 from smallest_cli.local.behaviour import TEXT_CAP
 from smallest_cli.local.buffers import release
-from smallest_cli.local.refusals import Issue, issue, refuse
+from smallest_cli.local.rules import Issue, issue, refuse
 from smallest_cli.local.studio import Studio
 from smallest_cli.speech import Api, Buffering, SpeechRequest
 
@@ -61,6 +61,8 @@ class Held:
             raise Refused(issue("text", f"more than {TEXT_CAP} characters are waiting"))
         if request.text.strip():
             self.request = request
+        elif request.completion_wait_ms is not None:
+            self.request = replace(self.request, completion_wait_ms=request.completion_wait_ms)
         if self.text or request.text.strip():
             self.text += request.text
 

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import socket
-import struct
 from collections.abc import Iterator
 from typing import Any
 
-FRAME = struct.Struct(">cI")
-"""The head of each frame that the voice process sends: its kind, and the bytes that follow."""
-AUDIO, WORD, END, FAILED = b"a", b"w", b"e", b"x"
+import numpy
+import soxr
+
+from smallest_cli.local.order import AUDIO, END, FRAME, WORD, Order
+
 MP3_BIT_RATE = 128
 
 
 class Output:
-    """Samples in, frames out."""
+    """Samples in, frames out. Whatever sends raises OSError when nobody listens any more."""
 
-    def __init__(self, peer: socket.socket, request: dict[str, Any], native_rate: int) -> None:
-        import soxr
-
+    def __init__(self, peer: socket.socket, order: Order, native_rate: int) -> None:
         self._peer = peer
-        self._rate = int(request["sample_rate"])
-        self._block = int(request["block_bytes"])
-        self._pad = bool(request["pad"])
-        self._resampler = soxr.ResampleStream(native_rate, self._rate, 1, dtype="float32", quality="HQ")
+        self._order = order
+        self._resampler = soxr.ResampleStream(
+            native_rate, order.sample_rate, 1, dtype="float32", quality="HQ"
+        )
         self._pcm = bytearray()
         self._sent_bytes = 0
         self._words: list[dict[str, Any]] = []
-        self._encoder = None if request["encoding"] == "pcm" else Encoder(request["encoding"], self._rate)
+        self._encoder = None if order.encoding == "pcm" else Encoder(order.encoding, order.sample_rate)
 
     def words(self, words: Iterator[dict[str, Any]]) -> None:
         """Words to send once the audio has come to where they begin."""
@@ -37,22 +37,23 @@ class Output:
 
     def samples(self, native: Any, *, last: bool = False) -> None:
         """Take in samples as float32 on the scale of s16."""
-        import numpy
-
         # In float and rounded here: soxr's own integer output is dithered, and differs from run to run.
         resampled = self._resampler.resample_chunk(native, last=last)
         self._pcm += numpy.clip(numpy.rint(resampled), -32768, 32767).astype("<i2").tobytes()
-        if last and self._pad:
-            self._pcm += bytes(-len(self._pcm) % self._block)
-        while len(self._pcm) >= self._block:
-            self._send_block(self._block)
-        if last:
-            if self._pcm:
-                self._send_block(len(self._pcm))
-            if self._encoder:
-                self._send(AUDIO, self._encoder.finish())
-            self._send_words(float("inf"))
-            self._send(END)
+        while len(self._pcm) >= self._order.block_bytes:
+            self._send_block(self._order.block_bytes)
+
+    def finish(self) -> None:
+        """Send all that is left, and the end."""
+        self.samples(numpy.zeros(0, "float32"), last=True)
+        if self._order.fill:
+            self._pcm += bytes(-len(self._pcm) % self._order.block_bytes)
+        if self._pcm:
+            self._send_block(len(self._pcm))
+        if self._encoder:
+            self._send(AUDIO, self._encoder.finish())
+        self._send_words(math.inf)
+        self._send(END)
 
     def _send_block(self, size: int) -> None:
         block = bytes(self._pcm[:size])
@@ -60,9 +61,10 @@ class Output:
         self._sent_bytes += size
         if self._encoder:
             self._encoder.feed(block)
+            self._send(AUDIO)  # empty: does anybody listen still?
         else:
             self._send(AUDIO, block)
-        self._send_words(self._sent_bytes / 2 / self._rate)
+        self._send_words(self._sent_bytes / 2 / self._order.sample_rate)
 
     def _send_words(self, until: float) -> None:
         while self._words and self._words[0]["start"] < until:
@@ -76,7 +78,7 @@ class Encoder:
     """MP3 at a constant 128 kbit/s, or raw G.711 (waves/api.md, 3a), by libsndfile."""
 
     def __init__(self, encoding: str, sample_rate: int) -> None:
-        import soundfile
+        import soundfile  # a fork that needs none is ready sooner
 
         self._out = io.BytesIO()
         options: dict[str, Any] = {"format": "RAW", "subtype": encoding.upper()}
@@ -96,8 +98,10 @@ class Encoder:
         return (most - min(MP3_BIT_RATE, most)) / (most - least)
 
     def feed(self, pcm: bytes) -> None:
+        """More s16le."""
         self._file.buffer_write(pcm, "int16")
 
     def finish(self) -> bytes:
+        """The whole of it, encoded."""
         self._file.close()
         return self._out.getvalue()

@@ -13,6 +13,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from smallest_cli import wav, wire
+from smallest_cli.errors import ServiceFailed
 from smallest_cli.local.faults import Fault, FaultSpec
 from smallest_cli.local.journal import Entry
 from smallest_cli.local.refusals import INTERNAL
@@ -68,9 +69,9 @@ async def server_sent(call: Call) -> web.StreamResponse:
                 slices = (block[at : at + SLICE] for at in range(0, len(block), SLICE))
                 call.entry.audio()
                 await response.write(b"".join(wire.encode_sse(AudioChunk(part), shape) for part in slices))
-    except Fault as fault:
-        call.entry.status = f"fault {fault.spec.kind}"
-        if fault.spec.kind == "close":
+    except (Fault, ServiceFailed) as error:
+        call.entry.status = str(error)
+        if isinstance(error, Fault) and error.spec.kind == "close":
             return cut(call, response)
         failure = wire.encode_error_message(INTERNAL["message"])  # an inferred form: none is documented
         await response.write(b"data: " + failure.encode() + b"\n\n")
@@ -90,9 +91,9 @@ async def one_shot(call: Call) -> web.StreamResponse:
             async with aclosing(call.sound(None if late else call.fault, _coding(encoding))) as sound:
                 async for block in sound:
                     body.write(block)
-        except Fault as fault:
-            call.entry.status = f"fault {fault.spec.kind}"
-            if fault.spec.kind == "close":
+        except (Fault, ServiceFailed) as error:
+            call.entry.status = str(error)
+            if isinstance(error, Fault) and error.spec.kind == "close":
                 return cut(call, web.Response())
             return web.json_response(INTERNAL, status=500)
         return await _send_body(call, body, late)

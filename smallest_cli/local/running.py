@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from smallest_cli.errors import UsageError
 from smallest_cli.local.behaviour import Behaviour
@@ -18,39 +19,36 @@ from smallest_cli.local.server import Server
 from smallest_cli.local.studio import Studio
 from smallest_cli.local.voice import Engine
 
+BACKLOG = 1024
+
 
 async def serve(
     behaviour: Behaviour, engine: Engine, announce: Callable[[str], None], stop: asyncio.Event
 ) -> None:
     """Listen, `announce` the base URL, serve until `stop`. Raises UsageError for what cannot be done."""
-    logging.getLogger("aiohttp").addHandler(logging.NullHandler())
-    logging.getLogger("aiohttp").propagate = False  # a client that leaves early is no news
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_complain)
+    logging.getLogger("aiohttp.server").addFilter(_is_news)
+    asyncio.get_running_loop().set_exception_handler(_complain)
     tls = _tls(behaviour)
+    studio = Studio(behaviour, engine)
     listener = _listen(behaviour)
     port = listener.getsockname()[1]
-    studio = Studio(behaviour, engine)
-    server = Server(studio, port)
-    runner = web.AppRunner(server.app(), handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+    app = Server(studio, port).app()
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    web_server = runner.server
-    assert web_server is not None  # noqa: S101  setup made it
-
-    def accept() -> asyncio.BaseProtocol:
-        connection = web_server()
-        server.expect(connection)
-        return connection
-
-    listening = await loop.create_server(accept, sock=listener, ssl=tls)
     try:
+        await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
         host = f"[{behaviour.host}]" if ":" in behaviour.host else behaviour.host
         announce(f"{'https' if tls else 'http'}://{host}:{port}")
         await stop.wait()
     finally:
-        listening.close()
         await runner.cleanup()
         studio.journal.close()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """A bug of ours is; a client that leaves early, or speaks no HTTP, is not."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, ConnectionError | HttpProcessingError)
 
 
 def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -63,10 +61,11 @@ def _listen(behaviour: Behaviour) -> socket.socket:
         return socket.create_server(
             (behaviour.host, behaviour.port),
             family=socket.AF_INET6 if ":" in behaviour.host else socket.AF_INET,
-            backlog=1024,
+            backlog=BACKLOG,
         )
     except OSError as error:
-        raise UsageError(f"cannot listen on {behaviour.host}:{behaviour.port}: {error.strerror}") from None
+        why = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
+        raise UsageError(f"cannot listen on {behaviour.host}:{behaviour.port}: {why}") from None
 
 
 def _tls(behaviour: Behaviour) -> ssl.SSLContext | None:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
 
 from smallest_cli import wire
-from smallest_cli.errors import ProtocolError, ServiceFailed
-from smallest_cli.local import guards, refusals
+from smallest_cli.errors import ProtocolError
+from smallest_cli.local import refusals
 from smallest_cli.local.conversation import Conversation
 from smallest_cli.local.journal import Entry
-from smallest_cli.local.limits import Busy
+from smallest_cli.local.limits import Busy, bearer, stranger
 from smallest_cli.local.replies import Call, one_shot, server_sent
+from smallest_cli.local.rules import refuse
 from smallest_cli.local.studio import Studio
 from smallest_cli.speech import APIS, Api, Via
 
 BODY_LIMIT = 1 << 20
-HEADER_DEADLINE_S = 10.0
+SUCCESSORS: dict[Api, tuple[str, ...]] = {"v3.1": (wire.PATHS["unified"]["http"],), "v2": ()}
 HEALTHY = {"status": "ok"} | {part: {"status": "connected"} for part in ("mongo", "redis", "rabbitmq")}
 
-log = logging.getLogger(__name__)
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -33,16 +30,6 @@ class Server:
     def __init__(self, studio: Studio, port: int) -> None:
         self._studio = studio
         self._port = port
-        self._silent: dict[Any, asyncio.TimerHandle] = {}
-
-    def expect(self, connection: Any) -> None:
-        """Cut a new connection if it has not sent a whole head in its time."""
-
-        def hurry() -> None:
-            del self._silent[connection]
-            connection.force_close()
-
-        self._silent[connection] = asyncio.get_running_loop().call_later(HEADER_DEADLINE_S, hurry)
 
     def app(self) -> web.Application:
         """Every route. What is not here is 404, whatever the method."""
@@ -67,17 +54,15 @@ class Server:
         if api != "unified" and self._studio.behaviour.legacy != "on":
             if self._studio.behaviour.legacy == "410":
                 for path in set(paths.values()):
-                    app.router.add_route("*", path, _retired())
+                    app.router.add_route("*", path, _retired(*SUCCESSORS[api]))
             return
         app.router.add_post(paths["http"], self._post(api, "http"))
         app.router.add_post(paths["sse"], self._post(api, "sse"))
         app.router.add_get(paths["ws"], self._upgrade(api))
 
     async def _guard(self, request: web.Request, handler: Reply) -> web.StreamResponse:
-        if timer := self._silent.pop(request.protocol, None):
-            timer.cancel()
         anyone = not self._studio.behaviour.on_loopback
-        if refused := guards.stranger(request, anyone=anyone, port=self._port):
+        if refused := stranger(request, anyone=anyone, port=self._port):
             return web.json_response({"error": refused[1]}, status=refused[0])
         try:
             return await handler(request)
@@ -87,16 +72,9 @@ class Server:
             return web.json_response({"error": f"More than {BODY_LIMIT} bytes"}, status=413)
         except Busy:
             return web.json_response(refusals.BUSY, status=429, headers={"Retry-After": "1"})
-        except ServiceFailed:
-            return web.json_response(refusals.INTERNAL, status=500)
-        except ConnectionError:
-            raise  # the client left; aiohttp's word on it goes nowhere
-        except Exception:
-            log.exception("a bug in the offline server")
-            raise
 
     def _key(self, http: web.Request) -> str | None:
-        key = guards.bearer(http)
+        key = bearer(http)
         return key if self._studio.accepts(key) else None
 
     # routes
@@ -120,12 +98,9 @@ class Server:
             if http.content_type != "application/json":
                 return web.json_response({"error": "Content-Type must be application/json"}, status=415)
             try:
-                async with asyncio.timeout(HEADER_DEADLINE_S):
-                    fields = wire.decode_object(await http.read())
+                fields = wire.decode_object(await http.read())
             except ProtocolError:
                 return web.json_response(refusals.INVALID, status=400)
-            except TimeoutError:
-                return web.json_response({"error": "The body did not come in time"}, status=408)
             return await self._synthesize(http, key, fields, api, via)
 
         return reply
@@ -134,7 +109,7 @@ class Server:
         self, http: web.Request, key: str, fields: wire.Fields, api: Api, via: Via
     ) -> web.StreamResponse:
         studio = self._studio
-        if issues := refusals.refuse(fields, studio.rules(api, via)):
+        if issues := refuse(fields, studio.rules(api, via)):
             return web.json_response({"error": issues}, status=400)
         if fields.get("pronunciation_dicts"):  # there are none here, so every id is unknown
             return web.json_response(refusals.INVALID, status=400)

@@ -1,13 +1,15 @@
-"""What every route shares: the voice, its limits, its pace, its failures. Knows no HTTP."""
+"""What every route shares: the voice, its limits, its pace, its failures. Sends nothing itself."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from time import perf_counter
 
 from smallest_cli import catalogue, wire
 from smallest_cli.local.behaviour import Behaviour
@@ -15,8 +17,7 @@ from smallest_cli.local.casting import V2_VOICES
 from smallest_cli.local.faults import Fault, Faults, FaultSpec
 from smallest_cli.local.journal import Journal
 from smallest_cli.local.limits import Limits
-from smallest_cli.local.pacing import Pace
-from smallest_cli.local.refusals import Rules
+from smallest_cli.local.rules import Rules
 from smallest_cli.local.voice import Engine
 from smallest_cli.speech import Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
 
@@ -32,7 +33,7 @@ class Studio:
         self.faults = Faults(behaviour.fail, behaviour.fail_times)
         self.journal = Journal(behaviour.log)
         self._engine = engine
-        self._luck = random.Random(behaviour.seed)  # noqa: S311  times, not secrets
+        self._luck = Luck(behaviour.seed)
         known = {voice.id for voice in catalogue.bundled()} | set(behaviour.extra_voices)
         self._voice_ids: dict[bool, frozenset[str]] = {
             False: frozenset(known),
@@ -93,3 +94,34 @@ async def _break(fault: FaultSpec) -> None:
     if fault.kind == "stall":
         await asyncio.Event().wait()
     raise Fault(fault)
+
+
+class Luck(random.Random):
+    """Draws times, never secrets."""
+
+
+class Pace:
+    """The times of one request's blocks, from the second at which it was received.
+
+    The first is lognormal about its median; each later one is due when the audio before it would be
+    used up at `realtime_factor`; jitter comes on top.
+    """
+
+    def __init__(self, behaviour: Behaviour, luck: Luck, received: float) -> None:
+        self._behaviour = behaviour
+        self._luck = luck
+        self.due = received + self._first_byte_s()
+
+    def _first_byte_s(self) -> float:
+        if not (median := self._behaviour.first_byte_ms / 1000):
+            return 0.0
+        return median * math.exp(self._luck.gauss(0.0, self._behaviour.first_byte_sigma))
+
+    async def next(self, seconds: float) -> None:
+        """Wait until a block may go; `seconds` is how long it sounds."""
+        jitter = self._luck.uniform(0, self._behaviour.jitter_ms / 1000) if self._behaviour.jitter_ms else 0.0
+        wait = self.due + jitter - perf_counter()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        if self._behaviour.realtime_factor:
+            self.due = max(self.due, perf_counter() - jitter) + seconds / self._behaviour.realtime_factor

@@ -9,22 +9,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 from smallest_cli.catalogue import WORD_TIMING_VOICES
 from smallest_cli.errors import ServiceFailed, SettingsError
 from smallest_cli.local.casting import cast
-from smallest_cli.local.output import AUDIO, END, FRAME, WORD
+from smallest_cli.local.order import AUDIO, END, FRAME, WORD, Order
 from smallest_cli.speech import AudioChunk, SpeechRequest, WordTiming
 
 INSTALL = "pip install 'smallest-cli[local]'"
-_ROOT = Path(__file__).parents[2]
-_PROGRAM = """
-import sys
-sys.path.append(sys.argv[1])
-from smallest_cli.local.voice_process import main
-sys.exit(main(int(sys.argv[2])))
-"""
+PARTS = ("numpy", "soxr")
+"""What the voice process imports and a bare installation lacks."""
+DIED = "the voice process died"
 BLOCK_MS = 160
 """The service's audio comes in blocks of this length (waves/api.md, 3a)."""
 
@@ -40,9 +35,9 @@ class Engine:
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
-            # -P and a path at the end: nothing is imported from the current folder.
+            # -P: nothing is imported from the current folder.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, str(_ROOT), str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "smallest_cli.local.voice_process", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -59,15 +54,16 @@ class Engine:
         """Wait until the engine is loaded. Raises SettingsError where it cannot be."""
         from importlib.util import find_spec
 
-        line = self._control.makefile("rb").readline()
+        with self._control.makefile("rb") as answers:
+            line = answers.readline()
+        if missing := [name for name in PARTS if find_spec(name) is None]:
+            raise SettingsError(f"{' and '.join(missing)} is not installed", hint=INSTALL)
         answer = json.loads(line) if line else {"error": "the voice process did not start"}
         if "error" in answer:
             raise SettingsError(answer["error"], hint=INSTALL)
-        if find_spec("soxr") is None:
-            raise SettingsError("soxr is not installed", hint=INSTALL)
 
     def close(self) -> None:
-        """End the process; utterances that are under way go on to their end."""
+        """End the process. An utterance that is under way ends when its listener does."""
         self._control.close()
         self._process.wait()
 
@@ -80,18 +76,15 @@ class Engine:
         `encoding` than pcm comes as one chunk at the end. Closing the iterator ends the utterance.
         Raises ServiceFailed when the engine fails.
         """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(self._control, [b"u"], [theirs.fileno()])
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        reader, writer = await asyncio.open_unix_connection(sock=self._ask())
         try:
-            order = _order(request, encoding)
-            writer.write(len(order).to_bytes(4, "big") + order)
+            writer.write(_order(request, encoding).encode())
             while True:
                 kind, size = FRAME.unpack(await reader.readexactly(FRAME.size))
                 payload = await reader.readexactly(size)
                 if kind == AUDIO:
-                    yield AudioChunk(payload)
+                    if payload:
+                        yield AudioChunk(payload)
                 elif kind == WORD:
                     yield WordTiming(**json.loads(payload))
                 elif kind == END:
@@ -99,24 +92,33 @@ class Engine:
                 else:
                     raise ServiceFailed(f"the voice failed: {payload.decode(errors='replace')}")
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise ServiceFailed("the voice process died") from None
+            raise ServiceFailed(DIED) from None
         finally:
             writer.transport.abort()
 
+    def _ask(self) -> socket.socket:
+        """A fork's attention: what is written there is its order."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._control, [b"u"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise ServiceFailed(DIED) from None
+        return ours
 
-def _order(request: SpeechRequest, encoding: str) -> bytes:
+
+def _order(request: SpeechRequest, encoding: str) -> Order:
     part = cast(request)
-    timed = request.voice in WORD_TIMING_VOICES and part.language in ("en", "hi")
-    return json.dumps(
-        {
-            "text": request.text,
-            "espeak_voice": part.espeak_voice,
-            "pitch": part.pitch,
-            "speed": request.speed,
-            "sample_rate": request.format.sample_rate,
-            "block_bytes": block_bytes(request.format.sample_rate),
-            "pad": request.speed == 1.0,
-            "words": request.word_timings and timed,
-            "encoding": encoding,
-        }
-    ).encode()
+    can_time = request.voice in WORD_TIMING_VOICES and part.language in ("en", "hi")
+    return Order(
+        text=request.text,
+        espeak_voice=part.espeak_voice,
+        pitch=part.pitch,
+        speed=request.speed,
+        sample_rate=request.format.sample_rate,
+        block_bytes=block_bytes(request.format.sample_rate),
+        fill=request.speed == 1.0,
+        timed=request.word_timings and can_time,
+        encoding=encoding,
+    )

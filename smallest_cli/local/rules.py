@@ -1,0 +1,228 @@
+"""What is wrong with a request, in the service's words (waves/api.md, 2 and 5a).
+
+A message is checked here, field by field, before `wire.decode_request` reads it. Unknown fields and
+a voice of another pool pass, as they do on the service.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from smallest_cli.local.behaviour import TEXT_CAP
+from smallest_cli.safety import safe
+from smallest_cli.speech import SAMPLE_RATES, Api, Via
+from smallest_cli.wire import ENCODINGS, Fields
+
+Issue = dict[str, Any]
+Check = Callable[[str, Any], Iterator[Issue]]
+
+LARGEST_SHOWN = 1e15
+TEXT_REQUIRED = "The 'text' field is required."
+MODELS = ("lightning_v3.1", "lightning_v3.1_pro")
+LANGUAGES = (
+    "auto", "en", "hi", "mr", "kn", "ta", "bn", "gu", "te", "ml", "pa", "or", "es", "de", "fr", "it", "nl",
+    "sv", "pt", "ru", "el", "fi", "no", "pl", "ar", "zh", "id", "ja", "ko", "ms", "tr", "vi",
+)  # fmt: skip
+_PRO_ONLY = {"el", "fi", "no", "ar", "zh", "id", "ja", "ko", "ms", "tr", "vi"}
+_SPOKEN: dict[str, tuple[str, ...]] = {
+    "lightning_v3.1": tuple(code for code in LANGUAGES[1:] if code not in _PRO_ONLY),
+    "lightning_v3.1_pro": LANGUAGES[1:],
+    "lightning-v2": (
+        "en", "hi", "mr", "kn", "ta", "bn", "gu", "te", "ml", "de", "fr", "es", "it", "pl", "nl", "sv", "ru",
+        "ar", "he",
+    ),
+}  # fmt: skip
+_ID = re.compile(r"[a-zA-Z0-9_\-.]+")
+_ID_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is valid where: the API, the transport, the voices, the longest text."""
+
+    api: Api
+    via: Via
+    voices: frozenset[str]
+    max_text: int | None = None
+
+
+def refuse(fields: Fields, rules: Rules, *, optional: Iterable[str] = ()) -> list[Issue]:
+    """Everything that is wrong with a request, [] for nothing; `optional` may be absent or empty."""
+    issues: list[Issue] = []
+    for name, check in _checks(rules).items():
+        if name in fields:
+            if not (name in optional and fields[name] == ""):
+                issues += check(name, fields[name])
+        elif name in ("text", "voice_id") and name not in optional:
+            issues.append(
+                _wrong_type(name, "string", "undefined", TEXT_REQUIRED if name == "text" else "Required")
+            )
+    if not issues:
+        issues += _language(fields, rules)
+    return issues
+
+
+def _checks(rules: Rules) -> dict[str, Check]:
+    fast = rules.api == "v2" and rules.via == "ws"  # 2b: the older socket takes more
+    checks: dict[str, Check] = {
+        "text": _text(rules.max_text),
+        "voice_id": _voice(rules.voices),
+        "sample_rate": _enum(SAMPLE_RATES),
+        "speed": _number(0.1, 5) if fast else _number(0.5, 2),
+        "output_format": _enum(ENCODINGS),
+        "session_id": _string(_identifier),
+        "request_id": _string(_identifier),
+        "language": _typed(str, "string"),
+    }
+    if rules.api == "v2":
+        checks |= {
+            "consistency": _number(0, 1),
+            "similarity": _number(0, 1),
+            "enhancement": _number(0, 2, whole=True),
+        }
+    else:
+        checks |= {
+            "model": _enum(MODELS),
+            "number_pronunciation_language": _enum(LANGUAGES),
+            "math_notation": _typed(bool, "boolean"),
+            "word_timestamps": _typed(bool, "boolean"),
+        }
+    if rules.via != "ws":
+        return checks | {"pronunciation_dicts": _typed(list, "array")}
+    return checks | {
+        "continue": _typed(bool, "boolean"),
+        "flush": _typed(bool, "boolean"),
+        "context_close": _typed(bool, "boolean"),
+        "cancel_request": _typed(bool, "boolean"),
+        "max_buffer_flush_ms": _number(0, 1000, whole=True),
+        "max_buffer_delay_ms": _number(0, 5000, whole=True),
+        "complete_backoff_ms": _number(0, 10_000),
+        "context_id": _string(_identifier),
+    }
+
+
+def _type_name(value: object) -> str:
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def _wrong_type(name: str, expected: str, received: str, message: str = "") -> Issue:
+    return {
+        "code": "invalid_type",
+        "expected": expected,
+        "received": received,
+        "path": [name],
+        "message": message or f"Expected {expected}, received {received}",
+    }
+
+
+def _typed(kind: type, expected: str) -> Check:
+    def check(name: str, value: Any) -> Iterator[Issue]:
+        if not isinstance(value, kind):
+            yield _wrong_type(name, expected, _type_name(value))
+
+    return check
+
+
+def _string(further: Callable[[str, str], Iterator[Issue]]) -> Check:
+    def check(name: str, value: Any) -> Iterator[Issue]:
+        if isinstance(value, str):
+            yield from further(name, value)
+        else:
+            yield _wrong_type(name, "string", _type_name(value))
+
+    return check
+
+
+def _number(low: float, high: float, *, whole: bool = False) -> Check:
+    def check(name: str, value: Any) -> Iterator[Issue]:
+        if _type_name(value) != "number":
+            yield _wrong_type(name, "number", _type_name(value))
+        elif whole and value % 1:  # true of infinity too
+            yield _wrong_type(name, "integer", "float")
+        elif not value >= low:  # also what is no number at all
+            yield _bound(name, "too_small", "minimum", low, "greater than or equal to")
+        elif not value <= high:
+            yield _bound(name, "too_big", "maximum", high, "less than or equal to")
+
+    return check
+
+
+def _bound(name: str, code: str, key: str, limit: float, words: str) -> Issue:
+    return {
+        "code": code,
+        key: limit,
+        "type": "number",
+        "inclusive": True,
+        "exact": False,
+        "message": f"Number must be {words} {limit:g}",
+        "path": [name],
+    }
+
+
+def _enum(options: tuple[object, ...]) -> Check:
+    def check(name: str, value: Any) -> Iterator[Issue]:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            if value not in options:
+                yield _not_an_option(name, value, options)
+        else:
+            yield _wrong_type(name, _type_name(options[0]), _type_name(value))
+
+    return check
+
+
+def _not_an_option(name: str, value: str | float, options: tuple[object, ...]) -> Issue:
+    shown = value if isinstance(value, int | float) and abs(value) < LARGEST_SHOWN else safe(value, 60)
+    listed = " | ".join(f"'{option}'" if isinstance(option, str) else str(option) for option in options)
+    return {
+        "received": shown,
+        "code": "invalid_enum_value",
+        "options": list(options),
+        "path": [name],
+        "message": f"Invalid enum value. Expected {listed}, received '{shown}'",
+    }
+
+
+def issue(name: str, message: str) -> Issue:
+    """A refusal in words of our own."""
+    return {"code": "custom", "path": [name], "message": message}
+
+
+def _text(max_text: int | None) -> Check:
+    most = max_text or TEXT_CAP
+
+    def check(name: str, value: str) -> Iterator[Issue]:
+        if not value.strip():
+            yield issue(name, TEXT_REQUIRED)
+        elif len(value) > most:
+            message = f"String must contain at most {most} character(s)"
+            yield _bound(name, "too_big", "maximum", most, "") | {"type": "string", "message": message}
+
+    return _string(check)
+
+
+def _voice(voices: frozenset[str]) -> Check:
+    def check(name: str, value: str) -> Iterator[Issue]:
+        if value not in voices:
+            yield issue(name, "Invalid Voice ID")
+
+    return _string(check)
+
+
+def _identifier(name: str, value: str) -> Iterator[Issue]:
+    if len(value) > _ID_LENGTH or not _ID.fullmatch(value):
+        yield {"validation": "regex", "code": "invalid_string", "message": "Invalid", "path": [name]}
+
+
+def _language(fields: Fields, rules: Rules) -> Iterator[Issue]:
+    """Validation is per model; the voice's own languages do not matter (2a)."""
+    model = "lightning-v2" if rules.api == "v2" else fields.get("model", MODELS[0])
+    language = fields.get("language", "auto")
+    if language == "auto" or language in _SPOKEN[model]:
+        return
+    spoken = ", ".join(_SPOKEN[model])
+    unspoken = f"Language '{safe(language, 60)}' is not supported on the {model} model."
+    yield issue("language", f"{unspoken} Supported languages: {spoken}")

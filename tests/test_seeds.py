@@ -1,0 +1,218 @@
+"""Programs as the vendor's pages have them, run against the offline server, hear what `speak` hears.
+
+Each is a process of its own that makes the calls and reads the messages of its page: the WebSocket and the
+event-stream program of v3.1, and the v2 client on websocket-client. They are changed in address, key and what
+today's libraries call an argument; on the current routes also in the envelope of the event stream.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command import smallest
+from tests.offline import HTTP, KEY, SSE, WS, Offline, hello, start_offline
+
+WITH_WEBSOCKETS = """
+import asyncio, base64, json, os, sys, wave
+import websockets
+
+url, text, file_name = sys.argv[1:]
+
+async def fetch():
+    pieces = []
+    async with websockets.connect(
+        url, additional_headers={"Authorization": f"Bearer {os.environ['SMALLEST_API_KEY']}"}
+    ) as ws:
+        await ws.send(json.dumps({"text": text, "voice_id": "magnus", "sample_rate": 24000}))
+        while True:
+            message = json.loads(await ws.recv())
+            if message["status"] == "chunk":
+                pieces.append(base64.b64decode(message["data"]["audio"]))
+            elif message["status"] == "complete":
+                break
+    with wave.open(file_name, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(24000)
+        file.writeframes(b"".join(pieces))
+    print(f"{len(pieces)} pieces")
+
+asyncio.run(fetch())
+"""
+
+WITH_REQUESTS = """
+import base64, json, os, sys, wave
+import requests
+
+url, text, file_name = sys.argv[1:]
+
+reply = requests.post(
+    url,
+    headers={
+        "Authorization": f"Bearer {os.environ['SMALLEST_API_KEY']}",
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream",
+    },
+    json={"text": text, "voice_id": "magnus", "sample_rate": 24000},
+    stream=True,
+)
+pieces = []
+for line in reply.iter_lines():
+    if not line:
+        continue
+    line = line.decode()
+    if not line.startswith("data: "):
+        continue
+    event = json.loads(line[6:])
+    if <is audio>:
+        pieces.append(base64.b64decode(<audio>))
+    elif <is end>:
+        break
+with wave.open(file_name, "wb") as file:
+    file.setnchannels(1)
+    file.setsampwidth(2)
+    file.setframerate(24000)
+    file.writeframes(b"".join(pieces))
+print(f"{len(pieces)} pieces")
+"""
+
+
+def with_requests(is_audio: str, audio: str, is_end: str) -> str:
+    program = WITH_REQUESTS.replace("<is audio>", is_audio).replace("<audio>", audio)
+    return program.replace("<is end>", is_end)
+
+
+V31_EVENTS = with_requests(
+    'event["status"] == "chunk"', 'event["data"]["audio"]', 'event["status"] == "complete"'
+)
+TODAYS_EVENTS = with_requests('event["status"] == "206"', 'event["audio"]', 'event["done"]')
+
+WITH_WEBSOCKET_CLIENT = """
+import base64, json, os, sys, time, wave
+import websocket
+
+url, text, file_name = sys.argv[1:]
+ws = websocket.create_connection(url, header={"Authorization": "Bearer " + os.environ["SMALLEST_API_KEY"]})
+payload = {
+    "voice_id": "ryan", "text": text, "sample_rate": 24000, "speed": 1, "language": "en",
+    "consistency": 0.5, "similarity": 0, "enhancement": 1,
+}
+began = time.monotonic()
+ws.send(json.dumps(payload))
+first, pieces = None, []
+while True:
+    message = json.loads(ws.recv())
+    status = message.get("status") or message.get("payload", {}).get("status")
+    if status == "error":
+        sys.exit("failed: " + message["message"])
+    if status == "complete":
+        break
+    if audio := message.get("data", {}).get("audio"):
+        first = first or time.monotonic() - began
+        pieces.append(base64.b64decode(audio))
+ws.close()
+with wave.open(file_name, "wb") as file:
+    file.setnchannels(1)
+    file.setsampwidth(2)
+    file.setframerate(24000)
+    for piece in pieces:
+        file.writeframes(piece)
+print(f"first audio after {first:.3f} s, {len(pieces)} pieces")
+"""
+
+TEXT = "Sound that begins before the sentence has ended is what makes a voice at the other end bearable."
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Offline]:
+    with start_offline() as server:
+        yield server
+
+
+def run_program(server: Offline, program: str, url: str, folder: Path) -> bytes:
+    """The samples of the WAV that the program saves."""
+    (folder / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py", url, TEXT, "theirs.wav"],
+        cwd=folder,
+        env=os.environ | {"SMALLEST_API_KEY": server.key, "NO_PROXY": "*"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(" pieces\n")
+    return samples(folder / "theirs.wav")
+
+
+def run_speak(server: Offline, api: str, via: str, folder: Path, *options: str) -> bytes:
+    """The samples of the WAV that `speak` saves over that API."""
+    config = folder / "config"
+    config.mkdir(mode=0o700)
+    (config / "config.toml").write_text(f'api = "{api}"\n')
+    (config / "config.toml").chmod(0o600)
+    ran = smallest(
+        folder, "speak", TEXT, "--base-url", server.base_url, "--via", via, "-o", "ours.wav", *options,
+        env={"SMALLEST_API_KEY": KEY},
+    )  # fmt: skip
+    assert (ran.code, ran.err) == (0, "")
+    return samples(folder / "ours.wav")
+
+
+def samples(path: Path) -> bytes:
+    with wave.open(str(path)) as sound:
+        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, 24_000)
+        return sound.readframes(sound.getnframes())
+
+
+@pytest.mark.parametrize(
+    ("api", "via", "program", "options"),
+    [
+        ("unified", "ws", WITH_WEBSOCKETS, ("-v", "magnus")),
+        ("unified", "sse", TODAYS_EVENTS, ("-v", "magnus")),
+        ("v3.1", "ws", WITH_WEBSOCKETS, ("-v", "magnus")),
+        ("v3.1", "sse", V31_EVENTS, ("-v", "magnus")),
+        ("v2", "ws", WITH_WEBSOCKET_CLIENT, ("-v", "ryan", "-l", "en")),
+    ],
+)
+def test_what_their_program_saves_is_what_speak_saves(
+    server: Offline, tmp_path: Path, api: str, via: str, program: str, options: tuple[str, ...]
+) -> None:
+    url = server.ws_url + WS[api] if via == "ws" else server.base_url + SSE[api]
+    theirs = run_program(server, program, url, tmp_path)
+    assert len(theirs) > 3 * 48_000
+    assert any(theirs)
+    voice = "ryan" if api == "v2" else "magnus"
+    assert server.post(HTTP[api], hello(text=TEXT, voice_id=voice)).content == theirs
+    assert run_speak(server, api, via, tmp_path, *options) == theirs
+
+
+def test_all_of_them_hear_the_same(server: Offline, tmp_path: Path) -> None:
+    programs = [
+        (WITH_WEBSOCKETS, server.ws_url + WS["unified"]),
+        (TODAYS_EVENTS, server.base_url + SSE["unified"]),
+        (WITH_WEBSOCKETS, server.ws_url + WS["v3.1"]),
+        (V31_EVENTS, server.base_url + SSE["v3.1"]),
+        (WITH_WEBSOCKET_CLIENT.replace("ryan", "magnus"), server.ws_url + WS["v2"]),
+    ]
+    assert len({run_program(server, program, url, tmp_path) for program, url in programs}) == 1
+
+
+def test_the_v2_program_tells_of_an_error(server: Offline, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(WITH_WEBSOCKET_CLIENT.replace("ryan", "nobody"))
+    done = subprocess.run(
+        [sys.executable, "program.py", server.ws_url + WS["v2"], TEXT, "theirs.wav"],
+        cwd=tmp_path,
+        env=os.environ | {"SMALLEST_API_KEY": server.key},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (1, "failed: Invalid input data\n")
