@@ -139,7 +139,9 @@ def test_mp3_is_128_kbit_mono_without_tags(engine: Engine, rate: int, head: str)
     assert seconds <= len(decoded) / rate < seconds + 0.2
 
 
-@pytest.mark.parametrize("text", ["...", "😀", "a\0b", "\ud800 hello", "\u202ehello", "-", "#", "ᚠᚢᚦ", "</speak>"])
+@pytest.mark.parametrize(
+    "text", ["...", "😀", "a\0b", "\ud800 hello", "\u202ehello", "-", "#", "ᚠᚢᚦ", "</speak>"]
+)
 def test_odd_text_harms_nobody(engine: Engine, text: str) -> None:
     assert len(speak(engine, text)) % block_bytes(24_000) == 0
 
@@ -230,7 +232,14 @@ def test_words_come_no_earlier_than_their_sound(engine: Engine) -> None:
 def test_engine_quirks_make_no_word_twice() -> None:
     timing = Words("a (b) - c")
     found = []
-    events = [(EVENT_WORD, 1), (EVENT_WORD, 1), (EVENT_WORD, 3), (EVENT_END, 0), (EVENT_WORD, 7), (EVENT_WORD, 4)]
+    events = [
+        (EVENT_WORD, 1),
+        (EVENT_WORD, 1),
+        (EVENT_WORD, 3),
+        (EVENT_END, 0),
+        (EVENT_WORD, 7),
+        (EVENT_WORD, 4),
+    ]
     for second, (kind, position) in enumerate(events):
         found += timing.heard(EspeakEvent(type=kind, text_position=position), float(second))
     found += timing.finish(9.0)
