@@ -19,7 +19,7 @@ from smallest_cli.safety import safe
 from smallest_cli.speech import AudioFormat
 
 LATENCY_S = 0.1
-"""The device's buffer. A blocking write sounds at once whatever its size; a large one outlasts a busy core."""
+"""The device's buffer. A blocking write sounds at once whatever its size; a large one bridges a busy CPU."""
 PIECE_S = 0.02
 PAD_S = 0.02
 """Silence beyond the device's latency that is written before it stops: stopping drops what it holds."""
