@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import ipaddress
+import math
 import os
 import queue
 import re
@@ -91,8 +92,10 @@ class Connection:
     clock right after the last read from the system, `sent_ns` right after the last write.
     """
 
-    def __init__(self, sock: socket.socket, phases: Phases, clock: Clock) -> None:
+    def __init__(self, sock: socket.socket, phases: Phases, clock: Clock, until: float = math.inf) -> None:
+        """`until` is the end of the whole run, in seconds of `time.monotonic`."""
         self._sock = sock
+        self._until = until
         self.phases = phases
         self.clock = clock
         self.received_ns = 0
@@ -109,7 +112,7 @@ class Connection:
         """Give what is awaited (words for a message) this many seconds from now."""
         self._awaited = awaited
         self._seconds = seconds
-        self._deadline = time.monotonic() + seconds
+        self._deadline = min(time.monotonic() + seconds, self._until)
 
     def allow(self, byte_count: int) -> None:
         """Let at most this many bytes more be read before the next call."""
@@ -163,6 +166,8 @@ class Connection:
         raise NetworkError(f"the connection failed: {reason(error)}") from None
 
     def _too_late(self) -> NoReturn:
+        if time.monotonic() >= self._until:
+            raise _out_of_time() from None
         raise NetworkError(f"no {self._awaited} within {self._seconds:g} s") from None
 
     def unread(self, data: bytes) -> None:
@@ -221,6 +226,12 @@ class Connection:
             self.close()
 
 
+def _out_of_time() -> NetworkError:
+    error = NetworkError("the run took longer than --max-time allows")
+    error.retryable = False
+    return error
+
+
 class _Readable(io.RawIOBase):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -242,7 +253,8 @@ class _Readable(io.RawIOBase):
 class Dialer:
     """Opens connections, all by the same rules.
 
-    `timeout` is in seconds, for a whole connection from the name to the end of TLS. `plain_http`
+    `timeout` is in seconds, for a whole connection from the name to the end of TLS; `max_time` for all that
+    the dialer's connections do, from now on. `plain_http`
     lets an http origin be another machine. Proxies and certificate settings are read from `environ`.
     """
 
@@ -250,12 +262,14 @@ class Dialer:
         self,
         *,
         timeout: float,
+        max_time: float | None = None,
         ca_file: str | None = None,
         plain_http: bool = False,
         environ: Mapping[str, str] = os.environ,
         clock: Clock = time.perf_counter_ns,
     ) -> None:
         self.timeout = timeout
+        self._until = math.inf if max_time is None else time.monotonic() + max_time
         self.clock = clock
         self._ca_file = ca_file
         self._plain_http = plain_http
@@ -263,7 +277,9 @@ class Dialer:
 
     def dial(self, origin: Origin) -> Connection:
         """Connect to an origin. Raises NetworkError, UnsafeError or SettingsError."""
-        deadline = time.monotonic() + self.timeout
+        deadline = min(time.monotonic() + self.timeout, self._until)
+        if deadline <= time.monotonic():
+            raise _out_of_time()
         proxy = find_proxy(origin, self._environ)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         started = self.clock()
@@ -284,7 +300,7 @@ class Dialer:
         except BaseException:
             sock.close()
             raise
-        return Connection(sock, phases, self.clock)
+        return Connection(sock, phases, self.clock, self._until)
 
     def _secure(self, sock: socket.socket, origin: Origin, deadline: float) -> socket.socket:
         import ssl

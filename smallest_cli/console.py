@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from smallest_cli.errors import Interrupted, SmallestError
@@ -25,9 +26,10 @@ def say(line: str) -> None:
 class Console:
     """How much of a run a person wants to hear of."""
 
-    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+    def __init__(self, *, quiet: bool, verbose: bool, debug: bool = False) -> None:
         self._quiet = quiet
-        self._verbose = verbose
+        self._verbose = verbose or debug
+        self._debug = debug
         self._watched = sys.stderr is not None and sys.stderr.isatty() and not quiet
 
     def warn(self, line: str) -> None:
@@ -45,27 +47,60 @@ class Console:
         if self._verbose:
             say(line)
 
-    def follow(self, events: Iterable[Event], format: AudioFormat) -> Iterator[Event]:
-        """The same events; somebody who watches sees how much audio has come."""
-        if not self._watched:
-            yield from events
-            return
-        status, byte_count = None, 0
-        try:
-            for event in events:
-                yield event
-                if isinstance(event, AudioChunk):
-                    byte_count += len(event.pcm)
-                    if status is None:
-                        # Only now, while the service is at work: rich takes its time to import.
-                        from rich.console import Console as RichConsole
+    def debug(self, line: str) -> None:
+        """What only --debug asks for."""
+        if self._debug:
+            say(line)
 
-                        status = RichConsole(stderr=True).status("")
-                        status.start()
-                    status.update(f"{format.duration(byte_count):.1f} s")
+    @contextmanager
+    def progress(self, format: AudioFormat) -> Iterator[Progress]:
+        """A line that shows how much audio has come, for as long as the context lasts."""
+        progress = Progress(format, watched=self._watched and not self._debug, tell=self.debug)
+        try:
+            yield progress
         finally:
-            if status is not None:
-                status.stop()
+            progress.stop()
+
+
+class Progress:
+    """Looks at events as they pass: a line that is drawn anew, or a line for each where --debug asks."""
+
+    def __init__(self, format: AudioFormat, *, watched: bool, tell: Callable[[str], None]) -> None:
+        self._format = format
+        self._watched = watched
+        self._tell = tell
+        self._status: Any = None
+        self._byte_count = 0
+        self._began_ns: int | None = None
+
+    def follow(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The same events, each passed on before it is looked at."""
+        for event in events:
+            yield event
+            self._tell(self._line(event))
+            if self._watched and isinstance(event, AudioChunk):
+                self._show(event)
+
+    def _line(self, event: Event) -> str:
+        if self._began_ns is None:
+            self._began_ns = event.at_ns
+        what = f"{len(event.pcm)} bytes of audio" if isinstance(event, AudioChunk) else str(event)
+        return f"{(event.at_ns - self._began_ns) / 1e6:10.3f} ms  {what}"
+
+    def _show(self, chunk: AudioChunk) -> None:
+        self._byte_count += len(chunk.pcm)
+        if self._status is None:
+            # Only now, while the service is at work: rich takes its time to import.
+            from rich.console import Console as RichConsole
+
+            self._status = RichConsole(stderr=True).status("")
+            self._status.start()
+        self._status.update(f"{self._format.duration(self._byte_count):.1f} s of audio")
+
+    def stop(self) -> None:
+        """Take the line away."""
+        if self._status is not None:
+            self._status.stop()
 
 
 def tell_failure(error: SmallestError) -> None:

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -38,6 +38,97 @@ class VoiceOptions:
         int | None,
         typer.Option("-r", "--sample-rate", metavar="HZ", help="8000, 16000, 24000 (the default) or 44100."),
     ] = None
+    number_language: Annotated[
+        str | None,
+        typer.Option("--number-language", metavar="CODE", help="The language that numbers are read in."),
+    ] = None
+    math_notation: Annotated[bool, typer.Option("--math-notation", help="Read formulas as mathematics.")] = (
+        False
+    )
+    dictionary: Annotated[
+        list[str] | None,
+        typer.Option("--dict", metavar="ID", help="Use a pronunciation dictionary (repeatable)."),
+    ] = None
+    consistency: Annotated[
+        float | None, typer.Option("--consistency", metavar="FACTOR", help="0 to 1; --api v2 alone.")
+    ] = None
+    similarity: Annotated[
+        float | None, typer.Option("--similarity", metavar="FACTOR", help="0 to 1; --api v2 alone.")
+    ] = None
+    enhancement: Annotated[
+        int | None, typer.Option("--enhancement", metavar="LEVEL", help="0, 1 or 2; --api v2 alone.")
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Send a voice and a model that clash.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundOptions:
+    """Where the sound goes, and in which format."""
+
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            "--out",
+            metavar="FILE",
+            help="Write to FILE (repeatable); - is stdout, raw PCM.",
+        ),
+    ] = None
+    play: Annotated[bool, typer.Option("-p", "--play", help="Play it on the loudspeaker.")] = False
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.",
+        ),
+    ] = None
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="The loudspeaker to use; ? lists them.")
+    ] = None
+    clobber: Annotated[
+        bool, typer.Option("--clobber/--no-clobber", help="Replace a file that exists, or refuse to.")
+    ] = True
+    partial: Annotated[
+        Literal["keep", "discard"],
+        typer.Option("--partial", help="What becomes of a file that was not finished."),
+    ] = "keep"
+    ahead: Annotated[
+        float,
+        typer.Option(
+            "--ahead",
+            metavar="SECONDS",
+            min=0,
+            help="Ask for the next segment when this much is still to be heard; 0 for no limit.",
+        ),
+    ] = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """How a finished text is read and cut."""
+
+    file: Annotated[
+        list[str] | None,
+        typer.Option("-f", "--file", metavar="FILE", help="Read FILE (repeatable); - is stdin."),
+    ] = None
+    pause: Annotated[
+        float,
+        typer.Option("--pause", metavar="SECONDS", min=0, max=60, help="Silence between paragraphs."),
+    ] = 0.4
+    split: Annotated[
+        int,
+        typer.Option(
+            "--split",
+            metavar="N",
+            min=0,
+            help="Most characters in a segment; 0 to send each paragraph whole.",
+        ),
+    ] = 250
+    max_chars: Annotated[
+        int, typer.Option("--max-chars", metavar="N", min=0, help="Refuse a longer text; 0 for no bound.")
+    ] = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +157,21 @@ class ServiceOptions:
         float | None,
         typer.Option("--timeout", metavar="SECONDS", help="For connecting, first audio and each stall; 15."),
     ] = None
+    max_time: Annotated[
+        float | None,
+        typer.Option("--max-time", metavar="SECONDS", min=0.01, help="For the whole run; no bound."),
+    ] = None
+    retries: Annotated[
+        int | None,
+        typer.Option("--retries", metavar="N", help="Try again so often while no audio has come; 2."),
+    ] = None
     completion_wait: Annotated[
         int | None,
         typer.Option("--completion-wait", metavar="MS", help="Ask for this wait before `complete`."),
+    ] = None
+    api: Annotated[
+        str | None,
+        typer.Option("--api", metavar="NAME", help="unified, or one of the older v3.1 and v2."),
     ] = None
 
 
@@ -79,6 +182,8 @@ class ReportOptions:
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False
     verbose: Annotated[bool, typer.Option("--verbose", help="Say how long each step took.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Say what was settled, sent and received.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for, and stop.")] = False
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

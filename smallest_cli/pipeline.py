@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from smallest_cli.errors import Incomplete, NetworkError, ProtocolError, RemoteError, ServiceFailed
+from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed
 from smallest_cli.sinks import Sink
-from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Sent
+from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Silence, SpeechRequest
+
+AHEAD_S = 30.0
+LOOK_EVERY_S = 0.05
+
+Ask = Callable[[SpeechRequest], Iterable[Event]]
 
 
 @dataclass(slots=True)
@@ -17,6 +23,7 @@ class Spoken:
     format: AudioFormat
     byte_count: int = 0
     segments: int = 0
+    characters: int = 0
     request_ids: list[str] = field(default_factory=list)
 
     @property
@@ -25,49 +32,93 @@ class Spoken:
         return self.format.duration(self.byte_count)
 
 
-def play(events: Iterable[Event], sink: Sink, format: AudioFormat) -> Spoken:
-    """Pour the audio of one or more segments into a sink; each must end in Completed.
+def play(
+    script: Iterable[SpeechRequest | Silence],
+    ask: Ask,
+    sink: Sink,
+    format: AudioFormat,
+    *,
+    ahead_s: float = AHEAD_S,
+) -> Spoken:
+    """Ask for each segment in its turn and pour its audio into a sink, gapless.
 
-    Raises what the transport raises while no audio has come, Incomplete after that.
+    A segment is asked for when less than `ahead_s` seconds are still to be heard; 0 is no limit.
+    Raises what `ask` raises while no audio has come, Incomplete after that.
     """
-    spoken = Spoken(format)
-    try:
-        _pour(events, sink, spoken)
-    except RemoteError as error:
-        if not spoken.byte_count:
-            raise
-        failed = Incomplete(
-            f"{error}, after {spoken.seconds:.1f} s of audio", hint=error.hint, request_id=error.request_id
-        )
-        failed.audio_seconds = spoken.seconds
-        raise failed from error
-    return spoken
+    pump = Pump(sink, format)
+    for item in script:
+        match item:
+            case Silence(seconds=seconds):
+                pump.rest(seconds)
+            case SpeechRequest(text=text):
+                pump.wait(ahead_s)
+                pump.pour(ask(item))
+                pump.spoken.characters += len(text)
+    return pump.spoken
 
 
-def _pour(events: Iterable[Event], sink: Sink, spoken: Spoken) -> None:
-    frame_size = spoken.format.frame_size
-    rest = b""
-    before = spoken.byte_count
-    whole = True
-    for event in events:
-        match event:
-            case Sent():
-                before, whole = spoken.byte_count, False
-            case AudioChunk(pcm=pcm):
-                pcm = rest + pcm
-                cut = len(pcm) - len(pcm) % frame_size
-                rest = pcm[cut:]
-                if cut:
-                    sink.write(pcm[:cut])
-                    spoken.byte_count += cut
-            case Completed(request_id=request_id):
-                if rest:
-                    raise ProtocolError("the audio ended in half a sample")
-                if spoken.byte_count == before:
-                    raise ServiceFailed("the service sent no audio", request_id=request_id)
-                whole = True
-                spoken.segments += 1
-                if request_id:
-                    spoken.request_ids.append(request_id)
-    if not whole or not spoken.segments:
-        raise NetworkError("the audio ended before its end was announced")
+class Pump:
+    """Pours one segment after the other into one sink. `spoken` is what has been poured."""
+
+    def __init__(self, sink: Sink, format: AudioFormat) -> None:
+        self._sink = sink
+        self._format = format
+        self.spoken = Spoken(format)
+
+    def wait(self, ahead_s: float) -> None:
+        """Until less than `ahead_s` seconds are still to be heard at the slowest sink; 0 is no wait."""
+        if not ahead_s:
+            return
+        ahead = round(ahead_s * self._format.sample_rate)
+        pause = threading.Event()
+        while self.spoken.byte_count // self._format.frame_size - self._sink.heard() >= ahead:
+            pause.wait(LOOK_EVERY_S)
+
+    def rest(self, seconds: float) -> None:
+        """Pour silence."""
+        self._write(bytes(round(seconds * self._format.sample_rate) * self._format.frame_size))
+
+    def pour(self, events: Iterable[Event]) -> None:
+        """Pour one segment, to the event that proves it whole.
+
+        Raises what the transport raises while no audio of the run has come, Incomplete after that.
+        """
+        try:
+            self._pour(events)
+        except RemoteError as error:
+            if not self.spoken.byte_count:
+                raise
+            failed = Incomplete(
+                f"{error}, after {self.spoken.seconds:.1f} s of audio",
+                hint=error.hint,
+                request_id=error.request_id,
+            )
+            failed.audio_seconds = self.spoken.seconds
+            raise failed from error
+
+    def _pour(self, events: Iterable[Event]) -> None:
+        before = self.spoken.byte_count
+        rest, whole = b"", False
+        for event in events:
+            match event:
+                case AudioChunk(pcm=pcm):
+                    pcm = rest + pcm
+                    cut = len(pcm) - len(pcm) % self._format.frame_size
+                    rest = pcm[cut:]
+                    self._write(pcm[:cut])
+                case Completed(request_id=request_id):
+                    if rest:
+                        raise ProtocolError("the audio ended in half a sample")
+                    if self.spoken.byte_count == before:
+                        raise ServiceFailed("the service sent no audio", request_id=request_id)
+                    self.spoken.segments += 1
+                    if request_id:
+                        self.spoken.request_ids.append(request_id)
+                    whole = True
+        if not whole:
+            raise ProtocolError("the audio ended before its end was announced")
+
+    def _write(self, pcm: bytes) -> None:
+        if pcm:
+            self._sink.write(pcm)
+            self.spoken.byte_count += len(pcm)

@@ -68,6 +68,13 @@ class SpeechRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """A pause between two segments: nothing is asked for, and this much silence is heard."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Buffering:
     """How the service is to hold a message's text back until enough has come (waves/api.md, 4c).
 

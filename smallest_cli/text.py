@@ -31,20 +31,25 @@ class Normalised:
 
 def normalise(text: str) -> Normalised:
     """Unwrap lines, make every run of blanks one, drop control characters. Doing it again changes nothing."""
-    text = re.sub("\r\n?|[\x0b\x85\u2028]", "\n", text)
-    text = re.sub("[\x0c\u2029]", "\n\n", text)
-    text, removed = _CONTROL.subn("", text.replace("\u00ad", ""))
+    text, removed = _clean(text)
     paragraphs = (
         re.sub(r"\s+", " ", _UNSPACED_WRAP.sub("", part)).strip() for part in _PARAGRAPH_END.split(text)
     )
     return Normalised(tuple(part for part in paragraphs if part), removed)
 
 
+def _clean(text: str) -> tuple[str, int]:
+    """One kind of line end and no control characters, and how many of these there were."""
+    text = re.sub("\r\n?|[\x0b\x85\u2028]", "\n", text)
+    text = re.sub("[\x0c\u2029]", "\n\n", text)
+    return _CONTROL.subn("", text.replace("\u00ad", ""))
+
+
 # Where a sentence ends
 
 _CLOSERS = "\"'”’»›)}」』）】"
 _STOP = re.compile(
-    f"(?:(?<![.!?…؟۔։])[.!?…؟۔։]++[]{_CLOSERS}]*+(\\s+|$))|(?:[。！？．।॥]+[]{_CLOSERS}]*\\s*)|\n\\s*\n\\s*"
+    f"(?:(?<![.!?…؟۔։])[.!?…؟۔։]++[]{_CLOSERS}]*+(\\s+|$))|(?:[。！？．।॥]+[]{_CLOSERS}]*\\s*)|\n\\s*"
 )
 _CLAUSE_END = re.compile(f"[,;:—–،][]{_CLOSERS}]*\\s+|[、，；：][]{_CLOSERS}]*\\s*")
 _BLANKS = re.compile(r"\s+")
@@ -78,7 +83,7 @@ def _sentence_ends(text: str) -> Iterator[int]:
 def _is_end(text: str, began: int, match: re.Match[str]) -> bool:
     if _joined(text, match.end()):
         return False
-    if match[1] is None or match[1].count("\n") > 1:  # marks that stand for nothing else, or an empty line
+    if match[1] is None or "\n" in match[1]:  # marks that stand for nothing else, or a paragraph's end
         return True
     behind = text[match.end() : match.end() + 1]
     if behind.islower():
@@ -158,6 +163,52 @@ def _joined(text: str, at: int) -> bool:
 
 def _is_flag_half(character: str) -> bool:
     return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+class Unwrapping:
+    """`normalise` for text that is still arriving: what comes out does not depend on where it was cut.
+
+    A line end in what comes out ends a paragraph: a mark of no width, to be left out of what is sent.
+    Without these marks it is the paragraphs of `normalise`, joined by blanks. `removed` counts as it does.
+    """
+
+    def __init__(self) -> None:
+        self.removed = 0
+        self._last = ""
+        self._after_return = False
+        self._blanks = self._line_ends = 0
+        self._spaced = False
+
+    def feed(self, fragment: str) -> str:
+        """Take in more text; what is settled of it now."""
+        if self._after_return:
+            fragment = fragment.removeprefix("\n")
+        self._after_return = fragment.endswith("\r") or (self._after_return and not fragment)
+        fragment, removed = _clean(fragment)
+        self.removed += removed
+        runs = re.findall(r"\s+|\S+", fragment)
+        return "".join(self._space(run) if run.isspace() else self._word(run) for run in runs)
+
+    def _space(self, run: str) -> str:
+        if not self._last:
+            return ""
+        self._blanks += len(run)
+        before = self._line_ends
+        self._line_ends += run.count("\n")
+        if before < 2 <= self._line_ends:
+            return self._blank() + "\n"
+        # Behind such a script it is not known yet whether a blank is meant or only a line was wrapped.
+        return "" if re.match(f"[{_UNSPACED}]", self._last) else self._blank()
+
+    def _blank(self) -> str:
+        self._spaced, spaced = True, self._spaced
+        return "" if spaced else " "
+
+    def _word(self, run: str) -> str:
+        wrapped = self._line_ends == 1 and re.match(f"[{_UNSPACED}]", run)
+        blank = self._blank() if self._blanks and not wrapped else ""
+        self._last, self._blanks, self._line_ends, self._spaced = run[-1], 0, 0, False
+        return blank + run
 
 
 class Sentences:

@@ -17,7 +17,9 @@ class Timeline:
         self.sent_ns: int | None = None
         self.first_audio_ns: int | None = None
         self.longest_gap_ns = 0
+        self.busy_ns = 0
         self._last_audio_ns: int | None = None
+        self._asked_ns = 0
 
     def watch(self, events: Iterable[Event]) -> Iterator[Event]:
         """The same events; what they tell is kept as they pass."""
@@ -27,6 +29,7 @@ class Timeline:
                     self.phases = phases
                 case Sent(at_ns=at_ns):
                     self._last_audio_ns = None
+                    self._asked_ns = at_ns
                     if self.sent_ns is None:
                         self.sent_ns = at_ns
                 case AudioChunk(at_ns=at_ns):
@@ -34,11 +37,17 @@ class Timeline:
             yield event
 
     def _note_audio(self, at_ns: int) -> None:
+        since = self._asked_ns if self._last_audio_ns is None else self._last_audio_ns
+        self.busy_ns += at_ns - since
         if self.first_audio_ns is None:
             self.first_audio_ns = at_ns
         if self._last_audio_ns is not None:
             self.longest_gap_ns = max(self.longest_gap_ns, at_ns - self._last_audio_ns)
         self._last_audio_ns = at_ns
+
+    def real_time_factor(self, seconds: float) -> float:
+        """Time from each request to its last audio, by the seconds of audio that came."""
+        return self.busy_ns / 1e9 / seconds if seconds else 0.0
 
     @property
     def ttfb_ms(self) -> float | None:

@@ -22,6 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "wire",
             "connect",
             "text",
+            "markdown",
             "timeline",
             "stats",
             "settings",
@@ -31,9 +32,9 @@ FLOORS: tuple[frozenset[str], ...] = (
             "reading",
         }
     ),
-    frozenset({"transports", "sinks", "local", "credentials", "casting"}),
-    frozenset({"pipeline", "retry", "service", "account", "cache"}),
-    frozenset({"options", "batch", "measure", "report"}),
+    frozenset({"transports", "sinks", "local", "credentials", "casting", "arriving"}),
+    frozenset({"options", "script", "pipeline", "retry", "service", "account", "cache"}),
+    frozenset({"speaking", "listing", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),
     frozenset({"cli", "__main__", "__init__"}),
 )

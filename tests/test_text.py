@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallest_cli.text import Sentences, normalise, segments
+from smallest_cli.text import Sentences, Unwrapping, normalise, segments
 
 # Normalising
 
@@ -41,6 +41,23 @@ def test_control_characters_go_and_are_counted() -> None:
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise(text)
     assert normalise("\n\n".join(once.paragraphs)) == type(once)(once.paragraphs, 0)
+
+
+@given(
+    st.text(alphabet="ab 、今\n\r\t\x00\u00ad\u2028\x0c", max_size=60) | st.text(),
+    st.lists(st.integers(0, 9)),
+)
+@settings(max_examples=300)
+def test_text_that_arrives_is_normalised_the_same(text: str, cuts: list[int]) -> None:
+    whole, unwrapping = normalise(text), Unwrapping()
+    fragments = []
+    for size in cuts:
+        fragments.append(text[:size])
+        text = text[size:]
+    fragments.append(text)
+    told = "".join(map(unwrapping.feed, fragments))
+    assert told.replace("\n", "").rstrip() == " ".join(whole.paragraphs)
+    assert unwrapping.removed == whole.removed
 
 
 # Sentences
@@ -167,7 +184,7 @@ def test_what_arrives_is_what_comes_out(
         (["真的。"], ["真的。"]),
         (["ठीक है।"], ["ठीक है।"]),
         (["Why", "?", "!", " Oh"], ["Why?! "]),
-        (["A heading\n", "\n", "And text"], ["A heading\n\n"]),
+        (["A heading \n", "And text"], ["A heading \n"]),
         (["Wait..", ".", " what"], []),
         (["no end " * 40], ["no end " * 35 + "no "]),
     ],

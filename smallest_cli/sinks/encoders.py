@@ -53,7 +53,7 @@ class WavEncoder:
     def __init__(self, descriptor: int, format: AudioFormat) -> None:
         self._descriptor = descriptor
         self._format = format
-        self._start = _position(descriptor)
+        self._start = position(descriptor)
         self._data_size = 0
         self._stated_size = 0
         write_all(descriptor, wav.header(format, wav.UNKNOWN_DATA_SIZE if self._start is None else 0))
@@ -74,7 +74,18 @@ class WavEncoder:
             self._stated_size = self._data_size
 
 
-def _position(descriptor: int) -> int | None:
+def open_encoder(coding: str, descriptor: int, format: AudioFormat) -> Encoder:
+    """The encoder of a coding that `choose_coding` gave."""
+    if coding == "pcm":
+        return PcmEncoder(descriptor)
+    if coding == "wav":
+        return WavEncoder(descriptor, format)
+    from smallest_cli.sinks.compressed import CompressedEncoder
+
+    return CompressedEncoder(coding, descriptor, format)
+
+
+def position(descriptor: int) -> int | None:
     """Where a descriptor stands, None where it cannot go back: a pipe, or a file opened to append."""
     try:
         position = os.lseek(descriptor, 0, os.SEEK_CUR)

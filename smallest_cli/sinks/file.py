@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from smallest_cli.errors import OutputFailed
+from smallest_cli.errors import OutputFailed, UsageError
 from smallest_cli.safety import reason, safe
 
 
@@ -20,8 +20,9 @@ class FileTarget:
     mode, and is replaced only by `commit`. Raises OutputFailed, before anything is written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, clobber: bool = True) -> None:
         self._name = path
+        self._clobber = clobber
         with self._translated():
             self._final = Path(os.path.realpath(path))
             self._part: Path | None = None
@@ -29,6 +30,8 @@ class FileTarget:
             if old is not None and not stat.S_ISREG(old.st_mode):
                 self.descriptor = os.open(path, os.O_WRONLY)
                 return
+            if old is not None and not clobber:
+                raise self._exists()
             if old is not None and not os.access(self._final, os.W_OK):
                 raise OutputFailed(f"cannot write {safe(path)}: it is read-only")
             self.descriptor = self._open_part()
@@ -63,13 +66,26 @@ class FileTarget:
                 return
             os.fsync(self.descriptor)
             os.close(self.descriptor)
-            os.replace(self._part, self._final)
+            self._take_name(self._part)
             self._part = None
             folder = os.open(self._final.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+    def _take_name(self, part: Path) -> None:
+        if self._clobber:
+            os.replace(part, self._final)
+            return
+        try:
+            os.link(part, self._final)  # unlike a rename, this never replaces what came there meanwhile
+        except FileExistsError:
+            raise self._exists() from None
+        part.unlink()
+
+    def _exists(self) -> UsageError:
+        return UsageError(f"{safe(self._name)} exists", hint="leave --no-clobber away to replace it")
 
     def abandon(self, keep: bool) -> Path | None:
         """Leave the old file alone; keep what was written beside it, or remove that too."""

@@ -1,0 +1,54 @@
+"""A text -> what is asked for, in order: segments, and the silences between paragraphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from smallest_cli.errors import UsageError
+from smallest_cli.speech import Silence, SpeechRequest
+from smallest_cli.text import normalise, segments
+
+PAUSE_S = 0.4
+SPLIT = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Segments and silences. `removed` counts the control characters that were left out of the text."""
+
+    items: tuple[SpeechRequest | Silence, ...]
+    removed: int
+
+    @property
+    def segments(self) -> int:
+        """How many requests it takes."""
+        return sum(isinstance(item, SpeechRequest) for item in self.items)
+
+    @property
+    def characters(self) -> int:
+        """What is paid for."""
+        return sum(len(item.text) for item in self.items if isinstance(item, SpeechRequest))
+
+
+def write_script(texts: Sequence[str], template: SpeechRequest, *, split: int, pause_s: float) -> Script:
+    """Cut texts into segments of at most `split` characters (0 for no cut), spoken as `template` says.
+
+    Between paragraphs, and each text begins one, are `pause_s` seconds of silence. Raises UsageError
+    where there is nothing to say.
+    """
+    text = normalise("\n\n".join(texts))
+    items = tuple(_items(text.paragraphs, template, split, pause_s))
+    if not items:
+        raise UsageError("nothing to speak: the text is empty")
+    return Script(items, text.removed)
+
+
+def _items(
+    paragraphs: Sequence[str], template: SpeechRequest, split: int, pause_s: float
+) -> Iterator[SpeechRequest | Silence]:
+    for number, paragraph in enumerate(paragraphs):
+        if number and pause_s:
+            yield Silence(pause_s)
+        for piece in segments(paragraph, split):
+            yield replace(template, text=piece)

@@ -1,0 +1,54 @@
+"""Which format goes where: names, extensions, and the rates that each can hold."""
+
+from __future__ import annotations
+
+import os
+
+from smallest_cli.errors import UsageError
+from smallest_cli.safety import safe
+
+CODINGS = ("wav", "pcm", "flac", "ogg", "opus", "mp3", "ulaw", "alaw")
+ALIASES = {"mulaw": "ulaw"}
+EXTENSIONS = {
+    ".wav": "wav", ".pcm": "pcm", ".raw": "pcm", ".flac": "flac", ".ogg": "ogg", ".opus": "opus",
+    ".mp3": "mp3", ".ulaw": "ulaw", ".ul": "ulaw", ".alaw": "alaw", ".al": "alaw",
+}  # fmt: skip
+RATES = {"opus": (8_000, 12_000, 16_000, 24_000, 48_000)}
+"""The formats that do not hold every rate (RFC 7845: Opus is 48 kHz inside, and libsndfile takes these)."""
+
+
+def choose_coding(output: str, format: str | None = None) -> str:
+    """The format for a path, or for `-`, which is stdout: what was asked for, else what the extension names.
+
+    G.711 in a WAV is wav-ulaw and wav-alaw. Raises UsageError where the two do not agree.
+    """
+    if format is not None:
+        format = ALIASES.get(format, format)
+        if format not in CODINGS:
+            raise UsageError(f"--format: {safe(format, 40)} is not one of {', '.join(CODINGS)}")
+    if output == "-":
+        return format or "pcm"
+    extension = os.path.splitext(output)[1].lower()
+    named = EXTENSIONS.get(extension)
+    if named is None:
+        if format is not None and not extension:
+            return format
+        shown = f"the extension {safe(extension)}" if extension else "no extension"
+        raise UsageError(
+            f"no format is known for {shown} of {safe(output)}",
+            hint=f"use one of {' '.join(EXTENSIONS)}",
+        )
+    if format in (None, named):
+        return named
+    if named == "wav" and format in ("ulaw", "alaw"):
+        return f"wav-{format}"
+    raise UsageError(f"{safe(output)} is {named} by its name, and --format says {format}")
+
+
+def check_rate(coding: str, sample_rate: int) -> None:
+    """Raise UsageError where a format cannot hold a sample rate."""
+    rates = RATES.get(coding)
+    if rates and sample_rate not in rates:
+        raise UsageError(
+            f"{coding} cannot hold {sample_rate} Hz", hint=f"use -r {' or '.join(map(str, rates))}"
+        )

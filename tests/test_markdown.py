@@ -1,0 +1,99 @@
+"""Marks are not read aloud, words are, and how the text arrives makes no difference."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from smallest_cli.markdown import PlainText
+
+
+def words(*fragments: str) -> str:
+    plain = PlainText()
+    return "".join(map(plain.feed, fragments)) + plain.flush()
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("**Bold**, *slanted* and ***both***.", "Bold, slanted and both."),
+        ("__Bold__, _slanted_ and snake_case_name.", "Bold, slanted and snake_case_name."),
+        ("2 * 3 = 6 and 2*3", "2 * 3 = 6 and 2*3"),
+        ("# A heading\nText", "A heading Text"),
+        ("Things:\n- one\n- [x] two\n* three\n1. four\n2) five", "Things: one two three four five"),
+        ("> quoted\n> more", "quoted more"),
+        ('See [the *docs*](https://a.b/c_(d) "t") now', "See the docs now"),
+        ("![a cat](cat.png) sat", "a cat sat"),
+        ("[one][ref] two\n\n[ref]: https://a.b\n", "one two"),
+        ("<https://a.b> and <b>tags</b>", "https://a.b and tags"),
+        ("Run `make demo` now", "Run make demo now"),
+        ("Before\n```python\nprint(1)\n```\nAfter", "Before After"),
+        ("Never closed\n```\nprint(1)", "Never closed"),
+        ("A\n\n---\n\nB", "A B"),
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n", "a b 1 2"),
+        (r"not \*marked\* and \# neither", "not *marked* and # neither"),
+        ("~~gone~~ and ~5 minutes", "gone and ~5 minutes"),
+        ("[1] is a note, a[0] too", "[1] is a note, a[0] too"),
+        ("It was 1999. Then: 3 < 4, a < b", "It was 1999. Then: 3 < 4, a < b"),
+        ("Well! Good [", "Well! Good ["),
+        ("", ""),
+    ],
+)
+def test_marks_go_and_words_stay(text: str, spoken: str) -> None:
+    assert " ".join(words(text).split()) == spoken
+    assert words(*text) == words(text)
+
+
+@given(st.text(alphabet="ab1 \n*_`#->[]()!\\<|~.:", max_size=120), st.lists(st.integers(1, 9), max_size=20))
+@settings(max_examples=500)
+def test_how_it_arrives_makes_no_difference(text: str, cuts: list[int]) -> None:
+    whole, fragments = words(text), []
+    for size in cuts:
+        fragments.append(text[:size])
+        text = text[size:]
+    assert words(*fragments, text) == whole
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\\*_~`[!<|\n#-+•>=:0123456789"), max_size=200))
+def test_text_without_marks_is_left_alone(text: str) -> None:
+    assert words(text) == text
+
+
+def test_a_heading_and_a_list_item_end_like_paragraphs() -> None:
+    assert words("# Title\n- one\n- two\nthree").count("\n\n") >= 3
+
+
+def test_a_mark_that_never_ends_is_not_waited_for_without_bound() -> None:
+    plain = PlainText()
+    said = sum(len(plain.feed("[" + "word " * 100)) for _ in range(100))
+    assert said > 45_000
+
+
+DOCUMENT = """\
+# How to boil an egg
+
+First, **fill** a pot with *cold* water. Then:
+
+1. Put in the egg.
+2. Heat it, see [the guide](https://example.com/eggs "Eggs").
+3. Wait `six` minutes.
+
+> Salt helps, they say.
+
+* It is *done* when it is done.
+* Enjoy __at once__.
+"""
+
+
+def test_a_real_parser_finds_the_same_words() -> None:
+    parsed = " ".join(
+        child.content
+        for token in MarkdownIt().parse(DOCUMENT)
+        for child in token.children or []
+        if child.type in ("text", "code_inline")
+    )
+    assert re.findall(r"\w+", words(DOCUMENT)) == re.findall(r"\w+", parsed)
