@@ -140,7 +140,7 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
         from smallest_cli.sinks.speaker import SpeakerSink
 
         return SpeakerSink(audio, destination.device)
-    from smallest_cli.sinks.encoded import EncodedSink, Target
+    from smallest_cli.sinks.encoded import EncodedSink, Target, translated
     from smallest_cli.sinks.encoders import open_encoder
 
     target: Target
@@ -153,7 +153,8 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
 
         target = FileTarget(destination.output, clobber=destination.clobber)
     try:
-        encoder = open_encoder(destination.coding, target.descriptor, audio)
+        with translated(destination.name):
+            encoder = open_encoder(destination.coding, target.descriptor, audio)
     except BaseException:
         target.abandon(False)
         raise

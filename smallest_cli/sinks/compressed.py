@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from smallest_cli.errors import SettingsError
+from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.sinks.encoders import position, write_all
 from smallest_cli.speech import AudioFormat
 
@@ -28,6 +28,11 @@ class CompressedEncoder:
             ) from None
         kind, subtype = KINDS[coding]
         self._outlet = Outlet(descriptor)
+        if kind == "WAV" and not self._outlet.goes_back:
+            raise UsageError(
+                "a WAV of G.711 states its length at its head, which a pipe cannot go back to",
+                hint="use --format ulaw or alaw with -o -, or a file",
+            )
         self._file = soundfile.SoundFile(
             self._outlet, "w", format.sample_rate, format.channels, subtype, format=kind
         )
@@ -57,6 +62,11 @@ class Outlet:
         self._start = position(descriptor)
         self._at = self._end = 0
         self._error: OSError | None = None
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether what was written can be changed."""
+        return self._start is not None
 
     def check(self) -> None:
         """Raise the OSError that a write met."""

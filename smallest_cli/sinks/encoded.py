@@ -27,6 +27,17 @@ class Target(Protocol):
         ...
 
 
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """The system's errors about the place called `name`, as ours."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderLeft("the reader left") from None
+    except OSError as error:
+        raise OutputFailed(f"cannot write {safe(name)}: {reason(error)}") from None
+
+
 class EncodedSink:
     """A sink of bytes, at `name` (words for a message). What failed is kept unless `keep` is False."""
 
@@ -42,7 +53,7 @@ class EncodedSink:
 
     def write(self, pcm: bytes) -> None:
         """Encode and write the frames, before this returns."""
-        with self._translated():
+        with translated(self._name):
             self._encoder.write(pcm)
         self._frames += len(pcm) // self._frame_size
 
@@ -52,7 +63,7 @@ class EncodedSink:
 
     def close(self) -> None:
         """Finish the format and commit the target."""
-        with self._translated():
+        with translated(self._name):
             self._encoder.finish()
         self._target.commit()
 
@@ -60,17 +71,8 @@ class EncodedSink:
         """Give what was written a true end, where it can have one, and abandon the target."""
         keep = self._keep and self._frames > 0
         try:
-            with self._translated():
+            with translated(self._name):
                 self._encoder.finish()
         except SmallestError:
             keep = False
         return self._target.abandon(keep)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except BrokenPipeError:
-            raise ReaderLeft("the reader left") from None
-        except OSError as error:
-            raise OutputFailed(f"cannot write {safe(self._name)}: {reason(error)}") from None

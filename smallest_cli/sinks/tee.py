@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from smallest_cli.errors import SmallestError
 from smallest_cli.sinks import Sink
 
-PATIENCE_S = 0.05
+PATIENCE_S = 0.08
+"""How long an abort waits for what a file is still owed; what blocks longer is a pipe or a loudspeaker."""
 
 
 class TeeSink:
@@ -47,7 +49,8 @@ class TeeSink:
         """Stop every branch. The file that keeps what had come, if one does."""
         for branch in self._branches:
             branch.cancel()
-        kept = [branch.end() for branch in self._branches]
+        deadline = time.monotonic() + PATIENCE_S
+        kept = [branch.end(max(0.0, deadline - time.monotonic())) for branch in self._branches]
         return next((path for path in kept if path is not None), None)
 
     def _living(self) -> list[_Branch]:
@@ -76,16 +79,16 @@ class _Branch:
         self._cancelled = True
         self._queue.put(None)
 
-    def end(self) -> Path | None:
+    def end(self, patience_s: float) -> Path | None:
         """Abort the sink unless it has ended by itself; what it keeps."""
-        self.thread.join(PATIENCE_S)
+        self.thread.join(patience_s)
         if not self._ended:
             self._kept = self.sink.abort()
         return self._kept
 
     def _pour(self) -> None:
         try:
-            while (pcm := self._queue.get()) is not None and not self._cancelled:
+            while (pcm := self._queue.get()) is not None:
                 self.sink.write(pcm)
             if not self._cancelled:
                 self.sink.close()
