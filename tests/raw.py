@@ -90,3 +90,13 @@ def wait_for_close(sock: socket.socket) -> None:
     with suppress(OSError):
         while sock.recv(65536):
             pass
+
+
+def answer(head: bytes, *body: bytes) -> Script:
+    def script(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(head)
+        for data in body:
+            sock.sendall(data)
+
+    return script

@@ -38,7 +38,7 @@ from smallest_cli.speech import (
 from smallest_cli.transports import open_transport
 from tests import frames
 from tests.frames import COMPLETE, chunk, upgrade
-from tests.raw import RawServer, Script, raw_server, read_request, wait_for_close
+from tests.raw import RawServer, Script, answer, raw_server, read_request, wait_for_close
 
 KEY = "sk_canary_0123456789abcdef"
 PCM = bytes(range(200)) * 10
@@ -53,16 +53,6 @@ def speak_ws(*out: bytes, extra: bytes = b"") -> Script:
         upgrade(sock, extra)
         frames.read_message(sock)
         for data in out:
-            sock.sendall(data)
-
-    return script
-
-
-def answer(head: bytes, *body: bytes) -> Script:
-    def script(sock: socket.socket) -> None:
-        read_request(sock)
-        sock.sendall(head)
-        for data in body:
             sock.sendall(data)
 
     return script
