@@ -1,24 +1,31 @@
 """Text made ready to be spoken: normalised once, and cut where a reader would breathe.
 
-It reads no language: it goes by stops, blanks and a list of abbreviations, and where it is not sure that
-a sentence ends it goes on. Joined, the pieces are always the text.
+It drops nothing but in `normalise`, whole or arriving: joined, the pieces are always the text.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from smallest_cli.graphemes import joined, whole_characters
+from smallest_cli.stops import CLAUSE_END, SPOKEN, sentence_ends
+
 LIMIT = 250
-LONGEST_MARK = 24
+
+# Normalising
 
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
+    "\U00020000-\U0003ffff"
+)
 """Scripts that set no blanks between words: where their line was wrapped, nothing was."""
 _UNSPACED_WRAP = re.compile(f"(?<=[{_UNSPACED}])\\s*\n\\s*(?=[{_UNSPACED}])")
+_BLANKS = re.compile(r"\s+")
+_BLANKS_NOT_ONE_SPACE = re.compile(r"\s{2,}|[^\S ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,136 +40,19 @@ def normalise(text: str) -> Normalised:
     """Unwrap lines, make every run of blanks one, drop control characters. Doing it again changes nothing."""
     text, removed = _clean(text)
     paragraphs = (
-        re.sub(r"\s+", " ", _UNSPACED_WRAP.sub("", part)).strip() for part in _PARAGRAPH_END.split(text)
+        _BLANKS_NOT_ONE_SPACE.sub(" ", _UNSPACED_WRAP.sub("", part)).strip()
+        for part in _PARAGRAPH_END.split(text)
     )
     return Normalised(tuple(part for part in paragraphs if part), removed)
 
 
 def _clean(text: str) -> tuple[str, int]:
-    """One kind of line end and no control characters, and how many of these there were."""
-    text = re.sub("\r\n?|[\x0b\x85\u2028]", "\n", text)
-    text = re.sub("[\x0c\u2029]", "\n\n", text)
-    return _CONTROL.subn("", text.replace("\u00ad", ""))
+    """One kind of line end and no control characters, and how many of these there were.
 
-
-# Where a sentence ends
-
-_CLOSERS = "\"'”’»›)}」』）】"
-_STOP = re.compile(
-    f"(?:(?<![.!?…؟۔։])[.!?…؟۔։]++[]{_CLOSERS}]*+(\\s+|$))|(?:[。！？．।॥]+[]{_CLOSERS}]*\\s*)|\n\\s*"
-)
-_CLAUSE_END = re.compile(f"[,;:—–،][]{_CLOSERS}]*\\s+|[、，；：][]{_CLOSERS}]*\\s*")
-_BLANKS = re.compile(r"\s+")
-_WORD_BEFORE = re.compile(r"[^\W_]+(?:\.[^\W_]+)*$")
-_INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_]{1,2})*$")
-_LIST_MARK = re.compile(r"\s*[(\[]?(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})$")
-_ABBREVIATIONS = frozenset(
-    re.findall(
-        r"\w+",
-        """mr mrs ms dr prof rev hon st mt vs etc eg ie cf al inc ltd co corp jr sr dept est approx gen col
-        sgt capt lt maj cmdr gov sen rep pres ed eds usw bzw ca evtl ggf inkl bspw vgl mme mlle av sra ud""",
-    )
-)
-_BEFORE_NUMBERS = frozenset(
-    re.findall(
-        r"\w+",
-        "no nos vol pp fig figs sec ch eq art nr str pág núm jan feb mar apr jun jul aug sep oct nov dec",
-    )
-)
-
-
-def _sentence_ends(text: str) -> Iterator[int]:
-    """Where sentences end, after their closing marks and the blanks behind them."""
-    began = 0
-    for match in _STOP.finditer(text):
-        if _is_end(text, began, match):
-            began = match.end()
-            yield began
-
-
-def _is_end(text: str, began: int, match: re.Match[str]) -> bool:
-    if _joined(text, match.end()):
-        return False
-    if match[1] is None or "\n" in match[1]:  # marks that stand for nothing else, or a paragraph's end
-        return True
-    behind = text[match.end() : match.end() + 1]
-    if behind.islower():
-        return False
-    if match[0].rstrip() != ".":
-        return True
-    before = text[max(began, match.start() - LONGEST_MARK) : match.start()]
-    word = _WORD_BEFORE.search(before)
-    if word is None:
-        return True
-    if _INITIALS.fullmatch(word[0]) or word[0].lower() in _ABBREVIATIONS:
-        return False
-    if word[0].lower() in _BEFORE_NUMBERS:
-        return not behind.isdecimal()
-    return match.start() - began >= LONGEST_MARK or not _LIST_MARK.fullmatch(before)
-
-
-def segments(paragraph: str, limit: int = LIMIT) -> list[str]:
-    """Pieces of at most `limit` characters, as few as sentence ends allow; 0 cuts nothing.
-
-    Blanks stay with the piece before. A sentence that is too long is cut at a clause, else at a blank, else
-    between two characters as a person sees them.
+    A form feed stays, as a blank: a sentence may run on to the next page.
     """
-    if not limit:
-        return [paragraph] if paragraph else []
-    pieces: list[str] = []
-    began = held = 0
-    for end in (*_sentence_ends(paragraph), len(paragraph)):
-        if end - began > limit and held > began:
-            pieces.append(paragraph[began:held])
-            began = held
-        while end - began > limit:
-            cut = began + _cut(paragraph[began : began + limit + 1], limit)
-            pieces.append(paragraph[began:cut])
-            began = cut
-        held = end
-    if held > began:
-        pieces.append(paragraph[began:held])
-    return pieces
-
-
-def _cut(text: str, limit: int) -> int:
-    """Where `text`, which is longer than `limit`, is best cut: from 1 to `limit`."""
-    for kind, start in ((_CLAUSE_END, limit // 3), (_BLANKS, 0)):
-        ends = (match.end() for match in kind.finditer(text, start))
-        if cuts := [end for end in ends if end <= limit and not _joined(text, end)]:
-            return cuts[-1]
-    return _whole_characters(text, limit)
-
-
-def _whole_characters(text: str, at: int) -> int:
-    """The last place up to `at` that cuts nothing a person sees as one character; `at` if there is none."""
-    for place in range(at, 0, -1):
-        if not _joined(text, place):
-            return place
-    return at
-
-
-def _joined(text: str, at: int) -> bool:
-    """Whether the characters around `at` are drawn as one (the greater part of Unicode's annex 29)."""
-    if not 0 < at < len(text):
-        return False
-    before, after = text[at - 1], text[at]
-    if after in "\u200c\u200d" or before == "\u200d" or unicodedata.category(after)[0] == "M":
-        return True
-    if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":
-        return True
-    if unicodedata.combining(before) == 9:  # a virama: the letter behind it is drawn into this one
-        return True
-    if "\u1160" <= after <= "\u11ff" and "\u1100" <= before <= "\ud7ff":
-        return True
-    if _is_flag_half(before) and _is_flag_half(after):
-        run = len(text[:at]) - len(text[:at].rstrip("".join(map(chr, range(0x1F1E6, 0x1F200)))))
-        return run % 2 == 1
-    return (before, after) == ("\r", "\n")
-
-
-def _is_flag_half(character: str) -> bool:
-    return "\U0001f1e6" <= character <= "\U0001f1ff"
+    text = re.sub("\r\n?|[\x0b\x85\u2028]", "\n", text)
+    return _CONTROL.subn("", text.replace("\u2029", "\n\n").replace("\u00ad", ""))
 
 
 class Unwrapping:
@@ -211,56 +101,124 @@ class Unwrapping:
         return blank + run
 
 
+# Cutting
+
+
+def segments(paragraph: str, limit: int = LIMIT) -> list[str]:
+    """Pieces of at most `limit` characters, as few as sentence ends allow; 0 cuts nothing.
+
+    Blanks stay with the piece before. A sentence that is too long is cut at a clause, else at a blank, else
+    between two characters as a person sees them. A piece without letter or digit is left only where there
+    is no room for it beside one. Raises ValueError for a negative limit.
+    """
+    if limit < 0:
+        raise ValueError("a limit is not negative")
+    if not limit:
+        return [paragraph] if paragraph else []
+    pieces: list[str] = []
+    began = held = 0
+    for end in _ends_of_sentences(paragraph):
+        if end - began > limit and held > began:
+            pieces.append(paragraph[began:held])
+            began = held
+        last = _last_spoken(paragraph, began, end) if end - began > limit else began
+        while end - began > limit:
+            # What is left must hold a letter, if what follows the last one leaves room for it.
+            most = last - began if began < last < began + limit and end - last <= limit else limit
+            cut = began + _cut(paragraph[began : began + most + 1], most)
+            pieces.append(paragraph[began:cut])
+            began = cut
+        held = end
+    if held > began:
+        pieces.append(paragraph[began:held])
+    return pieces
+
+
+def _ends_of_sentences(text: str) -> Iterator[int]:
+    """Every sentence's end; what follows the last one without a letter or digit belongs to it."""
+    ends = sentence_ends(text)
+    end = next(ends, len(text))
+    for later in ends:
+        yield end
+        end = later
+    if SPOKEN.search(text, end):
+        yield end
+    yield len(text)
+
+
+def _last_spoken(text: str, began: int, end: int) -> int:
+    """Where the last character with a letter or digit begins; `began` if there is none behind it."""
+    last = next((at for at in range(end - 1, began, -1) if text[at].isalnum()), began)
+    while last > began and joined(text, last):
+        last -= 1
+    return last
+
+
+def _cut(text: str, limit: int) -> int:
+    """Where `text`, which is longer than `limit`, is best cut: from 1 to `limit`."""
+    for kind, start in ((CLAUSE_END, limit // 3), (_BLANKS, 0)):
+        ends = (match.end() for match in kind.finditer(text, start))
+        cuts = [end for end in ends if end <= limit and not joined(text, end)]
+        if cuts and SPOKEN.search(text, 0, cuts[-1]):
+            return cuts[-1]
+    return whole_characters(text, limit)
+
+
 class Sentences:
     """Sentences out of text that is still arriving, each as soon as its end is certain.
 
-    A stop is certain when a blank follows it (a decimal or an address could go on), or at once where it is
-    of a script in which it stands for nothing else. So the cuts may depend on how the text arrives; what
-    comes out, joined with `pending`, is always what went in. At most `limit` characters are held.
+    A full stop is certain when a blank follows it: a decimal or an address could go on. So is an ellipsis,
+    or a stop after "No", when the next word has begun. A "!", "?", "。" or danda is certain at once, outside
+    addresses and open quotations. So cuts may depend on how the text arrives (of "?" and "!" in two
+    fragments the second comes too late), for to wait would cost the time that this is for; but what comes
+    out, joined with `pending`, is always what went in. At most `limit` characters are held between calls.
+    A piece may be of blanks or marks alone only where more of them came in a row than the limit, or last.
     """
 
     def __init__(self, limit: int = LIMIT, first_limit: int | None = None) -> None:
-        """`first_limit`: when that many characters have come, the first piece may end at a clause."""
+        """`first_limit`: when that many characters have come, the first piece may end at a clause.
+
+        Raises ValueError for a limit below 1: text that arrives may have no end.
+        """
+        if limit < 1:
+            raise ValueError("text that arrives needs a limit")
         self._limit = limit
         self._first_limit = first_limit
-        self.pending = ""
+        self._pending = ""
+
+    @property
+    def pending(self) -> str:
+        """What came and was not given out."""
+        return self._pending
 
     def feed(self, fragment: str) -> list[str]:
         """Take in more text; what can be spoken now."""
-        pieces: list[str] = []
-        for at in range(0, len(fragment), self._limit):  # so that no more than twice the limit is looked at
-            self.pending += fragment[at : at + self._limit]
-            pieces += self._release()
-        return pieces
-
-    def _release(self) -> list[str]:
+        text = self._pending + fragment
         pieces: list[str] = []
         began = 0
-        for end in _sentence_ends(self.pending):
-            if end == len(self.pending) and not _certain(self.pending):
-                break
-            pieces += segments(self.pending[began:end], self._limit)
+        for end in sentence_ends(text, arriving=True):
+            pieces += segments(text[began:end], self._limit)
             began = end
-        self.pending = self.pending[began:]
-        while len(self.pending) > self._limit:
-            pieces.append(self._take(_cut(self.pending, self._limit)))
-        if not pieces and self._first_limit and len(self.pending) >= self._first_limit:
-            clauses = [match.end() for match in _CLAUSE_END.finditer(self.pending)]
-            if clauses:
-                pieces.append(self._take(clauses[-1]))
+        while len(text) - began > self._limit:
+            cut = began + _cut(text[began : began + self._limit + 1], self._limit)
+            pieces.append(text[began:cut])
+            began = cut
+        self._pending = text[began:]
+        if not pieces and self._first_limit and len(text) >= self._first_limit:
+            pieces = self._first_clauses()
         if pieces:
             self._first_limit = None
         return pieces
 
-    def _take(self, length: int) -> str:
-        piece, self.pending = self.pending[:length], self.pending[length:]
-        return piece
+    def _first_clauses(self) -> list[str]:
+        """All clauses that are complete, as one piece, if there are any."""
+        cut = max((match.end() for match in CLAUSE_END.finditer(self._pending)), default=0)
+        if not SPOKEN.search(self._pending, 0, cut):
+            return []
+        piece, self._pending = self._pending[:cut], self._pending[cut:]
+        return [piece]
 
     def flush(self) -> list[str]:
-        """What is left, as it is."""
-        return segments(self._take(len(self.pending)), self._limit)
-
-
-def _certain(text: str) -> bool:
-    """Whether nothing that may follow shows the stop at the end of `text` to be none."""
-    return text[-1:].isspace() or text.rstrip(_CLOSERS)[-1:] in "。！？．।॥"
+        """What is left, the last sentence without waiting for its end."""
+        pieces, self._pending = segments(self._pending, self._limit), ""
+        return pieces

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
+from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smallest_cli.graphemes import joined
 from smallest_cli.text import Sentences, Unwrapping, normalise, segments
 
 # Normalising
@@ -19,8 +20,13 @@ from smallest_cli.text import Sentences, Unwrapping, normalise, segments
         ("Hard\nwrapped\r\nlines.", ("Hard wrapped lines.",)),
         ("One.\n\nTwo.\n \t\nThree.", ("One.", "Two.", "Three.")),
         ("  Many \t blanks\u00a0here  ", ("Many blanks here",)),
-        ("A page.\fAnother.", ("A page.", "Another.")),
+        ("One\x0bline\x85and\u2028another.", ("One line and another.",)),
+        ("One sentence\n\fon two pages.\n\n\fA new one.", ("One sentence on two pages.", "A new one.")),
+        ("One.\u2029Two.", ("One.", "Two.")),
         ("今日は\n良い天気。", ("今日は良い天気。",)),
+        ("ภาษา \n ไทย", ("ภาษาไทย",)),
+        ("中文\nand English\n中文", ("中文 and English 中文",)),
+        ("한국어는\n띄어 쓴다", ("한국어는 띄어 쓴다",)),
         ("soft\u00adly", ("softly",)),
         ("family 👨\u200d👩\u200d👧, क्\u200dष", ("family 👨\u200d👩\u200d👧, क्\u200dष",)),
         ("e\u0301 is not composed", ("e\u0301 is not composed",)),
@@ -68,7 +74,16 @@ SENTENCES = [
     ["See example.com/a.b?c=d or a@b.org. ", "Version 2.0.1 is out."],
     ["1. First thing. ", "2. Second thing. ", "a) Third."],
     ["It was 1999. ", "The year ended."],
-    ["Well... maybe not. ", "Wait. ", "What?! ", "No. ", "That is No. 5."],
+    ["Well... maybe not. ", "Well... ", "Maybe. ", "What?! ", "No. ", "That is No. 5."],
+    ["He came at 12:30. ", "She left vs. Mr. X of Acme Inc. in Vol. 2, pp. 3-4, Fig. 7."],
+    ["Try these: 1. Run. ", "(2) Stop... or 3. wait. ", "Ph.D. students e.g. Ann, i.e. her."],
+    ["Mail me@example.com? ", "see https://example.com/x.html?a=b! ", "or notes.txt…"],
+    ["**Bold.** ", "'Quoted.' ", "He left. (he came back.) ", "“Really?” she asked. ", "[Yes.]"],
+    ["Ելիր։ ", "Արի։"],
+    ["ሰላም። ", "እንዴት ነህ፧ ", "ደህና።"],
+    ["값은３．１４である。", "次。"],
+    ["¿Qué? ", "¡No! ", "El Sr. Gil y la Sra. Paz, d. h. beide."],
+    ["Great! ", "🎉 Next."],
     ["z.B. heute usw. und so weiter. ", "M. Hulot et Mme. Dupont arrivent."],
     ["你好。", "「真的？」", "是的！"],
     ["यह है। ", "वह है॥ ", "ठीक"],
@@ -112,7 +127,30 @@ def test_what_is_too_long_is_cut_where_it_hurts_least(text: str, limit: int, pie
     assert segments(text, limit) == pieces
 
 
-WORDS = st.text(alphabet="ab. ,!?。।\"')\u0301\u200d👨🇮क्ष\n3…", max_size=400)
+@pytest.mark.parametrize(
+    ("text", "limit", "pieces"),
+    [
+        ("Hello there. ---", 250, ["Hello there. ---"]),
+        ("Hello there. ---", 13, ["Hello ", "there. ---"]),
+        ("--- Hello. There.", 12, ["--- Hello. ", "There."]),
+        ("One. — Two. Three.", 10, ["One. ", "— Two. ", "Three."]),
+        ("aaaa bbbb", 4, ["aaa", "a ", "bbbb"]),
+        ("---", 2, ["--", "-"]),
+    ],
+)
+def test_nothing_is_sent_alone_that_nobody_can_say(text: str, limit: int, pieces: list[str]) -> None:
+    assert segments(text, limit) == pieces
+
+
+def test_a_limit_is_a_number_of_characters() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        segments("text", -1)
+    for limit in (0, -1):
+        with pytest.raises(ValueError, match="needs a limit"):
+            Sentences(limit)
+
+
+WORDS = st.text(alphabet="abZ. ,!?。．」()\"'\u0301\u200d👨🇮क्ष\n3…-", max_size=400)
 
 
 @given(WORDS | st.text(), st.integers(1, 60))
@@ -122,24 +160,66 @@ def test_joined_the_segments_are_the_text(text: str, limit: int) -> None:
     assert all(0 < len(piece) <= limit for piece in pieces)
 
 
-@given(st.text(alphabet="ae\u0301\u0308\u093f ", max_size=200), st.integers(8, 40))
-def test_no_mark_is_cut_from_its_letter(text: str, limit: int) -> None:
-    longest = max((len(word) for word in marked(text)), default=0)
-    if longest > limit:
-        return
-    for piece in segments(text, limit)[1:]:
-        assert unicodedata.category(piece[0])[0] != "M"
+@given(WORDS, st.integers(60, 100))
+def test_no_segment_of_normalised_text_is_blank(text: str, limit: int) -> None:
+    for paragraph in normalise(text.replace("\u0301", "").replace("\u200d", "")).paragraphs:
+        pieces = segments(paragraph, limit)
+        assert all(piece.strip() for piece in pieces)
+        assert not any(piece.startswith(" ") for piece in pieces)
 
 
-def marked(text: str) -> list[str]:
-    """Each character with the marks that follow it."""
-    found: list[str] = []
-    for character in text:
-        if found and unicodedata.category(character)[0] == "M":
-            found[-1] += character
-        else:
-            found.append(character)
-    return found
+# What a person sees as one character, as the annex has it; none longer than 11
+
+CHARACTERS = [
+    *[
+        "a",
+        "e\u0301",
+        "o\u0302\u0323",
+        "한",
+        "\u1112\u1161\u11ab",
+        "가\u11a8",
+        "\u1100\u1100\u1161",
+        "กำ",
+        "ﾊﾞ",
+        "あ",
+    ],
+    *[
+        "क्ष",
+        "क्\u200dष",
+        "स्त्री",
+        "नि",
+        "ක්\u200dෂ",
+        "ক্ষ",
+        "\u0600١",
+        "1\ufe0f\u20e3",
+        "♥\ufe0f",
+        "🇮🇳",
+        "🇩🇪",
+        "👍🏽",
+        "👍",
+    ],
+    *[
+        "👨\u200d👩\u200d👧",
+        "🧑🏾\u200d🤝\u200d🧑🏻",
+        "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    ],
+]
+LONGEST = max(map(len, CHARACTERS))
+
+
+@pytest.mark.parametrize("character", CHARACTERS)
+def test_a_character_is_joined_and_parted_from_the_next(character: str) -> None:
+    text = f"a{character}a"
+    parted = {at for at in range(len(text)) if not joined(text, at)}
+    assert parted == {0, 1, 1 + len(character)}
+
+
+@given(st.lists(st.sampled_from([*CHARACTERS, " ", ", ", ". ", "! "]), max_size=60), st.integers(LONGEST, 40))
+def test_no_character_is_cut(characters: list[str], limit: int) -> None:
+    text = "".join(characters)
+    whole = set(accumulate(map(len, characters), initial=0))
+    for pieces in (segments(text, limit), arriving([text], limit=limit)):
+        assert set(accumulate(map(len, pieces), initial=0)) <= whole
 
 
 # Text that arrives
@@ -183,9 +263,25 @@ def test_what_arrives_is_what_comes_out(
         (["See a.", "com now"], []),
         (["真的。"], ["真的。"]),
         (["ठीक है।"], ["ठीक है।"]),
-        (["Why", "?", "!", " Oh"], ["Why?! "]),
+        (["Why?"], ["Why?"]),
+        (["Why?!"], ["Why?!"]),
+        (["Why", "?", "!", " Oh. "], ["Why?", "! Oh. "]),
+        (["Go to x.com?", "b=c ", "now"], []),
+        (['"Stop!', '" he said. '], ['"Stop!" he said. ']),
+        (["「はい。", "」と言った。"], ["「はい。」", "と言った。"]),
+        (["Yes. No! (Oh", "?", ") "], ["Yes. ", "No! ", "(Oh?) "]),
+        (["He left. ", "she stayed. "], ["He left. ", "she stayed. "]),
+        (["He left. she stayed. "], ["He left. she stayed. "]),
+        (["He met J. ", "R. ", "Tolkien. "], ["He met J. R. Tolkien. "]),
+        (["See No. ", "5 and Fig. ", "2. "], ["See No. 5 and Fig. 2. "]),
+        (["I said no. ", "Then"], ["I said no. "]),
+        (["1. ", "First. ", "2. ", "Second. "], ["1. First. ", "2. Second. "]),
+        (["３．", "１４。"], ["３．１４。"]),
+        (["-- ", "! ", "\n"], []),
         (["A heading \n", "And text"], ["A heading \n"]),
         (["Wait..", ".", " what"], []),
+        (["Wait... ", "what"], []),
+        (["Wait... ", "What"], ["Wait... "]),
         (["no end " * 40], ["no end " * 35 + "no "]),
     ],
 )
@@ -202,6 +298,20 @@ def test_the_first_piece_may_end_at_a_clause() -> None:
     ]
     assert arriving(["Well, ", "yes. No, ", "thanks."], first_limit=50) == ["Well, yes. ", "No, thanks."]
 
+    assert arriving(["— , ", "Yes, ", "well."], first_limit=1) == ["— , Yes, ", "well."]
+
+
+def test_one_character_at_a_time_the_sentences_are_the_same() -> None:
+    sentences = [
+        "Dr. No met “her.” ",
+        "They paid 3.50 at 5 p.m. for it. ",
+        "Where?",
+        " At x.com.\n",
+        "好。",
+        "的。",
+    ]
+    assert arriving(list("".join(sentences))) == sentences
+
 
 def test_five_megabytes_without_a_stop_are_let_go_in_cuts() -> None:
     sentences = Sentences()
@@ -210,3 +320,15 @@ def test_five_megabytes_without_a_stop_are_let_go_in_cuts() -> None:
         count += sum(map(len, sentences.feed("word " * 2000)))
         assert len(sentences.pending) <= 250
     assert count + len(sentences.pending) == 5_000_000
+
+
+@pytest.mark.parametrize(
+    "text", ["word", " ", "\u3000", "! ", "((", "No. ", "...", "\n", "好。", "👍🏽", "🇮🇳", '"', "क्"]
+)
+def test_a_long_run_takes_no_longer_than_its_length(text: str) -> None:
+    """Time that grew with the square of the length would end this by time-out."""
+    run = text * (300_000 // len(text))
+    assert "".join(arriving([run])) == run
+    assert "".join(segments(run)) == run
+    assert normalise(run).removed == 0
+    assert len(normalise(run + "\n" + run).paragraphs) <= 1
