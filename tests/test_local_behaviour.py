@@ -232,9 +232,9 @@ def test_log_has_a_line_for_each_request_with_stamps_of_this_machines_clock() ->
             for _ in range(2):
                 send(ws, hello())
                 messages = receive(ws)
-            ended = perf_counter_ns()
             send(ws, hello())  # so that the line of the one before is written
             receive(ws)
+            ended = perf_counter_ns()
         entries = server.log()[:4]
         assert [entry["via"] for entry in entries] == ["http", "sse", "ws", "ws"]
         assert entries[0]["text"] == "One, two, trois…"
