@@ -111,6 +111,10 @@ def test_a_closing_message_with_nothing_to_say_may_get_no_reply() -> None:
         send(ws, hello(text=None, context_id="c"))
         send(ws, {"type": "ping"})
         assert next_message(ws) == PONG
+        send(ws, hello(max_buffer_flush_ms=1, **{"continue": True}))
+        assert next_message(ws)["status"] == "chunk"
+        send(ws, hello(text="", flush=True))  # the end of what has been said already
+        assert statuses(receive(ws))[-1] == "complete"
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,15 @@ def test_what_waits_too_long_is_spoken(server: Offline, ws: ClientConnection) ->
     assert pcm_of(receive(ws)) == pcm(server, "Half a sentence")
 
 
+def test_the_clock_of_what_was_spoken_rings_no_more(server: Offline, ws: ClientConnection) -> None:
+    send(ws, context("Let me check ", "a", max_buffer_delay_ms=500, **MORE))
+    send(ws, context("that for you.", "a", max_buffer_delay_ms=500, **MORE))
+    assert pcm_of(receive(ws)) == pcm(server, "Let me check that for you.")
+    send(ws, context("Later", "b", max_buffer_delay_ms=600, **MORE))
+    assert pcm_of(receive(ws)) == pcm(server, "Later")
+    assert_quiet(ws)
+
+
 def test_contexts_do_not_mix(server: Offline, ws: ClientConnection) -> None:
     for name in ("a", "b", "a", "b"):
         send(ws, context(f"I am {name} ", name, **MORE))

@@ -120,7 +120,8 @@ def test_numbers_that_are_none(server: Offline, name: bytes, number: bytes) -> N
     body = b'{"text":"a","voice_id":"magnus","%s":%s}' % (name, number)
     reply = server.ask("POST", TTS, data=body, headers=server.auth | {"Content-Type": "application/json"})
     assert reply.status_code == 400
-    assert reply.json()["error"][0]["path"] == [name.decode()]
+    told = json.loads(reply.text, parse_constant=pytest.fail)  # it is JSON, whatever came in
+    assert told["error"][0]["path"] == [name.decode()]
 
 
 def test_a_page_in_a_browser_can_send_no_plain_text(server: Offline) -> None:
