@@ -29,7 +29,7 @@ SENTENCES = ["The cat sat down. ", "It looked at Dr. Smith, who was 3.5 metres a
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Offline]:
-    with start_offline(concurrency=3) as offline:
+    with start_offline(concurrency=3, buffered_complete_wait_ms=200) as offline:
         yield offline
 
 
