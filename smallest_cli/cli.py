@@ -14,6 +14,7 @@ import typer
 from smallest_cli import __version__
 from smallest_cli.commands.serve import serve
 from smallest_cli.commands.speak import speak
+from smallest_cli.commands.stream import stream
 from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
 from smallest_cli.safety import safe
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if _rich_help_wanted() else None,
 )
 app.command()(speak)
+app.command()(stream)
 app.command()(serve)
 
 

@@ -23,6 +23,15 @@ def say(line: str) -> None:
         return
 
 
+def say_text(text: str) -> None:
+    """Text that goes on where the last ended, on stderr."""
+    try:
+        sys.stderr.write(safe(text, len(text)))
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return
+
+
 class Console:
     """How much of a run a person wants to hear of."""
 

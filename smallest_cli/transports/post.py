@@ -108,6 +108,10 @@ class Poster:
             body = b""  # the status alone is enough
         return refusal(self._service, response.status_code, dict(response.headers), body)
 
+    def connect(self) -> None:
+        """Open the connection before the first post. An idle one is opened again when it turns out closed."""
+        self._line.prepare()
+
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
@@ -148,6 +152,7 @@ class _Line:
         self._origin = origin
         self._dialer = dialer
         self.connection: Connection | None = None
+        self._prepared: Connection | None = None
         self.fresh = False
         self.opened_ns = 0
 
@@ -157,12 +162,19 @@ class _Line:
             self.connection.expect("audio", self._dialer.timeout)
             self.connection.allow(wire.MESSAGE_LIMIT)
 
+    def prepare(self) -> None:
+        if self.connection is None:
+            self.connection = self._prepared = self._dialer.dial(self._origin)
+
     def dial(self) -> Connection:
-        self.drop()
-        self.connection = self._dialer.dial(self._origin)
+        """For the pool: the connection that was prepared, where it is still good, else a new one."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None or prepared.readable():
+            self.drop()
+            self.connection = prepared = self._dialer.dial(self._origin)
         self.fresh = True
         self.expect_audio()
-        return self.connection
+        return prepared
 
     def drop(self) -> None:
         if self.connection is not None:

@@ -43,6 +43,10 @@ class SSETransport:
                         reply.connection.expect("more audio", self._timeout)
             raise NetworkError("the stream ended before its end marker")
 
+    def connect(self) -> None:
+        """Open the connection if it is not open."""
+        self._poster.connect()
+
     def close(self) -> None:
         """Close the connection."""
         self._poster.close()

@@ -7,6 +7,7 @@ and so that a refused upgrade is read by the same rules as any other refusal.
 from __future__ import annotations
 
 import os
+import selectors
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +19,17 @@ from websocket import ABNF
 from smallest_cli import wire
 from smallest_cli.connect import Connection, Dialer, parse_base_url, read_head
 from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, RemoteError
-from smallest_cli.speech import AudioChunk, Completed, Event, Opened, Sent, Service, SpeechRequest
+from smallest_cli.speech import (
+    AudioChunk,
+    Buffering,
+    Completed,
+    Event,
+    Fragments,
+    Opened,
+    Sent,
+    Service,
+    SpeechRequest,
+)
 from smallest_cli.transports.refusal import refusal
 
 MILLISECONDS = 1000
@@ -46,16 +57,82 @@ class WebSocketTransport:
             connection, opened = self._open()
             yield opened
             try:
-                yield from self._converse(connection, request)
+                yield from self._ask(connection, request)
                 return
             except Disconnected:
                 # It was closed while it lay idle, which shows only now.
                 if not (opened.reused and connection.received_ns < connection.sent_ns):
                     raise
 
-    def _converse(self, connection: Connection, request: SpeechRequest) -> Iterator[Event]:
+    def connect(self) -> None:
+        """Open the socket if it is not open, else tell the service that it is still wanted (section 4b)."""
+        connection, opened = self._open()
+        if not opened.reused:
+            return
+        connection.expect("keep-alive", self._dialer.timeout)
+        try:
+            with _translated():
+                self._socket.send(wire.KEEP_ALIVE)
+        except Disconnected:
+            self.close()  # it is opened again when it is needed
+
+    def converse(self, request: SpeechRequest, fragments: Fragments, drain_s: float) -> Iterator[Event]:
+        """Send text as it comes and let the service cut it (section 4c). `request` is without text.
+
+        The end of a continuation has no marker of its own: it is whole when the last audio was followed by
+        a `complete` and `drain_s` seconds of quiet, or by the service's close. The older buffer has one
+        `complete`. Raises RemoteError.
+        """
+        connection, opened = self._open()
+        yield opened
+        older = self._service.api != "unified"
+        context = None if older else os.urandom(8).hex()
+        whole = asked = False
+        try:
+            while not (whole and fragments.ended and older):
+                if not fragments.ended and not connection.readable():
+                    _wait_for(connection, fragments)
+                for message in self._next_buffered(request, fragments, context, asked=asked):
+                    with _translated():
+                        self._socket.send(message)
+                    if not asked:
+                        yield Sent(at_ns=connection.sent_ns)
+                    asked, whole = True, whole and not older
+                if fragments.ended and not asked:
+                    return
+                if not fragments.ended and not connection.readable():
+                    continue
+                connection.expect("end of the speech", drain_s if whole else self._patience(request))
+                for event in wire.decode_message(self._receive(connection), connection.received_ns):
+                    whole = isinstance(event, Completed)
+                    yield event
+        except NetworkError:
+            if not (whole and fragments.ended):
+                raise
+        finally:
+            self.close()
+
+    def _next_buffered(
+        self, request: SpeechRequest, fragments: Fragments, context: str | None, *, asked: bool
+    ) -> Iterator[bytes]:
+        """The messages for what has come; the one that ends it all, when that has come."""
+        if fragments.ended:
+            return
+        while (text := fragments.next()) is not None:
+            asked = True
+            yield wire.encode_request(replace(request, text=text), Buffering(more=True, context=context))
+        if fragments.ended and asked:
+            end = Buffering(flush=context is None, close=context is not None, context=context)
+            yield wire.encode_request(replace(request, text=""), end)
+
+    def _patience(self, request: SpeechRequest) -> float:
+        """Seconds in which more must come: the service's own completion wait is no stall (section 2a)."""
         wait = request.completion_wait_ms
-        quiet = (wire.DEFAULT_COMPLETION_WAIT_MS if wait is None else wait) / MILLISECONDS
+        return (
+            self._dialer.timeout + (wire.DEFAULT_COMPLETION_WAIT_MS if wait is None else wait) / MILLISECONDS
+        )
+
+    def _ask(self, connection: Connection, request: SpeechRequest) -> Iterator[Event]:
         completed = False
         try:
             connection.expect("audio", self._dialer.timeout)
@@ -68,7 +145,7 @@ class WebSocketTransport:
                     completed = isinstance(event, Completed)
                     yield event
                     if isinstance(event, AudioChunk):
-                        connection.expect("more audio", self._dialer.timeout + quiet)
+                        connection.expect("more audio", self._patience(request))
                     if completed:
                         break
         finally:
@@ -160,6 +237,14 @@ class WebSocketTransport:
         finally:
             connection.close()
             self._socket = None
+
+
+def _wait_for(connection: Connection, fragments: Fragments) -> None:
+    """Until either side has something to say. Neither has a deadline: a writer may think."""
+    with selectors.DefaultSelector() as selector:
+        for side in (connection, fragments):
+            selector.register(side.fileno(), selectors.EVENT_READ)
+        selector.select()
 
 
 class _Upgrading:

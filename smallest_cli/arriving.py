@@ -1,0 +1,163 @@
+"""Text that is still being written: bytes as they come, segments as soon as they can be spoken."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+from smallest_cli.markdown import PlainText
+from smallest_cli.text import Sentences, Unwrapping
+
+READ_SIZE = 64 * 1024
+MOST_WAITING = 8
+KEEP_OPEN_EVERY_S = 20.0
+
+
+class Arrivals:
+    """What is written to a descriptor, read by a thread of its own as bytes become available.
+
+    The queue is short: a writer that is faster than speech is made to wait. `fileno` becomes readable
+    when something can be taken. `broken` says whether bytes came that are not UTF-8.
+    """
+
+    def __init__(self, pieces: Iterable[str] | int) -> None:
+        """`pieces`: a descriptor to read, or the text itself."""
+        self.ended = False
+        self.broken = False
+        self._queue: queue.Queue[str | None] = queue.Queue(MOST_WAITING)
+        self._woken, self._wake = os.pipe()
+        texts = self._read(pieces) if isinstance(pieces, int) else iter(pieces)
+        threading.Thread(target=self._fill, args=(texts,), daemon=True).start()
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._woken
+
+    def next(self, timeout_s: float | None = 0.0) -> str | None:
+        """The next text, waiting at most so long (None is for ever); None where none came or all has."""
+        if self.ended:
+            return None
+        try:
+            text = self._queue.get(timeout=timeout_s) if timeout_s != 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return None
+        os.read(self._woken, 1)
+        self.ended = text is None
+        return text
+
+    def _fill(self, texts: Iterator[str]) -> None:
+        for text in texts:
+            self._put(text)
+        self._put(None)
+
+    def _put(self, text: str | None) -> None:
+        self._queue.put(text)
+        os.write(self._wake, b"\0")
+
+    def _read(self, descriptor: int) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        data = b" "
+        while data:
+            data = b""
+            with suppress(OSError):  # a terminal that has gone
+                data = os.read(descriptor, READ_SIZE)
+            if text := decoder.decode(data, final=not data):
+                self.broken = self.broken or "\ufffd" in text
+                yield text
+
+
+class Cutter:
+    """Arriving text -> segments. `removed` counts control characters; `characters` all that came."""
+
+    def __init__(self, *, limit: int, first_limit: int | None, strip_markdown: bool, by_line: bool) -> None:
+        """`by_line`: a line is a whole utterance, as somebody types them."""
+        self._plain = PlainText() if strip_markdown else None
+        self._unwrapping = Unwrapping()
+        self._sentences = Sentences(limit, first_limit)
+        self._by_line = by_line
+        self._limit = limit
+        self._ready: deque[str] = deque()
+        self.characters = 0
+
+    @property
+    def removed(self) -> int:
+        """Control characters that were left out."""
+        return self._unwrapping.removed
+
+    def feed(self, text: str) -> None:
+        """Take in more text."""
+        self.characters += len(text)
+        self._ready += self._sentences.feed(self._unwrap(self._plain.feed(text) if self._plain else text))
+        if self._by_line and text.endswith("\n"):
+            self.flush()
+
+    def flush(self) -> None:
+        """Nothing may follow: what is held is a segment as it is."""
+        if self._plain:
+            self._ready += self._sentences.feed(self._unwrap(self._plain.flush()))
+        if self._sentences.pending.strip():
+            self._ready += self._sentences.flush()
+
+    def _unwrap(self, text: str) -> str:
+        return self._unwrapping.feed(text)
+
+    @property
+    def waits(self) -> bool:
+        """Whether text is held that no sentence end has come for."""
+        return bool(self._sentences.pending.strip())
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether a whole segment is ready."""
+        return sum(map(len, self._ready)) >= self._limit
+
+    def take(self) -> str:
+        """As many sentences as are ready and fit one segment, without paragraph marks; "" for none."""
+        segment = ""
+        while self._ready and (not segment.strip() or len(segment) + len(self._ready[0]) <= self._limit):
+            segment += self._ready.popleft().replace("\n", "")
+        if segment.strip():
+            return segment
+        if segment:
+            self._ready.appendleft(segment)  # a blank goes with what follows
+        return ""
+
+
+def cut(
+    arrivals: Arrivals, cutter: Cutter, *, flush_s: float, keep_open: Callable[[], None]
+) -> Iterator[str]:
+    """Segments, each as late as it is asked for: whatever is ready by then goes together.
+
+    What dangles is spoken after `flush_s` seconds of quiet. `keep_open` is called from time to time in
+    a long silence.
+    """
+    while True:
+        while not cutter.has_enough and (text := arrivals.next()) is not None:
+            cutter.feed(text)
+        if arrivals.ended:
+            cutter.flush()
+        if segment := cutter.take():
+            yield segment
+        elif arrivals.ended:
+            return
+        else:
+            _wait(arrivals, cutter, flush_s, keep_open)
+
+
+def _wait(arrivals: Arrivals, cutter: Cutter, flush_s: float, keep_open: Callable[[], None]) -> None:
+    if cutter.waits:
+        text = arrivals.next(flush_s)
+        if text is not None:
+            cutter.feed(text)
+        elif not arrivals.ended:
+            cutter.flush()
+        return
+    while (text := arrivals.next(KEEP_OPEN_EVERY_S)) is None and not arrivals.ended:
+        keep_open()
+    if text is not None:
+        cutter.feed(text)

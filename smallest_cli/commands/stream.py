@@ -1,0 +1,183 @@
+"""`smallest stream`: speak a text while it is still being written."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import typer
+
+from smallest_cli.arriving import Arrivals, Cutter, cut
+from smallest_cli.console import say_text
+from smallest_cli.errors import Incomplete, UsageError
+from smallest_cli.listing import answer_question
+from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions, grouped
+from smallest_cli.pipeline import Pump, Spoken, play
+from smallest_cli.sinks import Sink
+from smallest_cli.speaking import Run, Told, open_stage, settle, sum_up, tell
+from smallest_cli.speech import Conversation, SpeechRequest
+
+LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """How arriving text is cut and shown."""
+
+    buffering: Annotated[
+        Literal["sentence", "server"],
+        typer.Option("--buffering", help="Who cuts the text: this tool by sentences, or the service."),
+    ] = "sentence"
+    split: Annotated[
+        int, typer.Option("--split", metavar="N", min=1, help="Most characters in a segment.")
+    ] = 250
+    first_chunk_chars: Annotated[
+        int | None,
+        typer.Option(
+            "--first-chunk-chars",
+            metavar="N",
+            min=1,
+            help="When N characters have come, the first piece may end at a clause.",
+        ),
+    ] = None
+    flush_ms: Annotated[
+        int,
+        typer.Option(
+            "--flush-ms", metavar="MS", min=1, help="Speak what dangles after so long without more text."
+        ),
+    ] = 1500
+    strip_markdown: Annotated[
+        bool | None,
+        typer.Option(
+            "--strip-markdown/--no-strip-markdown",
+            help="Leave Markdown's marks unread; on when stdin is a pipe.",
+        ),
+    ] = None
+    echo: Annotated[bool, typer.Option("--echo", help="Print the text as it is heard, to stderr.")] = False
+    drain: Annotated[
+        float,
+        typer.Option(
+            "--drain", metavar="SECONDS", min=0.1, help="With --buffering server: quiet that means the end."
+        ),
+    ] = 5.0
+    max_chars: Annotated[
+        int, typer.Option("--max-chars", metavar="N", min=0, help="Stop after so many; 0 for no bound.")
+    ] = 0
+
+
+@grouped
+def stream(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="The words.")] = None,
+    *,
+    arriving: StreamOptions,
+    who: VoiceOptions,
+    sound: SoundOptions,
+    where: ServiceOptions,
+    report: ReportOptions,
+) -> None:
+    """Speak text while it is still being written: each sentence as soon as it is whole."""
+    if answer_question(who.voice, sound.device):
+        return
+    if not words and sys.stdin is None:
+        raise UsageError("stdin is closed", hint="pipe a text in, or give it as words")
+    run = settle(who, sound, where, report)
+    if report.dry_run:
+        raise UsageError("--dry-run is for a finished text", hint="use speak")
+    typed = not words and sys.stdin.isatty()
+    arrivals = Arrivals([" ".join(words)] if words else sys.stdin.fileno())
+    strip = arriving.strip_markdown
+    cutter = Cutter(
+        limit=arriving.split,
+        first_limit=arriving.first_chunk_chars,
+        strip_markdown=not (typed or words) if strip is None else strip,
+        by_line=typed,
+    )
+    told = (
+        _by_service(run, arriving, arrivals)
+        if arriving.buffering == "server"
+        else _by_sentence(run, arriving, arrivals, cutter)
+    )
+    if arrivals.broken:
+        run.console.warn("the text was not all UTF-8; U+FFFD stands for what could not be read")
+    if cutter.removed:
+        run.console.warn(f"{cutter.removed} control characters were left out of the text")
+    tell(run, told)
+
+
+def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: Cutter) -> Told:
+    """Each segment is one plain request."""
+    with open_stage(run) as stage, _echo(stage.sink, wanted=options.echo) as echo:
+        stage.transport.connect()
+        segments = cut(arrivals, cutter, flush_s=options.flush_ms / 1000, keep_open=stage.transport.connect)
+        script = _script(segments, run, cutter, options.max_chars)
+        format = run.template.format
+        spoken = play(script, stage.ask, stage.sink, format, ahead_s=run.sound.ahead, begin=echo)
+        _refuse_nothing(spoken)
+    return sum_up(run, stage, spoken)
+
+
+def _script(segments: Iterator[str], run: Run, cutter: Cutter, most: int) -> Iterator[SpeechRequest]:
+    for segment in segments:
+        if most and cutter.characters > most:
+            raise Incomplete(f"the text is longer than {most} characters", hint="allow more: --max-chars")
+        yield replace(run.template, text=segment)
+
+
+def _by_service(run: Run, options: StreamOptions, arrivals: Arrivals) -> Told:
+    """Fragments go as they come, and the service cuts them."""
+    with open_stage(run) as stage:
+        if not isinstance(stage.transport, Conversation):
+            raise UsageError("--buffering server needs --via ws")
+        pump = Pump(stage.sink, run.template.format)
+        events = stage.transport.converse(run.template, arrivals, options.drain)
+        pump.pour(stage.watch(events))
+        _refuse_nothing(pump.spoken)
+    return sum_up(run, stage, pump.spoken)
+
+
+def _refuse_nothing(spoken: Spoken) -> None:
+    if not spoken.byte_count:
+        raise UsageError("nothing to speak: no text came")
+
+
+@contextmanager
+def _echo(sink: Sink, *, wanted: bool) -> Iterator[_Echo]:
+    echo = _Echo(sink)
+    if not wanted:
+        yield echo
+        return
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(LOOK_EVERY_S):
+            echo.tell()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield echo
+    finally:
+        ended.set()
+        thread.join()
+        echo.tell()
+
+
+class _Echo:
+    """Prints each segment's text when its sound is heard."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._waiting: deque[tuple[int, str]] = deque()
+
+    def __call__(self, request: SpeechRequest, frame: int) -> None:
+        self._waiting.append((frame, request.text))
+
+    def tell(self) -> None:
+        """Print what is heard by now."""
+        while self._waiting and self._waiting[0][0] <= self._sink.heard():
+            say_text(self._waiting.popleft()[1])

@@ -1,0 +1,360 @@
+"""`smallest stream` as a person meets it: text that is written bit by bit, and sound before its end."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+
+from smallest_cli.arriving import Arrivals, Cutter, cut
+from smallest_cli.markdown import PlainText
+from smallest_cli.text import normalise
+from tests.command import SMALLEST, Ran, environment, smallest
+from tests.offline import KEY, Offline, launch, start_offline
+
+STORY = ["The cat sat", " down. It looked", " at Dr. Smith, who was 3.", "5 metres away. Then it slept"]
+SENTENCES = ["The cat sat down. ", "It looked at Dr. Smith, who was 3.5 metres away. ", "Then it slept"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Offline]:
+    with start_offline(concurrency=3, buffered_complete_wait_ms=200) as offline:
+        yield offline
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def stream(home: Path, server: Offline, *arguments: str, stdin: bytes = b"") -> Ran:
+    env = {"SMALLEST_API_KEY": KEY}
+    return smallest(home, "stream", "--base-url", server.base_url, *arguments, stdin=stdin, env=env)
+
+
+@contextmanager
+def streaming(
+    home: Path, base_url: str, *arguments: str, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A `stream` whose stdin stays open; its stdout is raw PCM."""
+    env = environment(home, SMALLEST_API_KEY=KEY)
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    command = [*SMALLEST, "stream", "--base-url", base_url, *arguments]
+    with subprocess.Popen(command, env=env, cwd=home, bufsize=0, **options) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def write(process: subprocess.Popen[bytes], text: str | bytes) -> None:
+    assert process.stdin
+    process.stdin.write(text.encode() if isinstance(text, str) else text)
+    process.stdin.flush()
+
+
+def hear(process: subprocess.Popen[bytes], byte_count: int = 1) -> bytes:
+    assert process.stdout
+    heard = b""
+    while len(heard) < byte_count and (more := process.stdout.read(byte_count - len(heard))):
+        heard += more
+    return heard
+
+
+def said(server: Offline, since: int = 0) -> list[str]:
+    return [entry["text"] for entry in server.log()[since:]]
+
+
+def spoken_alone(home: Path, server: Offline, text: str) -> bytes:
+    env = {"SMALLEST_API_KEY": KEY}
+    return smallest(
+        home, "speak", "--base-url", server.base_url, "--pause", "0", text, "-o", "-", env=env
+    ).out
+
+
+# What is heard, and when
+
+
+def test_the_first_sentence_is_heard_before_the_second_is_written(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    with streaming(home, server.base_url) as process:
+        write(process, "The first sentence. Now")
+        first = spoken_alone(home, server, "The first sentence. ")
+        assert hear(process, len(first)) == first
+        write(process, " comes the second.")
+        assert process.stdin
+        process.stdin.close()
+        assert hear(process, 10_000_000) == spoken_alone(home, server, "Now comes the second.")
+        assert process.wait(20) == 0
+        assert process.stderr
+        assert process.stderr.read() == b""
+    assert "The first sentence. " in said(server, before)
+
+
+def test_the_samples_are_those_of_the_same_segments_through_speak(home: Path, server: Offline) -> None:
+    ran = stream(home, server, stdin="".join(STORY).encode())
+    assert (ran.code, ran.err) == (0, "")
+    alone = stream(home, server, "".join(STORY))
+    assert alone.out == ran.out
+    whole = spoken_alone(home, server, "".join(STORY))
+    assert ran.out == whole
+
+
+@pytest.mark.parametrize("via", ["sse", "http"])
+def test_every_transport_will_do(via: str, home: Path, server: Offline) -> None:
+    ran = stream(home, server, "--via", via, "-o", "out.wav", stdin=b"One sentence. And another.")
+    assert (ran.code, ran.out, ran.err) == (0, b"", "")
+    with wave.open(str(home / "out.wav")) as sound:
+        assert sound.getnframes() > 24_000
+
+
+def test_text_that_stops_in_mid_sentence_is_spoken_all_the_same(home: Path, server: Offline) -> None:
+    with streaming(home, server.base_url, "--flush-ms", "200") as process:
+        write(process, "And then it simply")
+        wanted = spoken_alone(home, server, "And then it simply")
+        assert hear(process, len(wanted)) == wanted
+
+
+def test_the_first_piece_may_end_at_a_clause(home: Path, server: Offline) -> None:
+    with streaming(home, server.base_url, "--first-chunk-chars", "10", "--flush-ms", "60000") as process:
+        write(process, "Once upon a time, there")
+        wanted = spoken_alone(home, server, "Once upon a time, ")
+        assert hear(process, len(wanted)) == wanted
+
+
+@pytest.mark.parametrize("api", ["unified", "v3.1", "v2"])
+def test_the_service_may_cut_the_text(api: str, home: Path, server: Offline) -> None:
+    ran = stream(
+        home, server, "--buffering", "server", "--drain", "0.5", "--api", api, "-v", "magnus",
+        stdin="".join(STORY).encode(),
+    )  # fmt: skip
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.out) > 2 * 24_000
+
+
+def test_the_service_cuts_what_arrives_before_the_end_of_it(home: Path) -> None:
+    with (
+        start_offline(buffered_complete_wait_ms=100) as server,
+        streaming(home, server.base_url, "--buffering", "server", "--drain", "0.5") as process,
+    ):
+        write(process, "This is a sentence that is long enough. ")
+        assert hear(process, 10_000)
+        write(process, "And this is one more.")
+        assert process.stdin
+        process.stdin.close()
+        assert hear(process, 10_000_000)
+        assert process.wait(20) == 0
+
+
+def test_nothing_that_is_written_is_nothing_to_speak(home: Path, server: Offline) -> None:
+    for stdin in (b"", b" \n\n "):
+        ran = stream(home, server, "-o", "out.wav", stdin=stdin)
+        assert (ran.code, ran.out, list(home.iterdir())) == (2, b"", [])
+    ran = stream(home, server, "-o", "out.wav", "--buffering", "server", stdin=b"")
+    assert ran.code == 2
+
+
+# What is sent
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.text(alphabet="ab. ,!?。।\n*_#`[]()\u0301\u200d👨🇮क्ष3…\x00", max_size=300),
+    st.lists(st.integers(1, 20), max_size=30),
+    st.integers(1, 60),
+    st.booleans(),
+)
+def test_what_is_sent_is_what_was_read(text: str, cuts: list[int], limit: int, strip: bool) -> None:
+    fragments, rest = [], text
+    for size in cuts:
+        fragments.append(rest[:size])
+        rest = rest[size:]
+    plain = PlainText()
+    wanted = plain.feed(text) + plain.flush() if strip else text
+    cutter = Cutter(limit=limit, first_limit=None, strip_markdown=strip, by_line=False)
+    arrivals = Arrivals([*fragments, rest])
+    sent = list(cut(arrivals, cutter, flush_s=30, keep_open=lambda: None))
+    assert "".join(sent).rstrip() == " ".join(normalise(wanted).paragraphs)
+    assert all(piece.strip() for piece in sent)
+
+
+def test_what_is_ready_goes_together() -> None:
+    """While one segment is heard, several sentences come: they are one request, and one completion wait."""
+    cutter = Cutter(limit=40, first_limit=None, strip_markdown=False, by_line=False)
+    cutter.feed("One. Two. Three. Four is a little longer. Five. ")
+    assert [cutter.take(), cutter.take(), cutter.take(), cutter.take()] == [
+        "One. Two. Three. ",
+        "Four is a little longer. Five. ",
+        "",
+        "",
+    ]
+
+
+def test_markdown_from_a_pipe_is_not_read_aloud(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    text = b"# Eggs\n\nYou **must** see [this page](https://a.b).\n\n- one\n- two\n"
+    assert stream(home, server, "-o", "out.wav", stdin=text).code == 0
+    assert "".join(said(server, before)).strip() == "Eggs You must see this page. one two"
+    assert stream(home, server, "-o", "out.wav", "--no-strip-markdown", stdin=b"**must**").code == 0
+    assert said(server)[-1] == "**must**"
+
+
+# What goes wrong
+
+
+def test_bytes_that_are_not_utf8_are_replaced_with_one_warning(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    ran = stream(home, server, "-o", "out.wav", stdin=b"Caf\xe9 and caf\xe9. The end \xc3")
+    assert (ran.code, len(ran.lines)) == (0, 1)
+    assert "UTF-8" in ran.err
+    assert "".join(said(server, before)) == "Caf\ufffd and caf\ufffd. The end \ufffd"
+
+
+def test_characters_cut_between_reads_are_whole(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    with streaming(home, server.base_url, "-o", "out.wav") as process:
+        for byte in "Smörgås, नमस्ते।".encode():
+            write(process, bytes([byte]))
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(20) == 0
+    assert "".join(said(server, before)) == "Smörgås, नमस्ते।"
+
+
+def test_control_characters_are_left_out_with_one_warning(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    ran = stream(home, server, "-o", "out.wav", stdin=b"Be\x00ll\x07s and \x1bwhistles.")
+    assert (ran.code, len(ran.lines)) == (0, 1)
+    assert "3 control characters" in ran.err
+    assert "".join(said(server, before)) == "Bells and whistles."
+
+
+def test_a_server_that_dies_between_two_sentences_is_9(home: Path) -> None:
+    child, told = launch({"token": KEY})
+    with child, streaming(home, told["base_url"], "--retries", "0") as process:
+        write(process, "The first sentence. Now")
+        assert hear(process, 1000)
+        child.kill()
+        child.wait(20)
+        write(process, " comes the second. And")
+        assert process.stdin
+        process.stdin.close()
+        hear(process, 10_000_000)
+        assert process.wait(20) == 9
+        assert process.stderr
+        assert process.stderr.read().startswith(b"smallest: ")
+
+
+def test_a_server_that_fails_within_a_sentence_is_9_and_keeps_the_part(home: Path) -> None:
+    with start_offline(fail=["close:1011:2"]) as server:
+        ran = stream(home, server, "-o", "out.wav", stdin=b"This sentence will not be heard to its end.")
+    assert (ran.code, ran.out) == (9, b"")
+    assert "out.wav.part" in ran.err
+    assert not (home / "out.wav").exists()
+
+
+def test_a_socket_that_is_closed_in_a_silence_is_opened_again(home: Path) -> None:
+    with start_offline(idle_timeout_s=0.2, concurrency=3) as server, streaming(home, server.base_url) as process:
+        write(process, "The first sentence. ")
+        first = spoken_alone(home, server, "The first sentence. ")
+        assert hear(process, len(first)) == first
+        assert server.log()
+        with server.open() as other, pytest.raises(ConnectionClosed):
+            while True:  # until it is closed for its silence, as the one of `stream` was before it
+                other.recv(timeout=20)
+        write(process, "The second. ")
+        second = spoken_alone(home, server, "The second. ")
+        assert hear(process, len(second)) == second
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(20) == 0
+        assert process.stderr
+        assert process.stderr.read() == b""
+
+
+def test_a_reader_that_leaves_ends_it_quietly(home: Path, server: Offline) -> None:
+    with streaming(home, server.base_url) as process:
+        write(process, "The first sentence. ")
+        hear(process, 1000)
+        assert process.stdout
+        process.stdout.close()
+        write(process, "The second sentence. And the third one. ")
+        assert process.wait(20) == -signal.SIGPIPE
+        assert process.stderr
+        assert process.stderr.read() == b""
+
+
+def test_ctrl_c_keeps_what_was_heard(home: Path, server: Offline) -> None:
+    with streaming(home, server.base_url, "-o", "out.wav", "-o", "-") as process:
+        write(process, "The first sentence. And")
+        hear(process, 1000)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT
+        assert process.stderr
+        assert b"out.wav.part" in process.stderr.read()
+    with wave.open(str(home / "out.wav.part")) as sound:
+        assert sound.getnframes() > 500
+
+
+def test_text_without_a_stop_is_spoken_in_cuts_and_not_hoarded(home: Path, server: Offline) -> None:
+    """100 MB are offered; the reader of the sound takes a little and leaves."""
+    with streaming(home, server.base_url, "--ahead", "1") as process:
+        assert process.stdin
+        os.set_blocking(process.stdin.fileno(), False)
+        offered = 0
+        text = b"word " * 13_000
+        while offered < 100_000_000:
+            try:
+                offered += os.write(process.stdin.fileno(), text)
+            except BlockingIOError:
+                break
+            assert hear(process, 4_800)
+        memory = Path(f"/proc/{process.pid}/status").read_text()
+        peak_kb = int(memory.partition("VmHWM:")[2].split()[0])
+        assert peak_kb < 60_000
+        assert all(len(each) <= 250 for each in said(server)[-3:])
+
+
+# A person who types
+
+
+def test_a_typed_line_is_spoken_on_enter(home: Path, server: Offline) -> None:
+    parent, child = pty.openpty()
+    try:
+        with streaming(home, server.base_url, stdin=child) as process:
+            os.close(child)
+            os.write(parent, b"no full stop here\n")
+            wanted = spoken_alone(home, server, "no full stop here")
+            assert hear(process, len(wanted)) == wanted
+            os.write(parent, b"and *stars* stay\n")
+            wanted = spoken_alone(home, server, "and *stars* stay")
+            assert hear(process, len(wanted)) == wanted
+            os.write(parent, b"\x04")
+            assert process.wait(20) == 0
+    finally:
+        os.close(parent)
+
+
+def test_the_text_is_echoed_when_it_is_heard(home: Path, server: Offline) -> None:
+    ran = stream(home, server, "-o", "out.wav", "--echo", stdin="".join(STORY).encode())
+    assert (ran.code, ran.out) == (0, b"")
+    assert ran.err == "".join(STORY)
+
+
+def test_a_pause_of_the_service_is_named_with_what_shortens_it(home: Path) -> None:
+    with start_offline(complete_wait_ms=400) as server:
+        ran = stream(home, server, "-o", "out.wav", "--verbose", stdin="".join(STORY).encode())
+    assert ran.code == 0
+    assert ran.err.count("--completion-wait") == 1
