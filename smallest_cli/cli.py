@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from smallest_cli import __version__
+from smallest_cli.commands.account import login, logout
 from smallest_cli.commands.serve import serve
 from smallest_cli.commands.speak import speak
 from smallest_cli.commands.stream import stream
@@ -39,6 +40,8 @@ app = typer.Typer(
 app.command()(speak)
 app.command()(stream)
 app.command()(serve)
+app.command()(login)
+app.command()(logout)
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,6 +66,7 @@ def run() -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:  # `cmd &` in a script has INT ignored: so it stays
             signal.signal(number, _interrupt)
     try:
+        _refuse_key_in_argv()
         code = app(standalone_mode=False)
     except SmallestError as error:
         code = _fail(error)
@@ -78,6 +82,16 @@ def run() -> NoReturn:
         say(f"  {BUG}")
         code = SmallestError.exit_code
     sys.exit(code)
+
+
+def _refuse_key_in_argv() -> None:
+    """Every user of a machine can read what was typed, so there is no option that takes a key."""
+    options = sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None]
+    if any(each.partition("=")[0] in ("--api-key", "--apikey", "--key") for each in options):
+        raise UsageError(
+            "a key is not taken from the command line, which other users can read",
+            hint="set SMALLEST_API_KEY, or use --api-key-file FILE, or smallest login",
+        )
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
