@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench-memory bench-stream stream-picture clean
+.PHONY: help demo test lint types check bench-memory bench-stream bench-start stream-picture clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -44,6 +44,9 @@ bench-memory: $(READY) ## an hour of audio through each transport: is memory fla
 
 bench-stream: $(READY) ## from a sentence's last byte to its first audio: the tool's own share
 	@$(BIN)/python benchmarks/stream.py
+
+bench-start: $(READY) ## how soon the tool starts, beside a bare python
+	@$(BIN)/python benchmarks/startup.py
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
 	@$(BIN)/python benchmarks/stream.py --svg docs/stream.svg

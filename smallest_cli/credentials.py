@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Mapping
@@ -105,7 +104,7 @@ def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.enviro
     """Keep a key for an origin, in a file that is ours alone from its first byte. Raises SettingsError."""
     path = credentials_path(environ)
     stored = _load(environ) | {origin_of(base_url): key.reveal()}
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -40,7 +40,10 @@ def login(
         bool, typer.Option("--plain-http", help="Send the key over plain http to another machine.")
     ] = False,
 ) -> None:
-    """Keep a key for one service: asked for unseen, or read from stdin; stored when the service takes it."""
+    """Keep a key for one service.
+
+    It is asked for unseen, or read from stdin, and kept when the service takes it.
+    """
     settings = load_settings({"base_url": base_url, "ca_file": ca_file})
     console = Console(quiet=False, verbose=True)
     key, warnings = read_key_file(api_key_file, "--api-key-file") if api_key_file else (_ask(), [])
