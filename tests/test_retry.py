@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -121,15 +122,10 @@ def test_a_wait_that_is_too_long_is_not_begun() -> None:
         assert service.waits == []
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 3000), st.integers(0, 5), st.floats(0, 40) | st.none()),
-        min_size=1,
-        max_size=20,
-    ),
-    st.integers(0, 10),
-    st.floats(0, 1),
-)
+SEGMENT = st.tuples(st.integers(1, 3000), st.integers(0, 5), st.floats(0, 40) | st.none())
+
+
+@given(st.lists(SEGMENT, min_size=1, max_size=20), st.integers(0, 10), st.floats(0, 1))
 def test_a_run_never_waits_or_pays_beyond_its_budget(
     segments: list[tuple[int, int, float | None]], most: int, luck: float
 ) -> None:
@@ -137,14 +133,13 @@ def test_a_run_never_waits_or_pays_beyond_its_budget(
     retries = service.retries(most, luck=luck)
     sent = 0
     for characters, failures, after in segments:
-        service.replies = [failed(RateLimited, after=after) for _ in range(failures)] + [
-            [Sent(), Completed()]
+        service.replies = [
+            *(failed(RateLimited, after=after) for _ in range(failures)),
+            [Sent(), Completed()],
         ]
         before, sent = retries.resent, sent + characters
-        try:
+        with suppress(RateLimited):
             list(retries.over(SpeechRequest("x" * characters, "meher"), service.synthesize))
-        except RateLimited:
-            pass
         assert retries.resent == before or retries.resent <= max(1000, sent / 4)
     assert sum(service.waits) <= 60 + 1e-9
     assert len(service.waits) <= most
