@@ -27,8 +27,8 @@ class Dialer:
     """Opens connections, all by the same rules.
 
     `timeout` is in seconds, for a whole connection from the name to the end of TLS; `max_time` is for all
-    that the dialer's connections do, from now on. `plain_http` lets an http origin be another machine. Proxies
-    and certificate settings are read from `environ`.
+    that the dialer's connections do, from now on. `plain_http` lets an http origin be another machine.
+    Proxies and certificate settings are read from `environ`.
     """
 
     def __init__(
