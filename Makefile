@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench-memory clean
+.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-speed stream-picture clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -41,6 +41,20 @@ check: lint types test ## lint, types and tests
 
 bench-memory: $(READY) ## an hour of audio through each transport: is memory flat?
 	@$(BIN)/python benchmarks/memory.py
+
+bench-stream: $(READY) ## from a sentence's last byte to its first audio: the tool's own share
+	@$(BIN)/python benchmarks/stream.py
+
+bench-start: $(READY) ## how soon the tool starts, beside a bare python
+	@$(BIN)/python benchmarks/startup.py
+
+bench-receive: $(READY) ## added latency and CPU of receiving, beside a bare reader
+	@$(BIN)/python benchmarks/receive.py
+
+bench-speed: bench-start bench-receive bench-stream bench-memory ## every figure of speed and memory
+
+stream-picture: $(READY) ## draw docs/stream.svg from a real run
+	@$(BIN)/python benchmarks/stream.py --svg docs/stream.svg
 
 clean: ## remove what was made
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis hello.wav

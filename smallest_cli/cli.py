@@ -6,15 +6,14 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.commands.serve import serve
-from smallest_cli.commands.speak import speak
-from smallest_cli.commands.stream import stream
 from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
 from smallest_cli.safety import safe
@@ -36,9 +35,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if _rich_help_wanted() else None,
 )
-app.command()(speak)
-app.command()(stream)
-app.command()(serve)
+
+COMMANDS = {
+    "speak": ("speak", "Say a finished text: played, into files, or into a pipe."),
+    "stream": ("stream", "Speak a text while it is still being written."),
+    "serve": ("serve", "Serve the Waves API from this machine, offline."),
+    "login": ("account", "Keep a key for one service."),
+    "logout": ("account", "Forget the keys that `login` kept."),
+}
+"""Each command, the file it is in, and its line in the list. Only the one that is run is imported."""
+
+
+def register(names: Iterable[str]) -> None:
+    """Put commands on the command line, each by its own file."""
+    for name in names:
+        module = import_module(f"smallest_cli.commands.{COMMANDS[name][0]}")
+        app.command(name)(getattr(module, name))
+
+
+def _list_commands() -> None:
+    """Names and lines of all commands, for the list and for what is misspelt."""
+    for name, (_, line) in COMMANDS.items():
+        app.command(name, help=line)(lambda: None)
 
 
 def _print_version(wanted: bool) -> None:
@@ -63,6 +81,11 @@ def run() -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:  # `cmd &` in a script has INT ignored: so it stays
             signal.signal(number, _interrupt)
     try:
+        _refuse_key_in_argv()
+        if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+            register([sys.argv[1]])
+        else:
+            _list_commands()
         code = app(standalone_mode=False)
     except SmallestError as error:
         code = _fail(error)
@@ -78,6 +101,16 @@ def run() -> NoReturn:
         say(f"  {BUG}")
         code = SmallestError.exit_code
     sys.exit(code)
+
+
+def _refuse_key_in_argv() -> None:
+    """Every user of a machine can read what was typed, so there is no option that takes a key."""
+    options = sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None]
+    if any(each.partition("=")[0] in ("--api-key", "--apikey", "--key") for each in options):
+        raise UsageError(
+            "a key is not taken from the command line, which other users can read",
+            hint="set SMALLEST_API_KEY, or use --api-key-file FILE, or smallest login",
+        )
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:

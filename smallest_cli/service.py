@@ -25,7 +25,7 @@ def open_service(settings: Settings, key_file: str | None, warn: Callable[[str],
         with open_local_service(settings.api) as service:
             yield service
         return
-    key, warnings = find_key(key_file)
+    key, warnings = find_key(key_file, settings.base_url)
     for warning in warnings:
         warn(warning)
     yield Service(settings.base_url, key, settings.api)

@@ -266,7 +266,10 @@ def test_a_server_that_fails_within_a_sentence_is_9_and_keeps_the_part(home: Pat
 
 
 def test_a_socket_that_is_closed_in_a_silence_is_opened_again(home: Path) -> None:
-    with start_offline(idle_timeout_s=0.2, concurrency=3) as server, streaming(home, server.base_url) as process:
+    with (
+        start_offline(idle_timeout_s=0.2, concurrency=3) as server,
+        streaming(home, server.base_url) as process,
+    ):
         write(process, "The first sentence. ")
         first = spoken_alone(home, server, "The first sentence. ")
         assert hear(process, len(first)) == first

@@ -8,13 +8,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.safety import safe
 from smallest_cli.sinks.codings import check_rate, choose_coding
 from smallest_cli.speech import AudioFormat
+
+if TYPE_CHECKING:
+    from smallest_cli.sinks.encoders import Encoder
 
 
 class Sink(Protocol):
@@ -79,8 +83,7 @@ def choose_destinations(
     kind = stdout_kind()
     codings = {output: choose_coding(output, format) for output in outputs}
     if not outputs and not play and kind in ("pipe", "file"):
-        codings = {"-": format or ("wav" if kind == "file" else "pcm")}
-        codings["-"] = choose_coding("-", codings["-"])
+        codings = {"-": choose_coding("-", format or ("wav" if kind == "file" else "pcm"))}
     elif not outputs and format:
         raise UsageError("--format is for files and pipes", hint="name one with -o")
     _refuse_twice(outputs)
@@ -116,8 +119,7 @@ def _place(output: str) -> object:
 def open_sinks(destinations: Sequence[Destination], audio: AudioFormat) -> Iterator[Sink]:
     """One sink for one or more places.
 
-    Closed at the end; aborted on the way of an error, which then carries the file that keeps
-    what had come.
+    Closed at the end; aborted on the way of an error, which then carries the file that keeps what had come.
     """
     sink = _open_all(destinations, audio)
     try:
@@ -153,7 +155,6 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
 
         return SpeakerSink(audio, destination.device)
     from smallest_cli.sinks.encoded import EncodedSink, Target, translated
-    from smallest_cli.sinks.encoders import open_encoder
 
     target: Target
     if destination.output == "-":
@@ -166,11 +167,26 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
         target = FileTarget(destination.output, clobber=destination.clobber)
     try:
         with translated(destination.name):
-            encoder = open_encoder(destination.coding, target.descriptor, audio)
+            encoder = _encoder(destination.coding, target.descriptor, audio)
     except BaseException:
         target.abandon(False)
         raise
     return EncodedSink(destination.name, target, encoder, audio, keep=destination.keep)
+
+
+def _encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:
+    from smallest_cli.sinks.encoders import PcmEncoder, WavEncoder
+    from smallest_cli.wav import header
+
+    if coding == "pcm":
+        return PcmEncoder(descriptor)
+    if coding == "wav":
+        return WavEncoder(descriptor, partial(header, audio), audio.byte_rate)
+    from smallest_cli.sinks.compressed import CompressedEncoder, G711WavEncoder
+
+    if coding.startswith("wav-"):
+        return G711WavEncoder(coding, descriptor, audio)
+    return CompressedEncoder(coding, descriptor, audio)
 
 
 def stdout_kind() -> StdoutKind:

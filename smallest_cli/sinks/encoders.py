@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from smallest_cli import wav
 from smallest_cli.errors import OutputFailed
-from smallest_cli.speech import AudioFormat
 
 
 class Encoder(Protocol):
@@ -88,19 +86,6 @@ class WavEncoder:
 
     def drop(self) -> None:
         """Nothing is held."""
-
-
-def open_encoder(coding: str, descriptor: int, format: AudioFormat) -> Encoder:
-    """The encoder of a coding that `choose_coding` gave. Raises SettingsError: its library is missing."""
-    if coding == "pcm":
-        return PcmEncoder(descriptor)
-    if coding == "wav":
-        return WavEncoder(descriptor, partial(wav.header, format), format.byte_rate)
-    from smallest_cli.sinks.compressed import CompressedEncoder, G711WavEncoder
-
-    if coding.startswith("wav-"):
-        return G711WavEncoder(coding, descriptor, format)
-    return CompressedEncoder(coding, descriptor, format)
 
 
 def position(descriptor: int) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,7 +52,7 @@ class FileTarget:
 
     def _open_part(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        for suffix in (".part", f".{secrets.token_hex(4)}.part"):
+        for suffix in (".part", f".{os.urandom(4).hex()}.part"):
             self._part = self._final.with_name(self._final.name + suffix)
             with suppress(FileExistsError):
                 return os.open(self._part, flags, 0o666)

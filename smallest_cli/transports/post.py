@@ -1,9 +1,9 @@
-"""One POST over our own socket, by requests: no redirect, cookie, netrc, proxy or retry of its own."""
+"""One HTTP exchange over our own socket, by requests: no redirect, cookie, netrc, proxy or retry of its."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -17,7 +17,7 @@ from smallest_cli import wire
 from smallest_cli.connect import Connection, Dialer, Origin, parse_base_url
 from smallest_cli.errors import Disconnected, NetworkError, ProtocolError
 from smallest_cli.safety import safe
-from smallest_cli.speech import Opened, Sent, Service
+from smallest_cli.speech import Opened, Phases, Sent, Service
 from smallest_cli.transports.refusal import refusal
 
 READ_SIZE = 64 * 1024
@@ -41,7 +41,7 @@ class Reply:
 
 
 class Poster:
-    """Posts to one origin over one connection, which it keeps."""
+    """Asks one origin over one connection, which it keeps."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
         self._service = service
@@ -54,12 +54,19 @@ class Poster:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(self._line))
 
-    @contextmanager
-    def post(self, path: str, body: bytes, accept: str) -> Iterator[Reply]:
+    def post(self, path: str, body: bytes, accept: str) -> AbstractContextManager[Reply]:
         """Send `body`; the reply's own body is read while the context lasts, and let go after it.
 
         Raises the error that a reply other than 200 means.
         """
+        return self._exchange("POST", path, body, accept)
+
+    def get(self, path: str, accept: str) -> AbstractContextManager[Reply]:
+        """As `post`, with nothing to send."""
+        return self._exchange("GET", path, None, accept)
+
+    @contextmanager
+    def _exchange(self, method: str, path: str, body: bytes | None, accept: str) -> Iterator[Reply]:
         url = self._origin.url("http", path)
         headers = {
             "Authorization": f"Bearer {self._service.key.reveal()}",
@@ -67,7 +74,7 @@ class Poster:
             "Accept": accept,
             "Accept-Encoding": "identity",
         }
-        response = self._send(url, body, headers)
+        response = self._send(method, url, body, headers)
         connection = self._line.connection
         assert connection is not None  # noqa: S101  (for the type checker: the post went over it)
         try:
@@ -76,7 +83,7 @@ class Poster:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise ProtocolError("the service compresses, which nobody asked it to")
             yield Reply(
-                Opened(connection.phases, reused=not self._line.fresh, at_ns=self._line.opened_ns),
+                self._line.opened(connection),
                 Sent(at_ns=connection.sent_ns),
                 dict(response.headers),
                 connection,
@@ -85,15 +92,15 @@ class Poster:
         finally:
             response.close()
 
-    def _send(self, url: str, body: bytes, headers: dict[str, str]) -> requests.Response:
+    def _send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> requests.Response:
         """The reply's head. A kept connection that turns out to have been closed is opened again, once."""
         while True:
             self._line.fresh = False
             self._line.expect_audio()
             try:
                 with _translated():
-                    return self._session.post(
-                        url, data=body, headers=headers, stream=True, allow_redirects=False
+                    return self._session.request(
+                        method, url, data=body, headers=headers, stream=True, allow_redirects=False
                     )
             except BaseException as error:
                 self._line.drop()
@@ -175,6 +182,10 @@ class _Line:
         self.fresh = True
         self.expect_audio()
         return prepared
+
+    def opened(self, connection: Connection) -> Opened:
+        phases = connection.phases if self.fresh else Phases()
+        return Opened(phases, reused=not self.fresh, at_ns=self.opened_ns)
 
     def drop(self) -> None:
         if self.connection is not None:

@@ -1,0 +1,83 @@
+"""`smallest login` and `smallest logout`: a key that is kept for you, and forgotten."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from smallest_cli.connect import Dialer
+from smallest_cli.console import Console
+from smallest_cli.credentials import (
+    forget_keys,
+    origin_of,
+    read_key_file,
+    store_key,
+    vendor_path,
+)
+from smallest_cli.errors import UsageError
+from smallest_cli.safety import KEY_LENGTH, Secret, safe
+from smallest_cli.settings import load_settings
+from smallest_cli.speech import Service
+
+
+def login(
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", metavar="URL", help="The service that the key is for.")
+    ] = None,
+    api_key_file: Annotated[
+        str | None, typer.Option("--api-key-file", metavar="FILE", help="Read the key from FILE; - is stdin.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Try the key by a call that costs nothing.")
+    ] = True,
+    ca_file: Annotated[
+        str | None, typer.Option("--ca-file", metavar="FILE", help="Trust the authorities in FILE.")
+    ] = None,
+    plain_http: Annotated[
+        bool, typer.Option("--plain-http", help="Send the key over plain http to another machine.")
+    ] = False,
+) -> None:
+    """Keep a key for one service.
+
+    It is asked for unseen, or read from stdin, and kept when the service takes it.
+    """
+    settings = load_settings({"base_url": base_url, "ca_file": ca_file})
+    console = Console(quiet=False, verbose=True)
+    key, warnings = read_key_file(api_key_file, "--api-key-file") if api_key_file else (_ask(), [])
+    for warning in warnings:
+        console.warn(warning)
+    if check:
+        from smallest_cli.account import check_key
+
+        dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=plain_http)
+        check_key(Service(settings.base_url, key), dialer)
+    path = store_key(settings.base_url, key)
+    console.tell(f"the key {key} for {safe(origin_of(settings.base_url))} is kept in {safe(path)}")
+
+
+def _ask() -> Secret:
+    if sys.stdin is None:
+        raise UsageError("stdin is closed", hint="use --api-key-file FILE")
+    if not sys.stdin.isatty():
+        return Secret(sys.stdin.readline(KEY_LENGTH + 2), "stdin")
+    from getpass import getpass
+
+    try:
+        return Secret(getpass("API key (not shown): ", stream=sys.stderr), "the terminal")
+    except EOFError:
+        raise UsageError("no key was typed") from None
+
+
+def logout() -> None:
+    """Forget the keys that `login` kept."""
+    console = Console(quiet=False, verbose=True)
+    path = forget_keys()
+    console.tell(f"{safe(path)} is removed" if path else "no key was kept")
+    for name in ("SMALLEST_API_KEY", "SMALLEST_API_KEY_FILE"):
+        if os.environ.get(name):
+            console.warn(f"{name} still gives a key")
+    if vendor_path().exists():
+        console.warn(f"{safe(vendor_path())}, which is the vendor's, may still give a key")

@@ -1,0 +1,41 @@
+"""The list of commands, and that only the one that is run is imported."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from smallest_cli.cli import COMMANDS
+from tests.command import SMALLEST, environment, smallest
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_listed_by_the_first_line_of_its_help(name: str) -> None:
+    file, line = COMMANDS[name]
+    command = getattr(import_module(f"smallest_cli.commands.{file}"), name)
+    assert inspect.getdoc(command).splitlines()[0] == line
+
+
+def test_the_list_names_every_command(tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    for name in COMMANDS:
+        assert f"  {name} " in ran.out.decode()
+
+
+@pytest.mark.parametrize("arguments", [(), ("speek", "hello"), ("--loud", "speak"), ("hello world",)])
+def test_what_is_no_command_is_a_usage_error(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    ran = smallest(tmp_path, *arguments)
+    assert ran.code == 2 if arguments else ran.code in (0, 2)
+    assert not arguments or ran.lines[0].startswith("smallest: No such ")
+
+
+def test_the_list_costs_no_command(tmp_path: Path) -> None:
+    env = environment(tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    done = subprocess.run([*SMALLEST, "--help"], env=env, capture_output=True, text=True, check=True)
+    assert "smallest_cli.commands" not in done.stderr
+    assert "smallest_cli.connect" not in done.stderr
