@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 from collections.abc import Iterable, Sequence
 
 from smallest_cli import catalogue
@@ -31,20 +34,25 @@ def print_rows(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    """Rows for a person, through a pager where the terminal does not hold them. Nothing is cut short."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    table = Table(box=SIMPLE_HEAD)
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, overflow="fold", min_width=4)
-    for row in rows:
-        table.add_row(*(Text(safe(cell)) for cell in row))  # Text: nothing in it is markup
-    if len(rows) + 3 < console.height:
-        console.print(table)
+    """Rows for a person, through $PAGER where the terminal does not hold them. Nothing is cut short."""
+    lines = _align([tuple(columns), *(tuple(map(safe, row)) for row in rows)])
+    lines.insert(1, "─" * max(map(len, lines)))
+    text = "\n".join(f" {line}" for line in lines) + "\n"
+    pager = shlex.split(os.environ.get("PAGER") or "less -FRX")
+    if len(lines) < shutil.get_terminal_size().lines or not shutil.which(pager[0]):
+        print(text, end="")
         return
-    with console.pager(styles=True):
-        console.print(table)
+    import subprocess
+
+    subprocess.run(pager, input=text, encoding="utf-8", check=False)
+
+
+def _align(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their widest cell, two blanks apart. rich's own table takes 0.1 s for all voices."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
