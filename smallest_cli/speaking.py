@@ -56,7 +56,7 @@ def settle(who: VoiceOptions, sound: SoundOptions, where: ServiceOptions, report
     """Settle voice, service and destinations. Raises UsageError and SettingsError."""
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
     settings = load_settings(asdict(who) | asdict(where))
-    chosen = cast(settings.voice, settings.model, settings.api, force=who.force)
+    chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)
     for warning in (*settings.warnings, *chosen.warnings):
         console.warn(warning)
     for name, source in settings.sources.items():

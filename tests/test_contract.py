@@ -140,13 +140,13 @@ def test_a_place_that_fails_spoils_no_other(home: Path, server: Offline) -> None
 
 def test_every_sink_gets_the_same_samples_the_loudspeaker_too(home: Path, server: Offline) -> None:
     need_pulse()
-    with start_pulse() as pulse, pulse.recording(24_000):
+    with start_pulse() as pulse, pulse.recording() as recording:
         env = pulse.env | {"SMALLEST_API_KEY": KEY, "SMALLEST_CONFIG_DIR": str(home)}
         command = [*SMALLEST, "speak", "--base-url", server.base_url, TEXT, "-p", "-o", "out.wav", "-o", "-"]
         done = subprocess.run(command, env=env, cwd=home, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == samples(home / "out.wav")
-    before, found, after = pulse.recorded.partition(done.stdout.strip(b"\0"))
+    before, found, after = bytes(recording.pcm).partition(done.stdout.strip(b"\0"))
     assert found
     assert not any(before)
     assert not any(after)
