@@ -137,6 +137,31 @@ def test_once_the_last_byte_is_in_a_signal_completes_the_file(coding: str, tmp_p
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_descriptor_is_let_go_once(tmp_path: Path) -> None:
+    """Its number is somebody else's by the time that what failed is cleared away."""
+    target = FileTarget(str(tmp_path / "out"), clobber=False)
+    (tmp_path / "out").write_bytes(b"came meanwhile")
+    number = target.descriptor
+    with pytest.raises(UsageError):
+        target.commit()
+    with (tmp_path / "other").open("wb", buffering=0) as other:
+        assert other.fileno() == number
+        assert target.abandon(True) == tmp_path / "out.part"
+        other.write(b"whole")
+
+
+@pytest.mark.parametrize(("coding", "head"), [("flac", 1_000), ("ogg", 4_000), ("opus", 1_200)])
+def test_a_pipe_gets_nothing_more_when_a_run_fails(coding: str, head: int, tmp_path: Path) -> None:
+    """What the library still holds might have to wait for a reader that is gone or stopped."""
+    fifo = make_fifo(tmp_path)
+    with fifo.open("rb+", buffering=0) as pipe:
+        os.set_blocking(pipe.fileno(), False)
+        with pytest.raises(OutputFailed), open_sinks([Destination(str(fifo), coding)], FORMAT) as sink:
+            sink.write(noise(3_000))
+            raise OutputFailed("something else")
+        assert len(pipe.read(65_536) or b"") < head
+
+
 # Before anything is written
 
 

@@ -250,6 +250,36 @@ def test_a_signal_ends_a_run_that_is_stuck_in_a_pipe(coding: str, tmp_path: Path
             sink.close()
 
 
+@pytest.mark.parametrize("coding", ["opus", "mp3", "flac"])
+def test_a_signal_while_the_library_works_is_not_lost(coding: str, tmp_path: Path) -> None:
+    """On the main thread it would be raised in a callback of libsndfile, which prints it and goes on."""
+    event, much = threading.Event(), tone(24_000) * 300
+    destination = Destination(str(tmp_path / "out"), coding, keep=False)
+    with a_signal_when(event), pytest.raises(Interrupted), open_sinks([destination], FORMAT) as sink:
+        sink.write(tone(24_000))
+        event.set()
+        sink.write(much)
+
+
+def test_the_loudspeaker_is_silenced_before_anything_is_waited_for() -> None:
+    speaker, event = Loudspeaker(), threading.Event()
+
+    class SlowDisk(Loudspeaker):
+        def close(self) -> None:
+            event.set()
+            self.ended = "closed in time" if speaker.let_go.wait(1.5) else "kept waiting"
+
+        def abort(self) -> None:
+            """It is busy."""
+
+    disk = SlowDisk()
+    tee = TeeSink([disk, speaker])
+    with a_signal_when(event), pytest.raises(Interrupted):
+        tee.close()
+    tee.abort()
+    assert (speaker.ended, disk.ended) == ("aborted", "closed in time")
+
+
 @pytest.mark.parametrize("coding", ["wav", "mp3", "flac", "ogg", "opus", "wav-alaw"])
 def test_a_signal_keeps_what_a_file_is_owed(coding: str, tmp_path: Path) -> None:
     """Beside a pipe that is stuck. The file has a true end."""

@@ -94,7 +94,7 @@ class _Branch:
     def hurry(self) -> None:
         """A loudspeaker may take long to finish: silence it. A file that is being finished ignores this."""
         if self._completing:
-            self._kept = self.sink.abort() or self._kept
+            self._cut_short()
 
     def end(self, deadline: float) -> Path | None:
         """Wait while the thread gets on, and not beyond `deadline`. What the sink keeps."""
@@ -102,9 +102,14 @@ class _Branch:
         while not self.over.wait(STUCK_S):
             before, left = left, self._queue.qsize()
             if time.monotonic() > deadline or (left == before and not self._completing):
-                self._kept = self.sink.abort() or self._kept
+                self._cut_short()
                 break
         return self._kept
+
+    def _cut_short(self) -> None:
+        """Abort the sink under the thread that uses it; what that thread has kept counts."""
+        if kept := self.sink.abort():
+            self._kept = kept
 
     def _run(self) -> None:
         try:
@@ -119,10 +124,11 @@ class _Branch:
     def _pour(self) -> None:
         while (pcm := self._queue.get()) is not None and not self._is_late():
             self.sink.write(pcm)
+        self._completing = True  # before the question, as `cancel` comes before `hurry`: one sees the other
         if self._deadline is None:
-            self._completing = True
             self.sink.close()
         else:
+            self._completing = False
             self._kept = self.sink.abort()
 
     def _is_late(self) -> bool:
