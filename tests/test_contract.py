@@ -206,6 +206,21 @@ def test_a_slow_reader_bounds_what_is_asked_for(home: Path, server: Offline) -> 
     assert len(server.log()) - before <= 3
 
 
+def test_the_text_is_not_overwritten_by_its_sound(home: Path, server: Offline) -> None:
+    (home / "text.pcm").write_text(TEXT)
+    (home / "link.wav").symlink_to("text.pcm")
+    for target in ("text.pcm", "link.wav"):
+        for arguments in (("-f", "text.pcm"), ("-f", "link.wav")):
+            ran = speak(home, server, *arguments, "-o", target)
+            assert (ran.code, "comes from" in ran.lines[0]) == (2, True)
+    with (home / "text.pcm").open("rb") as stdin:
+        command = [*SMALLEST, "speak", "--base-url", server.base_url, "-o", "text.pcm"]
+        env = environment(home, SMALLEST_API_KEY=KEY)
+        done = subprocess.run(command, stdin=stdin, env=env, cwd=home, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert (home / "text.pcm").read_text() == TEXT
+
+
 # What is said
 
 
