@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench-memory bench-stream bench-start stream-picture clean
+.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-speed stream-picture clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -47,6 +47,11 @@ bench-stream: $(READY) ## from a sentence's last byte to its first audio: the to
 
 bench-start: $(READY) ## how soon the tool starts, beside a bare python
 	@$(BIN)/python benchmarks/startup.py
+
+bench-receive: $(READY) ## added latency and CPU of receiving, beside a bare reader
+	@$(BIN)/python benchmarks/receive.py
+
+bench-speed: bench-start bench-receive bench-stream bench-memory ## every figure of speed and memory
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
 	@$(BIN)/python benchmarks/stream.py --svg docs/stream.svg

@@ -37,9 +37,9 @@ app = typer.Typer(
 )
 
 COMMANDS = {
-    "speak": ("speak", "Say a finished text: to the loudspeaker, into files, or into a pipe."),
-    "stream": ("stream", "Speak text while it is still being written: each sentence as soon as it is whole."),
-    "serve": ("serve", "Serve the Waves API from this machine, with a voice of its own and no network."),
+    "speak": ("speak", "Say a finished text: played, into files, or into a pipe."),
+    "stream": ("stream", "Speak a text while it is still being written."),
+    "serve": ("serve", "Serve the Waves API from this machine, offline."),
     "login": ("account", "Keep a key for one service."),
     "logout": ("account", "Forget the keys that `login` kept."),
 }

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from smallest_cli import connect
 from smallest_cli.connect import Dialer, Origin, find_proxy, parse_base_url
+from smallest_cli.connect.addresses import STAGGER_SECONDS, race
 from smallest_cli.errors import NetworkError, ProtocolError, SettingsError, UnsafeError
 from tests.raw import raw_server, read_request, wait_for_close
 
@@ -107,8 +107,8 @@ def test_a_dead_first_address_does_not_hold_up_the_second(dead_port: int) -> Non
     ]
     with raw_server(wait_for_close) as server:
         addresses[1] = (*addresses[1][:4], ("127.0.0.1", server.port))
-        assert connect.STAGGER_SECONDS <= 0.3
-        sock = connect._race(addresses, "host", time.monotonic() + 5.0, 5.0)
+        assert STAGGER_SECONDS <= 0.3
+        sock = race(addresses, "host", time.monotonic() + 5.0, 5.0)
         assert sock.getpeername() == ("127.0.0.1", server.port)
         sock.close()
 

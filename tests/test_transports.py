@@ -29,6 +29,7 @@ from smallest_cli.speech import (
     Completed,
     Event,
     Opened,
+    Phases,
     Sent,
     Service,
     SpeechRequest,
@@ -209,6 +210,31 @@ def test_a_kept_connection_carries_the_next_post(via: Via, opened: Open) -> None
         events = [*transport.synthesize(REQUEST), *transport.synthesize(REQUEST)]
     assert [each.reused for each in events if isinstance(each, Opened)] == [False, True]
     assert pcm_of(events) == 2 * PCM
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_a_connection_is_timed_by_its_first_request_alone(via: Via, opened: Open) -> None:
+    """Whether it was opened ahead of the request or for it."""
+
+    def script(sock: socket.socket) -> None:
+        if via == "ws":
+            upgrade(sock)
+        for _ in range(2):
+            if via == "ws":
+                frames.read_message(sock)
+                sock.sendall(chunk(PCM) + COMPLETE)
+            else:
+                WHOLE[via](sock)
+
+    for ahead in (False, True):
+        with raw_server(script) as server:
+            transport = opened(via, server)
+            if ahead:
+                transport.connect()
+            events = [*transport.synthesize(REQUEST), *transport.synthesize(REQUEST)]
+        first, second = (each for each in events if isinstance(each, Opened))
+        assert first.phases.tcp > 0
+        assert (first.reused, second.reused, second.phases) == (False, True, Phases())
 
 
 def test_messages_of_another_request_are_dropped(opened: Open) -> None:

@@ -392,12 +392,12 @@ def test_a_line_without_end_is_refused() -> None:
 
 @pytest.mark.parametrize("line", [b"data: 0123456789\n", b"data:\n"])
 def test_an_event_of_endless_lines_is_refused(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MESSAGE_LIMIT", 1_000)
+    monkeypatch.setattr("smallest_cli.wire.messages.MESSAGE_LIMIT", 1_000)
     assert isinstance(outcome(stream, *[line] * 2_000), ProtocolError)
 
 
 def test_a_long_stream_of_short_events_is_never_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MESSAGE_LIMIT", 1_000)
+    monkeypatch.setattr("smallest_cli.wire.messages.MESSAGE_LIMIT", 1_000)
     events = wire.EventStream()
     assert sum(1 for _ in range(500) for _ in events.feed(SSE_RAW)) == 1_500
 

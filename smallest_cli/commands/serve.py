@@ -134,7 +134,7 @@ def serve(
         int, typer.Option(help="How many requests fail; 0 for all of them.", rich_help_panel=_FAILURE)
     ] = 0,
 ) -> None:
-    """Serve the Waves API from this machine, with a voice of its own and no network.
+    """Serve the Waves API from this machine, offline.
 
     Prints the base URL on stdout once it listens, and serves until Ctrl-C.
     """

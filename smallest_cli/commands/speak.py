@@ -31,7 +31,7 @@ def speak(
     where: ServiceOptions,
     report: ReportOptions,
 ) -> None:
-    """Say a finished text: to the loudspeaker, into files, or into a pipe."""
+    """Say a finished text: played, into files, or into a pipe."""
     if answer_question(who.voice, sound.device):
         return
     run = settle(who, sound, where, report)

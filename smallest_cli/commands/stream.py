@@ -80,7 +80,10 @@ def stream(
     where: ServiceOptions,
     report: ReportOptions,
 ) -> None:
-    """Speak text while it is still being written: each sentence as soon as it is whole."""
+    """Speak a text while it is still being written.
+
+    Each sentence is heard as soon as it is whole. At a terminal each line is, on Enter.
+    """
     if answer_question(who.voice, sound.device):
         return
     if not words and sys.stdin is None:

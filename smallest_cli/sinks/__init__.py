@@ -9,12 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.safety import safe
 from smallest_cli.sinks.codings import check_rate, choose_coding
 from smallest_cli.speech import AudioFormat
+
+if TYPE_CHECKING:
+    from smallest_cli.sinks.encoders import Encoder
 
 
 class Sink(Protocol):
@@ -141,7 +144,6 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
 
         return SpeakerSink(audio, destination.device)
     from smallest_cli.sinks.encoded import EncodedSink, Target, translated
-    from smallest_cli.sinks.encoders import open_encoder
 
     target: Target
     if destination.output == "-":
@@ -154,11 +156,23 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
         target = FileTarget(destination.output, clobber=destination.clobber)
     try:
         with translated(destination.name):
-            encoder = open_encoder(destination.coding, target.descriptor, audio)
+            encoder = _encoder(destination.coding, target.descriptor, audio)
     except BaseException:
         target.abandon(False)
         raise
     return EncodedSink(destination.name, target, encoder, audio, keep=destination.keep)
+
+
+def _encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:
+    from smallest_cli.sinks.encoders import PcmEncoder, WavEncoder
+
+    if coding == "pcm":
+        return PcmEncoder(descriptor)
+    if coding == "wav":
+        return WavEncoder(descriptor, audio)
+    from smallest_cli.sinks.compressed import CompressedEncoder
+
+    return CompressedEncoder(coding, descriptor, audio)
 
 
 def stdout_kind() -> StdoutKind:

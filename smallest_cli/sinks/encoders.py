@@ -74,17 +74,6 @@ class WavEncoder:
             self._stated_size = self._data_size
 
 
-def open_encoder(coding: str, descriptor: int, format: AudioFormat) -> Encoder:
-    """The encoder of a coding that `choose_coding` gave."""
-    if coding == "pcm":
-        return PcmEncoder(descriptor)
-    if coding == "wav":
-        return WavEncoder(descriptor, format)
-    from smallest_cli.sinks.compressed import CompressedEncoder
-
-    return CompressedEncoder(coding, descriptor, format)
-
-
 def position(descriptor: int) -> int | None:
     """Where a descriptor stands, None where it cannot go back: a pipe, or a file opened to append."""
     try:

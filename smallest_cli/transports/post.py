@@ -17,7 +17,7 @@ from smallest_cli import wire
 from smallest_cli.connect import Connection, Dialer, Origin, parse_base_url
 from smallest_cli.errors import Disconnected, NetworkError, ProtocolError
 from smallest_cli.safety import safe
-from smallest_cli.speech import Opened, Sent, Service
+from smallest_cli.speech import Opened, Phases, Sent, Service
 from smallest_cli.transports.refusal import refusal
 
 READ_SIZE = 64 * 1024
@@ -83,7 +83,7 @@ class Poster:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise ProtocolError("the service compresses, which nobody asked it to")
             yield Reply(
-                Opened(connection.phases, reused=not self._line.fresh, at_ns=self._line.opened_ns),
+                self._line.opened(connection),
                 Sent(at_ns=connection.sent_ns),
                 dict(response.headers),
                 connection,
@@ -182,6 +182,10 @@ class _Line:
         self.fresh = True
         self.expect_audio()
         return prepared
+
+    def opened(self, connection: Connection) -> Opened:
+        phases = connection.phases if self.fresh else Phases()
+        return Opened(phases, reused=not self.fresh, at_ns=self.opened_ns)
 
     def drop(self) -> None:
         if self.connection is not None:

@@ -26,6 +26,7 @@ from smallest_cli.speech import (
     Event,
     Fragments,
     Opened,
+    Phases,
     Sent,
     Service,
     SpeechRequest,
@@ -45,6 +46,7 @@ class WebSocketTransport:
         self._connection: Connection | None = None
         self._socket: Any = None
         self._fragments = b""
+        self._unused: Opened | None = None
 
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Ask for one segment. The socket outlives it only when the service said that it is complete.
@@ -54,6 +56,7 @@ class WebSocketTransport:
         """
         request = self._named(request)
         while True:
+            before = self._connection
             connection, opened = self._open()
             yield opened
             try:
@@ -61,13 +64,15 @@ class WebSocketTransport:
                 return
             except Disconnected:
                 # It was closed while it lay idle, which shows only now.
-                if not (opened.reused and connection.received_ns < connection.sent_ns):
+                if connection is not before or connection.received_ns > connection.sent_ns:
                     raise
 
     def connect(self) -> None:
         """Open the socket if it is not open, else tell the service that it is still wanted (section 4b)."""
+        before = self._connection
         connection, opened = self._open()
-        if not opened.reused:
+        self._unused = opened
+        if connection is not before:
             return
         connection.expect("keep-alive", self._dialer.timeout)
         try:
@@ -161,7 +166,8 @@ class WebSocketTransport:
     def _open(self) -> tuple[Connection, Opened]:
         connection = self._connection
         if connection is not None and self._alive(connection):
-            return connection, Opened(connection.phases, reused=True, at_ns=self._dialer.clock())
+            unused, self._unused = self._unused, None
+            return connection, unused or Opened(Phases(), reused=True, at_ns=self._dialer.clock())
         self.close()
         connection = self._dialer.dial(self._origin)
         connection.expect("answer to the upgrade", self._dialer.timeout)

@@ -1,0 +1,220 @@
+"""What receiving costs: added latency of each chunk, and CPU for an hour of audio, beside a bare reader.
+
+A server in a process of its own sends the same bytes to `speak` and to a reader that is nothing but `recv`
+(and for CPU, `a2b_base64` of as much text). Latency is from just before the server's send to the PCM at the
+reader of stdout; the bare reader's is to the bytes at its socket. Ends with 1 where a ratio is above twice
+its goal.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from time import perf_counter_ns
+
+from smallest_cli import wav
+from smallest_cli.speech import VIAS, AudioFormat
+
+FORMAT = AudioFormat(24_000)
+BLOCK = 7_680  # 160 ms, as the service sends
+PACED_BLOCKS, PACE_S = 150, 0.02
+HOUR_BLOCKS = 3600 * FORMAT.byte_rate // BLOCK
+LATENCY_GOAL, LATENCY_SLACK_MS, CPU_GOAL, GATE = 2.0, 0.3, 3.5, 2.0
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def messages(via: str, blocks: int) -> Iterator[bytes]:
+    """What the server sends: a head, each block, an end."""
+    if via == "http":
+        size = blocks * BLOCK
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (size + 44) + wav.header(FORMAT, size)
+        yield from (bytes([n % 251]) * BLOCK for n in range(blocks))
+        return
+    if via == "sse":
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    for n in range(blocks):
+        audio = base64.b64encode(bytes([n % 251]) * BLOCK)
+        if via == "sse":
+            yield b'data: {"audio":"' + audio + b'","done":false,"status":"206"}\n\n'
+        else:
+            yield frame(b'{"request_id":"r","status":"chunk","data":{"audio":"' + audio + b'"}}')
+    yield (
+        frame(b'{"request_id":"r","status":"complete"}')
+        if via == "ws"
+        else b'data: {"done":true,"status":"200"}\n\n'
+    )
+
+
+def frame(payload: bytes) -> bytes:
+    """A text frame of the WebSocket."""
+    size = len(payload)
+    head = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
+    return b"\x81" + head + payload
+
+
+def serve(via: str, blocks: int, pace_s: float) -> None:
+    """Say the port, answer one client, then say when each block was sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(listener.getsockname()[1], flush=True)
+        peer, _ = listener.accept()
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += peer.recv(65_536)
+    if via == "ws" and b"Sec-WebSocket-Key: " in head:
+        key = head.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+        accept = base64.b64encode(hashlib.sha1(key + GUID).digest())
+        peer.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        peer.recv(65_536)
+    pace, stamps = threading.Event(), []
+    for message in messages(via, blocks):
+        pace.wait(pace_s)
+        stamps.append(perf_counter_ns())
+        peer.sendall(message)
+    while peer.recv(65_536):
+        pass
+    print(json.dumps(stamps), flush=True)
+
+
+class Server:
+    """`serve` in a process of its own."""
+
+    def __init__(self, via: str, blocks: int, pace_s: float) -> None:
+        command = [sys.executable, __file__, "serve", via, str(blocks), str(pace_s)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        self.port = int(self._process.stdout.readline())
+
+    def stamps(self) -> list[int]:
+        """When each message was about to be sent."""
+        assert self._process.stdout
+        stamps: list[int] = json.loads(self._process.stdout.readline())
+        self._process.stdout.close()
+        self._process.wait()
+        return stamps
+
+
+def speak(port: int, via: str, *output: str) -> list[str]:
+    """The command that hears it."""
+    url = f"http://127.0.0.1:{port}"
+    return [sys.executable, "-m", "smallest_cli", "speak", "--via", via, "--base-url", url, "Hello.", *output]
+
+
+ENV = os.environ | {"SMALLEST_API_KEY": "sk_benchmark"}
+
+
+def arrivals(descriptor: int, size: int, first: int) -> list[int]:
+    """When the last byte of each block of `size` had come; the first is longer by `first`."""
+    stamps, count, due = [], 0, first + size
+    while data := os.read(descriptor, 65_536):
+        now = perf_counter_ns()
+        count += len(data)
+        while count >= due:
+            stamps.append(now)
+            due += size
+    return stamps
+
+
+def tool_latency(via: str) -> float:
+    """Median ms from the server's send to the PCM at the reader of a pipe."""
+    server = Server(via, PACED_BLOCKS, PACE_S)
+    with subprocess.Popen(speak(server.port, via, "-o", "-"), env=ENV, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        heard = arrivals(process.stdout.fileno(), BLOCK, 0)
+    sent = server.stamps()
+    sent = sent[1:] if via != "ws" else sent
+    return statistics.median(a - b for a, b in zip(heard[5:], sent[5:], strict=False)) / 1e6
+
+
+def floor_latency(via: str) -> float:
+    """The same for a reader that is nothing but recv."""
+    server = Server(via, PACED_BLOCKS, PACE_S)
+    sizes = list(map(len, messages(via, PACED_BLOCKS)))
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        stamps, count, ends, due = [], 0, iter(sizes), next(iter(sizes))
+        next(ends)
+        while len(stamps) < len(sizes):
+            count += len(sock.recv(65_536))
+            now = perf_counter_ns()
+            while count >= due and len(stamps) < len(sizes):
+                stamps.append(now)
+                due += next(ends, 0)
+    return statistics.median(a - b for a, b in zip(stamps[6:], server.stamps()[6:], strict=False)) / 1e6
+
+
+def children_s() -> float:
+    """CPU seconds of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def cpu_s(command: list[str], server: Server) -> float:
+    """CPU seconds of a client; the server's own end after it, and are not counted."""
+    before = children_s()
+    subprocess.run(command, env=ENV, check=True, stdout=subprocess.DEVNULL)
+    used = children_s() - before
+    server.stamps()
+    return used
+
+
+BARE = """
+import binascii, socket, sys
+sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+sock.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
+end, decode = int(sys.argv[2]), sys.argv[3] != "http"
+count, buffer, text = 0, bytearray(65_536), memoryview(binascii.b2a_base64(bytes(49_152), newline=False))
+while count < end:
+    size = sock.recv_into(buffer)
+    count += size
+    if decode:
+        binascii.a2b_base64(text[: size - size % 4])
+"""
+
+
+def main() -> int:
+    """The exit code: 1 where a gate is missed."""
+    if sys.argv[1:2] == ["serve"]:
+        serve(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+        return 0
+    missed = False
+    print(
+        f"{'added latency':15} {'speak':>10} {'bare':>10} {'ratio':>7}"
+        f"   goal <= {LATENCY_GOAL}, or +{LATENCY_SLACK_MS} ms"
+    )
+    for via in VIAS:
+        tool, floor = tool_latency(via), floor_latency(via)
+        over = tool > LATENCY_GOAL * floor and tool > floor + LATENCY_SLACK_MS
+        missed = missed or tool > max(GATE * LATENCY_GOAL * floor, floor + GATE * LATENCY_SLACK_MS)
+        print(
+            f"{via:15} {tool:7.3f} ms {floor:7.3f} ms {tool / floor:7.2f}{'  above its goal' if over else ''}"
+        )
+    print(f"{'CPU of an hour':15} {'speak':>10} {'bare':>10} {'ratio':>7}   goal <= {CPU_GOAL}")
+    for via in VIAS:
+        server = Server(via, HOUR_BLOCKS, 0)
+        tool = cpu_s(speak(server.port, via, "-o", "/dev/null", "--format", "pcm"), server)
+        server = Server(via, HOUR_BLOCKS, 0)
+        end = str(sum(map(len, messages(via, HOUR_BLOCKS))))
+        floor = cpu_s([sys.executable, "-c", BARE, str(server.port), end, via], server)
+        missed = missed or tool / floor > GATE * CPU_GOAL
+        over = tool / floor > CPU_GOAL
+        print(
+            f"{via:15} {tool:7.2f} s  {floor:7.2f} s  {tool / floor:7.2f}{'  above its goal' if over else ''}"
+        )
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Where a base URL points."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from smallest_cli.errors import SettingsError
+from smallest_cli.safety import safe
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a base URL points: scheme, host, port, and a path prefix without its last slash."""
+
+    secure: bool
+    host: str
+    port: int
+    prefix: str = ""
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as a Host header or a URL has them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+    def url(self, scheme: str, path: str) -> str:
+        """An address under this origin: `scheme` is http or ws, made secure where the origin is."""
+        return f"{scheme}{'s' if self.secure else ''}://{self.netloc}{self.prefix}{path}"
+
+
+def parse_base_url(base_url: str) -> Origin:
+    """The origin of a base URL; http, https, ws and wss are taken. Raises SettingsError."""
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+    except ValueError:
+        raise SettingsError(f"the base URL {safe(base_url)} is not a URL") from None
+    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+        raise SettingsError(
+            f"the base URL {safe(base_url)} is not a URL", hint="it looks like https://api.smallest.ai"
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise SettingsError("the base URL holds more than scheme, host, port and path")
+    secure = parts.scheme in ("https", "wss")
+    return Origin(secure, parts.hostname, port or (443 if secure else 80), parts.path.rstrip("/"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine itself."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,157 @@
+"""What went wrong, out of every form that says so (waves/api.md, 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from smallest_cli.errors import (
+    AccountError,
+    Disconnected,
+    NetworkError,
+    ProtocolError,
+    RateLimited,
+    RemoteError,
+    RequestRejected,
+    ServiceFailed,
+    UnsafeError,
+)
+from smallest_cli.safety import safe
+from smallest_cli.wire.objects import decode_object, payload
+from smallest_cli.wire.routes import (
+    Fields,
+)
+
+
+def decode_error(fields: Fields) -> RemoteError | None:
+    """The failure that a message on a stream tells of, in any of the forms of section 5b, else None."""
+    failed = "error" in (fields.get("status"), payload(fields).get("status"))
+    if not (failed or fields.get("error") or fields.get("errors")):
+        return None
+    text = describe_failure(fields)
+    code = fields.get("code", fields.get("statusCode"))
+    if isinstance(code, int) and 400 <= code < 600:
+        error = _class_of_status(code)(text)
+    else:
+        error = _class_of_text(text, RequestRejected if fields.get("errors") else ServiceFailed)(text)
+    request_id = fields.get("request_id")
+    error.request_id = safe(request_id) if isinstance(request_id, str) else None
+    return error
+
+
+def describe_failure(fields: Fields) -> str:
+    """The words of an error body, whichever of the forms of section 5a or 5b it has, made safe."""
+    parts: list[str] = []
+    for key in ("message", "error", "errors", "details"):
+        parts += _texts(fields.get(key))
+    return safe("; ".join(dict.fromkeys(parts))) or "the service named no reason"
+
+
+def _texts(value: object, depth: int = 4) -> list[str]:
+    match value:
+        case str() if value.strip():
+            return [value.strip().rstrip(".")]
+        case list() if depth:
+            return [text for item in value[:8] for text in _texts(item, depth - 1)]
+        case dict() if depth:
+            return _texts(value.get("message"), depth - 1)
+    return []
+
+
+_TEXT_CLASSES: tuple[tuple[re.Pattern[str], type[RemoteError]], ...] = (
+    (re.compile(r"concurren|rate limit|too many", re.I), RateLimited),
+    (re.compile(r"timed out|inactivity", re.I), NetworkError),
+    (re.compile(r"unauthori[sz]ed|api key|bearer|credit|usage limit|higher plan|organi[sz]ation", re.I),
+     AccountError),
+    (re.compile(r"invalid|not supported|required|unsupported|retired|deprecated", re.I), RequestRejected),
+)  # fmt: skip
+
+
+def _class_of_text(text: str, default: type[RemoteError]) -> type[RemoteError]:
+    return next((error for pattern, error in _TEXT_CLASSES if pattern.search(text)), default)
+
+
+_STATUS_CLASSES: dict[int, type[RemoteError]] = {
+    401: AccountError,
+    402: AccountError,
+    403: AccountError,
+    408: NetworkError,
+    409: RateLimited,
+    429: RateLimited,
+}
+
+
+def _class_of_status(status: int) -> type[RemoteError]:
+    """A 4xx that is not listed means what 400 does (RFC 9110, 15)."""
+    if 500 <= status < 600:
+        return ServiceFailed
+    return _STATUS_CLASSES.get(status, RequestRejected if 400 <= status < 500 else ProtocolError)
+
+
+_HINTS = {
+    401: "check the key",
+    402: "the account has no credit left",
+    403: "the key lacks access, or a limit of the account is reached",
+    410: "this part of the service has ended; leave --api away to use the current one",
+    413: "send shorter pieces: --split 250",
+    429: "the account's limit on requests at a time is reached; try again later",
+}
+
+
+def decode_refusal(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
+    """The error in an HTTP reply that is not the one asked for: redirect, refusal or breakdown.
+
+    `headers` have lower-case names. `Retry-After` is read as seconds or as a date against the
+    reply's own `Date`, so that a wrong clock here does not matter.
+    """
+    request_id = safe(headers["x-request-id"]) if headers.get("x-request-id") else None
+    if 300 <= status < 400:
+        target = safe(headers.get("location", "nowhere"), 120)
+        return UnsafeError(
+            f"refused to follow a redirect ({status}) to {target}",
+            hint="nothing was sent there; check the base URL",
+            request_id=request_id,
+        )
+    try:
+        text = describe_failure(decode_object(body))
+    except ProtocolError:
+        text = safe(headers.get("content-type") or "no text", 60)
+    error = _class_of_status(status)(
+        f"the service answered {status}: {text}", hint=_HINTS.get(status, ""), request_id=request_id
+    )
+    error.status = status
+    if isinstance(error, RateLimited | ServiceFailed):
+        error.retry_after = decode_retry_after(headers.get("retry-after"), headers.get("date"))
+    return error
+
+
+def decode_retry_after(value: str | None, date: str | None) -> float | None:
+    """Seconds to wait, None where the header is absent or cannot be read."""
+    value = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value):
+        return float(value)
+    if not value or not date:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        wait = (parsedate_to_datetime(value) - parsedate_to_datetime(date)).total_seconds()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return max(0.0, wait)
+
+
+_CLOSE_CLASSES: dict[int, type[RemoteError]] = {
+    1001: Disconnected, 1006: Disconnected, 1008: AccountError, 1009: RequestRejected,
+    1012: Disconnected, 1013: RateLimited,
+}  # fmt: skip
+
+
+def decode_close(code: int, reason: str = "") -> RemoteError:
+    """What a WebSocket close before `complete` means; 1000 is no success (section 4e)."""
+    words = f": {safe(reason)}" if reason else ""
+    if code == 1006:
+        return Disconnected("the service dropped the connection")
+    return _class_of_text(reason, _CLOSE_CLASSES.get(code, ServiceFailed))(
+        f"the service closed the connection ({code}{words}) before the end"
+    )

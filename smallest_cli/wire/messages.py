@@ -1,0 +1,220 @@
+"""What a service says: WebSocket messages, and the events of an event stream (waves/api.md, 3b and 3c)."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import math
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from smallest_cli.errors import (
+    ProtocolError,
+)
+from smallest_cli.speech import (
+    AudioChunk,
+    Completed,
+    Event,
+    SpeechRequest,
+    WordTiming,
+)
+from smallest_cli.wire.failures import decode_error
+from smallest_cli.wire.objects import decode_object, payload
+from smallest_cli.wire.routes import (
+    MESSAGE_LIMIT,
+    ErrorForm,
+    Fields,
+    SSEShape,
+)
+
+
+def encode_message(
+    event: AudioChunk | WordTiming | Completed,
+    session_id: str | None,
+    request: SpeechRequest,
+    *,
+    older: bool = False,
+) -> str:
+    """An event as the service's WebSocket message, with the client's own ids where it sent any.
+
+    `older` is the form of `complete` before August 2026 (section 3c); v2 names no session (2b).
+    """
+    fields: dict[str, Any] = {} if session_id is None else {"session_id": session_id}
+    fields["request_id"] = event.request_id
+    if request.session_id is not None:
+        fields["external_session_id"] = request.session_id
+    if request.request_id is not None:
+        fields["external_request_id"] = request.request_id
+    match event:
+        case AudioChunk(pcm=pcm):
+            fields |= {"status": "chunk", "data": {"audio": b64encode(pcm).decode("ascii")}}
+        case WordTiming(word=word, start=start, end=end, index=index):
+            data = {"id": index, "word": word, "start": start, "end": end}
+            fields |= {"status": "word_timestamp", "data": data}
+        case Completed() if older:
+            fields = {"request_id": event.request_id, **_OLD_END}
+        case Completed():
+            fields["status"] = "complete"
+    return json.dumps(fields)
+
+
+_OLD_END: dict[str, Any] = {"status": "complete", "message": "All chunks sent", "done": True}
+
+
+def encode_error_message(
+    text: str,
+    *,
+    session_id: str | None = None,
+    issues: Iterable[Fields] = (),
+    form: ErrorForm = "message",
+) -> str:
+    """A failure as a WebSocket message, in one of the forms that the sources give (section 5b)."""
+    fields: dict[str, Any] = {} if session_id is None else {"session_id": session_id}
+    fields["status"] = "error"
+    match form:
+        case "nested":
+            fields["error"] = {"message": text, "code": "native"}
+        case "list":
+            fields |= {"message": text, "errors": list(issues)}
+        case "message":
+            fields["message"] = text
+            if listed := list(issues):
+                fields["errors"] = listed
+    return json.dumps(fields)
+
+
+PONG = json.dumps({"type": "pong"})
+
+
+def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes:
+    """An event of the SSE stream: as the live service sends it, as it did before August 2026
+    (`older`), or as the seed's page has it (section 3b)."""
+    name = b""
+    if isinstance(event, AudioChunk):
+        audio = b64encode(event.pcm).decode("ascii")
+        shapes: dict[SSEShape, dict[str, Any]] = {
+            "live": {"audio": audio, "done": False, "status": "206"},
+            "older": {"audio": audio},
+            "seed": {"status": "chunk", "data": {"audio": audio}},
+        }
+        name = b"" if shape == "seed" else b"event: audio\n"
+    else:
+        shapes = {
+            "live": {"status": "200", "done": True},
+            "older": {"done": True},
+            "seed": _OLD_END,
+        }
+    return name + b"data: " + json.dumps(shapes[shape]).encode() + b"\n\n"
+
+
+def decode_message(data: bytes | str, at_ns: int = 0, *, own_id: str | None = None) -> list[Event]:
+    """The events in one message of the WebSocket or the data of one server-sent event.
+
+    A list because an end marker may bring the last audio with it; empty for a pong, for a status
+    that nobody knows, and for a message that echoes another request's id than `own_id` (section 3c).
+    Raises the error that the message tells of, ProtocolError where it cannot be read.
+    """
+    fields = decode_object(data)
+    if own_id is not None and fields.get("external_request_id", own_id) != own_id:
+        return []
+    if error := decode_error(fields):
+        raise error
+    request_id = fields.get("request_id")
+    request_id = request_id if isinstance(request_id, str) else None
+    inner = fields.get("data")
+    inner = inner if isinstance(inner, dict) else {}
+    status = fields.get("status", payload(fields).get("status"))
+    if status == "word_timestamp":
+        return [_decode_word(inner, request_id, at_ns)]
+    events: list[Event] = []
+    audio = inner.get("audio", fields.get("audio"))
+    if audio is not None:
+        events.append(AudioChunk(_decode_audio(audio), request_id, at_ns=at_ns))
+    elif status in ("chunk", "206"):
+        raise ProtocolError("an audio message without audio")
+    if status == "complete" or fields.get("done") is True:
+        events.append(Completed(request_id, at_ns=at_ns))
+    return events
+
+
+def _decode_audio(audio: object) -> bytes:
+    if not isinstance(audio, str):
+        raise ProtocolError("an audio message whose audio is not text")
+    try:
+        if len(audio) % 4:
+            raise ValueError
+        return b64decode(audio, validate=True)
+    except (binascii.Error, ValueError):
+        raise ProtocolError("an audio message whose base64 is broken") from None
+
+
+def _decode_word(fields: Fields, request_id: str | None, at_ns: int) -> WordTiming:
+    word, index = fields.get("word"), fields.get("id", 0)
+    start = 0.0 if (start := fields.get("start")) is None else start
+    end = start if (end := fields.get("end")) is None else end
+    try:
+        timed = all(isinstance(time, int | float) and math.isfinite(time) for time in (start, end))
+    except OverflowError:
+        timed = False
+    if not (isinstance(word, str) and isinstance(index, int) and timed):
+        raise ProtocolError("a word timing that cannot be read")
+    return WordTiming(word, float(start), float(end), index, request_id, at_ns=at_ns)
+
+
+class EventStream:
+    """Events out of the bytes of an SSE body, cut anywhere (WHATWG, and section 3b).
+
+    An event that its blank line does not end is not dispatched, so a stream that is cut inside
+    its end marker is never taken for whole.
+    """
+
+    _LINE_END = re.compile(rb"\r\n|\n|\r")
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._data: list[bytes] = []
+        self._held = 0
+        self._after_cr = False
+        self._first_line = True
+
+    def feed(self, data: bytes, at_ns: int = 0) -> Iterator[Event]:
+        """The events that `data` completes, each stamped `at_ns`; to be iterated to its end."""
+        for line in self._lines(data):
+            if not line:
+                if self._data:
+                    message, self._data = b"\n".join(self._data), []
+                    self._held = 0
+                    yield from decode_message(message, at_ns)
+                continue
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                self._data.append(value.removeprefix(b" "))
+                self._hold(len(line))
+
+    def _hold(self, byte_count: int) -> None:
+        self._held += byte_count
+        if self._held > MESSAGE_LIMIT:
+            raise ProtocolError(f"an event longer than {MESSAGE_LIMIT >> 20} MiB")
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        if not data:
+            return []
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+            self._after_cr = False
+            if not data:
+                return []
+        self._after_cr = data.endswith(b"\r")
+        *ended, rest = self._LINE_END.split(data)
+        if ended:
+            ended[0] = b"".join(self._rest) + ended[0]
+            self._rest = []
+            if self._first_line:
+                ended[0] = ended[0].removeprefix(b"\xef\xbb\xbf")
+                self._first_line = False
+        if rest:
+            self._rest.append(rest)
+            self._hold(len(rest))
+        return ended

@@ -1,0 +1,49 @@
+"""Where everything is on the service, and the numbers that both sides share (waves/api.md, 1 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from smallest_cli.speech import (
+    Api,
+    Via,
+)
+
+Fields = Mapping[str, Any]
+
+MESSAGE_LIMIT = 16 * 1024 * 1024
+REFUSAL_LIMIT = 64 * 1024
+
+SSEShape = Literal["live", "older", "seed"]
+ErrorForm = Literal["message", "nested", "list"]
+
+PATHS: dict[Api, dict[Via, str]] = {
+    "unified": {
+        "ws": "/waves/v1/tts/live",
+        "sse": "/waves/v1/tts/live",
+        "http": "/waves/v1/tts",
+    },
+    "v3.1": {
+        "ws": "/waves/v1/lightning-v3.1/get_speech/stream",
+        "sse": "/waves/v1/lightning-v3.1/stream",
+        "http": "/waves/v1/lightning-v3.1/get_speech",
+    },
+    "v2": {
+        "ws": "/waves/v1/lightning-v2/get_speech/stream",
+        "sse": "/waves/v1/lightning-v2/stream",
+        "http": "/waves/v1/lightning-v2/get_speech",
+    },
+}
+SSE_SHAPES: dict[Api, SSEShape] = {"unified": "live", "v3.1": "seed", "v2": "older"}
+HEALTH_PATH = "/waves/v1/health"
+DEFAULT_SAMPLE_RATE = 44_100
+DEFAULT_MODEL = "lightning_v3.1"
+DEFAULT_COMPLETION_WAIT_MS = 4_000
+ENCODINGS = ("wav", "ulaw", "alaw", "pcm", "mp3")
+KEEP_ALIVE_TYPES = ("ping", "keepalive", "keep_alive", "keep-alive")
+
+
+def voices_path(model: str) -> str:
+    """Where the voices of a model's pool are listed; paths spell models with a hyphen (section 1)."""
+    return f"/waves/v1/{model.replace('_', '-')}/get_voices"
