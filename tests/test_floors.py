@@ -25,6 +25,8 @@ FLOORS: tuple[frozenset[str], ...] = (
             "markdown",
             "timeline",
             "stats",
+            "player",
+            "onset",
             "settings",
             "catalogue",
             "subtitles",
@@ -32,7 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "reading",
         }
     ),
-    frozenset({"transports", "sinks", "local", "credentials", "casting", "arriving"}),
+    frozenset({"transports", "sinks", "local", "credentials", "casting", "arriving", "trials"}),
     frozenset({"options", "script", "pipeline", "retry", "service", "account", "cache"}),
     frozenset({"speaking", "listing", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from smallest_cli.errors import (
@@ -100,9 +99,8 @@ def attempt(
     stamps, failure = _Stamps(), None
     started = clock()
     try:
-        with closing(_ask(transport, request)) as events:
-            for event in events:
-                stamps.note(event)
+        for event in transport.synthesize(request):
+            stamps.note(event)
     except RemoteError as error:
         failure = error
     ended = clock()
@@ -111,13 +109,7 @@ def attempt(
     return Attempt(_record(timed, stamps, pcm, failure, origin_ns), pcm, failure)
 
 
-def _ask(transport: Transport, request: SpeechRequest) -> Iterator[Event]:
-    yield from transport.synthesize(request)
-
-
-def _record(
-    timed: Trial, stamps: _Stamps, pcm: bytes, failure: RemoteError | None, origin_ns: int
-) -> Trial:
+def _record(timed: Trial, stamps: _Stamps, pcm: bytes, failure: RemoteError | None, origin_ns: int) -> Trial:
     opened, sent, completed = stamps.opened, stamps.sent, stamps.completed
     sent_ns = sent.at_ns if sent else None
     trial = replace(

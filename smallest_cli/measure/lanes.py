@@ -158,7 +158,9 @@ def quiet() -> Iterator[None]:
             gc.enable()
 
 
-def run_lanes(plan: Plan, service: Service, dialer: Dialer, watch: Watch, keep: Keep, progress: Progress) -> bool:
+def run_lanes(
+    plan: Plan, service: Service, dialer: Dialer, watch: Watch, keep: Keep, progress: Progress
+) -> bool:
     """Warm up, then measure, into `progress`; whether every trial that was planned was made.
 
     A signal that comes meanwhile unwinds at once; what is in `progress` then is whole trials. Raises what

@@ -146,7 +146,9 @@ def judge(
     Late means later than 3 ms and than 1 % of the median time to first audio. Suspect: the 99th percentile of
     a witness is late. Invalid: its median is, or its 99th percentile ten times so, or the machine slept.
     """
-    good = sorted(trial.chunks[0][0] / 1e6 for trial in trials if trial.phase == "measure" and not trial.error)
+    good = sorted(
+        trial.chunks[0][0] / 1e6 for trial in trials if trial.phase == "measure" and not trial.error
+    )
     limit = max(TOLERATED_MS, TOLERATED_SHARE * quantile(good, 0.5)) if good else TOLERATED_MS
     lag = probe.as_json()
     suspect, invalid = list(reasons), []

@@ -32,7 +32,10 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     lines += [f"- {_plain(promise_words(each))}" for each in result["slo"]]
     for arm in result["arms"]:
         lines += ["", f"## {arm['id']}", "", f"{arm['ok']} of {arm['n']} ok; errors: {error_words(arm)}.", ""]
-        lines += ["| metric | n | p50 | 95 % of p50 | p95 | p99 | max | from | to |", "|---|--:|--:|--:|--:|--:|--:|---|---|"]
+        lines += [
+            "| metric | n | p50 | 95 % of p50 | p95 | p99 | max | from | to |",
+            "|---|--:|--:|--:|--:|--:|--:|---|---|",
+        ]
         lines += [_row(name, found, run) for name, found in arm["metrics"].items()]
         if arm["player"]:
             lines += ["", "| prebuffer | without a stall | heard at | stalls |", "|--:|--:|--:|--:|"]
@@ -45,7 +48,12 @@ def to_markdown(result: Mapping[str, Any]) -> str:
 
 def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     unit, definition = found["unit"], run["defs"]["metrics"][name]
-    cells = [f"{name} ({unit})", str(found["n"]), figure(found["p50"]["v"], unit), interval(found["p50"], unit)]
+    cells = [
+        f"{name} ({unit})",
+        str(found["n"]),
+        figure(found["p50"]["v"], unit),
+        interval(found["p50"], unit),
+    ]
     cells += [figure(found[p]["v"], unit) for p in ("p95", "p99")] + [figure(found["max"], unit)]
     return f"| {' | '.join([*cells, definition['starts'], definition['stops']])} |"
 

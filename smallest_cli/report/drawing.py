@@ -16,9 +16,7 @@ CURVE_POINTS = 60
 
 def _svg(height: float, parts: Sequence[str], label: str) -> str:
     body = "\n".join(parts)
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label, quote=True)}">\n{body}\n</svg>'
-    )
+    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label, quote=True)}">\n{body}\n</svg>'
 
 
 def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
@@ -27,9 +25,7 @@ def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start")
 
 def _box(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
     told = f"<title>{escape(title)}</title>" if title else ""
-    return (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.6):.1f}" height="{height:.1f}" class="{kind}">{told}</rect>'
-    )
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.6):.1f}" height="{height:.1f}" class="{kind}">{told}</rect>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -127,7 +123,9 @@ def waterfall(arm: Mapping[str, Any]) -> str:
 def _end(course: Mapping[str, Any]) -> float:
     begun = sum(course["connect"].values())
     plays = course["arrivals"][-1][0] + course["arrivals"][-1][1]
-    return float(begun + max(course["complete"] or 0.0, course["last_audio"], min(plays, 3 * course["last_audio"])))
+    return float(
+        begun + max(course["complete"] or 0.0, course["last_audio"], min(plays, 3 * course["last_audio"]))
+    )
 
 
 def _round_step(total: float) -> float:
@@ -136,16 +134,23 @@ def _round_step(total: float) -> float:
 
 
 def _course(name: str, course: Mapping[str, Any], top: float, scale: float) -> list[str]:
-    parts = [_text(0, top + 14, f"{name} trial", "name"), _text(0, top + 28, f"no. {course['trial']}", "tick")]
+    parts = [
+        _text(0, top + 14, f"{name} trial", "name"),
+        _text(0, top + 28, f"no. {course['trial']}", "tick"),
+    ]
     at = 0.0
     for step, ms in course["connect"].items():
         parts.append(_box(LABEL + at * scale, top, ms * scale, 18, step, f"{step} {ms:.2f} ms"))
         at += ms
-    parts.append(_box(LABEL + at * scale, top, course["ttfb"] * scale, 18, "wait", f"ttfb {course['ttfb']:.2f} ms"))
+    parts.append(
+        _box(LABEL + at * scale, top, course["ttfb"] * scale, 18, "wait", f"ttfb {course['ttfb']:.2f} ms")
+    )
     for arrived, sound in course["arrivals"]:
         x = LABEL + (at + arrived) * scale
         parts.append(_box(x, top, 1.4, 18, "audio", f"{sound:.0f} ms of sound at {arrived:.1f} ms"))
-        parts.append(_box(x, top + 22, min(sound * scale, WIDTH - RIGHT - x), 7, "sound", "the sound that came"))
+        parts.append(
+            _box(x, top + 22, min(sound * scale, WIDTH - RIGHT - x), 7, "sound", "the sound that came")
+        )
     if course["complete"] is not None:
         x = LABEL + (at + course["complete"]) * scale
         parts.append(_line(x, top - 2, x, top + 30, "mark"))
@@ -164,10 +169,15 @@ def smoothness(arms: Sequence[Mapping[str, Any]]) -> str:
     parts: list[str] = []
     for share in (0, 25, 50, 75, 100):
         y = top + height * (1 - share / 100)
-        parts += [_line(left, y, WIDTH - RIGHT, y, "grid"), _text(left - 6, y + 4, f"{share} %", "tick", "end")]
+        parts += [
+            _line(left, y, WIDTH - RIGHT, y, "grid"),
+            _text(left - 6, y + 4, f"{share} %", "tick", "end"),
+        ]
     step, mark = _round_step(longest), 0.0
     while mark <= longest:
-        parts.append(_text(left + mark / longest * across, top + height + 16, f"{mark:g} ms", "tick", "middle"))
+        parts.append(
+            _text(left + mark / longest * across, top + height + 16, f"{mark:g} ms", "tick", "middle")
+        )
         mark += step
     for place, (number, arm) in enumerate(shown):
         points = _curve(sorted(needs[arm["id"]]), longest)

@@ -55,7 +55,15 @@ svg .tick { fill: var(--soft); font-size: 11px; } svg .name { font-weight: 600; 
   margin-right: .3em; border-radius: 2px; }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-KEY = {"dns": "--c3", "tcp": "--c2", "tls": "--c5", "upgrade": "--c4", "wait": "--wait", "arrival": "--c0", "its sound": "--c1"}
+KEY = {
+    "dns": "--c3",
+    "tcp": "--c2",
+    "tls": "--c5",
+    "upgrade": "--c4",
+    "wait": "--wait",
+    "arrival": "--c0",
+    "its sound": "--c1",
+}
 
 
 def to_html(result: Mapping[str, Any]) -> str:
@@ -93,14 +101,21 @@ def _safe(text: object) -> str:
 
 
 def _promises(result: Mapping[str, Any]) -> list[str]:
-    return [f"<p class='{'pass' if each['pass'] else 'fail'}'>{_safe(promise_words(each))}</p>" for each in result["slo"]]
+    return [
+        f"<p class='{'pass' if each['pass'] else 'fail'}'>{_safe(promise_words(each))}</p>"
+        for each in result["slo"]
+    ]
 
 
 def _overview(result: Mapping[str, Any]) -> str:
     rows = []
     for arm in result["arms"]:
         cells = [f"<td>{_safe(arm['id'])}</td><td>{arm['ok']} / {arm['n']}</td>"]
-        for metric, names in (("ttfb", ("p50", "p95", "p99")), ("ttfa", ("p50",)), ("min_safe_buffer", ("p95",))):
+        for metric, names in (
+            ("ttfb", ("p50", "p95", "p99")),
+            ("ttfa", ("p50",)),
+            ("min_safe_buffer", ("p95",)),
+        ):
             found = arm["metrics"].get(metric)
             for name in names:
                 value = figure(found[name]["v"]) if found else "-"
@@ -136,7 +151,9 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     parts += [f"<p class='soft'>{_safe(name)}: {_safe(words)}</p>" for name, words in arm["messages"].items()]
     parts += [f"<p class='soft'>{_safe(each)}</p>" for each in fill_ups(arm)]
     if arm["drawn"]:
-        keys = "".join(f"<span><i style='background:var({colour})'></i>{name}</span>" for name, colour in KEY.items())
+        keys = "".join(
+            f"<span><i style='background:var({colour})'></i>{name}</span>" for name, colour in KEY.items()
+        )
         parts.append(f"{waterfall(arm)}<p class='soft key'>{keys}</p>")
     if arm["metrics"]:
         parts.append(_metrics(arm, run))
@@ -154,7 +171,9 @@ def _metrics(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         cells += [figure(found[p]["v"], unit) for p in ("p95", "p99")] + [figure(found["max"], unit)]
         middle = "".join(f"<td>{_safe(cell)}</td>" for cell in [found["n"], *cells])
         rows.append(f"<tr><td>{name} ({unit})</td>{middle}<td class='words'>{_safe(words)}</td></tr>")
-    titles = "".join(f"<th>{each}</th>" for each in ("metric", "n", "p50", "95 % of p50", "p95", "p99", "max", ""))
+    titles = "".join(
+        f"<th>{each}</th>" for each in ("metric", "n", "p50", "95 % of p50", "p95", "p99", "max", "")
+    )
     return f"<div class='scroll'><table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
 
@@ -165,6 +184,7 @@ def _player(arm: Mapping[str, Any]) -> str:
         for row in arm["player"]
     )
     titles = "".join(
-        f"<th>{each}</th>" for each in ("prebuffer", "without a stall", "heard at p50", "stalls", "stalled p95")
+        f"<th>{each}</th>"
+        for each in ("prebuffer", "without a stall", "heard at p50", "stalls", "stalled p95")
     )
     return f"<div class='scroll'><table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table></div>"

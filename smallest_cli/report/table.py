@@ -50,7 +50,9 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator
     kind = "" if arm["streaming"] else "  (not streamed: the reply is made before it is sent)"
     yield "title", f"{arm['id']}  {arm['ok']} of {arm['n']} ok{kind}"
     if arm["errors"]:
-        yield from _wrapped(f"errors: {error_words(arm)} ({arm['error_rate']:.1%}); times are of the others", width, "bad")
+        yield from _wrapped(
+            f"errors: {error_words(arm)} ({arm['error_rate']:.1%}); times are of the others", width, "bad"
+        )
         for name, message in arm["messages"].items():
             yield from _wrapped(f"  {name}: {message}", width, "dim")
     if not arm["metrics"]:
@@ -62,9 +64,12 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator
         yield "", _row(name, found, run, wide=width >= WIDE, width=width)
     for row in arm["player"]:
         heard = figure(row["ttfa_p50"])
-        yield "", (
-            f"buffer {row['buffer_ms']:g} ms".ljust(NAME_WIDTH)
-            + f" {row['smooth']:.1%} without a stall, heard at {heard} ms, {row['stalls_mean']:.1f} stalls"
+        yield (
+            "",
+            (
+                f"buffer {row['buffer_ms']:g} ms".ljust(NAME_WIDTH)
+                + f" {row['smooth']:.1%} without a stall, heard at {heard} ms, {row['stalls_mean']:.1f} stalls"
+            ),
         )
     yield from _remarks(arm, width)
 
@@ -87,7 +92,10 @@ def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any], *, wide: b
     unit = found["unit"]
     label = name if unit == "ms" else f"{name} ({unit})"
     line = f"{label:<{NAME_WIDTH}}{figure(found['p50']['v'], unit):>9} {interval(found['p50'], unit):>18}"
-    line += "".join(f"{figure(found[p]['v'], unit):>9}" for p in ("p95", "p99")) + f"{figure(found['max'], unit):>9}"
+    line += (
+        "".join(f"{figure(found[p]['v'], unit):>9}" for p in ("p95", "p99"))
+        + f"{figure(found['max'], unit):>9}"
+    )
     definition = run["defs"]["metrics"][name]
     more = " -> ".join(part for part in (definition["starts"], definition["stops"]) if part)
     return f"{line}   {more}"[:width] if wide else line
@@ -177,7 +185,9 @@ def _judgement(result: Mapping[str, Any], width: int) -> Iterator[Line]:
         yield from _wrapped(promise_words(each), width, "good" if each["pass"] else "bad")
     calibration = result["run"]["calibration"]
     word = calibration["verdict"]
-    yield from _wrapped(f"verdict: {word}, {CENSURE[word]}{_witnesses(calibration)}", width, VERDICT_STYLES[word])
+    yield from _wrapped(
+        f"verdict: {word}, {CENSURE[word]}{_witnesses(calibration)}", width, VERDICT_STYLES[word]
+    )
     for reason in calibration["reasons"]:
         yield from _wrapped(f"  {reason}", width, "dim")
     yield from _wrapped(advice(result), width, "title")

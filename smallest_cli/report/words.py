@@ -67,7 +67,9 @@ def advice(result: Found) -> str:
     wait = safe[name]["v"]
     share = name[1:]
     if wait == 0:
-        return f"{said}; {share} % of them play without a gap from their first sound on, with no buffer at all."
+        return (
+            f"{said}; {share} % of them play without a gap from their first sound on, with no buffer at all."
+        )
     return f"{said}; start to play after {figure(wait)} ms of buffer for {share} % without a gap."
 
 

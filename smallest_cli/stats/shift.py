@@ -138,7 +138,9 @@ def compare(
         return Comparison("slower", found, effect)
     if found.high is not None and found.high < 0:
         return Comparison("faster", found, effect)
-    return Comparison("inconclusive", found, effect, _needed(len(first), len(second), found, effect, confidence))
+    return Comparison(
+        "inconclusive", found, effect, _needed(len(first), len(second), found, effect, confidence)
+    )
 
 
 def _needed(n: int, m: int, found: Shift, effect: float, confidence: float) -> int | None:

@@ -32,6 +32,11 @@ def write_text(path: Path, text: str) -> None:
         raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
 
 
+def as_text(result: Mapping[str, Any]) -> str:
+    """The object of --json as --save keeps it, in ASCII, so that no byte of it acts on a terminal."""
+    return json.dumps(result) + "\n"
+
+
 def raw_lines(run: Mapping[str, Any], trials: Iterable[Trial]) -> Iterator[str]:
     """A run as lines: what is known of it first, then each trial, warm-ups among them."""
     yield json.dumps({"schema": RAW_SCHEMA, "run": run}) + "\n"
@@ -47,7 +52,11 @@ def read_raw(path: Path) -> tuple[dict[str, Any], list[Trial]]:
         bodies = [json.loads(line) for line in lines[1:]]
     except ValueError:
         raise SettingsError(f"{safe(path)} holds a line that is no JSON") from None
-    if not isinstance(head, dict) or head.get("schema") != RAW_SCHEMA or not isinstance(head.get("run"), dict):
+    if (
+        not isinstance(head, dict)
+        or head.get("schema") != RAW_SCHEMA
+        or not isinstance(head.get("run"), dict)
+    ):
         raise SettingsError(f"{safe(path)} holds no raw trials", hint="bench --jsonl FILE writes them")
     if not all(isinstance(body, dict) and isinstance(body.get("trial"), dict) for body in bodies):
         raise SettingsError(f"{safe(path)} holds a line that is no trial")
@@ -77,7 +86,7 @@ def _read(path: Path) -> str:
         raise SettingsError(f"{safe(path)} is not UTF-8 text") from None
 
 
-def merge(runs: Sequence[tuple[dict[str, Any], list[Trial]]]) -> tuple[dict[str, Any], list[Trial]]:
+def merge_runs(runs: Sequence[tuple[dict[str, Any], list[Trial]]]) -> tuple[dict[str, Any], list[Trial]]:
     """Several runs as one, exactly, since their trials are pooled and no quantile is averaged.
 
     Clocks of different machines are never compared: each run's window begins where the one before ended.

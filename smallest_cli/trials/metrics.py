@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from smallest_cli.player import SECOND, play, smallest_safe_buffer
 from smallest_cli.stats.quantiles import quantile
@@ -100,7 +101,7 @@ def gaps(trial: Trial) -> list[int]:
     if trial.error is not None or not trial.chunks or not is_streamed(trial):
         return []
     times = [at for at, _ in trial.chunks]
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    return [after - before for before, after in pairwise(times)]
 
 
 def _stream(trial: Trial) -> Iterator[tuple[str, float]]:
@@ -121,7 +122,7 @@ def _stream(trial: Trial) -> Iterator[tuple[str, float]]:
 def _jitter(trial: Trial) -> float:
     """The interarrival jitter of RFC 3550: each change of delay against the sound's own time, a 16th of it."""
     smoothed = 0.0
-    for (before, frames), (after, _) in zip(trial.chunks, trial.chunks[1:], strict=False):
+    for (before, frames), (after, _) in pairwise(trial.chunks):
         change = after - before - frames * SECOND / trial.rate
         smoothed += (abs(change) - smoothed) / 16
     return smoothed

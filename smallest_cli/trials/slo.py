@@ -39,10 +39,14 @@ def parse_promise(text: str) -> Promise:
     """Read `[ARM:]METRIC.STATISTIC<LIMIT`, `error_rate<1%` or `smooth@100>=0.99`. Raises UsageError."""
     match = _FORM.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"no such threshold: {safe(text, 60)}", hint="it looks like ttfb.p95<300ms or error_rate<1%")
+        raise UsageError(
+            f"no such threshold: {safe(text, 60)}", hint="it looks like ttfb.p95<300ms or error_rate<1%"
+        )
     metric, statistic = match["metric"], match["statistic"]
     if metric is not None and metric not in METRICS:
-        raise UsageError(f"no such metric: {metric}", hint=f"one of {', '.join(METRICS)}, error_rate, smooth@MS")
+        raise UsageError(
+            f"no such metric: {metric}", hint=f"one of {', '.join(METRICS)}, error_rate, smooth@MS"
+        )
     if statistic is not None and statistic not in _STATISTICS:
         raise UsageError(f"no such statistic: {statistic}", hint=f"one of {', '.join(_STATISTICS)}")
     kind, scale = _UNITS[match["unit"]]
@@ -53,18 +57,29 @@ def parse_promise(text: str) -> Promise:
         scale /= 1000
     buffer_ms = float(match["buffer"]) if match["buffer"] else None
     limit = float(match["limit"]) * scale
-    return Promise(text.strip(), match["arm"] or "", match["what"], metric, statistic, buffer_ms, match["sign"], limit)
+    return Promise(
+        text.strip(), match["arm"] or "", match["what"], metric, statistic, buffer_ms, match["sign"], limit
+    )
 
 
 def judge(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The promise, arm by arm. An arm that has no such figure has not kept it, unless no arm has it at all tried.
+    """The promise, arm by arm. An arm that has no such figure has not kept it.
 
     `confident` says that the whole interval lies on the same side of the limit.
     """
     promise = parse_promise(text)
     meant = [arm for arm in arms if arm["id"].startswith(promise.arm)]
     if not meant:
-        return [{"expr": promise.text, "arm": promise.arm, "value": None, "ci": None, "pass": False, "confident": True}]
+        return [
+            {
+                "expr": promise.text,
+                "arm": promise.arm,
+                "value": None,
+                "ci": None,
+                "pass": False,
+                "confident": True,
+            }
+        ]
     return [_judge_arm(promise, arm) for arm in meant]
 
 

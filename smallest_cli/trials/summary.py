@@ -16,6 +16,7 @@ SCHEMA = "smallest.bench/1"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 DEPENDENT = "values of one trial depend on each other"
 DRAWN_ROWS = 400
+MISSED, INVALID = 20, 22
 
 Result = dict[str, Any]
 
@@ -27,13 +28,22 @@ def summarise(run: Mapping[str, Any], trials: Sequence[Trial]) -> Result:
     arms = [
         _arm(name, [trial for trial in measured if trial.arm == name], prebuffers) for name in run["arms"]
     ]
+    judged = [each for text in run["slo"] for each in judge(text, arms)]
     return {
         "schema": SCHEMA,
         "run": dict(run) | {"window": _window(measured)},
         "arms": arms,
-        "slo": [each for text in run["slo"] for each in judge(text, arms)],
+        "slo": judged,
         "warmups": _warmups(trials),
+        "exit": _exit(run["calibration"]["verdict"], arms, judged),
     }
+
+
+def _exit(verdict: str, arms: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]]) -> int:
+    """The exit code that a result deserves: an invalid run's thresholds mean nothing."""
+    if verdict == "invalid" or not any(arm["ok"] for arm in arms):
+        return INVALID
+    return 0 if all(each["pass"] for each in judged) else MISSED
 
 
 def _warmups(trials: Sequence[Trial]) -> dict[str, Any]:
@@ -141,7 +151,11 @@ def _samples(good: Sequence[Trial], derived: Sequence[Mapping[str, float]]) -> d
     names = ("ttfb", "ttfb_cold", "ttfb_e2e", "ttfa", "min_safe_buffer", "last_audio")
     kept = {name: [_ms(each.get(name)) for each in derived] for name in names}
     kept = {name: values for name, values in kept.items() if any(value is not None for value in values)}
-    return {"trial": [trial.index for trial in good], "text": [trial.text for trial in good]} | kept
+    head: dict[str, list[Any]] = {
+        "trial": [trial.index for trial in good],
+        "text": [trial.text for trial in good],
+    }
+    return head | kept
 
 
 def _ms(ns: float | None) -> float | None:
@@ -170,7 +184,5 @@ def _course(trial: Trial) -> dict[str, Any]:
         "ttfb": trial.chunks[0][0] / 1e6,
         "last_audio": trial.chunks[-1][0] / 1e6,
         "complete": _ms(trial.completed_ns),
-        "arrivals": [
-            [at / 1e6, frames * 1e3 / trial.rate] for at, frames in trial.chunks[::step]
-        ],
+        "arrivals": [[at / 1e6, frames * 1e3 / trial.rate] for at, frames in trial.chunks[::step]],
     }

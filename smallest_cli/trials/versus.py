@@ -12,6 +12,7 @@ from smallest_cli.trials.files import SAME
 from smallest_cli.trials.summary import Result
 
 SCHEMA = "smallest.bench.compare/1"
+COMPARABLE = ("ttfb", "ttfb_cold", "ttfb_e2e", "ttfa", "min_safe_buffer", "last_audio")
 
 
 def compare_runs(
@@ -29,7 +30,9 @@ def compare_runs(
                 hint="compare them nevertheless with --force",
             )
     others = {arm["id"]: arm for arm in second["arms"]}
-    pairs = [(arm, others[arm["id"]], metric) for arm in first["arms"] if arm["id"] in others for metric in metrics]
+    pairs = [
+        (arm, others[arm["id"]], metric) for arm in first["arms"] if arm["id"] in others for metric in metrics
+    ]
     sampled = [
         (arm["id"], metric, _values(arm, metric), _values(other, metric))
         for arm, other, metric in pairs
