@@ -17,6 +17,7 @@ from smallest_cli.connect import Dialer
 from smallest_cli.errors import AccountError, Interrupted, RequestRejected, UnsafeError
 from smallest_cli.measure.attempt import Attempt, attempt
 from smallest_cli.measure.plan import Job, Plan
+from smallest_cli.measure.probe import Probe, probing
 from smallest_cli.player import SECOND
 from smallest_cli.speech import Service, Transport
 from smallest_cli.stats.quantiles import quantile
@@ -159,7 +160,7 @@ def quiet() -> Iterator[None]:
 
 
 def run_lanes(
-    plan: Plan, service: Service, dialer: Dialer, watch: Watch, keep: Keep, progress: Progress
+    plan: Plan, service: Service, dialer: Dialer, watch: Watch, keep: Keep, progress: Progress, probe: Probe
 ) -> bool:
     """Warm up, then measure, into `progress`; whether every trial that was planned was made.
 
@@ -173,7 +174,7 @@ def run_lanes(
         _join([pool.submit(lane.warm_up, progress) for lane in lanes[:1]], watch, progress)
         _join([pool.submit(lane.warm_up, progress) for lane in lanes[1:]], watch, progress)
         source = _Source(plan, sum(trial.characters for trial in progress.trials))
-        with quiet():
+        with quiet(), probing(probe):
             origin = dialer.clock()
             _join([pool.submit(lane.measure, source, origin, progress) for lane in lanes], watch, progress)
     except Interrupted:

@@ -16,7 +16,8 @@ from smallest_cli.connect import Dialer
 from smallest_cli.errors import Interrupted
 from smallest_cli.measure.lanes import Keep, Progress, Watch, run_lanes
 from smallest_cli.measure.plan import Plan
-from smallest_cli.measure.trust import calibrate, floor_of, judge, probing
+from smallest_cli.measure.probe import Probe
+from smallest_cli.measure.trust import calibrate, floor_of, judge
 from smallest_cli.onset import HOP_MS, LEVEL_DB, RUN_MS, WINDOW_MS
 from smallest_cli.speech import Service
 from smallest_cli.stats.quantiles import CONFIDENCE
@@ -58,11 +59,11 @@ def measure(
         reasons = ["not calibrated: --no-calibrate"]
     progress = Progress(plan.trials)
     interruption, whole = None, False
-    with probing() as probe:
-        try:
-            whole = run_lanes(plan, service, dialer, watch, keep, progress)
-        except Interrupted as interrupted:
-            interruption = interrupted
+    probe = Probe()
+    try:
+        whole = run_lanes(plan, service, dialer, watch, keep, progress, probe)
+    except Interrupted as interrupted:
+        interruption = interrupted
     trials = sorted(progress.trials, key=lambda trial: (trial.phase == "measure", trial.index))
     if log is not None:
         floor = floor_of(trials, log)

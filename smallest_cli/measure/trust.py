@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +18,17 @@ from smallest_cli.connect import Dialer
 from smallest_cli.errors import SettingsError
 from smallest_cli.measure.lanes import Progress, run_lanes
 from smallest_cli.measure.plan import Arm, Plan, Text
-from smallest_cli.player import SECOND
+from smallest_cli.measure.probe import Probe, in_ms
 from smallest_cli.service import open_local_service
 from smallest_cli.stats.quantiles import quantile
 from smallest_cli.trials.record import Trial
 
-PROBE_SECONDS = 0.005
 CALIBRATION_TRIALS = 20
 CALIBRATION_DELAY_MS = 25
 TOLERATED_MS, TOLERATED_SHARE = 3.0, 0.01
 """A harness that is late by more than 3 ms and by more than 1 % of what it measures is not to be trusted blindly."""
 HOPELESS_FACTOR = 10
 SUSPENDED_SECONDS = 1.0
-
-
-@dataclass
-class Probe:
-    """How late a thread was woken, in nanoseconds, and how far the wall clock ran from the monotonic one."""
-
-    late_ns: list[int] = field(default_factory=list)
-    drift_s: float = 0.0
-
-    def as_json(self) -> dict[str, float] | None:
-        """The lags in ms."""
-        return _in_ms(self.late_ns)
-
-
-@contextmanager
-def probing() -> Iterator[Probe]:
-    """A probe that runs for as long as the context lasts."""
-    probe, stop = Probe(), threading.Event()
-    wall, monotonic = time.time(), time.monotonic()
-
-    def run() -> None:
-        while True:
-            due = time.perf_counter_ns() + round(PROBE_SECONDS * SECOND)
-            if stop.wait(PROBE_SECONDS):
-                return
-            probe.late_ns.append(time.perf_counter_ns() - due)
-
-    thread = threading.Thread(target=run, name="lag probe", daemon=True)
-    thread.start()
-    try:
-        yield probe
-    finally:
-        stop.set()
-        thread.join()
-        probe.drift_s = (time.time() - wall) - (time.monotonic() - monotonic)
 
 
 def floor_of(trials: Sequence[Trial], log: Path) -> dict[str, Any] | None:
@@ -82,7 +43,7 @@ def floor_of(trials: Sequence[Trial], log: Path) -> dict[str, Any] | None:
         entry = stamps.get(trial.request_id or "")
         if trial.error is None and trial.phase == "measure" and entry and entry["first_audio_ns"]:
             late.append(trial.chunks[0][0] - (entry["first_audio_ns"] - entry["received_ns"]))
-    return _in_ms(late)
+    return in_ms(late)
 
 
 def read_log(path: Path) -> dict[str, dict[str, Any]]:
@@ -93,14 +54,6 @@ def read_log(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     entries = [json.loads(line) for line in lines]
     return {entry["request_id"]: entry for entry in entries if entry["request_id"]}
-
-
-def _in_ms(values: Sequence[int]) -> dict[str, float] | None:
-    if not values:
-        return None
-    ordered = sorted(values)
-    found = {name: quantile(ordered, p) / 1e6 for name, p in (("p50", 0.5), ("p99", 0.99))}
-    return found | {"max": ordered[-1] / 1e6, "n": len(ordered)}
 
 
 def calibrate(plan: Plan, timeout: float) -> tuple[dict[str, Any] | None, str | None]:
@@ -124,7 +77,7 @@ def calibrate(plan: Plan, timeout: float) -> tuple[dict[str, Any] | None, str | 
         progress = Progress(small.trials)
         try:
             with open_local_service(behaviour=behaviour) as service:
-                run_lanes(small, service, Dialer(timeout=timeout), _unwatched, _unkept, progress)
+                run_lanes(small, service, Dialer(timeout=timeout), _unwatched, _unkept, progress, Probe())
         except SettingsError as error:
             return None, f"not calibrated: {error}"
         return floor_of(progress.trials, log), None
