@@ -41,12 +41,15 @@ COMMANDS = {
     "stream": ("stream.stream", "Speak a text while it is still being written."),
     "voices": ("voices.voices", "List and search voices; hear them; clone one."),
     "dict": ("dictionaries.dictionaries", "Pronunciation dictionaries."),
+    "bench": ("bench.bench", "Measure latency; bench compare | merge | replay | report."),
     "serve": ("serve.serve", "Serve the Waves API from this machine, offline."),
     "login": ("account.login", "Keep a key for one service."),
     "logout": ("account.logout", "Forget the keys that `login` kept."),
     "doctor": ("doctor.doctor", "Say what works here and what does not."),
 }
 """Each command, where it is, and its line in the list. Only the one that is run is imported."""
+CHILDREN = {"bench": ("bench_files", ("compare", "merge", "replay", "report"))}
+"""Commands that have some of their own: the file that those are in, and their names."""
 
 
 def register(names: Iterable[str]) -> None:
@@ -58,6 +61,16 @@ def register(names: Iterable[str]) -> None:
             app.add_typer(command, name=name)
         else:
             app.command(name)(command)
+
+
+def register_children(name: str) -> None:
+    """Put the commands of a command on the command line, in its place."""
+    file, children = CHILDREN[name]
+    module = import_module(f"smallest_cli.commands.{file}")
+    group = typer.Typer(name=name, help=COMMANDS[name][1], no_args_is_help=True)
+    for child in children:
+        group.command(child)(getattr(module, child))
+    app.add_typer(group)
 
 
 def _list_commands() -> None:
@@ -89,7 +102,9 @@ def run() -> NoReturn:
             signal.signal(number, _interrupt)
     try:
         _refuse_key_in_argv()
-        if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        if sys.argv[1:2] and sys.argv[2:3] and sys.argv[2] in CHILDREN.get(sys.argv[1], ("", ()))[1]:
+            register_children(sys.argv[1])
+        elif sys.argv[1:2] and sys.argv[1] in COMMANDS:
             register([sys.argv[1]])
         else:
             _list_commands()

@@ -54,17 +54,10 @@ class Told:
 
 def settle(who: VoiceOptions, sound: SoundOptions, where: ServiceOptions, report: ReportOptions) -> Run:
     """Settle voice, service and destinations. Raises UsageError and SettingsError."""
-    console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
-    settings = load_settings(asdict(who) | asdict(where))
-    chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)
-    for warning in (*settings.warnings, *chosen.warnings):
-        console.warn(warning)
-    for name, source in settings.sources.items():
-        console.debug(f"{name} = {getattr(settings, name)} from {source}")
-    format = AudioFormat(settings.sample_rate)
+    console, settings, template = settle_voice(who, where, report)
     destinations = choose_destinations(
         sound.output or [],
-        format,
+        template.format,
         play=sound.play,
         format=sound.format,
         device=sound.device,
@@ -73,20 +66,34 @@ def settle(who: VoiceOptions, sound: SoundOptions, where: ServiceOptions, report
     )
     if report.json and not report.dry_run and any(each.output == "-" for each in destinations):
         raise UsageError("--json prints on stdout, where the sound goes", hint="use -o FILE")
+    return Run(settings, template, destinations, sound, where, report, console)
+
+
+def settle_voice(
+    who: VoiceOptions, where: ServiceOptions, report: ReportOptions
+) -> tuple[Console, Settings, SpeechRequest]:
+    """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
+    console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
+    settings = load_settings(asdict(who) | asdict(where))
+    chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)
+    for warning in (*settings.warnings, *chosen.warnings):
+        console.warn(warning)
+    for name, source in settings.sources.items():
+        console.debug(f"{name} = {getattr(settings, name)} from {source}")
     template = SpeechRequest(
         text="",
         voice=chosen.voice,
         model=chosen.model,
         language=settings.language,
         speed=settings.speed,
-        format=format,
+        format=AudioFormat(settings.sample_rate),
         number_language=who.number_language,
         math_notation=who.math_notation,
         dictionaries=tuple(who.dictionary or ()),
         completion_wait_ms=settings.completion_wait,
         **_older(who, settings.api),
     )
-    return Run(settings, template, destinations, sound, where, report, console)
+    return console, settings, template
 
 
 def _older(who: VoiceOptions, api: str) -> dict[str, Any]:

@@ -25,6 +25,8 @@ FLOORS: tuple[frozenset[str], ...] = (
             "markdown",
             "timeline",
             "stats",
+            "player",
+            "onset",
             "settings",
             "catalogue",
             "subtitles",
@@ -32,7 +34,19 @@ FLOORS: tuple[frozenset[str], ...] = (
             "reading",
         }
     ),
-    frozenset({"transports", "sinks", "local", "credentials", "casting", "arriving", "choosing", "sampling"}),
+    frozenset(
+        {
+            "transports",
+            "sinks",
+            "local",
+            "credentials",
+            "casting",
+            "arriving",
+            "choosing",
+            "sampling",
+            "trials",
+        }
+    ),
     frozenset({"options", "script", "pipeline", "retry", "service", "account", "cache"}),
     frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),

@@ -1,0 +1,132 @@
+"""`smallest bench compare | merge | replay | report`: what was measured, looked at again. No network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smallest_cli.console import print_json, say
+from smallest_cli.errors import UsageError
+from smallest_cli.report.documents import to_csv, to_markdown
+from smallest_cli.report.page import to_html
+from smallest_cli.report.screen import print_lines, width
+from smallest_cli.report.table import render, render_comparison
+from smallest_cli.report.words import promise_words
+from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result, write_text
+from smallest_cli.trials.summary import summarise
+from smallest_cli.trials.versus import COMPARABLE, compare_runs
+
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+SAVE = Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write what --json prints.")]
+REGRESSION, INCONCLUSIVE = 21, 23
+EXITS = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
+
+
+def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> None:
+    """A result on stdout, as a table or as JSON, and in a file if one is named; what was missed on stderr."""
+    if save:
+        write_text(Path(save), as_text(result))
+    if json:
+        sys.stdout.write(as_text(result))
+        sys.stdout.flush()
+    else:
+        print_lines(render(result, width()))
+    for each in result["slo"]:
+        if not each["pass"]:
+            say(f"smallest: threshold: {promise_words(each)}")
+    if result["exit"] == 22:
+        why = "; ".join(result["run"]["calibration"]["reasons"]) or "no trial succeeded"
+        say(
+            f"smallest: the run is not valid: {why}"
+            if _any_succeeded(result)
+            else "smallest: every trial failed"
+        )
+
+
+def _any_succeeded(result: Mapping[str, Any]) -> bool:
+    return any(arm["ok"] for arm in result["arms"])
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A file of --save or --jsonl: before.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another: after.")],
+    metric: Annotated[
+        str, typer.Option("--metric", metavar="LIST", help=f"Of {', '.join(COMPARABLE)}.")
+    ] = "ttfb",
+    min_effect: Annotated[
+        float,
+        typer.Option("--min-effect", metavar="PERCENT", min=0, help="A smaller change does not matter."),
+    ] = 5.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare runs of different texts or voices.")
+    ] = False,
+    json: JSON = False,
+) -> None:
+    """Say whether B is faster or slower than A, equivalent, or not to be told apart yet.
+
+    Exit codes: 21 B is slower somewhere, 22 one of them is an invalid run, 23 inconclusive.
+    """
+    metrics = [each.strip() for each in metric.split(",")]
+    if not set(metrics) <= set(COMPARABLE):
+        raise UsageError(f"--metric is a list of {', '.join(COMPARABLE)}")
+    runs = read_result(Path(first)), read_result(Path(second))
+    compared = compare_runs(*runs, metrics, min_effect / 100, force=force)
+    if json:
+        print_json(compared)
+    else:
+        print_lines(render_comparison(compared, width()))
+    code = 22 if "invalid" in compared["verdicts"] else EXITS.get(compared["verdict"], 0)
+    if code:
+        raise typer.Exit(code)
+
+
+def merge(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files of --jsonl.")],
+    jsonl: Annotated[
+        str | None, typer.Option("--jsonl", metavar="FILE", help="Write all trials, raw.")
+    ] = None,
+    save: SAVE = None,
+    json: JSON = False,
+) -> None:
+    """Make one result of several runs, from their raw trials: exactly, no average of percentiles."""
+    run, trials = merge_runs([read_raw(Path(each)) for each in files])
+    if jsonl:
+        write_text(Path(jsonl), "".join(raw_lines(run, trials)))
+    print_result(result := summarise(run, trials), json=json, save=save)
+    if result["exit"]:
+        raise typer.Exit(result["exit"])
+
+
+def replay(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file of --jsonl.")],
+    save: SAVE = None,
+    json: JSON = False,
+) -> None:
+    """Reckon a result again from its raw trials: the same to the last bit."""
+    print_result(result := summarise(*read_raw(Path(file))), json=json, save=save)
+    if result["exit"]:
+        raise typer.Exit(result["exit"])
+
+
+def report(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file of --save or --jsonl.")],
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="A page; - is stdout.")] = None,
+    md: Annotated[str | None, typer.Option("--md", metavar="FILE", help="Markdown; - is stdout.")] = None,
+    csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="CSV; - is stdout.")] = None,
+) -> None:
+    """Write a result as a page, as Markdown or as CSV; Markdown on stdout where none is named."""
+    result = read_result(Path(file))
+    wanted = [(html, to_html), (md, to_markdown), (csv, to_csv)]
+    if not any(target for target, _ in wanted):
+        wanted = [("-", to_markdown)]
+    if sum(target == "-" for target, _ in wanted) > 1:
+        raise UsageError("stdout takes one of them")
+    for target, writer in wanted:
+        if target == "-":
+            sys.stdout.write(writer(result))
+        elif target:
+            write_text(Path(target), writer(result))

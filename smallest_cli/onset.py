@@ -1,0 +1,72 @@
+"""Where speech begins in PCM: the first sample that a person would hear. Pure; no library of numbers.
+
+The rule is that of Pipecat's `detect_speech_onset`: 10 ms windows, a millisecond apart, whose level without
+their mean is above -40 dBFS for 50 ms. The window's start would be too early by up to a window, so the onset
+is then the first sample of it that is itself above the level.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from dataclasses import dataclass
+
+LEVEL_DB = -40.0
+WINDOW_MS, HOP_MS, RUN_MS = 10, 1, 50
+FULL_SCALE = 32_768
+LEVEL = FULL_SCALE * 10 ** (LEVEL_DB / 20)
+
+
+@dataclass(slots=True)
+class _Hop:
+    total: int
+    squares: int
+
+
+def find_onset(pcm: bytes, rate: int) -> int | None:
+    """The frame number of the first audible sample of s16le mono at `rate` Hz, None where all is silent."""
+    samples = array("h", pcm[: len(pcm) // 2 * 2])
+    if sys.byteorder == "big":
+        samples.byteswap()
+    hop = max(1, rate * HOP_MS // 1000)
+    start = _first_loud(samples, hop)
+    if start is None:
+        return None
+    windows_needed = (RUN_MS - WINDOW_MS) // HOP_MS + 1
+    hops: list[_Hop] = []
+    run = 0
+    for at in range(start, len(samples) - hop + 1, hop):
+        piece = samples[at : at + hop]
+        hops.append(_Hop(sum(piece), sum(sample * sample for sample in piece)))
+        if len(hops) < WINDOW_MS // HOP_MS:
+            continue
+        run = run + 1 if _is_active(hops[-(WINDOW_MS // HOP_MS) :], hop) else 0
+        if run == windows_needed:
+            window = at + hop - (run - 1) * hop - WINDOW_MS // HOP_MS * hop
+            return _refine(samples, window, WINDOW_MS // HOP_MS * hop)
+    return None
+
+
+def _first_loud(samples: array[int], hop: int) -> int | None:
+    """A place, a whole number of hops from the start, before which no window can be active.
+
+    A window's level is at most its highest peak, and peaks are found fast: leading silence costs little.
+    """
+    block = WINDOW_MS // HOP_MS * hop
+    for at in range(0, len(samples), block):
+        piece = samples[at : at + block]
+        if max(piece) > LEVEL or min(piece) < -LEVEL:
+            return max(0, at - block)
+    return None
+
+
+def _is_active(hops: list[_Hop], hop: int) -> bool:
+    count = len(hops) * hop
+    mean = sum(each.total for each in hops) / count
+    return sum(each.squares for each in hops) / count - mean * mean > LEVEL * LEVEL
+
+
+def _refine(samples: array[int], window: int, size: int) -> int:
+    piece = samples[window : window + size]
+    mean = sum(piece) / len(piece)
+    return next(window + at for at, sample in enumerate(piece) if abs(sample - mean) > LEVEL)

@@ -1,0 +1,75 @@
+"""A result as a file for other programs and for people: Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from smallest_cli.report.words import (
+    CENSURE,
+    advice,
+    error_words,
+    figure,
+    interval,
+    load_words,
+    promise_words,
+    provenance,
+)
+
+CSV_HEAD = ("arm", "metric", "unit", "n", "mean", "min", "max", "mad", "outliers")
+QUANTILES = ("p50", "p90", "p95", "p99", "p99.9")
+
+
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """A section that can be pasted into an issue."""
+    run = result["run"]
+    word = run["calibration"]["verdict"]
+    lines = ["# Speech latency", "", f"{_plain(provenance(run))}; {load_words(run)}.", ""]
+    lines += [f"**{_plain(advice(result))}**", "", f"Verdict: {word} ({CENSURE[word]}).", ""]
+    lines += [f"- {_plain(reason)}" for reason in run["calibration"]["reasons"]]
+    lines += [f"- {_plain(promise_words(each))}" for each in result["slo"]]
+    for arm in result["arms"]:
+        lines += ["", f"## {arm['id']}", "", f"{arm['ok']} of {arm['n']} ok; errors: {error_words(arm)}.", ""]
+        lines += [
+            "| metric | n | p50 | 95 % of p50 | p95 | p99 | max | from | to |",
+            "|---|--:|--:|--:|--:|--:|--:|---|---|",
+        ]
+        lines += [_row(name, found, run) for name, found in arm["metrics"].items()]
+        if arm["player"]:
+            lines += ["", "| prebuffer | without a stall | heard at | stalls |", "|--:|--:|--:|--:|"]
+            lines += [
+                f"| {row['buffer_ms']:g} ms | {row['smooth']:.1%} | {figure(row['ttfa_p50'])} ms | {row['stalls_mean']:.1f} |"
+                for row in arm["player"]
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    unit, definition = found["unit"], run["defs"]["metrics"][name]
+    cells = [
+        f"{name} ({unit})",
+        str(found["n"]),
+        figure(found["p50"]["v"], unit),
+        interval(found["p50"], unit),
+    ]
+    cells += [figure(found[p]["v"], unit) for p in ("p95", "p99")] + [figure(found["max"], unit)]
+    return f"| {' | '.join([*cells, definition['starts'], definition['stops']])} |"
+
+
+def _plain(text: str) -> str:
+    """Text in which Markdown finds nothing to do."""
+    return "".join(f"\\{character}" if character in "\\`*_{}<>#|" else character for character in text)
+
+
+def to_csv(result: Mapping[str, Any]) -> str:
+    """A row for each arm and metric; quantiles with their bounds, empty where a bound is open."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow([*CSV_HEAD, *(f"{name}{end}" for name in QUANTILES for end in ("", "_lo", "_hi"))])
+    for arm in result["arms"]:
+        for metric, found in arm["metrics"].items():
+            known = [arm["id"], metric, *(found[name] for name in CSV_HEAD[2:])]
+            writer.writerow([*known, *(found[name][key] for name in QUANTILES for key in ("v", "lo", "hi"))])
+    return out.getvalue()

@@ -1,0 +1,188 @@
+"""What many trials show: the object that `--json` prints, and that every page is drawn from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from smallest_cli.player import SECOND, play
+from smallest_cli.stats.quantiles import Estimate, estimate, median, median_deviation, outliers, quantile
+from smallest_cli.trials.metrics import METRICS, SCALES, derive, gaps, is_streamed
+from smallest_cli.trials.record import Trial
+from smallest_cli.trials.slo import judge
+
+SCHEMA = "smallest.bench/1"
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
+DEPENDENT = "values of one trial depend on each other"
+DRAWN_ROWS = 400
+MISSED, INVALID = 20, 22
+
+Result = dict[str, Any]
+
+
+def summarise(run: Mapping[str, Any], trials: Sequence[Trial]) -> Result:
+    """The result of a run: `run` is what is known of it beside its trials. Raises nothing, whatever failed."""
+    measured = [trial for trial in trials if trial.phase == "measure"]
+    prebuffers = [round(ms * 1e6) for ms in run["buffers_ms"]]
+    arms = [
+        _arm(name, [trial for trial in measured if trial.arm == name], prebuffers) for name in run["arms"]
+    ]
+    judged = [each for text in run["slo"] for each in judge(text, arms)]
+    return {
+        "schema": SCHEMA,
+        "run": dict(run) | {"window": _window(measured)},
+        "arms": arms,
+        "slo": judged,
+        "warmups": _warmups(trials),
+        "exit": _exit(run["calibration"]["verdict"], arms, judged),
+    }
+
+
+def _exit(verdict: str, arms: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]]) -> int:
+    """The exit code that a result deserves: an invalid run's thresholds mean nothing."""
+    if verdict == "invalid" or not any(arm["ok"] for arm in arms):
+        return INVALID
+    return 0 if all(each["pass"] for each in judged) else MISSED
+
+
+def _warmups(trials: Sequence[Trial]) -> dict[str, Any]:
+    tried = [trial for trial in trials if trial.phase == "warmup"]
+    return {"n": len(tried), "errors": dict(Counter(trial.error for trial in tried if trial.error))}
+
+
+def _window(measured: Sequence[Trial]) -> dict[str, Any]:
+    """The measured window: from the first start to the last end."""
+    if not measured:
+        return {"seconds": 0.0, "trials": 0, "characters": 0}
+    begun = min(trial.started_ns for trial in measured)
+    ns = max(max(trial.ended_ns for trial in measured) - begun, 1)
+    good = [trial for trial in measured if trial.error is None]
+    audio = sum(trial.frames * SECOND / trial.rate for trial in good)
+    return {
+        "seconds": ns / SECOND,
+        "trials": len(measured),
+        "characters": sum(trial.characters for trial in measured),
+        "trials_per_s": len(good) * SECOND / ns,
+        "audio_s_per_s": audio / ns,
+        "characters_per_s": sum(trial.characters for trial in good) * SECOND / ns,
+    }
+
+
+def _arm(name: str, trials: Sequence[Trial], prebuffers: Sequence[int]) -> dict[str, Any]:
+    errors = Counter(trial.error for trial in trials if trial.error)
+    good = [trial for trial in trials if trial.error is None]
+    derived = [derive(trial, prebuffers[0]) for trial in good]
+    streamed = [trial for trial in good if is_streamed(trial)]
+    metrics = {
+        metric: _describe(metric, [each[metric] for each in derived if metric in each]) for metric in METRICS
+    }
+    metrics["gap"] = _describe("gap", [gap for trial in good for gap in gaps(trial)], dependent=True)
+    return {
+        "id": name,
+        "n": len(trials),
+        "ok": len(good),
+        "errors": dict(sorted(errors.items())),
+        "error_rate": sum(errors.values()) / len(trials) if trials else 0.0,
+        "messages": _messages(trials),
+        "streaming": bool(streamed) or not good,
+        "reopened": sum(trial.reused is False for trial in good) if "/warm/" in name else 0,
+        "metrics": {metric: value for metric, value in metrics.items() if value is not None},
+        "player": [_played(streamed, prebuffer) for prebuffer in prebuffers] if streamed else [],
+        "samples": _samples(good, derived),
+        "drawn": _drawn(good),
+    }
+
+
+def _messages(trials: Iterable[Trial]) -> dict[str, str]:
+    """One message for each class of error, the first that came."""
+    first: dict[str, str] = {}
+    for trial in trials:
+        if trial.error:
+            first.setdefault(trial.error, trial.message or "")
+    return first
+
+
+def _describe(metric: str, values: Sequence[float], *, dependent: bool = False) -> dict[str, Any] | None:
+    """A metric over trials, in its own unit; None where no trial has it."""
+    if not values:
+        return None
+    scale = SCALES[METRICS[metric].unit]
+    ordered = sorted(value / scale for value in values)
+    odd = set() if dependent else set(outliers(ordered))
+    kept = [value for index, value in enumerate(ordered) if index not in odd]
+    described: dict[str, Any] = {
+        "unit": METRICS[metric].unit,
+        "n": len(ordered),
+        "mean": sum(ordered) / len(ordered),
+        "min": ordered[0],
+        "max": ordered[-1],
+        "mad": median_deviation(ordered),
+        "outliers": len(odd),
+        "mean_without_outliers": sum(kept) / len(kept),
+    }
+    for name, p in QUANTILES.items():
+        found = estimate(ordered, p)
+        described[name] = _as_json(Estimate(found.value, None, None, DEPENDENT) if dependent else found)
+    return described
+
+
+def _as_json(found: Estimate) -> dict[str, Any]:
+    bounds = {"v": found.value, "lo": found.low, "hi": found.high}
+    return bounds | ({"why": found.why} if found.why else {})
+
+
+def _played(trials: Sequence[Trial], prebuffer: int) -> dict[str, Any]:
+    """How a player with that prebuffer would have fared."""
+    runs = [play(trial.chunks, trial.rate, prebuffer, trial.onset or 0) for trial in trials]
+    heard = [run.heard_ns for run in runs if run.heard_ns is not None]
+    return {
+        "buffer_ms": prebuffer / 1e6,
+        "smooth": sum(run.stalls == 0 for run in runs) / len(runs),
+        "ttfa_p50": median(heard) / 1e6 if heard else None,
+        "stalls_mean": sum(run.stalls for run in runs) / len(runs),
+        "stall_total_p95": quantile(sorted(run.stalled_ns for run in runs), 0.95) / 1e6,
+        "stall_max": max(run.longest_stall_ns for run in runs) / 1e6,
+    }
+
+
+def _samples(good: Sequence[Trial], derived: Sequence[Mapping[str, float]]) -> dict[str, list[Any]]:
+    """The values that pages draw and comparisons need, in ms, a place for each good trial."""
+    names = ("ttfb", "ttfb_cold", "ttfb_e2e", "ttfa", "min_safe_buffer", "last_audio")
+    kept = {name: [_ms(each.get(name)) for each in derived] for name in names}
+    kept = {name: values for name, values in kept.items() if any(value is not None for value in values)}
+    head: dict[str, list[Any]] = {
+        "trial": [trial.index for trial in good],
+        "text": [trial.text for trial in good],
+    }
+    return head | kept
+
+
+def _ms(ns: float | None) -> float | None:
+    return None if ns is None else ns / 1e6
+
+
+def _drawn(good: Sequence[Trial]) -> dict[str, Any]:
+    """The trials whose course is drawn: that of the median TTFB, and the worst."""
+    if not good:
+        return {}
+    ordered = sorted(good, key=lambda trial: (trial.chunks[0][0], trial.index))
+    chosen = {"median": ordered[(len(ordered) - 1) // 2], "worst": ordered[-1]}
+    return {name: _course(trial) for name, trial in chosen.items()}
+
+
+def _course(trial: Trial) -> dict[str, Any]:
+    """A trial as spans in ms: how its connection was made, the wait, and each arrival with its sound."""
+    phases = trial.phases if trial.reused is False else None
+    steps = {} if phases is None else {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls}
+    steps |= {} if phases is None else {"upgrade": phases.upgrade}
+    step = max(1, len(trial.chunks) // DRAWN_ROWS)
+    return {
+        "trial": trial.index,
+        "text": trial.text,
+        "connect": {name: ns / 1e6 for name, ns in steps.items() if ns},
+        "ttfb": trial.chunks[0][0] / 1e6,
+        "last_audio": trial.chunks[-1][0] / 1e6,
+        "complete": _ms(trial.completed_ns),
+        "arrivals": [[at / 1e6, frames * 1e3 / trial.rate] for at, frames in trial.chunks[::step]],
+    }
