@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import socket
 import struct
 import sys
@@ -38,6 +39,7 @@ class Performer:
         self._log = open(log, "a", buffering=1)  # noqa: SIM115  open as long as the process
         self._lock = threading.Lock()
         self._numbers = count(1)
+        self._luck = random.Random(7)
 
     @staticmethod
     def _prepare(step: Sequence[Any]) -> tuple[str, Any]:
@@ -59,8 +61,12 @@ class Performer:
         first = None
         alive = True
         for kind, argument in self._steps:
+            lognormal = isinstance(argument, list)
             if kind == "wait":
-                left = (received - perf_counter_ns()) / 1e9 + argument / 1000
+                due_ms = (
+                    self._luck.lognormvariate(math.log(argument[0]), argument[1]) if lognormal else argument
+                )
+                left = (received - perf_counter_ns()) / 1e9 + due_ms / 1000
                 threading.Event().wait(max(0.0, left))
             elif kind == "pcm":
                 first = first or perf_counter_ns()
