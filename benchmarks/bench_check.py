@@ -1,8 +1,8 @@
 """Is `smallest bench` right? Its figures beside the stamps of the server that it measured.
 
 Servers are processes of their own. The truth is what they stamped, never what they were told to do: from
-having received a request to being about to send its first audio. A check whose run's own verdict says that the
-host was noisy is made again, up to three times. Ends with 1 where one is missed.
+having received a request to being about to send its first audio. A check whose run's own verdict says that
+the host was noisy is made again, up to three times. Ends with 1 where one is missed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from smallest_cli.stats.quantiles import estimate, quantile
 from smallest_cli.stats.shift import compare
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # for the server that misbehaves
-from tests.faults import start_faults  # noqa: E402
+from tests.faults import start_faults
 
 TRIES = 3
 KEY = "sk_of_nobody_0123456789"
@@ -68,10 +69,11 @@ def bench(base_url: str, key: str, folder: Path, *options: str) -> tuple[Run, li
 
 
 def truths(trials: list[dict[str, Any]], log: Path, origin_ns: int | None = None) -> list[float]:
-    """What the server says of each good trial, in ms, ascending: from having received the request to its first audio.
+    """What the server says of each good trial, in ms, ascending: from having received the request to its
+    first audio.
 
-    With `origin_ns`, that of the run, a request begins when it was sent, if that was earlier: under load it waits
-    in the server's socket, which the server cannot stamp.
+    With `origin_ns`, that of the run, a request begins when it was sent, if that was earlier: under load it
+    waits in the server's socket, which the server cannot stamp.
     """
     entries = {entry["request_id"]: entry for entry in map(json.loads, log.read_text().splitlines())}
     pairs = [entries[trial["request_id"]] for trial in trials if not trial["error"]]
@@ -213,7 +215,7 @@ def comparisons() -> Found:
 
 
 CHECKS: dict[str, Callable[[], Found]] = {
-    **{f"fixed 50 ms, {via}": lambda via=via: fixed(via) for via in ("ws", "sse", "http")},  # type: ignore[misc]
+    **{f"fixed 50 ms, {via}": partial(fixed, via) for via in ("ws", "sse", "http")},
     "lognormal 100 ms, 20 at once": lognormal,
     "the same, a light server": light,
     "100 at once": hundred,

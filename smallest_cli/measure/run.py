@@ -47,8 +47,8 @@ def measure(
 ) -> Measured:
     """Carry a plan out. `said` (buffers_ms, slo) goes into the record as it is.
 
-    `log` is the offline server's, when that is the service: its stamps are then the floor, else one is measured
-    first, unless `calibrated` is False. Raises what makes every trial hopeless.
+    `log` is the offline server's, when that is the service: its stamps are then the floor, else one is
+    measured first, unless `calibrated` is False. Raises what makes every trial hopeless.
     """
     started, begun = datetime.now(UTC), time.time_ns()
     floor, reasons = None, []

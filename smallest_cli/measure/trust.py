@@ -1,7 +1,7 @@
 """How far a run can be trusted: what measuring itself cost, against stamps of somebody else, and a verdict.
 
-Two witnesses: how late the lag probe was woken, and the floor, how late measuring the offline server was by that
-server's own stamps: the part of a time that is not the service's.
+Two witnesses: how late the lag probe was woken, and the floor, how late measuring the offline server was by
+that server's own stamps: the part of a time that is not the service's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from smallest_cli.trials.record import Trial
 CALIBRATION_TRIALS = 20
 CALIBRATION_DELAY_MS = 25
 TOLERATED_MS, TOLERATED_SHARE = 3.0, 0.01
-"""A harness that is late by more than 3 ms and by more than 1 % of what it measures is not to be trusted blindly."""
+"""A harness that is late by more than 3 ms and by more than 1 % of what it measures is not to be trusted
+blindly."""
 HOPELESS_FACTOR = 10
 SUSPENDED_SECONDS = 1.0
 
@@ -34,8 +35,8 @@ def floor_of(trials: Sequence[Trial], origin_ns: int, log: Path) -> dict[str, An
     """How late the measuring of those trials was by the stamps in the offline server's log, in ms.
 
     From being about to send the first audio to our stamp of its arrival; and by how much our stamp of the
-    request came after the server already had it. A request that waits in the server's socket has been sent, so that
-    wait is the server's. None where no trial is in the log.
+    request came after the server already had it. A request that waits in the server's socket has been sent,
+    so that wait is the server's. None where no trial is in the log.
     """
     stamps = read_log(log)
     late = []

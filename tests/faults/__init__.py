@@ -30,7 +30,8 @@ SCENARIOS: dict[str, list[Step]] = {
     "prompt": [["head"], ["wav"], ["wait", 50], ["sound", 200], ["end"]],
     "early headers": [["head"], ["wait", 50], ["sound", 200], ["end"]],
     "early wav header": [["head"], ["wav"], ["wait", 50], ["sound", 200], ["end"]],
-    "slow silence": [["head"], ["wav"], ["wait", 50], ["silence", 100], ["wait", 300], ["silence", 100], *_SLOW, ["end"]],
+    "slow silence": [["head"], ["wav"], ["wait", 50], ["silence", 100], ["wait", 300], ["silence", 100],
+                     *_SLOW, ["end"]],
     "lognormal": [["head"], ["wav"], ["wait", [100, 0.4]], ["sound", 100], ["end"]],
     "late": [["wait", 300], ["head"], ["wav"], ["sound", 100], ["end"]],
 }  # fmt: skip

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
@@ -36,7 +37,7 @@ class Performer:
 
     def __init__(self, steps: Sequence[Sequence[Any]], log: str) -> None:
         self._steps = [self._prepare(step) for step in steps]
-        self._log = open(log, "a", buffering=1)  # noqa: SIM115  open as long as the process
+        self._log = Path(log)
         self._lock = threading.Lock()
         self._numbers = count(1)
         self._luck = random.Random(7)
@@ -77,7 +78,8 @@ class Performer:
                 alive = self._say(talk, kind, argument) and alive
         with self._lock:
             entry = {"request_id": talk.request_id, "received_ns": received, "first_audio_ns": first}
-            self._log.write(json.dumps(entry) + "\n")
+            with self._log.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
         return alive
 
     @staticmethod
