@@ -1,8 +1,8 @@
 """A player that is only reckoned: when it would stall, what it would have to wait, when a sample is heard.
 
 Integers throughout: times in nanoseconds since the request, sound in frames. A chunk is the time at which
-frames arrived, and how many. The player starts a prebuffer after the first frame, plays at the sample rate, waits
-where the next frame is not there yet, and goes on at once when it is.
+frames arrived, and how many. The player starts a prebuffer after the first frame, plays at the sample rate,
+waits where the next frame is not there yet, and goes on at once when it is.
 """
 
 from __future__ import annotations

@@ -142,7 +142,8 @@ def bench(
 ) -> None:
     """Measure latency; bench compare | merge | replay | report.
 
-    Those four have a --help of their own. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed.
+    Those four have a --help of their own. Exit codes: 20 a threshold was missed, 22 the run is invalid or
+    every trial failed.
     """
     if words and words[0] in CHILDREN and "--" not in sys.argv:
         raise UsageError(
@@ -213,7 +214,7 @@ def _plan(
     if most and characters is not None and characters > most:
         raise UsageError(
             f"the run would send {characters} characters, and {most} are allowed",
-            hint="fewer trials with -n, fewer arms with --transport and --conn, or allow more with --max-chars",
+            hint="ask for fewer trials (-n) or arms (--transport, --conn), or allow more with --max-chars",
         )
     return plan
 

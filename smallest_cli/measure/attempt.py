@@ -95,7 +95,8 @@ class Attempt:
 def attempt(
     blank: Trial, request: SpeechRequest, transport: Transport, clock: Callable[[], int], origin_ns: int
 ) -> Attempt:
-    """Ask once. `blank` is the trial before it began; times in the result count from `origin_ns` of `clock`."""
+    """Ask once. `blank` is the trial before it began; times in the result count from `origin_ns` of
+    `clock`."""
     stamps, failure = _Stamps(), None
     started = clock()
     try:

@@ -34,6 +34,7 @@ class Progress:
     """What somebody who watches may know; written by lanes, read by the watcher."""
 
     total: int | None
+    origin_ns: int = 0
     trials: list[Trial] = field(default_factory=list)
     in_flight: int = 0
     errors: Counter[str] = field(default_factory=Counter)
@@ -175,7 +176,7 @@ def run_lanes(
         _join([pool.submit(lane.warm_up, progress) for lane in lanes[1:]], watch, progress)
         source = _Source(plan, sum(trial.characters for trial in progress.trials))
         with quiet(), probing(probe):
-            origin = dialer.clock()
+            origin = progress.origin_ns = dialer.clock()
             _join([pool.submit(lane.measure, source, origin, progress) for lane in lanes], watch, progress)
     except Interrupted:
         patient = False  # trials under way are left: the process is about to end

@@ -52,7 +52,8 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A whole run. `count` trials for each arm, or `seconds` of them; `rate` (a second, of all arms) is an open loop."""
+    """A whole run. `count` trials for each arm, or `seconds` of them; `rate` (a second, of all arms) is an
+    open loop."""
 
     arms: tuple[Arm, ...]
     texts: tuple[Text, ...]
@@ -86,7 +87,8 @@ class Plan:
         return None if self.count is None else self.count * len(self.arms)
 
     def warm_up(self, lane: int) -> Iterator[Job]:
-        """A lane's warm-ups: each connection that is kept is used before it counts; a cold arm's first lane only."""
+        """A lane's warm-ups: each connection that is kept is used before it counts; a cold arm's first lane
+        only."""
         for turn in range(self.warmups):
             for arm in self.arms:
                 if arm.conn == "warm" or lane == 0:

@@ -47,8 +47,8 @@ def measure(
 ) -> Measured:
     """Carry a plan out. `said` (buffers_ms, slo) goes into the record as it is.
 
-    `log` is the offline server's, when that is the service: its stamps are then the floor, else one is measured
-    first, unless `calibrated` is False. Raises what makes every trial hopeless.
+    `log` is the offline server's, when that is the service: its stamps are then the floor, else one is
+    measured first, unless `calibrated` is False. Raises what makes every trial hopeless.
     """
     started, begun = datetime.now(UTC), time.time_ns()
     floor, reasons = None, []
@@ -66,12 +66,14 @@ def measure(
         interruption = interrupted
     trials = sorted(progress.trials, key=lambda trial: (trial.phase == "measure", trial.index))
     if log is not None:
-        floor = floor_of(trials, log)
+        measured = [trial for trial in trials if trial.phase == "measure"]
+        floor = floor_of(measured, progress.origin_ns, log)
     run = {
         "id": f"{begun:x}",
         "started_utc": started.isoformat(timespec="seconds"),
         "interrupted": interruption is not None,
         "complete": whole,
+        "origin_ns": progress.origin_ns,
         **_conditions(plan, service),
         **said,
         "calibration": judge(probe, floor, trials, reasons),

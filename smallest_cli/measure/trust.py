@@ -1,8 +1,7 @@
 """How far a run can be trusted: what measuring itself cost, against stamps of somebody else, and a verdict.
 
-Two witnesses. The lag probe is a thread that asks to be woken and notes how late it was: what it waits for the
-interpreter and for a processor, a trial waits for too. The floor is the difference between what was measured
-of the offline server and what that server's own stamps say: the part of a time that is not the service's.
+Two witnesses: how late the lag probe was woken, and the floor, how late measuring the offline server was by
+that server's own stamps: the part of a time that is not the service's.
 """
 
 from __future__ import annotations
@@ -26,23 +25,27 @@ from smallest_cli.trials.record import Trial
 CALIBRATION_TRIALS = 20
 CALIBRATION_DELAY_MS = 25
 TOLERATED_MS, TOLERATED_SHARE = 3.0, 0.01
-"""A harness that is late by more than 3 ms and by more than 1 % of what it measures is not to be trusted blindly."""
+"""A harness that is late by more than 3 ms and by more than 1 % of what it measures is not to be trusted
+blindly."""
 HOPELESS_FACTOR = 10
 SUSPENDED_SECONDS = 1.0
 
 
-def floor_of(trials: Sequence[Trial], log: Path) -> dict[str, Any] | None:
-    """What was measured less what the offline server's log says of the same requests, in ms.
+def floor_of(trials: Sequence[Trial], origin_ns: int, log: Path) -> dict[str, Any] | None:
+    """How late the measuring of those trials was by the stamps in the offline server's log, in ms.
 
-    The server's time is from having received a request to being about to send its first audio. None where no
-    trial is in the log.
+    From being about to send the first audio to our stamp of its arrival; and by how much our stamp of the
+    request came after the server already had it. A request that waits in the server's socket has been sent,
+    so that wait is the server's. None where no trial is in the log.
     """
     stamps = read_log(log)
     late = []
     for trial in trials:
         entry = stamps.get(trial.request_id or "")
-        if trial.error is None and trial.phase == "measure" and entry and entry["first_audio_ns"]:
-            late.append(trial.chunks[0][0] - (entry["first_audio_ns"] - entry["received_ns"]))
+        if trial.error is None and trial.sent_ns is not None and entry and entry["first_audio_ns"]:
+            sent = origin_ns + trial.sent_ns
+            arrived = sent + trial.chunks[0][0]
+            late.append(arrived - entry["first_audio_ns"] + max(0, sent - entry["received_ns"]))
     return in_ms(late)
 
 
@@ -80,7 +83,8 @@ def calibrate(plan: Plan, timeout: float) -> tuple[dict[str, Any] | None, str | 
                 run_lanes(small, service, Dialer(timeout=timeout), _unwatched, _unkept, progress, Probe())
         except SettingsError as error:
             return None, f"not calibrated: {error}"
-        return floor_of(progress.trials, log), None
+        measured = [trial for trial in progress.trials if trial.phase == "measure"]
+        return floor_of(measured, progress.origin_ns, log), None
 
 
 def _unwatched(_: Progress) -> None:

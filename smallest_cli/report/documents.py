@@ -39,10 +39,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         lines += [_row(name, found, run) for name, found in arm["metrics"].items()]
         if arm["player"]:
             lines += ["", "| prebuffer | without a stall | heard at | stalls |", "|--:|--:|--:|--:|"]
-            lines += [
-                f"| {row['buffer_ms']:g} ms | {row['smooth']:.1%} | {figure(row['ttfa_p50'])} ms | {row['stalls_mean']:.1f} |"
-                for row in arm["player"]
-            ]
+            lines += [_played(row) for row in arm["player"]]
     return "\n".join(lines) + "\n"
 
 
@@ -56,6 +53,11 @@ def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     ]
     cells += [figure(found[p]["v"], unit) for p in ("p95", "p99")] + [figure(found["max"], unit)]
     return f"| {' | '.join([*cells, definition['starts'], definition['stops']])} |"
+
+
+def _played(row: Mapping[str, Any]) -> str:
+    heard, stalls = figure(row["ttfa_p50"]), row["stalls_mean"]
+    return f"| {row['buffer_ms']:g} ms | {row['smooth']:.1%} | {heard} ms | {stalls:.1f} |"
 
 
 def _plain(text: str) -> str:

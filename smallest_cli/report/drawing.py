@@ -1,4 +1,5 @@
-"""Pictures of a result as inline SVG: no script, no font, no other file; colours by class, set by the page."""
+"""Pictures of a result as inline SVG: no script, no font, no other file; colours by class, set by the
+page."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ CURVE_POINTS = 60
 
 def _svg(height: float, parts: Sequence[str], label: str) -> str:
     body = "\n".join(parts)
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label, quote=True)}">\n{body}\n</svg>'
+    named = escape(label, quote=True)
+    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{named}">\n{body}\n</svg>'
 
 
 def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
@@ -25,7 +27,8 @@ def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start")
 
 def _box(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
     told = f"<title>{escape(title)}</title>" if title else ""
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.6):.1f}" height="{height:.1f}" class="{kind}">{told}</rect>'
+    size = f'width="{max(width, 0.6):.1f}" height="{height:.1f}"'
+    return f'<rect x="{x:.1f}" y="{y:.1f}" {size} class="{kind}">{told}</rect>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -102,7 +105,8 @@ def _histogram(arm: Mapping[str, Any], metric: str, axis: _LogAxis, top: float, 
 
 
 def waterfall(arm: Mapping[str, Any]) -> str:
-    """The median and the worst trial: how the connection was made, the wait, each arrival as it is and as it plays."""
+    """The median and the worst trial: how the connection was made, the wait, each arrival as it is and as it
+    plays."""
     courses = arm["drawn"]
     if not courses:
         return ""
@@ -114,7 +118,7 @@ def waterfall(arm: Mapping[str, Any]) -> str:
     bottom = 6 + 48 * len(courses)
     step = _round_step(total)
     mark = 0.0
-    while mark <= total:
+    while mark <= total * 0.97:
         parts.append(_text(LABEL + mark * scale, bottom + 12, f"{mark:g} ms", "tick", "middle"))
         mark += step
     return _svg(bottom + 20, parts, f"course of two trials of {arm['id']}")
@@ -158,7 +162,8 @@ def _course(name: str, course: Mapping[str, Any], top: float, scale: float) -> l
 
 
 def smoothness(arms: Sequence[Mapping[str, Any]]) -> str:
-    """How many trials play without a stall, for each prebuffer: the share whose smallest safe buffer it covers."""
+    """How many trials play without a stall, for each prebuffer: the share whose smallest safe buffer it
+    covers."""
     shown = [(number, arm) for number, arm in enumerate(arms) if arm["samples"].get("min_safe_buffer")]
     needs = {arm["id"]: [v for v in arm["samples"]["min_safe_buffer"] if v is not None] for _, arm in shown}
     if not needs:
@@ -174,7 +179,7 @@ def smoothness(arms: Sequence[Mapping[str, Any]]) -> str:
             _text(left - 6, y + 4, f"{share} %", "tick", "end"),
         ]
     step, mark = _round_step(longest), 0.0
-    while mark <= longest:
+    while mark <= longest * 0.97:
         parts.append(
             _text(left + mark / longest * across, top + height + 16, f"{mark:g} ms", "tick", "middle")
         )

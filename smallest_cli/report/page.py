@@ -21,28 +21,29 @@ from smallest_cli.report.words import (
 )
 
 STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --ink: #1b1f24; --soft: #5c6670; --line: #dde2e7; --panel: #f6f8fa;
-  --c0: #2563b0; --c1: #6fa3dd; --c2: #b3541e; --c3: #e09a5f; --c4: #2f7d4f; --c5: #83bf94;
+:root { color-scheme: light dark; --ground: #fff; --ink: #1b1f24; --soft: #5c6670; --line: #dde2e7; --panel:
+#f6f8fa; --c0: #2563b0; --c1: #6fa3dd; --c2: #b3541e; --c3: #e09a5f; --c4: #2f7d4f; --c5: #83bf94;
   --good: #1a7f43; --warn: #8a5a00; --bad: #b3261e; --wait: #c9d1d9; }
-@media (prefers-color-scheme: dark) { :root { --ground: #14171a; --ink: #e6e9ec; --soft: #9aa4ae; --line: #30363d;
+@media (prefers-color-scheme: dark) { :root { --ground: #14171a; --ink: #e6e9ec; --soft: #9aa4ae; --line:
+#30363d;
   --panel: #1c2126; --c0: #6cb0ff; --c1: #3a6ea5; --c2: #f0945a; --c3: #9c5c31; --c4: #6cc58b; --c5: #3c7a52;
   --good: #5fce89; --warn: #e2b04a; --bad: #ff7b72; --wait: #444c56; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 62rem; background: var(--ground); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 62rem; background: var(--ground); color:
+var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; }
-h3 { font-size: 1rem; margin: 0 0 .2rem; } p { margin: .3rem 0; } .soft { color: var(--soft); font-size: .9rem; }
-.lead { font-size: 1.1rem; margin: 1rem 0; } .scroll { overflow-x: auto; }
+h3 { font-size: 1rem; margin: 0 0 .2rem; } p { margin: .3rem 0; } .soft { color: var(--soft); font-size:
+.9rem; } .lead { font-size: 1.1rem; margin: 1rem 0; } .scroll { overflow-x: auto; }
 .badge { font-weight: 600; } .ok, .pass { color: var(--good); } .suspect { color: var(--warn); }
 .invalid, .fail { color: var(--bad); }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .22rem .5rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, td.words { text-align: left; } td.words { color: var(--soft); white-space: normal; }
-thead th { color: var(--soft); font-weight: 600; }
-section.arm { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1rem;
-  margin: 1rem 0; }
-svg { width: 100%; height: auto; display: block; margin: .5rem 0; } svg text { fill: var(--ink); font-size: 12px; }
-svg .tick { fill: var(--soft); font-size: 11px; } svg .name { font-weight: 600; }
+th, td { padding: .22rem .5rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap;
+} th:first-child, td:first-child, td.words { text-align: left; } td.words { color: var(--soft); white-space:
+normal; } thead th { color: var(--soft); font-weight: 600; }
+section.arm { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .9rem
+1rem; margin: 1rem 0; }
+svg { width: 100%; height: auto; display: block; margin: .5rem 0; } svg text { fill: var(--ink); font-size:
+12px; } svg .tick { fill: var(--soft); font-size: 11px; } svg .name { font-weight: 600; }
 .grid { stroke: var(--line); } .mark { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 3 2; }
 .rug { stroke-width: .7; opacity: .6; } .curve { fill: none; stroke-width: 2.2; }
 .c0 { fill: var(--c0); stroke: var(--c0); } .c1 { fill: var(--c1); stroke: var(--c1); }
@@ -51,8 +52,8 @@ svg .tick { fill: var(--soft); font-size: 11px; } svg .name { font-weight: 600; 
 .curve.c0, .curve.c1, .curve.c2, .curve.c3, .curve.c4, .curve.c5 { fill: none; }
 .dns { fill: var(--c3); } .tcp { fill: var(--c2); } .tls { fill: var(--c5); } .upgrade { fill: var(--c4); }
 .wait { fill: var(--wait); } .audio { fill: var(--c0); } .sound { fill: var(--c1); opacity: .55; }
-.key span { display: inline-block; margin-right: 1rem; } .key i { display: inline-block; width: .8em; height: .8em;
-  margin-right: .3em; border-radius: 2px; }
+.key span { display: inline-block; margin-right: 1rem; } .key i { display: inline-block; width: .8em; height:
+.8em; margin-right: .3em; border-radius: 2px; }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 KEY = {
@@ -71,11 +72,13 @@ def to_html(result: Mapping[str, Any]) -> str:
     run, arms = result["run"], result["arms"]
     word = run["calibration"]["verdict"]
     summary = {arm["id"]: {name: found["p50"]["v"] for name, found in arm["metrics"].items()} for arm in arms}
+    figures = json.dumps(summary).replace("<", "\\u003c")
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Speech latency, {_safe(run['started_utc'])}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
+        f"<title>Speech latency, {_safe(run['started_utc'])}</title>",
+        f"<style>{STYLE}</style>\n</head>\n<body>",
         f"<h1>Speech latency</h1>\n<p class='soft'>{_safe(provenance(run))}</p>",
         f"<p class='soft'>{_safe(load_words(run))}{', interrupted' if run['interrupted'] else ''}</p>",
         f"<p class='lead' id='advice'>{_safe(advice(result))}</p>",
@@ -85,12 +88,13 @@ def to_html(result: Mapping[str, Any]) -> str:
         "<h2>At a glance</h2>",
         _overview(result),
         "<h2>Time to first audio byte</h2>",
-        "<p class='soft'>Every trial is a tick; lines are the median and the 95th percentile. The axis is logarithmic.</p>",
+        "<p class='soft'>Every trial is a tick; lines are the median and the 95th percentile. "
+        "The axis is logarithmic.</p>",
         distributions(arms),
         *_buffers(result),
         "<h2>Arms</h2>",
         *(_arm(arm, run) for arm in arms),
-        f"<script type='application/json' id='figures'>{json.dumps(summary).replace('<', chr(92) + 'u003c')}</script>",
+        f"<script type='application/json' id='figures'>{figures}</script>",
         "</body>\n</html>\n",
     ]
     return "\n".join(parts)
@@ -126,10 +130,13 @@ def _overview(result: Mapping[str, Any]) -> str:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     head = ("arm", "ok", "ttfb p50", "95 % of it", "p95", "p99", "heard at p50", "safe buffer p95", "errors")
     titles = "".join(f"<th>{_safe(each)}</th>" for each in head)
-    return (
-        f"<div class='scroll'><table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        "<p class='soft'>Milliseconds. A question mark is a bound that so few trials do not give.</p>"
-    )
+    note = "<p class='soft'>Milliseconds. A question mark is a bound that so few trials do not give.</p>"
+    return _table(titles, "".join(rows)) + note
+
+
+def _table(titles: str, rows: str) -> str:
+    head = f"<thead><tr>{titles}</tr></thead>"
+    return f"<div class='scroll'><table>{head}<tbody>{rows}</tbody></table></div>"
 
 
 def _buffers(result: Mapping[str, Any]) -> list[str]:
@@ -138,8 +145,8 @@ def _buffers(result: Mapping[str, Any]) -> list[str]:
         return []
     return [
         "<h2>How much to buffer</h2>",
-        "<p class='soft'>The share of trials that would play without a stall, by how long the player waits after the "
-        "first audio.</p>",
+        "<p class='soft'>The share of trials that would play without a stall, by how long the player waits "
+        "after the first audio.</p>",
         curve,
     ]
 
@@ -149,7 +156,7 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     parts = [f"<section class='arm'><h3>{_safe(arm['id'])}</h3>"]
     parts.append(f"<p class='soft'>{arm['ok']} of {arm['n']} ok{kind}; errors: {_safe(error_words(arm))}</p>")
     parts += [f"<p class='soft'>{_safe(name)}: {_safe(words)}</p>" for name, words in arm["messages"].items()]
-    parts += [f"<p class='soft'>{_safe(each)}</p>" for each in fill_ups(arm)]
+    parts += [f"<p class='soft'>a bound of {_safe(each)} trials</p>" for each in fill_ups(arm)]
     if arm["drawn"]:
         keys = "".join(
             f"<span><i style='background:var({colour})'></i>{name}</span>" for name, colour in KEY.items()
@@ -174,7 +181,7 @@ def _metrics(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     titles = "".join(
         f"<th>{each}</th>" for each in ("metric", "n", "p50", "95 % of p50", "p95", "p99", "max", "")
     )
-    return f"<div class='scroll'><table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    return _table(titles, "".join(rows))
 
 
 def _player(arm: Mapping[str, Any]) -> str:
@@ -187,4 +194,4 @@ def _player(arm: Mapping[str, Any]) -> str:
         f"<th>{each}</th>"
         for each in ("prebuffer", "without a stall", "heard at p50", "stalls", "stalled p95")
     )
-    return f"<div class='scroll'><table><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return _table(titles, rows)

@@ -15,7 +15,8 @@ from smallest_cli.report.words import figure
 PLAIN_WIDTH = 80
 DRAW_SECONDS = 0.5
 STYLES = {
-    "title": "bold", "head": "bold cyan", "good": "green", "warn": "yellow", "bad": "red", "dim": "dim", "": "",
+    "title": "bold", "head": "bold cyan", "good": "green", "warn": "yellow", "bad": "red", "dim": "dim",
+    "": "",
 }  # fmt: skip
 
 
@@ -52,7 +53,8 @@ def width() -> int:
 
 
 class LiveView:
-    """A few lines on stderr that are drawn anew while it runs, and taken away; nothing where nobody watches."""
+    """A few lines on stderr that are drawn anew while it runs, and taken away; nothing where nobody
+    watches."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._watched = sys.stderr.isatty() and not quiet
@@ -75,7 +77,8 @@ class LiveView:
             self._live.stop()
 
     def watch(self, course: Course) -> None:
-        """Show how it comes on, twice a second at most: drawing takes the interpreter from what is measured."""
+        """Show how it comes on, twice a second at most: drawing takes the interpreter from what is
+        measured."""
         now = time.monotonic()
         if self._live is None or now - self._drawn < DRAW_SECONDS:
             return

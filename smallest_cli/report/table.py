@@ -1,4 +1,5 @@
-"""A result for a terminal: plain lines, each with the name of a style, that fit the columns they are given."""
+"""A result for a terminal: plain lines, each with the name of a style, that fit the columns they are
+given."""
 
 from __future__ import annotations
 
@@ -28,6 +29,10 @@ WORD_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconcl
 WIDE = 110
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 16
+_OVERVIEW = (
+    ("ttfb", "p50", 10), ("ttfb", "p95", 9), ("ttfb", "p99", 9), ("ttfa", "p50", 9),
+    ("min_safe_buffer", "p95", 12),
+)  # fmt: skip
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
 
@@ -43,6 +48,7 @@ def render(result: Mapping[str, Any], width: int) -> Iterator[Line]:
     yield from _definitions(result, width)
     yield from _distributions(result, width)
     yield from _waterfalls(result, width)
+    yield from _overview(result)
     yield from _judgement(result, width)
 
 
@@ -63,12 +69,12 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator
     for name, found in arm["metrics"].items():
         yield "", _row(name, found, run, wide=width >= WIDE, width=width)
     for row in arm["player"]:
-        heard = figure(row["ttfa_p50"])
+        heard, stalls = figure(row["ttfa_p50"]), row["stalls_mean"]
         yield (
             "",
             (
                 f"buffer {row['buffer_ms']:g} ms".ljust(NAME_WIDTH)
-                + f" {row['smooth']:.1%} without a stall, heard at {heard} ms, {row['stalls_mean']:.1f} stalls"
+                + f" {row['smooth']:.1%} without a stall, heard at {heard} ms, {stalls:.1f} stalls"
             ),
         )
     yield from _remarks(arm, width)
@@ -99,6 +105,22 @@ def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any], *, wide: b
     definition = run["defs"]["metrics"][name]
     more = " -> ".join(part for part in (definition["starts"], definition["stops"]) if part)
     return f"{line}   {more}"[:width] if wide else line
+
+
+def _overview(result: Mapping[str, Any]) -> Iterator[Line]:
+    """Every arm in a line, last of the tables, so that it is what a terminal still shows."""
+    yield (
+        "head",
+        f"{'':<{NAME_WIDTH}}{'ok':>9}{'ttfb p50':>10}{'p95':>9}{'p99':>9}{'heard':>9}{'buffer p95':>12}",
+    )
+    for arm in result["arms"]:
+        metrics = arm["metrics"]
+        cells = [(f"{arm['ok']}/{arm['n']}", 9)]
+        for metric, name, columns in _OVERVIEW:
+            found = metrics.get(metric)
+            cells.append((figure(found[name]["v"]) if found else "-", columns))
+        yield "", f"{arm['id']:<{NAME_WIDTH}}" + "".join(f"{cell:>{columns}}" for cell, columns in cells)
+    yield "", ""
 
 
 def _definitions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
@@ -205,8 +227,8 @@ def _witnesses(calibration: Mapping[str, Any]) -> str:
 def render_comparison(compared: Mapping[str, Any], width: int) -> Iterator[Line]:
     """What `bench compare` found: B beside A."""
     yield from _wrapped(
-        f"B beside A, each at {compared['confidence']:.2%} confidence; changes under {compared['min_effect']:.0%} "
-        "do not matter",
+        f"B beside A, each at {compared['confidence']:.2%} confidence; "
+        f"changes under {compared['min_effect']:.0%} do not matter",
         width,
         "dim",
     )

@@ -54,8 +54,8 @@ def advice(result: Found) -> str:
     if limited := sum(arm["errors"].get("http_429", 0) for arm in result["arms"]):
         tried = sum(arm["n"] for arm in result["arms"])
         return (
-            f"{limited} of {tried} trials were refused because the account allows fewer at once: that is its limit, "
-            "not latency; measure again with a smaller -c."
+            f"{limited} of {tried} trials were refused because the account allows fewer at once: that is its "
+            "limit, not latency; measure again with a smaller -c."
         )
     arm = best_arm(result)
     if arm is None:
@@ -63,8 +63,8 @@ def advice(result: Found) -> str:
     ttfb = waited(arm)["p50"]
     via, conn, _ = arm["id"].split("/")
     said = (
-        f"Use {via} with a {conn} connection: half of the requests are heard from within {figure(ttfb['v'])} ms "
-        f"{interval(ttfb)}"
+        f"Use {via} with a {conn} connection: half of the requests are heard from within "
+        f"{figure(ttfb['v'])} ms {interval(ttfb)}"
     )
     safe = arm["metrics"].get("min_safe_buffer")
     if safe is None:

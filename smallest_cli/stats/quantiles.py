@@ -1,4 +1,5 @@
-"""Quantiles with intervals that stay open where the sample is too small, and outliers that are only marked."""
+"""Quantiles with intervals that stay open where the sample is too small, and outliers that are only
+marked."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from functools import lru_cache
 CONFIDENCE = 0.95
 OUTLIER_SCORE = 14.826
 """How many times the median deviation from the median counts as an outlier: a modified Z-score of 10, as
-hyperfine has it (Iglewicz and Hoaglin, 1993, propose 3.5, which long-tailed latencies exceed all the time)."""
+hyperfine has it (Iglewicz and Hoaglin, 1993, propose 3.5, which long-tailed latencies exceed all the
+time)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ def least_size(p: float, confidence: float = CONFIDENCE) -> int:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle value; of an even number the mean of the two (unlike `quantile`, for centres and deviations)."""
+    """The middle value; of an even number the mean of the two (unlike `quantile`, for centres and
+    deviations)."""
     ordered, middle = sorted(values), len(values) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 

@@ -24,7 +24,8 @@ Word = Literal["faster", "slower", "equivalent", "inconclusive"]
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How much higher the second sample lies, in its unit; None for a bound that so few values do not give."""
+    """How much higher the second sample lies, in its unit; None for a bound that so few values do not
+    give."""
 
     value: float
     low: float | None
@@ -55,15 +56,16 @@ def _differences(first: Sequence[float], second: Sequence[float], ranks: Sequenc
 def _select(first: Sequence[float], second: Sequence[float], rank: int) -> float:
     """The difference of that rank, by halving the range until only one difference is left in it."""
     low, high = second[0] - first[-1], second[-1] - first[0]
-    while True:
+    while low < high:
         middle = low + (high - low) / 2
+        if middle >= high:  # neighbours: halving would round up, and stay
+            middle = low
         count, above, below = _count(first, second, middle)
         if count >= rank:
             high = below
         else:
             low = above
-        if low >= high:
-            return high
+    return high
 
 
 def _count(first: Sequence[float], second: Sequence[float], limit: float) -> tuple[int, float, float]:
@@ -97,7 +99,8 @@ def _critical(n: int, m: int, confidence: float) -> int:
 
 @lru_cache(maxsize=64)
 def _rank_sums(n: int, m: int) -> list[int]:
-    """In how many orders of n and m values the Mann-Whitney statistic is 0, 1, 2, ... (Mann, Whitney, 1947)."""
+    """In how many orders of n and m values the Mann-Whitney statistic is 0, 1, 2, ... (Mann, Whitney,
+    1947)."""
     counts = [1] + [0] * (n * m)
     for size in range(1, n + 1):
         for at in range(n * m, m + size - 1, -1):
@@ -109,7 +112,8 @@ def _rank_sums(n: int, m: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What may be said of a second sample beside a first. `effect` is the least change that matters, in their unit.
+    """What may be said of a second sample beside a first. `effect` is the least change that matters, in their
+    unit.
 
     `needed` is the size of each side that would probably decide it, None where it is decided.
     """
@@ -144,7 +148,8 @@ def compare(
 
 
 def _needed(n: int, m: int, found: Shift, effect: float, confidence: float) -> int | None:
-    """The size of each side that finds a shift of `effect` four times of five; it falls with the square of width."""
+    """The size of each side that finds a shift of `effect` four times of five; it falls with the square of
+    width."""
     if found.low is None or found.high is None or not effect:
         return None
     normal = NormalDist()

@@ -1,5 +1,5 @@
 """What trials left, and what follows from it. No network and no clock: the same trials give the same result.
 
-`record` is one trial as it was stamped, `metrics` what one trial shows, `summary` what many show, `slo` what was
-promised of them, `files` how they are kept, `versus` how two runs differ.
+`record` is one trial as it was stamped, `metrics` what one trial shows, `summary` what many show, `slo` what
+was promised of them, `files` how they are kept, `versus` how two runs differ.
 """

@@ -64,7 +64,8 @@ def read_raw(path: Path) -> tuple[dict[str, Any], list[Trial]]:
 
 
 def read_result(path: Path) -> Result:
-    """The result in a file of `--save`, or reckoned again from one of `--jsonl`. Raises UsageError, SettingsError."""
+    """The result in a file of `--save`, or reckoned again from one of `--jsonl`. Raises UsageError,
+    SettingsError."""
     text = _read(path)
     try:
         found = json.loads(text)

@@ -55,7 +55,8 @@ SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}
 def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
     """Every metric that a trial has, times in nanoseconds; none of what did not happen in it.
 
-    `prebuffer_ns` is the simulated player's, for `ttfa`. A failed trial has none at all: its error is its result.
+    `prebuffer_ns` is the simulated player's, for `ttfa`. A failed trial has none at all: its error is its
+    result.
     """
     if trial.error is not None or trial.sent_ns is None or not trial.chunks:
         return {}
@@ -92,7 +93,8 @@ def _latency(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
 
 
 def is_streamed(trial: Trial) -> bool:
-    """Whether its audio came over time. Plain HTTP's, whose reply is made before it is sent, mostly did not."""
+    """Whether its audio came over time. Plain HTTP's, whose reply is made before it is sent, mostly did
+    not."""
     return trial.via != "http" or trial.chunks[-1][0] - trial.chunks[0][0] >= BURST_NS
 
 
@@ -120,7 +122,8 @@ def _stream(trial: Trial) -> Iterator[tuple[str, float]]:
 
 
 def _jitter(trial: Trial) -> float:
-    """The interarrival jitter of RFC 3550: each change of delay against the sound's own time, a 16th of it."""
+    """The interarrival jitter of RFC 3550: each change of delay against the sound's own time, a 16th of
+    it."""
     smoothed = 0.0
     for (before, frames), (after, _) in pairwise(trial.chunks):
         change = after - before - frames * SECOND / trial.rate

@@ -14,15 +14,16 @@ ERROR_CLASSES = (
     "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_first",
     "timeout_stall", "truncated", "inaudible", "empty", "protocol", "reset", "refused",
 )  # fmt: skip
-"""Every name that a failed trial can have. http_429 is the account's limit, by whatever transport it is told."""
+"""Every name that a failed trial can have. http_429 is the account's limit, by whatever transport it is
+told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One measured run, or a warm-up. Times are nanoseconds.
 
-    `scheduled_ns` and `started_ns` count from the run's beginning, `sent_ns` from the same; all others from the
-    moment at which the request was sent.
+    `scheduled_ns` and `started_ns` count from the run's beginning, `sent_ns` from the same; all others from
+    the moment at which the request was sent.
     """
 
     index: int

@@ -22,7 +22,8 @@ Result = dict[str, Any]
 
 
 def summarise(run: Mapping[str, Any], trials: Sequence[Trial]) -> Result:
-    """The result of a run: `run` is what is known of it beside its trials. Raises nothing, whatever failed."""
+    """The result of a run: `run` is what is known of it beside its trials. Raises nothing, whatever
+    failed."""
     measured = [trial for trial in trials if trial.phase == "measure"]
     prebuffers = [round(ms * 1e6) for ms in run["buffers_ms"]]
     arms = [

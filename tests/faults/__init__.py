@@ -2,7 +2,7 @@
 
     head            the head of an HTTP reply (a WebSocket has had its upgrade)
     wav             44 bytes of RIFF header; only over plain HTTP
-    wait MS         until so many milliseconds after the request came in
+    wait MS         until so many milliseconds after the request came in; [MEDIAN, SIGMA] is lognormal
     sound MS        so much of a loud tone        silence MS    so much of silence
     half            one byte, half a sample       garbage       a message that nobody can read
     end             what the transport ends with  status CODE   a refusal instead of a reply
@@ -30,7 +30,9 @@ SCENARIOS: dict[str, list[Step]] = {
     "prompt": [["head"], ["wav"], ["wait", 50], ["sound", 200], ["end"]],
     "early headers": [["head"], ["wait", 50], ["sound", 200], ["end"]],
     "early wav header": [["head"], ["wav"], ["wait", 50], ["sound", 200], ["end"]],
-    "slow silence": [["head"], ["wav"], ["wait", 50], ["silence", 100], ["wait", 300], ["silence", 100], *_SLOW, ["end"]],
+    "slow silence": [["head"], ["wav"], ["wait", 50], ["silence", 100], ["wait", 300], ["silence", 100],
+                     *_SLOW, ["end"]],
+    "lognormal": [["head"], ["wav"], ["wait", [100, 0.4]], ["sound", 100], ["end"]],
     "late": [["wait", 300], ["head"], ["wav"], ["sound", 100], ["end"]],
 }  # fmt: skip
 

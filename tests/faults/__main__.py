@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import socket
 import struct
 import sys
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
@@ -35,9 +37,10 @@ class Performer:
 
     def __init__(self, steps: Sequence[Sequence[Any]], log: str) -> None:
         self._steps = [self._prepare(step) for step in steps]
-        self._log = open(log, "a", buffering=1)  # noqa: SIM115  open as long as the process
+        self._log = Path(log)
         self._lock = threading.Lock()
         self._numbers = count(1)
+        self._luck = random.Random(7)
 
     @staticmethod
     def _prepare(step: Sequence[Any]) -> tuple[str, Any]:
@@ -59,8 +62,12 @@ class Performer:
         first = None
         alive = True
         for kind, argument in self._steps:
+            lognormal = isinstance(argument, list)
             if kind == "wait":
-                left = (received - perf_counter_ns()) / 1e9 + argument / 1000
+                due_ms = (
+                    self._luck.lognormvariate(math.log(argument[0]), argument[1]) if lognormal else argument
+                )
+                left = (received - perf_counter_ns()) / 1e9 + due_ms / 1000
                 threading.Event().wait(max(0.0, left))
             elif kind == "pcm":
                 first = first or perf_counter_ns()
@@ -71,7 +78,8 @@ class Performer:
                 alive = self._say(talk, kind, argument) and alive
         with self._lock:
             entry = {"request_id": talk.request_id, "received_ns": received, "first_audio_ns": first}
-            self._log.write(json.dumps(entry) + "\n")
+            with self._log.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
         return alive
 
     @staticmethod

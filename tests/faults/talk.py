@@ -129,10 +129,8 @@ class HTTPTalk:
 
     def status(self, code: int) -> None:
         body = json.dumps({"error": f"status {code}"}).encode()
-        self.sock.sendall(
-            f"HTTP/1.1 {code} No\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
+        head = f"HTTP/1.1 {code} No\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.sock.sendall(head.encode() + body)
 
     def close(self, code: int) -> None:
         """The connection just goes: HTTP has no word for it."""

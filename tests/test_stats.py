@@ -1,0 +1,164 @@
+"""Statistics held to brute force, to published tables, and to the shares that they promise."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smallest_cli.stats.quantiles import (
+    CONFIDENCE,
+    estimate,
+    interval_ranks,
+    least_size,
+    median,
+    median_deviation,
+    outliers,
+    quantile,
+)
+from smallest_cli.stats.shift import _rank_sums, compare, shift
+
+samples = st.lists(st.integers(-1000, 1000), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize(
+    ("p", "value"), [(0.05, 15), (0.3, 20), (0.4, 20), (0.5, 35), (1.0, 50), (0.2, 15), (0.21, 20)]
+)
+def test_the_nearest_rank_is_a_value_that_was_measured(p: float, value: int) -> None:
+    assert quantile([15, 20, 35, 40, 50], p) == value
+
+
+def test_a_rank_is_not_moved_by_binary_fractions() -> None:
+    assert quantile(range(1, 101), 0.07) == 7
+    assert quantile(range(1, 101), 0.29) == 29
+
+
+@given(samples, st.floats(0.001, 1))
+def test_a_quantile_is_the_least_value_that_enough_do_not_exceed(values: list[int], p: float) -> None:
+    found = quantile(sorted(values), p)
+    assert sum(value <= found for value in values) >= p * len(values) - 1e-6
+    assert sum(value < found for value in values) < p * len(values) + 1e-6
+
+
+@pytest.mark.parametrize(("p", "size"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368), (0.999, 3688)])
+def test_an_interval_closes_at_the_size_that_it_names_and_no_sooner(p: float, size: int) -> None:
+    assert least_size(p) == size
+    assert estimate(range(size - 1), p).high is None
+    assert estimate(range(size - 1), p).why == f"n<{size}"
+    closed = estimate(range(size), p)
+    assert closed.high is not None
+    assert closed.why is None
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (10, 2, 9), (20, 6, 15), (100, 40, 61)])
+def test_the_median_s_interval_is_that_of_the_tables(n: int, low: int, high: int) -> None:
+    """The ranks of the sign test's interval (Conover, table of the binomial)."""
+    assert interval_ranks(n, 0.5) == (low, high)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("n", [6, 30, 100, 500])
+def test_an_interval_covers_as_often_as_it_says(p: float, n: int) -> None:
+    """Exactly, by the binomial law, and with the narrowest ranks that leave each tail its share."""
+    low, high = interval_ranks(n, p)
+    mass = [math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
+    covered = sum(mass[k] for k in range(low or 0, high if high is not None else n + 1))
+    assert covered >= CONFIDENCE - 1e-9
+    tail = (1 - CONFIDENCE) / 2
+    assert low is None or sum(mass[:low]) <= tail < sum(mass[: low + 1])
+    assert high is None or sum(mass[high:]) <= tail < sum(mass[high - 1 :])
+
+
+def test_an_interval_covers_what_is_drawn() -> None:
+    luck = random.Random(3)
+    hits = 0
+    for _ in range(1000):
+        found = estimate(sorted(luck.random() for _ in range(100)), 0.9)
+        hits += (found.low or 0) <= 0.9 <= (1 if found.high is None else found.high)
+    assert 930 <= hits <= 999
+
+
+def test_outliers_are_marked_where_there_is_a_scale() -> None:
+    assert outliers([11, 11, 11, 11, 10, 500, 11]) == []  # more than half are equal
+    assert outliers([10.0, 11.5, 12.2, 11.1, 10.4, 500.0, 11.9]) == [5]
+    assert outliers([5, 5, 5, 5, 900]) == []
+    assert outliers([1, 2]) == []
+
+
+def test_the_median_and_its_deviation() -> None:
+    assert median([3, 1, 2]) == 2
+    assert median([4, 1, 2, 3]) == 2.5
+    assert median_deviation([1, 1, 2, 2, 4, 6, 9]) == 1
+
+
+@given(samples, samples)
+@settings(max_examples=200, deadline=None)
+def test_the_shift_is_the_median_of_all_differences(first: list[int], second: list[int]) -> None:
+    assert shift(first, second).value == median([high - low for high in second for low in first])
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=150, max_size=170), st.floats(-50, 50))
+@settings(max_examples=20, deadline=None)
+def test_the_shift_of_many_is_selected_without_holding_every_difference(
+    values: list[float], by: float
+) -> None:
+    second = [value + by for value in values]
+    differences = sorted(high - low for high in second for low in values)
+    count = len(differences)
+    found = shift(values, second)
+    assert found.value == (differences[(count + 1) // 2 - 1] + differences[count // 2]) / 2
+    assert found.low in differences
+    assert found.high in differences
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 3), (3, 3), (4, 5)])
+def test_orders_are_counted(n: int, m: int) -> None:
+    counted = [0] * (n * m + 1)
+    for places in combinations(range(n + m), n):
+        counted[sum(places) - n * (n - 1) // 2] += 1
+    assert _rank_sums(n, m) == counted
+
+
+def test_the_interval_of_a_shift_is_open_where_no_values_could_bound_it() -> None:
+    assert shift([1, 2, 3], [4, 5, 6]).low is None
+    four = shift([1, 2, 3, 4], [11, 12, 13, 14])
+    assert (four.low, four.high) == (7, 13)  # n = m = 4: the critical value is 0, the whole range
+
+
+def test_words() -> None:
+    base = [100 + n / 10 for n in range(60)]
+    assert compare(base, [value + 20 for value in base], 0.05).word == "slower"
+    assert compare(base, [value - 20 for value in base], 0.05).word == "faster"
+    assert compare(base, [value + 0.5 for value in base], 0.05).word == "equivalent"
+    undecided = compare(base[:5], [value + 3 for value in base[:5]], 0.00001)
+    assert undecided.word in ("slower", "inconclusive")
+    wide = compare([1, 100, 200, 300, 50], [2, 90, 210, 310, 40], 0.05)
+    assert wide.word == "inconclusive"
+    assert wide.needed is not None
+    assert wide.needed > 100
+
+
+def test_the_size_that_would_do_is_that_of_the_textbook() -> None:
+    """About 620 a side for 5 % at a log-deviation of 0.3, with a power of 80 %."""
+    luck = random.Random(5)
+    needed = []
+    for _ in range(30):
+        a, b = ([luck.lognormvariate(5, 0.3) for _ in range(80)] for _ in range(2))
+        found = compare(a, b, 0.05)
+        needed += [found.needed] if found.needed else []
+    assert 450 < median(needed) < 850
+
+
+def test_same_against_same_raises_few_alarms_and_a_real_shift_is_found() -> None:
+    luck = random.Random(4)
+
+    def sample(n: int, factor: float = 1.0) -> list[float]:
+        return [factor * luck.lognormvariate(5.3, 0.3) for _ in range(n)]
+
+    alarms = sum(compare(sample(50), sample(50), 0.0).word in ("faster", "slower") for _ in range(500))
+    assert alarms <= 30
+    assert sum(compare(sample(300), sample(300, 1.1), 0.05).word == "slower" for _ in range(60)) >= 54

@@ -1,0 +1,227 @@
+"""What follows from trials: metrics, results, thresholds, merging, replaying, comparing. No network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result
+from smallest_cli.trials.metrics import derive
+from smallest_cli.trials.record import Trial
+from smallest_cli.trials.slo import judge, parse_promise
+from smallest_cli.trials.summary import summarise
+from smallest_cli.trials.versus import compare_runs
+from tests.bench import MS, RATE, run, trial
+
+
+def test_metrics_of_a_warm_trial() -> None:
+    found = {name: value / MS for name, value in derive(trial()).items()}
+    assert found["ttfb"] == 50
+    assert found["ttfa"] == 60
+    assert found["lead_silence"] == 10
+    assert found["min_safe_buffer"] == 0
+    assert found["gap_max"] == 50
+    assert found["last_audio"] == 250
+    assert found["complete"] == 350
+    assert found["tail_wait"] == 100
+    assert found["audio"] == 500
+    assert not {"dns", "tcp", "tls", "upgrade", "ttfb_cold", "ttfb_e2e", "sched_delay"} & set(found)
+    ratios = derive(trial())
+    assert ratios["rtf"] == 0.5
+    assert ratios["rtfx"] == 2.0
+    assert ratios["rtf_stream"] == 0.5
+
+
+def test_a_cold_trial_counts_its_connection_apart() -> None:
+    found = {name: value / MS for name, value in derive(trial(arm="ws/cold/c1")).items()}
+    assert [found[name] for name in ("dns", "tcp", "tls", "upgrade")] == [1, 2, 3, 4]
+    assert found["ttfb"] == 50
+    assert found["ttfb_cold"] == 10 + 1 + 50
+
+
+def test_an_open_loop_counts_from_the_scheduled_time() -> None:
+    found = derive(trial(1, scheduled_ns=500 * MS, arm="ws/warm/r2"))
+    assert found["sched_delay"] == (1011 - 500) * MS
+    assert found["ttfb_e2e"] == (1011 - 500 + 50) * MS
+    assert found["ttfb"] == 50 * MS
+
+
+def test_a_reply_that_comes_in_one_burst_has_no_gaps() -> None:
+    burst = trial(arm="http/warm/c1", chunks=((50 * MS, RATE // 2), (51 * MS, 10)))
+    assert not {"gap_max", "jitter", "min_safe_buffer", "rtf_stream"} & set(derive(burst))
+    assert derive(burst)["ttfb"] == 50 * MS
+
+
+def test_a_failed_trial_has_no_latency_and_is_counted() -> None:
+    trials = [trial(n) for n in range(3)] + [trial(3, 5, error="http_429", message="too many")]
+    arm = summarise(run(), trials)["arms"][0]
+    assert (arm["n"], arm["ok"], arm["errors"], arm["error_rate"]) == (4, 3, {"http_429": 1}, 0.25)
+    assert arm["metrics"]["ttfb"]["n"] == 3
+    assert arm["metrics"]["ttfb"]["min"] == 50
+    assert arm["messages"] == {"http_429": "too many"}
+
+
+def test_quantiles_stay_open_where_trials_are_few_and_say_so() -> None:
+    ttfb = summarise(run(), [trial(n, 50 + n) for n in range(10)])["arms"][0]["metrics"]["ttfb"]
+    assert ttfb["p50"] == {"v": 54.0, "lo": 51.0, "hi": 58.0}
+    assert ttfb["p99"]["hi"] is None
+    assert ttfb["p99"]["why"] == "n<368"
+
+
+def test_gaps_of_one_trial_depend_on_each_other_and_have_no_interval() -> None:
+    gap = summarise(run(), [trial(n) for n in range(10)])["arms"][0]["metrics"]["gap"]
+    assert gap["n"] == 40
+    assert gap["p50"]["lo"] is None
+    assert "depend" in gap["p50"]["why"]
+
+
+def test_outliers_are_told_of_and_kept() -> None:
+    ttfb = summarise(run(), [trial(n, 50 + n % 5) for n in range(30)] + [trial(30, 900)])["arms"][0][
+        "metrics"
+    ]["ttfb"]
+    assert (ttfb["n"], ttfb["outliers"], ttfb["max"]) == (31, 1, 900.0)
+    assert ttfb["mean_without_outliers"] == 52.0
+    assert ttfb["mean"] > 75
+
+
+def test_warm_ups_are_kept_and_not_counted() -> None:
+    found = summarise(run(), [trial(-1, 900, phase="warmup"), trial(0)])
+    assert found["warmups"] == {"n": 1, "errors": {}}
+    assert found["arms"][0]["metrics"]["ttfb"]["n"] == 1
+
+
+def test_a_result_without_a_trial_is_a_result() -> None:
+    found = summarise(run(slo=["ttfb.p95<1s"]), [])
+    assert found["exit"] == 22
+    assert found["slo"][0]["pass"] is False
+
+
+@pytest.mark.parametrize(
+    ("promise", "kept"),
+    [
+        ("ttfb.p95<300ms", True), ("ttfb.p50<=50ms", True), ("ttfb.p50<50ms", False), ("ttfb.p95<0.3s", True),
+        ("ttfb.max<60", True), ("error_rate<1%", True), ("error_rate<=0", True), ("smooth@100>=0.99", True),
+        ("smooth@100>=99%", True), ("audio.p50>=0.4s", True), ("audio.p50>=600ms", False), ("rtf.p50<1", True),
+        ("smooth@7>=0.5", False), ("dns.p50<1s", False), ("ws/warm:ttfb.p50<60ms", True), ("sse:ttfb.p50<60ms", False),
+    ],
+)  # fmt: skip
+def test_a_promise_is_kept_or_not(promise: str, kept: bool) -> None:
+    found = summarise(run(slo=[promise]), [trial(n) for n in range(3)])
+    assert [each["pass"] for each in found["slo"]] == [kept]
+    assert found["exit"] == (0 if kept else 20)
+
+
+def test_a_promise_says_whether_its_interval_reaches_across() -> None:
+    arms = summarise(run(), [trial(n, 50 + n) for n in range(10)])["arms"]
+    assert judge("ttfb.p50<100ms", arms)[0]["confident"] is True
+    assert judge("ttfb.p50<55ms", arms)[0]["confident"] is False
+    assert judge("ttfb.p99<100ms", arms)[0]["confident"] is False
+
+
+@pytest.mark.parametrize(
+    "promise",
+    ["ttfb<300ms", "ttfb.p95", "ttfb.p96<3ms", "speed.p50<1ms", "rtf.p50<1ms", "error_rate<3ms", ""],
+)
+def test_a_promise_that_means_nothing_is_refused(promise: str) -> None:
+    with pytest.raises(UsageError):
+        parse_promise(promise)
+
+
+def test_an_invalid_run_keeps_no_promise() -> None:
+    calibration = run()["calibration"] | {"verdict": "invalid"}
+    assert summarise(run(calibration=calibration, slo=["ttfb.p50<9s"]), [trial()])["exit"] == 22
+
+
+def write(path: Path, trials: list[Trial], **fields: object) -> Path:
+    path.write_text("".join(raw_lines(run(**fields), trials)))
+    return path
+
+
+def test_a_replay_is_the_original_bit_for_bit(tmp_path: Path) -> None:
+    trials = [trial(n, 50 + n / 7, arm=arm) for n in range(40) for arm in ("ws/warm/c1", "sse/cold/c1")]
+    trials.append(trial(80, error="dns", chunks=(), sent_ns=None, phases=None, onset=None))
+    arms = ["ws/warm/c1", "sse/cold/c1"]
+    original = as_text(summarise(run(arms=arms, slo=["ttfb.p95<52ms"]), trials))
+    path = write(tmp_path / "raw.jsonl", trials, arms=arms, slo=["ttfb.p95<52ms"])
+    assert as_text(summarise(*read_raw(path))) == original
+    assert as_text(read_result(path)) == original
+    saved = tmp_path / "saved.json"
+    saved.write_text(original)
+    assert as_text(read_result(saved)) == original
+
+
+def test_merged_runs_are_one_run(tmp_path: Path) -> None:
+    trials = [trial(n, 50 + (n * 37) % 101) for n in range(60)]
+    whole = summarise(run(), trials)
+    parts = [write(tmp_path / f"{n}.jsonl", trials[n::2], id=str(n)) for n in range(2)]
+    merged_run, merged = merge_runs([read_raw(path) for path in parts])
+    found = summarise(merged_run, merged)
+    assert found["arms"][0]["metrics"] == whole["arms"][0]["metrics"]
+    assert found["arms"][0]["player"] == whole["arms"][0]["player"]
+    assert [each.index for each in merged] == list(range(60))
+    assert merged_run["merged"] == ["0", "1"]
+    again = tmp_path / "again.jsonl"
+    again.write_text("".join(raw_lines(merged_run, merged)))
+    assert as_text(summarise(*read_raw(again))) == as_text(found)
+
+
+def test_a_merged_run_is_as_bad_as_its_worst() -> None:
+    bad = run(calibration=run()["calibration"] | {"verdict": "suspect"})
+    assert merge_runs([(run(), [trial()]), (bad, [trial()])])[0]["calibration"]["verdict"] == "suspect"
+
+
+def test_runs_of_different_kinds_are_not_merged() -> None:
+    with pytest.raises(UsageError, match="texts"):
+        merge_runs([(run(), [trial()]), (run(texts={}), [trial()])])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[1]\n",
+        '{"schema": "other"}',
+        '{"schema": "smallest.bench.raw/1", "run": {}}\n{"trial": {"index": 1}}',
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x"
+    path.write_text(text)
+    with pytest.raises(SettingsError):
+        read_result(path)
+
+
+def test_a_trial_comes_back_from_json_as_it_was() -> None:
+    for each in (trial(arm="ws/cold/c1"), trial(error="empty", chunks=(), phases=None, reused=None)):
+        assert Trial.from_json(json.loads(json.dumps(each.as_json()))) == each
+
+
+def compared(by: float, n: int = 60, **fields: object) -> str:
+    before = summarise(run(), [trial(i, 100 + i % 20) for i in range(n)])
+    after = summarise(run(**fields), [trial(i, (100 + i % 20) * by) for i in range(n)])
+    return str(compare_runs(before, after, ["ttfb"], 0.05)["verdict"])
+
+
+def test_runs_are_compared() -> None:
+    assert compared(1.2) == "slower"
+    assert compared(0.8) == "faster"
+    assert compared(1.001) == "equivalent"
+    assert compared(1.02, n=4) == "inconclusive"
+
+
+def test_runs_that_asked_for_different_things_are_not_compared() -> None:
+    with pytest.raises(UsageError, match="request"):
+        compared(1.0, request={"voice": "another"})
+    with pytest.raises(UsageError, match="in common"):
+        compare_runs(summarise(run(), [trial()]), summarise(run(arms=["sse/warm/c1"]), []), ["ttfb"], 0.05)
+
+
+def test_many_comparisons_share_one_chance_of_a_false_alarm() -> None:
+    whole = summarise(run(), [trial(n, 50 + n) for n in range(30)])
+    found = compare_runs(whole, whole, ["ttfb", "ttfa", "last_audio"], 0.05)
+    assert found["confidence"] == pytest.approx(1 - 0.05 / 3)
+    assert len(found["comparisons"]) == 3
