@@ -23,7 +23,8 @@ def trial(index: int = 0, ttfb_ms: float = 50, *, arm: str = "ws/warm/c1", **fie
     cold = "/cold/" in arm
     values: dict[str, Any] = {
         "index": index, "arm": arm, "phase": "measure", "block": index, "text": f"t{index % 3}",
-        "characters": 40, "rate": RATE, "started_ns": index * 1000 * MS, "opened_ns": index * 1000 * MS + 10 * MS,
+        "characters": 40, "rate": RATE, "started_ns": index * 1000 * MS,
+        "opened_ns": index * 1000 * MS + 10 * MS,
         "phases": Phases(1 * MS, 2 * MS, 3 * MS, 4 * MS) if cold else Phases(), "reused": not cold,
         "sent_ns": index * 1000 * MS + 11 * MS, "chunks": chunks, "onset": 240,
         "completed_ns": first + 300 * MS, "ended_ns": index * 1000 * MS + 400 * MS, "request_id": f"r{index}",
@@ -47,7 +48,11 @@ def run(**fields: Any) -> dict[str, Any]:
         "request": {"voice": "meher", "model": "m", "sample_rate": RATE},
         "texts": {"t0": {"characters": 40, "sha256": "00"}}, "buffers_ms": [0.0, 100.0], "slo": [],
         "client": {}, "calibration": calibration,
-        "defs": {"metrics": {name: {"unit": m.unit, "starts": m.starts, "stops": m.stops} for name, m in METRICS.items()}},
+        "defs": {
+            "metrics": {
+                name: {"unit": m.unit, "starts": m.starts, "stops": m.stops} for name, m in METRICS.items()
+            }
+        },
     } | fields  # fmt: skip
 
 
