@@ -47,9 +47,10 @@ def find_key(
 
 def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
     """A key file that the person names: a link, a FIFO, or open to others, but then with a warning."""
-    if path == "-":
-        return Secret(sys.stdin.readline(KEY_LENGTH + 2) if sys.stdin else "", "stdin"), []
     try:
+        if path == "-":
+            line = sys.stdin.buffer.readline(KEY_LENGTH + 2) if sys.stdin else b""
+            return Secret(line.decode("utf-8", "replace"), "stdin"), []
         with Path(path).open("rb") as file:
             status = os.fstat(file.fileno())
             text = file.read(2 * KEY_LENGTH).decode("utf-8", "replace")

@@ -77,9 +77,8 @@ class Pump:
         """Until less than `ahead_s` seconds are still to be heard at the slowest sink; 0 is no wait."""
         if not ahead_s:
             return
-        ahead = round(ahead_s * self._format.sample_rate)
         pause = threading.Event()
-        while self.spoken.frames - self._sink.heard() >= ahead:
+        while (self.spoken.frames - self._sink.heard()) / self._format.sample_rate >= ahead_s:
             pause.wait(LOOK_EVERY_S)
 
     def rest(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -60,11 +61,12 @@ def _read_stdin(max_chars: int) -> str:
 
 
 def _decode(file: BinaryIO, name: str, max_chars: int) -> str:
-    data = file.read(LARGEST_CHARACTER * max_chars + 1) if max_chars else file.read()
-    if max_chars and len(data) > LARGEST_CHARACTER * max_chars:
+    most = LARGEST_CHARACTER * max_chars + len(codecs.BOM_UTF8)
+    data = file.read(most + 1) if max_chars else file.read()
+    if max_chars and len(data) > most:
         raise _too_long(max_chars)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{safe(name)} is not UTF-8 text: byte {error.start + 1}",

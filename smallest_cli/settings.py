@@ -114,7 +114,7 @@ def _problem(name: str, value: Any) -> str | None:
     if name in choices and value not in choices[name]:
         return f"{safe(value, 40)} is not one of {', '.join(map(str, choices[name]))}"
     if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:
-        return f"{value:g} is not from {ranges[name][0]:g} to {ranges[name][1]:g}"
+        return f"{safe(value, 40)} is not from {ranges[name][0]:g} to {ranges[name][1]:g}"
     return None
 
 
@@ -139,6 +139,8 @@ def _load_file(path: Path) -> dict[str, Any]:
         # Only the place is told: the line itself may hold something private.
         place = str(error).rpartition("(")[2].rstrip(")")
         raise SettingsError(f"{safe(path)} is not valid TOML ({safe(place, 60)})") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        raise SettingsError(f"{safe(path)} is not valid TOML") from None
 
 
 def read_private(path: Path) -> str | None:
@@ -152,18 +154,20 @@ def read_private(path: Path) -> str | None:
         return None
     except OSError as error:
         raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if os.name == "posix" and status.st_uid not in (os.getuid(), 0):
             raise SettingsError(f"{safe(path)} belongs to somebody else")
         if os.name == "posix" and status.st_mode & 0o077:
             raise SettingsError(f"{safe(path)} can be read by others", hint=f"chmod 600 {safe(path)}")
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             data = file.read(FILE_LIMIT + 1)
-            if len(data) > FILE_LIMIT:
-                raise SettingsError(f"{safe(path)} is larger than {FILE_LIMIT // 1024} KiB")
-            return data.decode("utf-8")
-        except OSError as error:
-            raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
-        except UnicodeDecodeError:
-            raise SettingsError(f"{safe(path)} is not UTF-8 text") from None
+        if len(data) > FILE_LIMIT:
+            raise SettingsError(f"{safe(path)} is larger than {FILE_LIMIT // 1024} KiB")
+        return data.decode("utf-8")
+    except OSError as error:
+        raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{safe(path)} is not UTF-8 text") from None
+    finally:
+        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -10,6 +11,27 @@ from pathlib import Path
 
 from smallest_cli.errors import OutputFailed, UsageError
 from smallest_cli.safety import reason, safe
+
+
+def sync(descriptor: int) -> None:
+    """Wait until what was written is on the disk; of what has none, a pipe say, nothing is waited for."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new name on the disk, too. A folder that may be written and not read is left to the system."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class FileTarget:
@@ -34,13 +56,14 @@ class FileTarget:
                 raise self._exists()
             if old is not None and not os.access(self._final, os.W_OK):
                 raise OutputFailed(f"cannot write {safe(path)}: it is read-only")
-            self.descriptor = self._open_part()
+            self.descriptor = self._open_part(0o666 if old is None else stat.S_IMODE(old.st_mode))
             if old is not None:
-                os.fchmod(self.descriptor, stat.S_IMODE(old.st_mode))
+                with suppress(PermissionError):  # a file system without modes
+                    os.fchmod(self.descriptor, stat.S_IMODE(old.st_mode))
 
     def _status(self) -> os.stat_result | None:
         try:
-            status = os.stat(self._name)
+            status = os.stat(self._name or self._final)
         except FileNotFoundError:
             if not self._final.parent.is_dir():
                 folder = safe(self._final.parent)
@@ -50,12 +73,12 @@ class FileTarget:
             raise OutputFailed(f"cannot write {safe(self._name)}: it is a folder")
         return status
 
-    def _open_part(self) -> int:
+    def _open_part(self, mode: int) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         for suffix in (".part", f".{os.urandom(4).hex()}.part"):
             self._part = self._final.with_name(self._final.name + suffix)
             with suppress(FileExistsError):
-                return os.open(self._part, flags, 0o666)
+                return os.open(self._part, flags, mode)
         raise OutputFailed(f"cannot write {safe(self._name)}: {safe(self._part)} is in the way")
 
     def commit(self) -> None:
@@ -66,15 +89,11 @@ class FileTarget:
                 self._close()
                 return
             if self.descriptor >= 0:
-                os.fsync(self.descriptor)
+                sync(self.descriptor)
                 self._close()
             self._take_name(self._part)
             self._part = None
-            folder = os.open(self._final.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            _sync_folder(self._final.parent)
 
     def _close(self) -> None:
         """Once: its number may be another file's from then on."""
@@ -103,7 +122,7 @@ class FileTarget:
         if part is None:
             return None
         if keep:
-            return part
+            return part if part.exists() else None
         with suppress(OSError):
             part.unlink()
         return None

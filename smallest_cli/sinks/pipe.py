@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.safety import reason
+from smallest_cli.sinks.file import sync
 
 
 class StdoutTarget:
@@ -24,12 +26,9 @@ class StdoutTarget:
     def commit(self) -> None:
         """A regular file is synced, as any other file of ours; a pipe has all there is."""
         try:
-            os.fsync(self.descriptor)
+            sync(self.descriptor)
         except OSError as error:
-            import errno
-
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
-                raise OutputFailed(f"cannot write stdout: {os.strerror(error.errno or 0)}") from None
+            raise OutputFailed(f"cannot write stdout: {reason(error)}") from None
 
     def abandon(self, keep: bool) -> Path | None:
         """What was written stays; there is nothing to take back."""

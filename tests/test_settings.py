@@ -1,0 +1,252 @@
+"""What a person has set: which source wins, and what a broken one says without giving itself away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smallest_cli.errors import SettingsError, SmallestError, UsageError
+from smallest_cli.settings import DEFAULT_BASE_URL, Settings, config_folder, load_settings, read_private
+
+SECRET = "sk_0123456789abcdef"
+
+
+@dataclass
+class Home:
+    """A folder of settings, and the environment that names it."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "config.toml"
+
+    def write(self, text: str | bytes, mode: int = 0o600) -> None:
+        self.file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        self.file.chmod(mode)
+
+    def load(self, **flags: Any) -> Settings:
+        return load_settings(flags, self.environ | {"SMALLEST_CONFIG_DIR": str(self.folder)})
+
+    def refusal(self, **flags: Any) -> SmallestError:
+        """What is said; it is one line that holds nothing of the file."""
+        with pytest.raises(SmallestError) as caught:
+            self.load(**flags)
+        assert str(caught.value).isprintable()
+        assert SECRET not in str(caught.value) + caught.value.hint
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+        return caught.value
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    before = os.listdir("/proc/self/fd")
+    yield Home(tmp_path)
+    assert os.listdir("/proc/self/fd") == before
+
+
+# Which source wins
+
+
+def test_where_nothing_is_set_the_defaults_stand(home: Home) -> None:
+    assert home.load() == Settings()
+    assert (home.load().base_url, dict(home.load().sources)) == (DEFAULT_BASE_URL, {})
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_environment", "flag", "voice", "source"),
+    [
+        (False, False, False, None, None), (True, False, False, "of the file", "{file}"),
+        (False, True, False, "of a shell", "SMALLEST_VOICE"), (False, True, True, "of a flag", "--voice"),
+        (True, True, False, "of a shell", "SMALLEST_VOICE"), (True, True, True, "of a flag", "--voice"),
+    ],
+)  # fmt: skip
+def test_a_flag_goes_before_the_environment_before_the_file(
+    in_file: bool, in_environment: bool, flag: bool, voice: str | None, source: str | None, home: Home
+) -> None:
+    if in_file:
+        home.write('voice = "of the file"')
+    if in_environment:
+        home.environ["SMALLEST_VOICE"] = "of a shell"
+    settings = home.load(voice="of a flag" if flag else None)
+    assert settings.voice == voice
+    assert settings.sources.get("voice") == (source and source.format(file=home.file))
+
+
+EVERYTHING = {
+    "base_url": "http://a/b", "voice": "magnus", "model": "m", "language": "en", "speed": 1.5,
+    "sample_rate": 8_000, "via": "sse", "api": "v2", "local": True, "ca_file": "/ca", "timeout": 3.5,
+    "completion_wait": 0, "retries": 0,
+}  # fmt: skip
+IN_TOML = "".join(f"{name} = {value!r}\n" for name, value in EVERYTHING.items()).replace("True", "true")
+
+
+def test_the_file_sets_everything_but_what_a_flag_alone_may(home: Home) -> None:
+    home.write(IN_TOML + "plain_http = true")
+    settings = home.load()
+    assert {name: getattr(settings, name) for name in EVERYTHING} == EVERYTHING
+    assert set(settings.sources.values()) == {str(home.file)}
+    assert (settings.plain_http, settings.warnings) == (False, ("config.toml: plain_http is no setting",))
+    assert home.load(plain_http=True).plain_http
+
+
+def test_flags_set_everything_and_say_their_names(home: Home) -> None:
+    home.write('speed = 9\nvia = "http"')  # what is not used may be wrong
+    settings = home.load(**EVERYTHING, plain_http=True, output="not a setting", force=True)
+    assert {name: getattr(settings, name) for name in EVERYTHING} == EVERYTHING
+    assert settings.sources["completion_wait"] == "--completion-wait"
+    assert set(settings.sources) == {*EVERYTHING, "plain_http"}
+
+
+def test_the_environment_sets_what_the_contract_names(home: Home) -> None:
+    home.environ = {
+        "SMALLEST_BASE_URL": "http://a", "SMALLEST_VOICE": "v", "SMALLEST_MODEL": "m", "SMALLEST_LOCAL": "1",
+        "SMALLEST_CA_FILE": "/ca", "SMALLEST_SPEED": "9", "SMALLEST_PLAIN_HTTP": "1",
+    }  # fmt: skip
+    settings = home.load()
+    assert (settings.base_url, settings.voice, settings.model) == ("http://a", "v", "m")
+    assert (settings.ca_file, settings.local) == ("/ca", True)
+    assert (settings.speed, settings.plain_http) == (1.0, False)
+    home.environ = dict.fromkeys(home.environ, "")
+    assert home.load() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("word", "local"),
+    [(word, False) for word in ("0", "false", "FALSE", "no", "No", "off", "")]
+    + [(word, True) for word in ("1", "true", "yes", "on", "x")],
+)
+def test_local_is_said_in_many_words(word: str, local: bool, home: Home) -> None:
+    home.environ["SMALLEST_LOCAL"] = word
+    assert home.load().local is local
+    assert home.load(local=True).local
+
+
+def test_auto_is_the_websocket_wherever_it_is_said(home: Home) -> None:
+    home.write('via = "sse"')
+    assert (home.load().via, home.load(via="auto").via) == ("sse", "ws")
+    home.write('via = "auto"')
+    assert (home.load().via, home.load(via="http").via) == ("ws", "http")
+
+
+def test_names_that_are_no_settings_warn(home: Home) -> None:
+    home.write(f'voise = "meher"\n"a\\u001b[31m" = 1\napi_key = "{SECRET}"\n[speak]\nvoice = "x"')
+    names = ("voise", r"a\x1b[31m", "api_key", "speak")
+    assert home.load() == Settings(warnings=tuple(f"config.toml: {name} is no setting" for name in names))
+
+
+# What is refused: a flag's value as usage, anything else as settings
+
+BAD = [
+    ("speed", 0.49), ("speed", 2.01), ("speed", float("nan")), ("speed", float("inf")), ("speed", -1),
+    ("sample_rate", 22_050), ("sample_rate", 0), ("timeout", 0), ("timeout", 3_601), ("timeout", -0.5),
+    ("completion_wait", -1), ("completion_wait", 10_001), ("retries", -1), ("retries", 21), ("via", "grpc"),
+    ("retries", 10**400), ("via", ""), ("via", "WS"), ("api", "v1"), ("api", "\x1b[31m" + "x" * 500),
+]  # fmt: skip
+GOOD = [
+    ("speed", 0.5), ("speed", 2), ("timeout", 0.01), ("timeout", 3_600), ("completion_wait", 0),
+    ("completion_wait", 10_000), ("retries", 0), ("retries", 20), ("sample_rate", 44_100), ("api", "v3.1"),
+]  # fmt: skip
+
+
+def toml(value: object) -> str:
+    return f'"{value}"'.replace("\x1b", "\\u001b") if isinstance(value, str) else str(value)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_value_out_of_range_names_its_source(name: str, value: Any, home: Home) -> None:
+    error = home.refusal(**{name: value})
+    assert type(error) is UsageError
+    assert str(error).startswith(f"--{name.replace('_', '-')}: ")
+    home.write(f"{name} = {toml(value)}")
+    error = home.refusal()
+    assert type(error) is SettingsError
+    assert str(error).startswith(f"{home.file}: ")
+    assert len(str(error)) < 200 + len(str(home.file))
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD)
+def test_the_ends_of_a_range_belong_to_it(name: str, value: Any, home: Home) -> None:
+    home.write(f"{name} = {toml(value)}")
+    assert getattr(home.load(), name) == getattr(home.load(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "voice = 1", "voice = true", "voice = ['a']", "speed = '1.0'", "speed = true", "sample_rate = 8000.0",
+        "sample_rate = true", "local = 'yes'", "local = 1", "retries = 1.5", "timeout = 2026-01-01",
+        "base_url = {a = 1}", "[ca_file]",
+    ],
+)  # fmt: skip
+def test_a_value_of_a_foreign_kind_is_refused(line: str, home: Home) -> None:
+    home.write(line)
+    error = home.refusal()
+    assert type(error) is SettingsError
+    assert str(error) == f"config.toml: {line.split()[0].strip('[]')} has a value of the wrong kind"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (f"voice = {SECRET}", " (at line 1, column 9)"), (f'a = "b"\nx = "{SECRET}', " (at end of document)"),
+        (f"{SECRET} = 1\n{SECRET} = 2\n", " (at line 2, column 24)"), ("[", " (at end of document)"),
+        (f"[{SECRET} x]", " (at line 1, column 22)"), ("x = " + "1" * 5_000, ""), ("x = " + "[" * 5_000, ""),
+    ],
+)  # fmt: skip
+def test_a_broken_file_says_the_place_and_not_what_stands_there(text: str, place: str, home: Home) -> None:
+    home.write(text)
+    assert str(home.refusal()) == f"{home.file} is not valid TOML{place}"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o601])
+def test_a_file_open_to_others_is_refused_with_the_remedy(mode: int, home: Home) -> None:
+    home.write('voice = "meher"', mode)
+    error = home.refusal()
+    assert (str(error), error.hint) == (f"{home.file} can be read by others", f"chmod 600 {home.file}")
+    assert error.exit_code == 3
+
+
+PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a folder": (Path.mkdir, "Is a directory"),
+    "a link": (lambda path: path.symlink_to("/dev/null"), "Too many levels of symbolic links"),
+    "too large": (lambda path: path.write_bytes(b"#" * 65_537), "is larger than 64 KiB"),
+    "no text": (lambda path: path.write_bytes(SECRET.encode() + b"\xff"), "is not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_what_is_no_file_of_ours_is_one_clear_line(case: str, home: Home) -> None:
+    make, words = PLACES[case]
+    make(home.file)
+    if case != "a link":
+        home.file.chmod(0o600)
+    assert words in str(home.refusal())
+
+
+def test_a_fifo_is_not_waited_for(home: Home) -> None:
+    os.mkfifo(home.file, 0o600)
+    assert home.load() == Settings()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_file_of_somebody_else_is_refused(home: Home) -> None:
+    home.write("")
+    os.chown(home.file, 65_534, 65_534)
+    assert str(home.refusal()) == f"{home.file} belongs to somebody else"
+
+
+def test_the_folder_is_the_systems_own_unless_it_is_named(tmp_path: Path) -> None:
+    assert config_folder({"SMALLEST_CONFIG_DIR": "/a/b"}) == Path("/a/b")
+    assert config_folder({}).name == config_folder({"SMALLEST_CONFIG_DIR": ""}).name == "smallest"
+    assert config_folder({}).is_absolute()
+    assert read_private(tmp_path / "nowhere" / "config.toml") is None
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SettingsError, match="Not a directory"):
+        read_private(tmp_path / "file" / "config.toml")

@@ -1,0 +1,122 @@
+"""When things happened: a clock is a list of numbers here, in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smallest_cli.speech import AudioChunk, Completed, Event, Opened, Phases, Sent, WordTiming
+from smallest_cli.timeline import MILLISECOND, Timeline
+
+
+def at(ms: float) -> int:
+    return round(ms * MILLISECOND)
+
+
+def opened(ms: float, phases: Phases | None = None) -> Event:
+    return Opened(phases or Phases(), at_ns=at(ms))
+
+
+def sent(ms: float) -> Event:
+    return Sent(at_ns=at(ms))
+
+
+def audio(ms: float) -> Event:
+    return AudioChunk(b"ab", at_ns=at(ms))
+
+
+def word(ms: float) -> Event:
+    return WordTiming("a", 0, 1, at_ns=at(ms))
+
+
+def done(ms: float) -> Event:
+    return Completed(at_ns=at(ms))
+
+
+def watched(events: Iterable[Event]) -> Timeline:
+    timeline = Timeline()
+    list(timeline.watch(events))
+    return timeline
+
+
+ONE = [opened(10), sent(20), word(25), audio(120), audio(150), word(151), audio(220), audio(230), done(630)]
+TWO = [*ONE, opened(630), sent(1_000), audio(1_050), audio(1_070), done(1_075)]
+
+
+def figures(timeline: Timeline) -> tuple[float | None, float, float, float]:
+    """First audio, longest gap, longest wait for the end, time at work: in milliseconds."""
+    longest = (timeline.longest_gap_ns, timeline.longest_tail_ns, timeline.busy_ns)
+    gap, tail, busy = (ns / MILLISECOND for ns in longest)
+    return timeline.ttfb_ms, gap, tail, busy
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], (None, 0, 0, 0)), (ONE[:1], (None, 0, 0, 0)), (ONE[:3], (None, 0, 0, 0)),
+        (ONE[:4], (100, 0, 0, 100)),  # neither connecting nor a word counts
+        (ONE[:5], (100, 30, 0, 130)), (ONE[:-1], (100, 70, 0, 210)), (ONE, (100, 70, 400, 210)),
+        (TWO, (100, 70, 400, 280)),  # the time between two requests is no gap and no work
+        ([sent(5), done(9)], (None, 0, 0, 0)),
+    ],
+)  # fmt: skip
+def test_the_stamps_tell_the_figures(
+    events: list[Event], expected: tuple[float | None, float, float, float]
+) -> None:
+    assert figures(watched(events)) == expected
+
+
+def test_the_first_audio_of_a_run_is_counted_from_its_first_request() -> None:
+    """What was sent again in vain is time that the person waited; it is no time at work."""
+    timeline = watched([opened(0), sent(10), opened(500), sent(510), audio(600), done(610)])
+    assert figures(timeline) == (590, 0, 10, 90)
+
+
+def test_the_phases_are_those_of_the_first_connection() -> None:
+    first, second = Phases(1, 2, 3, 4), Phases(5, 6, 7, 8)
+    assert watched([]).phases is None
+    assert watched([opened(0, first), sent(1), opened(2, second)]).phases is first
+
+
+@pytest.mark.parametrize(("seconds", "factor"), [(0.28, 1.0), (2.8, 0.1), (0.14, 2.0), (0.0, 0.0)])
+def test_the_real_time_factor_is_time_at_work_by_the_sound_it_gave(seconds: float, factor: float) -> None:
+    assert watched(TWO).real_time_factor(seconds) == pytest.approx(factor)
+
+
+def test_every_event_is_passed_on_as_it_comes() -> None:
+    timeline = Timeline()
+    events = iter(TWO)
+    for expected, given_on in zip(TWO, timeline.watch(events), strict=True):
+        assert given_on is expected
+        if given_on is ONE[3]:
+            assert timeline.first_audio_ns == at(120)
+            break
+    assert next(events) is ONE[4]  # nothing was read ahead
+
+
+def test_what_the_source_raises_passes_and_the_figures_stay() -> None:
+    def broken() -> Iterable[Event]:
+        yield from ONE[:5]
+        raise ZeroDivisionError
+
+    timeline = Timeline()
+    with pytest.raises(ZeroDivisionError):
+        list(timeline.watch(broken()))
+    assert figures(timeline) == (100, 30, 0, 130)
+
+
+@given(st.lists(st.tuples(st.sampled_from([opened, sent, audio, word, done]), st.integers(0, 50))))
+def test_no_order_of_events_gives_a_figure_that_runs_backwards(steps: list[tuple[object, int]]) -> None:
+    """The first request comes first; from there on a transport may say anything."""
+    now, events = 1_000, [sent(1_000)]
+    for make, ms in steps:
+        now += ms
+        events.append(make(now))
+    timeline = watched(events)
+    first, gap, tail, busy = figures(timeline)
+    assert first is None or 0 <= first <= now - 1_000
+    for figure in (gap, tail, busy):
+        assert 0 <= figure <= now - 1_000
