@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from smallest_cli.player import Chunk
 from smallest_cli.speech import Phases
+from smallest_cli.trials.metrics import METRICS
 from smallest_cli.trials.record import Trial
 from tests.command import Ran, smallest
 
@@ -23,7 +25,8 @@ def trial(index: int = 0, ttfb_ms: float = 50, *, arm: str = "ws/warm/c1", **fie
     cold = "/cold/" in arm
     values: dict[str, Any] = {
         "index": index, "arm": arm, "phase": "measure", "block": index, "text": f"t{index % 3}",
-        "characters": 40, "rate": RATE, "started_ns": index * 1000 * MS, "opened_ns": index * 1000 * MS + 10 * MS,
+        "characters": 40, "rate": RATE,
+        "started_ns": index * 1000 * MS, "opened_ns": index * 1000 * MS + 10 * MS,
         "phases": Phases(1 * MS, 2 * MS, 3 * MS, 4 * MS) if cold else Phases(), "reused": not cold,
         "sent_ns": index * 1000 * MS + 11 * MS, "chunks": chunks, "onset": 240,
         "completed_ns": first + 300 * MS, "ended_ns": index * 1000 * MS + 400 * MS, "request_id": f"r{index}",
@@ -37,8 +40,6 @@ def run(**fields: Any) -> dict[str, Any]:
         "verdict": "ok", "reasons": [], "lag_ms": {"p50": 0.1, "p99": 0.2, "max": 1.0, "n": 9},
         "floor_ms": {"p50": 0.2, "p99": 0.9, "max": 1.0, "n": 9}, "tolerated_ms": 3.0, "clock_drift_s": 0.0,
     }  # fmt: skip
-    from smallest_cli.trials.metrics import METRICS
-
     return {
         "id": "17", "started_utc": "2026-11-21T00:00:00+00:00", "interrupted": False, "complete": True,
         "origin_ns": 0, "seed": 7, "arms": ["ws/warm/c1"],
@@ -47,7 +48,7 @@ def run(**fields: Any) -> dict[str, Any]:
         "request": {"voice": "meher", "model": "m", "sample_rate": RATE},
         "texts": {"t0": {"characters": 40, "sha256": "00"}}, "buffers_ms": [0.0, 100.0], "slo": [],
         "client": {}, "calibration": calibration,
-        "defs": {"metrics": {name: {"unit": m.unit, "starts": m.starts, "stops": m.stops} for name, m in METRICS.items()}},
+        "defs": {"metrics": {name: asdict(metric) for name, metric in METRICS.items()}},
     } | fields  # fmt: skip
 
 

@@ -278,7 +278,8 @@ def _announce(plan: Plan, settings: Settings, outcome: OutcomeOptions, console: 
     if price and most:
         words += f" (about ${most / 10_000 * price:.2f} by the published price)"
     trials = f"{plan.trials} trials" if plan.trials is not None else f"{plan.seconds:g} s of trials"
-    say(f"{trials} over {len(plan.arms)} arms, {words}, to {settings.base_url}")
+    arms = "1 arm" if len(plan.arms) == 1 else f"{len(plan.arms)} arms"
+    say(f"{trials} over {arms}, {words}, to {settings.base_url}")
     if outcome.yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():

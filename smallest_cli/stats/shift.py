@@ -115,7 +115,7 @@ class Comparison:
     """What may be said of a second sample beside a first. `effect` is the least change that matters, in their
     unit.
 
-    `needed` is the size of each side that would probably decide it, None where it is decided.
+    `needed` is the size of each side that would probably decide it, None where it is decided or unknown.
     """
 
     word: Word
@@ -135,12 +135,14 @@ def compare(
     """
     effect = abs(median(first)) * least_effect
     found = shift(first, second, confidence)
+    if found.low is None or found.high is None:
+        return Comparison("inconclusive", found, effect)
     inner = shift(first, second, 2 * confidence - 1)
     if inner.low is not None and inner.high is not None and -effect < inner.low and inner.high < effect:
         return Comparison("equivalent", found, effect)
-    if found.low is not None and found.low > 0:
+    if found.low > 0:
         return Comparison("slower", found, effect)
-    if found.high is not None and found.high < 0:
+    if found.high < 0:
         return Comparison("faster", found, effect)
     return Comparison(
         "inconclusive", found, effect, _needed(len(first), len(second), found, effect, confidence)

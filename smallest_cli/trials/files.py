@@ -100,7 +100,7 @@ def merge_runs(runs: Sequence[tuple[dict[str, Any], list[Trial]]]) -> tuple[dict
         for name in SAME:
             if run.get(name) != first.get(name):
                 raise UsageError(f"these runs differ in their {name}: they cannot be one")
-        trials += [_moved(trial, begins, len(trials)) for trial in own]
+        trials += [_moved(trial, begins, index) for index, trial in enumerate(own, len(trials))]
         begins = max([begins, *(trial.ended_ns for trial in trials)])
     arms = list(dict.fromkeys(arm for run, _ in runs for arm in run["arms"]))
     worst = max((run["calibration"] for run, _ in runs), key=_badness)
