@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-speed stream-picture clean
+.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-speaker bench-speed stream-picture clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -50,6 +50,9 @@ bench-start: $(READY) ## how soon the tool starts, beside a bare python
 
 bench-receive: $(READY) ## added latency and CPU of receiving, beside a bare reader
 	@$(BIN)/python benchmarks/receive.py
+
+bench-speaker: $(READY) ## the loudspeaker: first sample, silence after abort, underruns (needs pulseaudio)
+	@$(BIN)/python benchmarks/speaker.py
 
 bench-speed: bench-start bench-receive bench-stream bench-memory ## every figure of speed and memory
 

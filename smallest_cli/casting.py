@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from smallest_cli import catalogue
 from smallest_cli.errors import UsageError
 from smallest_cli.safety import safe
-from smallest_cli.speech import Api
+from smallest_cli.speech import Api, Voice
 
 DEFAULT_VOICE, DEFAULT_MODEL = "meher", "lightning_v3.1_pro"
 OLDER_VOICE = "magnus"
-MODELS = ("lightning_v3.1", "lightning_v3.1_pro")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +23,29 @@ class Cast:
     warnings: tuple[str, ...] = ()
 
 
-def cast(voice: str | None, model: str | None, api: Api = "unified", *, force: bool = False) -> Cast:
-    """Settle who speaks. Raises UsageError where voice and model are of different pools.
+def cast(
+    voice: str | None, model: str | None, api: Api = "unified", *, base_url: str = "", force: bool = False
+) -> Cast:
+    """Settle who speaks, by what the service at `base_url` last listed.
 
-    The service answers such a pair with wrong audio and no error (waves/api.md, 2a), so it is
-    refused here, unless `force` asks for it.
+    Raises UsageError where voice and model are of different pools: the service answers such a pair with
+    wrong audio and no error (waves/api.md, 2a), so it is refused here, unless `force` asks for it.
     """
     if api != "unified":
         return Cast(voice or OLDER_VOICE, model if api == "v3.1" else None)
     if model is not None:
-        model = model.replace("lightning-", "lightning_", 1)
+        model = catalogue.spelled(model)
     if voice is None:
         return _default(model)
-    known = catalogue.find(voice)
+    voices = catalogue.known(base_url)
+    known = catalogue.find(voice, voices)
     if known is None:
-        return _unknown(voice, model)
+        return _unknown(voice, model, voices)
     if model is None or model == known.model:
         return Cast(known.id, known.model)
     if force:
         return Cast(known.id, model)
-    if model in MODELS:
+    if model in catalogue.MODELS:
         raise UsageError(
             f"{known.id} is a voice of {known.model}, not of {model}",
             hint="leave --model away, choose another voice, or send it anyway with --force",
@@ -58,11 +61,11 @@ def _default(model: str | None) -> Cast:
     return Cast(DEFAULT_VOICE, model, (f"the model {safe(model, 60)} is not known here",))
 
 
-def _unknown(voice: str, model: str | None) -> Cast:
+def _unknown(voice: str, model: str | None, voices: Iterable[Voice]) -> Cast:
     """A clone, a new voice or a slip of the pen: sent as it is, for only the service knows."""
     if model is not None:
         return Cast(voice, model)
-    near = ", ".join(catalogue.nearest(voice))
+    near = ", ".join(catalogue.nearest(voice, voices=voices))
     names = f"; near it are {near}" if near else ""
     warning = f"the catalogue has no voice {safe(voice, 60)}{names}; it is tried on {DEFAULT_MODEL}"
     return Cast(voice, DEFAULT_MODEL, (warning,))

@@ -37,23 +37,30 @@ app = typer.Typer(
 )
 
 COMMANDS = {
-    "speak": ("speak", "Say a finished text: played, into files, or into a pipe."),
-    "stream": ("stream", "Speak a text while it is still being written."),
-    "bench": ("bench", "Measure latency; bench compare | merge | replay | report."),
-    "serve": ("serve", "Serve the Waves API from this machine, offline."),
-    "login": ("account", "Keep a key for one service."),
-    "logout": ("account", "Forget the keys that `login` kept."),
+    "speak": ("speak.speak", "Say a finished text: played, into files, or into a pipe."),
+    "stream": ("stream.stream", "Speak a text while it is still being written."),
+    "voices": ("voices.voices", "List and search voices; hear them; clone one."),
+    "bench": ("bench.bench", "Measure latency; bench compare | merge | replay | report."),
+    "dict": ("dictionaries.dictionaries", "Pronunciation dictionaries."),
+    "serve": ("serve.serve", "Serve the Waves API from this machine, offline."),
+    "login": ("account.login", "Keep a key for one service."),
+    "logout": ("account.logout", "Forget the keys that `login` kept."),
+    "doctor": ("doctor.doctor", "Say what works here and what does not."),
 }
-"""Each command, the file it is in, and its line in the list. Only the one that is run is imported."""
+"""Each command, where it is, and its line in the list. Only the one that is run is imported."""
 CHILDREN = {"bench": ("bench_files", ("compare", "merge", "replay", "report"))}
-"""Commands that have some of their own: the file that those are in, and their names."""
+"""Commands of a command that takes words of its own too: the file that they are in, and their names."""
 
 
 def register(names: Iterable[str]) -> None:
     """Put commands on the command line, each by its own file."""
     for name in names:
-        module = import_module(f"smallest_cli.commands.{COMMANDS[name][0]}")
-        app.command(name)(getattr(module, name))
+        file, _, attribute = COMMANDS[name][0].partition(".")
+        command = getattr(import_module(f"smallest_cli.commands.{file}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
 
 
 def register_children(name: str) -> None:

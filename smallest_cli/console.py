@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 from smallest_cli.errors import Interrupted, SmallestError
 from smallest_cli.safety import safe
@@ -110,6 +111,22 @@ class Progress:
         """Take the line away."""
         if self._status is not None:
             self._status.stop()
+
+
+@contextmanager
+def progress_of(data: bytes, what: str) -> Iterator[BinaryIO]:
+    """`data` as a file; somebody at a terminal sees how far it has been read."""
+    file = io.BytesIO(data)
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield file
+        return
+    from rich.console import Console as RichConsole
+    from rich.progress import wrap_file
+
+    with wrap_file(
+        file, len(data), description=what, console=RichConsole(stderr=True), transient=True
+    ) as watched:
+        yield watched
 
 
 def tell_failure(error: SmallestError) -> None:

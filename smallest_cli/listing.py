@@ -1,8 +1,11 @@
-"""What `?` asks for: the voices, the loudspeakers. One line each on stdout, columns apart by tabs."""
+"""Lists on stdout: columns apart by tabs for a script, a table for a person. And the answers to `?`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import shlex
+import shutil
+from collections.abc import Iterable, Sequence
 
 from smallest_cli import catalogue
 from smallest_cli.safety import safe
@@ -28,3 +31,28 @@ def print_rows(rows: Iterable[tuple[str, ...]]) -> None:
     """Rows for a script to cut: no header, no padding, nothing that acts on a terminal."""
     for row in rows:
         print("\t".join(safe(cell) for cell in row))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    """Rows for a person, through $PAGER where the terminal does not hold them. Nothing is cut short."""
+    lines = _align([tuple(columns), *(tuple(map(safe, row)) for row in rows)])
+    lines.insert(1, "─" * max(map(len, lines)))
+    text = "\n".join(f" {line}" for line in lines) + "\n"
+    pager = shlex.split(os.environ.get("PAGER") or "less -FRX")
+    if len(lines) < shutil.get_terminal_size().lines or not shutil.which(pager[0]):
+        print(text, end="")
+        return
+    import subprocess
+
+    subprocess.run(pager, input=text, encoding="utf-8", check=False)
+
+
+def _align(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their widest cell, two blanks apart. rich's own table takes 0.1 s for all voices."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]

@@ -75,7 +75,7 @@ def settle_voice(
     """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
     settings = load_settings(asdict(who) | asdict(where))
-    chosen = cast(settings.voice, settings.model, settings.api, force=who.force)
+    chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)
     for warning in (*settings.warnings, *chosen.warnings):
         console.warn(warning)
     for name, source in settings.sources.items():

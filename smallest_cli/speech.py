@@ -106,6 +106,27 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
+class Dictionary:
+    """Words, each with what is said for it."""
+
+    id: str
+    items: tuple[tuple[str, str], ...]
+    created: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A voice of one's own. `status` is pending, processing, completed or failed."""
+
+    id: str
+    name: str
+    model: str | None
+    status: str
+    language: str | None = None
+    created: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Where the speech comes from: an origin with an optional path prefix, its key, its API."""
 

@@ -1,7 +1,9 @@
-"""Plays the PCM of a file on the loudspeaker: `python -m tests.play_pcm FILE RATE [abort|ADDRESS]`.
+"""Plays the PCM of a file on the loudspeaker: `python -m tests.play_pcm FILE RATE [HOW]`.
 
-A program of its own, because PortAudio finds its devices once for each process. With `abort` it says
-`playing` when two thirds have been handed over, and stops the sound when a line comes on stdin.
+A program of its own, because PortAudio finds its devices once for each process. It stops where it says a
+word, until a line comes on stdin. HOW is `abort` (says `playing`, stops the sound, says how many frames were
+heard, is silent), `stall` (the second half waits for a line; says how many frames were heard by then),
+`list`, or the name of a device.
 """
 
 from __future__ import annotations
@@ -10,28 +12,54 @@ import sys
 from pathlib import Path
 
 from smallest_cli.errors import DeviceError
-from smallest_cli.sinks.speaker import SpeakerSink
+from smallest_cli.sinks.speaker import SpeakerSink, list_devices
 from smallest_cli.speech import AudioFormat
+
+CHUNK = 7680
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def pause(*words: object) -> None:
+    say(*words)
+    sys.stdin.readline()
+
+
+def write(sink: SpeakerSink, pcm: bytes) -> None:
+    for at in range(0, len(pcm), CHUNK):
+        sink.write(pcm[at : at + CHUNK])
+
+
+def play(pcm: bytes, rate: int, how: str) -> None:
+    if how == "list":
+        for device in list_devices():
+            say(f"{device.name}: {device.rate}{', the default' if device.default else ''}")
+        return
+    sink = SpeakerSink(AudioFormat(rate), None if how in ("", "abort", "stall") else how)
+    half = len(pcm) // 4 * 2 if how == "stall" else len(pcm)
+    write(sink, pcm[:half])
+    if how == "abort":
+        pause("playing")
+        heard = sink.heard()
+        sink.abort()
+        pause(heard)
+        return
+    if how == "stall":
+        pause("stalled")
+        say(sink.heard())
+        write(sink, pcm[half:])
+    sink.close()
+    say(sink.heard(), sink.underruns)
 
 
 def main(path: str, rate: str, how: str = "") -> int:
-    pcm = Path(path).read_bytes()
     try:
-        sink = SpeakerSink(AudioFormat(int(rate)))
-        for at in range(0, len(pcm), 7680):
-            sink.write(pcm[at : at + 7680])
-        if how == "abort":
-            print("playing", flush=True)
-            sys.stdin.readline()
-            heard = sink.heard()
-            sink.abort()
-            print(heard, flush=True)
-            return 0
-        sink.close()
+        play(Path(path).read_bytes(), int(rate), how)
     except DeviceError as error:
-        print(f"{error}; {error.hint}", flush=True)
+        say(f"{error}; {error.hint}")
         return error.exit_code
-    print(sink.underruns, flush=True)
     return 0
 
 

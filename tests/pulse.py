@@ -6,65 +6,127 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-PACKAGES = {
-    "pulseaudio": "pulseaudio",
-    "parec": "pulseaudio-utils",
-    "pactl": "pulseaudio-utils",
-    "aplay": "alsa-utils",
-}
+PROGRAMS = {"pulseaudio": "pulseaudio", "parec": "pulseaudio-utils", "pactl": "pulseaudio-utils"}
 LIBRARIES = {"libportaudio.so.2": "libportaudio2", "libasound_module_pcm_pulse.so": "libasound2-plugins"}
+SAMPLE = 2
+HUNG_S = 30.0
 
 
 def need_pulse() -> None:
     """Skip by the name of what is missing; on CI, which installs it, fail."""
-    missing = {package for program, package in PACKAGES.items() if not shutil.which(program)}
+    if missing := missing_packages():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not installed: {missing}")
+
+
+@cache
+def missing_packages() -> str:
+    """Debian's packages that are needed and not here."""
+    missing = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
     for library, package in LIBRARIES.items():
         if not any(Path("/usr/lib").rglob(library)):
             missing.add(package)
-    if missing:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {' '.join(sorted(missing))}")
+    return " ".join(sorted(missing))
+
+
+class Recording:
+    """What a loudspeaker plays, as it plays it: s16le mono, silence too."""
+
+    def __init__(self, recorder: subprocess.Popen[bytes]) -> None:
+        self.pcm = bytearray()
+        self.arrivals: list[tuple[int, int]] = []  # monotonic ns, bytes that were there before
+        self._ended = False
+        self._news = threading.Condition()
+        self._recorder = recorder
+        self._thread = threading.Thread(target=self._record)
+        self._thread.start()
+
+    def _record(self) -> None:
+        assert self._recorder.stdout
+        while pcm := os.read(self._recorder.stdout.fileno(), 65_536):
+            with self._news:
+                self.arrivals.append((time.monotonic_ns(), len(self.pcm)))
+                self.pcm += pcm
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def wait_for(self, more: int) -> None:
+        """Until `more` bytes have come from now on, or the server is gone."""
+        with self._news:
+            target = len(self.pcm) + more
+            assert self._news.wait_for(lambda: self._ended or len(self.pcm) >= target, HUNG_S), "no sound"
+
+    def wait_for_sound(self, more: int) -> None:
+        """Until `more` bytes have come since the first sample that is not silence."""
+        with self._news:
+            assert self._news.wait_for(lambda: any(self.pcm), HUNG_S), "all is silent"
+        start = self.sound_from()
+        self.wait_for(start + more - len(self.pcm))
+
+    def sound_from(self) -> int:
+        """Where the first sample stands that is not silence."""
+        return (len(self.pcm) - len(self.pcm.lstrip(b"\0"))) // SAMPLE * SAMPLE
+
+    def sound_to(self) -> int:
+        """Where the last sample ends that is not silence."""
+        return -(-len(self.pcm.rstrip(b"\0")) // SAMPLE) * SAMPLE
+
+    def arrived(self, position: int) -> int:
+        """When the byte at `position` came, in monotonic ns."""
+        return next(at for at, before in reversed(self.arrivals) if before <= position)
+
+    def stop(self) -> None:
+        """End the recorder; `pcm` stays."""
+        self._recorder.terminate()
+        self._thread.join()
+        self._recorder.wait(HUNG_S)
+        if self._recorder.stdout:
+            self._recorder.stdout.close()
 
 
 @dataclass
 class Pulse:
-    """A sound server. `env` leads PortAudio and ALSA to it."""
+    """A sound server with one loudspeaker, `spk`. `env` leads PortAudio and ALSA to it."""
 
     env: dict[str, str]
     process: subprocess.Popen[bytes]
-    recorded: bytes = field(default=b"")
+    rate: int
 
     @contextmanager
-    def recording(self, rate: int) -> Iterator[None]:
-        """Record the monitor; `recorded` is all of it, when the context has ended."""
-        command = ["parec", "-d", "spk.monitor", f"--rate={rate}", "--channels=1", "--format=s16le"]
-        with tempfile.TemporaryFile() as file:
-            recorder = subprocess.Popen(
-                [*command, "--latency-msec=5", "--raw"], env=self.env, stdout=file, stderr=subprocess.DEVNULL
+    def recording(self) -> Iterator[Recording]:
+        """Record from before the context to a fifth of a second after it."""
+        command = ["parec", "-d", "spk.monitor", f"--rate={self.rate}", "--channels=1", "--format=s16le"]
+        recording = Recording(
+            subprocess.Popen(
+                [*command, "--latency-msec=5", "--raw"],
+                env=self.env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )
-            try:
-                while os.fstat(file.fileno()).st_size == 0:  # it records silence from its start
-                    assert recorder.poll() is None
-                    self._tick()
-                yield
-                end = os.fstat(file.fileno()).st_size
-                while os.fstat(file.fileno()).st_size < end + rate // 5 and recorder.poll() is None:
-                    self._tick()
-            finally:
-                recorder.terminate()
-                recorder.wait(10)
-            file.seek(0)
-            self.recorded = file.read()
+        )
+        try:
+            recording.wait_for(SAMPLE)  # it records silence from its start
+            yield recording
+            recording.wait_for(self.rate // 5 * SAMPLE)
+        finally:
+            recording.stop()
 
-    def _tick(self) -> None:
-        """A round trip to the server: what the loops above wait on moves with its clock."""
-        subprocess.run(["pactl", "stat"], env=self.env, stdout=subprocess.DEVNULL, check=False)
+    def control(self, *words: str) -> str:
+        """What `pactl` answers."""
+        return subprocess.run(
+            ["pactl", *words], env=self.env, capture_output=True, text=True, check=True
+        ).stdout
 
 
 @contextmanager
@@ -73,7 +135,7 @@ def start_pulse(rate: int = 24_000) -> Iterator[Pulse]:
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         socket = home / "xdg" / "pulse" / "native"
-        socket.parent.mkdir(parents=True, mode=0o700)
+        socket.parent.mkdir(parents=True)
         (home / "xdg").chmod(0o700)
         (home / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
         env = {
@@ -96,7 +158,7 @@ def start_pulse(rate: int = 24_000) -> Iterator[Pulse]:
         try:
             while subprocess.run(["pactl", "info"], env=env, capture_output=True, check=False).returncode:
                 assert server.poll() is None, "pulseaudio did not start"
-            yield Pulse(env, server)
+            yield Pulse(env, server, rate)
         finally:
-            server.terminate()
-            server.wait(10)
+            server.kill()  # it may have been stopped, and would not hear a gentler word
+            server.wait(HUNG_S)

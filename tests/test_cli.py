@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
 
 from smallest_cli.cli import COMMANDS
 from tests.command import SMALLEST, environment, smallest
@@ -15,9 +16,13 @@ from tests.command import SMALLEST, environment, smallest
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_listed_by_the_first_line_of_its_help(name: str) -> None:
-    file, line = COMMANDS[name]
-    command = getattr(import_module(f"smallest_cli.commands.{file}"), name)
-    assert inspect.getdoc(command).splitlines()[0] == line
+    place, line = COMMANDS[name]
+    file, _, attribute = place.partition(".")
+    command = getattr(import_module(f"smallest_cli.commands.{file}"), attribute)
+    if isinstance(command, typer.Typer):
+        assert command.registered_callback
+        command = command.registered_callback.callback
+    assert (inspect.getdoc(command) or "").splitlines()[0] == line
 
 
 def test_the_list_names_every_command(tmp_path: Path) -> None:

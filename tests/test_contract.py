@@ -140,13 +140,13 @@ def test_a_place_that_fails_spoils_no_other(home: Path, server: Offline) -> None
 
 def test_every_sink_gets_the_same_samples_the_loudspeaker_too(home: Path, server: Offline) -> None:
     need_pulse()
-    with start_pulse() as pulse, pulse.recording(24_000):
+    with start_pulse() as pulse, pulse.recording() as recording:
         env = pulse.env | {"SMALLEST_API_KEY": KEY, "SMALLEST_CONFIG_DIR": str(home)}
         command = [*SMALLEST, "speak", "--base-url", server.base_url, TEXT, "-p", "-o", "out.wav", "-o", "-"]
         done = subprocess.run(command, env=env, cwd=home, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == samples(home / "out.wav")
-    before, found, after = pulse.recorded.partition(done.stdout.strip(b"\0"))
+    before, found, after = bytes(recording.pcm).partition(done.stdout.strip(b"\0"))
     assert found
     assert not any(before)
     assert not any(after)
@@ -204,6 +204,21 @@ def test_a_slow_reader_bounds_what_is_asked_for(home: Path, server: Offline) -> 
     assert speaker.returncode == -signal.SIGINT
     assert b"out.wav.part" in err
     assert len(server.log()) - before <= 3
+
+
+def test_the_text_is_not_overwritten_by_its_sound(home: Path, server: Offline) -> None:
+    (home / "text.pcm").write_text(TEXT)
+    (home / "link.wav").symlink_to("text.pcm")
+    for target in ("text.pcm", "link.wav"):
+        for arguments in (("-f", "text.pcm"), ("-f", "link.wav")):
+            ran = speak(home, server, *arguments, "-o", target)
+            assert (ran.code, "comes from" in ran.lines[0]) == (2, True)
+    with (home / "text.pcm").open("rb") as stdin:
+        command = [*SMALLEST, "speak", "--base-url", server.base_url, "-o", "text.pcm"]
+        env = environment(home, SMALLEST_API_KEY=KEY)
+        done = subprocess.run(command, stdin=stdin, env=env, cwd=home, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert (home / "text.pcm").read_text() == TEXT
 
 
 # What is said

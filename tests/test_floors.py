@@ -34,9 +34,21 @@ FLOORS: tuple[frozenset[str], ...] = (
             "reading",
         }
     ),
-    frozenset({"transports", "sinks", "local", "credentials", "casting", "arriving", "trials"}),
+    frozenset(
+        {
+            "transports",
+            "sinks",
+            "local",
+            "credentials",
+            "casting",
+            "arriving",
+            "choosing",
+            "sampling",
+            "trials",
+        }
+    ),
     frozenset({"options", "script", "pipeline", "retry", "service", "account", "cache"}),
-    frozenset({"speaking", "listing", "batch", "measure", "report"}),
+    frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),
     frozenset({"cli", "__main__", "__init__"}),
 )

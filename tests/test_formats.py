@@ -81,6 +81,7 @@ def correlation(one: bytes, other: bytes) -> float:
 # libsndfile itself reads neither an MP3 nor a FLAC that states no length; ffmpeg does, below
 PLACES = [(coding, "file") for coding in CODINGS]
 PLACES += [(coding, "pipe") for coding in CODINGS if coding not in ("mp3", "flac")]
+PLACES += [("wav-ulaw", "pipe"), ("wav-alaw", "pipe")]
 
 
 @pytest.mark.parametrize(("coding", "place"), [*PLACES, ("wav-ulaw", "file"), ("wav-alaw", "file")])
@@ -100,11 +101,6 @@ def test_every_format_is_decoded_again(coding: str, place: str, tmp_path: Path) 
     else:
         assert len(found) == len(pcm)
         assert correlation(found, pcm) > 0.98
-
-
-def test_a_wav_of_g711_needs_to_go_back(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a pipe cannot go back"):
-        through_a_pipe(tmp_path, "wav-ulaw", tone())
 
 
 @pytest.mark.parametrize("coding", ["ulaw", "alaw"])

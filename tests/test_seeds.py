@@ -154,14 +154,8 @@ def run_program(server: Offline, program: str, url: str, folder: Path) -> bytes:
 
 def run_speak(server: Offline, api: str, via: str, folder: Path, *options: str) -> bytes:
     """The samples of the WAV that `speak` saves over that API."""
-    config = folder / "config"
-    config.mkdir(mode=0o700)
-    (config / "config.toml").write_text(f'api = "{api}"\n')
-    (config / "config.toml").chmod(0o600)
-    ran = smallest(
-        folder, "speak", TEXT, "--base-url", server.base_url, "--via", via, "-o", "ours.wav", *options,
-        env={"SMALLEST_API_KEY": KEY},
-    )  # fmt: skip
+    where = ["--base-url", server.base_url, "--api", api, "--via", via]
+    ran = smallest(folder, "speak", TEXT, *where, "-o", "ours.wav", *options, env={"SMALLEST_API_KEY": KEY})
     assert (ran.code, ran.err) == (0, "")
     return samples(folder / "ours.wav")
 

@@ -50,10 +50,11 @@ def login(
     for warning in warnings:
         console.warn(warning)
     if check:
-        from smallest_cli.account import check_key
+        from smallest_cli.account import Account
 
         dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=plain_http)
-        check_key(Service(settings.base_url, key), dialer)
+        with Account(Service(settings.base_url, key), dialer) as account:
+            account.check()
     path = store_key(settings.base_url, key)
     console.tell(f"the key {key} for {safe(origin_of(settings.base_url))} is kept in {safe(path)}")
 

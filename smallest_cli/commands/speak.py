@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import Annotated
 
 import typer
 
 from smallest_cli.console import print_json
+from smallest_cli.errors import UsageError
 from smallest_cli.listing import answer_question
 from smallest_cli.options import (
     ReportOptions,
@@ -17,6 +20,7 @@ from smallest_cli.options import (
     grouped,
 )
 from smallest_cli.reading import read_texts
+from smallest_cli.safety import safe
 from smallest_cli.script import Script, write_script
 from smallest_cli.speaking import Run, perform, settle, tell
 
@@ -35,6 +39,7 @@ def speak(
     if answer_question(who.voice, sound.device):
         return
     run = settle(who, sound, where, report)
+    _spare_input(text.file or ([] if words else ["-"]), run)
     texts = read_texts(words or [], text.file or [], text.max_chars)
     script = write_script(texts, run.template, split=text.split, pause_s=text.pause)
     if script.removed:
@@ -43,6 +48,22 @@ def speak(
         _tell_plan(run, script)
         return
     tell(run, perform(run, script.items))
+
+
+def _spare_input(inputs: list[str], run: Run) -> None:
+    """Refuse to replace a file that the text comes from, by whatever name."""
+    sources = [path for path in map(_status, inputs) if path is not None and stat.S_ISREG(path.st_mode)]
+    for destination in run.destinations:
+        target = None if destination.output in (None, "-") else _status(destination.output)
+        if target and any(os.path.samestat(source, target) for source in sources):
+            raise UsageError(f"{safe(destination.output)} is where the text comes from")
+
+
+def _status(path: str | None) -> os.stat_result | None:
+    try:
+        return os.fstat(0) if path == "-" else os.stat(path or "")
+    except OSError:
+        return None
 
 
 def _tell_plan(run: Run, script: Script) -> None:

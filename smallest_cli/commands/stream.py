@@ -6,7 +6,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ import typer
 
 from smallest_cli.arriving import Arrivals, Cutter, cut
 from smallest_cli.console import say_text
-from smallest_cli.errors import Incomplete, UsageError
+from smallest_cli.errors import Incomplete, SmallestError, UsageError
 from smallest_cli.listing import answer_question
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions, grouped
 from smallest_cli.pipeline import Pump, Spoken, play
@@ -181,6 +181,7 @@ class _Echo:
         self._waiting.append((frame, request.text))
 
     def tell(self) -> None:
-        """Print what is heard by now."""
-        while self._waiting and self._waiting[0][0] <= self._sink.heard():
-            say_text(self._waiting.popleft()[1])
+        """Print what is heard by now; what a sink that died had not played, nobody heard."""
+        with suppress(SmallestError):
+            while self._waiting and self._waiting[0][0] <= self._sink.heard():
+                say_text(self._waiting.popleft()[1])

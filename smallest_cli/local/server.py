@@ -43,6 +43,7 @@ class Server:
             self._add_api(app, api)
         app.router.add_get(wire.HEALTH_PATH, self._health)
         app.router.add_get("/waves/v1/{pool}/get_voices", self._voices)
+        self._studio.desk.add_routes(app, self._key)
         app.router.add_route("*", "/waves/v1/lightning-large{rest:.*}", _retired())
         app.router.add_route(
             "*", "/waves/v1/prof-voice-cloning{rest:.*}", _retired("/waves/v1/voice-cloning")
@@ -111,7 +112,7 @@ class Server:
         studio = self._studio
         if issues := refuse(fields, studio.rules(api, via)):
             return web.json_response({"error": issues}, status=400)
-        if fields.get("pronunciation_dicts"):  # there are none here, so every id is unknown
+        if not studio.desk.has(fields.get("pronunciation_dicts")):
             return web.json_response(refusals.INVALID, status=400)
         request = studio.decode(fields, api)
         entry = Entry(via, request.text, key)

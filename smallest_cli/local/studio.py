@@ -14,6 +14,7 @@ from time import perf_counter
 from smallest_cli import catalogue, wire
 from smallest_cli.local.behaviour import Behaviour
 from smallest_cli.local.casting import V2_VOICES
+from smallest_cli.local.desk import Desk
 from smallest_cli.local.faults import Fault, Faults, FaultSpec
 from smallest_cli.local.journal import Journal
 from smallest_cli.local.limits import Limits
@@ -33,6 +34,7 @@ class Studio:
         self.faults = Faults(behaviour.fail, behaviour.fail_times)
         self.journal = Journal(behaviour.log)
         self._engine = engine
+        self.desk = Desk()
         self._luck = Luck(behaviour.seed)
         known = {voice.id for voice in catalogue.bundled()} | set(behaviour.extra_voices)
         self._voice_ids: dict[bool, frozenset[str]] = {
@@ -49,7 +51,8 @@ class Studio:
 
     def rules(self, api: Api, via: Via) -> Rules:
         """What requests on a route have to keep to."""
-        return Rules(api, via, self._voice_ids[api == "v2"], self.behaviour.max_text)
+        voices = self._voice_ids[api == "v2"] | self.desk.clone_ids
+        return Rules(api, via, voices, self.behaviour.max_text)
 
     def voices(self, pool: str) -> tuple[Voice, ...] | None:
         """The voices of a pool by its name in paths, None for a pool that is not there."""
@@ -78,6 +81,7 @@ class Studio:
         lasts until the task is cancelled: the client has left.
         """
         blocks = 0
+        request = replace(request, text=self.desk.pronounce(request.text, request.dictionaries))
         async with aclosing(self._engine.speak(request, encoding)) as sound:
             async for event in sound:
                 if isinstance(event, AudioChunk):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -28,7 +29,10 @@ class Sink(Protocol):
         ...
 
     def heard(self) -> int:
-        """Frames that have left for good: on disk, read from the pipe, played by the device."""
+        """Frames that have left for good: on disk, written to the pipe, played by the device.
+
+        Raises what the next `write` would, so that nobody waits for a sink that died.
+        """
         ...
 
     def close(self) -> None:
@@ -36,7 +40,10 @@ class Sink(Protocol):
         ...
 
     def abort(self) -> Path | None:
-        """Stop now: silence, nothing replaced. The file that keeps what had come, if there is one."""
+        """Stop now: silence, nothing replaced. The file that keeps what had come, if there is one.
+
+        After a `close` that a signal cut short, too; and from another thread, to cut it short.
+        """
         ...
 
 
@@ -76,11 +83,10 @@ def choose_destinations(
     kind = stdout_kind()
     codings = {output: choose_coding(output, format) for output in outputs}
     if not outputs and not play and kind in ("pipe", "file"):
-        codings = {"-": format or ("wav" if kind == "file" else "pcm")}
-        codings["-"] = choose_coding("-", codings["-"])
+        codings = {"-": choose_coding("-", format or ("wav" if kind == "file" else "pcm"))}
     elif not outputs and format:
         raise UsageError("--format is for files and pipes", hint="name one with -o")
-    _refuse_twice(list(outputs), kind)
+    _refuse_twice(outputs)
     for coding in codings.values():
         check_rate(coding, audio.sample_rate)
     found = [Destination(path, coding, keep=keep, clobber=clobber) for path, coding in codings.items()]
@@ -91,25 +97,29 @@ def choose_destinations(
     return found
 
 
-def _refuse_twice(outputs: list[str], kind: StdoutKind) -> None:
+def _refuse_twice(outputs: Sequence[str]) -> None:
     places = set()
     for output in outputs:
-        if output == "-":
-            place = os.fstat(1) if kind == "file" else None
-        else:
-            place = os.stat(output) if os.path.isfile(output) else None
-        key = (place.st_dev, place.st_ino) if place else os.path.realpath(output)
-        if key in places:
+        place = _place(output)
+        if place in places:
             raise UsageError(f"{safe(output)} is named twice")
-        places.add(key)
+        places.add(place)
+
+
+def _place(output: str) -> object:
+    """The same for every name of one file or pipe, by link or as stdout; a device may be named often."""
+    try:
+        status = os.fstat(sys.stdout.fileno()) if output == "-" and sys.stdout else os.stat(output)
+    except OSError:
+        return os.path.realpath(output)
+    return object() if stat.S_ISCHR(status.st_mode) else (status.st_dev, status.st_ino)
 
 
 @contextmanager
 def open_sinks(destinations: Sequence[Destination], audio: AudioFormat) -> Iterator[Sink]:
     """One sink for one or more places.
 
-    Closed at the end; aborted on the way of an error, which then carries the file that keeps
-    what had come.
+    Closed at the end; aborted on the way of an error, which then carries the file that keeps what had come.
     """
     sink = _open_all(destinations, audio)
     try:
@@ -127,15 +137,16 @@ def _open_all(destinations: Sequence[Destination], audio: AudioFormat) -> Sink:
     try:
         for destination in destinations:
             sinks.append(_open(destination, audio))
+        if len(sinks) == 1 and destinations[0].coding in ("pcm", "wav"):
+            return sinks[0]
+        # Alone, too, what a library encodes needs a thread: in its callbacks a signal would be lost.
+        from smallest_cli.sinks.tee import TeeSink
+
+        return TeeSink(sinks)
     except BaseException:
         for sink in sinks:
             sink.abort()
         raise
-    if len(sinks) == 1:
-        return sinks[0]
-    from smallest_cli.sinks.tee import TeeSink
-
-    return TeeSink(sinks)
 
 
 def _open(destination: Destination, audio: AudioFormat) -> Sink:
@@ -165,13 +176,16 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
 
 def _encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:
     from smallest_cli.sinks.encoders import PcmEncoder, WavEncoder
+    from smallest_cli.wav import header
 
     if coding == "pcm":
         return PcmEncoder(descriptor)
     if coding == "wav":
-        return WavEncoder(descriptor, audio)
-    from smallest_cli.sinks.compressed import CompressedEncoder
+        return WavEncoder(descriptor, partial(header, audio), audio.byte_rate)
+    from smallest_cli.sinks.compressed import CompressedEncoder, G711WavEncoder
 
+    if coding.startswith("wav-"):
+        return G711WavEncoder(coding, descriptor, audio)
     return CompressedEncoder(coding, descriptor, audio)
 
 

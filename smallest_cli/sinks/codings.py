@@ -13,8 +13,8 @@ EXTENSIONS = {
     ".wav": "wav", ".pcm": "pcm", ".raw": "pcm", ".flac": "flac", ".ogg": "ogg", ".opus": "opus",
     ".mp3": "mp3", ".ulaw": "ulaw", ".ul": "ulaw", ".alaw": "alaw", ".al": "alaw",
 }  # fmt: skip
-RATES = {"opus": (8_000, 12_000, 16_000, 24_000, 48_000)}
-"""The formats that do not hold every rate (RFC 7845: Opus is 48 kHz inside, and libsndfile takes these)."""
+RATES = {"opus": (8_000, 16_000, 24_000)}
+"""The formats that do not hold every rate that there is (RFC 7845: Opus is 48 kHz inside): those they do."""
 
 
 def choose_coding(output: str, format: str | None = None) -> str:
@@ -31,7 +31,7 @@ def choose_coding(output: str, format: str | None = None) -> str:
     extension = os.path.splitext(output)[1].lower()
     named = EXTENSIONS.get(extension)
     if named is None:
-        if format is not None and not extension:
+        if format is not None:
             return format
         shown = f"the extension {safe(extension)}" if extension else "no extension"
         raise UsageError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +15,14 @@ from smallest_cli.speech import AudioFormat
 
 
 class Target(Protocol):
-    """Something with a descriptor that ends well by `commit` or badly by `abandon`."""
+    """Something with a descriptor that ends well by `commit` or badly by `abandon`.
+
+    `is_file` tells a regular file, which takes what it is given, from a pipe, which may never do.
+    A `commit` that a signal cut short can be called again.
+    """
 
     descriptor: int
+    is_file: bool
 
     def commit(self) -> None:
         """Make what was written last."""
@@ -39,7 +45,10 @@ def translated(name: str) -> Iterator[None]:
 
 
 class EncodedSink:
-    """A sink of bytes, at `name` (words for a message). What failed is kept unless `keep` is False."""
+    """A sink of bytes, at `name` (words for a message). What failed is kept unless `keep` is False.
+
+    `abort` may be called while another thread is at work in here, and then leaves that work alone.
+    """
 
     def __init__(
         self, name: str, target: Target, encoder: Encoder, format: AudioFormat, *, keep: bool = True
@@ -50,10 +59,12 @@ class EncodedSink:
         self._frame_size = format.frame_size
         self._keep = keep
         self._frames = 0
+        self._busy = threading.Lock()
+        self._encoded = self._last_byte_in = self._ended = False
 
     def write(self, pcm: bytes) -> None:
         """Encode and write the frames, before this returns."""
-        with translated(self._name):
+        with self._busy, translated(self._name):
             self._encoder.write(pcm)
         self._frames += len(pcm) // self._frame_size
 
@@ -63,16 +74,48 @@ class EncodedSink:
 
     def close(self) -> None:
         """Finish the format and commit the target."""
-        with translated(self._name):
-            self._encoder.finish()
-        self._target.commit()
+        with self._busy:
+            if not self._ended:
+                self._last_byte_in = True
+                self._complete()
+
+    def _complete(self) -> None:
+        try:
+            if not self._encoded:
+                with translated(self._name):
+                    self._encoder.finish()
+                self._encoded = True
+            self._target.commit()
+        except SmallestError:
+            self._last_byte_in = False
+            raise
+        self._ended = True
 
     def abort(self) -> Path | None:
-        """Give what was written a true end, where it can have one, and abandon the target."""
-        keep = self._keep and self._frames > 0
+        """Give a file a true end and leave it beside its name; a pipe gets nothing more.
+
+        Once the last byte is in, only a signal can have come between, and the file is completed after all.
+        """
+        if not self._busy.acquire(blocking=False):
+            return None
         try:
-            with translated(self._name):
+            if self._last_byte_in and not self._ended:
+                with suppress(SmallestError):
+                    self._complete()
+            if self._ended:
+                return None
+            self._ended = True
+            self._end_early()
+            return self._target.abandon(self._keep and self._frames > 0)
+        finally:
+            self._busy.release()
+
+    def _end_early(self) -> None:
+        with suppress(SmallestError), translated(self._name):
+            if self._encoded:
+                return
+            self._encoded = True
+            if self._target.is_file and self._frames:
                 self._encoder.finish()
-        except SmallestError:
-            keep = False
-        return self._target.abandon(keep)
+            else:
+                self._encoder.drop()

@@ -1,18 +1,18 @@
-"""PCM as the bytes of a format, written to a descriptor."""
+"""PCM as the bytes of a format, written to a descriptor. Here is what needs no library: raw PCM and WAV."""
 
 from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
 from typing import Protocol
 
 from smallest_cli import wav
 from smallest_cli.errors import OutputFailed
-from smallest_cli.speech import AudioFormat
 
 
 class Encoder(Protocol):
-    """Turns PCM into one format. Raises OSError as the descriptor does."""
+    """Turns PCM into one format. Raises OSError as the descriptor does. It ends by `finish` or `drop`."""
 
     def write(self, pcm: bytes) -> None:
         """Encode whole frames."""
@@ -20,6 +20,10 @@ class Encoder(Protocol):
 
     def finish(self) -> None:
         """Write what the format needs at its end; the descriptor stays open."""
+        ...
+
+    def drop(self) -> None:
+        """Let go, and write nothing more: the descriptor may be a pipe that nobody reads."""
         ...
 
 
@@ -46,32 +50,42 @@ class PcmEncoder:
     def finish(self) -> None:
         """Nothing is owed."""
 
+    def drop(self) -> None:
+        """Nothing is held."""
+
 
 class WavEncoder:
-    """A WAV. Where the descriptor can seek, its header is true at least to the last whole second."""
+    """Samples behind a header. Where the descriptor can seek, it is true at least to the last whole second.
 
-    def __init__(self, descriptor: int, format: AudioFormat) -> None:
+    `header` makes one for a number of bytes; `byte_rate` is that of the samples.
+    """
+
+    def __init__(self, descriptor: int, header: Callable[[int], bytes], byte_rate: int) -> None:
         self._descriptor = descriptor
-        self._format = format
+        self._header = header
+        self._byte_rate = byte_rate
         self._start = position(descriptor)
         self._data_size = 0
         self._stated_size = 0
-        write_all(descriptor, wav.header(format, wav.UNKNOWN_DATA_SIZE if self._start is None else 0))
+        write_all(descriptor, header(wav.UNKNOWN_DATA_SIZE if self._start is None else 0))
 
-    def write(self, pcm: bytes) -> None:
+    def write(self, samples: bytes) -> None:
         """Write the frames. Raises OutputFailed where WAV can hold no more."""
-        if self._data_size + len(pcm) > wav.LARGEST_DATA_SIZE:
+        if self._data_size + len(samples) > wav.LARGEST_DATA_SIZE:
             raise OutputFailed("a WAV holds 4 GiB and no more", hint="use --format flac, or several files")
-        write_all(self._descriptor, pcm)
-        self._data_size += len(pcm)
-        if self._data_size - self._stated_size >= self._format.byte_rate:
+        write_all(self._descriptor, samples)
+        self._data_size += len(samples)
+        if self._data_size - self._stated_size >= self._byte_rate:
             self.finish()
 
     def finish(self) -> None:
         """State the length so far."""
         if self._start is not None:
-            os.pwrite(self._descriptor, wav.header(self._format, self._data_size), self._start)
+            os.pwrite(self._descriptor, self._header(self._data_size), self._start)
             self._stated_size = self._data_size
+
+    def drop(self) -> None:
+        """Nothing is held."""
 
 
 def position(descriptor: int) -> int | None:

@@ -26,7 +26,8 @@ class FileTarget:
             self._final = Path(os.path.realpath(path))
             self._part: Path | None = None
             old = self._status()
-            if old is not None and not stat.S_ISREG(old.st_mode):
+            self.is_file = old is None or stat.S_ISREG(old.st_mode)
+            if not self.is_file:
                 self.descriptor = os.open(path, os.O_WRONLY)
                 return
             if old is not None and not clobber:
@@ -58,13 +59,15 @@ class FileTarget:
         raise OutputFailed(f"cannot write {safe(self._name)}: {safe(self._part)} is in the way")
 
     def commit(self) -> None:
-        """Sync, and take the name. Raises OutputFailed; the old file is then as it was."""
+        """Sync, and take the name. Raises OutputFailed, or UsageError where the name was taken meanwhile;
+        the old file is then as it was."""
         with self._translated():
             if self._part is None:
-                os.close(self.descriptor)
+                self._close()
                 return
-            os.fsync(self.descriptor)
-            os.close(self.descriptor)
+            if self.descriptor >= 0:
+                os.fsync(self.descriptor)
+                self._close()
             self._take_name(self._part)
             self._part = None
             folder = os.open(self._final.parent, os.O_RDONLY)
@@ -72,6 +75,12 @@ class FileTarget:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+    def _close(self) -> None:
+        """Once: its number may be another file's from then on."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _take_name(self, part: Path) -> None:
         if self._clobber:
@@ -89,7 +98,7 @@ class FileTarget:
     def abandon(self, keep: bool) -> Path | None:
         """Leave the old file alone; keep what was written beside it, or remove that too."""
         with suppress(OSError):
-            os.close(self.descriptor)
+            self._close()
         part, self._part = self._part, None
         if part is None:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class StdoutTarget:
         self.descriptor = sys.stdout.fileno()
         if os.isatty(self.descriptor):
             raise UsageError("sound is not written to a terminal", hint="use -o FILE, or pipe it")
+        self.is_file = stat.S_ISREG(os.fstat(self.descriptor).st_mode)
 
     def commit(self) -> None:
         """A regular file is synced, as any other file of ours; a pipe has all there is."""

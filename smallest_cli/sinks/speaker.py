@@ -1,82 +1,66 @@
 """The loudspeaker, by PortAudio: a queue of its own, written out by a thread of its own, to the last sample.
 
-Blocking writes, because a callback plays new audio only behind a buffer full of silence.
+The thread writes what the device has room for and never waits inside PortAudio, where nothing could stop
+it. A callback would play what comes after a stall only behind a buffer full of silence. No resampling here:
+what the sound server does not convert, the device takes or it is an error.
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from smallest_cli.errors import DeviceError
 from smallest_cli.safety import safe
 from smallest_cli.speech import AudioFormat
 
-LATENCY_S = 0.1
-"""The device's buffer. A blocking write sounds at once whatever its size; a large one bridges a busy CPU."""
-PIECE_S = 0.02
-PAD_S = 0.02
-"""Silence beyond the device's latency that is written before it stops: stopping drops what it holds."""
+LATENCY_S = 0.2
+"""The device's buffer: it bridges a busy machine. The first sound waits for a quarter of it at most."""
+LOOK_EVERY_S = 0.01
+TAIL_S = 0.05
+"""Silence that has left the buffer before we stop: what is below the buffer still plays the last sample."""
 LOST_AFTER_S = 5.0
+"""A loudspeaker that wakes up (Bluetooth, HDMI) may take two or three seconds."""
+SILENT_WITHIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A loudspeaker by its name; `default` is the one that is used when none is named."""
+    """A loudspeaker: its name, its own rate in Hz, and whether it is used when none is named."""
 
     name: str
     default: bool
+    rate: int
 
 
 def list_devices() -> list[Device]:
     """Every loudspeaker. Raises DeviceError where PortAudio is missing."""
-    with _quietly():
-        library = _library()
+    with _hushed():
+        library = _load_library()
         default = library.default.device[1]
         return [
-            Device(safe(each["name"]), each["index"] == default)
+            Device(safe(each["name"]), each["index"] == default, round(each["default_samplerate"]))
             for each in library.query_devices()
             if each["max_output_channels"] > 0
         ]
 
 
-def _library() -> Any:
-    try:
-        import sounddevice
-    except ImportError:
-        raise DeviceError(
-            "the sounddevice package is not installed", hint="pip install sounddevice"
-        ) from None
-    except OSError:
-        raise DeviceError(
-            "the PortAudio library is not installed",
-            hint="apt install libportaudio2, or use -o FILE",
-        ) from None
-    return sounddevice
+class _Look(NamedTuple):
+    """What the thread saw: frames handed over, how many of them the device held, and when."""
 
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what ALSA and PortAudio print about absent hardware off stderr, which is ours."""
-    if sys.stderr is None:
-        yield
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    handed: int
+    held: int
+    at: float
 
 
 class SpeakerSink:
@@ -84,95 +68,225 @@ class SpeakerSink:
 
     def __init__(self, format: AudioFormat, device: str | None = None) -> None:
         """Raises DeviceError: no PortAudio, no such device, or one that does not take the format."""
-        self._format = format
-        self._piece_size = round(PIECE_S * format.sample_rate) * format.frame_size
-        with _quietly():
-            library = _library()
-            self._foreign: type[Exception] = library.PortAudioError
-            try:
-                self._stream = library.RawOutputStream(
-                    format.sample_rate,
-                    channels=format.channels,
-                    dtype="int16",
-                    latency=LATENCY_S,
-                    device=device,
-                )
-            except (library.PortAudioError, ValueError) as error:
-                raise self._no_device(device, error) from None
         self.underruns = 0
+        self._format = format
+        self._taken = 0
+        self._look = _Look(0, 0, 0.0)
+        self._moved = time.monotonic()
         self._failure: DeviceError | None = None
-        self._cancelled = False
-        self._handed = 0
+        self._whole = False
+        self._opened = threading.Event()
+        self._cancelled = threading.Event()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        # A daemon, and opening is its work too: a sound server that hangs would hold us for ever.
+        self._thread = threading.Thread(target=self._run, args=(device,), daemon=True)
         self._thread.start()
-
-    def _no_device(self, device: str | None, error: Exception) -> DeviceError:
-        if "sample rate" in str(error).lower():
-            return DeviceError(
-                f"the loudspeaker does not take {self._format.sample_rate} Hz", hint="try -r 44100"
-            )
-        if device is not None:
-            return DeviceError(f"no loudspeaker is called {safe(device)}", hint="--device ? lists them")
-        return DeviceError("no loudspeaker was found", hint="use -o FILE")
+        if not self._opened.wait(LOST_AFTER_S):
+            self._cancelled.set()
+            raise DeviceError("the sound server does not answer", hint="use -o FILE")
+        self._check()
 
     def write(self, pcm: bytes) -> None:
         """Queue whole frames; does not wait. Raises DeviceError where the device was lost."""
-        if self._failure:
-            raise self._failure
+        self._watch()
+        self._check()
+        if self._taken == self._look.handed:
+            self._moved = time.monotonic()
+        self._taken += len(pcm) // self._format.frame_size
         self._queue.put(pcm)
 
     def heard(self) -> int:
-        """Frames that have been played: handed to the device, less what it holds."""
-        held = round(float(self._stream.latency) * self._format.sample_rate)
-        return max(0, self._handed - held)
+        """Frames that have been played; all of them where the device was lost, since waiting is no use."""
+        self._watch()
+        if self._failure:
+            return self._taken
+        handed, held, at = self._look
+        since = round((time.monotonic() - at) * self._format.sample_rate)
+        return min(self._taken, handed - max(0, held - since))
 
     def close(self) -> None:
         """Return when the last sample has been heard. Raises DeviceError where the device was lost."""
+        self._moved = time.monotonic()
         self._queue.put(None)
-        before = -1
-        while self._thread.is_alive():
-            if before == self._handed:
-                raise DeviceError("the loudspeaker stopped taking sound")
-            before = self._handed
-            self._thread.join(LOST_AFTER_S)
-        if self._failure:
-            raise self._failure
+        while self._thread.is_alive() and not self._failure:
+            self._thread.join(LOST_AFTER_S / 10)
+            self._watch(ending=True)
+        self._check()
 
     def abort(self) -> None:
         """Silence at once; what is queued is not heard."""
-        self._cancelled = True
+        self._cancelled.set()
         self._queue.put(None)
-        self._thread.join(LATENCY_S)
+        self._thread.join(SILENT_WITHIN_S)
 
-    def _run(self) -> None:
-        try:
-            self._play()
-        except self._foreign as error:
-            self._failure = DeviceError(f"the loudspeaker was lost: {safe(error)}")
+    def _check(self) -> None:
+        if self._failure:
+            raise self._failure
+        if not self._whole and not self._thread.is_alive():
+            raise DeviceError("the loudspeaker broke off")
 
-    def _play(self) -> None:
-        """All of it on this thread: PortAudio's streams are not to be shared."""
+    def _watch(self, *, ending: bool = False) -> None:
+        """A device that owes us sound and has not moved for long is lost, whatever it says."""
+        owing = self._thread.is_alive() and (ending or self._taken > self._look.handed)
+        if owing and time.monotonic() - self._moved > LOST_AFTER_S and not self._failure:
+            self._failure = DeviceError("the loudspeaker stopped taking sound", hint="use -o FILE")
+            self._cancelled.set()
+
+    # From here on everything runs on the thread: PortAudio's streams are not to be shared.
+
+    def _run(self, device: str | None) -> None:
+        with _hushed():
+            try:
+                library = _load_library()
+                stream = _open_stream(library, self._format, device)
+                self._opened.set()
+                with _translated(library):
+                    self._play(stream)
+            except DeviceError as error:
+                self._failure = self._failure or error
+            finally:
+                self._opened.set()
+
+    def _play(self, stream: Any) -> None:
         try:
-            while not self._cancelled and (pcm := self._queue.get()) is not None:
-                if not self._stream.active:
-                    self._stream.start()
-                self._hand_over(pcm)
-            if self._cancelled:
-                self._stream.abort()
-            elif self._handed:
-                pad = round((self._stream.latency + PAD_S) * self._format.sample_rate)
-                self._stream.write(bytes(pad * self._format.frame_size))
-                self._stream.stop()
+            size = stream.write_available or round(stream.latency * self._format.sample_rate)
+            while not self._cancelled.is_set() and (pcm := self._queue.get()) is not None:
+                self._hand_over(stream, size, pcm)
+            if not self._cancelled.is_set():
+                self._drain(stream, size)
+            if self._cancelled.is_set():
+                stream.abort()
+            else:
+                stream.stop()
+            self._whole = True
         finally:
-            self._stream.close()
+            stream.close()
 
-    def _hand_over(self, pcm: bytes) -> None:
-        """In small pieces, so that `abort` need not wait for a long one."""
-        for at in range(0, len(pcm), self._piece_size):
-            if self._cancelled:
-                return
-            piece = pcm[at : at + self._piece_size]
-            if self._stream.write(piece) and self._handed:
+    def _hand_over(self, stream: Any, size: int, pcm: bytes) -> None:
+        """Write whenever a third of the buffer is free: with less, PortAudio itself might wait for more.
+
+        In pieces, because ALSA's plugin for PulseAudio takes a buffer that one write fills for an empty one.
+        """
+        left = memoryview(pcm)
+        while left and not self._cancelled.is_set():
+            room = stream.write_available
+            if not room or room < size // 3:
+                self._see(self._look.handed, size - room)
+                self._cancelled.wait(LOOK_EVERY_S)
+                continue
+            piece = left[: min(room, size // 4) * self._format.frame_size]
+            left = left[len(piece) :]
+            if stream.write(piece) and self._look.handed:
                 self.underruns += 1
-            self._handed += len(piece) // self._format.frame_size
+            frames = len(piece) // self._format.frame_size
+            self._see(self._look.handed + frames, size - room + frames)
+            self._moved = time.monotonic()
+
+    def _see(self, handed: int, held: int) -> None:
+        self._look = _Look(handed, max(0, min(held, handed)), time.monotonic())
+
+    def _drain(self, stream: Any, size: int) -> None:
+        """Push the last sample out by silence: on ALSA, PortAudio's `stop` drops what the device holds."""
+        if not self._look.handed:
+            return
+        underruns = self.underruns
+        tail = round(TAIL_S * self._format.sample_rate)
+        self._hand_over(stream, size, bytes((size + tail) * self._format.frame_size))
+        self.underruns = underruns  # what starved here was not sound
+        self._see(self._look.handed, 0)
+
+
+def _load_library() -> Any:
+    try:
+        import sounddevice
+    except ImportError:
+        raise DeviceError(
+            "the sounddevice package is missing", hint="pip install sounddevice, or use -o FILE"
+        ) from None
+    except OSError:
+        raise DeviceError(
+            "the PortAudio library is missing", hint="apt install libportaudio2, or use -o FILE"
+        ) from None
+    # It ends PortAudio when we exit, which waits for a sound server that hangs, and corrupts memory
+    # where a thread is inside. What we opened we close, and the process ends anyway.
+    if handler := getattr(sounddevice, "_exit_handler", None):
+        atexit.unregister(handler)
+    return sounddevice
+
+
+def _open_stream(library: Any, format: AudioFormat, device: str | None) -> Any:
+    """A stream that runs. Raises DeviceError."""
+    found = _find_device(library, device)
+    try:
+        stream = library.RawOutputStream(
+            format.sample_rate,
+            device=found["index"],
+            channels=format.channels,
+            dtype="int16",
+            latency=LATENCY_S,
+        )
+        stream.start()
+    except library.PortAudioError as error:
+        if "sample rate" in str(error):
+            raise DeviceError(
+                f"the loudspeaker {safe(found['name'])} does not take {format.sample_rate} Hz",
+                hint=f"its own is {found['default_samplerate']:.0f} Hz; try another --device, or use -o FILE",
+            ) from None
+        raise DeviceError(
+            f"the loudspeaker {safe(found['name'])} cannot be opened: {safe(error)}",
+            hint="--device ? lists others, -o FILE needs none",
+        ) from None
+    return stream
+
+
+def _find_device(library: Any, device: str | None) -> Any:
+    try:
+        return library.query_devices(device, "output")
+    except ValueError as error:
+        hint = "--device ? lists them, -o FILE needs none"
+        if str(error).startswith("Multiple"):
+            raise DeviceError(f"several loudspeakers match {safe(device)}", hint=hint) from None
+        raise DeviceError(f"no loudspeaker is called {safe(device)}", hint=hint) from None
+    except library.PortAudioError:
+        raise DeviceError("no loudspeaker was found", hint="use -o FILE") from None
+
+
+@contextmanager
+def _translated(library: Any) -> Iterator[None]:
+    try:
+        yield
+    except library.PortAudioError as error:
+        raise DeviceError(f"the loudspeaker was lost: {safe(error)}", hint="use -o FILE") from None
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what PortAudio and ALSA print, about absent hardware or an underrun, off stderr, which is ours.
+
+    In glibc `stderr` is a variable that may be set (its manual, "Standard Streams"). Ours is the descriptor
+    below it, so that no line of our own is lost meanwhile, from whichever thread. Elsewhere nothing is done.
+    """
+    nowhere = _nowhere()
+    if nowhere is None:
+        yield
+        return
+    stderr = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stderr")
+    kept = stderr.value
+    stderr.value = nowhere
+    try:
+        yield
+    finally:
+        stderr.value = kept
+
+
+@cache
+def _nowhere() -> int | None:
+    """A FILE of C that takes everything, None where the C library is not glibc."""
+    if not sys.platform.startswith("linux"):
+        return None
+    program = ctypes.CDLL(None)
+    if not hasattr(program, "gnu_get_libc_version"):
+        return None
+    program.fopen.restype = ctypes.c_void_p
+    opened: int | None = program.fopen(os.devnull.encode(), b"w")
+    return opened

@@ -1,4 +1,4 @@
-"""Several sinks at once, each on a thread of its own, so that none waits for another."""
+"""Sinks on threads of their own, so that none waits for another. It knows no format and no device."""
 
 from __future__ import annotations
 
@@ -8,92 +8,128 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from smallest_cli.errors import SmallestError
 from smallest_cli.sinks import Sink
 
-PATIENCE_S = 0.08
-"""How long an abort waits for what a file is still owed; what blocks longer is a pipe or a loudspeaker."""
+DRAIN_S = 1.0
+"""How long an abort lets a branch write what it is still owed: a file takes it all, a slow pipe may not."""
+STUCK_S = 0.25
+"""A branch that takes nothing for so long is held up by a pipe that nobody reads, and is left behind."""
+COMPLETION_S = 3.0
+"""The most that an abort takes: a disk may sync slowly a file that has its last byte."""
+LOOK_EVERY_S = 0.2
+"""A signal that comes just before a wait without end would not be seen until the next one."""
 
 
 class TeeSink:
     """Every sink gets every frame. One that fails is dropped and the others are finished.
 
-    The first failure is raised by `close`, once they are; or by `write`, once no sink is left.
+    The first failure is raised by `close`, once they are; or by `write` and `heard`, once no sink is left.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._branches = [_Branch(sink) for sink in sinks]
+        self._failures: list[BaseException] = []
+        self._branches = [_Branch(sink, self._failures) for sink in sinks]
 
     def write(self, pcm: bytes) -> None:
-        """Hand the frames to every branch that lives."""
-        living = self._living()
-        if not living:
-            raise self._failures()[0]
-        for branch in living:
+        """Hand the frames to every branch that lives; does not wait."""
+        for branch in self._living():
             branch.put(pcm)
 
     def heard(self) -> int:
         """The frames of the slowest branch that lives."""
-        return min((branch.sink.heard() for branch in self._living()), default=0)
+        return min(branch.sink.heard() for branch in self._living())
 
     def close(self) -> None:
         """Wait for every branch to finish. Raises the first failure of any."""
         for branch in self._branches:
             branch.put(None)
         for branch in self._branches:
-            branch.thread.join()
-        if failures := self._failures():
-            raise failures[0]
+            while not branch.over.wait(LOOK_EVERY_S):
+                pass
+        if self._failures:
+            raise self._failures[0]
 
     def abort(self) -> Path | None:
-        """Stop every branch. The file that keeps what had come, if one does."""
+        """Stop every branch, within a bounded time. The first file that keeps what had come, if one does."""
+        now = time.monotonic()
         for branch in self._branches:
-            branch.cancel()
-        deadline = time.monotonic() + PATIENCE_S
-        kept = [branch.end(max(0.0, deadline - time.monotonic())) for branch in self._branches]
+            branch.cancel(now + DRAIN_S)
+        for branch in self._branches:
+            branch.hurry()
+        kept = [branch.end(now + COMPLETION_S) for branch in self._branches]
         return next((path for path in kept if path is not None), None)
 
     def _living(self) -> list[_Branch]:
-        return [branch for branch in self._branches if branch.failure is None]
-
-    def _failures(self) -> list[SmallestError]:
-        return [branch.failure for branch in self._branches if branch.failure is not None]
+        living = [branch for branch in self._branches if not branch.failed]
+        if not living:
+            raise self._failures[0]
+        return living
 
 
 class _Branch:
-    def __init__(self, sink: Sink) -> None:
+    """A sink, and the thread that alone writes to it, finishes it or, as a rule, aborts it."""
+
+    def __init__(self, sink: Sink, failures: list[BaseException]) -> None:
         self.sink = sink
-        self.failure: SmallestError | None = None
+        self.failed = False
+        self._failures = failures
         self._kept: Path | None = None
-        self._cancelled = False
-        self._ended = False
+        self._deadline: float | None = None
+        self._completing = False
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        # An event, because a `join` that a signal interrupts takes the thread for ended from then on
+        # (https://github.com/python/cpython/issues/90882, until 3.13).
+        self.over = threading.Event()
         # A daemon, because a write to a pipe that nobody reads may never return.
-        self.thread = threading.Thread(target=self._pour, daemon=True)
-        self.thread.start()
+        threading.Thread(target=self._run, daemon=True).start()
 
     def put(self, pcm: bytes | None) -> None:
         self._queue.put(pcm)
 
-    def cancel(self) -> None:
-        self._cancelled = True
+    def cancel(self, deadline: float) -> None:
+        """Write what is owed until `deadline`, then abort; what is being completed is not held up by this."""
+        self._deadline = deadline
         self._queue.put(None)
 
-    def end(self, patience_s: float) -> Path | None:
-        """Abort the sink unless it has ended by itself; what it keeps."""
-        self.thread.join(patience_s)
-        if not self._ended:
-            self._kept = self.sink.abort()
+    def hurry(self) -> None:
+        """A loudspeaker may take long to finish: silence it. A file that is being finished ignores this."""
+        if self._completing:
+            self._cut_short()
+
+    def end(self, deadline: float) -> Path | None:
+        """Wait while the thread gets on, and not beyond `deadline`. What the sink keeps."""
+        left = self._queue.qsize()
+        while not self.over.wait(STUCK_S):
+            before, left = left, self._queue.qsize()
+            if time.monotonic() > deadline or (left == before and not self._completing):
+                self._cut_short()
+                break
         return self._kept
 
-    def _pour(self) -> None:
+    def _cut_short(self) -> None:
+        """Abort the sink under the thread that uses it; what that thread has kept counts."""
+        if kept := self.sink.abort():
+            self._kept = kept
+
+    def _run(self) -> None:
         try:
-            while (pcm := self._queue.get()) is not None:
-                self.sink.write(pcm)
-            if not self._cancelled:
-                self.sink.close()
-                self._ended = True
-        except SmallestError as error:
-            self._kept = error.partial = self.sink.abort()
-            self._ended = True
-            self.failure = error
+            self._pour()
+        except BaseException as error:  # whatever it is, the thread that waits for us is to have it
+            self._failures.append(error)
+            self.failed = True
+            self._kept = self.sink.abort()
+        finally:
+            self.over.set()
+
+    def _pour(self) -> None:
+        while (pcm := self._queue.get()) is not None and not self._is_late():
+            self.sink.write(pcm)
+        self._completing = True  # before the question, as `cancel` comes before `hurry`: one sees the other
+        if self._deadline is None:
+            self.sink.close()
+        else:
+            self._completing = False
+            self._kept = self.sink.abort()
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, BinaryIO
 
 import requests
 import urllib3
@@ -59,18 +59,22 @@ class Poster:
 
         Raises the error that a reply other than 200 means.
         """
-        return self._exchange("POST", path, body, accept)
-
-    def get(self, path: str, accept: str) -> AbstractContextManager[Reply]:
-        """As `post`, with nothing to send."""
-        return self._exchange("GET", path, None, accept)
+        return self.exchange("POST", path, body, accept)
 
     @contextmanager
-    def _exchange(self, method: str, path: str, body: bytes | None, accept: str) -> Iterator[Reply]:
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO | None,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+    ) -> Iterator[Reply]:
+        """As `post`, with any method; a body that is a file is sent as it is read."""
         url = self._origin.url("http", path)
         headers = {
             "Authorization": f"Bearer {self._service.key.reveal()}",
-            "Content-Type": "application/json",
+            "Content-Type": content_type,
             "Accept": accept,
             "Accept-Encoding": "identity",
         }
@@ -92,7 +96,9 @@ class Poster:
         finally:
             response.close()
 
-    def _send(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> requests.Response:
+    def _send(
+        self, method: str, url: str, body: bytes | BinaryIO | None, headers: dict[str, str]
+    ) -> requests.Response:
         """The reply's head. A kept connection that turns out to have been closed is opened again, once."""
         while True:
             self._line.fresh = False

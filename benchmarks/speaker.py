@@ -1,0 +1,245 @@
+"""The loudspeaker: is it exact, prompt, quickly silent, and steady on a busy machine?
+
+Plays into a PulseAudio of its own with a null sink (tests/pulse.py says which Debian packages that takes)
+and looks at the monitor: each time is from the call to the arrival at the recorder, which hears in blocks
+of 5 ms. Beside `SpeakerSink` stands the way it was not built, a callback. Prints a table and ends with 1
+where `SpeakerSink` misses a goal. Times are medians and the worst; they want a calm machine.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+from smallest_cli.sinks.speaker import LATENCY_S, SpeakerSink
+from smallest_cli.speech import AudioFormat
+from tests.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
+
+RATE = 24_000
+FIRST_GOAL_MS, SILENCE_GOAL_MS = 20.0, 100.0
+RUNS = 7
+BUSY_RUNS, BUSY_S = 2, 10
+STALL_S = 0.5
+
+
+class Player(Protocol):
+    underruns: int
+
+    def write(self, pcm: bytes) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class CallbackSink:
+    """The other way: PortAudio asks for sound. It goes on with silence where there is none."""
+
+    def __init__(self) -> None:
+        import sounddevice
+
+        self.underruns = 0
+        self._pcm = bytearray()
+        self._at = 0
+        self._closing = False
+        self._stopped = threading.Event()
+        self._stop = sounddevice.CallbackStop
+        self._stream = sounddevice.RawOutputStream(
+            RATE, channels=1, dtype="int16", latency=LATENCY_S,
+            callback=self._fill, finished_callback=self._stopped.set,
+        )  # fmt: skip
+
+    def _fill(self, room: Any, _frames: int, _time: Any, status: Any) -> None:
+        self.underruns += bool(status.output_underflow)
+        piece = self._pcm[self._at : self._at + len(room)]
+        room[:] = piece.ljust(len(room), b"\0")
+        self._at += len(piece)
+        if self._closing and self._at == len(self._pcm):
+            raise self._stop
+
+    def write(self, pcm: bytes) -> None:
+        self._pcm += pcm
+        if not self._stream.active:
+            self._stream.start()
+
+    def close(self) -> None:
+        self._pcm += bytes(round((self._stream.latency + 0.1) * RATE) * SAMPLE)
+        self._closing = True
+        self._stopped.wait()
+        self._stream.close()
+
+    def abort(self) -> None:
+        self._stream.abort()
+
+
+MODES: dict[str, Callable[[], Player]] = {
+    "SpeakerSink": lambda: SpeakerSink(AudioFormat(RATE)),
+    "callback": CallbackSink,
+}
+
+
+# The program that plays: it answers each line on stdin by the moment when it did what was asked
+
+
+def stamped() -> None:
+    sys.stdin.readline()
+    print(time.monotonic_ns(), flush=True)
+
+
+def play(mode: str, how: str, path: str) -> None:
+    """Play a file at once; or in halves, the second when asked for; or silence it when asked for."""
+    pcm = Path(path).read_bytes()
+    half = len(pcm) // 4 * 2 if how == "halves" else len(pcm)
+    sink: Player = MODES[mode]()
+    stamped()
+    sink.write(pcm[:half])
+    if how == "abort":
+        stamped()
+        sink.abort()
+        sys.stdin.readline()
+        return
+    if how == "halves":
+        stamped()
+        sink.write(pcm[half:])
+    sink.close()
+    print(sink.underruns, flush=True)
+
+
+# The one that listens
+
+
+@dataclass
+class Figures:
+    """Times in ms; runs in which a sample was wrong; underruns that the device told of."""
+
+    first: list[float] = field(default_factory=list)
+    after_stall: list[float] = field(default_factory=list)
+    silence: list[float] = field(default_factory=list)
+    wrong: int = 0
+    underruns: int = 0
+
+
+@contextmanager
+def player(server: Pulse, mode: str, how: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, __file__, mode, how, str(path)],
+        env=server.env | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        yield child
+
+
+def ask(child: subprocess.Popen[str]) -> int:
+    assert child.stdin
+    assert child.stdout
+    print(file=child.stdin, flush=True)
+    return int(child.stdout.readline())
+
+
+def since(stamp: int, recording: Recording, position: int) -> float:
+    return (recording.arrived(position) - stamp) / 1e6
+
+
+def measure_starts(server: Pulse, mode: str, path: Path, figures: Figures) -> None:
+    """First sample after the first write, and after a write that ends a stall; all of it exact."""
+    pcm = path.read_bytes()
+    half = len(pcm) // 4 * 2
+    with server.recording() as recording, player(server, mode, "halves", path) as child:
+        first = ask(child)
+        recording.wait_for_sound(half + round(STALL_S * RATE) * SAMPLE)
+        second = ask(child)
+        child.communicate()
+    at, then = recording.pcm.find(pcm[:half]), recording.pcm.find(pcm[half:])
+    if at < 0 or then < 0 or any(recording.pcm[at + half : then]) or recording.sound_to() != then + half:
+        figures.wrong += 1
+        return
+    figures.first.append(since(first, recording, at))
+    figures.after_stall.append(since(second, recording, then))
+
+
+def measure_abort(server: Pulse, mode: str, path: Path, figures: Figures) -> None:
+    with server.recording() as recording, player(server, mode, "abort", path) as child:
+        ask(child)
+        recording.wait_for_sound(RATE * SAMPLE)
+        stamp = ask(child)
+        recording.wait_for(RATE * SAMPLE)
+        child.communicate("\n")
+    figures.silence.append(since(stamp, recording, recording.sound_to()))  # the first block of silence
+
+
+@contextmanager
+def every_core_busy() -> Iterator[None]:
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
+def measure_busy(server: Pulse, mode: str, path: Path, figures: Figures) -> None:
+    with server.recording() as recording, every_core_busy(), player(server, mode, "whole", path) as child:
+        ask(child)
+        assert child.stdout
+        figures.underruns += int(child.stdout.readline())
+    figures.wrong += path.read_bytes() not in recording.pcm
+
+
+def measure(server: Pulse, mode: str, folder: Path) -> Figures:
+    figures = Figures()
+    short, long = folder / "short.pcm", folder / "long.pcm"
+    for path, seconds in ((short, 0.6), (long, BUSY_S)):
+        path.write_bytes(os.urandom(round(seconds * RATE) * SAMPLE).replace(b"\0", b"\1"))
+    for _ in range(RUNS):
+        measure_starts(server, mode, short, figures)
+        measure_abort(server, mode, long, figures)
+    for _ in range(BUSY_RUNS):
+        measure_busy(server, mode, long, figures)
+    return figures
+
+
+def told(times: list[float]) -> str:
+    return f"{median(times):5.1f} ({max(times):5.1f}) ms" if times else "never"
+
+
+def main() -> int:
+    """The exit code: 1 where a goal is missed."""
+    if missing := missing_packages():
+        sys.exit(f"not installed: {missing}")
+    missed = False
+    print(f"{'':12} {'first sample':>16} {'after a stall':>16} {'silence':>16}   busy   wrong samples in")
+    with tempfile.TemporaryDirectory() as name, start_pulse(RATE) as server:
+        for mode in MODES:
+            figures = measure(server, mode, Path(name))
+            print(
+                f"{mode:12} {told(figures.first):>16} {told(figures.after_stall):>16} "
+                f"{told(figures.silence):>16}   {figures.underruns} underruns   "
+                f"{figures.wrong} of {RUNS + BUSY_RUNS} runs"
+            )
+            if mode == "SpeakerSink":
+                late = median(figures.first or [FIRST_GOAL_MS + 1]) > FIRST_GOAL_MS
+                missed = bool(late or median(figures.silence) > SILENCE_GOAL_MS or figures.wrong)
+                missed = missed or figures.underruns > 0
+    print(f"median (worst); busy: {BUSY_RUNS * BUSY_S} s with every core taken")
+    print(
+        f"goals: {FIRST_GOAL_MS:.0f} ms to the first sample, {SILENCE_GOAL_MS:.0f} ms to silence, no underrun"
+    )
+    if missed:
+        print("SpeakerSink MISSED one")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        play(*sys.argv[1:])
+    else:
+        sys.exit(main())

@@ -1,0 +1,175 @@
+"""`smallest dict`: pronunciation dictionaries."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Annotated, Any
+
+import typer
+
+from smallest_cli.account import Account
+from smallest_cli.asking import open_account
+from smallest_cli.console import print_json
+from smallest_cli.errors import RequestRejected, UsageError
+from smallest_cli.listing import print_rows
+from smallest_cli.options import ServiceOptions, grouped
+from smallest_cli.reading import read_texts
+from smallest_cli.safety import safe
+from smallest_cli.speech import Dictionary
+
+LARGEST = 1_000_000
+
+dictionaries = typer.Typer(no_args_is_help=True)
+
+Items = Annotated[
+    list[str] | None, typer.Argument(metavar="[WORD=PRONUNCIATION]...", help="Words and how to say them.")
+]
+Files = Annotated[
+    list[str] | None,
+    typer.Option("-f", "--file", metavar="FILE", help="Read a CSV (word,pronunciation) or JSON; - is stdin."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The dictionary's id.")]
+
+
+@dictionaries.callback()
+def describe() -> None:
+    """Pronunciation dictionaries.
+
+    An id that is printed here goes into `speak --dict ID`.
+    """
+
+
+@dictionaries.command("list")
+@grouped
+def list_dictionaries(*, as_json: AsJson = False, where: ServiceOptions) -> None:
+    """Id, number of words and date of each."""
+    with open_account(where) as account:
+        found = account.dictionaries()
+    if as_json:
+        print_json({"dictionaries": [_as_fields(each) for each in found]})
+    else:
+        print_rows((each.id, str(len(each.items)), each.created or "") for each in found)
+
+
+@dictionaries.command("show")
+@grouped
+def show(id: Id, *, as_json: AsJson = False, where: ServiceOptions) -> None:
+    """The words of one, as `create -f` reads them."""
+    with open_account(where) as account:
+        found = _find(account, id)
+    if as_json:
+        print_json(_as_fields(found))
+        return
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows((safe(word), safe(said)) for word, said in found.items)
+    print(out.getvalue(), end="")
+
+
+@dictionaries.command("create")
+@grouped
+def create(
+    items: Items = None, file: Files = None, *, as_json: AsJson = False, where: ServiceOptions
+) -> None:
+    """Make one; prints its id alone."""
+    pairs = _read(items or [], file or [])
+    with open_account(where) as account:
+        _print_id(account.create_dictionary(pairs.items()), as_json=as_json)
+
+
+@dictionaries.command("update")
+@grouped
+def update(
+    id: Id,
+    items: Items = None,
+    file: Files = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Forget its other words, rather than add to them.")
+    ] = False,
+    *,
+    as_json: AsJson = False,
+    where: ServiceOptions,
+) -> None:
+    """Add words to one, or change them; prints its id alone."""
+    pairs = _read(items or [], file or [])
+    with open_account(where) as account:
+        merged = pairs if replace else dict(_find(account, id).items) | pairs
+        _print_id(account.replace_dictionary(id, merged.items()), as_json=as_json)
+
+
+@dictionaries.command("delete")
+@grouped
+def delete(id: Id, *, where: ServiceOptions) -> None:
+    """Delete one."""
+    with open_account(where) as account:
+        account.delete_dictionary(id)
+
+
+def _find(account: Account, id: str) -> Dictionary:
+    found = next((each for each in account.dictionaries() if each.id == id), None)
+    if found is None:
+        raise RequestRejected(f"there is no dictionary {safe(id)}", hint="smallest dict list shows them")
+    return found
+
+
+def _print_id(made: Dictionary, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_as_fields(made))
+    else:
+        print(safe(made.id))
+
+
+def _as_fields(dictionary: Dictionary) -> dict[str, Any]:
+    items = [{"word": word, "pronunciation": said} for word, said in dictionary.items]
+    return {"id": dictionary.id, "items": items, "created": dictionary.created}
+
+
+def _read(items: list[str], files: list[str]) -> dict[str, str]:
+    """Words and pronunciations; of a word that comes twice the last counts. Raises UsageError."""
+    pairs: list[tuple[str, str]] = []
+    if files:
+        for text in read_texts([], files, LARGEST):
+            pairs += _parse_json(text) if text.lstrip()[:1] in ("[", "{") else _parse_csv(text)
+    for item in items:
+        word, equals, said = item.partition("=")
+        if not equals:
+            raise UsageError(f"{safe(item, 60)} is not WORD=PRONUNCIATION")
+        pairs.append((word, said))
+    pairs = [(word.strip(), said.strip()) for word, said in pairs]
+    if not pairs:
+        raise UsageError("no words were given", hint="as WORD=PRONUNCIATION, or in a file: -f FILE")
+    for word, said in pairs:
+        if not word or not said:
+            raise UsageError(f"{safe(word, 60) or 'a word'} has no pronunciation or is empty")
+    return dict(pairs)
+
+
+def _parse_csv(text: str) -> list[tuple[str, str]]:
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    if rows and [cell.strip().lower() for cell in rows[0]] == ["word", "pronunciation"]:
+        del rows[0]
+    if any(len(row) != 2 for row in rows):
+        raise UsageError("a row of the CSV has not two columns: word,pronunciation")
+    return [(row[0], row[1]) for row in rows]
+
+
+def _parse_json(text: str) -> list[tuple[str, str]]:
+    """A list of objects as the service has them, an object that holds one, or words to pronunciations."""
+    try:
+        given = json.loads(text)
+    except ValueError:
+        raise UsageError("the file is not valid JSON") from None
+    if isinstance(given, dict) and isinstance(given.get("items"), list):
+        given = given["items"]
+    if isinstance(given, dict):
+        given = [{"word": word, "pronunciation": said} for word, said in given.items()]
+    pairs = []
+    for each in given:
+        match each:
+            case {"word": str(word), "pronunciation": str(said)}:
+                pairs.append((word, said))
+            case _:
+                raise UsageError("an item of the JSON is no word with a pronunciation")
+    return pairs

@@ -1,0 +1,235 @@
+"""`smallest voices`: list, search and hear the voices."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smallest_cli import catalogue
+from smallest_cli.account import encode_clone
+from smallest_cli.asking import open_account
+from smallest_cli.choosing import Wish, choose, what_there_is
+from smallest_cli.console import Console, print_json, progress_of
+from smallest_cli.errors import RemoteError, ServiceFailed, SettingsError, UsageError
+from smallest_cli.listing import print_rows, print_table
+from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions, grouped
+from smallest_cli.safety import safe
+from smallest_cli.sampling import read_sample
+from smallest_cli.settings import Settings, load_settings
+from smallest_cli.speaking import perform, settle
+from smallest_cli.speech import Voice
+
+COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
+SORTS = ("id", "name", "model", "gender", "accent", "age")
+
+LOOK_EVERY_S = 2.0
+SENTENCES = Path(__file__).parents[1] / "auditions.json"
+
+voices = typer.Typer(invoke_without_command=True)
+
+
+@voices.callback()
+@grouped
+def list_voices(
+    context: typer.Context,
+    search: Annotated[
+        str | None, typer.Option("--search", metavar="TEXT", help="Part of an id or a name.")
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("-l", "--language", metavar="NAME", help="As hindi, or its code hi.")
+    ] = None,
+    gender: Annotated[str | None, typer.Option("--gender", metavar="NAME", help="female or male.")] = None,
+    accent: Annotated[str | None, typer.Option("--accent", metavar="NAME", help="As british.")] = None,
+    age: Annotated[str | None, typer.Option("--age", metavar="NAME", help="As young.")] = None,
+    use_case: Annotated[
+        str | None, typer.Option("--use-case", metavar="NAME", help="As conversational.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("-m", "--model", metavar="NAME", help="One pool.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="COLUMN", help=f"By one of {', '.join(SORTS)}.")
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the service, whatever is kept.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    *,
+    where: ServiceOptions,
+) -> None:
+    """List and search voices; hear them; clone one.
+
+    A table at a terminal, columns apart by tabs in a pipe. The list is the service's, a day old at the most,
+    else the bundled one.
+    """
+    wish = Wish(
+        search=search,
+        language=language,
+        gender=gender,
+        accent=accent,
+        age=age,
+        use_case=use_case,
+        model=model,
+    )
+    if context.invoked_subcommand:
+        if any((*asdict(wish).values(), limit, sort, refresh, as_json, *asdict(where).values())):
+            raise UsageError(f"options of voices {context.invoked_subcommand} stand behind its name")
+        return
+    if sort not in (None, *SORTS):
+        raise UsageError(f"--sort: not one of {', '.join(SORTS)}")
+    settings = load_settings(asdict(where))
+    known = _load(settings, where, refresh=refresh)
+    found = choose(known, wish)
+    if not found:
+        raise UsageError("no voice is like that", hint=what_there_is(known, wish))
+    if sort:
+        found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
+    _print(found[:limit], as_json=as_json)
+
+
+def _load(settings: Settings, where: ServiceOptions, *, refresh: bool) -> tuple[Voice, ...]:
+    """What is kept, if it is fresh; else what the service lists; else, without a key, what there is."""
+    kept = catalogue.cached(settings.base_url, fresh=True)
+    if kept and not refresh and not settings.local:
+        return kept
+    try:
+        return _fetch(settings, where)
+    except (RemoteError, SettingsError) as error:
+        if refresh:
+            raise
+        if isinstance(error, RemoteError):
+            Console(quiet=False, verbose=False).warn(f"{error}; this is the list that was known before")
+        return catalogue.known(settings.base_url)
+
+
+def _fetch(settings: Settings, where: ServiceOptions) -> tuple[Voice, ...]:
+    with open_account(where) as account:
+        listed = tuple(account.voices())
+    if not settings.local:
+        catalogue.keep(settings.base_url, listed)
+    return listed
+
+
+def _print(found: list[Voice], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"voices": [asdict(voice) for voice in found]})
+        return
+    rows = [tuple(_cell(getattr(voice, column)) for column in COLUMNS) for voice in found]
+    if sys.stdout.isatty():
+        print_table(COLUMNS, rows)
+    else:
+        print_rows(rows)
+
+
+def _cell(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value or "")
+
+
+@voices.command("play")
+@grouped
+def play_voices(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Ids or names.")],
+    text: Annotated[
+        str | None, typer.Option("--text", metavar="TEXT", help="What to say, not the usual sentence.")
+    ] = None,
+    folder: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="DIR", help="Save each as a WAV in this folder.")
+    ] = None,
+    *,
+    who: VoiceOptions,
+    where: ServiceOptions,
+    report: ReportOptions,
+) -> None:
+    """Hear voices, one after the other, say the same sentence in their language."""
+    settings = load_settings(asdict(where))
+    known = catalogue.known(settings.base_url)
+    if folder is not None and not Path(folder).is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    for name in names:
+        voice = catalogue.find(name, known)
+        chosen = replace(who, voice=voice.id if voice else name)
+        sound = SoundOptions(
+            output=[str(Path(folder, f"{chosen.voice}.wav"))] if folder else None, play=not folder
+        )
+        run = settle(chosen, sound, where, report)
+        Console(quiet=report.quiet, verbose=True).tell(f"{chosen.voice}  {run.template.model}")
+        perform(run, [replace(run.template, text=text or sentence(voice))])
+
+
+def sentence(voice: Voice | None) -> str:
+    """The sentence that a voice is heard by: in its first language, English where it has that."""
+    sentences: dict[str, str] = json.loads(SENTENCES.read_text("utf-8"))
+    languages = voice.languages if voice else ()
+    if not languages or "english" in languages:
+        return sentences["english"]
+    return next((sentences[each] for each in languages if each in sentences), sentences["english"])
+
+
+Sample = Annotated[str, typer.Argument(metavar="FILE", help="A recording of 5 to 15 seconds, 5 MB at most.")]
+
+
+@voices.command("clone")
+@grouped
+def clone_voice(
+    file: Sample,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it.")],
+    language: Annotated[str | None, typer.Option("-l", "--language", metavar="CODE", help="As en.")] = None,
+    accent: Annotated[str | None, typer.Option("--accent", metavar="NAME", help="As british.")] = None,
+    description: Annotated[str | None, typer.Option("--description", metavar="TEXT", help="A note.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="WORD", help="Repeatable.")] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", metavar="NAME", help="The pool that it is made for.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it can be used.")] = False,
+    *,
+    where: ServiceOptions,
+) -> None:
+    """Clone a voice from a recording; prints its id alone."""
+    sample = read_sample(file)
+    given = {
+        "displayName": name,
+        "language": language,
+        "accent": accent,
+        "description": description,
+        "tags": ",".join(tag or []) or None,
+        "model": model.replace("_", "-") if model else None,
+    }
+    fields = {field: value for field, value in given.items() if value}
+    body, kind = encode_clone(sample, Path(file).name, fields)
+    with open_account(where) as account:
+        with progress_of(body, f"sending {safe(Path(file).name)}") as sent:
+            made = account.create_clone(sent, kind)
+        while wait and made.status in ("pending", "processing"):
+            threading.Event().wait(LOOK_EVERY_S)
+            made = next((each for each in account.clones() if each.id == made.id), made)
+    if made.status == "failed":
+        raise ServiceFailed(f"the service could not clone the voice {safe(made.id)}")
+    print(safe(made.id))
+
+
+@voices.command("clones")
+@grouped
+def list_clones(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    where: ServiceOptions,
+) -> None:
+    """List your cloned voices: id, name, model, status, language, date."""
+    with open_account(where) as account:
+        found = account.clones()
+    if as_json:
+        print_json({"clones": [asdict(each) for each in found]})
+    else:
+        print_rows(tuple(str(value or "") for value in asdict(each).values()) for each in found)
+
+
+@voices.command("delete")
+def delete_voice(_: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Say how a clone is deleted: an API key cannot."""
+    raise UsageError(
+        "a cloned voice cannot be deleted with an API key",
+        hint="delete it where it is listed, in the console's voice cloning page: https://console.smallest.ai",
+    )

@@ -1,0 +1,360 @@
+"""`smallest voices` and `smallest dict` as a person meets them, and the replies that they read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from smallest_cli import wire
+from smallest_cli.errors import ProtocolError
+from tests.command import SMALLEST, Ran, environment, smallest
+from tests.offline import KEY, Offline, start_offline
+from tests.raw import answer, raw_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Offline]:
+    with start_offline(concurrency=2) as offline:
+        yield offline
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def run(home: Path, server: Offline, *arguments: str, stdin: bytes = b"", **env: str) -> Ran:
+    env = {
+        "SMALLEST_API_KEY": KEY,
+        "SMALLEST_BASE_URL": server.base_url,
+        "SMALLEST_CACHE_DIR": str(home / "cache"),
+    } | env
+    return smallest(home, *arguments, stdin=stdin, env=env)
+
+
+def rows(ran: Ran) -> list[list[str]]:
+    return [line.split("\t") for line in ran.out.decode().splitlines()]
+
+
+# What the service says, as it was published
+
+VOICES = json.loads((Path(__file__).parent / "golden" / "voices.json").read_text("utf-8"))
+
+
+def test_a_published_list_of_voices_is_read() -> None:
+    body = json.dumps(
+        {
+            "voices": [
+                {
+                    "voiceId": "devansh",
+                    "displayName": "Devansh",
+                    "tags": {
+                        "language": ["hindi", "english"],
+                        "accent": "indian",
+                        "gender": "male",
+                        "age": "young",
+                        "emotions": [],
+                        "usecases": ["conversational"],
+                        "recommendedLanguages": ["hindi"],
+                    },
+                },
+                {"voiceId": "bare"},
+            ]
+        }
+    )
+    devansh, bare = wire.decode_voices(body.encode(), "lightning_v3.1")
+    assert (devansh.name, devansh.languages, devansh.accent) == ("Devansh", ("hindi", "english"), "indian")
+    assert (devansh.gender, devansh.age, devansh.use_cases) == ("male", "young", ("conversational",))
+    assert (bare.name, bare.model, bare.languages, bare.gender) == ("bare", "lightning_v3.1", (), None)
+
+
+@pytest.mark.parametrize("body", [b'{"voices": "nope"}', b"[]", b'{"voices": [{"displayName": "A"}]}', b"x"])
+def test_a_list_that_cannot_be_read_is_refused(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        wire.decode_voices(body, "lightning_v3.1")
+
+
+def test_published_clones_and_dictionaries_are_read() -> None:
+    clone = b"""{"message": "Voice clone created successfully", "data": {"voiceId": "voice_dLP5T67Qw7",
+        "displayName": "my-custom-voice", "status": "completed", "language": "en",
+        "model": {"_id": "65f0", "modelName": "lightning-v3.1"}, "createdAt": "2026-04-20T09:42:17.103Z"}}"""
+    assert wire.decode_clone(clone).model == "lightning-v3.1"
+    plain = clone.replace(b'{"_id": "65f0", "modelName": "lightning-v3.1"}', b'"lightning-v3.1"')
+    assert wire.decode_clone(plain) == wire.decode_clone(clone)
+    listed = b'{"data": [{"voiceId": "voice_1", "status": "pending", "modelIds": ["lightning-v3.1"]}]}'
+    assert wire.decode_clones(listed)[0].model == "lightning-v3.1"
+    items = b'"items": [{"word": "mysql", "pronunciation": "my-sequel"}]'
+    made = wire.decode_dictionary(b'{"id": "64f1", ' + items + b', "createdAt": "2023-09-01T12:00:00.000Z"}')
+    assert (made.id, made.items) == ("64f1", (("mysql", "my-sequel"),))
+    assert wire.decode_dictionaries(b'[{"id": "64f1", ' + items + b"}]")[0].items == made.items
+    wire.decode_deleted(b'{"id": "64f1", "deleted": true}')
+    assert wire.decode_balance(b'{"success": true, "data": {"creditBalance": -1.5}}') == -1.5
+    for read, body in (
+        (wire.decode_dictionaries, b"{}"),
+        (wire.decode_dictionary, b'{"id": "1", "items": [{"word": "a"}]}'),
+        (wire.decode_deleted, b"{}"),
+        (wire.decode_clones, b'{"data": {}}'),
+        (wire.decode_balance, b'{"data": {"creditBalance": "much"}}'),
+    ):
+        with pytest.raises(ProtocolError):
+            read(body)
+
+
+# Voices
+
+
+def test_every_voice_is_listed_with_its_model(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices")
+    assert (ran.code, ran.err) == (0, "")
+    assert len(rows(ran)) == 264
+    assert {row[2] for row in rows(ran)} == {"lightning_v3.1", "lightning_v3.1_pro"}
+    told = json.loads(run(home, server, "voices", "--json").out)
+    assert [voice["id"] for voice in told["voices"]] == [row[0] for row in rows(ran)]
+
+
+PRO_HINDI = {"aviraj", "vyom", "zoravar", "reyansh", "ahan"}
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        (["--search", "magn"], {"magnus"}),
+        (["--search", "Amélie"], set()),
+        (["-l", "hi", "--gender", "male", "--model", "lightning-v3.1-pro"], PRO_HINDI),
+        (["--language", "Finnish", "--gender", "f"], {"aino", "helmi", "venla"}),
+        (["--accent", "canadian"], {"erica", "william"}),
+        (["--accent", "BRIT", "--model", "lightning_v3.1"], {"liam"}),
+    ],
+)  # fmt: skip
+def test_a_guess_finds_it(options: list[str], ids: set[str], home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", *options)
+    assert ran.code == (0 if ids else 2)
+    assert {row[0] for row in rows(ran)} == ids
+
+
+def test_nothing_found_says_what_there_is(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", "--accent", "martian", "-l", "hindi")
+    assert (ran.code, ran.out) == (2, b"")
+    assert "american australian british" in ran.err
+    assert "hindi" in ran.err
+
+
+def test_voices_are_sorted_and_counted(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", "--sort", "name", "--limit", "5")
+    names = [row[1] for row in rows(ran)]
+    assert (len(names), names) == (5, sorted(names))
+    assert run(home, server, "voices", "--sort", "colour").code == 2
+
+
+def test_options_before_a_subcommand_are_refused(home: Path, server: Offline) -> None:
+    for options in (["--json"], ["--limit", "3"], ["--local"]):
+        ran = run(home, server, "voices", *options, "clones")
+        assert (ran.code, "behind its name" in ran.err) == (2, True)
+
+
+def test_the_list_is_kept_for_a_day(home: Path, server: Offline) -> None:
+    assert run(home, server, "voices", "--limit", "1").code == 0
+    kept = home / "cache" / "voices.json"
+    with start_offline(token="sk_another_0123456789abcdef") as other:
+        text = kept.read_text().replace(server.base_url, other.base_url).replace("Jordan", "Kept Jordan")
+        kept.write_text(text)
+        assert b"Kept Jordan" in run(home, other, "voices", "--limit", "1").out
+        ran = run(home, other, "voices", "--limit", "1", "--refresh")
+        assert (ran.code, ran.out) == (4, b"")
+        os.utime(kept, (0, 0))
+        ran = run(home, other, "voices", "--limit", "1")
+        assert (ran.code, b"Kept Jordan" in ran.out, "known before" in ran.err) == (0, True, True)
+
+
+def test_without_a_key_there_is_the_bundled_list(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", SMALLEST_API_KEY="")
+    assert (ran.code, ran.err, len(rows(ran))) == (0, "", 264)
+    assert not (home / "cache").exists()
+
+
+def test_a_reply_that_makes_no_sense_is_8(home: Path) -> None:
+    body = b'{"voices": "nope"}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
+    with raw_server(answer(head, body)) as peer:
+        ran = smallest(home, "voices", "--refresh", "--base-url", peer.base_url, env=env)
+    assert (ran.code, ran.out, len(ran.lines)) == (8, b"", 1)
+
+
+def test_what_the_service_names_cannot_act_on_a_terminal(home: Path) -> None:
+    body = json.dumps(
+        {"voices": [{"voiceId": "a\x1b[31m", "displayName": "[red]b[/red] a[b]\u202e"}]}
+    ).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
+    with raw_server(answer(head, body)) as peer:
+        ran = smallest(home, "voices", "--base-url", peer.base_url, env=env)
+        table = at_a_terminal(home, "voices", "--base-url", peer.base_url, **env)
+    assert b"\x1b" not in ran.out
+    for shown in (ran.out.decode(), table):
+        assert "[red]b[/red] a[b]\\u202e" in shown
+        assert "a\\x1b[31m" in shown
+
+
+def at_a_terminal(home: Path, *arguments: str, columns: int = 120, **env: str) -> str:
+    """What a person sees; `cat` is the pager."""
+    command = " ".join([f"stty cols {columns} rows 50;", *SMALLEST, *arguments])
+    env = environment(home, TERM="xterm", PAGER="cat", **env)
+    done = subprocess.run(["script", "-qec", command, "/dev/null"], env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_ids_are_never_cut_short(columns: int, home: Path, server: Offline) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+    table = at_a_terminal(home, "voices", columns=columns, **env, SMALLEST_CACHE_DIR=str(home))
+    for row in rows(run(home, server, "voices")):
+        assert f" {row[0]} " in table
+
+
+def test_voices_are_heard_in_their_language(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    ran = run(home, server, "voices", "play", "magnus", "Krupa", "-o", ".")
+    assert (ran.code, ran.out) == (0, b"")
+    assert [line.split()[0] for line in ran.lines] == ["magnus", "krupa"]
+    with wave.open(str(home / "krupa.wav")) as sound:
+        assert sound.getnframes() > 10_000
+    english, gujarati = (entry["text"] for entry in server.log()[before:])
+    assert english.isascii()
+    assert not gujarati.isascii()
+    run(home, server, "voices", "play", "magnus", "--text", "Just this.", "-o", ".")
+    assert server.log()[-1]["text"] == "Just this."
+
+
+# Clones
+
+
+def recording(path: Path, seconds: float) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        samples = (round(8000 * math.sin(at / 20)) for at in range(round(seconds * 16_000)))
+        file.writeframes(b"".join(each.to_bytes(2, "little", signed=True) for each in samples))
+
+
+def test_a_voice_is_cloned_listed_and_spoken(home: Path, server: Offline) -> None:
+    recording(home / "me.wav", 6)
+    ran = run(home, server, "voices", "clone", "me.wav", "--name", "Me", "-l", "en", "--wait")
+    assert (ran.code, ran.err) == (0, "")
+    id = ran.out.decode().strip()
+    listed = rows(run(home, server, "voices", "clones"))
+    assert [id, "Me", "lightning-v3.1", "completed", "en"] in [row[:5] for row in listed]
+    ran = run(home, server, "speak", "Hello.", "-v", id, "-m", "lightning_v3.1", "-o", "out.wav")
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_a_bad_recording_is_refused_before_anything_is_sent(home: Path, server: Offline) -> None:
+    recording(home / "short.wav", 1)
+    (home / "text.txt").write_text("x")
+    (home / "noise.wav").write_bytes(b"x" * 100)
+    (home / "large.mp4").write_bytes(bytes(6 << 20))
+    for name, word in (
+        ("short.wav", "1.0 s"), ("text.txt", ".wav"), ("noise.wav", "read"), ("large.mp4", "5 MB"),
+        ("no.wav", "cannot"),
+    ):  # fmt: skip
+        ran = run(home, server, "voices", "clone", name, "--name", "Me")
+        assert (ran.code, ran.out, word in ran.err) == (2, b"", True)
+    ran = run(home, server, "voices", "delete", "voice_1")
+    assert (ran.code, "console" in ran.err) == (2, True)
+
+
+# Dictionaries
+
+
+def test_a_dictionary_lives_and_is_heard(home: Path, server: Offline) -> None:
+    ran = run(home, server, "dict", "create", "SQL=sequel", "nginx=engine ex")
+    assert (ran.code, ran.err) == (0, "")
+    id = ran.out.decode().strip()
+    assert [id, "2"] in [row[:2] for row in rows(run(home, server, "dict", "list"))]
+    assert run(home, server, "dict", "show", id).out == b"SQL,sequel\nnginx,engine ex\n"
+    assert (
+        run(home, server, "dict", "update", id, "SQL=ess queue ell", "tty=teletype").out.decode().strip()
+        == id
+    )
+    told = json.loads(run(home, server, "dict", "show", id, "--json").out)
+    assert {each["word"]: each["pronunciation"] for each in told["items"]} == {
+        "SQL": "ess queue ell", "nginx": "engine ex", "tty": "teletype",
+    }  # fmt: skip
+    plain = run(home, server, "speak", "My teletype.", "-o", "-")
+    said = run(home, server, "speak", "My tty.", "--dict", id, "-o", "-", "--via", "sse")
+    assert said.out == plain.out
+    assert run(home, server, "dict", "update", id, "a=b", "--replace").code == 0
+    assert run(home, server, "dict", "show", id).out == b"a,b\n"
+    ran = run(home, server, "dict", "delete", id)
+    assert (ran.code, ran.out, ran.err) == (0, b"", "")
+    assert run(home, server, "dict", "show", id).code == 5
+    assert run(home, server, "dict", "delete", id).code == 5
+    assert run(home, server, "speak", "Hi.", "--dict", id, "--via", "http", "-o", "out.wav").code == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "word,pronunciation\nSQL,sequel\n",
+        "SQL,sequel\n",
+        '[{"word": "SQL", "pronunciation": "sequel"}]',
+        '{"items": [{"word": "SQL", "pronunciation": "sequel"}]}',
+        '{"SQL": "sequel"}',
+    ],
+)
+def test_words_come_from_csv_and_json(text: str, home: Path, server: Offline) -> None:
+    ran = run(home, server, "dict", "create", "-f", "-", stdin=text.encode())
+    assert run(home, server, "dict", "show", ran.out.decode().strip()).out == b"SQL,sequel\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [
+        ([], b""), (["SQL"], b""), (["=x"], b""), (["x="], b""), (["-f", "-"], b"a,b,c\n"),
+        (["-f", "-"], b"[1]"), (["-f", "-"], b"{"), (["-f", "missing.csv"], b""),
+    ],
+)  # fmt: skip
+def test_what_are_no_words_is_a_usage_error(
+    arguments: list[str], stdin: bytes, home: Path, server: Offline
+) -> None:
+    ran = run(home, server, "dict", "create", *arguments, stdin=stdin)
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines[0].startswith("smallest: ")
+
+
+# The doctor
+
+
+def test_the_doctor_finds_a_healthy_service(home: Path, server: Offline) -> None:
+    ran = run(home, server, "doctor", "--json")
+    found = {each["what"]: each for each in json.loads(ran.out)["findings"]}
+    assert ran.code == 0
+    assert KEY.encode() not in ran.out
+    for what in ("key", "connection", "key accepted", "credit", "offline voice", "base_url"):
+        assert found[what]["well"], found
+    assert "upgrade" in found["connection"]["told"]
+    assert "SMALLEST_BASE_URL" in found["base_url"]["told"]
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "what"),
+    [
+        ({"SMALLEST_API_KEY": ""}, 3, "key"),
+        ({"SMALLEST_API_KEY": "sk_wrong_0123456789abcdef"}, 4, "connection"),
+        ({"SMALLEST_BASE_URL": "http://127.0.0.1:1"}, 7, "connection"),
+        ({"SMALLEST_BASE_URL": "gopher://x"}, 3, "connection"),
+    ],
+)
+def test_the_doctor_ends_by_the_first_thing_that_is_wrong(
+    env: dict[str, str], code: int, what: str, home: Path, server: Offline
+) -> None:
+    ran = run(home, server, "doctor", **env)
+    assert ran.code == code
+    assert next(row[1] for row in rows(ran) if row[0] == "--") == what
