@@ -56,6 +56,9 @@ bench-speaker: $(READY) ## the loudspeaker: first sample, silence after abort, u
 
 bench-speed: bench-start bench-receive bench-stream bench-memory ## every figure of speed and memory
 
+bench-check: $(READY) ## is `smallest bench` right? its figures beside the servers' own stamps
+	@$(BIN)/python benchmarks/bench_check.py
+
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
 	@$(BIN)/python benchmarks/stream.py --svg docs/stream.svg
 
