@@ -1,9 +1,9 @@
-"""`smallest bench` as a person meets it: a result on stdout, a verdict, and codes that a gate can use."""
+"""`smallest bench` as a person runs it: its result, its files, its exit codes, its manners."""
 
 from __future__ import annotations
 
 import json
-import re
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,163 +12,257 @@ from typing import Any
 
 import pytest
 
-from tests.command import SMALLEST, Ran, environment, smallest
-from tests.offline import KEY, Offline, start_offline
+from smallest_cli.trials.files import as_text, raw_lines
+from smallest_cli.trials.record import Trial
+from smallest_cli.trials.summary import summarise
+from tests.bench import KEY, bench, result, run, trial
+from tests.command import SMALLEST, environment, smallest
+from tests.faults import start_faults
+from tests.offline import KEY as OFFLINE_KEY
+from tests.offline import Offline, start_offline
 
-ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
+QUICK = ("-n", "3", "--transport", "ws", "--conn", "warm")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """One run of everything, with all that it can write: the folder, the result, what was said."""
+    home = tmp_path_factory.mktemp("whole")
+    ran = smallest(
+        home, "bench", "--local", "-n", "3", "--seed", "7", "--json", "--save", "saved.json",
+        "--jsonl", "raw.jsonl", "--save-audio", "sounds", "--slo", "error_rate<1%",
+        env={"SMALLEST_API_KEY": KEY},
+    )  # fmt: skip
+    assert ran.code in (0, 22), ran.err  # 22: a host too noisy to measure on
+    return home, result(ran), ran.err
+
+
+def test_a_result_has_every_arm_and_metric(whole: tuple[Path, dict[str, Any], str]) -> None:
+    _, found, _ = whole
+    arms = {arm["id"]: arm for arm in found["arms"]}
+    assert set(arms) == {f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")}
+    for name, arm in arms.items():
+        assert (arm["n"], arm["ok"], arm["errors"]) == (3, 3, {}), name
+        assert arm["metrics"]["ttfb"]["unit"] == "ms"
+        assert arm["metrics"]["ttfb"]["p50"]["v"] > 0
+        assert arm["metrics"]["ttfa"]["p50"]["v"] >= arm["metrics"]["ttfb"]["min"]
+        assert ("ttfb_cold" in arm["metrics"]) is ("cold" in name)
+        assert [row["buffer_ms"] for row in arm["player"]] == ([0, 50, 100, 200] if arm["streaming"] else [])
+    assert {"dns", "tcp", "upgrade"} <= set(arms["ws/cold/c1"]["metrics"])
+    assert found["schema"] == "smallest.bench/1"
+    assert found["run"]["seed"] == 7
+    assert found["run"]["calibration"]["floor_ms"]["n"] >= 12  # the server logs a little later
+    assert found["slo"][0]["pass"] is True
+
+
+def test_every_metric_says_what_starts_and_stops_it(whole: tuple[Path, dict[str, Any], str]) -> None:
+    _, found, _ = whole
+    definitions = found["run"]["defs"]["metrics"]
+    assert {name for arm in found["arms"] for name in arm["metrics"]} <= set(definitions)
+    assert all(each["stops"] for each in definitions.values())
+
+
+def test_what_is_saved_is_what_is_printed(whole: tuple[Path, dict[str, Any], str]) -> None:
+    home, found, _ = whole
+    assert json.loads((home / "saved.json").read_text()) == found
+
+
+def test_a_replay_prints_the_same_bytes(whole: tuple[Path, dict[str, Any], str]) -> None:
+    home, found, _ = whole
+    ran = smallest(home, "bench", "replay", "raw.jsonl", "--json")
+    assert ran.code == found["exit"]
+    assert ran.out == (home / "saved.json").read_bytes()
+
+
+def test_every_trial_s_sound_is_saved(whole: tuple[Path, dict[str, Any], str]) -> None:
+    home, _, _ = whole
+    sounds = sorted((home / "sounds").iterdir())
+    assert len(sounds) == 18
+    assert all(each.read_bytes()[:4] == b"RIFF" and each.stat().st_size > 20_000 for each in sounds)
+
+
+def test_no_file_holds_the_key_or_a_text(whole: tuple[Path, dict[str, Any], str]) -> None:
+    home, _, said = whole
+    for path in home.glob("*.json*"):
+        assert KEY not in path.read_text()
+        assert "Thanks for calling" not in path.read_text()
+    assert KEY not in said
+
+
+def test_without_json_there_are_tables_and_a_sentence_of_advice(tmp_path: Path) -> None:
+    with start_offline() as offline:
+        ran = smallest(
+            tmp_path, "bench", "--yes", "--no-calibrate", *QUICK,
+            env={"SMALLEST_API_KEY": OFFLINE_KEY, "SMALLEST_BASE_URL": offline.base_url},
+        )  # fmt: skip
+    shown = ran.out.decode()
+    assert "ws/warm/c1  3 of 3 ok" in shown
+    assert "Use ws with a warm connection" in shown
+    assert "verdict: " in shown
+    assert "p99 needs n>=368" in shown
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "3 trials over 1 arm," in ran.err
+
+
+def measure(home: Path, server: Offline, *options: str) -> Any:
+    env = {"SMALLEST_API_KEY": OFFLINE_KEY, "SMALLEST_BASE_URL": server.base_url}
+    return smallest(home, "bench", "--yes", "--no-calibrate", "--json", *options, env=env)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Offline]:
-    with start_offline(concurrency=4) as offline:
+    with start_offline(concurrency=8) as offline:
         yield offline
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
+def test_a_threshold_that_is_missed_ends_with_20_and_is_named(tmp_path: Path, server: Offline) -> None:
+    ran = measure(tmp_path, server, *QUICK, "--slo", "ttfb.p50<0.001ms")
+    if result(ran)["run"]["calibration"]["verdict"] != "invalid":
+        assert ran.code == 20
+    assert "ttfb.p50<0.001ms" in ran.err
+    assert "MISSED" in ran.err
 
 
-def bench(home: Path, server: Offline, *arguments: str) -> Ran:
-    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
-    return smallest(home, "bench", "--yes", *arguments, env=env)
+def test_when_every_trial_failed_it_ends_with_22(tmp_path: Path) -> None:
+    with start_faults([["status", 503]], tmp_path) as faulty:
+        ran = bench(tmp_path, faulty.base_url, "-n", "2", "--transport", "sse,http", "--json")
+    assert ran.code == 22
+    assert result(ran)["arms"][0]["errors"] == {"http_5xx": 2}
+    assert "every trial failed" in ran.err
 
 
-def result(ran: Ran) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(ran.out)
-    return told
+def test_a_rejected_key_ends_it_before_the_first_trial(tmp_path: Path, server: Offline) -> None:
+    ran = bench(tmp_path, server.base_url, *QUICK)
+    assert ran.code == 4
+    assert KEY not in ran.err
 
 
-def test_every_arm_is_measured_and_said(home: Path, server: Offline) -> None:
-    ran = bench(home, server, "-n", "3", "--text", "Hello there.", "--json", "--warmup", "1")
-    assert ran.code == 0
+def test_failures_on_the_way_are_counted_and_nothing_is_tried_again(tmp_path: Path) -> None:
+    with start_offline(fail=["status:503", "close:1011:1"], fail_times=2) as offline:
+        ran = measure(tmp_path, offline, "-n", "5", "--transport", "ws", "--conn", "warm", "--warmup", "0")
+        seen = offline.log()
+    arm = result(ran)["arms"][0]
+    assert arm["n"] == 5
+    assert sum(arm["errors"].values()) == 2
+    assert arm["metrics"]["ttfb"]["n"] == 3
+    assert len(seen) <= 5
+
+
+def test_an_open_loop_prints_both_times(tmp_path: Path, server: Offline) -> None:
+    options = ("-n", "6", "--transport", "ws", "--conn", "warm", "--rate", "30", "--arrival", "constant")
+    metrics = result(measure(tmp_path, server, *options))["arms"][0]["metrics"]
+    assert metrics["ttfb_e2e"]["p50"]["v"] >= metrics["ttfb"]["min"]
+    assert metrics["sched_delay"]["n"] == 6
+
+
+def test_a_duration_ends_it(tmp_path: Path, server: Offline) -> None:
+    found = result(measure(tmp_path, server, "-d", "0.5", "-c", "2", "--transport", "ws", "--text", "One."))
+    assert {arm["id"] for arm in found["arms"]} == {"ws/warm/c2", "ws/cold/c2"}
+    assert found["run"]["window"]["trials"] > 4
+    assert set(found["run"]["texts"]) == {"text00"}
+
+
+def test_what_would_be_asked_is_told_and_not_asked(tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "bench", "--dry-run", "--json", "-n", "10", "--corpus", "short")
     told = result(ran)
-    assert sorted(arm["id"] for arm in told["arms"]) == sorted(ARMS)
-    for arm in told["arms"]:
-        assert arm["ok"] == 3
-        assert arm["metrics"]["ttfb"]["p50"]["v"] > 0
-        if "/cold/" in arm["id"]:
-            assert arm["metrics"]["tcp"]["p50"]["v"] > 0
-    assert KEY not in ran.out.decode() + ran.err
+    assert told["trials"] == 60
+    assert told["characters"] > 2000
+    assert told["voice"] == "meher"
 
 
-def test_a_table_is_the_result_and_the_rest_is_on_stderr(home: Path, server: Offline) -> None:
-    ran = bench(home, server, "-n", "2", "--transport", "ws", "--text", "Hello.")
-    assert ran.code == 0
-    for part in ("ws/warm/c1", "ws/cold/c1", "ttfb", "p50"):
-        assert part in ran.out.decode()
+def test_characters_are_announced_and_nobody_is_charged_unasked(tmp_path: Path) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": "http://127.0.0.1:9"}
+    ran = smallest(tmp_path, "bench", *QUICK, env=env)
+    assert ran.code == 2
+    assert "characters (about $" in ran.err
+    assert "--yes" in ran.err
 
 
-def test_what_was_measured_can_be_computed_again_bit_for_bit(home: Path, server: Offline) -> None:
-    files = ("--save", "run.json", "--jsonl", "raw.jsonl")
-    ran = bench(home, server, "-n", "3", "--transport", "ws", "--text", "Hello.", "--json", *files)
-    assert ran.code == 0
-    assert (home / "run.json").read_bytes() == ran.out
-    again = smallest(home, "bench", "replay", "raw.jsonl", "--json")
-    assert (again.code, again.out) == (0, ran.out)
-    raw = (home / "raw.jsonl").read_text()
-    assert KEY not in raw
-    head, *trials = raw.splitlines(keepends=True)
-    (home / "a.jsonl").write_text("".join([head, *trials[: len(trials) // 2]]))
-    (home / "b.jsonl").write_text("".join([head, *trials[len(trials) // 2 :]]))
-    merged = smallest(home, "bench", "merge", "a.jsonl", "b.jsonl", "--json")
-    assert merged.code == 0
-    whole, parts = result(ran), result(merged)
-    assert [arm["metrics"] for arm in parts["arms"]] == [arm["metrics"] for arm in whole["arms"]]
+USAGE = [
+    (("-n", "3", "-d", "2"), "give one of them"),
+    (("--transport", "ftp"), "--transport"),
+    (("--conn", "lukewarm"), "--conn"),
+    (("--buffer", "x"), "--buffer"),
+    (("--slo", "fast"), "threshold"),
+    (("--retries", "2"), "never tries again"),
+    (("--max-chars", "10"), "10 are allowed"),
+    (("-n", "3", "compare", "a", "b"), "takes no options of bench"),
+    (("--local", "report", "a"), "takes no options of bench"),
+    (("compare", "a"), "Missing argument"),
+    (("compare", "a", "b", "--metric", "speed"), "--metric"),
+    (("replay", "no-such-file"), "cannot read"),
+]
 
 
-@pytest.mark.parametrize(("promise", "code"), [("ttfb.p50<60000ms", 0), ("ttfb.p50<0.0001ms", 20)])
-def test_a_threshold_is_a_gate(promise: str, code: int, home: Path, server: Offline) -> None:
-    ran = bench(
-        home, server, "-n", "3", "--transport", "ws", "--conn", "warm", "--text", "Hi.", "--slo", promise
-    )
-    assert ran.code == code
-    assert ("threshold" in ran.err) == bool(code)
+@pytest.mark.parametrize(("options", "words"), USAGE, ids=[" ".join(options) for options, _ in USAGE])
+def test_what_cannot_be_meant_is_refused(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "bench", *options)
+    assert ran.code == 2, ran.err
+    assert words in ran.err
+    assert ran.out == b""
 
 
-def test_a_run_of_failures_alone_is_not_valid(home: Path) -> None:
-    with start_offline(fail=["status:503"]) as server:
-        ran = bench(home, server, "-n", "2", "--transport", "sse", "--text", "Hi.", "--json")
-        assert ran.code == 22
-        assert "every trial failed" in ran.err
-        errors = [arm["errors"] for arm in result(ran)["arms"]]
-        assert all("503" in json.dumps(each) or each for each in errors)
-        asked = len(server.log())
-    assert asked <= 2 * (2 + 3)  # a failed trial is a datum: nothing is asked for again
+def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
+    """The signal comes when the server has answered two trials and is holding the third."""
+    listened = [["head"], ["wav"], ["sound", 100], ["end"]]
+    with start_faults([["wait", 150], *listened], tmp_path) as faulty:
+        command = [*SMALLEST, "bench", "--yes", "--no-calibrate", "--max-chars", "0", "-n", "500", *QUICK[2:]]
+        with subprocess.Popen(
+            [*command, "--jsonl", "raw.jsonl", "--json"],
+            cwd=tmp_path,
+            env=environment(tmp_path, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=faulty.base_url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            while not faulty.log_path.exists() or len(faulty.log()) < 4:
+                assert process.poll() is None
+            os.kill(process.pid, signal.SIGINT)
+            out, _ = process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGINT
+    found = json.loads(out)
+    assert found["run"]["interrupted"] is True
+    assert found["arms"][0]["ok"] >= 2
+    again = smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json")
+    assert again.out == out
 
 
-def test_two_runs_are_compared(home: Path, server: Offline) -> None:
-    with start_offline(first_byte_ms=200) as slow:
-        options = ("-n", "12", "--transport", "ws", "--conn", "warm", "--text", "Hi.", "--warmup", "1")
-        assert bench(home, slow, *options, "--save", "slow.json").code in (0, 22)
-        assert bench(home, server, *options, "--save", "fast.json").code in (0, 22)
-    assert smallest(home, "bench", "compare", "fast.json", "slow.json").code == 21
-    faster = smallest(home, "bench", "compare", "slow.json", "fast.json")
-    assert (faster.code, b"faster" in faster.out) == (0, True)
-    assert smallest(home, "bench", "compare", "fast.json", "fast.json").code in (0, 23)
-
-
-def test_a_report_is_one_page_that_needs_nothing_else(home: Path, server: Offline) -> None:
-    bench(home, server, "-n", "3", "--transport", "ws,http", "--text", "Hi.", "--save", "run.json")
-    ran = smallest(
-        home, "bench", "report", "run.json", "--html", "run.html", "--md", "run.md", "--csv", "run.csv"
-    )
-    assert (ran.code, ran.out, ran.err) == (0, b"", "")
-    page = (home / "run.html").read_text()
-    assert "<svg" in page
-    assert not re.search(r"(src|href)=[\"']?https?:", page)
-    assert "ws/warm/c1" in page
-    assert "ws/warm/c1" in (home / "run.md").read_text()
-    assert "ws/warm/c1" in (home / "run.csv").read_text()
-
-
-def test_the_cost_is_said_before_it_is_paid(home: Path, server: Offline) -> None:
-    before = len(server.log())
-    ran = bench(home, server, "--dry-run", "--json", "-n", "10", "--text", "Ten chars.")
-    assert (ran.code, result(ran)["characters"] >= 600) == (0, True)
-    ran = bench(home, server, "-n", "10", "--text", "Ten chars.", "--max-chars", "50")
-    assert (ran.code, "--max-chars" in ran.err) == (2, True)
-    assert len(server.log()) == before
+def save(path: Path, trials: list[Trial], **fields: object) -> str:
+    path.write_text(as_text(summarise(run(**fields), trials)))
+    return path.name
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("factor", "n", "verdict", "code"),
     [
-        ["--transport", "carrier-pigeon"], ["--conn", "hot"], ["--slo", "ttfb<"], ["-n", "0"], ["--text", ""],
+        (1.3, 40, "slower", 21),
+        (0.7, 40, "faster", 0),
+        (1.0, 200, "equivalent", 0),
+        (1.0, 3, "inconclusive", 23),
     ],
-)  # fmt: skip
-def test_what_cannot_be_measured_is_a_usage_error(arguments: list[str], home: Path, server: Offline) -> None:
-    before = len(server.log())
-    ran = bench(home, server, *arguments)
-    assert (ran.code, ran.out) == (2, b"")
-    assert ran.lines[0].startswith("smallest: ")
-    assert len(server.log()) == before
+)
+def test_two_runs_are_compared(factor: float, n: int, verdict: str, code: int, tmp_path: Path) -> None:
+    before = save(tmp_path / "a.json", [trial(i, 100 + i % 20) for i in range(n)])
+    after = save(tmp_path / "b.json", [trial(i, factor * (100 + i % 20)) for i in range(n)])
+    ran = smallest(tmp_path, "bench", "compare", before, after)
+    assert ran.code == code, ran.err
+    assert f"overall: {verdict}" in ran.out.decode()
+    told = result(smallest(tmp_path, "bench", "compare", before, after, "--json"))
+    assert told["comparisons"][0]["verdict"] == verdict
 
 
-def test_ctrl_c_leaves_what_was_measured(home: Path) -> None:
-    with start_offline(first_byte_ms=20) as server:
-        command = [
-            *SMALLEST,
-            "bench",
-            "--yes",
-            "-n",
-            "5000",
-            "--transport",
-            "ws",
-            "--conn",
-            "warm",
-            "--text",
-            "Hi.",
-        ]
-        env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
-        files = ["--save", "run.json", "--jsonl", "raw.jsonl"]
-        with subprocess.Popen(
-            [*command, *files], env=env, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            while server.log_path.read_text().count("\n") < 20:
-                assert process.poll() is None
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGINT
-    told = json.loads((home / "run.json").read_text())
-    assert 0 < told["arms"][0]["ok"] < 5000
+def test_an_invalid_run_is_not_compared_with_a_straight_face(tmp_path: Path) -> None:
+    calibration = run()["calibration"] | {"verdict": "invalid"}
+    before = save(tmp_path / "a.json", [trial(i) for i in range(40)])
+    after = save(tmp_path / "b.json", [trial(i) for i in range(40)], calibration=calibration)
+    assert smallest(tmp_path, "bench", "compare", before, after).code == 22
+
+
+def test_raw_runs_are_merged(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        lines = raw_lines(run(id=name), [trial(i, 50 + i) for i in range(10)])
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    ran = smallest(tmp_path, "bench", "merge", "a.jsonl", "b.jsonl", "--json", "--jsonl", "both.jsonl")
+    assert ran.code == 0, ran.err
+    assert result(ran)["arms"][0]["n"] == 20
+    assert smallest(tmp_path, "bench", "replay", "both.jsonl", "--json").out == ran.out

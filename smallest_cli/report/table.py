@@ -26,7 +26,7 @@ Line = tuple[str, str]
 
 VERDICT_STYLES = {"ok": "good", "suspect": "warn", "invalid": "bad"}
 WORD_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
-WIDE = 110
+WIDE = 150
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 16
 _OVERVIEW = (
@@ -179,7 +179,8 @@ def _waterfalls(result: Mapping[str, Any], width: int) -> Iterator[Line]:
         return
     total = max(_length(course) for _, _, course in drawn)
     columns = width - NAME_WIDTH - 8
-    yield "head", "course of a trial: d dns, t tcp, s tls, u upgrade, . wait, = audio arrives, - end marker"
+    key = "course of a trial: d dns, t tcp, s tls, u upgrade, . wait, = audio arrives, - end marker"
+    yield from _wrapped(key, width, "head")
     for arm, name, course in drawn:
         spans = [(SPANS[step], ms) for step, ms in course["connect"].items()]
         spans += [(".", course["ttfb"]), ("=", course["last_audio"] - course["ttfb"])]

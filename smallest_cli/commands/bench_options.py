@@ -1,0 +1,96 @@
+"""The options of `smallest bench`, in groups as in `options`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import typer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How many trials, of what, how many at once, and when."""
+
+    count: Annotated[
+        int | None, typer.Option("-n", "--count", metavar="N", min=1, help="Trials for each arm; 30.")
+    ] = None
+    duration: Annotated[
+        float | None,
+        typer.Option("-d", "--duration", metavar="SECONDS", min=0.1, help="Measure for so long instead."),
+    ] = None
+    concurrency: Annotated[
+        int | None, typer.Option("-c", "--concurrency", metavar="N", min=1, max=1000, help="At once; 1.")
+    ] = None
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            "--rate", metavar="PER_SECOND", min=0.001, help="An open loop: so many begin, whatever ends."
+        ),
+    ] = None
+    arrival: Annotated[
+        Literal["poisson", "constant"], typer.Option("--arrival", help="How an open loop's trials come.")
+    ] = "poisson"
+    transport: Annotated[str, typer.Option("--transport", metavar="LIST", help="Of ws, sse and http.")] = (
+        "ws,sse,http"
+    )
+    conn: Annotated[str, typer.Option("--conn", metavar="LIST", help="Of warm and cold.")] = "warm,cold"
+    warmup: Annotated[
+        int, typer.Option("--warmup", metavar="N", min=0, help="Uncounted uses of each connection.")
+    ] = 1
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Fixes order and arrivals.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """What is spoken."""
+
+    text: Annotated[
+        list[str] | None, typer.Option("--text", metavar="TEXT", help="Speak TEXT (repeatable).")
+    ] = None
+    file: Annotated[
+        list[str] | None,
+        typer.Option("-f", "--file", metavar="FILE", help="Read FILE (repeatable); - is stdin."),
+    ] = None
+    corpus: Annotated[
+        Literal["short", "mixed", "long"],
+        typer.Option("--corpus", help="Texts of our own, if none is given."),
+    ] = "short"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeOptions:
+    """What becomes of it."""
+
+    buffer: Annotated[
+        str,
+        typer.Option(
+            "--buffer", metavar="LIST", help="Prebuffers of the simulated player, ms; ttfa is of the first."
+        ),
+    ] = "0,50,100,200"
+    slo: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slo", metavar="EXPR", help="A threshold, as ttfb.p95<300ms (repeatable); missed: exit 20."
+        ),
+    ] = None
+    save: Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write what --json prints.")] = (
+        None
+    )
+    jsonl: Annotated[str | None, typer.Option("--jsonl", metavar="FILE", help="Write every trial, raw.")] = (
+        None
+    )
+    save_audio: Annotated[
+        str | None, typer.Option("--save-audio", metavar="DIR", help="Write every trial's sound.")
+    ] = None
+    max_chars: Annotated[
+        int | None,
+        typer.Option("--max-chars", metavar="N", min=0, help="Never send more; 20,000, 0 for no bound."),
+    ] = None
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before characters are paid for.")] = False
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate/--no-calibrate", help="Measure this machine first, on the offline server."),
+    ] = True

@@ -1,0 +1,118 @@
+"""What `smallest bench` is about to do, out of its options, and what that will cost."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+
+import typer
+
+from smallest_cli.commands.bench_options import CorpusOptions, LoadOptions, OutcomeOptions
+from smallest_cli.console import say
+from smallest_cli.errors import UsageError
+from smallest_cli.measure.corpus import CORPORA
+from smallest_cli.measure.plan import CONNS, OPEN_IN_FLIGHT, Arm, Plan, Text
+from smallest_cli.options import ServiceOptions
+from smallest_cli.reading import read_texts
+from smallest_cli.safety import safe
+from smallest_cli.script import SPLIT, write_script
+from smallest_cli.settings import Settings
+from smallest_cli.speech import VIAS, SpeechRequest
+
+MAX_CHARS = 20_000
+PRICE = {"lightning_v3.1_pro": 0.195}
+"""US dollars for 10,000 characters, where the vendor's pages state it (waves/api.md, 6)."""
+
+
+def make_plan(
+    load: LoadOptions,
+    texts: CorpusOptions,
+    words: list[str],
+    outcome: OutcomeOptions,
+    where: ServiceOptions,
+    settings: Settings,
+    template: SpeechRequest,
+) -> Plan:
+    """What the options come to. Raises UsageError."""
+    if load.count is not None and load.duration is not None:
+        raise UsageError("-n and -d each say when to end: give one of them")
+    transports = where.via if where.via not in (None, "auto") else load.transport
+    vias, conns = _choices(transports or "", VIAS, "--transport"), _choices(load.conn, CONNS, "--conn")
+    most = outcome.max_chars if outcome.max_chars is not None else 0 if settings.local else MAX_CHARS
+    plan = Plan(
+        arms=tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns),
+        texts=tuple(_texts(texts, words, template)),
+        template=template,
+        count=None if load.duration is not None else load.count or 30,
+        seconds=load.duration,
+        concurrency=load.concurrency or (1 if load.rate is None else OPEN_IN_FLIGHT),
+        rate=load.rate,
+        arrival=load.arrival,
+        warmups=load.warmup,
+        seed=load.seed if load.seed is not None else secrets.randbelow(10_000),
+        max_chars=most,
+    )
+    characters = plan.characters()
+    if most and characters is not None and characters > most:
+        raise UsageError(
+            f"the run would send {characters} characters, and {most} are allowed",
+            hint="ask for fewer trials (-n) or arms (--transport, --conn), or allow more with --max-chars",
+        )
+    return plan
+
+
+def _texts(options: CorpusOptions, words: list[str], template: SpeechRequest) -> Iterator[Text]:
+    """The texts by name. A long one becomes several, since a trial is one request."""
+    given = list(options.text or [])
+    if words or options.file:
+        given += read_texts(words, options.file or [], 0)
+    if not given:
+        yield from (Text(f"{options.corpus}{n:02}", each) for n, each in enumerate(CORPORA[options.corpus]))
+        return
+    script = write_script(given, template, split=SPLIT, pause_s=0)
+    pieces = [item.text for item in script.items if isinstance(item, SpeechRequest)]
+    yield from (Text(f"text{n:02}", each) for n, each in enumerate(pieces))
+
+
+def _choices(given: str, known: tuple[str, ...], flag: str) -> set[str]:
+    chosen = {each.strip() for each in given.split(",") if each.strip()}
+    if not chosen or not chosen <= set(known):
+        raise UsageError(f"{flag}: {safe(given, 40)} is not a list of {', '.join(known)}")
+    return chosen
+
+
+def read_numbers(given: str) -> list[float]:
+    """The milliseconds of --buffer. Raises UsageError."""
+    try:
+        numbers = [float(each) for each in given.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 <= number <= 60_000 for number in numbers):
+        raise UsageError(f"--buffer: {safe(given, 40)} is not a list of milliseconds")
+    return numbers
+
+
+def announce(plan: Plan, settings: Settings, outcome: OutcomeOptions) -> None:
+    """Say what it will cost, and ask, before a service that may be paid is asked for anything."""
+    characters = plan.characters()
+    if settings.local:
+        return
+    most = characters if characters is not None else plan.max_chars
+    words = (
+        f"{characters} characters"
+        if characters is not None
+        else f"at most {most or 'any number of'} characters"
+    )
+    price = PRICE.get(plan.template.model or "")
+    if price and most:
+        words += f" (about ${most / 10_000 * price:.2f} by the published price)"
+    trials = f"{plan.trials} trials" if plan.trials is not None else f"{plan.seconds:g} s of trials"
+    arms = "1 arm" if len(plan.arms) == 1 else f"{len(plan.arms)} arms"
+    say(f"{trials} over {arms}, {words}, to {settings.base_url}")
+    if outcome.yes:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("these characters are paid for, and nobody is there to ask", hint="say --yes")
+    if not typer.confirm("Go on?", err=True):
+        raise UsageError("nothing was sent")

@@ -1,0 +1,194 @@
+"""The pages that a result is read on: in a browser, on a terminal, in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smallest_cli.measure.lanes import Progress
+from smallest_cli.report.documents import to_csv, to_markdown
+from smallest_cli.report.page import to_html
+from smallest_cli.report.screen import progress_lines
+from smallest_cli.report.table import render
+from smallest_cli.report.words import advice, figure
+from smallest_cli.trials.record import Trial
+from smallest_cli.trials.summary import Result, summarise
+from tests.bench import MS, RATE, run, trial
+from tests.command import smallest
+from tests.programs import need
+
+ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
+HOSTILE = "<script>alert('x')</script>"
+
+
+def uneven(index: int, ttfb_ms: float, arm: str) -> Trial:
+    """A trial whose sound comes with a hole."""
+    first = round(ttfb_ms * MS)
+    times = (0, 50, 100, 100 + 40 * (index % 6) + 200, 420)
+    chunks = tuple((first + at * MS, RATE // 10) for at in times)
+    return trial(index, ttfb_ms, arm=arm, chunks=chunks, completed_ns=first + 500 * MS)
+
+
+@pytest.fixture(scope="module")
+def found() -> Result:
+    trials = [
+        uneven(n, 80 + 20 * place + n % 13 * 3, arm) for place, arm in enumerate(ARMS) for n in range(40)
+    ]
+    failed = trial(41, arm=ARMS[0], error="http_5xx", message=f"the service answered 503: {HOSTILE}")
+    calibration = run()["calibration"] | {"verdict": "suspect", "reasons": ["a reason"]}
+    return summarise(run(arms=ARMS, slo=["ttfb.p95<120ms"], calibration=calibration), [*trials, failed])
+
+
+class Page(HTMLParser):
+    """What a browser's document holds: figures by arm and name, the advice, tags, addresses."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.figures: dict[tuple[str, str], str] = {}
+        self.texts: dict[str, str] = {}
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self._into: list[Any] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self._into = [tag, given]
+
+    def handle_data(self, data: str) -> None:
+        if not self._into:
+            return
+        _, given = self._into
+        if "data-figure" in given:
+            self.figures[given["data-arm"], given["data-figure"]] = data
+        if "id" in given:
+            self.texts[given["id"]] = self.texts.get(given["id"], "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._into = []
+
+
+def check_page(page: Page, found: Result) -> None:
+    for arm in found["arms"]:
+        assert page.figures[arm["id"], "ttfb.p50"] == figure(arm["metrics"]["ttfb"]["p50"]["v"])
+        assert page.figures[arm["id"], "ttfb.p99"] == figure(arm["metrics"]["ttfb"]["p99"]["v"])
+        safe = arm["metrics"]["min_safe_buffer"]["p95"]["v"]
+        assert page.figures[arm["id"], "min_safe_buffer.p95"] == figure(safe)
+    assert page.texts["advice"] == advice(found)
+    assert page.texts["verdict"] == "suspect"
+    assert (
+        json.loads(page.texts["figures"])[ARMS[0]]["ttfb"] == found["arms"][0]["metrics"]["ttfb"]["p50"]["v"]
+    )
+    assert page.tags.count("svg") == 1 + 1 + len(ARMS)
+
+
+def test_a_browser_opens_the_page_and_shows_its_figures(found: Result, tmp_path: Path) -> None:
+    need("chromium")
+    path = tmp_path / "report.html"
+    path.write_text(to_html(found))
+    done = subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=50, check=True,
+    )  # fmt: skip
+    check_page(Page(done.stdout), found)
+    assert "Refused" not in done.stderr  # what its own policy would not allow
+
+
+def test_the_page_needs_no_other_file_and_runs_nothing(found: Result) -> None:
+    text = to_html(found)
+    page = Page(text)
+    check_page(page, found)
+    assert page.addresses == []
+    assert "url(" not in text
+    assert "default-src 'none'" in text
+    assert page.tags.count("script") == 1  # the figures, which are no program
+    assert "<script type='application/json'" in text
+
+
+def test_what_a_server_said_cannot_act_in_the_page(found: Result) -> None:
+    assert HOSTILE not in to_html(found)
+    assert "&lt;script&gt;alert" in to_html(found)
+    assert HOSTILE not in to_markdown(found)
+
+
+def test_every_drawing_stays_on_its_sheet(found: Result) -> None:
+    for drawn in re.findall(r"<svg viewBox=\"0 0 (\d+) (\d+)\".*?</svg>", to_html(found), re.DOTALL):
+        assert int(drawn[0]) == 760
+    for box in re.findall(r'<rect x="([-\d.]+)" y="([-\d.]+)" width="([\d.]+)"', to_html(found)):
+        x, y, width = map(float, box)
+        assert x >= 0
+        assert y >= 0
+        assert x + width <= 761
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_terminal_s_lines_fit(found: Result, width: int) -> None:
+    lines = [line for _, line in render(found, width)]
+    assert max(map(len, lines)) <= width
+    shown = "\n".join(lines)
+    assert "error_rate" not in shown
+    assert "1 http_5xx (2.4%)" in shown
+    assert "request sent, connection open -> first audio arrived" in shown
+    assert "MISSED" in shown
+    assert advice(found)[:40] in shown
+
+
+def test_the_table_has_a_row_for_each_metric(found: Result) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+    ttfb = next(row for row in rows if (row["arm"], row["metric"]) == (ARMS[0], "ttfb"))
+    assert float(ttfb["p50"]) == found["arms"][0]["metrics"]["ttfb"]["p50"]["v"]
+    assert ttfb["p99_hi"] == ""
+    assert "| ttfb (ms) | 40 |" in to_markdown(found)
+
+
+def test_advice_fits_what_was_found() -> None:
+    def words(*trials: Trial) -> str:
+        return advice(summarise(run(), list(trials)))
+
+    assert "with no buffer at all" in words(*(trial(n) for n in range(5)))
+    assert "ms of buffer for 95 %" in words(*(uneven(n, 50, "ws/warm/c1") for n in range(5)))
+    assert "not latency" in words(trial(), trial(1, error="http_429"))
+    assert "nothing to advise" in words(trial(1, error="dns"))
+
+
+def test_a_result_of_nothing_can_be_read_everywhere() -> None:
+    empty = summarise(run(), [])
+    assert "No trial succeeded" in to_html(empty)
+    assert "No trial succeeded" in to_markdown(empty)
+    assert any("No trial succeeded" in line for _, line in render(empty, 80))
+
+
+def test_progress_is_told() -> None:
+    progress = Progress(10)
+    for n in range(3):
+        progress.begin()
+        progress.end(trial(n, 50 + n, error="dns" if n == 2 else None))
+    progress.begin()
+    lines = progress_lines(progress)
+    assert "3 of 10 trials" in lines[0]
+    assert "1 in flight" in lines[0]
+    assert "p50 50.0 ms  p95 51.0 ms" in lines[1]
+    assert lines[2] == "errors: 1 dns"
+
+
+def test_the_command_writes_them(found: Result, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    ran = smallest(tmp_path, "bench", "report", "r.json", "--html", "r.html", "--csv", "r.csv", "--md", "-")
+    assert ran.code == 0, ran.err
+    assert ran.out.decode() == to_markdown(found)
+    assert (tmp_path / "r.html").read_text() == to_html(found)
+    assert (tmp_path / "r.csv").read_text() == to_csv(found).replace("\r\n", "\n")
