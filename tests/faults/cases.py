@@ -1,6 +1,6 @@
-"""The fault matrix as data: what the service does, and what must be true afterwards.
+"""The fault matrix as data: what the service does, and what must be true then.
 
-`rows` are the rows of the matrix in SECURITY.md. No case here says how a thing is done, only what comes of it.
+`rows` are rows of the matrix in SECURITY.md. No case says how a thing is done, only what comes of it.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ BAD_WAV = wav.header(AudioFormat(44_100), 2 * SEGMENT)
 LIST_WAV = (wav.header(AudioFormat(RATE), 2 * SEGMENT)[:36] + b"LIST\x06\0\0\0abcdef"
             + wav.header(AudioFormat(RATE), 2 * SEGMENT)[36:])  # fmt: skip
 FEW = Audio(2 * CHUNK)
+DATED = b"Date: Fri, 20 Nov 2026 10:00:00 GMT\r\nRetry-After: Fri, 20 Nov 2026 10:00:00 GMT\r\n"
 AGAIN = ("--retries", "2")
 SHORT = ("--completion-wait", "0")
 
@@ -105,9 +106,12 @@ REFUSED = (
     case("429 too long a wait", "27", ALL, 6, "old", Status(429, headers=b"Retry-After: 99999\r\n"),
          arguments=AGAIN),
     case("429 garbage wait", "27", ALL, 6, "old", Status(429, headers=b"Retry-After: -7, soon\r\n")),
-    case("escapes in the body", "118", ALL, 5, "old", Status(400, json.dumps({"error": ESC.decode()}).encode())),
-    case("escapes in a header", "118", ALL, 8, "old", Status(503, ESC, b"X-Request-Id: " + ESC.replace(b"\r", b"") + b"\r\n")),
-    case("escapes in a redirect", "14 118", ALL, 12, "old", Status(302, headers=b"Location: http://x/\x1b[2J\r\n")),
+    case("escapes in the body", "118", ALL, 5, "old", Status(400,
+         json.dumps({"error": ESC.decode()}).encode())),
+    case("escapes in a header", "118", ALL, 8, "old", Status(503, ESC, b"X-Request-Id: " + ESC.replace(b"\r",
+         b"") + b"\r\n")),
+    case("escapes in a redirect", "14 118", ALL, 12, "old", Status(302,
+         headers=b"Location: http://x/\x1b[2J\r\n")),
     case("cookie and challenge", "119", ALL, 4, "old",
          Status(401, headers=b"Set-Cookie: a=b\r\nWWW-Authenticate: Basic realm=x\r\nAlt-Svc: h3\r\n")),
     case("error body without end", "33", ALL, 8, "old",
@@ -120,13 +124,17 @@ REFUSED = (
     case("reset before a word", "38", ALL, 7, "old", Rst()),
     case("not HTTP", "59", ALL, 8, "old", Raw(b"SSH-2.0-OpenSSH\r\n\r\n"), Fin()),
     case("bad accept key", "59", WS, 8, "old", Raw(
-        b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: bm8=\r\n\r\n"),
+        b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: bm8=\r\n\r\n"),
         Stall()),
-    case("compression", "60", WS, 8, "old", Reply(extra=b"Sec-WebSocket-Extensions: permessage-deflate\r\n"), Stall()),
-    case("gzip", "64", POST, 8, "old", Reply(extra=b"Content-Encoding: gzip\r\n", wav=gzip.compress(bytes(2**20))), Fin()),
+    case("compression", "60", WS, 8, "old", Reply(extra=b"Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+         Stall()),
+    case("gzip", "64", POST, 8, "old", Reply(extra=b"Content-Encoding: gzip\r\n",
+         wav=gzip.compress(bytes(2**20))), Fin()),
     case("brotli", "64", POST, 8, "old", Reply(extra=b"Content-Encoding: br\r\n"), Fin()),
     case("wrong type", "67 75", POST, 8, "old", Reply(kind="audio/mpeg", wav=b"ID3\4" + bytes(200)), Fin()),
-    case("JSON for audio", "67", POST, 8, "old", Reply(kind="application/json", wav=b'{"status":"ok"}'), Fin()),
+    case("JSON for audio", "67", POST, 8, "old", Reply(kind="application/json", wav=b'{"status":"ok"}'),
+         Fin()),
     case("another rate", "66", HTTP, 8, "old", Reply(wav=BAD_WAV), Audio(), says="44100"),
 )  # fmt: skip
 
@@ -138,11 +146,13 @@ SILENT = (
     case("nothing, and complete", "68", STREAMS, 8, "old", Reply(), Whole(), says="no audio"),
     case("an empty WAV", "68", HTTP, 8, "old", Reply(length=44, samples=0), says="no audio"),
     case("an empty body", "68", HTTP, 8, "old", Reply(length=0, wav=b"")),
-    case("error, flat", "48", STREAMS, 5, "old", Reply(), Message({"status": "error", "message": "Invalid voice"}),
+    case("error, flat", "48", STREAMS, 5, "old", Reply(), Message({"status": "error",
+         "message": "Invalid voice"}),
          Stall(), says="Invalid voice"),
     case("error, nested", "48", STREAMS, 8, "old", Reply(),
          Message({"status": "error", "error": {"message": "Oh", "code": 1}}), Stall(), says="Oh"),
-    case("error, busy", "48", STREAMS, 6, "old", Reply(), Message({"error": "Concurrency limit reached"}), Stall()),
+    case("error, busy", "48", STREAMS, 6, "old", Reply(), Message({"error": "Concurrency limit reached"}),
+         Stall()),
     case("error, with escapes", "48 118", STREAMS, 8, "old", Reply(),
          Message({"status": "error", "message": ESC.decode()}), Stall()),
 )  # fmt: skip
@@ -184,27 +194,33 @@ PROTOCOL = (
 )  # fmt: skip
 
 CUT = (
-    case("stall mid audio", "36", ALL, 9, "part", Reply(), FEW, Stall(), says="no more audio", arguments=SHORT),
+    case("stall mid audio", "36", ALL, 9, "part", Reply(), FEW, Stall(), says="no more audio",
+         arguments=SHORT),
     case("stall before the end marker", "37", STREAMS, 9, "part", Reply(), Audio(), Stall(), samples=SEGMENT,
          arguments=SHORT),
     case("reset mid audio", "39", ALL, 9, "part", Reply(), FEW, Rst(), samples=2 * CHUNK),
     case("reset inside a message", "39", STREAMS, 9, "part", Reply(), FEW, Half(), Rst(), samples=2 * CHUNK),
     case("closed inside a message", "40", ALL, 9, "part", Reply(), FEW, Half(), Fin(), samples=2 * CHUNK),
     case("closed after all the audio", "70", STREAMS, 9, "part", Reply(), Audio(), Fin(), samples=SEGMENT),
-    case("chunked, cut", "61", HTTP, 9, "part", Reply("chunked", 2 * SEGMENT), Audio(), Fin(), samples=SEGMENT),
-    case("chunked, cut at the WAV's end", "61", HTTP, 9, "part", Reply("chunked"), Audio(), Fin(), samples=SEGMENT),
+    case("chunked, cut", "61", HTTP, 9, "part", Reply("chunked", 2 * SEGMENT), Audio(), Fin(),
+         samples=SEGMENT),
+    case("chunked, cut at the WAV's end", "61", HTTP, 9, "part", Reply("chunked"), Audio(), Fin(),
+         samples=SEGMENT),
     case("short of its length", "62", HTTP, 9, "part", Reply(length=10**6, samples=10**5), Audio(), Fin(),
          samples=SEGMENT, says="cut off"),
     case("length too small for the WAV", "62", HTTP, 9, "part", Reply(samples=2 * SEGMENT), Audio(), Stall(),
          samples=SEGMENT),
-    case("until close, cut", "63", HTTP, 9, "part", Reply("close", 2 * SEGMENT), Audio(), Fin(), samples=SEGMENT),
+    case("until close, cut", "63", HTTP, 9, "part", Reply("close", 2 * SEGMENT), Audio(), Fin(),
+         samples=SEGMENT),
     case("until close, cut stream", "63", SSE, 9, "part", Reply("close"), FEW, Fin(), samples=2 * CHUNK),
     case("last event without its blank line", "74", SSE, 9, "part", Reply("close"), Audio(),
          Raw(b'data: {"done": true}\n'), Fin(), samples=SEGMENT),
-    case("bad chunk size, late", "61", SSE, 9, "part", Reply(), Audio(), Raw(b"-1\r\n"), Stall(), samples=SEGMENT),
+    case("bad chunk size, late", "61", SSE, 9, "part", Reply(), Audio(), Raw(b"-1\r\n"), Stall(),
+         samples=SEGMENT),
     case("half a sample", "53", STREAMS, 9, "part", Reply(), Audio(2 * CHUNK, short=1), Whole(),
          samples=2 * CHUNK - 1, says="half a sample"),
-    case("error mid audio", "49", STREAMS, 9, "part", Reply(), FEW, Message({"status": "error", "message": "Oh"}),
+    case("error mid audio", "49", STREAMS, 9, "part", Reply(), FEW, Message({"status": "error",
+         "message": "Oh"}),
          Stall(), says="Oh"),
     case("busy mid audio", "49", STREAMS, 9, "part", Reply(), FEW, Message({"error": "Rate limit"}), Stall()),
 )  # fmt: skip
@@ -238,12 +254,14 @@ GOOD_ENDS = (
     case("unknown status", "54", STREAMS, 0, "whole", Reply(), Message({"status": "queued"}), Audio(),
          Message({"status": "COMPLETE"}), Message({"status": True}), Whole()),
     case("another request's audio", "55", WS, 0, "whole", Reply(),
-         Message({"status": "chunk", "external_request_id": "stale", "data": {"audio": "AAAA"}}), Audio(), Whole()),
+         Message({"status": "chunk", "external_request_id": "stale", "data": {"audio": "AAAA"}}), Audio(),
+              Whole()),
     case("complete twice", "71", STREAMS, 0, "whole", Reply(), Audio(), Whole(), Whole()),
     case("audio after complete", "71", WS, 0, "whole", Reply(), Audio(), Whole(), Audio(CHUNK)),
     case("ping flood", "58", WS, 0, "whole", Reply(), FEW, Raw(frames.frame(b"", 9), 3000), FEW, Whole()),
     case("word timings unasked", "54", STREAMS, 0, "whole", Reply(),
-         Message({"status": "word_timestamp", "data": {"word": "\x1b[2J", "start": 0, "end": 1}}), Audio(), Whole()),
+         Message({"status": "word_timestamp", "data": {"word": "\x1b[2J", "start": 0, "end": 1}}), Audio(),
+              Whole()),
     case("WAV of unknown length, chunked", "65", HTTP, 0, "whole",
          Reply("chunked", wav=wav.header(AudioFormat(RATE))), Audio(), Whole()),
     case("WAV of size 0xFFFFFFFF", "65", HTTP, 0, "whole",
@@ -252,17 +270,18 @@ GOOD_ENDS = (
     case("WAV until close", "63", HTTP, 0, "whole", Reply("close"), Audio(), Whole()),
     case("SSE until close", "63", SSE, 0, "whole", Reply("close"), Audio(), Whole()),
     case("SSE with everything", "72", SSE, 0, "whole", Reply("close"),
-         Raw(b"\xef\xbb\xbf: hello\r\nretry: 1\rid: 7\n\n"), Audio(), Raw(b"event:end\rdata:{\r\ndata:\"done\":true}\n\r\n")),
+         Raw(b"\xef\xbb\xbf: hello\r\nretry: 1\rid: 7\n\n"), Audio(),
+              Raw(b"event:end\rdata:{\r\ndata:\"done\":true}\n\r\n")),
 )  # fmt: skip
 
 RETRIED = (
     *(
-        Case(f"{first} once, then well", rows, ALL, (script, GOOD), 0, "whole", says="trying again", requests=2,
+        Case(f"{first} once, then well", rows, ALL, (script, GOOD), 0, "whole", says="trying again",
+             requests=2,
              arguments=AGAIN)
         for first, rows, script in (
             ("429", "25", (Status(429, headers=b"Retry-After: 0\r\n"),)),
-            ("429 with a date", "26", (Status(429, headers=b"Date: Fri, 20 Nov 2026 10:00:00 GMT\r\n"
-                                                           b"Retry-After: Fri, 20 Nov 2026 10:00:00 GMT\r\n"),)),
+            ("429 with a date", "26", (Status(429, headers=DATED),)),
             ("503", "30", (Status(503),)),
             ("500", "29", (Status(500),)),
             ("408", "21", (Status(408),)),
