@@ -16,17 +16,22 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 def upgrade(sock: socket.socket, extra: bytes = b"") -> bytes:
     """Answer the upgrade; the request's head is returned."""
     head = read_request(sock)
+    sock.sendall(upgrade_reply(head, extra))
+    return head
+
+
+def upgrade_reply(head: bytes, extra: bytes = b"") -> bytes:
+    """What opens the WebSocket that a request's head asks for."""
     key = next(
         line.split(b":", 1)[1].strip()
         for line in head.split(b"\r\n")
         if line.lower().startswith(b"sec-websocket-key:")
     )
     accept = base64.b64encode(hashlib.sha1(key + GUID).digest())
-    sock.sendall(
+    return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: " + accept + b"\r\n" + extra + b"\r\n"
     )
-    return head
 
 
 def frame(payload: bytes, opcode: int = 1, *, fin: bool = True) -> bytes:

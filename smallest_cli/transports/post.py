@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, BinaryIO
 
@@ -236,7 +237,17 @@ def _translated() -> Iterator[None]:
         raise NetworkError("the reply was cut off") from None
     except urllib3.exceptions.ProtocolError:
         raise NetworkError("the reply was cut off") from None
-    except (requests.ConnectionError, urllib3.exceptions.HTTPError):
+    except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
+        if _is_no_http(error):
+            raise ProtocolError("the service did not answer in HTTP") from None
         raise Disconnected("the connection was closed before an answer came") from None
     except (requests.RequestException, ValueError) as error:
         raise ProtocolError(f"the service did not answer in HTTP ({safe(type(error).__name__)})") from None
+
+
+def _is_no_http(error: BaseException) -> bool:
+    """Whether a head came that http.client could not read; one that never came is a lost connection."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, HTTPException):
+        cause = cause.__context__
+    return cause is not None and not isinstance(cause, ConnectionError)

@@ -34,6 +34,8 @@ from smallest_cli.speech import (
 from smallest_cli.transports.refusal import refusal
 
 MILLISECONDS = 1000
+CONTROL_LIMIT = 125
+"""Bytes that a close, ping or pong may carry (RFC 6455, 5.5)."""
 
 
 class WebSocketTransport:
@@ -45,7 +47,7 @@ class WebSocketTransport:
         self._origin = parse_base_url(service.base_url)
         self._connection: Connection | None = None
         self._socket: Any = None
-        self._fragments = b""
+        self._fragments = bytearray()
         self._unused: Opened | None = None
 
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
@@ -187,7 +189,7 @@ class WebSocketTransport:
             raise
         ended = self._dialer.clock()
         connection.phases = replace(connection.phases, upgrade=ended - started)
-        self._connection, self._fragments = connection, b""
+        self._connection, self._fragments = connection, bytearray()
         return connection, Opened(connection.phases, at_ns=ended)
 
     def _alive(self, connection: Connection) -> bool:
@@ -213,6 +215,8 @@ class WebSocketTransport:
             frame = self._socket.recv_frame()
             if frame.mask_value:
                 raise ProtocolError("the service sent a masked frame")
+            if frame.opcode >= ABNF.OPCODE_CLOSE and (len(frame.data) > CONTROL_LIMIT or not frame.fin):
+                raise ProtocolError("the service sent a control frame that is too long or in parts")
             if frame.opcode == ABNF.OPCODE_PING:
                 self._socket.pong(frame.data)
         match frame.opcode:
@@ -224,9 +228,12 @@ class WebSocketTransport:
             case ABNF.OPCODE_TEXT | ABNF.OPCODE_CONT:
                 if (frame.opcode == ABNF.OPCODE_CONT) != bool(self._fragments):
                     raise ProtocolError("the service sent fragments out of order")
-                message = self._fragments + bytes(frame.data)
-                self._fragments = b"" if frame.fin else message
-                return message if frame.fin else None
+                if frame.fin and not self._fragments:
+                    return bytes(frame.data)
+                self._fragments += frame.data
+                if frame.fin:
+                    message, self._fragments = bytes(self._fragments), bytearray()
+                    return message
         return None
 
     def close(self) -> None:
