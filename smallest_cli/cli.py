@@ -42,6 +42,7 @@ COMMANDS = {
     "voices": ("voices.voices", "List and search voices; hear them; clone one."),
     "bench": ("bench.bench", "Measure latency; bench compare | merge | replay | report."),
     "dict": ("dictionaries.dictionaries", "Pronunciation dictionaries."),
+    "cache": ("cache.cache", "What `--cache` keeps on this machine; cache info | clear."),
     "serve": ("serve.serve", "Serve the Waves API from this machine, offline."),
     "login": ("account.login", "Keep a key for one service."),
     "logout": ("account.logout", "Forget the keys that `login` kept."),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from smallest_cli.errors import Interrupted, SmallestError
+from smallest_cli.errors import BatchFailed, Interrupted, SmallestError
 from smallest_cli.safety import safe
 from smallest_cli.speech import AudioChunk, AudioFormat, Event
 
@@ -70,6 +70,21 @@ class Console:
             yield progress
         finally:
             progress.stop()
+
+    @contextmanager
+    def counting(self, total: int) -> Iterator[Callable[[], None]]:
+        """A bar of `total` steps for somebody who watches; what it gives is called after each."""
+        if not self._watched or self._debug:
+            yield lambda: None
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(*columns, console=RichConsole(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda: bar.advance(task)
 
 
 class Progress:
@@ -154,7 +169,9 @@ def print_json(result: Mapping[str, Any]) -> None:
 
 def failure_as_json(error: SmallestError) -> dict[str, Any]:
     """A failure as the object that --json prints."""
+    summary = error.summary if isinstance(error, BatchFailed) else {}
     return {
+        **summary,
         "error": str(error),
         "exit": error.exit_code,
         "hint": error.hint,

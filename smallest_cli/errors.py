@@ -16,6 +16,7 @@
       Incomplete                       9   failed after audio began
       OutputFailed                    10   cannot write
       DeviceError                     11   no loudspeaker, or lost
+      BatchFailed                     13   some items of a batch failed
       ReaderLeft                     141   nobody reads our pipe any more; quiet, as SIGPIPE is
     Interrupted              129 130 143   a signal; no error, but it unwinds like one
 
@@ -24,7 +25,9 @@ The codes are an interface: their meanings never change.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 
 class SmallestError(Exception):
@@ -112,6 +115,13 @@ class OutputFailed(SmallestError):
 
 class DeviceError(SmallestError):
     exit_code = 11
+
+
+class BatchFailed(SmallestError):
+    """`summary` is what the batch came to, for --json."""
+
+    exit_code = 13
+    summary: Mapping[str, object] = MappingProxyType({})
 
 
 class ReaderLeft(SmallestError):

@@ -103,6 +103,33 @@ class SoundOptions:
             help="Ask for the next segment when this much is still to be heard; 0 for no limit.",
         ),
     ] = 30.0
+    cache: Annotated[
+        bool | None,
+        typer.Option("--cache/--no-cache", help="Keep what was spoken on this machine, and pay for it once."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """Many texts, a file each."""
+
+    batch: Annotated[
+        str | None,
+        typer.Option("--batch", metavar="FILE", help="Say each row of a .csv, .tsv or .jsonl into a file."),
+    ] = None
+    dir: Annotated[
+        str | None, typer.Option("-d", "--dir", metavar="DIR", help="The folder for the files of --batch.")
+    ] = None
+    naming: Annotated[
+        Literal["id", "index", "text"], typer.Option("--naming", help="What the files are named by.")
+    ] = "id"
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", metavar="N", min=1, max=64, help="Rows at a time; a plan allows so many."),
+    ] = 1
+    resume: Annotated[bool, typer.Option("--resume", help="Do only what is missing, changed or failed.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,10 @@ class Settings:
     """Milliseconds of quiet before the service says complete; sent only when given."""
     retries: int = 2
     """How often a request is sent again while no audio has come."""
+    cache: bool = False
+    """Keep what was spoken on this machine, so that the same request is not paid for twice."""
+    cache_max_mb: int = 500
+    """Most megabytes that are kept so."""
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -67,6 +71,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "base_url": (str,), "voice": (str,), "model": (str,), "language": (str,), "speed": (int, float),
     "sample_rate": (int,), "via": (str,), "api": (str,), "local": (bool,), "ca_file": (str,),
     "plain_http": (bool,), "timeout": (int, float), "completion_wait": (int,), "retries": (int,),
+    "cache": (bool,), "cache_max_mb": (int,),
 }  # fmt: skip
 
 
@@ -110,6 +115,7 @@ def _problem(name: str, value: Any) -> str | None:
         "timeout": (0.01, 3600),
         "completion_wait": (0, 10_000),
         "retries": (0, 20),
+        "cache_max_mb": (1, 1_000_000),
     }
     if name in choices and value not in choices[name]:
         return f"{safe(value, 40)} is not one of {', '.join(map(str, choices[name]))}"

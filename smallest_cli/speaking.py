@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smallest_cli.casting import cast
 from smallest_cli.connect import Dialer
@@ -21,9 +21,12 @@ from smallest_cli.retry import Retries
 from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.sinks import Destination, Sink, choose_destinations, open_sinks
-from smallest_cli.speech import AudioFormat, Event, Silence, SpeechRequest, Transport
+from smallest_cli.speech import AudioFormat, Event, Service, Silence, SpeechRequest, Transport
 from smallest_cli.timeline import MILLISECOND, Timeline
 from smallest_cli.transports import open_transport
+
+if TYPE_CHECKING:
+    from smallest_cli.cache import Cache
 
 NOTABLE_WAIT_MS = 200
 
@@ -50,11 +53,12 @@ class Told:
     timeline: Timeline
     resent: int
     total_ms: float
+    cached: int = 0
 
 
 def settle(who: VoiceOptions, sound: SoundOptions, where: ServiceOptions, report: ReportOptions) -> Run:
     """Settle voice, service and destinations. Raises UsageError and SettingsError."""
-    console, settings, template = settle_voice(who, where, report)
+    console, settings, template = settle_voice(who, where, report, sound.cache)
     destinations = choose_destinations(
         sound.output or [],
         template.format,
@@ -70,11 +74,11 @@ def settle(who: VoiceOptions, sound: SoundOptions, where: ServiceOptions, report
 
 
 def settle_voice(
-    who: VoiceOptions, where: ServiceOptions, report: ReportOptions
+    who: VoiceOptions, where: ServiceOptions, report: ReportOptions, cache: bool | None = None
 ) -> tuple[Console, Settings, SpeechRequest]:
     """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
-    settings = load_settings(asdict(who) | asdict(where))
+    settings = load_settings(asdict(who) | asdict(where) | {"cache": cache})
     chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)
     for warning in (*settings.warnings, *chosen.warnings):
         console.warn(warning)
@@ -109,14 +113,62 @@ def _older(who: VoiceOptions, api: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A transport, behind the cache where there is one."""
+
+    transport: Transport
+    cache: Cache | None = None
+
+    @property
+    def hits(self) -> int:
+        """Segments that the service was not asked for."""
+        return self.cache.hits if self.cache else 0
+
+    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+        """As a transport does."""
+        if self.cache is None:
+            return self.transport.synthesize(request)
+        return self.cache.over(request, self.transport.synthesize)
+
+
+@contextmanager
+def open_source(run: Run, service: Service, dialer: Dialer) -> Iterator[Source]:
+    """What speaks for one thread; it connects when it is first asked for what is not in the cache."""
+    settings, cache = run.settings, None
+    if settings.cache:
+        from smallest_cli.cache import Cache, open_store
+
+        place = "local" if settings.local else settings.base_url
+        cache = Cache(open_store(settings.cache_max_mb * 1_000_000), place, settings.api)
+    with open_transport(settings.via, service, dialer) as transport:
+        yield Source(transport, cache)
+
+
+def dial(run: Run) -> Dialer:
+    """What opens the connections of a run; its --max-time begins here."""
+    settings = run.settings
+    return Dialer(
+        timeout=settings.timeout,
+        max_time=run.where.max_time,
+        ca_file=settings.ca_file,
+        plain_http=settings.plain_http,
+    )
+
+
+@dataclass(frozen=True)
 class Stage:
     """All that is open during a run."""
 
     sink: Sink
-    transport: Transport
+    source: Source
     timeline: Timeline
     retries: Retries
     _progress: Progress
+
+    @property
+    def transport(self) -> Transport:
+        """The way to the service, past the cache."""
+        return self.source.transport
 
     def watch(self, events: Iterable[Event]) -> Iterator[Event]:
         """The same events; what they tell is kept and shown as they pass."""
@@ -124,26 +176,21 @@ class Stage:
 
     def ask(self, request: SpeechRequest) -> Iterator[Event]:
         """One segment, asked for again where that may help."""
-        return self.watch(self.retries.over(request, self.transport.synthesize))
+        return self.watch(self.retries.over(request, self.source.synthesize))
 
 
 @contextmanager
 def open_stage(run: Run) -> Iterator[Stage]:
     """The sinks first, since a bad path costs no request, then the service; closed in the other order."""
     settings, console = run.settings, run.console
-    dialer = Dialer(
-        timeout=settings.timeout,
-        max_time=run.where.max_time,
-        ca_file=settings.ca_file,
-        plain_http=settings.plain_http,
-    )
+    dialer = dial(run)
     with (
         open_sinks(run.destinations, run.template.format) as sink,
         open_service(settings, run.where.api_key_file, console.warn) as service,
-        open_transport(settings.via, service, dialer) as transport,
+        open_source(run, service, dialer) as source,
         console.progress(run.template.format) as progress,
     ):
-        yield Stage(sink, transport, Timeline(), Retries(settings.retries, tell=console.warn), progress)
+        yield Stage(sink, source, Timeline(), Retries(settings.retries, tell=console.warn), progress)
 
 
 def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
@@ -156,7 +203,7 @@ def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
 def sum_up(run: Run, stage: Stage, spoken: Spoken) -> Told:
     """What a run came to, when all is closed."""
     total_ms = (time.perf_counter_ns() - run.started_ns) / MILLISECOND
-    return Told(spoken, stage.timeline, stage.retries.resent, total_ms)
+    return Told(spoken, stage.timeline, stage.retries.resent, total_ms, stage.source.hits)
 
 
 def tell(run: Run, told: Told) -> None:
@@ -167,12 +214,19 @@ def tell(run: Run, told: Told) -> None:
         run.console.detail(line)
     spoken = told.spoken
     resent = f" ({told.resent} sent again)" if told.resent else ""
+    cached = f"  {told.cached} cached" if told.cached else ""
     segments = f"  {spoken.segments} segments" if spoken.segments > 1 else ""
     run.console.tell(
         f"{', '.join(each.name for each in run.destinations)}  {spoken.seconds:.1f} s  "
-        f"first audio {told.timeline.ttfb_ms or 0:.0f} ms  total {told.total_ms / 1000:.2f} s"
-        f"{segments}  {spoken.characters} characters{resent}"
+        f"first audio {_first_audio(told)}  total {told.total_ms / 1000:.2f} s"
+        f"{segments}{cached}  {spoken.characters} characters{resent}"
     )
+
+
+def _first_audio(told: Told, digits: int = 0) -> str:
+    if told.timeline.begins_cached:
+        return "cached"
+    return f"{told.timeline.ttfb_ms or 0:.{digits}f} ms"
 
 
 def _details(run: Run, told: Told) -> Iterator[str]:
@@ -181,7 +235,7 @@ def _details(run: Run, told: Told) -> Iterator[str]:
         steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
         yield "connection  " + "  ".join(f"{name} {ns / MILLISECOND:.1f} ms" for name, ns in steps.items())
     yield (
-        f"audio  first {timeline.ttfb_ms or 0:.1f} ms"
+        f"audio  first {_first_audio(told, 1)}"
         f"  longest gap {timeline.longest_gap_ns / MILLISECOND:.1f} ms"
         f"  real-time factor {timeline.real_time_factor(spoken.seconds):.3f}"
     )
@@ -199,11 +253,12 @@ def _as_json(run: Run, told: Told) -> dict[str, Any]:
         "file": names[0] if len(names) == 1 else names,
         "seconds": round(told.spoken.seconds, 6),
         "sample_rate": run.settings.sample_rate,
-        "ttfb_ms": round(told.timeline.ttfb_ms or 0.0, 3),
+        "ttfb_ms": None if told.timeline.begins_cached else round(told.timeline.ttfb_ms or 0.0, 3),
         "total_ms": round(told.total_ms, 3),
         "characters": told.spoken.characters,
         "characters_resent": told.resent,
         "segments": told.spoken.segments,
+        "cached": told.cached,
         "request_ids": told.spoken.request_ids,
         "transport": run.settings.via,
         "voice": run.template.voice,

@@ -163,11 +163,12 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """Audio bytes of one message: s16le, not necessarily whole frames."""
+    """Audio bytes of one message: s16le, not necessarily whole frames. `cached` audio was not sent now."""
 
     pcm: bytes
     request_id: str | None = None
     at_ns: int = field(default=0, compare=False)
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ class Timeline:
         self.longest_gap_ns = 0
         self.longest_tail_ns = 0
         self.busy_ns = 0
+        self.begins_cached = False
         self._last_audio_ns: int | None = None
         self._asked_ns = 0
 
@@ -33,6 +34,9 @@ class Timeline:
                     self._asked_ns = at_ns
                     if self.sent_ns is None:
                         self.sent_ns = at_ns
+                case AudioChunk(cached=True):
+                    self.begins_cached |= self.first_audio_ns is None
+                    self._last_audio_ns = None
                 case AudioChunk(at_ns=at_ns):
                     self._note_audio(at_ns)
                 case Completed(at_ns=at_ns) if self._last_audio_ns is not None:
@@ -54,7 +58,10 @@ class Timeline:
 
     @property
     def ttfb_ms(self) -> float | None:
-        """Request sent to first byte of audio: headers do not count, nor does connecting."""
-        if self.sent_ns is None or self.first_audio_ns is None:
+        """Request sent to first byte of audio: headers do not count, nor does connecting.
+
+        None where the first audio came out of the cache: that is nobody's latency.
+        """
+        if self.begins_cached or self.sent_ns is None or self.first_audio_ns is None:
             return None
         return (self.first_audio_ns - self.sent_ns) / MILLISECOND

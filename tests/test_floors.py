@@ -60,6 +60,7 @@ STEPS = frozenset(
         ("wav", "speech"),
         ("wav", "errors"),
         ("stops", "graphemes"),
+        ("batch", "speaking"),
         ("__main__", "cli"),
     }
 )

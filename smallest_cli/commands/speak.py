@@ -12,6 +12,7 @@ from smallest_cli.console import print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.listing import answer_question
 from smallest_cli.options import (
+    BatchOptions,
     ReportOptions,
     ServiceOptions,
     SoundOptions,
@@ -22,7 +23,7 @@ from smallest_cli.options import (
 from smallest_cli.reading import read_texts
 from smallest_cli.safety import safe
 from smallest_cli.script import Script, write_script
-from smallest_cli.speaking import Run, perform, settle, tell
+from smallest_cli.speaking import Run, perform, settle, settle_voice, tell
 
 
 @grouped
@@ -30,6 +31,7 @@ def speak(
     words: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="The words.")] = None,
     *,
     text: TextOptions,
+    batch: BatchOptions,
     who: VoiceOptions,
     sound: SoundOptions,
     where: ServiceOptions,
@@ -37,6 +39,9 @@ def speak(
 ) -> None:
     """Say a finished text: played, into files, or into a pipe."""
     if answer_question(who.voice, sound.device):
+        return
+    if batch != BatchOptions():
+        _speak_batch(words, text, batch, who, sound, where, report)
         return
     run = settle(who, sound, where, report)
     _spare_input(text.file or ([] if words else ["-"]), run)
@@ -48,6 +53,26 @@ def speak(
         _tell_plan(run, script)
         return
     tell(run, perform(run, script.items))
+
+
+def _speak_batch(
+    words: list[str] | None,
+    text: TextOptions,
+    batch: BatchOptions,
+    who: VoiceOptions,
+    sound: SoundOptions,
+    where: ServiceOptions,
+    report: ReportOptions,
+) -> None:
+    if batch.batch is None:
+        raise UsageError("--dir, --naming, --jobs and --resume go with --batch FILE")
+    from smallest_cli.batch import refuse_with_batch, speak_batch
+
+    refuse_with_batch(words, text, sound)
+    if batch.dir is None:
+        raise UsageError("--batch needs a folder for its files", hint="name one: --dir DIR")
+    console, settings, template = settle_voice(who, where, report, sound.cache)
+    speak_batch(Run(settings, template, [], sound, where, report, console), batch, text, who.force)
 
 
 def _spare_input(inputs: list[str], run: Run) -> None:

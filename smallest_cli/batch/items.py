@@ -1,0 +1,108 @@
+"""Rows -> items: what is asked for, how it is spoken, and the file that each goes into."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from smallest_cli.batch.names import safe_name, unique_names
+from smallest_cli.batch.rows import Row, refuse
+from smallest_cli.casting import cast
+from smallest_cli.errors import UsageError
+from smallest_cli.options import BatchOptions, TextOptions
+from smallest_cli.safety import safe
+from smallest_cli.script import Script, write_script
+from smallest_cli.sinks.codings import ALIASES, check_rate, choose_coding
+from smallest_cli.speaking import Run
+from smallest_cli.speech import SpeechRequest
+
+SLUG = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file to be. `key` is a hash of the text and of everything that it is spoken by."""
+
+    row: int
+    id: str
+    path: Path
+    coding: str
+    script: Script
+    key: str
+
+    @property
+    def characters(self) -> int:
+        """What is paid for."""
+        return self.script.characters
+
+
+def plan_items(
+    rows: Sequence[Row], run: Run, batch: BatchOptions, text: TextOptions, *, force: bool
+) -> list[Item]:
+    """An item for each row, their paths all apart and all in the folder. Raises UsageError for bad rows."""
+    ids = [row.id or str(row.number) for row in rows]
+    problems = [f"row {row.number} has no id" for row in rows if row.id is None and batch.naming == "id"]
+    if problems and all(row.id is None for row in rows):
+        problems = ["no id column; --naming index and --naming text need none"]
+    if len(set(ids)) < len(ids):
+        problems.append("some rows have an id that is the number of a row without one")
+    refuse(problems, batch.batch or "")
+    items = []
+    warnings = {}
+    for row, id, name in zip(rows, ids, _names(rows, ids, batch.naming), strict=True):
+        try:
+            template, told = _template(row, run, force=force)
+            warnings.update(dict.fromkeys(told))
+            items.append(_item(row, id, name, template, run, batch, text))
+        except UsageError as error:
+            problems.append(f"row {row.number}: {error}")
+    if len({item.path for item in items}) < len(items):
+        problems.append("two rows would go into one file")
+    refuse(problems, batch.batch or "")
+    for warning in warnings:
+        run.console.warn(warning)
+    return items
+
+
+def _names(rows: Sequence[Row], ids: Sequence[str], naming: str) -> list[str]:
+    if naming == "index":
+        width = max(4, len(str(len(rows))))
+        return [f"{row.number:0{width}}" for row in rows]
+    if naming == "id":
+        return unique_names([(id, id) for id in ids])
+    slugs = ["-".join(safe_name(row.text[: 2 * SLUG]).replace("_", " ").split())[:SLUG] for row in rows]
+    return unique_names(list(zip(slugs, ids, strict=True)))
+
+
+def _template(row: Row, run: Run, *, force: bool) -> tuple[SpeechRequest, tuple[str, ...]]:
+    template, told = run.template, ()
+    if row.voice or row.model:
+        settings = run.settings
+        voice, model = row.voice or settings.voice, row.model or settings.model
+        chosen = cast(voice, model, settings.api, base_url=settings.base_url, force=force)
+        template, told = replace(template, voice=chosen.voice, model=chosen.model), chosen.warnings
+    speed = template.speed if row.speed is None else row.speed
+    return replace(template, language=row.language or template.language, speed=speed), told
+
+
+def _item(
+    row: Row, id: str, name: str, template: SpeechRequest, run: Run, batch: BatchOptions, text: TextOptions
+) -> Item:
+    format = row.format or run.sound.format or "wav"
+    coding = choose_coding("-", format)
+    check_rate(coding, template.format.sample_rate)
+    path = Path(batch.dir or "", f"{name}.{ALIASES.get(format, format)}")
+    if not run.sound.clobber and not batch.resume and path.exists():
+        raise UsageError(f"{safe(path)} exists")
+    script = write_script([row.text], template, split=text.split, pause_s=text.pause)
+    settled = {
+        "items": [asdict(each) for each in script.items],
+        "coding": coding,
+        "service": "local" if run.settings.local else run.settings.base_url,
+        "api": run.settings.api,
+    }
+    key = hashlib.sha256(json.dumps(settled, sort_keys=True).encode()).hexdigest()
+    return Item(row.number, id, path, coding, script, key)

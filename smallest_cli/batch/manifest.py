@@ -1,0 +1,116 @@
+"""`manifest.jsonl`: a line for each item as it ends, on the disk before the next; the last of an id counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from smallest_cli.batch.items import Item
+from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.safety import reason, safe
+from smallest_cli.sinks.file import sync
+
+NAME = "manifest.jsonl"
+
+
+class Manifest:
+    """What became of the items in a folder, which is made if need be. One run at a time may write it.
+
+    Raises OutputFailed, and UsageError while another run has the folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._path = Path(folder, NAME)
+        self._lock = threading.Lock()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+            self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b", buffering=0)
+        except OSError as error:
+            raise OutputFailed(f"cannot write {safe(self._path)}: {reason(error)}") from None
+        try:
+            self._lock_file()
+            self._kept = self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._file.close()
+
+    def _lock_file(self) -> None:
+        try:
+            import fcntl
+        except ImportError:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another batch is at work in {safe(self._path.parent)}") from None
+        except OSError:
+            return  # a file system without locks
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """By id. A line that a crash cut off is ended here, and passed over like any that cannot be read."""
+        data = self._file.read()
+        if data and not data.endswith(b"\n"):
+            self._file.write(b"\n")
+        kept = {}
+        for line in data.splitlines():
+            try:
+                fields = json.loads(line)
+                kept[str(fields["id"])] = fields
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue
+        return kept
+
+    def holds(self, item: Item) -> bool:
+        """Whether the item was done as it is asked for now, and its file is still what was written."""
+        kept = self._kept.get(item.id, {})
+        if kept.get("status") != "done" or (kept.get("key"), kept.get("file")) != (item.key, item.path.name):
+            return False
+        try:
+            if item.path.stat().st_size != kept.get("bytes"):
+                return False
+            return _digest(item.path) == kept.get("sha256")
+        except OSError:
+            return False
+
+    def done(self, item: Item, seconds: float) -> None:
+        """The item's file is in its place."""
+        try:
+            found = {"bytes": item.path.stat().st_size, "sha256": _digest(item.path)}
+        except OSError as error:
+            raise OutputFailed(f"cannot read {safe(item.path)}: {reason(error)}") from None
+        self._append(item, {"status": "done", **found, "seconds": round(seconds, 6)})
+
+    def failed(self, item: Item, exit_code: int, error: str) -> None:
+        """The item could not be said."""
+        self._append(item, {"status": "failed", "exit": exit_code, "error": safe(error)})
+
+    def _append(self, item: Item, fields: dict[str, Any]) -> None:
+        line = {
+            "id": item.id, "row": item.row, "file": item.path.name, "key": item.key,
+            "characters": item.characters,
+        }  # fmt: skip
+        data = (json.dumps(line | fields) + "\n").encode()
+        try:
+            with self._lock:
+                while data:
+                    data = data[self._file.write(data) or 0 :]
+                sync(self._file.fileno())
+        except OSError as error:
+            raise OutputFailed(f"cannot write {safe(self._path)}: {reason(error)}") from None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,140 @@
+"""A CSV, TSV or JSON Lines file -> its rows; everything that is wrong with it, at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from smallest_cli.errors import UsageError
+from smallest_cli.reading import read_texts
+from smallest_cli.safety import safe
+
+COLUMNS = ("id", "text", "voice", "model", "language", "speed", "format")
+SHOWN_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row, numbered as it stands in the file's data, from 1. None is a column that is empty or missing."""
+
+    number: int
+    text: str
+    id: str | None = None
+    voice: str | None = None
+    model: str | None = None
+    language: str | None = None
+    speed: float | None = None
+    format: str | None = None
+
+
+def read_rows(path: str) -> list[Row]:
+    """The rows of a file; its ending says which kind it is. Raises UsageError, naming every bad row."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in (".csv", ".tsv", ".jsonl"):
+        raise UsageError(f"{safe(path)} is not a .csv, .tsv or .jsonl file")
+    (content,) = read_texts([], [path], 0)
+    problems: list[str] = []
+    parse = _parse_jsonl if ending == ".jsonl" else _parse_table
+    records = parse(content, "\t" if ending == ".tsv" else ",", problems)
+    rows = [row for number, fields in records if (row := _row(number, fields, problems))]
+    problems += _twice(rows)
+    refuse(problems, path)
+    if not rows:
+        raise UsageError(f"{safe(path)} has no rows")
+    return rows
+
+
+def refuse(problems: list[str], path: str) -> None:
+    """Raise UsageError that lists problems, if there are any."""
+    if not problems:
+        return
+    more = [f"and {len(problems) - SHOWN_PROBLEMS} more"] if len(problems) > SHOWN_PROBLEMS else []
+    raise UsageError(f"{safe(path)}: {'; '.join([*problems[:SHOWN_PROBLEMS], *more])}")
+
+
+def _parse_table(content: str, delimiter: str, problems: list[str]) -> list[tuple[int, dict[str, Any]]]:
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+    found = []
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        problems += _bad_columns(header)
+        for number, cells in enumerate((cells for cells in reader if cells), start=1):
+            if len(cells) != len(header):
+                problems.append(f"row {number} has {len(cells)} cells for {len(header)} columns")
+            else:
+                found.append((number, dict(zip(header, cells, strict=True))))
+    except csv.Error as error:
+        problems.append(f"line {reader.line_num} cannot be read: {safe(error, 80)}")
+    return [] if "text" not in header else found
+
+
+def _parse_jsonl(content: str, _: str, problems: list[str]) -> list[tuple[int, dict[str, Any]]]:
+    found = []
+    lines = (line for line in content.split("\n") if line.strip())
+    for number, line in enumerate(lines, start=1):
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict):
+            problems.append(f"row {number} is no JSON object")
+            continue
+        if bad := _bad_columns(fields):
+            problems += [f"row {number}: {each}" for each in bad]
+            continue
+        found.append((number, fields))
+    return found
+
+
+def _bad_columns(names: Iterable[str]) -> Iterator[str]:
+    names = list(names)
+    if "text" not in names:
+        yield "no text column"
+    for name in sorted(set(names) - set(COLUMNS)):
+        yield f"unknown column {safe(name, 40) or 'without a name'} (known are {', '.join(COLUMNS)})"
+    for name in sorted(name for name in set(names) if names.count(name) > 1):
+        yield f"column {safe(name, 40)} comes twice"
+
+
+def _row(number: int, fields: dict[str, Any], problems: list[str]) -> Row | None:
+    values: dict[str, Any] = {}
+    bad = []
+    for name, value in fields.items():
+        if name not in COLUMNS or value is None or value == "":
+            continue
+        if name == "speed":
+            values[name] = _speed(value)
+            if values[name] is None:
+                bad.append(f"row {number}: speed {safe(value, 40)} is not from 0.5 to 2.0")
+        elif name == "id" and isinstance(value, int) and not isinstance(value, bool):
+            values[name] = str(value)
+        elif not isinstance(value, str):
+            bad.append(f"row {number}: {name} is not a text")
+        else:
+            values[name] = value if name == "text" else value.strip() or None
+    if not bad and not str(values.get("text", "")).strip():
+        bad.append(f"row {number} has no text")
+    problems += bad
+    return None if bad else Row(number, **values)
+
+
+def _speed(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        speed = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return speed if 0.5 <= speed <= 2.0 else None
+
+
+def _twice(rows: list[Row]) -> Iterator[str]:
+    first: dict[str, int] = {}
+    for row in rows:
+        if row.id is not None and first.setdefault(row.id, row.number) != row.number:
+            yield f"row {row.number} has the id of row {first[row.id]}, {safe(row.id, 40)}"

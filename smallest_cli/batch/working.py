@@ -1,0 +1,190 @@
+"""Work a list off, some items at a time: fewer where the service says that it is too many."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from smallest_cli.batch.items import Item
+from smallest_cli.batch.manifest import Manifest
+from smallest_cli.connect import Dialer
+from smallest_cli.errors import (
+    AccountError,
+    Interrupted,
+    RateLimited,
+    SettingsError,
+    SmallestError,
+    UnsafeError,
+)
+from smallest_cli.pipeline import play
+from smallest_cli.retry import Retries
+from smallest_cli.service import open_service
+from smallest_cli.sinks import Destination, Sink, open_sinks
+from smallest_cli.speaking import Run, Source, dial, open_source
+from smallest_cli.speech import Event, Service, SpeechRequest
+
+PARTING_S = 2.0
+"""How long a signal waits for what is in its last steps."""
+HOPELESS = (AccountError, SettingsError, UnsafeError)
+"""What would fail every other item, too."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an item; `error` is None where its file is whole."""
+
+    item: Item
+    seconds: float = 0.0
+    characters: int = 0
+    cached: int = 0
+    error: SmallestError | None = None
+
+
+class _Crowded(SmallestError):
+    """Too many at once, and this one steps back."""
+
+
+def work_off(run: Run, items: list[Item], manifest: Manifest, jobs: int) -> list[Outcome]:
+    """Say every item, at most `jobs` at a time. Raises what would fail them all, and Interrupted."""
+    if not items:
+        return []
+    with (
+        open_service(run.settings, run.where.api_key_file, run.console.warn) as service,
+        run.console.counting(len(items)) as count,
+    ):
+        return _Crew(run, service, manifest, min(jobs, len(items)), count).work_off(items)
+
+
+class _Crew:
+    """Threads that share a list. Each has a connection of its own, kept from item to item."""
+
+    def __init__(
+        self, run: Run, service: Service, manifest: Manifest, size: int, count: Callable[[], None]
+    ) -> None:
+        self._run = run
+        self._service = service
+        self._dialer: Dialer = dial(run)
+        self._manifest = manifest
+        self._count = count
+        self._size = size
+        self._waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._sinks: dict[int, Sink] = {}
+        self._stop: BaseException | None = None
+        self._outcomes: list[Outcome] = []
+
+    def work_off(self, items: list[Item]) -> list[Outcome]:
+        for item in items:
+            self._waiting.put(item)
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._size)]
+        try:
+            for thread in threads:
+                thread.start()
+            failures = [self._ended.get() for _ in threads]
+        except Interrupted as interruption:
+            self._part(interruption, threads)
+            raise
+        for failure in filter(None, failures):
+            raise failure
+        return sorted(self._outcomes, key=lambda outcome: outcome.item.row)
+
+    def _part(self, interruption: Interrupted, threads: list[threading.Thread]) -> None:
+        """Give what is half written a true end. Who is in the last steps of an item may end it."""
+        self._stop = interruption
+        with self._lock:
+            sinks = list(self._sinks.values())
+        for sink in sinks:
+            interruption.partial = sink.abort() or interruption.partial
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(PARTING_S)
+
+    def _work(self) -> None:
+        """One thread, to the end of the list. What ends the whole run is told to whoever waits."""
+        try:
+            with open_source(self._run, self._service, self._dialer) as source:
+                while item := self._next():
+                    try:
+                        self._do(item, source)
+                    except _Crowded as crowded:
+                        if crowded.partial:
+                            crowded.partial.unlink(missing_ok=True)
+                        break
+            self._ended.put(None)
+        except BaseException as error:
+            self._stop = self._stop or error
+            self._ended.put(error if self._stop is error else None)
+
+    def _next(self) -> Item | None:
+        """The next item. With None the thread has left the crew, and nobody leaves the list to it."""
+        with self._lock:
+            if self._stop is None:
+                with suppress(queue.Empty):
+                    return self._waiting.get_nowait()
+            self._size -= 1
+            return None
+
+    def _do(self, item: Item, source: Source) -> None:
+        retries = Retries(self._run.settings.retries, tell=self._run.console.warn)
+        before = source.hits
+        try:
+            seconds = self._say(item, source, retries)
+        except (_Crowded, *HOPELESS):
+            raise
+        except SmallestError as error:
+            self._manifest.failed(item, error.exit_code, str(error))
+            outcome = Outcome(item, error=error, cached=source.hits - before)
+        else:
+            self._manifest.done(item, seconds)
+            characters = item.characters + retries.resent
+            outcome = Outcome(item, seconds, characters, source.hits - before)
+        with self._lock:
+            self._outcomes.append(outcome)
+            self._count()
+
+    def _say(self, item: Item, source: Source, retries: Retries) -> float:
+        """Seconds of sound in the item's file."""
+        sound, format = self._run.sound, self._run.template.format
+        place = Destination(str(item.path), item.coding, keep=sound.partial == "keep")
+
+        def ask(request: SpeechRequest) -> Iterator[Event]:
+            return retries.over(request, lambda each: self._heed(item, source.synthesize(each)))
+
+        me = threading.get_ident()
+        with open_sinks([place], format) as sink:
+            self._sinks[me] = sink
+            try:
+                spoken = play(item.script.items, ask, sink, format, ahead_s=0)
+                if self._stop is not None and isinstance(self._stop, Interrupted):
+                    raise self._stop
+            finally:
+                self._sinks.pop(me, None)
+        self._tidy(item)
+        return spoken.seconds
+
+    def _heed(self, item: Item, events: Iterator[Event]) -> Iterator[Event]:
+        """The same events, for as long as nobody asked us to stop.
+
+        One too many steps back at once and leaves its item to the others; the last waits as any run does.
+        """
+        try:
+            for event in events:
+                if isinstance(self._stop, Interrupted):
+                    raise self._stop
+                yield event
+        except RateLimited as error:
+            with self._lock:
+                if self._size > 1:
+                    self._size -= 1
+                    self._waiting.put(item)
+                    raise _Crowded(str(error)) from None
+            raise
+
+    def _tidy(self, item: Item) -> None:
+        """What a crash left beside the file is of no use now that the file is whole."""
+        with suppress(OSError):
+            item.path.with_name(f"{item.path.name}.part").unlink(missing_ok=True)
