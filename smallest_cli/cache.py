@@ -1,7 +1,7 @@
 """What was spoken before, kept on this machine, so that the same request is not paid for twice.
 
-An entry is a file: a line of JSON (its hash, the words' times where they were asked for), then PCM. Its name is a hash of
-all that changes the sound. Texts and keys are in neither, but for the words of word times.
+An entry is a file: a line of JSON (its hash, the words' times where they were asked for), then PCM. Its
+name is a hash of all that changes the sound. Texts and keys are in neither, but for the words of word times.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ class Cache:
             return
         self.hits += 1
         now = time.perf_counter_ns()
-        yield from entry.words
         yield AudioChunk(entry.pcm, at_ns=now, cached=True)
+        yield from entry.words
         yield Completed(at_ns=now)
 
     def _keeping(self, key: str, request: SpeechRequest, events: Iterator[Event]) -> Iterator[Event]:

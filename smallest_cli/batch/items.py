@@ -78,7 +78,8 @@ def _names(rows: Sequence[Row], ids: Sequence[str], naming: str) -> list[str]:
 
 
 def _template(row: Row, run: Run, *, force: bool) -> tuple[SpeechRequest, tuple[str, ...]]:
-    template, told = run.template, ()
+    template = run.template
+    told: tuple[str, ...] = ()
     if row.voice or row.model:
         settings = run.settings
         voice, model = row.voice or settings.voice, row.model or settings.model

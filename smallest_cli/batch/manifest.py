@@ -1,4 +1,4 @@
-"""`manifest.jsonl`: a line for each item as it ends, on the disk before the next; the last of an id counts."""
+"""`manifest.jsonl`: a line for each item, on the disk before the next. The last of an id counts."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ SHOWN_PROBLEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, numbered as it stands in the file's data, from 1. None is a column that is empty or missing."""
+    """One row, numbered from 1 as it stands in the data. None is a column that is empty or missing."""
 
     number: int
     text: str

@@ -1,0 +1,330 @@
+"""`speak --batch`: a table of texts, a file each; what is wrong is told before anything is paid for."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import unicodedata
+import wave
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smallest_cli.batch.names import safe_name, same_place, unique_names
+from smallest_cli.speech import VIAS
+from tests.command import SMALLEST, Ran, environment, smallest
+from tests.offline import KEY, Offline, eventually, start_offline
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Offline]:
+    with start_offline(concurrency=3) as offline:
+        yield offline
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def batch(home: Path, server: Offline, *arguments: str, table: str = "in.csv", **env: str) -> Ran:
+    env = {"SMALLEST_API_KEY": KEY} | env
+    more = ["--base-url", server.base_url, "--batch", table, "-d", "out"]
+    return smallest(home, "speak", *more, *arguments, env=env)
+
+
+def table(home: Path, *rows: str, name: str = "in.csv", header: str = "id,text") -> None:
+    (home / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+
+
+def asked(server: Offline, word: str) -> list[str]:
+    return [each["text"] for each in server.log() if word in each["text"]]
+
+
+def manifest(home: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (home / "out" / "manifest.jsonl").read_text().splitlines()]
+
+
+def files(home: Path) -> list[str]:
+    return sorted(name for name in os.listdir(home / "out") if name != "manifest.jsonl")
+
+
+# What is done
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_every_row_is_a_file_over_every_transport(via: str, home: Path, server: Offline) -> None:
+    table(home, "one,Good morning.", 'two,"The kettle, it is on."')
+    ran = batch(home, server, "--via", via, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    told = json.loads(ran.out)
+    assert (told["done"], told["failed"], told["skipped"]) == (2, 0, 0)
+    assert told["files"] == ["out/one.wav", "out/two.wav"]
+    assert told["characters"] == len("Good morning.") + len("The kettle, it is on.")
+    assert files(home) == ["one.wav", "two.wav"]
+    alone = ["speak", "--base-url", server.base_url, "Good morning.", "-o", "alone.wav"]
+    assert smallest(home, *alone, env={"SMALLEST_API_KEY": KEY}).code == 0
+    assert (home / "alone.wav").read_bytes() == (home / "out" / "one.wav").read_bytes()
+    with wave.open(str(home / "out" / "two.wav")) as sound:
+        assert sound.getnframes() > 1000
+
+
+def test_a_row_says_how_it_is_spoken(home: Path, server: Offline) -> None:
+    rows = [
+        "a\tSame words.\t\t\t1.0\t",
+        "b\tSame words.\tmagnus\ten\t2.0\tflac",
+        "c\tSame words.\t\t\t\tulaw",
+    ]
+    table(home, *rows, name="in.tsv", header="id\ttext\tvoice\tlanguage\tspeed\tformat")
+    assert batch(home, server, table="in.tsv").code == 0
+    assert files(home) == ["a.wav", "b.flac", "c.ulaw"]
+    assert (home / "out" / "b.flac").read_bytes()[:4] == b"fLaC"
+
+
+def test_json_lines_and_naming(home: Path, server: Offline) -> None:
+    lines = [{"text": "Say: hello/there!"}, {"text": "Say: hello/there!", "speed": 2}]
+    (home / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert batch(home, server, "--naming", "index", table="in.jsonl").code == 0
+    assert files(home) == ["0001.wav", "0002.wav"]
+    assert batch(home, server, "--naming", "text", table="in.jsonl").code == 0
+    named = [name for name in files(home) if name.startswith("Say-hello-there-")]
+    assert len(named) == 2
+
+
+def test_several_at_a_time(home: Path, server: Offline) -> None:
+    table(home, *(f"n{number},Number {number} of several." for number in range(9)))
+    ran = batch(home, server, "--jobs", "3")
+    assert (ran.code, ran.err, len(files(home))) == (0, "", 9)
+    assert Counter(asked(server, "of several")).most_common(1)[0][1] == 1
+
+
+def test_too_many_at_once_becomes_fewer(home: Path) -> None:
+    with start_offline(concurrency=1, first_byte_ms=20) as server:
+        table(home, *(f"n{number},Number {number} of a crowd." for number in range(8)))
+        ran = batch(home, server, "--jobs", "4", "--json")
+        told = json.loads(ran.out)
+        refused = [each for each in server.log() if each["status"] != "complete"]
+    assert (ran.code, told["done"]) == (0, 8)
+    assert 1 <= len(refused) <= 3
+    assert len(files(home)) == 8
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(home: Path, server: Offline) -> None:
+    table(home, "one,Good morning.", "two,Good night.")
+    ours, theirs = pty.openpty()
+    command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
+    env = environment(home, SMALLEST_API_KEY=KEY, TERM="xterm")
+    with subprocess.Popen(command, env=env, cwd=home, stderr=theirs, stdout=subprocess.DEVNULL) as speaker:
+        os.close(theirs)
+        said = b""
+        try:
+            while data := os.read(ours, 65_536):
+                said += data
+        except OSError:
+            pass
+    os.close(ours)
+    assert speaker.returncode == 0
+    assert b"2/2" in said
+    assert b"2 done" in said
+
+
+# Resuming
+
+
+def test_resume_does_what_is_missing_or_changed(home: Path, server: Offline) -> None:
+    rows = [f"{name},This is {name} to resume." for name in ("ann", "bob", "cyd", "dan", "eve")]
+    table(home, *rows)
+    assert batch(home, server).code == 0
+    (home / "out" / "bob.wav").unlink()
+    (home / "out" / "cyd.wav").write_bytes(b"x")
+    damaged = bytearray((home / "out" / "dan.wav").read_bytes())
+    damaged[-1] ^= 1
+    (home / "out" / "dan.wav").write_bytes(damaged)
+    rows[4] = "eve,This is Eva to resume."
+    table(home, *rows)
+    told = json.loads(batch(home, server, "--resume", "--json").out)
+    assert (told["done"], told["skipped"]) == (4, 1)
+    assert asked(server, "ann to resume") == ["This is ann to resume."]
+    told = json.loads(batch(home, server, "--resume", "--json").out)
+    assert (told["done"], told["skipped"]) == (0, 5)
+    told = json.loads(batch(home, server, "--resume", "--json", "--speed", "1.5").out)
+    assert (told["done"], told["skipped"]) == (5, 0)
+
+
+def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
+    table(home, *(f"n{number},Number {number} of those killed." for number in range(12)))
+    with start_offline(concurrency=2, first_byte_ms=30) as server:
+        command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
+        env = environment(home, SMALLEST_API_KEY=KEY)
+        with subprocess.Popen([*command, "--jobs", "2"], env=env, cwd=home) as speaker:
+            kept = home / "out" / "manifest.jsonl"
+            eventually(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 4)
+            speaker.kill()
+        assert speaker.returncode == -signal.SIGKILL
+        before = {line["id"]: line["file"] for line in manifest(home)}
+        with kept.open("a") as file:
+            file.write('{"id": "n11", "status": "do')  # as a crash of the machine would leave it
+        ran = batch(home, server, "--resume", "--json")
+        assert ran.code == 0
+        told = json.loads(ran.out)
+        assert (told["done"], told["skipped"]) == (12 - len(before), len(before))
+        times = Counter(each["text"] for each in server.log() if each["status"] == "complete")
+    for number in range(12):
+        if f"n{number}" in before:
+            assert times[f"Number {number} of those killed."] == 1
+    assert files(home) == sorted(f"n{number}.wav" for number in range(12))
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
+    table(home, *(f"n{number},Number {number} of those interrupted." for number in range(12)))
+    with start_offline(concurrency=2, realtime_factor=8) as server:
+        command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
+        env = environment(home, SMALLEST_API_KEY=KEY)
+        with subprocess.Popen(
+            [*command, "--jobs", jobs], env=env, cwd=home, stderr=subprocess.PIPE, text=True
+        ) as speaker:
+            kept = home / "out" / "manifest.jsonl"
+            eventually(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 2)
+            speaker.send_signal(signal.SIGINT)
+            _, said = speaker.communicate(timeout=20)
+        assert speaker.returncode == -signal.SIGINT
+        assert said.startswith("smallest: interrupted")
+        done = {line["file"] for line in manifest(home) if line["status"] == "done"}
+        assert {name for name in files(home) if not name.endswith(".part")} == done
+        for name in files(home):
+            with wave.open(str(home / "out" / name)) as sound:
+                assert len(sound.readframes(sound.getnframes())) == sound.getnframes() * 2 > 0
+        assert batch(home, server, "--resume").code == 0
+    assert files(home) == sorted(f"n{number}.wav" for number in range(12))
+
+
+# What fails
+
+
+def test_some_failures_are_13_and_the_rest_is_done(home: Path) -> None:
+    with start_offline(max_text=30) as server:
+        rows = [f"n{number},{'word ' * (20 if number % 2 else 2)}" for number in range(50)]
+        table(home, *rows)
+        ran = batch(home, server, "--json")
+    assert ran.code == 13
+    told = json.loads(ran.out)
+    assert (told["done"], told["failed"], told["exit"]) == (25, 25, 13)
+    assert sum(line.startswith("smallest: row ") for line in ran.lines) == 20
+    assert ran.lines[0].startswith("smallest: row 2 (n1): ")
+    assert "smallest: and 5 more" in ran.lines
+    assert "smallest: 25 of 50 items failed" in ran.lines
+    failed = [line for line in manifest(home) if line["status"] == "failed"]
+    assert {line["exit"] for line in failed} == {5}
+    assert len(files(home)) == 25
+
+
+def test_a_rejected_key_stops_at_once(home: Path) -> None:
+    with start_offline(token="sk_another_one_of_25_chars") as server:
+        table(home, *(f"n{number},Number {number}." for number in range(20)))
+        ran = batch(home, server)
+        assert len(server.log()) <= 1
+    assert (ran.code, len(ran.lines) <= 3) == (4, True)
+
+
+BAD = {
+    "no text column": ("id,words\na,b\n", ["no text column", "unknown column words"]),
+    "an id twice": ("id,text\na,b\nc,d\na,e\n", ["row 3 has the id of row 1"]),
+    "a speed": ("id,text,speed\na,b,1\nc,d,fast\ne,f,3\n", ["row 2: speed fast", "row 3: speed 3"]),
+    "a format": ("id,text,format\na,b,wave\n", ["row 1: --format: wave"]),
+    "an empty text": ("id,text\na, \n", ["row 1 has no text"]),
+    "a row too short": ("id,text\na\n", ["row 1 has 1 cells"]),
+    "a quote": ('id,text\na,"b\n', ["cannot be read"]),
+    "no ids": ("text\nhello\n", ["no id column"]),
+    "no rows": ("id,text\n", ["has no rows"]),
+    "a clash": ("id,text,voice,model\na,b,meher,lightning_v3.1\n", ["row 1: meher is a voice of"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_table_is_told_before_anything_is_asked(name: str, home: Path, server: Offline) -> None:
+    content, words = BAD[name]
+    (home / "in.csv").write_text(content)
+    before = len(server.log())
+    ran = batch(home, server)
+    assert (ran.code, ran.out) == (2, b"")
+    assert all(word in ran.lines[0] for word in words), ran.err
+    assert len(server.log()) == before
+    assert not (home / "out").exists()
+
+
+def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
+    (home / "in.csv").write_bytes(b"id,text\na,\xff\n")
+    assert "not UTF-8" in batch(home, server).lines[0]
+    (home / "in.jsonl").write_text('{"id": "a", "text": "b"}\n[1]\n{"id": true, "text": "c"}\n')
+    ran = batch(home, server, table="in.jsonl")
+    assert (ran.code, "row 2 is no JSON object" in ran.err, "row 3: id" in ran.err) == (2, True, True)
+
+
+@pytest.mark.parametrize(
+    "more", [("word",), ("-o", "x.wav"), ("-p",), ("-f", "in.csv"), ("--max-chars", "9")]
+)
+def test_what_does_not_go_with_it(more: tuple[str, ...], home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.")
+    assert batch(home, server, *more).code == 2
+    assert smallest(home, "speak", "hello", "--jobs", "2").code == 2
+    assert smallest(home, "speak", "--batch", "in.csv").code == 2
+
+
+def test_a_dry_run_counts(home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.", "b,Good night.")
+    ran = batch(home, server, "--dry-run", "--json")
+    assert json.loads(ran.out) == {"items": 2, "characters": 24, "segments": 2}
+    assert not (home / "out").exists()
+
+
+def test_one_run_at_a_time_has_the_folder(home: Path, server: Offline) -> None:
+    import fcntl
+
+    table(home, "a,Good morning.")
+    (home / "out").mkdir()
+    with (home / "out" / "manifest.jsonl").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ran = batch(home, server)
+    assert (ran.code, "another batch" in ran.lines[0]) == (2, True)
+
+
+# Names
+
+
+@given(st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=8, unique=True))
+def test_names_are_safe_and_apart(ids: list[str]) -> None:
+    names = unique_names([(id, id) for id in ids])
+    assert len(set(map(same_place, names))) == len(names)
+    for name in names:
+        path = Path("folder", f"{name}.wav")
+        assert path.parent == Path("folder")
+        assert len(f"{name}.wav.12345678.part".encode()) <= 255
+        assert name[0] not in ".-"
+        assert all(unicodedata.category(c)[0] in "LNM" or c in "-_." for c in name)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["../../etc/passwd", "..", ".", "", "/", "C:\\x", "con", "NUL.txt", "COM1", "a\x00b", "~", "-rf"],
+)
+def test_a_name_that_would_lead_elsewhere(wanted: str) -> None:
+    name = safe_name(wanted)
+    assert name
+    assert not set(name) & set("/\\:\x00~")
+    assert ".." not in name
+    assert name.partition(".")[0].lower() not in ("con", "nul", "com1")
+
+
+def test_names_that_one_folder_takes_for_one_are_told_apart() -> None:
+    names = unique_names([(id, id) for id in ("Straße", "STRASSE", "a/b", "a:b", "plain")])
+    assert len({name.casefold() for name in names}) == 5
+    assert names[4] == "plain"
