@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from smallest_cli.errors import (
-    AccountError,
     Disconnected,
     NetworkError,
     ProtocolError,
     RateLimited,
     RemoteError,
-    RequestRejected,
     UnsafeError,
 )
 from smallest_cli.onset import find_onset
@@ -53,8 +51,6 @@ def classify(error: RemoteError) -> str:
             return name
     if isinstance(error, NetworkError):
         return next((name for pattern, name in _WORDS if pattern.search(str(error))), "reset")
-    if isinstance(error, AccountError | RequestRejected):
-        return "app_error"
     return "app_error"
 
 
