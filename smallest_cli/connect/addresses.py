@@ -25,11 +25,13 @@ def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Addre
 
     In a thread, because getaddrinfo cannot be interrupted: Ctrl-C must not wait for a dead resolver.
     """
+    # A name of bytes is taken as it is; one of characters imports the codec for international names.
+    name = host.encode("ascii") if host.isascii() else host
     answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            answer.put(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             answer.put(error)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from smallest_cli.connect.addresses import Address, race, resolve
 from smallest_cli.connect.connection import Clock, Connection, out_of_time
+from smallest_cli.connect.head_start import HeadStart
 from smallest_cli.connect.origin import Origin, is_loopback
 from smallest_cli.connect.proxy import find_proxy, tunnel
 from smallest_cli.errors import NetworkError, SettingsError, UnsafeError
@@ -47,9 +49,36 @@ class Dialer:
         self._ca_file = ca_file
         self._plain_http = plain_http
         self._environ = environ
+        self._context: ssl.SSLContext | None = None
+        self._context_lock = threading.Lock()
+        self._begun: HeadStart | None = None
+
+    @contextmanager
+    def head_start(self, origin: Origin) -> Iterator[None]:
+        """Dial in the background; the first `dial` takes over what comes of it, a failure too.
+
+        What nobody has taken when the context ends is closed.
+        """
+        if origin.secure:
+            # The authorities take as long to read as a connection to be made, without the interpreter.
+            threading.Thread(target=self._read_ahead, daemon=True).start()
+        self._begun = HeadStart(lambda: self._dial(origin))
+        try:
+            yield
+        finally:
+            if begun := self._take_begun():
+                begun.abandon()
 
     def dial(self, origin: Origin) -> Connection:
         """Connect to an origin. Raises NetworkError, UnsafeError or SettingsError."""
+        begun = self._take_begun()
+        return begun.result() if begun else self._dial(origin)
+
+    def _take_begun(self) -> HeadStart | None:
+        begun, self._begun = self._begun, None
+        return begun
+
+    def _dial(self, origin: Origin) -> Connection:
         deadline = min(time.monotonic() + self.timeout, self._until)
         if deadline <= time.monotonic():
             raise out_of_time()
@@ -78,7 +107,7 @@ class Dialer:
     def _secure(self, sock: socket.socket, origin: Origin, deadline: float) -> socket.socket:
         import ssl
 
-        context = self._tls_context
+        context = self._tls_context()
         sock.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             return context.wrap_socket(sock, server_hostname=origin.host)
@@ -94,9 +123,19 @@ class Dialer:
                 f"the TLS handshake with {safe(origin.netloc)} failed: {reason(error)}"
             ) from None
 
-    @cached_property
     def _tls_context(self) -> ssl.SSLContext:
-        """One context for every transport: TLS 1.2 at least, and one order of authorities.
+        """One context for every connection."""
+        with self._context_lock:
+            if self._context is None:
+                self._context = self._read_authorities()
+            return self._context
+
+    def _read_ahead(self) -> None:
+        with suppress(SettingsError):  # which `dial` raises again
+            self._tls_context()
+
+    def _read_authorities(self) -> ssl.SSLContext:
+        """TLS 1.2 at least, and one order of authorities for every transport.
 
         Built by hand because `create_default_context` writes session keys where SSLKEYLOGFILE says.
         """
