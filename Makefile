@@ -40,27 +40,27 @@ types: $(READY) ## mypy, strict
 check: lint types test ## lint, types and tests
 
 bench-memory: $(READY) ## an hour of audio through each transport: is memory flat?
-	@$(BIN)/python benchmarks/memory.py
+	@$(BIN)/python -m benchmarks.memory
 
 bench-stream: $(READY) ## from a sentence's last byte to its first audio: the tool's own share
-	@$(BIN)/python benchmarks/stream.py
+	@$(BIN)/python -m benchmarks.stream
 
 bench-start: $(READY) ## how soon the tool starts, beside a bare python
-	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python -m benchmarks.startup
 
 bench-receive: $(READY) ## added latency and CPU of receiving, beside a bare reader
-	@$(BIN)/python benchmarks/receive.py
+	@$(BIN)/python -m benchmarks.receive
 
 bench-check: $(READY) ## the latency benchmark against servers that tell the truth (minutes)
-	@$(BIN)/python benchmarks/bench_check.py
+	@$(BIN)/python -m benchmarks.bench_check
 
 bench-speaker: $(READY) ## the loudspeaker: first sample, silence after abort, underruns (needs pulseaudio)
-	@$(BIN)/python benchmarks/speaker.py
+	@$(BIN)/python -m benchmarks.speaker
 
 bench-speed: bench-start bench-receive bench-stream bench-memory ## every figure of speed and memory
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
-	@$(BIN)/python benchmarks/stream.py --svg docs/stream.svg
+	@$(BIN)/python -m benchmarks.stream --svg docs/stream.svg
 
 clean: ## remove what was made
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis hello.wav

@@ -1,1 +1,1 @@
-"""Figures of speed and memory, each beside its floor in the same run. `python -m benchmarks` prints them all."""
+"""Figures of speed and memory, each beside its floor in the same run: `python -m benchmarks`."""

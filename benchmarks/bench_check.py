@@ -24,8 +24,6 @@ from typing import Any
 from smallest_cli.service import open_local_service
 from smallest_cli.stats.quantiles import estimate, quantile
 from smallest_cli.stats.shift import compare
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # for the server that misbehaves
 from tests.faults import start_faults
 
 TRIES = 3

@@ -31,7 +31,14 @@ BLOCK = 7_680  # 160 ms, as the service sends
 PACED_BLOCKS, PACE_S = 150, 0.02
 HOUR_BLOCKS = 3600 * FORMAT.byte_rate // BLOCK
 LATENCY_GOAL, LATENCY_SLACK_MS, CPU_GOAL = 2.0, 0.3, 3.5
-WAYS = (("ws", ""), ("sse", "chunked"), ("sse", "close"), ("http", "chunked"), ("http", "close"), ("http", "length"))
+WAYS = (
+    ("ws", ""),
+    ("sse", "chunked"),
+    ("sse", "close"),
+    ("http", "chunked"),
+    ("http", "close"),
+    ("http", "length"),
+)
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -78,9 +85,7 @@ def _sse(blocks: int) -> Iterator[bytes]:
 
 def _ws(blocks: int) -> Iterator[bytes]:
     for pcm in _audio(blocks):
-        yield frame(
-            b'{"request_id":"r","status":"chunk","data":{"audio":"' + base64.b64encode(pcm) + b'"}}'
-        )
+        yield frame(b'{"request_id":"r","status":"chunk","data":{"audio":"' + base64.b64encode(pcm) + b'"}}')
     yield frame(b'{"request_id":"r","status":"complete"}')
 
 
@@ -124,7 +129,16 @@ class Server:
     """`serve` in a process of its own."""
 
     def __init__(self, via: str, framing: str, blocks: int, pace_s: float) -> None:
-        command = [sys.executable, "-m", "benchmarks.receive", "serve", via, framing, str(blocks), str(pace_s)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.receive",
+            "serve",
+            via,
+            framing,
+            str(blocks),
+            str(pace_s),
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         self.port = int(self._process.stdout.readline())

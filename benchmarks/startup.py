@@ -101,7 +101,7 @@ def first_audio(*options: str, key: str = "") -> Timed:
 
 
 def certify(folder: Path) -> dict[str, str]:
-    """A certificate for loopback, signed by an authority that stands at the end of the machine's own bundle."""
+    """A certificate for loopback; its authority stands at the end of the machine's own bundle."""
     authority = trustme.CA()
     chain = authority.issue_cert("127.0.0.1", FAR).private_key_and_cert_chain_pem
     chain.write_to_path(str(folder / "cert.pem"))
@@ -117,9 +117,7 @@ def measure(n: int) -> Iterator[Figure]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log, secure_log = folder / "log.jsonl", folder / "secure.jsonl"
         plain = stack.enter_context(open_local_service(behaviour={"log": str(log)}))
-        secure = stack.enter_context(
-            open_local_service(behaviour={"log": str(secure_log)} | certify(folder))
-        )
+        secure = stack.enter_context(open_local_service(behaviour={"log": str(secure_log)} | certify(folder)))
         far = stack.enter_context(open_relay(secure.base_url, ROUND_TRIP_S))
         key, trusted = plain.key.reveal(), ("--ca-file", str(folder / "bundle.pem"))
         timed: dict[str, Timed] = {
@@ -152,7 +150,8 @@ def judge(times: dict[str, list[float]]) -> Iterator[Figure]:
     yield ratio("speak over ws, start to text at server / pass", times["speak"], floor, 8)
     yield ratio("the same over TLS, whole CA bundle / pass", times["TLS"], floor, 9.5)
     trips_ms = ROUND_TRIPS * ROUND_TRIP_S * 1000
-    yield ratio("TLS, 30 ms away / (pass + 3 round trips)", times["far"], [t + trips_ms for t in floor], FAR_GOAL)
+    bound = [time + trips_ms for time in floor]
+    yield ratio("TLS, 30 ms away / (pass + 3 round trips)", times["far"], bound, FAR_GOAL)
     more = statistics.median(times["local"]) - statistics.median(times["served"])
     words = f"{statistics.median(times['local']):.0f} ms, {statistics.median(times['served']):.0f} ms"
     yield limit("speak --local, first audio: more than with serve", more, LOCAL_GOAL_MS, "ms", words)
