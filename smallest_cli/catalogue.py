@@ -10,7 +10,6 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,7 +76,7 @@ def keep(base_url: str, voices: Iterable[Voice]) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"base_url": base_url, "voices": [asdict(voice) for voice in voices]}))
+        part.write_text(json.dumps({"base_url": base_url, "voices": [voice._asdict() for voice in voices]}))
         os.replace(part, path)
     except OSError:
         return

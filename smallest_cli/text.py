@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smallest_cli.graphemes import joined, whole_characters
 from smallest_cli.stops import CLAUSE_END, SPOKEN, sentence_ends
@@ -28,8 +28,7 @@ _BLANKS = re.compile(r"\s+")
 _BLANKS_NOT_ONE_SPACE = re.compile(r"\s{2,}|[^\S ]")
 
 
-@dataclass(frozen=True, slots=True)
-class Normalised:
+class Normalised(NamedTuple):
     """Paragraphs without wrapped lines or control characters, and how many of the latter were `removed`."""
 
     paragraphs: tuple[str, ...]

@@ -115,7 +115,7 @@ def _fetch(settings: Settings, where: ServiceOptions) -> tuple[Voice, ...]:
 
 def _print(found: list[Voice], *, as_json: bool) -> None:
     if as_json:
-        print_json({"voices": [asdict(voice) for voice in found]})
+        print_json({"voices": [voice._asdict() for voice in found]})
         return
     rows = [tuple(_cell(getattr(voice, column)) for column in COLUMNS) for voice in found]
     if sys.stdout.isatty():
@@ -221,9 +221,9 @@ def list_clones(
     with open_account(where) as account:
         found = account.clones()
     if as_json:
-        print_json({"clones": [asdict(each) for each in found]})
+        print_json({"clones": [each._asdict() for each in found]})
     else:
-        print_rows(tuple(str(value or "") for value in asdict(each).values()) for each in found)
+        print_rows(tuple(str(value or "") for value in each._asdict().values()) for each in found)
 
 
 @voices.command("delete")

@@ -55,33 +55,52 @@ class Dialer:
 
     @contextmanager
     def head_start(self, origin: Origin) -> Iterator[None]:
-        """Dial in the background; the first `dial` takes over what comes of it, a failure too.
+        """Connect in the background; the first `dial` takes over what comes of it, a failure too.
 
-        What nobody has taken when the context ends is closed.
+        What nobody has taken when the context ends is closed. TLS is left to `dial`: a thread that is
+        within OpenSSL when the interpreter ends takes the process down.
         """
-        if origin.secure:
-            # The authorities take as long to read as a connection to be made, without the interpreter.
-            threading.Thread(target=self._read_ahead, daemon=True).start()
-        self._begun = HeadStart(lambda: self._dial(origin))
+        # The authorities take as long to read as a connection to be made, and leave the interpreter alone.
+        reader = threading.Thread(target=self._read_ahead, daemon=True) if origin.secure else None
+        if reader:
+            reader.start()
+        self._begun = HeadStart(lambda: self._connect(origin, self._deadline()))
         try:
             yield
         finally:
             if begun := self._take_begun():
                 begun.abandon()
+            if reader:
+                reader.join()
 
     def dial(self, origin: Origin) -> Connection:
         """Connect to an origin. Raises NetworkError, UnsafeError or SettingsError."""
+        deadline = self._deadline()
         begun = self._take_begun()
-        return begun.result() if begun else self._dial(origin)
+        sock, phases = begun.result() if begun else self._connect(origin, deadline)
+        if origin.secure:
+            started = self.clock()
+            try:
+                sock = self._secure(sock, origin, deadline)
+            except BaseException:
+                sock.close()
+                raise
+            phases = replace(phases, tls=self.clock() - started)
+        return Connection(sock, phases, self.clock, self._until)
 
     def _take_begun(self) -> HeadStart | None:
         begun, self._begun = self._begun, None
         return begun
 
-    def _dial(self, origin: Origin) -> Connection:
+    def _deadline(self) -> float:
+        """When a connection that is begun now must be there. Raises NetworkError where no time is left."""
         deadline = min(time.monotonic() + self.timeout, self._until)
         if deadline <= time.monotonic():
             raise out_of_time()
+        return deadline
+
+    def _connect(self, origin: Origin, deadline: float) -> tuple[socket.socket, Phases]:
+        """To the origin's port, by way of its proxy; what each step took."""
         proxy = find_proxy(origin, self._environ)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         started = self.clock()
@@ -94,15 +113,10 @@ class Dialer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
                 tunnel(sock, proxy, origin, deadline - time.monotonic(), self.clock)
-            connected = self.clock()
-            phases = Phases(dns=resolved - started, tcp=connected - resolved)
-            if origin.secure:
-                sock = self._secure(sock, origin, deadline)
-                phases = replace(phases, tls=self.clock() - connected)
         except BaseException:
             sock.close()
             raise
-        return Connection(sock, phases, self.clock, self._until)
+        return sock, Phases(dns=resolved - started, tcp=self.clock() - resolved)
 
     def _secure(self, sock: socket.socket, origin: Origin, deadline: float) -> socket.socket:
         import ssl

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 from collections.abc import Callable
 
-from smallest_cli.connect.connection import Connection
+from smallest_cli.speech import Phases
+
+Connected = tuple[socket.socket, Phases]
 
 
 class HeadStart:
-    """Runs `dial` in a thread from now on. Its outcome is taken once, or closed."""
+    """Runs `connect` in a thread from now on. Its outcome is taken once, or closed."""
 
-    def __init__(self, dial: Callable[[], Connection]) -> None:
-        self._dial = dial
-        self._outcome: queue.SimpleQueue[Connection | BaseException] = queue.SimpleQueue()
+    def __init__(self, connect: Callable[[], Connected]) -> None:
+        self._connect = connect
+        self._outcome: queue.SimpleQueue[Connected | BaseException] = queue.SimpleQueue()
         self._abandoned = False
         threading.Thread(target=self._run, daemon=True).start()
 
-    def result(self) -> Connection:
-        """The connection, waited for if need be. Raises what `dial` raised."""
+    def result(self) -> Connected:
+        """The connection, waited for if need be. Raises what `connect` raised."""
         try:
             outcome = self._outcome.get()
         except BaseException:
@@ -36,7 +39,7 @@ class HeadStart:
 
     def _run(self) -> None:
         try:
-            self._outcome.put(self._dial())
+            self._outcome.put(self._connect())
         except BaseException as error:
             self._outcome.put(error)  # raised again where it is waited for
         if self._abandoned:
@@ -47,5 +50,5 @@ class HeadStart:
             outcome = self._outcome.get_nowait()
         except queue.Empty:
             return
-        if isinstance(outcome, Connection):
-            outcome.close()
+        if not isinstance(outcome, BaseException):
+            outcome[0].close()

@@ -6,7 +6,7 @@ import re
 import socket
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from smallest_cli.connect.connection import Clock, Connection, read_head
@@ -16,8 +16,7 @@ from smallest_cli.safety import safe
 from smallest_cli.speech import Phases
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(NamedTuple):
     """An HTTP proxy; `authorization` is the value of its header, None where it asks for nobody."""
 
     host: str
