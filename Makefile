@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-check bench-speaker bench-speed stream-picture clean
+.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-check bench-speaker bench-instead bench stream-picture clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 demo: $(READY) ## hear it: speak into hello.wav through the offline server
-	@$(BIN)/smallest speak --local "Hello. This voice came over a real WebSocket, from the server next door." -o hello.wav
+	@$(BIN)/smallest speak --local "Hello. This voice came over a real WebSocket, from the server next door." -o hello.wav bench.json
 	@echo
 	@echo 'hello.wav is there. What to try next:'
 	@echo '  . .venv/bin/activate'
@@ -57,11 +57,15 @@ bench-check: $(READY) ## the latency benchmark against servers that tell the tru
 bench-speaker: $(READY) ## the loudspeaker: first sample, silence after abort, underruns (needs pulseaudio)
 	@$(BIN)/python -m benchmarks.speaker
 
-bench-speed: bench-start bench-receive bench-stream bench-memory ## every figure of speed and memory
+bench-instead: $(READY) ## a short text, beside what one would use instead (installs the others into .venv-peers)
+	@$(BIN)/python -m benchmarks.instead
+
+bench: $(READY) ## every figure of speed and memory in one table, and as JSON in bench.json (minutes)
+	@$(BIN)/python -m benchmarks --json bench.json
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
 	@$(BIN)/python -m benchmarks.stream --svg docs/stream.svg
 
 clean: ## remove what was made
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis hello.wav
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis hello.wav bench.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

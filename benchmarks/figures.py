@@ -33,16 +33,24 @@ class Figure:
 
 
 def ratio(
-    name: str, times: Sequence[float], floor: Sequence[float], goal: float | None = None, unit: str = "ms"
+    name: str,
+    times: Sequence[float],
+    floor: Sequence[float],
+    goal: float | None = None,
+    *,
+    quiet: Sequence[float] = (),
 ) -> Figure:
-    """The median of `times` in that of `floor`."""
+    """The median of `times`, in ms, in that of `floor`.
+
+    Whether the host was calm shows in the times of `quiet`, or of the floor itself.
+    """
     q1, median, q3 = statistics.quantiles(times, n=4)
     under = statistics.median(floor)
     found = median / under
-    words = f"{found:6.2f}   {median:7.1f} {unit} ({q1:.1f} .. {q3:.1f}) / {under:.1f} {unit}"
+    words = f"{found:6.2f}   {median:7.1f} ms ({q1:.1f} .. {q3:.1f}) / {under:.1f} ms"
     if goal is None:
         return Figure(name, found, words)
-    calm = is_calm(floor)
+    calm = is_calm(quiet or floor)
     shown = f"{goal:g}{'' if calm else ', not judged'}"
     return Figure(name, found, words, shown, found <= goal, calm and found > GATE * goal)
 

@@ -22,6 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "wire",
             "connect",
             "text",
+            "cutting",
             "markdown",
             "timeline",
             "stats",
