@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-check bench-speaker bench-instead bench stream-picture clean
+.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-check bench-speaker bench-instead bench stream-picture pictures clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -65,6 +65,9 @@ bench: $(READY) ## every figure of speed and memory in one table, and as JSON in
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
 	@$(BIN)/python -m benchmarks.stream --svg docs/stream.svg
+
+pictures: $(READY) ## draw the pictures of README from real runs (needs tmux)
+	@$(BIN)/python docs/pictures
 
 clean: ## remove what was made
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis hello.wav bench.json
