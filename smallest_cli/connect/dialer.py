@@ -17,7 +17,7 @@ from smallest_cli.connect.connection import Clock, Connection, out_of_time
 from smallest_cli.connect.head_start import HeadStart
 from smallest_cli.connect.origin import Origin, is_loopback
 from smallest_cli.connect.proxy import find_proxy, tunnel
-from smallest_cli.errors import NetworkError, SettingsError, UnsafeError
+from smallest_cli.errors import NotReached, SettingsError, UnsafeError, Untrusted
 from smallest_cli.safety import reason, safe
 from smallest_cli.speech import Phases
 
@@ -126,15 +126,15 @@ class Dialer:
         try:
             return context.wrap_socket(sock, server_hostname=origin.host)
         except ssl.SSLCertVerificationError as error:
-            raise UnsafeError(
+            raise Untrusted(
                 f"the certificate of {safe(origin.netloc)} is not trusted: {safe(error.verify_message)}",
                 hint="name the authority that signed it: --ca-file FILE",
             ) from None
         except TimeoutError:
-            raise NetworkError(f"no TLS handshake within {self.timeout:g} s") from None
+            raise NotReached(f"no TLS handshake within {self.timeout:g} s", step="tls") from None
         except OSError as error:
-            raise NetworkError(
-                f"the TLS handshake with {safe(origin.netloc)} failed: {reason(error)}"
+            raise NotReached(
+                f"the TLS handshake with {safe(origin.netloc)} failed: {reason(error)}", step="tls"
             ) from None
 
     def _tls_context(self) -> ssl.SSLContext:
