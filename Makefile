@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-check bench-speaker bench-speed stream-picture clean
+.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-check bench-speaker bench-speed bench-tab stream-picture completions docs dist clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -57,10 +57,22 @@ bench-check: $(READY) ## the latency benchmark against servers that tell the tru
 bench-speaker: $(READY) ## the loudspeaker: first sample, silence after abort, underruns (needs pulseaudio)
 	@$(BIN)/python benchmarks/speaker.py
 
+bench-tab: $(READY) ## how long a TAB takes in bash, beside `bash -c true`
+	@$(BIN)/python benchmarks/tab.py
+
 bench-speed: bench-start bench-receive bench-stream bench-memory ## every figure of speed and memory
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
 	@$(BIN)/python benchmarks/stream.py --svg docs/stream.svg
+
+completions: $(READY) ## write completions/ from the command line
+	@$(BIN)/python -m tools completions
+
+docs: $(READY) ## write man/ and docs/cli.md from the command line
+	@$(BIN)/python -m tools docs
+
+dist: $(READY) ## build sdist and wheel into dist/, twice, and check them
+	@.ci/dist
 
 clean: ## remove what was made
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis hello.wav

@@ -46,6 +46,7 @@ COMMANDS = {
     "login": ("account.login", "Keep a key for one service."),
     "logout": ("account.logout", "Forget the keys that `login` kept."),
     "doctor": ("doctor.doctor", "Say what works here and what does not."),
+    "completion": ("completion.completion", "Print what a shell needs to complete our commands on TAB."),
 }
 """Each command, where it is, and its line in the list. Only the one that is run is imported."""
 CHILDREN = {"bench": ("bench_files", ("compare", "merge", "replay", "report"))}

@@ -22,6 +22,7 @@ from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, Vo
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
 from smallest_cli.settings import Settings, load_settings
+from smallest_cli.shells import keep_voices
 from smallest_cli.speaking import perform, settle
 from smallest_cli.speech import Voice
 
@@ -110,6 +111,7 @@ def _fetch(settings: Settings, where: ServiceOptions) -> tuple[Voice, ...]:
         listed = tuple(account.voices())
     if not settings.local:
         catalogue.keep(settings.base_url, listed)
+        keep_voices(listed)
     return listed
 
 
