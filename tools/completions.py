@@ -22,13 +22,19 @@ from tools.tree import FILE, FOLDER, PROGRAM, Argument, Command, Option
 SHELLS = {"bash": "smallest.bash", "zsh": "_smallest", "fish": "smallest.fish", "powershell": "smallest.ps1"}
 """Each shell, and its file's name."""
 SNIPPETS = Path(__file__).parent / "shell"
+ANYTHING = "anything"
+"""Words that nobody can foresee."""
 COMPLETERS: dict[str, dict[str, str]] = {
     FILE: {"bash": "_smallest_file", "zsh": "_files"},
     FOLDER: {"bash": "_smallest_dir", "zsh": "_files -/"},
+    ANYTHING: {"zsh": "_smallest_nothing"},
     PROGRAM: {"bash": "_smallest_program", "zsh": "_command_names -e", "fish": "(__fish_complete_command)"},
 }
 """What completes a kind of value, by shell; shtab's own where we have no better."""
-SHTABS: dict[str, dict[str, str]] = {FILE: dict(shtab.FILE), FOLDER: dict(shtab.DIR)}
+SHTABS = {
+    kind: {shell: str(made) for shell, made in made_by.items()}
+    for kind, made_by in ((FILE, shtab.FILE), (FOLDER, shtab.DIR))
+}
 
 
 def known() -> dict[str, list[Row]]:
@@ -53,6 +59,8 @@ def _script(root: Command, shell: str) -> str:
     before = (SNIPPETS / f"before.{suffix}").read_text("utf-8")
     after = SNIPPETS / f"after.{suffix}"
     script = shtab.complete(_parser(root, shell), shell, preamble=f"{lists}\n{before}")
+    if shell == "zsh":  # where shtab means "any number", zsh reads "one, and none after it"
+        script = script.replace('"(*)::', '"*:')
     ending = "\n" + after.read_text("utf-8") if after.exists() else ""
     return "\n".join(line.rstrip() for line in (script + ending).strip().splitlines()) + "\n"
 
@@ -111,7 +119,8 @@ def _add_argument(parser: ArgumentParser, argument: Argument, place: int, shell:
     added = parser.add_argument(
         f"argument{place}", metavar=argument.metavar, help=_plain(argument.help), **nargs
     )
-    _add_values(added, argument.values, shell)
+    # zsh would show what the words are, and insert no option because of that.
+    _add_values(added, argument.values or ANYTHING, shell)
 
 
 def _add_values(action: Action, values: tuple[str, ...] | str, shell: str) -> None:

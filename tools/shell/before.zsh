@@ -13,6 +13,7 @@ _smallest_list() {
   rows=("${(@)rows:#}")
   _describe -t $1 $1 rows
 }
+_smallest_nothing() { return 1 }
 _smallest_voices() { _smallest_list voices }
 _smallest_models() { _smallest_list models }
 _smallest_languages() { _smallest_list languages }
