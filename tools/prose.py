@@ -41,7 +41,7 @@ EXAMPLES = {
     'smallest speak "Welcome to the show." -o welcome.wav': "Into a file, its format that of its name.",
     'smallest speak "Dinner is ready." --play -o dinner.flac': "To the loudspeaker, and into a file.",
     'smallest speak --local "Nobody is asked."': "Offline, without a key.",
-    'smallest speak "Hello." -o - | aplay -q -t raw -f S16_LE -r 24000 -c 1 -': "Into a pipe.",
+    'smallest speak "Hello." -o - | aplay -q -t raw -f S16_LE -r 24000': "Into a pipe.",
     'llm "tell me a story" | smallest stream --play': "A text while it is still being written.",
 }
 RETRY = "6, 7 and 8 may be tried again by a script; 9 left partial audio; the rest needs a person."
