@@ -22,7 +22,9 @@ class VoiceOptions:
 
     voice: Annotated[
         str | None,
-        typer.Option("-v", "--voice", "--voice-id", metavar="NAME", help="A voice's id or name."),
+        typer.Option(
+            "-v", "--voice", "--voice-id", metavar="NAME", help="A voice's id or name; ? lists them."
+        ),
     ] = None
     model: Annotated[
         str | None,

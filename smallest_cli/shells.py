@@ -13,7 +13,7 @@ from smallest_cli.speech import Voice
 Row = tuple[str, str]
 """A value, and a few words on it."""
 
-_WORD = re.compile(r"[\w.-]+", re.ASCII)
+_WORD = re.compile(r"\w[\w.-]*", re.ASCII)
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _CODES = {name: code for code, name in LANGUAGES.items()}
 
@@ -24,7 +24,7 @@ def voice_rows(voices: Iterable[Voice]) -> list[Row]:
     for voice in voices:
         told = (voice.gender, voice.accent, *voice.languages[:2], voice.model)
         rows.append((voice.id, ", ".join(each for each in told if each)))
-    return rows
+    return list(dict.fromkeys(rows))
 
 
 def model_rows(voices: Iterable[Voice]) -> list[Row]:

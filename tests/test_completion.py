@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ import pytest
 from smallest_cli.commands.completion import FILES
 from tests.command import environment, smallest
 from tests.keyboard import PROMPT, Keyboard, at_keyboard
+from tests.offline import KEY
 from tests.programs import need
+from tests.pulse import need_pulse, start_pulse
+from tests.raw import answer, raw_server
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "completions"
@@ -136,7 +140,7 @@ def bash_offers(typed: list[str], env: dict[str, str]) -> list[str]:
         "_smallest; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
     done = subprocess.run(["bash", "-c", code], env=env, capture_output=True, text=True, check=True)
-    return done.stdout.split()
+    return done.stdout.splitlines()
 
 
 def test_without_a_cache_the_bundled_voices_are_offered(tmp_path: Path) -> None:
@@ -229,3 +233,33 @@ def test_where_nothing_can_be_written(home: Path) -> None:
     ran = smallest(home, "completion", "fish", "--install")
     assert (ran.code, ran.out) == (10, b"")
     assert ran.lines[0].startswith("smallest: cannot write ")
+
+
+VOICE = {"displayName": "X", "tags": {"language": ["hindi", "klingon"], "accent": "indian", "gender": "male"}}
+LISTED = [{**VOICE, "voiceId": voice} for voice in ("brand_new", "a b", "$(touch pwned)", "-rf")]
+
+
+def test_the_lists_are_what_the_service_last_listed(tmp_path: Path) -> None:
+    """And nothing of it that a shell could take for more than a word."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(tmp_path / "own cache")}
+    with raw_server(answer(head, json.dumps({"voices": LISTED}).encode())) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        ran = smallest(tmp_path, "voices", "--refresh", "--base-url", url, env=env)
+    assert (ran.code, ran.err) == (0, "")
+    there = environment(tmp_path) | env
+    assert bash_offers(["smallest", "speak", "-v"], there) == ["brand_new"]
+    assert bash_offers(["smallest", "speak", "-l"], there) == ["hi", "klingon"]
+    assert bash_offers(["smallest", "stream", "--model"], there)
+
+
+@pytest.mark.parametrize("command", [("speak", "--device", "?"), ("doctor", "--local")])
+def test_the_loudspeakers_are_those_that_were_last_listed(command: tuple[str, ...], tmp_path: Path) -> None:
+    need_pulse()
+    with start_pulse() as pulse:
+        ran = smallest(tmp_path, *command, env={**pulse.env, "HOME": str(tmp_path)})
+    assert ran.code == 0
+    kept = (tmp_path / ".cache/smallest/devices.tsv").read_text().splitlines()
+    assert kept
+    assert all(name in ran.out.decode() for name in kept)
+    assert len(bash_offers(["smallest", "speak", "--device"], environment(tmp_path))) >= len(kept)

@@ -80,3 +80,39 @@ def test_every_exit_code_is_told() -> None:
     codes = [int(code) for row in rows for code in row.split()]
     assert codes == sorted(codes)
     assert {*range(13), *range(20, 24), 129, 130, 141, 143} <= set(codes)
+
+
+PROMISED = """
+-v --voice --voice-id -m --model -l --language -s --speed -r --sample-rate --via --api --consistency
+--similarity --enhancement --dict --number-language --math-notation --format -o --output --out -p
+--play --no-clobber --partial --device --local --base-url --ca-file --plain-http --api-key-file
+--timeout --max-time --retries --completion-wait --ahead --pause --split --max-chars --json -q
+--quiet --verbose --debug --dry-run --force -f --file -h --help
+"""
+
+
+def flags_of(command: str) -> set[str]:
+    """The flags that docs/cli.md tells of a command."""
+    section = (ROOT / "docs/cli.md").read_text().partition(f"## {command}\n")[2].partition("\n#")[0]
+    return {
+        flag for row in re.findall(r"^\| `(-[^`]*)`", section, re.M) for flag in re.findall(r"-[-\w]+", row)
+    }
+
+
+def test_what_was_promised_of_speak_is_there() -> None:
+    assert set(PROMISED.split()) <= flags_of("smallest speak")
+
+
+def test_the_table_for_other_tools_names_what_is_here() -> None:
+    page = (ROOT / "docs/flags.md").read_text()
+    rows = [
+        row.rsplit("|", 2)[1] for row in page.splitlines() if row.startswith("| ") and " here " not in row
+    ]
+    named = {
+        flag
+        for row in rows
+        for flag in re.findall(r"(?<![\w-])--?[a-z][-a-z]*", row.replace("`smallestai", ""))
+    }
+    there = set(re.findall(r"--?[A-Za-z][-\w]*", (ROOT / "docs/cli.md").read_text()))
+    assert len(named) > 20
+    assert named <= there

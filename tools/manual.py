@@ -94,19 +94,13 @@ def _arguments(command: Command) -> list[str]:
 def _options(command: Command) -> list[str]:
     lines: list[str] = []
     for each in command.options:
-        lines += [".TP", _flags(each), _plain(" ".join(filter(None, (each.help, _notes(each)))))]
+        lines += [".TP", _flags(each), _plain(" ".join(filter(None, (each.help, each.notes))))]
     return lines
 
 
 def _flags(option: Option) -> str:
     value = rf" \fI{_plain(option.metavar)}\fR" if option.metavar else ""
     return ", ".join(rf"\fB{_plain(flag)}\fR" for flag in (*option.flags, *option.off)) + value
-
-
-def _notes(option: Option) -> str:
-    notes = [option.default, f"or {option.variable}" if option.variable else ""]
-    told = "; ".join(filter(None, notes))
-    return f"({told})" if told else ""
 
 
 def _terms(terms: dict[str, str]) -> list[str]:

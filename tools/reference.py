@@ -50,8 +50,7 @@ def _argument(argument: Argument) -> tuple[str, str]:
 
 def _option(option: Option) -> tuple[str, str]:
     flags = ", ".join((*option.flags, *option.off))
-    notes = "; ".join(filter(None, (option.default, f"or {option.variable}" if option.variable else "")))
-    told = f"{option.help} ({notes})" if notes else option.help
+    told = f"{option.help} {option.notes}".strip()
     return _code(f"{flags} {option.metavar}" if option.metavar else flags), told
 
 

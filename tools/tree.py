@@ -62,8 +62,19 @@ class Option:
     """As it is told, "" for none."""
     repeatable: bool
     values: tuple[str, ...] | str
+    required: bool
     variable: str | None
     """The environment variable that gives it too."""
+
+    @property
+    def notes(self) -> str:
+        """What is to be said behind the help, in brackets; "" for nothing."""
+        told = (
+            "required" if self.required else "",
+            self.default,
+            f"or {self.variable}" if self.variable else "",
+        )
+        return f"({'; '.join(filter(None, told))})" if any(told) else ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ def _command(command: Any, path: str) -> Command:
     )
 
 
-HELP = Option(("-h", "--help"), (), None, "Say what there is.", "", False, (), None)
+HELP = Option(("-h", "--help"), (), None, "Show this message and exit.", "", False, (), False, None)
 
 
 def _of(command: Any, kind: str) -> list[Any]:
@@ -145,6 +156,7 @@ def _option(option: Any) -> Option:
         repeatable=bool(option.multiple),
         values=choices
         or next((VALUES[each] for each in (*option.opts, long) if each in VALUES), _kind(metavar)),
+        required=bool(option.required),
         variable=option.envvar,
     )
 
