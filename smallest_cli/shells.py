@@ -19,12 +19,12 @@ _CODES = {name: code for code, name in LANGUAGES.items()}
 
 
 def voice_rows(voices: Iterable[Voice]) -> list[Row]:
-    """Ids, each with what is known of the voice."""
-    rows = []
+    """Ids, each once, with what is known of the voice."""
+    rows: dict[str, str] = {}
     for voice in voices:
         told = (voice.gender, voice.accent, *voice.languages[:2], voice.model)
-        rows.append((voice.id, ", ".join(each for each in told if each)))
-    return list(dict.fromkeys(rows))
+        rows.setdefault(voice.id, ", ".join(each for each in told if each))
+    return list(rows.items())
 
 
 def model_rows(voices: Iterable[Voice]) -> list[Row]:
