@@ -60,6 +60,8 @@ class Option:
     help: str
     default: str
     """As it is told, "" for none."""
+    bounds: str
+    """The numbers that it takes, as they are told, "" for any."""
     repeatable: bool
     values: tuple[str, ...] | str
     required: bool
@@ -71,6 +73,7 @@ class Option:
         """What is to be said behind the help, in brackets; "" for nothing."""
         told = (
             "required" if self.required else "",
+            self.bounds,
             self.default,
             f"or {self.variable}" if self.variable else "",
         )
@@ -134,7 +137,7 @@ def _command(command: Any, path: str) -> Command:
     )
 
 
-HELP = Option(("-h", "--help"), (), None, "Show this message and exit.", "", False, (), False, None)
+HELP = Option(("-h", "--help"), (), None, "Show this message and exit.", "", "", False, (), False, None)
 
 
 def _of(command: Any, kind: str) -> list[Any]:
@@ -153,6 +156,7 @@ def _option(option: Any) -> Option:
         metavar=metavar,
         help=option.help or "",
         default=_told(option),
+        bounds=_bounds(option.type),
         repeatable=bool(option.multiple),
         values=choices
         or next((VALUES[each] for each in (*option.opts, long) if each in VALUES), _kind(metavar)),
@@ -169,6 +173,13 @@ def _told(option: Any) -> str:
         return f"the default is {option.opts[-1]}" if option.secondary_opts else ""
     told = f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
     return f"the default is {told}"
+
+
+def _bounds(kind: Any) -> str:
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
+    if least is not None and most is not None:
+        return f"{least:g} to {most:g}"
+    return f"at least {least:g}" if least else ""
 
 
 def _argument(argument: Any, path: str) -> Argument:
