@@ -15,12 +15,11 @@ import shtab
 
 from smallest_cli.catalogue import bundled
 from smallest_cli.choosing import LANGUAGES
+from smallest_cli.commands.completion import FILES
 from smallest_cli.shells import Row, model_rows, voice_rows
 from tools import tree
 from tools.tree import FILE, FOLDER, PROGRAM, Argument, Command, Option
 
-SHELLS = {"bash": "smallest.bash", "zsh": "_smallest", "fish": "smallest.fish", "powershell": "smallest.ps1"}
-"""Each shell, and its file's name."""
 SNIPPETS = Path(__file__).parent / "shell"
 ANYTHING = "anything"
 """Words that nobody can foresee."""
@@ -50,7 +49,7 @@ def known() -> dict[str, list[Row]]:
 
 def write_completions(root: Command) -> dict[str, str]:
     """Every script: its file's name -> its text."""
-    return {name: _script(root, shell) for shell, name in SHELLS.items()}
+    return {name: _script(root, shell) for shell, name in FILES.items()}
 
 
 def _script(root: Command, shell: str) -> str:

@@ -17,6 +17,7 @@ from smallest_cli.safety import reason, safe
 PACKAGED = Path(__file__).parents[1] / "completions"
 IN_THE_REPOSITORY = Path(__file__).parents[2] / "completions"
 FILES = {"bash": "smallest.bash", "zsh": "_smallest", "fish": "smallest.fish", "powershell": "smallest.ps1"}
+"""Each shell, and its file's name."""
 
 Shell = Literal["bash", "zsh", "fish", "powershell"]
 
