@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-check bench-speaker bench-instead bench stream-picture pictures clean
+.PHONY: help demo test lint types check bench bench-start bench-instead bench-receive bench-stream bench-memory bench-speaker bench-tab bench-check completions docs stream-picture pictures dist clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -63,11 +63,23 @@ bench-instead: $(READY) ## a short text, beside what one would use instead (inst
 bench: $(READY) ## every figure of speed and memory in one table, and as JSON in bench.json (minutes)
 	@$(BIN)/python -m benchmarks --json bench.json
 
+bench-tab: $(READY) ## how long a TAB takes in bash, beside `bash -c true`
+	@$(BIN)/python -m benchmarks.tab
+
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
 	@$(BIN)/python -m benchmarks.stream --svg docs/stream.svg
 
 pictures: $(READY) ## draw the pictures of README from real runs (needs tmux)
-	@$(BIN)/python docs/pictures
+	@$(BIN)/python -m tools pictures
+
+completions: $(READY) ## write completions/ from the command line
+	@$(BIN)/python -m tools completions
+
+docs: $(READY) ## write man/ and docs/cli.md from the command line
+	@$(BIN)/python -m tools docs
+
+dist: $(READY) ## build sdist and wheel into dist/, twice, and check them
+	@.ci/dist
 
 clean: ## remove what was made
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis hello.wav bench.json

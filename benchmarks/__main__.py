@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from benchmarks import instead, memory, receive, second, speaker, startup, stream
+from benchmarks import instead, memory, receive, second, speaker, startup, stream, tab
 from benchmarks.figures import Figure, conclude
 from tests.pulse import missing_packages
 
@@ -15,6 +15,7 @@ def measure() -> Iterator[Figure]:
     """What a user feels first comes first."""
     yield from startup.measure(15)
     yield from instead.measure(7)
+    yield from tab.measure(10)
     yield from second.measure()
     yield from receive.measure()
     yield from stream.measure(10)

@@ -40,13 +40,18 @@ def bundled() -> tuple[Voice, ...]:
     )
 
 
-def cache_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the service's own list is kept."""
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where lists are kept that can be asked for again."""
     if named := environ.get("SMALLEST_CACHE_DIR"):
-        return Path(named) / "voices.json"
+        return Path(named)
     from platformdirs import user_cache_path
 
-    return user_cache_path("smallest") / "voices.json"
+    return user_cache_path("smallest")
+
+
+def cache_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the service's own list is kept."""
+    return cache_folder(environ) / "voices.json"
 
 
 def cached(base_url: str, *, fresh: bool = False) -> tuple[Voice, ...] | None:

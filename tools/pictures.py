@@ -1,4 +1,4 @@
-"""Draws the pictures of README from real runs: `python docs/pictures`, or `make pictures`.
+"""The pictures of README, drawn from real runs.
 
 Each is what a terminal of 100 columns shows when the commands have run: tmux is the terminal, and rich
 draws its screen. Everything is asked of the offline server, so no key and no network are needed.
@@ -16,7 +16,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-HERE = Path(__file__).parent
 COLUMNS, LINES = 100, 60
 PROMPT = "\x1b[1;32m$ \x1b[0m"
 PICTURES = {
@@ -58,20 +57,14 @@ def _quoted(command: str) -> str:
     return "'" + command.replace("'", "'\\''") + "'"
 
 
-def draw(name: str, commands: tuple[str, ...]) -> None:
-    """One picture, as an SVG beside this file."""
+def draw_pictures() -> dict[str, str]:
+    """SVG by file name."""
+    return {f"{name}.svg": _draw(name, commands) for name, commands in PICTURES.items()}
+
+
+def _draw(name: str, commands: tuple[str, ...]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         text = Text.from_ansi(screen(commands, Path(folder)))
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(text)
-    console.save_svg(str(HERE / f"{name}.svg"), title="smallest", unique_id=f"smallest-{name}")
-
-
-def main() -> None:
-    """Draw all of them, or those that are named."""
-    for name in sys.argv[1:] or PICTURES:
-        draw(name, PICTURES[name])
-
-
-if __name__ == "__main__":
-    main()
+    return console.export_svg(title="smallest", unique_id=f"smallest-{name}")
