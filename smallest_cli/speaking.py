@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.casting import cast
-from smallest_cli.connect import Dialer
+from smallest_cli.connect import Dialer, parse_base_url
 from smallest_cli.console import Console, Progress, print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
@@ -179,14 +179,23 @@ class Stage:
         return self.watch(self.retries.over(request, self.source.synthesize))
 
 
+def _head_start(settings: Settings, service: Service, dialer: Dialer) -> AbstractContextManager[None]:
+    """Connecting from now on, but for a run that the cache may answer alone."""
+    return nullcontext() if settings.cache else dialer.head_start(parse_base_url(service.base_url))
+
+
 @contextmanager
 def open_stage(run: Run) -> Iterator[Stage]:
-    """The sinks first, since a bad path costs no request, then the service; closed in the other order."""
+    """Connecting while the sinks and the transport are made ready; a bad path costs no request.
+
+    Closed in the other order.
+    """
     settings, console = run.settings, run.console
     dialer = dial(run)
     with (
-        open_sinks(run.destinations, run.template.format) as sink,
         open_service(settings, run.where.api_key_file, console.warn) as service,
+        _head_start(settings, service, dialer),
+        open_sinks(run.destinations, run.template.format) as sink,
         open_source(run, service, dialer) as source,
         console.progress(run.template.format) as progress,
     ):
