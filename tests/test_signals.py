@@ -89,15 +89,10 @@ class Running:
         home = Path(tempfile.mkdtemp(dir=folder))
         more = {"SMALLEST_API_KEY": KEY, "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONPATH": str(ROOT)}
         self.told, telling = os.pipe()
+        command = [*LAUNCH, f"{how}:{telling}"] if how else SMALLEST
+        where = ["--base-url", base_url, "-o", "-" if self.piped else "out.wav"]
         self.process = subprocess.Popen(
-            [
-                *([*LAUNCH, f"{how}:{telling}"] if how else SMALLEST),
-                "speak",
-                "Good morning.",
-                "--via",
-                job.via,
-            ]
-            + ["--base-url", base_url, "-o", "-" if self.piped else "out.wav"],
+            [*command, "speak", "Good morning.", "--via", job.via, *where],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
