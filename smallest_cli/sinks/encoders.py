@@ -73,10 +73,23 @@ class WavEncoder:
         """Write the frames. Raises OutputFailed where WAV can hold no more."""
         if self._data_size + len(samples) > wav.LARGEST_DATA_SIZE:
             raise OutputFailed("a WAV holds 4 GiB and no more", hint="use --format flac, or several files")
-        write_all(self._descriptor, samples)
+        try:
+            write_all(self._descriptor, samples)
+        except OSError:
+            self._cut_back()
+            raise
         self._data_size += len(samples)
         if self._data_size - self._stated_size >= self._byte_rate:
             self.finish()
+
+    def _cut_back(self) -> None:
+        """A disk that fills up takes a part of what it is given: half a sample, and more than we state."""
+        if self._start is None:
+            return
+        at = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        owed = self._start + len(self._header(0)) + self._data_size
+        if owed < at == os.fstat(self._descriptor).st_size:  # what stands behind us is not ours to cut
+            os.ftruncate(self._descriptor, owed)
 
     def finish(self) -> None:
         """State the length so far."""

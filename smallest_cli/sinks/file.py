@@ -93,7 +93,11 @@ class FileTarget:
                 self._close()
             self._take_name(self._part)
             self._part = None
+        try:
             _sync_folder(self._final.parent)
+        except OSError as error:
+            name = safe(self._name)
+            raise OutputFailed(f"{name} is whole, but may not outlast a power cut: {reason(error)}") from None
 
     def _close(self) -> None:
         """Once: its number may be another file's from then on."""
