@@ -10,6 +10,8 @@ from typing import Protocol
 from smallest_cli import wav
 from smallest_cli.errors import OutputFailed
 
+SAMPLE = 2
+
 
 class Encoder(Protocol):
     """Turns PCM into one format. Raises OSError as the descriptor does. It ends by `finish` or `drop`."""
@@ -76,20 +78,21 @@ class WavEncoder:
         try:
             write_all(self._descriptor, samples)
         except OSError:
-            self._cut_back()
+            self._count_what_went()
             raise
         self._data_size += len(samples)
         if self._data_size - self._stated_size >= self._byte_rate:
             self.finish()
 
-    def _cut_back(self) -> None:
-        """A disk that fills up takes a part of what it is given: half a sample, and more than we state."""
+    def _count_what_went(self) -> None:
+        """A disk that fills up takes a part of what it is given; of that, half a sample is cut off again."""
         if self._start is None:
             return
-        at = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        owed = self._start + len(self._header(0)) + self._data_size
-        if owed < at == os.fstat(self._descriptor).st_size:  # what stands behind us is not ours to cut
-            os.ftruncate(self._descriptor, owed)
+        data_at = self._start + len(self._header(0))
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        self._data_size = max(0, end - data_at) // SAMPLE * SAMPLE
+        if data_at + self._data_size < end == os.fstat(self._descriptor).st_size:
+            os.ftruncate(self._descriptor, data_at + self._data_size)
 
     def finish(self) -> None:
         """State the length so far."""
