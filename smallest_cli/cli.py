@@ -47,6 +47,7 @@ COMMANDS = {
     "login": ("account.login", "Keep a key for one service."),
     "logout": ("account.logout", "Forget the keys that `login` kept."),
     "doctor": ("doctor.doctor", "Say what works here and what does not."),
+    "completion": ("completion.completion", "Print what a shell needs to complete our commands on TAB."),
 }
 """Each command, where it is, and its line in the list. Only the one that is run is imported."""
 CHILDREN = {"bench": ("bench_files", ("compare", "merge", "replay", "report"))}
@@ -113,11 +114,11 @@ def run() -> NoReturn:
 def _attempt() -> int:
     """The exit code of the command, its failure told; a signal passes through, whatever it comes upon."""
     try:
-        return int(_invoke() or 0)
+        return _invoke()
     except SmallestError as error:
         return _fail(error)
     except typer.TyperException as error:
-        return _fail(UsageError(error.format_message().strip().rstrip(".")))
+        return _fail(_told(error))
     except BrokenPipeError:
         return _fail(ReaderLeft("the reader left"))
     except Exception as error:
@@ -126,7 +127,7 @@ def _attempt() -> int:
         return SmallestError.exit_code
 
 
-def _invoke() -> object:
+def _invoke() -> int:
     _refuse_key_in_argv()
     if sys.argv[1:2] and sys.argv[2:3] and sys.argv[2] in CHILDREN.get(sys.argv[1], ("", ()))[1]:
         register_children(sys.argv[1])
@@ -134,7 +135,15 @@ def _invoke() -> object:
         register([sys.argv[1]])
     else:
         _list_commands()
-    return app(standalone_mode=False)
+    code: int | None = app(standalone_mode=False)
+    return code or 0
+
+
+def _told(error: typer.TyperException) -> UsageError:
+    """What was typed wrong, in one line, and where to look."""
+    line = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return UsageError(line, hint=f"see {context.command_path} --help" if context else "")
 
 
 def _refuse_key_in_argv() -> None:
