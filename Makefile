@@ -30,6 +30,9 @@ demo: $(READY) ## hear it: speak into hello.wav through the offline server
 soak: $(READY) ## thousands of streams, half of them faulty: SOAK=2000 make soak
 	@$(BIN)/python -m tests.soak $(or $(SOAK),10000)
 
+head-to-head: $(READY) ## the same faults for edge-tts, the official SDK, curl and us (installs them elsewhere)
+	@$(BIN)/python benchmarks/head_to_head.py
+
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q
 
