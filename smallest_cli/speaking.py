@@ -17,7 +17,7 @@ from smallest_cli.console import Console, Progress, print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.pipeline import Spoken, play
-from smallest_cli.retry import Retries
+from smallest_cli.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.sinks import Destination, Sink, choose_destinations, open_sinks
@@ -123,8 +123,8 @@ class Stage:
         return self._progress.follow(self.timeline.watch(events))
 
     def ask(self, request: SpeechRequest) -> Iterator[Event]:
-        """One segment, asked for again where that may help."""
-        return self.watch(self.retries.over(request, self.transport.synthesize))
+        """One segment, once."""
+        return self.watch(self.transport.synthesize(request))
 
 
 @contextmanager
@@ -147,13 +147,19 @@ def open_stage(run: Run) -> Iterator[Stage]:
         open_transport(settings.via, service, dialer) as transport,
         console.progress(run.template.format) as progress,
     ):
-        yield Stage(sink, transport, Timeline(), Retries(settings.retries, tell=console.warn), progress)
+        retries = Retries(
+            settings.retries, tell=console.warn, max_wait_s=run.where.max_time or WAITING_BUDGET_S
+        )
+        yield Stage(sink, transport, Timeline(), retries, progress)
 
 
 def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
     """Say a whole script."""
     with open_stage(run) as stage:
-        spoken = play(script, stage.ask, stage.sink, run.template.format, ahead_s=run.sound.ahead)
+        spoken = play(
+            script, stage.ask, stage.sink, run.template.format,
+            ahead_s=run.sound.ahead, again=stage.retries.over,
+        )  # fmt: skip
     return sum_up(run, stage, spoken)
 
 

@@ -48,7 +48,7 @@ class FileTarget:
             self._final = Path(os.path.realpath(path))
             self._part: Path | None = None
             old = self._status()
-            self.is_file = old is None or stat.S_ISREG(old.st_mode)
+            self.is_file = self.is_ours = old is None or stat.S_ISREG(old.st_mode)
             if not self.is_file:
                 self.descriptor = os.open(path, os.O_WRONLY)
                 return
