@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench bench-start bench-instead bench-receive bench-stream bench-memory bench-speaker bench-tab bench-check completions docs stream-picture pictures dist clean
+.PHONY: help demo test lint types check bench bench-start bench-instead bench-receive bench-stream bench-memory bench-speaker bench-tab bench-check completions docs stream-picture pictures soak head-to-head coverage dist clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -26,6 +26,12 @@ demo: $(READY) ## hear it: speak into hello.wav through the offline server
 	@echo '  smallest speak --local "Your own words" -o words.wav'
 	@echo '  echo "Words from a pipe" | smallest speak --local --via sse -o - | aplay -q -t raw -f S16_LE -r 24000 -c 1 -'
 	@echo '  SMALLEST_API_KEY=... smallest speak "The real service" -o real.wav'
+
+soak: $(READY) ## thousands of streams, half of them faulty: SOAK=2000 make soak
+	@$(BIN)/python -m tests.soak $(or $(SOAK),10000)
+
+head-to-head: $(READY) ## the same faults for edge-tts, the official SDK, curl and us (installs them elsewhere)
+	@$(BIN)/python benchmarks/head_to_head.py
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q

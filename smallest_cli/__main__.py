@@ -2,11 +2,14 @@
 
 import atexit
 import gc
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line; `--version` alone is answered before anything is imported."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of an import cut short
     if sys.argv[1:] in (["--version"], ["-V"]):
         from smallest_cli import __version__
 

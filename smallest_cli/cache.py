@@ -148,6 +148,14 @@ def open_store(max_bytes: int, environ: Mapping[str, str] = os.environ) -> Store
     return Store(folder, max_bytes)
 
 
+def heard(request: SpeechRequest) -> dict[str, Any]:
+    """What a request says, but for what changes nothing in the sound."""
+    fields = asdict(request)
+    for name in SILENT_FIELDS:
+        del fields[name]
+    return fields
+
+
 class Cache:
     """Answers a request out of the store, or keeps what a transport answers. `hits` counts the former.
 
@@ -192,10 +200,8 @@ class Cache:
             self._store.put(key, Entry(bytes(pcm), tuple(words)))
 
     def _key(self, request: SpeechRequest) -> str:
-        heard: dict[str, Any] = asdict(request)
-        for name in SILENT_FIELDS:
-            del heard[name]
-        return hashlib.sha256(json.dumps([*self._scope, heard], sort_keys=True).encode()).hexdigest()
+        scoped = [*self._scope, heard(request)]
+        return hashlib.sha256(json.dumps(scoped, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(words: Any, pcm: bytes) -> str:

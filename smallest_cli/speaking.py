@@ -17,7 +17,7 @@ from smallest_cli.console import Console, Progress, print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.pipeline import Spoken, play
-from smallest_cli.retry import Retries
+from smallest_cli.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.sinks import Destination, Sink, choose_destinations, open_sinks
@@ -155,6 +155,12 @@ def dial(run: Run) -> Dialer:
     )
 
 
+def make_retries(run: Run) -> Retries:
+    """What one file or pipe may be asked for again."""
+    longest_s = run.where.max_time or WAITING_BUDGET_S
+    return Retries(run.settings.retries, tell=run.console.warn, max_wait_s=longest_s)
+
+
 @dataclass(frozen=True)
 class Stage:
     """All that is open during a run."""
@@ -175,8 +181,8 @@ class Stage:
         return self._progress.follow(self.timeline.watch(events))
 
     def ask(self, request: SpeechRequest) -> Iterator[Event]:
-        """One segment, asked for again where that may help."""
-        return self.watch(self.retries.over(request, self.source.synthesize))
+        """One segment, once."""
+        return self.watch(self.source.synthesize(request))
 
 
 def _head_start(settings: Settings, service: Service, dialer: Dialer) -> AbstractContextManager[None]:
@@ -199,13 +205,16 @@ def open_stage(run: Run) -> Iterator[Stage]:
         open_source(run, service, dialer) as source,
         console.progress(run.template.format) as progress,
     ):
-        yield Stage(sink, source, Timeline(), Retries(settings.retries, tell=console.warn), progress)
+        yield Stage(sink, source, Timeline(), make_retries(run), progress)
 
 
 def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
     """Say a whole script."""
     with open_stage(run) as stage:
-        spoken = play(script, stage.ask, stage.sink, run.template.format, ahead_s=run.sound.ahead)
+        spoken = play(
+            script, stage.ask, stage.sink, run.template.format,
+            ahead_s=run.sound.ahead, again=stage.retries.over,
+        )  # fmt: skip
     return sum_up(run, stage, spoken)
 
 

@@ -38,6 +38,13 @@ class Loudspeaker:
     def heard(self) -> int:
         return len(self.written) // 2
 
+    @property
+    def can_rewind(self) -> bool:
+        return False
+
+    def rewind(self, frames: int) -> None:
+        raise AssertionError
+
     def close(self) -> None:
         self.let_go.wait()
         self.ended = self.ended or "closed"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smallest_cli.batch.names import safe_name, unique_names
 from smallest_cli.batch.rows import Row, refuse
+from smallest_cli.cache import heard
 from smallest_cli.casting import cast
 from smallest_cli.errors import UsageError
 from smallest_cli.options import BatchOptions, TextOptions
@@ -17,7 +18,7 @@ from smallest_cli.safety import safe
 from smallest_cli.script import Script, write_script
 from smallest_cli.sinks.codings import ALIASES, check_rate, choose_coding
 from smallest_cli.speaking import Run
-from smallest_cli.speech import SpeechRequest
+from smallest_cli.speech import Silence, SpeechRequest
 
 SLUG = 40
 
@@ -100,7 +101,7 @@ def _item(
         raise UsageError(f"{safe(path)} exists")
     script = write_script([row.text], template, split=text.split, pause_s=text.pause)
     settled = {
-        "items": [asdict(each) for each in script.items],
+        "items": [each.seconds if isinstance(each, Silence) else heard(each) for each in script.items],
         "coding": coding,
         "service": "local" if run.settings.local else run.settings.base_url,
         "api": run.settings.api,

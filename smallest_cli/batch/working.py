@@ -23,7 +23,7 @@ from smallest_cli.pipeline import play
 from smallest_cli.retry import Retries
 from smallest_cli.service import open_service
 from smallest_cli.sinks import Destination, Sink, open_sinks
-from smallest_cli.speaking import Run, Source, dial, open_source
+from smallest_cli.speaking import Run, Source, dial, make_retries, open_source
 from smallest_cli.speech import Event, Service, SpeechRequest
 
 PARTING_S = 2.0
@@ -129,7 +129,7 @@ class _Crew:
             return None
 
     def _do(self, item: Item, source: Source) -> None:
-        retries = Retries(self._run.settings.retries, tell=self._run.console.warn)
+        retries = make_retries(self._run)
         before = source.hits
         try:
             seconds = self._say(item, source, retries)
@@ -152,13 +152,13 @@ class _Crew:
         place = Destination(str(item.path), item.coding, keep=sound.partial == "keep")
 
         def ask(request: SpeechRequest) -> Iterator[Event]:
-            return retries.over(request, lambda each: self._heed(item, source.synthesize(each)))
+            return self._heed(item, source.synthesize(request))
 
         me = threading.get_ident()
         with open_sinks([place], format) as sink:
             self._sinks[me] = sink
             try:
-                spoken = play(item.script.items, ask, sink, format, ahead_s=0)
+                spoken = play(item.script.items, ask, sink, format, ahead_s=0, again=retries.over)
                 if self._stop is not None and isinstance(self._stop, Interrupted):
                     raise self._stop
             finally:

@@ -119,7 +119,10 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
         segments = cut(arrivals, cutter, flush_s=options.flush_ms / 1000, keep_open=stage.transport.connect)
         script = _script(segments, run, cutter, options.max_chars)
         format = run.template.format
-        spoken = play(script, stage.ask, stage.sink, format, ahead_s=run.sound.ahead, begin=echo)
+        spoken = play(
+            script, stage.ask, stage.sink, format,
+            ahead_s=run.sound.ahead, begin=echo, again=stage.retries.over,
+        )  # fmt: skip
         _refuse_nothing(spoken)
     return sum_up(run, stage, spoken)
 

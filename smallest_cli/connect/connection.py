@@ -43,10 +43,10 @@ class Connection:
         self._files = 0
         self._let_go = False
 
-    def expect(self, awaited: str, seconds: float) -> None:
-        """Give what is awaited (words for a message) this many seconds from now."""
+    def expect(self, awaited: str, seconds: float, of: float | None = None) -> None:
+        """Give what is awaited (words for a message) this many seconds from now, the rest `of` so many."""
         self._awaited = awaited
-        self._seconds = seconds
+        self._seconds = seconds if of is None else of
         self._deadline = min(time.monotonic() + seconds, self._until)
 
     def allow(self, byte_count: int) -> None:

@@ -112,7 +112,8 @@ class Dialer:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
-                tunnel(sock, proxy, origin, deadline - time.monotonic(), self.clock)
+                left = deadline - time.monotonic()
+                tunnel(sock, proxy, origin, self.clock, seconds=left, of=self.timeout)
         except BaseException:
             sock.close()
             raise
@@ -126,10 +127,7 @@ class Dialer:
         try:
             return context.wrap_socket(sock, server_hostname=origin.host)
         except ssl.SSLCertVerificationError as error:
-            raise Untrusted(
-                f"the certificate of {safe(origin.netloc)} is not trusted: {safe(error.verify_message)}",
-                hint="name the authority that signed it: --ca-file FILE",
-            ) from None
+            raise _distrust(origin, error) from None
         except TimeoutError:
             raise NotReached(f"no TLS handshake within {self.timeout:g} s", step="tls") from None
         except OSError as error:
@@ -172,6 +170,19 @@ class Dialer:
         except OSError as error:
             raise SettingsError(f"cannot read the certificates in {safe(named)}: {reason(error)}") from None
         return context
+
+
+def _distrust(origin: Origin, error: ssl.SSLCertVerificationError) -> Untrusted:
+    """What is wrong with a certificate, by OpenSSL's own numbers (X509_V_ERR_..., in x509_vfy.h)."""
+    why = safe(error.verify_message)
+    match error.verify_code:
+        case 9 | 10:
+            hint = f"the clock of this machine says {time.strftime('%Y-%m-%d %H:%M')}; is that so?"
+        case 62 | 64:
+            why, hint = f"it is another host's ({why})", "is the base URL right?"
+        case _:
+            hint = "name the authority that signed it: --ca-file FILE"
+    return Untrusted(f"the certificate of {safe(origin.netloc)} is not trusted: {why}", hint=hint)
 
 
 def _refuse_plain(origin: Origin, addresses: list[Address]) -> None:

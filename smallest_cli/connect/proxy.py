@@ -61,13 +61,15 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
     return Proxy(parts.hostname, port, authorization)
 
 
-def tunnel(sock: socket.socket, proxy: Proxy, origin: Origin, seconds: float, clock: Clock) -> None:
+def tunnel(
+    sock: socket.socket, proxy: Proxy, origin: Origin, clock: Clock, *, seconds: float, of: float
+) -> None:
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"Host: {host}:{origin.port}"]
     if proxy.authorization:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")
     connection = Connection(sock, Phases(), clock)
-    connection.expect("answer from the proxy", max(0.001, seconds))
+    connection.expect("answer from the proxy", max(0.001, seconds), of)
     connection.send("\r\n".join([*lines, "", ""]).encode("ascii"))
     head = read_head(connection)
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
