@@ -84,7 +84,7 @@ def _parse_jsonl(content: str, _: str, problems: list[str]) -> list[tuple[int, d
         if not isinstance(fields, dict):
             problems.append(f"row {number} is no JSON object")
             continue
-        if bad := _bad_columns(fields):
+        if bad := list(_bad_columns(fields)):
             problems += [f"row {number}: {each}" for each in bad]
             continue
         found.append((number, fields))
