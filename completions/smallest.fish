@@ -73,8 +73,8 @@ function _shtab_smallest_using
   test "$_shtab_smallest_cmdpath" = "$argv"
 end
 
-set -g _shtab_smallest_commands speak stream voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench replay' 'bench report' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' serve login logout doctor completion
-set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffered-complete-wait --buffering --ca-file --complete-form --complete-per --complete-wait --completion-wait --concurrency --conn --consistency --corpus --count --csv --description --device --dict --drain --duration --enhancement --error-form --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --jitter-ms --jsonl --language --legacy --limit --log --max-chars --max-text --max-time --md --metric --min-effect --model --name --number-language --out --output --partial --pause --port --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speed --split --sse-shape --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
+set -g _shtab_smallest_commands speak stream voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench replay' 'bench report' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' cache 'cache info' 'cache clear' serve login logout doctor completion
+set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --batch --buffer --buffered-complete-wait --buffering --ca-file --complete-form --complete-per --complete-wait --completion-wait --concurrency --conn --consistency --corpus --count --csv --description --device --dict --dir --drain --duration --enhancement --error-form --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --jitter-ms --jobs --jsonl --language --legacy --limit --log --max-chars --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --port --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speed --split --sse-shape --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
 
 complete -c smallest -e
 complete -c smallest -f
@@ -86,6 +86,11 @@ complete -c smallest -n '_shtab_smallest_using speak' -s f -l file -xka "(__fish
 complete -c smallest -n '_shtab_smallest_using speak' -l pause -x -d 'Silence between paragraphs.'
 complete -c smallest -n '_shtab_smallest_using speak' -l split -x -d 'Most characters in a segment; 0 to send each paragraph whole.'
 complete -c smallest -n '_shtab_smallest_using speak' -l max-chars -x -d 'Refuse a longer text; 0 for no bound.'
+complete -c smallest -n '_shtab_smallest_using speak' -l batch -xka "(__fish_complete_path (commandline -ct))" -d 'Say each row of a .csv, .tsv or .jsonl into a file.'
+complete -c smallest -n '_shtab_smallest_using speak' -s d -l dir -xka "(__fish_complete_directories)" -d 'The folder for the files of --batch.'
+complete -c smallest -n '_shtab_smallest_using speak' -l naming -xka "id index text" -d 'What the files are named by.'
+complete -c smallest -n '_shtab_smallest_using speak' -l jobs -x -d 'Rows at a time; a plan allows so many.'
+complete -c smallest -n '_shtab_smallest_using speak' -l resume -d 'Do only what is missing, changed or failed.'
 complete -c smallest -n '_shtab_smallest_using speak' -s v -l voice -l voice-id -xka "(_smallest_list voices)" -d 'A voice'"'"'s id or name; ? lists them.'
 complete -c smallest -n '_shtab_smallest_using speak' -s m -l model -xka "(_smallest_list models)" -d 'The model; a known voice tells its own.'
 complete -c smallest -n '_shtab_smallest_using speak' -s l -l language -xka "(_smallest_list languages)" -d 'The text'"'"'s language, as en or hi.'
@@ -106,6 +111,8 @@ complete -c smallest -n '_shtab_smallest_using speak' -l clobber -d 'Replace a f
 complete -c smallest -n '_shtab_smallest_using speak' -l no-clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using speak' -l partial -xka "keep discard" -d 'What becomes of a file that was not finished.'
 complete -c smallest -n '_shtab_smallest_using speak' -l ahead -x -d 'Ask for the next segment when this much is still to be heard; 0 for no limit.'
+complete -c smallest -n '_shtab_smallest_using speak' -l cache -d 'Keep what was spoken on this machine, and pay for it once.'
+complete -c smallest -n '_shtab_smallest_using speak' -l no-cache -d 'Keep what was spoken on this machine, and pay for it once.'
 complete -c smallest -n '_shtab_smallest_using speak' -l via -xka "auto ws sse http" -d 'auto (which is ws), ws, sse or http.'
 complete -c smallest -n '_shtab_smallest_using speak' -l local -d 'Speak through the offline server: no key, no network.'
 complete -c smallest -n '_shtab_smallest_using speak' -l base-url -x -d 'Where the service is.'
@@ -153,6 +160,8 @@ complete -c smallest -n '_shtab_smallest_using stream' -l clobber -d 'Replace a 
 complete -c smallest -n '_shtab_smallest_using stream' -l no-clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using stream' -l partial -xka "keep discard" -d 'What becomes of a file that was not finished.'
 complete -c smallest -n '_shtab_smallest_using stream' -l ahead -x -d 'Ask for the next segment when this much is still to be heard; 0 for no limit.'
+complete -c smallest -n '_shtab_smallest_using stream' -l cache -d 'Keep what was spoken on this machine, and pay for it once.'
+complete -c smallest -n '_shtab_smallest_using stream' -l no-cache -d 'Keep what was spoken on this machine, and pay for it once.'
 complete -c smallest -n '_shtab_smallest_using stream' -l via -xka "auto ws sse http" -d 'auto (which is ws), ws, sse or http.'
 complete -c smallest -n '_shtab_smallest_using stream' -l local -d 'Speak through the offline server: no key, no network.'
 complete -c smallest -n '_shtab_smallest_using stream' -l base-url -x -d 'Where the service is.'
@@ -414,6 +423,14 @@ complete -c smallest -n '_shtab_smallest_using dict delete' -l retries -x -d 'Tr
 complete -c smallest -n '_shtab_smallest_using dict delete' -l completion-wait -x -d 'Ask for this wait before `complete`.'
 complete -c smallest -n '_shtab_smallest_using dict delete' -l api -xka "unified v3.1 v2" -d 'unified, or one of the older v3.1 and v2.'
 complete -c smallest -n '_shtab_smallest_using dict delete' -s h -l help -d 'Show this message and exit.'
+complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a cache -d 'What `--cache` keeps on this machine; cache info | clear.'
+complete -c smallest -n '_shtab_smallest_using cache' -s h -l help -d 'Show this message and exit.'
+complete -c smallest -n '_shtab_smallest_using cache; and test $_shtab_smallest_npos -eq 0' -a info -d 'Where it is, how much is in it, and how much may be.'
+complete -c smallest -n '_shtab_smallest_using cache info' -l json -d 'Print one JSON object on stdout.'
+complete -c smallest -n '_shtab_smallest_using cache info' -s h -l help -d 'Show this message and exit.'
+complete -c smallest -n '_shtab_smallest_using cache; and test $_shtab_smallest_npos -eq 0' -a clear -d 'Throw it away.'
+complete -c smallest -n '_shtab_smallest_using cache clear' -l json -d 'Print one JSON object on stdout.'
+complete -c smallest -n '_shtab_smallest_using cache clear' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a serve -d 'Serve the Waves API from this machine, offline.'
 complete -c smallest -n '_shtab_smallest_using serve' -l host -x -d 'Address to listen on; another than loopback needs --token.'
 complete -c smallest -n '_shtab_smallest_using serve' -l port -x -d 'Port to listen on; 0 takes a free one.'

@@ -99,6 +99,15 @@ def test_json_lines_and_naming(home: Path, server: Offline) -> None:
     assert len(named) == 2
 
 
+def test_paragraphs_of_a_row_are_set_apart(home: Path, server: Offline) -> None:
+    (home / "in.jsonl").write_text(json.dumps({"id": "a", "text": "One.\n\nTwo."}) + "\n")
+    lengths = []
+    for pause in ("0", "1"):
+        told = json.loads(batch(home, server, "--pause", pause, "--json", table="in.jsonl").out)
+        lengths.append(told["seconds"])
+    assert lengths[1] - lengths[0] == pytest.approx(1.0)
+
+
 def test_several_at_a_time(home: Path, server: Offline) -> None:
     table(home, *(f"n{number},Number {number} of several." for number in range(9)))
     ran = batch(home, server, "--jobs", "3")
@@ -207,6 +216,15 @@ def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
     assert files(home) == sorted(f"n{number}.wav" for number in range(12))
 
 
+def test_two_kills_leave_nothing_behind(home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.")
+    (home / "out").mkdir()
+    for name in ("a.wav.part", "a.wav.0123abcd.part", "a.wav.notours.part", "b.wav.part"):
+        (home / "out" / name).write_bytes(b"RIFF")
+    assert batch(home, server, "--resume").code == 0
+    assert files(home) == ["a.wav", "a.wav.notours.part", "b.wav.part"]
+
+
 # What fails
 
 
@@ -235,6 +253,17 @@ def test_a_rejected_key_stops_at_once(home: Path) -> None:
     assert (ran.code, len(ran.lines) <= 3) == (4, True)
 
 
+def test_a_lost_service_ends_the_run_early(home: Path) -> None:
+    table(home, *(f"n{number},Number {number}." for number in range(40)))
+    with start_offline() as gone:
+        pass
+    ran = batch(home, gone, "--retries", "0", "--json")
+    told = json.loads(ran.out)
+    assert (ran.code, told["failed"], told["untried"]) == (13, 5, 35)
+    assert "35 were not tried" in ran.err
+    assert [line["exit"] for line in manifest(home)] == [7] * 5
+
+
 BAD = {
     "no text column": ("id,words\na,b\n", ["no text column", "unknown column words"]),
     "an id twice": ("id,text\na,b\nc,d\na,e\n", ["row 3 has the id of row 1"]),
@@ -261,6 +290,13 @@ def test_a_bad_table_is_told_before_anything_is_asked(name: str, home: Path, ser
     assert not (home / "out").exists()
 
 
+def test_what_a_spreadsheet_writes_is_read(home: Path, server: Offline) -> None:
+    lines = ["ID,Text,Voice", 'a,"He said ""good morning"".\nThen he left.",', "b,Good night.,", ""]
+    (home / "in.csv").write_bytes("\ufeff".encode() + "\r\n".join(lines).encode())
+    told = json.loads(batch(home, server, "--json").out)
+    assert told["files"] == ["out/a.wav", "out/b.wav"]
+
+
 def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
     (home / "in.csv").write_bytes(b"id,text\na,\xff\n")
     assert "not UTF-8" in batch(home, server).lines[0]
@@ -282,8 +318,17 @@ def test_what_does_not_go_with_it(more: tuple[str, ...], home: Path, server: Off
 def test_a_dry_run_counts(home: Path, server: Offline) -> None:
     table(home, "a,Good morning.", "b,Good night.")
     ran = batch(home, server, "--dry-run", "--json")
-    assert json.loads(ran.out) == {"items": 2, "characters": 24, "segments": 2}
+    plan = {"items": 2, "skipped": 0, "characters": 24, "segments": 2}
+    who = {"voices": ["meher"], "models": ["lightning_v3.1_pro"]}
+    assert json.loads(ran.out) == plan | who
     assert not (home / "out").exists()
+    assert batch(home, server).code == 0
+    table(home, "a,Good morning.", "b,Good bye.")
+    before = len(server.log())
+    ran = batch(home, server, "--dry-run", "--resume")
+    assert ran.out.decode().splitlines()[:3] == ["items\t1", "skipped\t1", "characters\t9"]
+    assert len(server.log()) == before
+    assert len(manifest(home)) == 2
 
 
 def test_one_run_at_a_time_has_the_folder(home: Path, server: Offline) -> None:
@@ -322,6 +367,21 @@ def test_a_name_that_would_lead_elsewhere(wanted: str) -> None:
     assert not set(name) & set("/\\:\x00~")
     assert ".." not in name
     assert name.partition(".")[0].lower() not in ("con", "nul", "com1")
+
+
+def test_a_hostile_table_stays_in_its_folder(home: Path, server: Offline) -> None:
+    ids = ["../../x", "/etc/passwd", "CON", "a:b", "a/b", "A_B", "..", "-o", "=cmd()", "\u202egpj"]
+    lines = [json.dumps({"id": each, "text": "Good morning."}) for each in ids]
+    (home / "in.jsonl").write_text("\n".join(lines))
+    before = {path for path in home.parent.rglob("*") if path.is_file()}
+    ran = batch(home, server, table="in.jsonl")
+    assert (ran.code, ran.err) == (0, "")
+    assert len(files(home)) == len(ids)
+    came = {path for path in home.parent.rglob("*") if path.is_file()} - before
+    assert {path.parent for path in came} == {home / "out"}
+    assert {line["id"] for line in manifest(home)} == set(ids)
+    told = json.loads(batch(home, server, "--resume", "--json", table="in.jsonl").out)
+    assert (told["done"], told["skipped"]) == (0, len(ids))
 
 
 def test_names_that_one_folder_takes_for_one_are_told_apart() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smallest_cli.batch.items import Item, plan_items
-from smallest_cli.batch.manifest import Manifest
+from smallest_cli.batch.manifest import Kept, Manifest, look
 from smallest_cli.batch.rows import read_rows
-from smallest_cli.batch.working import Outcome, work_off
+from smallest_cli.batch.working import IN_A_ROW, Outcome, work_off
 from smallest_cli.console import print_json, say
 from smallest_cli.errors import BatchFailed, UsageError
 from smallest_cli.options import BatchOptions, SoundOptions, TextOptions
@@ -29,14 +29,15 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
             f"the texts together are longer than {text.max_chars} characters",
             hint="every character is paid for; allow more with --max-chars",
         )
+    folder = batch.dir or ""
     if run.report.dry_run:
-        _tell_plan(run, items)
+        missing = _missing(items, look(folder) if batch.resume else Kept())
+        _tell_plan(run, missing, len(items) - len(missing))
         return
-    with Manifest(batch.dir or "") as manifest:
-        done = {item.id for item in items if batch.resume and manifest.holds(item)}
-        missing = [item for item in items if item.id not in done]
+    with Manifest(folder) as manifest:
+        missing = _missing(items, manifest.kept if batch.resume else Kept())
         outcomes = work_off(run, missing, manifest, batch.jobs)
-    _tell(run, items, done, outcomes)
+    _tell(run, items, len(items) - len(missing), outcomes)
 
 
 def refuse_with_batch(words: list[str] | None, text: TextOptions, sound: SoundOptions) -> None:
@@ -47,39 +48,50 @@ def refuse_with_batch(words: list[str] | None, text: TextOptions, sound: SoundOp
             raise UsageError(f"{name} and --batch do not go together", hint="the files go to --dir DIR")
 
 
-def _tell_plan(run: Run, items: list[Item]) -> None:
+def _missing(items: list[Item], kept: Kept) -> list[Item]:
+    return [item for item in items if not kept.holds(item)]
+
+
+def _tell_plan(run: Run, items: list[Item], skipped: int) -> None:
     plan = {
         "items": len(items),
+        "skipped": skipped,
         "characters": sum(item.characters for item in items),
         "segments": sum(item.script.segments for item in items),
+        "voices": sorted({item.voice for item in items}),
+        "models": sorted({item.model for item in items}),
     }
     if run.report.json:
         print_json(plan)
-    else:
-        print("\n".join(f"{name}\t{value}" for name, value in plan.items()))
+        return
+    for name, value in plan.items():
+        print(f"{name}\t{', '.join(value) if isinstance(value, list) else value}")
 
 
-def _tell(run: Run, items: list[Item], skipped: set[str], outcomes: list[Outcome]) -> None:
+def _tell(run: Run, items: list[Item], skipped: int, outcomes: list[Outcome]) -> None:
     failed = [each for each in outcomes if each.error is not None]
     done = [each for each in outcomes if each.error is None]
+    untried = len(items) - skipped - len(outcomes)
     summary = {
         "done": len(done),
         "failed": len(failed),
-        "skipped": len(skipped),
+        "skipped": skipped,
+        "untried": untried,
         "files": [str(each.item.path) for each in done],
         "characters": sum(each.characters for each in done),
         "seconds": round(sum(each.seconds for each in done), 6),
         "cached": sum(each.cached for each in outcomes),
     }
     run.console.tell(
-        f"{len(done)} done  {len(skipped)} were there  {len(failed)} failed"
+        f"{len(done)} done  {skipped} were there  {len(failed)} failed"
         f"  {summary['seconds']:.1f} s  {summary['characters']} characters"
     )
     if failed:
         for line in _failures(failed):
             say(line)
+        why = f", and {untried} were not tried: {IN_A_ROW} failed one after the other" if untried else ""
         error = BatchFailed(
-            f"{len(failed)} of {len(items)} items failed",
+            f"{len(failed)} of {len(items)} items failed{why}",
             hint="the same command with --resume does these again, and no other",
         )
         error.summary = summary

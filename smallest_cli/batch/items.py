@@ -31,6 +31,8 @@ class Item:
     id: str
     path: Path
     coding: str
+    voice: str
+    model: str
     script: Script
     key: str
 
@@ -107,4 +109,4 @@ def _item(
         "api": run.settings.api,
     }
     key = hashlib.sha256(json.dumps(settled, sort_keys=True).encode()).hexdigest()
-    return Item(row.number, id, path, coding, script, key)
+    return Item(row.number, id, path, coding, template.voice, template.model or "", script, key)

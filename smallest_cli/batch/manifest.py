@@ -17,6 +17,42 @@ from smallest_cli.sinks.file import sync
 NAME = "manifest.jsonl"
 
 
+class Kept:
+    """What a manifest says of its items, the last line of each."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._lines: dict[str, dict[str, Any]] = {}
+        for line in data.splitlines():
+            try:
+                fields = json.loads(line)
+                self._lines[str(fields["id"])] = fields
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue  # cut off by a crash, or not ours: as if the item had not been done
+
+    def holds(self, item: Item) -> bool:
+        """Whether the item was done as it is asked for now, and its file is still what was written."""
+        kept = self._lines.get(item.id, {})
+        if kept.get("status") != "done" or (kept.get("key"), kept.get("file")) != (item.key, item.path.name):
+            return False
+        try:
+            if item.path.stat().st_size != kept.get("bytes"):
+                return False
+            return _digest(item.path) == kept.get("sha256")
+        except OSError:
+            return False
+
+
+def look(folder: str) -> Kept:
+    """What the manifest of a folder says, without a hand laid on it. Raises OutputFailed."""
+    path = Path(folder, NAME)
+    try:
+        return Kept(path.read_bytes())
+    except FileNotFoundError:
+        return Kept()
+    except OSError as error:
+        raise OutputFailed(f"cannot read {safe(path)}: {reason(error)}") from None
+
+
 class Manifest:
     """What became of the items in a folder, which is made if need be. One run at a time may write it.
 
@@ -24,17 +60,18 @@ class Manifest:
     """
 
     def __init__(self, folder: str) -> None:
-        self._path = Path(folder, NAME)
+        self.folder = Path(folder)
+        self._path = self.folder / NAME
         self._lock = threading.Lock()
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
             self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b", buffering=0)
         except OSError as error:
             raise OutputFailed(f"cannot write {safe(self._path)}: {reason(error)}") from None
         try:
             self._lock_file()
-            self._kept = self._read()
+            self.kept = Kept(self._read())
         except BaseException:
             self._file.close()
             raise
@@ -54,35 +91,16 @@ class Manifest:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another batch is at work in {safe(self._path.parent)}") from None
+            raise UsageError(f"another batch is at work in {safe(self.folder)}") from None
         except OSError:
             return  # a file system without locks
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        """By id. A line that a crash cut off is ended here, and passed over like any that cannot be read."""
+    def _read(self) -> bytes:
+        """All of it. A line that a crash cut off is ended here."""
         data = self._file.read()
         if data and not data.endswith(b"\n"):
             self._file.write(b"\n")
-        kept = {}
-        for line in data.splitlines():
-            try:
-                fields = json.loads(line)
-                kept[str(fields["id"])] = fields
-            except (ValueError, TypeError, KeyError, RecursionError):
-                continue
-        return kept
-
-    def holds(self, item: Item) -> bool:
-        """Whether the item was done as it is asked for now, and its file is still what was written."""
-        kept = self._kept.get(item.id, {})
-        if kept.get("status") != "done" or (kept.get("key"), kept.get("file")) != (item.key, item.path.name):
-            return False
-        try:
-            if item.path.stat().st_size != kept.get("bytes"):
-                return False
-            return _digest(item.path) == kept.get("sha256")
-        except OSError:
-            return False
+        return data
 
     def done(self, item: Item, seconds: float) -> None:
         """The item's file is in its place."""

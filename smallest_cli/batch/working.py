@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from smallest_cli.batch.items import Item
 from smallest_cli.batch.manifest import Manifest
@@ -30,6 +32,10 @@ PARTING_S = 2.0
 """How long a signal waits for what is in its last steps."""
 HOPELESS = (AccountError, SettingsError, UnsafeError)
 """What would fail every other item, too."""
+ELSEWHERE = frozenset({6, 7, 8})
+"""Exit codes of what is no fault of an item's."""
+IN_A_ROW = 5
+"""So many of those one after the other, and the rest is not tried: it would take hours to fail."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,15 @@ class _Crowded(SmallestError):
     """Too many at once, and this one steps back."""
 
 
+class _Enough(SmallestError):
+    """Nothing works any more. What was done so far stands."""
+
+
 def work_off(run: Run, items: list[Item], manifest: Manifest, jobs: int) -> list[Outcome]:
-    """Say every item, at most `jobs` at a time. Raises what would fail them all, and Interrupted."""
+    """Say every item, at most `jobs` at a time; fewer where the service is lost on the way.
+
+    Raises what would fail them all, and Interrupted.
+    """
     if not items:
         return []
     with (
@@ -56,6 +69,15 @@ def work_off(run: Run, items: list[Item], manifest: Manifest, jobs: int) -> list
         run.console.counting(len(items)) as count,
     ):
         return _Crew(run, service, manifest, min(jobs, len(items)), count).work_off(items)
+
+
+def find_parts(folder: Path) -> dict[str, list[Path]]:
+    """What earlier runs that were cut off left, by the name of the file it would have been."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.glob("*.part"):
+        name = re.sub(r"(\.[0-9a-f]{8})?\.part$", "", path.name)
+        found.setdefault(name, []).append(path)
+    return found
 
 
 class _Crew:
@@ -76,6 +98,8 @@ class _Crew:
         self._sinks: dict[int, Sink] = {}
         self._stop: BaseException | None = None
         self._outcomes: list[Outcome] = []
+        self._lost = 0
+        self._parts = find_parts(manifest.folder)
 
     def work_off(self, items: list[Item]) -> list[Outcome]:
         for item in items:
@@ -117,7 +141,7 @@ class _Crew:
             self._ended.put(None)
         except BaseException as error:
             self._stop = self._stop or error
-            self._ended.put(error if self._stop is error else None)
+            self._ended.put(None if isinstance(self._stop, Interrupted) else error)
 
     def _next(self) -> Item | None:
         """The next item. With None the thread has left the crew, and nobody leaves the list to it."""
@@ -145,6 +169,9 @@ class _Crew:
         with self._lock:
             self._outcomes.append(outcome)
             self._count()
+            self._lost = self._lost + 1 if outcome.error and outcome.error.exit_code in ELSEWHERE else 0
+            if self._lost >= IN_A_ROW:
+                self._stop = self._stop or _Enough("too many failures")
 
     def _say(self, item: Item, source: Source, retries: Retries) -> float:
         """Seconds of sound in the item's file."""
@@ -163,7 +190,8 @@ class _Crew:
                     raise self._stop
             finally:
                 self._sinks.pop(me, None)
-        self._tidy(item)
+        for part in self._parts.pop(item.path.name, ()):
+            part.unlink(missing_ok=True)
         return spoken.seconds
 
     def _heed(self, item: Item, events: Iterator[Event]) -> Iterator[Event]:
@@ -183,8 +211,3 @@ class _Crew:
                     self._waiting.put(item)
                     raise _Crowded(str(error)) from None
             raise
-
-    def _tidy(self, item: Item) -> None:
-        """What a crash left beside the file is of no use now that the file is whole."""
-        with suppress(OSError):
-            item.path.with_name(f"{item.path.name}.part").unlink(missing_ok=True)
