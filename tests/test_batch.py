@@ -207,6 +207,7 @@ def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
             _, said = speaker.communicate(timeout=20)
         assert speaker.returncode == -signal.SIGINT
         assert said.startswith("smallest: interrupted")
+        assert ("/out/n" in said) == any(name.endswith(".part") for name in files(home))
         done = {line["file"] for line in manifest(home) if line["status"] == "done"}
         assert {name for name in files(home) if not name.endswith(".part")} == done
         for name in files(home):
@@ -223,6 +224,22 @@ def test_two_kills_leave_nothing_behind(home: Path, server: Offline) -> None:
         (home / "out" / name).write_bytes(b"RIFF")
     assert batch(home, server, "--resume").code == 0
     assert files(home) == ["a.wav", "a.wav.notours.part", "b.wav.part"]
+
+
+def test_an_interrupt_waits_for_no_service(home: Path) -> None:
+    table(home, *(f"n{number},Number {number} of those stalled." for number in range(16)))
+    with start_offline(concurrency=16, first_byte_ms=60_000) as server:
+        command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
+        env = environment(home, SMALLEST_API_KEY=KEY)
+        with subprocess.Popen(
+            [*command, "--jobs", "16"], env=env, cwd=home, stderr=subprocess.PIPE, text=True
+        ) as speaker:
+            eventually(lambda: len([*(home / "out").glob("*.part")]) == 16)
+            speaker.send_signal(signal.SIGINT)
+            _, said = speaker.communicate(timeout=20)
+    assert (speaker.returncode, said.splitlines()[0]) == (-signal.SIGINT, "smallest: interrupted")
+    assert manifest(home) == []
+    assert not [name for name in files(home) if not name.endswith(".part")]
 
 
 # What fails

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -123,9 +124,10 @@ class _Crew:
             sinks = list(self._sinks.values())
         for sink in sinks:
             interruption.partial = sink.abort() or interruption.partial
+        until = time.monotonic() + PARTING_S
         for thread in threads:
             if thread.ident is not None:
-                thread.join(PARTING_S)
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
         """One thread, to the end of the list. What ends the whole run is told to whoever waits."""
@@ -141,7 +143,7 @@ class _Crew:
             self._ended.put(None)
         except BaseException as error:
             self._stop = self._stop or error
-            self._ended.put(None if isinstance(self._stop, Interrupted) else error)
+            self._ended.put(None if isinstance(error, Interrupted) else error)
 
     def _next(self) -> Item | None:
         """The next item. With None the thread has left the crew, and nobody leaves the list to it."""
@@ -186,13 +188,17 @@ class _Crew:
             self._sinks[me] = sink
             try:
                 spoken = play(item.script.items, ask, sink, format, ahead_s=0, again=retries.over)
-                if self._stop is not None and isinstance(self._stop, Interrupted):
-                    raise self._stop
+                self._heed_signal()
             finally:
                 self._sinks.pop(me, None)
         for part in self._parts.pop(item.path.name, ()):
             part.unlink(missing_ok=True)
         return spoken.seconds
+
+    def _heed_signal(self) -> None:
+        """Raise Interrupted after a signal: our own, since the main thread's has the file that is kept."""
+        if isinstance(self._stop, Interrupted):
+            raise Interrupted(self._stop.signal_number)
 
     def _heed(self, item: Item, events: Iterator[Event]) -> Iterator[Event]:
         """The same events, for as long as nobody asked us to stop.
@@ -201,8 +207,7 @@ class _Crew:
         """
         try:
             for event in events:
-                if isinstance(self._stop, Interrupted):
-                    raise self._stop
+                self._heed_signal()
                 yield event
         except RateLimited as error:
             with self._lock:
