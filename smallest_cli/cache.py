@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -100,10 +101,10 @@ class Store:
                 total -= status.st_size
 
     def _files(self) -> list[tuple[Path, os.stat_result]]:
-        """What is there now; another process may take it away meanwhile."""
+        """What is ours and there now; another process may take it away meanwhile."""
         found = []
         with suppress(OSError):
-            for each in self.folder.iterdir():
+            for each in filter(_is_ours, self.folder.iterdir()):
                 with suppress(OSError):
                     found.append((each, each.lstat()))
         return found
@@ -122,6 +123,11 @@ class Store:
             except OSError as error:
                 raise SettingsError(f"cannot clear {safe(self.folder)}: {reason(error)}") from None
         return held
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the name is one that we give: nothing else is counted or thrown away."""
+    return re.fullmatch(r"[0-9a-f]{64}(\.[0-9a-f]{8}\.part)?", path.name) is not None
 
 
 def store_folder(environ: Mapping[str, str] = os.environ) -> Path:

@@ -348,6 +348,17 @@ def test_a_dry_run_counts(home: Path, server: Offline) -> None:
     assert len(manifest(home)) == 2
 
 
+def test_what_is_there_does_not_count_as_too_much(home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.")
+    assert batch(home, server).code == 0
+    table(home, "a,Good morning.", "b,Good night.")
+    assert batch(home, server, "--max-chars", "20").code == 2
+    assert batch(home, server, "--max-chars", "20", "--resume").code == 0
+    table(home, "a,Good\x07 day to you.")
+    ran = batch(home, server)
+    assert ran.lines == ["smallest: warning: 1 control characters were left out of the texts"]
+
+
 def test_one_run_at_a_time_has_the_folder(home: Path, server: Offline) -> None:
     import fcntl
 

@@ -24,11 +24,10 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
     """
     rows = read_rows(batch.batch or "")
     items = plan_items(rows, run, batch, text, force=who_force)
-    if text.max_chars and sum(item.characters for item in items) > text.max_chars:
-        raise UsageError(
-            f"the texts together are longer than {text.max_chars} characters",
-            hint="every character is paid for; allow more with --max-chars",
-        )
+    if removed := sum(item.script.removed for item in items):
+        run.console.warn(f"{removed} control characters were left out of the texts")
+    if not batch.resume:
+        _refuse_much(items, text.max_chars)
     folder = batch.dir or ""
     if run.report.dry_run:
         missing = _missing(items, look(folder) if batch.resume else Kept())
@@ -36,6 +35,7 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
         return
     with Manifest(folder) as manifest:
         missing = _missing(items, manifest.kept if batch.resume else Kept())
+        _refuse_much(missing, text.max_chars)
         outcomes = work_off(run, missing, manifest, batch.jobs)
     _tell(run, items, len(items) - len(missing), outcomes)
 
@@ -46,6 +46,14 @@ def refuse_with_batch(words: list[str] | None, text: TextOptions, sound: SoundOp
     for name, value in given.items():
         if value:
             raise UsageError(f"{name} and --batch do not go together", hint="the files go to --dir DIR")
+
+
+def _refuse_much(items: list[Item], max_chars: int) -> None:
+    if max_chars and sum(item.characters for item in items) > max_chars:
+        raise UsageError(
+            f"the texts together are longer than {max_chars} characters",
+            hint="every character is paid for; allow more with --max-chars",
+        )
 
 
 def _missing(items: list[Item], kept: Kept) -> list[Item]:
