@@ -186,6 +186,8 @@ def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
         told = json.loads(ran.out)
         assert (told["done"], told["skipped"]) == (12 - len(before), len(before))
         times = Counter(each["text"] for each in server.log() if each["status"] == "complete")
+        told = json.loads(batch(home, server, "--resume", "--json").out)
+        assert (told["done"], told["skipped"]) == (0, 12)
     for number in range(12):
         if f"n{number}" in before:
             assert times[f"Number {number} of those killed."] == 1
@@ -232,7 +234,11 @@ def test_an_interrupt_waits_for_no_service(home: Path) -> None:
         command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
         with subprocess.Popen(
-            [*command, "--jobs", "16"], env=env, cwd=home, stderr=subprocess.PIPE, text=True
+            [*command, "--jobs", "16", "--timeout", "60"],
+            env=env,
+            cwd=home,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as speaker:
             eventually(lambda: len([*(home / "out").glob("*.part")]) == 16)
             speaker.send_signal(signal.SIGINT)
