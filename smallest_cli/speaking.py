@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from smallest_cli.casting import cast
-from smallest_cli.connect import Dialer, parse_base_url
+from smallest_cli.connect import Dialer
 from smallest_cli.console import Console, Progress, print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
@@ -21,12 +21,9 @@ from smallest_cli.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.sinks import Destination, Sink, choose_destinations, open_sinks
-from smallest_cli.speech import AudioFormat, Event, Service, Silence, SpeechRequest, Transport
+from smallest_cli.source import Source, head_start, open_source
+from smallest_cli.speech import AudioFormat, Event, Silence, SpeechRequest, Transport
 from smallest_cli.timeline import MILLISECOND, Timeline
-from smallest_cli.transports import open_transport
-
-if TYPE_CHECKING:
-    from smallest_cli.cache import Cache
 
 NOTABLE_WAIT_MS = 200
 
@@ -112,38 +109,6 @@ def _older(who: VoiceOptions, api: str) -> dict[str, Any]:
     return given
 
 
-@dataclass(frozen=True)
-class Source:
-    """A transport, behind the cache where there is one."""
-
-    transport: Transport
-    cache: Cache | None = None
-
-    @property
-    def hits(self) -> int:
-        """Segments that the service was not asked for."""
-        return self.cache.hits if self.cache else 0
-
-    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
-        """As a transport does."""
-        if self.cache is None:
-            return self.transport.synthesize(request)
-        return self.cache.over(request, self.transport.synthesize)
-
-
-@contextmanager
-def open_source(run: Run, service: Service, dialer: Dialer) -> Iterator[Source]:
-    """What speaks for one thread; it connects when it is first asked for what is not in the cache."""
-    settings, cache = run.settings, None
-    if settings.cache:
-        from smallest_cli.cache import Cache, open_store
-
-        place = "local" if settings.local else settings.base_url
-        cache = Cache(open_store(settings.cache_max_mb * 1_000_000), place, settings.api)
-    with open_transport(settings.via, service, dialer) as transport:
-        yield Source(transport, cache)
-
-
 def dial(run: Run) -> Dialer:
     """What opens the connections of a run; its --max-time begins here."""
     settings = run.settings
@@ -185,11 +150,6 @@ class Stage:
         return self.watch(self.source.synthesize(request))
 
 
-def _head_start(settings: Settings, service: Service, dialer: Dialer) -> AbstractContextManager[None]:
-    """Connecting from now on, but for a run that the cache may answer alone."""
-    return nullcontext() if settings.cache else dialer.head_start(parse_base_url(service.base_url))
-
-
 @contextmanager
 def open_stage(run: Run) -> Iterator[Stage]:
     """Connecting while the sinks and the transport are made ready; a bad path costs no request.
@@ -200,9 +160,9 @@ def open_stage(run: Run) -> Iterator[Stage]:
     dialer = dial(run)
     with (
         open_service(settings, run.where.api_key_file, console.warn) as service,
-        _head_start(settings, service, dialer),
+        head_start(settings, service, dialer),
         open_sinks(run.destinations, run.template.format) as sink,
-        open_source(run, service, dialer) as source,
+        open_source(settings, service, dialer) as source,
         console.progress(run.template.format) as progress,
     ):
         yield Stage(sink, source, Timeline(), make_retries(run), progress)

@@ -26,7 +26,8 @@ from smallest_cli.pipeline import play
 from smallest_cli.retry import Retries
 from smallest_cli.service import open_service
 from smallest_cli.sinks import Destination, Sink, open_sinks
-from smallest_cli.speaking import Run, Source, dial, make_retries, open_source
+from smallest_cli.source import Source, open_source
+from smallest_cli.speaking import Run, dial, make_retries
 from smallest_cli.speech import Event, Service, SpeechRequest
 
 PARTING_S = 2.0
@@ -132,7 +133,7 @@ class _Crew:
     def _work(self) -> None:
         """One thread, to the end of the list. What ends the whole run is told to whoever waits."""
         try:
-            with open_source(self._run, self._service, self._dialer) as source:
+            with open_source(self._run.settings, self._service, self._dialer) as source:
                 while item := self._next():
                     try:
                         self._do(item, source)
