@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "SMALLEST_CA_FILE": "Certificates of the authorities to trust.",
     "SMALLEST_SERVE_TOKEN": "The only key that smallest serve accepts.",
     "SMALLEST_CONFIG_DIR": "Where settings and keys are kept, instead of the usual place.",
-    "SMALLEST_CACHE_DIR": "Where lists are kept, instead of the usual place.",
+    "SMALLEST_CACHE_DIR": "Where lists and what --cache keeps are, instead of the usual place.",
     "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "The proxy, and who is reached without.",
     "NO_COLOR": "No colours.",
     "PAGER": "What shows a long table of voices; less -FRX without it.",
@@ -34,6 +34,7 @@ FILES = {
     "~/.config/smallest/credentials.json": "The keys that smallest login kept.",
     "~/.smallestai/credentials.json": "The vendor's own, which is only read.",
     "~/.cache/smallest/voices.json": "What the service listed, kept for a day.",
+    "~/.cache/smallest/speech": "What --cache keeps, readable by you alone; smallest cache clear empties it.",
     "~/.cache/smallest/voices.tsv, models.tsv, languages.tsv, devices.tsv": "What a shell completes.",
     "FILE.part": "A file that is being written, or was not finished; whole, it takes the name FILE.",
 }
