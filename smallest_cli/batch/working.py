@@ -55,6 +55,10 @@ class _Crowded(SmallestError):
     """Too many at once, and this one steps back."""
 
 
+class _Parted(SmallestError):
+    """A signal came. What it was is the main thread's to tell."""
+
+
 class _Enough(SmallestError):
     """Nothing works any more. What was done so far stands."""
 
@@ -141,10 +145,12 @@ class _Crew:
                         if crowded.partial:
                             crowded.partial.unlink(missing_ok=True)
                         break
+                    except _Parted:
+                        break
             self._ended.put(None)
         except BaseException as error:
             self._stop = self._stop or error
-            self._ended.put(None if isinstance(error, Interrupted) else error)
+            self._ended.put(error)
 
     def _next(self) -> Item | None:
         """The next item. With None the thread has left the crew, and nobody leaves the list to it."""
@@ -160,7 +166,7 @@ class _Crew:
         before = source.hits
         try:
             seconds = self._say(item, source, retries)
-        except (_Crowded, *HOPELESS):
+        except (_Crowded, _Parted, *HOPELESS):
             raise
         except SmallestError as error:
             self._manifest.failed(item, error.exit_code, str(error))
@@ -197,9 +203,9 @@ class _Crew:
         return spoken.seconds
 
     def _heed_signal(self) -> None:
-        """Raise Interrupted after a signal: our own, since the main thread's has the file that is kept."""
+        """Raise _Parted after a signal: the main thread's Interrupted names the file that is kept."""
         if isinstance(self._stop, Interrupted):
-            raise Interrupted(self._stop.signal_number)
+            raise _Parted("interrupted")
 
     def _heed(self, item: Item, events: Iterator[Event]) -> Iterator[Event]:
         """The same events, for as long as nobody asked us to stop.
