@@ -16,7 +16,9 @@ def answer_question(voice: str | None, device: str | None) -> bool:
     if device == "?":
         from smallest_cli.sinks.speaker import list_devices
 
-        print_rows((each.name, "default" if each.default else "") for each in list_devices())
+        print_rows(
+            (each.name, "default" if each.default else "", f"{each.rate} Hz") for each in list_devices()
+        )
     elif voice == "?":
         print_rows(
             (each.id, each.name, each.model, each.gender or "", each.accent or "", ", ".join(each.languages))

@@ -47,7 +47,9 @@ FLOORS: tuple[frozenset[str], ...] = (
             "trials",
         }
     ),
-    frozenset({"options", "script", "pipeline", "retry", "service", "account", "cache"}),
+    frozenset(
+        {"options", "script", "pipeline", "retry", "service", "account", "cache", "captions", "following"}
+    ),
     frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),
     frozenset({"cli", "__main__", "__init__"}),

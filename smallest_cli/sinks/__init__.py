@@ -52,6 +52,8 @@ class Destination:
     """A place for sound: `output` is a path, `-` for stdout, or None for the loudspeaker.
 
     `keep` says what becomes of a file that was not finished, `clobber` whether one that exists is replaced.
+    `player` is a command that plays instead of PortAudio; `lead_s` seconds of silence
+    are played before the sound.
     """
 
     output: str | None
@@ -59,11 +61,13 @@ class Destination:
     device: str | None = None
     keep: bool = True
     clobber: bool = True
+    player: str | None = None
+    lead_s: float = 0.0
 
     @property
     def name(self) -> str:
         """Words for a message."""
-        return {None: "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
+        return {None: self.player or "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
 
 
 StdoutKind = Literal["terminal", "file", "pipe", "closed"]
@@ -76,6 +80,8 @@ def choose_destinations(
     play: bool = False,
     format: str | None = None,
     device: str | None = None,
+    player: str | None = None,
+    lead_s: float = 0.0,
     keep: bool = True,
     clobber: bool = True,
 ) -> list[Destination]:
@@ -86,18 +92,19 @@ def choose_destinations(
         codings = {"-": choose_coding("-", format or ("wav" if kind == "file" else "pcm"))}
     elif not outputs and format:
         raise UsageError("--format is for files and pipes", hint="name one with -o")
-    _refuse_twice(outputs)
+    refuse_twice(outputs)
     for coding in codings.values():
         check_rate(coding, audio.sample_rate)
     found = [Destination(path, coding, keep=keep, clobber=clobber) for path, coding in codings.items()]
     if play or not found:
-        found.append(Destination(None, device=device))
+        found.append(Destination(None, device=device, player=player, lead_s=lead_s))
     elif device is not None:
         raise UsageError("--device is for the loudspeaker", hint="add --play")
     return found
 
 
-def _refuse_twice(outputs: Sequence[str]) -> None:
+def refuse_twice(outputs: Sequence[str]) -> None:
+    """Raises UsageError where two names, of files or `-` for stdout, are one place."""
     places = set()
     for output in outputs:
         place = _place(output)
@@ -151,9 +158,7 @@ def _open_all(destinations: Sequence[Destination], audio: AudioFormat) -> Sink:
 
 def _open(destination: Destination, audio: AudioFormat) -> Sink:
     if destination.output is None:
-        from smallest_cli.sinks.speaker import SpeakerSink
-
-        return SpeakerSink(audio, destination.device)
+        return _open_loudspeaker(destination, audio)
     from smallest_cli.sinks.encoded import EncodedSink, Target, translated
 
     target: Target
@@ -172,6 +177,23 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
         target.abandon(False)
         raise
     return EncodedSink(destination.name, target, encoder, audio, keep=destination.keep)
+
+
+def _open_loudspeaker(destination: Destination, audio: AudioFormat) -> Sink:
+    sink: Sink
+    if destination.player:
+        from smallest_cli.sinks.player import PlayerSink
+
+        sink = PlayerSink(audio, destination.player)
+    else:
+        from smallest_cli.sinks.speaker import SpeakerSink
+
+        sink = SpeakerSink(audio, destination.device)
+    if not destination.lead_s:
+        return sink
+    from smallest_cli.sinks.lead import LeadSink
+
+    return LeadSink(sink, audio, destination.lead_s)
 
 
 def _encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:

@@ -1,0 +1,160 @@
+"""What a run says and when, kept as it passes; and its subtitle file, whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from smallest_cli import catalogue
+from smallest_cli.errors import Incomplete, OutputFailed, UsageError
+from smallest_cli.safety import reason, safe
+from smallest_cli.settings import Settings
+from smallest_cli.speech import (
+    AudioChunk,
+    AudioFormat,
+    Completed,
+    Event,
+    Sent,
+    SpeechRequest,
+    WordTiming,
+)
+from smallest_cli.subtitles import Passage, cues_of, is_timed, kind_of, render
+
+TIMED_LANGUAGES = (None, "auto", "en", "hi")
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionPlan:
+    """What is wanted: a subtitle file, its words as cues, the text followed as it is heard.
+
+    `timed` says that the service is asked for the times of words.
+    """
+
+    path: str | None = None
+    by_word: bool = False
+    follow: bool = False
+    timed: bool = False
+
+
+def plan_captions(
+    plan: CaptionPlan, template: SpeechRequest, settings: Settings, *, force: bool
+) -> CaptionPlan:
+    """The plan, `timed` settled. Raises UsageError for what can be seen to be impossible."""
+    if plan.path:
+        kind_of(plan.path)
+    why = "" if force or not (plan.by_word or plan.follow) else _untimed(template, settings)
+    if plan.by_word and why:
+        raise UsageError(f"--cue word: {why}", hint="--cue sentence goes with every voice and transport")
+    return replace(plan, timed=plan.by_word or (plan.follow and not why))
+
+
+def _untimed(template: SpeechRequest, settings: Settings) -> str:
+    """Why words will not be timed, as far as is known without asking (waves/api.md, 3c)."""
+    names = ", ".join(sorted(catalogue.WORD_TIMING_VOICES))
+    known = catalogue.find(template.voice, catalogue.known(settings.base_url))
+    if settings.via != "ws":
+        return f"words are timed over ws alone, not over {settings.via}"
+    if settings.api == "v2":
+        return "the v2 API times no words"
+    if known and known.id not in catalogue.WORD_TIMING_VOICES:
+        return f"{known.id} is no voice that times its words; those are {names}"
+    if template.language not in TIMED_LANGUAGES:
+        return f"words are timed in English and Hindi alone, not in {safe(template.language, 20)}"
+    return ""
+
+
+class Captions:
+    """Hears of every passage and watches its events: exact frames, no clock. `passages` only grows."""
+
+    def __init__(self, format: AudioFormat) -> None:
+        self.passages: list[Passage] = []
+        self._format = format
+        self._byte_count = 0
+
+    def begin(self, request: SpeechRequest, frame: int) -> None:
+        """A segment's sound will begin at `frame`."""
+        self._byte_count = 0
+        self.passages.append(Passage(request.text, frame))
+
+    def watch(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The same events, of the segment that was begun last."""
+        for event in events:
+            match event:
+                case Sent():  # again, perhaps; what an attempt without sound has told is void
+                    self.passages[-1].words.clear()
+                case AudioChunk(pcm=pcm):
+                    self._byte_count += len(pcm)
+                    self.passages[-1].frames = self._byte_count // self._format.frame_size
+                case WordTiming():
+                    self.passages[-1].words.append(event)
+                case Completed():
+                    self.passages[-1].whole = True
+            yield event
+
+
+@contextmanager
+def open_subtitles(
+    plan: CaptionPlan,
+    captions: Captions,
+    format: AudioFormat,
+    *,
+    clobber: bool,
+    keep: bool,
+    warn: Callable[[str], None],
+) -> Iterator[None]:
+    """Open the file before anything is asked for; write it when all within has gone well.
+
+    Otherwise the sentences that are whole are kept beside its name, if `keep`. Raises OutputFailed,
+    UsageError where the file is there and is not to be replaced, and Incomplete where words were to be
+    timed and were not: the sound is whole then, and there is no file.
+    """
+    if not plan.path:
+        yield
+        return
+    from smallest_cli.sinks.file import FileTarget
+
+    path, by_word = plan.path, plan.by_word
+    target = FileTarget(path, clobber=clobber)
+    kept = False
+    try:
+        try:
+            yield
+        except BaseException:
+            kept = keep and target.is_file and any(each.whole for each in captions.passages)
+            if kept:
+                _write(target.descriptor, path, _text(captions, format, path, by_word))
+            raise
+        if by_word:
+            _refuse_untimed(captions.passages)
+        _write(target.descriptor, path, _text(captions, format, path, by_word))
+        target.commit()
+    except BaseException:
+        if part := target.abandon(kept):
+            warn(f"the subtitles so far are kept in {safe(part)}")
+        raise
+
+
+def _text(captions: Captions, format: AudioFormat, path: str, by_word: bool) -> str:
+    cues = cues_of(captions.passages, format.sample_rate)
+    return render(cues, kind_of(path), by_word=by_word)
+
+
+def _refuse_untimed(passages: Iterable[Passage]) -> None:
+    for passage in passages:
+        if not is_timed(passage):
+            raise Incomplete(
+                f"no subtitles, though the sound is whole: no words were timed of"
+                f" {safe(passage.text.strip(), 40)!r}",
+                hint="--cue sentence goes with every voice and transport",
+            )
+
+
+def _write(descriptor: int, path: str, text: str) -> None:
+    data = memoryview(text.encode())
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError as error:
+        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
