@@ -1,7 +1,7 @@
 """Subtitles: what was spoken when, as cues, and cues as SRT, WebVTT or JSON. No I/O.
 
 Times come from samples, so the last cue ends where the sound does. A cue is at most two lines of
-42 columns, as broadcasters have it; a longer sentence becomes several cues, which share its time by their length.
+42 columns, as broadcasters have it; a longer sentence becomes several cues, sharing its time by length.
 """
 
 from __future__ import annotations
