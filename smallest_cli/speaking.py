@@ -80,6 +80,8 @@ def settle(
     )
     if report.json and not report.dry_run and any(each.output == "-" for each in destinations):
         raise UsageError("--json prints on stdout, where the sound goes", hint="use -o FILE")
+    if sound.player and all(each.output is not None for each in destinations):
+        raise UsageError("--player is for the loudspeaker", hint="add --play")
     plan = _settle_captions(captions or CaptionOptions(), destinations, template, settings, force=who.force)
     template = replace(template, word_timings=plan.timed)
     return Run(settings, template, destinations, sound, where, report, console, plan)

@@ -98,9 +98,15 @@ def choose_destinations(
     found = [Destination(path, coding, keep=keep, clobber=clobber) for path, coding in codings.items()]
     if play or not found:
         found.append(Destination(None, device=device, player=player, lead_s=lead_s))
-    elif device is not None:
-        raise UsageError("--device is for the loudspeaker", hint="add --play")
+    else:
+        _refuse_unused({"--device": device is not None, "--lead-silence": lead_s > 0})
     return found
+
+
+def _refuse_unused(given: dict[str, bool]) -> None:
+    for name, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{name} is for the loudspeaker", hint="add --play")
 
 
 def refuse_twice(outputs: Sequence[str]) -> None:
