@@ -16,7 +16,6 @@ from smallest_cli.speech import (
     AudioFormat,
     Completed,
     Event,
-    Sent,
     SpeechRequest,
     WordTiming,
 )
@@ -75,22 +74,25 @@ class Captions:
 
     def begin(self, request: SpeechRequest, frame: int) -> None:
         """A segment's sound will begin at `frame`."""
-        self._byte_count = 0
         self.passages.append(Passage(request.text, frame))
 
     def watch(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events, of the segment that was begun last."""
+        """The same events, of one attempt at the segment that was begun last.
+
+        What an attempt before it has told is void.
+        """
+        passage = self.passages[-1]
+        passage.words.clear()
+        self._byte_count = passage.frames = 0
         for event in events:
             match event:
-                case Sent():  # again, perhaps; what an attempt without sound has told is void
-                    self.passages[-1].words.clear()
                 case AudioChunk(pcm=pcm):
                     self._byte_count += len(pcm)
-                    self.passages[-1].frames = self._byte_count // self._format.frame_size
+                    passage.frames = self._byte_count // self._format.frame_size
                 case WordTiming():
-                    self.passages[-1].words.append(event)
+                    passage.words.append(event)
                 case Completed():
-                    self.passages[-1].whole = True
+                    passage.whole = True
             yield event
 
 

@@ -18,6 +18,7 @@ from smallest_cli.console import failure_as_json, print_json, say, tell_failure,
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
 from smallest_cli.safety import safe
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 BUG = "this is a bug; please report it with the command and the version"
 
 
@@ -46,6 +47,7 @@ COMMANDS = {
     "login": ("account.login", "Keep a key for one service."),
     "logout": ("account.logout", "Forget the keys that `login` kept."),
     "doctor": ("doctor.doctor", "Say what works here and what does not."),
+    "completion": ("completion.completion", "Print what a shell needs to complete our commands on TAB."),
 }
 """Each command, where it is, and its line in the list. Only the one that is run is imported."""
 CHILDREN = {"bench": ("bench_files", ("compare", "merge", "replay", "report"))}
@@ -97,32 +99,51 @@ def main(
 
 def run() -> NoReturn:
     """Run the command line and leave with its exit code; a signal's is told to the shell as a signal."""
-    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # `cmd &` in a script has INT ignored: so it stays
             signal.signal(number, _interrupt)
     try:
-        _refuse_key_in_argv()
-        if sys.argv[1:2] and sys.argv[2:3] and sys.argv[2] in CHILDREN.get(sys.argv[1], ("", ()))[1]:
-            register_children(sys.argv[1])
-        elif sys.argv[1:2] and sys.argv[1] in COMMANDS:
-            register([sys.argv[1]])
-        else:
-            _list_commands()
-        code = app(standalone_mode=False)
-    except SmallestError as error:
-        code = _fail(error)
+        code = _attempt()
+        _restore_signals()
     except Interrupted as interruption:
         tell_interruption(interruption)
         _die(interruption.signal_number)
+    sys.exit(code)
+
+
+def _attempt() -> int:
+    """The exit code of the command, its failure told; a signal passes through, whatever it comes upon."""
+    try:
+        return _invoke()
+    except SmallestError as error:
+        return _fail(error)
     except typer.TyperException as error:
-        code = _fail(UsageError(error.format_message().strip().rstrip(".")))
+        return _fail(_told(error))
     except BrokenPipeError:
-        code = _fail(ReaderLeft("the reader left"))
+        return _fail(ReaderLeft("the reader left"))
     except Exception as error:
         say(f"smallest: {type(error).__name__}: {safe(error)}")
         say(f"  {BUG}")
-        code = SmallestError.exit_code
-    sys.exit(code)
+        return SmallestError.exit_code
+
+
+def _invoke() -> int:
+    _refuse_key_in_argv()
+    if sys.argv[1:2] and sys.argv[2:3] and sys.argv[2] in CHILDREN.get(sys.argv[1], ("", ()))[1]:
+        register_children(sys.argv[1])
+    elif sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        register([sys.argv[1]])
+    else:
+        _list_commands()
+    code: int | None = app(standalone_mode=False)
+    return code or 0
+
+
+def _told(error: typer.TyperException) -> UsageError:
+    """What was typed wrong, in one line, and where to look."""
+    line = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return UsageError(line, hint=f"see {context.command_path} --help" if context else "")
 
 
 def _refuse_key_in_argv() -> None:
@@ -137,10 +158,15 @@ def _refuse_key_in_argv() -> None:
 
 def _interrupt(number: int, _: FrameType | None) -> None:
     """The first signal unwinds; the next one ends us at once."""
-    for each in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+    _restore_signals()
+    raise Interrupted(number)
+
+
+def _restore_signals() -> None:
+    """From here on a signal ends us at once; what was ignored stays so."""
+    for each in SIGNALS:
         if signal.getsignal(each) is _interrupt:
             signal.signal(each, signal.SIG_DFL)
-    raise Interrupted(number)
 
 
 def _fail(error: SmallestError) -> int:

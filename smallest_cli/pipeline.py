@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed
 from smallest_cli.sinks import Sink
@@ -14,6 +16,7 @@ AHEAD_S = 30.0
 LOOK_EVERY_S = 0.05
 
 Ask = Callable[[SpeechRequest], Iterable[Event]]
+Again = Callable[["Segment"], None]
 
 
 @dataclass(slots=True)
@@ -37,6 +40,34 @@ class Spoken:
         return self.format.duration(self.byte_count)
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment on its way into a sink, for whoever decides how often it is tried."""
+
+    characters: int
+    _pump: Pump
+    _ask: Callable[[], Iterable[Event]]
+    _frames: int
+
+    @property
+    def begun(self) -> bool:
+        """Whether the sink has audio of this run."""
+        return self._pump.spoken.byte_count > 0
+
+    def attempt(self) -> None:
+        """Ask for it and pour it. Raises RemoteError."""
+        self._pump.attempt(self._ask())
+
+    def take_back(self) -> bool:
+        """Have the sink as it was before this segment; False where it cannot."""
+        return self._pump.take_back(self._frames)
+
+
+def once(segment: Segment) -> None:
+    """Try a segment, and be done with it."""
+    segment.attempt()
+
+
 def play(
     script: Iterable[SpeechRequest | Silence],
     ask: Ask,
@@ -45,12 +76,13 @@ def play(
     *,
     ahead_s: float = AHEAD_S,
     begin: Callable[[SpeechRequest, int], None] = lambda request, frame: None,
+    again: Again = once,
 ) -> Spoken:
     """Ask for each segment in its turn and pour its audio into a sink, gapless.
 
     A segment is asked for when less than `ahead_s` seconds are still to be heard; 0 is no limit.
-    `begin` hears of each segment and of the frame at which it will be heard.
-    Raises what `ask` raises while no audio has come, Incomplete after that.
+    `begin` hears of each segment and of the frame at which it will be heard. `again` attempts each, as often
+    as it sees fit. Raises what `ask` raises while no audio has come, Incomplete after that.
     """
     pump = Pump(sink, format)
     for item in script:
@@ -60,7 +92,8 @@ def play(
             case SpeechRequest(text=text):
                 pump.wait(ahead_s)
                 begin(item, pump.spoken.frames)
-                pump.pour(ask(item))
+                with pump.incomplete():
+                    again(Segment(len(text), pump, partial(ask, item), pump.spoken.frames))
                 pump.spoken.characters += len(text)
     return pump.spoken
 
@@ -90,8 +123,14 @@ class Pump:
 
         Raises what the transport raises while no audio of the run has come, Incomplete after that.
         """
+        with self.incomplete():
+            self.attempt(events)
+
+    @contextmanager
+    def incomplete(self) -> Iterator[None]:
+        """A failure of the other side, after audio of the run, as Incomplete."""
         try:
-            self._pour(events)
+            yield
         except RemoteError as error:
             if not self.spoken.byte_count:
                 raise
@@ -103,7 +142,16 @@ class Pump:
             failed.audio_seconds = self.spoken.seconds
             raise failed from error
 
-    def _pour(self, events: Iterable[Event]) -> None:
+    def take_back(self, frames: int) -> bool:
+        """Go back to where the first `frames` had been poured; False where the sink cannot."""
+        if not self._sink.can_rewind:
+            return False
+        self._sink.rewind(frames)
+        self.spoken.byte_count = frames * self._format.frame_size
+        return True
+
+    def attempt(self, events: Iterable[Event]) -> None:
+        """As `pour`, but raises RemoteError after audio, too."""
         proven = self.spoken.byte_count
         rest, whole = b"", True
         for event in events:

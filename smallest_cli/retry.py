@@ -1,17 +1,19 @@
 """Asking again, while nothing has been heard: how often, when, and at what cost.
 
-One `Retries` serves a run. It stands still from the run's first audio on: what has left a pipe or a
-loudspeaker cannot be taken back.
+One `Retries` serves a run. From the run's first audio on it asks for a segment again only where all sinks
+take back what they have of it: files of ours in a format that can be cut off (WAV, PCM). What has left a
+pipe or a loudspeaker stays as it is, and the run ends there. A text of one segment is no exception: the
+budget of characters decides.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Protocol
 
 from smallest_cli.errors import RemoteError
-from smallest_cli.speech import AudioChunk, Event, SpeechRequest
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
@@ -19,9 +21,26 @@ WAITING_BUDGET_S = 60.0
 FREE_CHARACTERS = 1000
 RESENT_SHARE = 0.25
 AGAIN_AFTER_UNKNOWN = 1
+REDOS = 2
+"""The most attempts in a run that begin with taking audio back."""
 UNKNOWN_STATUSES = frozenset({None, 500})
 
-Synthesize = Callable[[SpeechRequest], Iterator[Event]]
+
+class Segment(Protocol):
+    """What is tried. `begun` says whether the sinks have audio of this run."""
+
+    @property
+    def characters(self) -> int: ...
+    @property
+    def begun(self) -> bool: ...
+
+    def attempt(self) -> None:
+        """Raises RemoteError."""
+        ...
+
+    def take_back(self) -> bool:
+        """Undo what the attempt left; False where that cannot be."""
+        ...
 
 
 def _wait(seconds: float) -> None:
@@ -53,44 +72,55 @@ class Retries:
         self._attempts = 0
         self._unknown = 0
         self._sent = 0
-        self._heard = False
+        self._redos = 0
         self.resent = 0
 
-    def over(self, request: SpeechRequest, synthesize: Synthesize) -> Iterator[Event]:
-        """One segment, asked for again where that may help. Raises the last attempt's error."""
-        self._sent += len(request.text)
+    def over(self, segment: Segment) -> None:
+        """One segment, tried again where that may help. Raises the last attempt's error."""
+        self._sent += segment.characters
         while True:
             try:
-                for event in synthesize(request):
-                    self._heard = self._heard or isinstance(event, AudioChunk)
-                    yield event
+                segment.attempt()
                 return
             except RemoteError as error:
-                wait_s = self._wait_before_next(error, len(request.text))
-                if wait_s is None:
+                wait_s = self._wait_before_next(error, segment.characters)
+                if wait_s is None or not self._take_back(segment):
                     raise
+                self._charge(error, wait_s, segment.characters)
                 self._tell(f"{error}; trying again in {wait_s:.1f} s")
             self._wait(wait_s)
 
     def _wait_before_next(self, error: RemoteError, characters: int) -> float | None:
-        """Seconds to wait before another attempt, None where there is none; it is charged here."""
+        """Seconds to wait before another attempt, None where the budgets do not allow one."""
         least_s: float = getattr(error, "retry_after", None) or 0.0
         longest_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**self._attempts)
         wait_s = max(least_s, self._luck() * longest_s)
-        unknown = error.exit_code == 8 and error.status in UNKNOWN_STATUSES
         allowed = max(FREE_CHARACTERS, RESENT_SHARE * self._sent)
         if (
-            self._heard
-            or not error.retryable
+            not error.retryable
             or self._left <= 0
-            or (unknown and self._unknown >= AGAIN_AFTER_UNKNOWN)
+            or (_is_unknown(error) and self._unknown >= AGAIN_AFTER_UNKNOWN)
             or wait_s > self._patience_s
             or self.resent + characters > allowed
         ):
             return None
+        return wait_s
+
+    def _take_back(self, segment: Segment) -> bool:
+        if not segment.begun:
+            return True
+        if self._redos >= REDOS or not segment.take_back():
+            return False
+        self._redos += 1
+        return True
+
+    def _charge(self, error: RemoteError, wait_s: float, characters: int) -> None:
         self._left -= 1
         self._attempts += 1
-        self._unknown += unknown
+        self._unknown += _is_unknown(error)
         self._patience_s -= wait_s
         self.resent += characters
-        return wait_s
+
+
+def _is_unknown(error: RemoteError) -> bool:
+    return error.exit_code == 8 and error.status in UNKNOWN_STATUSES

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smallest_cli.captions import CaptionPlan, Captions, open_subtitles, plan_captions
 from smallest_cli.casting import cast
-from smallest_cli.connect import Dialer
+from smallest_cli.connect import Dialer, parse_base_url
 from smallest_cli.console import Console, Progress, print_json
 from smallest_cli.errors import UsageError
-from smallest_cli.following import Follower
 from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.pipeline import Spoken, play
-from smallest_cli.retry import Retries
+from smallest_cli.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.safety import safe
 from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
@@ -28,6 +26,9 @@ from smallest_cli.sinks import Destination, Sink, choose_destinations, open_sink
 from smallest_cli.speech import AudioFormat, Event, Silence, SpeechRequest, Transport
 from smallest_cli.timeline import MILLISECOND, Timeline
 from smallest_cli.transports import open_transport
+
+if TYPE_CHECKING:
+    from smallest_cli.captions import CaptionPlan, Captions
 
 NOTABLE_WAIT_MS = 200
 LONGEST_LEAD_S = 10
@@ -44,7 +45,7 @@ class Run:
     where: ServiceOptions
     report: ReportOptions
     console: Console
-    plan: CaptionPlan = field(default_factory=CaptionPlan)
+    plan: CaptionPlan | None = None
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
 
@@ -83,7 +84,7 @@ def settle(
     if sound.player and all(each.output is not None for each in destinations):
         raise UsageError("--player is for the loudspeaker", hint="add --play")
     plan = _settle_captions(captions or CaptionOptions(), destinations, template, settings, force=who.force)
-    template = replace(template, word_timings=plan.timed)
+    template = replace(template, word_timings=plan is not None and plan.timed)
     return Run(settings, template, destinations, sound, where, report, console, plan)
 
 
@@ -120,7 +121,8 @@ def _settle_captions(
     settings: Settings,
     *,
     force: bool,
-) -> CaptionPlan:
+) -> CaptionPlan | None:
+    """What is wanted beside the sound, if anything."""
     if options.cue and not options.subtitles:
         raise UsageError("--cue is for subtitles", hint="add --subtitles FILE")
     if options.subtitles is not None:
@@ -129,6 +131,10 @@ def _settle_captions(
         raise UsageError("--follow shows what is heard", hint="add --play")
     if options.follow and not (sys.stderr and sys.stderr.isatty()):
         raise UsageError("--follow needs a terminal on stderr")
+    if options.subtitles is None and not options.follow:
+        return None
+    from smallest_cli.captions import CaptionPlan, plan_captions  # for those who want any
+
     plan = CaptionPlan(options.subtitles, by_word=options.cue == "word", follow=options.follow)
     return plan_captions(plan, template, settings, force=force)
 
@@ -180,25 +186,30 @@ class Stage:
     transport: Transport
     timeline: Timeline
     retries: Retries
-    captions: Captions
+    captions: Captions | None
     _progress: Progress
 
     def begin(self, request: SpeechRequest, frame: int) -> None:
         """A segment's sound begins at that frame."""
-        self.captions.begin(request, frame)
+        if self.captions:
+            self.captions.begin(request, frame)
 
     def watch(self, events: Iterable[Event]) -> Iterator[Event]:
         """The same events; what they tell is kept and shown as they pass."""
         return self._progress.follow(self.timeline.watch(events))
 
     def ask(self, request: SpeechRequest) -> Iterator[Event]:
-        """One segment, asked for again where that may help."""
-        return self.captions.watch(self.watch(self.retries.over(request, self.transport.synthesize)))
+        """One segment, once."""
+        events = self.watch(self.transport.synthesize(request))
+        return self.captions.watch(events) if self.captions else events
 
 
 @contextmanager
 def open_stage(run: Run) -> Iterator[Stage]:
-    """The sinks first, since a bad path costs no request, then the service; closed in the other order."""
+    """Connecting while the sinks and the transport are made ready; a bad path costs no request.
+
+    Closed in the other order.
+    """
     settings, console = run.settings, run.console
     dialer = Dialer(
         timeout=settings.timeout,
@@ -206,33 +217,48 @@ def open_stage(run: Run) -> Iterator[Stage]:
         ca_file=settings.ca_file,
         plain_http=settings.plain_http,
     )
-    captions = Captions(run.template.format)
-    follower = Follower(captions.passages, run.template.format.sample_rate, wanted=run.plan.follow)
     with (
-        open_subtitles(
-            run.plan,
-            captions,
-            run.template.format,
-            clobber=run.sound.clobber,
-            keep=run.sound.partial == "keep",
-            warn=console.warn,
-        ),
-        follower,
-        open_sinks(run.destinations, run.template.format) as sink,
         open_service(settings, run.where.api_key_file, console.warn) as service,
+        dialer.head_start(parse_base_url(service.base_url)),
+        _captioned(run) as (captions, follow),
+        open_sinks(run.destinations, run.template.format) as sink,
         open_transport(settings.via, service, dialer) as transport,
-        console.progress(run.template.format, shown=not run.plan.follow) as progress,
+        console.progress(run.template.format, shown=not (run.plan and run.plan.follow)) as progress,
     ):
-        follower.start(sink)
-        retries = Retries(settings.retries, tell=console.warn)
+        follow(sink)
+        retries = Retries(
+            settings.retries, tell=console.warn, max_wait_s=run.where.max_time or WAITING_BUDGET_S
+        )
         yield Stage(sink, transport, Timeline(), retries, captions, progress)
+
+
+@contextmanager
+def _captioned(run: Run) -> Iterator[tuple[Captions | None, Callable[[Sink], None]]]:
+    """What is said and when, if anybody wants it, and who is to hear of the sink."""
+    if not run.plan:
+        yield None, lambda sink: None
+        return
+    from smallest_cli.captions import Captions, open_subtitles
+    from smallest_cli.following import Follower
+
+    sound, format = run.sound, run.template.format
+    captions = Captions(format)
+    follower = Follower(captions.passages, format.sample_rate, wanted=run.plan.follow)
+    keep = sound.partial == "keep"
+    with (
+        open_subtitles(run.plan, captions, format, clobber=sound.clobber, keep=keep, warn=run.console.warn),
+        follower,
+    ):
+        yield captions, follower.start
 
 
 def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
     """Say a whole script."""
     with open_stage(run) as stage:
-        format, ahead_s = run.template.format, run.sound.ahead
-        spoken = play(script, stage.ask, stage.sink, format, ahead_s=ahead_s, begin=stage.begin)
+        spoken = play(
+            script, stage.ask, stage.sink, run.template.format,
+            ahead_s=run.sound.ahead, begin=stage.begin, again=stage.retries.over,
+        )  # fmt: skip
     return sum_up(run, stage, spoken)
 
 

@@ -33,7 +33,14 @@ class Outcome:
     server: FaultServer
 
 
-def speak(folder: Path, server: FaultServer, *arguments: str, piped: bool = False, **env: str) -> Run:
+def speak(
+    folder: Path,
+    server: FaultServer,
+    *arguments: str,
+    piped: bool = False,
+    command: str = "speak",
+    **env: str,
+) -> Run:
     """Run the command against a fault server, its target there already."""
     where = ["-o", "-"] if piped else ["-o", "out.wav"]
     if not piped:
@@ -41,7 +48,7 @@ def speak(folder: Path, server: FaultServer, *arguments: str, piped: bool = Fals
     home = tempfile.mkdtemp(dir=folder)
     more = {"SMALLEST_API_KEY": KEY, "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONDEVMODE": "1"} | env
     done = subprocess.run(
-        [*SMALLEST, "speak", "--base-url", server.base_url, *where, *arguments],
+        [*SMALLEST, command, "--base-url", server.base_url, *where, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=environment(Path(home), **more),

@@ -22,6 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "wire",
             "connect",
             "text",
+            "cutting",
             "markdown",
             "timeline",
             "stats",
@@ -48,7 +49,18 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset(
-        {"options", "script", "pipeline", "retry", "service", "account", "cache", "captions", "following"}
+        {
+            "options",
+            "script",
+            "pipeline",
+            "retry",
+            "service",
+            "account",
+            "cache",
+            "shells",
+            "captions",
+            "following",
+        }
     ),
     frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),

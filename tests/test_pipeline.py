@@ -49,6 +49,13 @@ class Shelf:
         self.looks += 1
         return self._heard.pop(0) if self._heard else len(self.pcm) // 2
 
+    @property
+    def can_rewind(self) -> bool:
+        return True
+
+    def rewind(self, frames: int) -> None:
+        self.writes = [self.pcm[: 2 * frames]]
+
     def close(self) -> None:
         pass
 

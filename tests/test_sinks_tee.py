@@ -38,6 +38,13 @@ class Loudspeaker:
     def heard(self) -> int:
         return len(self.written) // 2
 
+    @property
+    def can_rewind(self) -> bool:
+        return False
+
+    def rewind(self, frames: int) -> None:
+        raise AssertionError
+
     def close(self) -> None:
         self.let_go.wait()
         self.ended = self.ended or "closed"
@@ -52,7 +59,7 @@ def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(5)
+        thread.join(30)  # minutes of sound are encoded before it ends
         assert not thread.is_alive()
 
 

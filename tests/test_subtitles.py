@@ -21,8 +21,8 @@ from tests.programs import need
 
 TEXT = "First one here. Second is 5 < 6 & more.\n\nAfter a pause a third."
 LONG = (
-    "This sentence is so long that no two lines of forty-two columns hold it, and so it is shown as more cues "
-    "than one, each with its part of the time."
+    "This sentence is so long that no two lines of forty-two columns hold it, and so it is shown as more "
+    "cues than one, each with its part of the time."
 )
 CUES = [
     Cue(0, 1.5, "Hello <b>there</b> & --> you.", (Cue(0, 0.5, "Hello"), Cue(0.5, 1.5, "there"))),
@@ -203,7 +203,7 @@ REFUSED = {
     "a cue without a file": (["--cue", "word"], "--cue is for subtitles"),
     "words over sse": (["--subtitles", "a.srt", "--cue", "word", "--via", "sse"], "over ws alone"),
     "words over http": (["--subtitles", "a.srt", "--cue", "word", "--via", "http"], "over ws alone"),
-    "words of such a voice": (["--subtitles", "a.srt", "--cue", "word", "-v", "magnus"], "magnus is no voice"),
+    "words of such a voice": (["--subtitles", "a.srt", "--cue", "word", "-v", "magnus"], "is no voice"),
     "words of such a language": (["--subtitles", "a.srt", "--cue", "word", "-l", "fr"], "English and Hindi"),
     "the text's own file": (["--subtitles", "text.srt", "-f", "text.srt"], "is where the text comes from"),
     "an output": (["--subtitles", "same.srt", "-o", "same.srt", "--format", "wav"], "named twice"),

@@ -43,8 +43,9 @@ def speak(
     run = settle(who, sound, where, report, captions)
     _spare_input(text.file or ([] if words else ["-"]), run)
     texts = read_texts(words or [], text.file or [], text.max_chars)
-    apart = bool(captions.subtitles) or captions.follow
-    script = write_script(texts, run.template, split=text.split, pause_s=text.pause, by_sentence=apart)
+    script = write_script(
+        texts, run.template, split=text.split, pause_s=text.pause, by_sentence=run.plan is not None
+    )
     if script.removed:
         run.console.warn(f"{script.removed} control characters were left out of the text")
     if report.dry_run:
@@ -56,7 +57,8 @@ def speak(
 def _spare_input(inputs: list[str], run: Run) -> None:
     """Refuse to replace a file that the text comes from, by whatever name."""
     sources = [path for path in map(_status, inputs) if path is not None and stat.S_ISREG(path.st_mode)]
-    for output in (*(each.output for each in run.destinations), run.plan.path):
+    subtitles = run.plan.path if run.plan else None
+    for output in (*(each.output for each in run.destinations), subtitles):
         target = None if output in (None, "-") else _status(output)
         if target and any(os.path.samestat(source, target) for source in sources):
             raise UsageError(f"{safe(output)} is where the text comes from")

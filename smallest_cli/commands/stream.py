@@ -97,7 +97,7 @@ def stream(
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe a text in, or give it as words")
     run = settle(who, sound, where, report, captions)
-    if arriving.buffering == "server" and (captions.subtitles or captions.follow):
+    if arriving.buffering == "server" and run.plan:
         raise UsageError(
             "--subtitles and --follow need --buffering sentence: the service tells no sentence's time"
         )
@@ -111,6 +111,7 @@ def stream(
         first_limit=arriving.first_chunk_chars,
         strip_markdown=not (typed or words) if strip is None else strip,
         by_line=typed,
+        apart=run.plan is not None,
     )
     told = (
         _by_service(run, arriving, arrivals)
@@ -136,7 +137,10 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
             stage.begin(request, frame)
             echo(request, frame)
 
-        spoken = play(script, stage.ask, stage.sink, format, ahead_s=run.sound.ahead, begin=begin)
+        spoken = play(
+            script, stage.ask, stage.sink, format,
+            ahead_s=run.sound.ahead, begin=begin, again=stage.retries.over,
+        )  # fmt: skip
         _refuse_nothing(spoken)
     return sum_up(run, stage, spoken)
 

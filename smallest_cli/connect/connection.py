@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from smallest_cli.errors import Disconnected, NetworkError, ProtocolError
+from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, TooLate
 from smallest_cli.safety import reason
 from smallest_cli.speech import Phases
 
@@ -43,10 +43,10 @@ class Connection:
         self._files = 0
         self._let_go = False
 
-    def expect(self, awaited: str, seconds: float) -> None:
-        """Give what is awaited (words for a message) this many seconds from now."""
+    def expect(self, awaited: str, seconds: float, of: float | None = None) -> None:
+        """Give what is awaited (words for a message) this many seconds from now, the rest `of` so many."""
         self._awaited = awaited
-        self._seconds = seconds
+        self._seconds = seconds if of is None else of
         self._deadline = min(time.monotonic() + seconds, self._until)
 
     def allow(self, byte_count: int) -> None:
@@ -103,7 +103,7 @@ class Connection:
     def _too_late(self) -> NoReturn:
         if time.monotonic() >= self._until:
             raise out_of_time() from None
-        raise NetworkError(f"no {self._awaited} within {self._seconds:g} s") from None
+        raise TooLate(f"no {self._awaited} within {self._seconds:g} s") from None
 
     def unread(self, data: bytes) -> None:
         """Put bytes back, to be read again first."""
@@ -161,8 +161,8 @@ class Connection:
             self.close()
 
 
-def out_of_time() -> NetworkError:
-    error = NetworkError("the run took longer than --max-time allows")
+def out_of_time() -> TooLate:
+    error = TooLate("the run took longer than --max-time allows")
     error.retryable = False
     return error
 

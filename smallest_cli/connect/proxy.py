@@ -6,18 +6,17 @@ import re
 import socket
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from smallest_cli.connect.connection import Clock, Connection, read_head
 from smallest_cli.connect.origin import Origin, is_loopback
-from smallest_cli.errors import NetworkError, SettingsError
+from smallest_cli.errors import NotReached, SettingsError
 from smallest_cli.safety import safe
 from smallest_cli.speech import Phases
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(NamedTuple):
     """An HTTP proxy; `authorization` is the value of its header, None where it asks for nobody."""
 
     host: str
@@ -62,17 +61,19 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
     return Proxy(parts.hostname, port, authorization)
 
 
-def tunnel(sock: socket.socket, proxy: Proxy, origin: Origin, seconds: float, clock: Clock) -> None:
+def tunnel(
+    sock: socket.socket, proxy: Proxy, origin: Origin, clock: Clock, *, seconds: float, of: float
+) -> None:
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"Host: {host}:{origin.port}"]
     if proxy.authorization:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")
     connection = Connection(sock, Phases(), clock)
-    connection.expect("answer from the proxy", max(0.001, seconds))
+    connection.expect("answer from the proxy", max(0.001, seconds), of)
     connection.send("\r\n".join([*lines, "", ""]).encode("ascii"))
     head = read_head(connection)
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
     if not status:
-        raise NetworkError(f"the proxy {safe(proxy.host)}:{proxy.port} did not answer in HTTP")
+        raise NotReached(f"the proxy {safe(proxy.host)}:{proxy.port} did not answer in HTTP")
     if status[1] != b"200":
-        raise NetworkError(f"the proxy {safe(proxy.host)}:{proxy.port} answered {int(status[1])}")
+        raise NotReached(f"the proxy {safe(proxy.host)}:{proxy.port} answered {int(status[1])}")

@@ -35,6 +35,15 @@ class Sink(Protocol):
         """
         ...
 
+    @property
+    def can_rewind(self) -> bool:
+        """Whether what was written can still be taken back: nobody has heard or read it."""
+        ...
+
+    def rewind(self, frames: int) -> None:
+        """Take back all but the first `frames`; only where `can_rewind`. Raises OutputFailed."""
+        ...
+
     def close(self) -> None:
         """Finish: return when every frame is synced to disk, written out or played to its end."""
         ...

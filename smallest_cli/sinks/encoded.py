@@ -10,19 +10,21 @@ from typing import Protocol
 
 from smallest_cli.errors import OutputFailed, ReaderLeft, SmallestError
 from smallest_cli.safety import reason, safe
-from smallest_cli.sinks.encoders import Encoder
+from smallest_cli.sinks.encoders import Encoder, Rewindable
 from smallest_cli.speech import AudioFormat
 
 
 class Target(Protocol):
     """Something with a descriptor that ends well by `commit` or badly by `abandon`.
 
-    `is_file` tells a regular file, which takes what it is given, from a pipe, which may never do.
+    `is_file` tells a regular file, which takes what it is given, from a pipe, which may never do; `is_ours`
+    one that nobody else reads before `commit`.
     A `commit` that a signal cut short can be called again.
     """
 
     descriptor: int
     is_file: bool
+    is_ours: bool
 
     def commit(self) -> None:
         """Make what was written last."""
@@ -56,6 +58,7 @@ class EncodedSink:
         self._name = name
         self._target = target
         self._encoder = encoder
+        self._rewindable = encoder if target.is_ours and isinstance(encoder, Rewindable) else None
         self._frame_size = format.frame_size
         self._keep = keep
         self._frames = 0
@@ -71,6 +74,19 @@ class EncodedSink:
     def heard(self) -> int:
         """Every frame that was written."""
         return self._frames
+
+    @property
+    def can_rewind(self) -> bool:
+        """A file of ours, in a format that keeps nothing back."""
+        return self._rewindable is not None
+
+    def rewind(self, frames: int) -> None:
+        """Cut the file off behind its first `frames`."""
+        if self._rewindable is None:
+            raise NotImplementedError
+        with self._busy, translated(self._name):
+            self._rewindable.rewind(frames * self._frame_size)
+        self._frames = frames
 
     def close(self) -> None:
         """Finish the format and commit the target."""

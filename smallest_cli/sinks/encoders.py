@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from smallest_cli import wav
 from smallest_cli.errors import OutputFailed
+
+SAMPLE = 2
 
 
 class Encoder(Protocol):
@@ -27,6 +29,15 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class Rewindable(Protocol):
+    """An encoder whose file can be cut off behind any frame."""
+
+    def rewind(self, byte_count: int) -> None:
+        """Leave the first `byte_count` bytes of PCM, in a file that can seek. Raises OSError."""
+        ...
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Every byte of `data`, over short writes and a descriptor that would not block."""
     left = memoryview(data)
@@ -42,10 +53,15 @@ class PcmEncoder:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._start = position(descriptor)
 
     def write(self, pcm: bytes) -> None:
         """Write the frames."""
         write_all(self._descriptor, pcm)
+
+    def rewind(self, byte_count: int) -> None:
+        """Cut the file off."""
+        _cut_off(self._descriptor, (self._start or 0) + byte_count)
 
     def finish(self) -> None:
         """Nothing is owed."""
@@ -73,10 +89,30 @@ class WavEncoder:
         """Write the frames. Raises OutputFailed where WAV can hold no more."""
         if self._data_size + len(samples) > wav.LARGEST_DATA_SIZE:
             raise OutputFailed("a WAV holds 4 GiB and no more", hint="use --format flac, or several files")
-        write_all(self._descriptor, samples)
+        try:
+            write_all(self._descriptor, samples)
+        except OSError:
+            self._count_what_went()
+            raise
         self._data_size += len(samples)
         if self._data_size - self._stated_size >= self._byte_rate:
             self.finish()
+
+    def rewind(self, byte_count: int) -> None:
+        """Cut the file off; the header is told first, so that it never promises what is gone."""
+        self._data_size = byte_count
+        self.finish()
+        _cut_off(self._descriptor, (self._start or 0) + len(self._header(byte_count)) + byte_count)
+
+    def _count_what_went(self) -> None:
+        """A disk that fills up takes a part of what it is given; of that, half a sample is cut off again."""
+        if self._start is None:
+            return
+        data_at = self._start + len(self._header(0))
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        self._data_size = max(0, end - data_at) // SAMPLE * SAMPLE
+        if data_at + self._data_size < end == os.fstat(self._descriptor).st_size:
+            _cut_off(self._descriptor, data_at + self._data_size)
 
     def finish(self) -> None:
         """State the length so far."""
@@ -86,6 +122,11 @@ class WavEncoder:
 
     def drop(self) -> None:
         """Nothing is held."""
+
+
+def _cut_off(descriptor: int, size: int) -> None:
+    os.ftruncate(descriptor, size)
+    os.lseek(descriptor, size, os.SEEK_SET)
 
 
 def position(descriptor: int) -> int | None:

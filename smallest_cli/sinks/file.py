@@ -48,7 +48,7 @@ class FileTarget:
             self._final = Path(os.path.realpath(path))
             self._part: Path | None = None
             old = self._status()
-            self.is_file = old is None or stat.S_ISREG(old.st_mode)
+            self.is_file = self.is_ours = old is None or stat.S_ISREG(old.st_mode)
             if not self.is_file:
                 self.descriptor = os.open(path, os.O_WRONLY)
                 return
@@ -93,7 +93,11 @@ class FileTarget:
                 self._close()
             self._take_name(self._part)
             self._part = None
+        try:
             _sync_folder(self._final.parent)
+        except OSError as error:
+            name = safe(self._name)
+            raise OutputFailed(f"{name} is whole, but may not outlast a power cut: {reason(error)}") from None
 
     def _close(self) -> None:
         """Once: its number may be another file's from then on."""

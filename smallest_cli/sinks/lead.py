@@ -27,6 +27,15 @@ class LeadSink:
         """Frames of sound that have been played."""
         return max(0, self._sink.heard() - self._lead)
 
+    @property
+    def can_rewind(self) -> bool:
+        """Never: what was played was heard."""
+        return False
+
+    def rewind(self, frames: int) -> None:
+        """Never asked for."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """As the sink within."""
         self._sink.close()

@@ -13,7 +13,12 @@ from smallest_cli.sinks.file import sync
 
 
 class StdoutTarget:
-    """Descriptor 1. It is written to at once and never closed. Raises UsageError for a terminal."""
+    """Descriptor 1. It is written to at once and never closed. Raises UsageError for a terminal.
+
+    What is in it may have been read, of a regular file too: others have it open.
+    """
+
+    is_ours = False
 
     def __init__(self) -> None:
         if sys.stdout is None:

@@ -93,6 +93,15 @@ class PlayerSink:
         passed = round((time.monotonic() - self._began) * self._format.sample_rate) if self._began else 0
         return min(self._written // self._format.frame_size, passed)
 
+    @property
+    def can_rewind(self) -> bool:
+        """Never: what was played was heard."""
+        return False
+
+    def rewind(self, frames: int) -> None:
+        """Never asked for."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Return when the player has ended by itself. Raises DeviceError where it ended badly."""
         self._queue.put(None)

@@ -104,6 +104,15 @@ class SpeakerSink:
         since = round((time.monotonic() - at) * self._format.sample_rate)
         return min(self._taken, handed - max(0, held - since))
 
+    @property
+    def can_rewind(self) -> bool:
+        """Never: what was played was heard."""
+        return False
+
+    def rewind(self, frames: int) -> None:
+        """Never asked for."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Return when the last sample has been heard. Raises DeviceError where the device was lost."""
         self._moved = time.monotonic()

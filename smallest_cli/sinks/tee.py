@@ -39,6 +39,16 @@ class TeeSink:
         """The frames of the slowest branch that lives."""
         return min(branch.sink.heard() for branch in self._living())
 
+    @property
+    def can_rewind(self) -> bool:
+        """Where every branch can; one that failed counts, as what it wrote is out."""
+        return all(branch.sink.can_rewind for branch in self._branches)
+
+    def rewind(self, frames: int) -> None:
+        """Have every branch that lives take back what comes after its first `frames`; does not wait."""
+        for branch in self._living():
+            branch.put(frames)
+
     def close(self) -> None:
         """Wait for every branch to finish. Raises the first failure of any."""
         for branch in self._branches:
@@ -76,15 +86,16 @@ class _Branch:
         self._kept: Path | None = None
         self._deadline: float | None = None
         self._completing = False
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[bytes | int | None] = queue.SimpleQueue()
         # An event, because a `join` that a signal interrupts takes the thread for ended from then on
         # (https://github.com/python/cpython/issues/90882, until 3.13).
         self.over = threading.Event()
         # A daemon, because a write to a pipe that nobody reads may never return.
         threading.Thread(target=self._run, daemon=True).start()
 
-    def put(self, pcm: bytes | None) -> None:
-        self._queue.put(pcm)
+    def put(self, order: bytes | int | None) -> None:
+        """Frames to write, a number of frames to go back to, or None for the end."""
+        self._queue.put(order)
 
     def cancel(self, deadline: float) -> None:
         """Write what is owed until `deadline`, then abort; what is being completed is not held up by this."""
@@ -122,8 +133,11 @@ class _Branch:
             self.over.set()
 
     def _pour(self) -> None:
-        while (pcm := self._queue.get()) is not None and not self._is_late():
-            self.sink.write(pcm)
+        while (order := self._queue.get()) is not None and not self._is_late():
+            if isinstance(order, int):
+                self.sink.rewind(order)
+            else:
+                self.sink.write(order)
         self._completing = True  # before the question, as `cancel` comes before `hurry`: one sees the other
         if self._deadline is None:
             self.sink.close()

@@ -1,0 +1,141 @@
+"""The command in a world that misbehaves: functions of the standard library are replaced, then it runs.
+
+python -m tests.faults.launch HOW[:FD] speak ...
+
+no-resolver     getaddrinfo says so on the descriptor, and never answers
+slow-start      the first import says so on the descriptor, and waits
+slow-disk=N     the first N calls of fsync say so on the descriptor, and wait until interrupted
+no-rename       the new file cannot take its name
+clock           every look at the wall clock is a day away from the one before
+fail=N          the N-th call that can fail does (0: none); at the end the descriptor has their names
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import itertools
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from typing import Any
+
+from smallest_cli.__main__ import main as run_smallest
+
+DAY_S = 86_400.0
+FAILURES: list[tuple[Any, str, OSError]] = [
+    (socket, "getaddrinfo", socket.gaierror(socket.EAI_AGAIN, "try again")),
+    (socket.socket, "connect_ex", OSError(errno.ENETUNREACH, "unreachable")),
+    (socket.socket, "recv", ConnectionResetError(errno.ECONNRESET, "reset")),
+    (socket.socket, "recv_into", ConnectionResetError(errno.ECONNRESET, "reset")),
+    (socket.socket, "send", BrokenPipeError(errno.EPIPE, "gone")),
+    (socket.socket, "sendall", BrokenPipeError(errno.EPIPE, "gone")),
+    (os, "open", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
+    (os, "write", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+    (os, "pwrite", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+    (os, "fsync", OSError(errno.EIO, os.strerror(errno.EIO))),
+    (os, "replace", OSError(errno.EIO, os.strerror(errno.EIO))),
+    (os, "close", OSError(errno.EIO, os.strerror(errno.EIO))),
+    (io, "open", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
+]
+
+
+class Torture:
+    """Counts the calls that can fail, in this process and all its threads, and fails one."""
+
+    def __init__(self, turn: int) -> None:
+        self._turn = turn
+        self._lock = threading.Lock()
+        self.calls: list[str] = []
+
+    def wrap(self, place: Any, name: str, failure: OSError) -> None:
+        """Have a function counted. It fails without having done anything, as the system's do."""
+        real: Callable[..., Any] = getattr(place, name)
+
+        def fallible(*arguments: Any, **options: Any) -> Any:
+            with self._lock:
+                self.calls.append(name)
+                fails = len(self.calls) == self._turn
+            if fails:
+                if name == "connect_ex":
+                    return failure.errno
+                if name == "close":
+                    real(*arguments)  # the descriptor is gone all the same
+                raise failure
+            return real(*arguments, **options)
+
+        setattr(place, name, fallible)
+
+
+class SlowImport(MetaPathFinder):
+    """Says so when the command line is imported, and waits."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        """Finds nothing."""
+        if fullname == "smallest_cli.cli":
+            announce(self._descriptor)
+            threading.Event().wait()
+
+
+def announce(descriptor: int) -> None:
+    """Tell whoever waits for it that we are there."""
+    os.write(descriptor, b"!")
+
+
+def misbehave(how: str, descriptor: int) -> Torture | None:
+    """Replace what is to be replaced."""
+    match how.partition("="):
+        case ("no-resolver", _, _):
+
+            def dead(*_: Any, **__: Any) -> None:
+                announce(descriptor)
+                threading.Event().wait()
+
+            socket.getaddrinfo = dead
+        case ("slow-start", _, _):
+            sys.meta_path.insert(0, SlowImport(descriptor))
+        case ("slow-disk", _, count):
+            sync, left = os.fsync, itertools.count(int(count), -1)
+
+            def slow(file: int) -> None:
+                if next(left) > 0:
+                    announce(descriptor)
+                    threading.Event().wait()
+                sync(file)
+
+            os.fsync = slow
+        case ("no-rename", _, _):
+            Torture(1).wrap(os, "replace", OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
+        case ("clock", _, _):
+            now, turns = time.time, itertools.count()
+            time.time = lambda: now() + DAY_S * (-1) ** next(turns)
+        case ("fail", _, turn):
+            torture = Torture(int(turn))
+            for place, name, failure in FAILURES:
+                torture.wrap(place, name, failure)
+            return torture
+    return None
+
+
+def main() -> None:
+    """Set the stage, then be the command."""
+    how, _, descriptor = sys.argv[1].partition(":")
+    sys.argv[:2] = ["smallest"]
+    write = os.write
+    torture = misbehave(how, int(descriptor or -1))
+    try:
+        run_smallest()
+    finally:
+        if torture and descriptor:
+            write(int(descriptor), " ".join(torture.calls).encode())
+
+
+if __name__ == "__main__":
+    main()
