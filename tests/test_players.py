@@ -54,7 +54,7 @@ def speak(home: Path, server: Offline, *arguments: str, **env: str) -> Ran:
 def sound_env(pulse: Pulse) -> dict[str, str]:
     """Where the sound server is; `.asoundrc` is found by HOME."""
     env = {name: value for name, value in pulse.env.items() if name != "PATH"}
-    return env | {"SDL_AUDIODRIVER": "pulseaudio", "AUDIODRIVER": "pulseaudio"}
+    return env | {"SDL_AUDIODRIVER": "pulseaudio", "AUDIODRIVER": "alsa"}
 
 
 @pytest.mark.parametrize("name", ["aplay", "paplay", "ffplay", "play", "sox"])
@@ -102,6 +102,7 @@ def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
 DYING = {
     "at once": ("", "status 0 before the sound did"),
     "with a status": ("import sys; sys.stdin.buffer.read(10); sys.exit(3)", "status 3 before the sound did"),
+    "with words": ("import sys; sys.exit('one\\nno \x1bcard\\n')", "status 1 before the sound did: no "),
     "by a signal": ("import os; os.kill(os.getpid(), 9)", "signal 9 before the sound did"),
     "at the end": ("import sys; sys.stdin.buffer.read(); sys.exit(4)", "ended with status 4"),
 }
@@ -112,7 +113,9 @@ def test_a_player_that_dies_is_told_and_the_file_is_whole(how: str, home: Path, 
     source, said = DYING[how]
     ran = speak(home, server, TEXT, "-p", "--player", script(home, source), "-o", "a.pcm")
     assert (ran.code, ran.out) == (11, b"")
+    assert len(ran.lines) == 2
     assert ran.lines[0].startswith("smallest: the player ")
+    assert "\x1b" not in ran.err
     assert said in ran.lines[0]
     assert (home / "a.pcm").stat().st_size > RATE
 

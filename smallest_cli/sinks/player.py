@@ -30,6 +30,7 @@ PRESETS = {
 }
 """Bare names, and the flags with which these players start at once (ffplay waits for 1.8 s without)."""
 PIPE_BYTES = 4096
+SAID_BYTES = 2000
 LOOK_EVERY_S = 0.1
 ENDING_S = 0.2
 
@@ -63,6 +64,7 @@ class PlayerSink:
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 process_group=0,
                 pipesize=PIPE_BYTES,
             )
@@ -72,9 +74,12 @@ class PlayerSink:
             ) from None
         except OSError as error:
             raise DeviceError(f"the player {self._name} does not start: {reason(error)}") from None
-        if self._process.stdin is None:  # as its type has it
+        if self._process.stdin is None or self._process.stderr is None:  # as their types have it
             raise DeviceError(f"the player {self._name} takes no sound")
-        self._pipe = self._process.stdin
+        self._pipe, self._errors = self._process.stdin, self._process.stderr
+        self._said = b""
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
@@ -124,6 +129,12 @@ class PlayerSink:
         if self._failure:
             raise self._failure
 
+    def _listen(self) -> None:
+        """What a player complains of is for the message of its end, and is nobody's while it plays."""
+        with suppress(OSError), self._errors:
+            while said := os.read(self._errors.fileno(), SAID_BYTES):
+                self._said = (self._said + said)[-SAID_BYTES:]
+
     # On the thread
 
     def _run(self) -> None:
@@ -166,4 +177,7 @@ class PlayerSink:
     def _ended(self, code: int, whole: bool) -> DeviceError:
         how = f"signal {-code}" if code < 0 else f"status {code}"
         when = "" if whole else " before the sound did"
-        return DeviceError(f"the player {self._name} ended with {how}{when}", hint="use -o FILE")
+        self._listener.join(ENDING_S)  # what it started may keep its stderr open
+        lines = self._said.decode(errors="replace").split("\n")
+        last = next((f": {safe(line.strip(), 120)}" for line in reversed(lines) if line.strip()), "")
+        return DeviceError(f"the player {self._name} ended with {how}{when}{last}", hint="use -o FILE")
