@@ -187,7 +187,7 @@ def test_words_are_shown_as_they_are_heard(
     assert running.returncode == 0
     drawn = told.decode().split("\r\x1b[K")[1:]
     assert len(drawn) >= steps
-    whole = [each.split("\r\n")[0] for each in drawn if "\x1b[2m" not in each]
+    whole = [each.split("\r\n")[0].removesuffix("\x1b[0m") for each in drawn if "\x1b[2m" not in each]
     assert whole == ["Good morning.", "The kettle is on."]
     if voice == "meher":
         assert any(each.startswith("The kettle\x1b[2m is on.") for each in drawn)
