@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from smallest_cli import catalogue
-from smallest_cli.errors import Incomplete, OutputFailed, UsageError
+from smallest_cli.errors import (
+    DeviceError,
+    Incomplete,
+    Interrupted,
+    OutputFailed,
+    ReaderLeft,
+    SmallestError,
+    UsageError,
+)
 from smallest_cli.safety import reason, safe
 from smallest_cli.settings import Settings
 from smallest_cli.speech import (
@@ -21,6 +29,7 @@ from smallest_cli.speech import (
 )
 from smallest_cli.subtitles import Passage, cues_of, is_timed, kind_of, render
 
+SPARING = (DeviceError, Interrupted, ReaderLeft)
 TIMED_LANGUAGES = (None, "auto", "en", "hi")
 
 
@@ -65,10 +74,14 @@ def _untimed(template: SpeechRequest, settings: Settings) -> str:
 
 
 class Captions:
-    """Hears of every passage and watches its events: exact frames, no clock. `passages` only grows."""
+    """Hears of every passage and watches its events: exact frames, no clock. `passages` only grows.
+
+    `ended` is set when all of the text has been spoken.
+    """
 
     def __init__(self, format: AudioFormat) -> None:
         self.passages: list[Passage] = []
+        self.ended = False
         self._format = format
         self._byte_count = 0
 
@@ -108,39 +121,47 @@ def open_subtitles(
 ) -> Iterator[None]:
     """Open the file before anything is asked for; write it when all within has gone well.
 
-    Otherwise the sentences that are whole are kept beside its name, if `keep`. Raises OutputFailed,
-    UsageError where the file is there and is not to be replaced, and Incomplete where words were to be
-    timed and were not: the sound is whole then, and there is no file.
+    A loudspeaker that is lost, a reader that left and a signal spare it as they spare a file of sound, once
+    all has come. Otherwise the sentences that are whole are kept beside its name, if `keep`. Raises
+    OutputFailed, UsageError where the file is there and is not to be replaced, and Incomplete where words
+    were to be timed and were not: the sound is whole then, and there is no file.
     """
     if not plan.path:
         yield
         return
     from smallest_cli.sinks.file import FileTarget
 
-    path, by_word = plan.path, plan.by_word
+    path = plan.path
     target = FileTarget(path, clobber=clobber)
     kept = False
+
+    def write() -> None:
+        cues = cues_of(captions.passages, format.sample_rate)
+        _write(target.descriptor, path, render(cues, kind_of(path), by_word=plan.by_word))
+
+    def finish() -> None:
+        if plan.by_word:
+            _refuse_untimed(captions.passages)
+        write()
+        target.commit()
+
     try:
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            if captions.ended and isinstance(error, SPARING):
+                with suppress(SmallestError):
+                    finish()
+                raise
             kept = keep and target.is_file and any(each.whole for each in captions.passages)
             if kept:
-                _write(target.descriptor, path, _text(captions, format, path, by_word))
+                write()
             raise
-        if by_word:
-            _refuse_untimed(captions.passages)
-        _write(target.descriptor, path, _text(captions, format, path, by_word))
-        target.commit()
+        finish()
     except BaseException:
         if part := target.abandon(kept):
             warn(f"the subtitles so far are kept in {safe(part)}")
         raise
-
-
-def _text(captions: Captions, format: AudioFormat, path: str, by_word: bool) -> str:
-    cues = cues_of(captions.passages, format.sample_rate)
-    return render(cues, kind_of(path), by_word=by_word)
 
 
 def _refuse_untimed(passages: Iterable[Passage]) -> None:

@@ -93,7 +93,7 @@ class SoundOptions:
         str | None,
         typer.Option(
             "--player",
-            metavar="COMMAND",
+            metavar="CMD",
             help="Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.",
         ),
     ] = None

@@ -230,6 +230,8 @@ def open_stage(run: Run) -> Iterator[Stage]:
             settings.retries, tell=console.warn, max_wait_s=run.where.max_time or WAITING_BUDGET_S
         )
         yield Stage(sink, transport, Timeline(), retries, captions, progress)
+        if captions:
+            captions.ended = True
 
 
 @contextmanager

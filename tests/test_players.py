@@ -111,13 +111,15 @@ DYING = {
 @pytest.mark.parametrize("how", DYING)
 def test_a_player_that_dies_is_told_and_the_file_is_whole(how: str, home: Path, server: Offline) -> None:
     source, said = DYING[how]
-    ran = speak(home, server, TEXT, "-p", "--player", script(home, source), "-o", "a.pcm")
+    player = script(home, source)
+    ran = speak(home, server, TEXT, "-p", "--player", player, "-o", "a.pcm", "--subtitles", "a.srt")
     assert (ran.code, ran.out) == (11, b"")
     assert len(ran.lines) == 2
     assert ran.lines[0].startswith("smallest: the player ")
     assert "\x1b" not in ran.err
     assert said in ran.lines[0]
     assert (home / "a.pcm").stat().st_size > RATE
+    assert (home / "a.srt").read_text().endswith("The kettle is on.\n")
 
 
 REFUSED = {

@@ -91,8 +91,10 @@ class PlayerSink:
         self._queue.put(pcm)
 
     def heard(self) -> int:
-        """Frames that were played, at the most: no more than were taken, nor than time has passed."""
-        self._check()
+        """Frames that were played, at the most: no more than were taken, nor than time has passed.
+
+        All of them where the player has ended, since waiting is no use; the next write raises.
+        """
         if self._over.is_set():
             return self._taken
         passed = round((time.monotonic() - self._began) * self._format.sample_rate) if self._began else 0
