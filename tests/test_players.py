@@ -99,6 +99,20 @@ def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
     assert any((home / "got").read_bytes())
 
 
+def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(
+    pulse: Pulse, home: Path, server: Offline
+) -> None:
+    arguments = ["-p", "--device", "pulse", "--lead-silence", "300ms", "-o", "a.pcm"]
+    with pulse.recording() as recording:
+        ran = speak(home, server, TEXT, *arguments, **sound_env(pulse))
+    assert (ran.code, ran.out, ran.err) == (0, b"", "")
+    pcm = (home / "a.pcm").read_bytes()
+    assert pcm.strip(b"\0") in bytes(recording.pcm)
+    assert recording.sound_from() >= 0.3 * RATE * SAMPLE
+    ran = speak(home, server, TEXT, "-p", "--device", "nowhere", **sound_env(pulse))
+    assert (ran.code, ran.out, ran.lines[0]) == (11, b"", "smallest: no loudspeaker is called nowhere")
+
+
 DYING = {
     "at once": ("", "status 0 before the sound did"),
     "with a status": ("import sys; sys.stdin.buffer.read(10); sys.exit(3)", "status 3 before the sound did"),
