@@ -121,6 +121,18 @@ def test_whatever_the_service_says_words_stay_within_their_passage(times: list[t
 # The command
 
 
+def test_who_wants_none_loads_nothing_for_them(home: Path, server: Offline) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url, "PYTHONPROFILEIMPORTTIME": "1"}
+    loaded = {}
+    for more in ([], ["--subtitles", "a.srt"]):
+        ran = smallest(home, "speak", "Hello there.", "-o", "a.wav", *more, env=env)
+        assert ran.code == 0
+        loaded[len(more)] = {line.rpartition(".")[2] for line in ran.lines if "smallest_cli." in line}
+    ours = {"captions", "subtitles", "following", "cutting"}
+    assert ours <= loaded[2]
+    assert not ours & loaded[0]
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Offline]:
     with start_offline(concurrency=2) as offline:
