@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -17,8 +15,8 @@ from smallest_cli import __version__
 from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
 from smallest_cli.safety import safe
+from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 BUG = "this is a bug; please report it with the command and the version"
 
 
@@ -99,15 +97,15 @@ def main(
 
 def run() -> NoReturn:
     """Run the command line and leave with its exit code; a signal's is told to the shell as a signal."""
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `cmd &` in a script has INT ignored: so it stays
-            signal.signal(number, _interrupt)
+    catch_signals()
     try:
         code = _attempt()
-        _restore_signals()
+        restore_signals()
     except Interrupted as interruption:
+        # Whatever was entered just then and not yet left, is left as its frame goes.
+        interruption.__traceback__ = None
         tell_interruption(interruption)
-        _die(interruption.signal_number)
+        die(interruption.signal_number)
     sys.exit(code)
 
 
@@ -156,34 +154,12 @@ def _refuse_key_in_argv() -> None:
         )
 
 
-def _interrupt(number: int, _: FrameType | None) -> None:
-    """The first signal unwinds; the next one ends us at once."""
-    _restore_signals()
-    raise Interrupted(number)
-
-
-def _restore_signals() -> None:
-    """From here on a signal ends us at once; what was ignored stays so."""
-    for each in SIGNALS:
-        if signal.getsignal(each) is _interrupt:
-            signal.signal(each, signal.SIG_DFL)
-
-
 def _fail(error: SmallestError) -> int:
     if isinstance(error, ReaderLeft):
-        _die(getattr(signal, "SIGPIPE", signal.SIGTERM))
+        die(SIGPIPE)
     if isinstance(error, NoKey):
         error.hint += f"; or speak without one: {shlex.join(['smallest', *sys.argv[1:], '--local'])}"
     if "--json" in sys.argv[1:]:
         print_json(failure_as_json(error))
     tell_failure(error)
     return error.exit_code
-
-
-def _die(number: int) -> NoReturn:
-    """End by the signal itself, so that the shell sees it and its loops stop."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)  # Python flushes stdout at its end, and nobody reads it any more
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    sys.exit(128 + number)

@@ -164,7 +164,7 @@ def test_a_stdout_that_is_closed_costs_no_request(tmp_path: Path) -> None:
     with fault_server(GOOD) as server:
         ran = run(tmp_path, server, "-", stdout=None, preexec_fn=close_stdout)
     assert (ran.code, ran.err.splitlines()[0]) == (2, b"smallest: stdout is closed")
-    assert server.connections == 0
+    assert server.asked == []
 
 
 def test_a_stdout_that_is_closed_spoils_no_file(tmp_path: Path) -> None:

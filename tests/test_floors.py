@@ -33,6 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "subtitles",
             "console",
             "reading",
+            "signals",
         }
     ),
     frozenset(

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,8 @@ class Running:
             (folder / "out.wav").write_bytes(OLD)
         home = Path(tempfile.mkdtemp(dir=folder))
         more = {"SMALLEST_API_KEY": KEY, "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONPATH": str(ROOT)}
+        if how == "no-resolver":  # libraries are then still being imported, and leave their own things open
+            del more["PYTHONWARNINGS"]
         self.told, telling = os.pipe()
         command = [*LAUNCH, f"{how}:{telling}"] if how else SMALLEST
         where = ["--base-url", base_url, "-o", "-" if self.piped else "out.wav"]
@@ -126,9 +128,9 @@ class Running:
             assert time.monotonic() < deadline, "never got there"
             pause.wait(0.005)
 
-    def until_connecting(self, port: int, before: int) -> None:
-        """Until its SYN is out, beside those of `before`."""
-        self._until(lambda: waiting_at(port) > before)
+    def until_connecting(self, port: int) -> None:
+        """Until its SYN is out."""
+        self._until(lambda: not sockets_of(self.process.pid).isdisjoint(waiting_at(port)))
 
     def until_asked(self, server: FaultServer) -> None:
         """Until the server's script has come to its stage."""
@@ -160,9 +162,19 @@ def dead_port() -> Iterator[int]:
             filler.close()
 
 
-def waiting_at(port: int) -> int:
-    """Sockets whose SYN to a port is not answered (state 2 in Linux's table)."""
-    return Path("/proc/net/tcp").read_text().count(f":{port:04X} 02 ")
+def waiting_at(port: int) -> set[str]:
+    """The inodes of sockets whose SYN to a port is not answered (state 2 in Linux's table)."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()
+    return {line.split()[9] for line in lines if f":{port:04X} 02 " in line}
+
+
+def sockets_of(pid: int) -> set[str]:
+    """The inodes of a process's sockets."""
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
+    return found
 
 
 def run_job(job: Job, folder: Path) -> Run:
@@ -174,9 +186,8 @@ def run_job(job: Job, folder: Path) -> Run:
         return running.end(signals)
     if job.stage == "connecting":
         with dead_port() as port:
-            before = waiting_at(port)
             running = Running(folder, f"http://127.0.0.1:{port}", job)
-            running.until_connecting(port, before)
+            running.until_connecting(port)
             return running.end(signals)
     if job.stage == "TLS":
         with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -106,7 +106,7 @@ class CutShort:
     def __init__(self, path: Path) -> None:
         self._target = FileTarget(str(path))
         self.descriptor = self._target.descriptor
-        self.is_file = True
+        self.is_file = self.is_ours = True
         self._signals = 1
 
     def commit(self) -> None:

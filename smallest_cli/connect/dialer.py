@@ -125,7 +125,13 @@ class Dialer:
         context = self._tls_context()
         sock.settimeout(max(0.001, deadline - time.monotonic()))
         try:
-            return context.wrap_socket(sock, server_hostname=origin.host)
+            secured = context.wrap_socket(sock, server_hostname=origin.host, do_handshake_on_connect=False)
+            try:
+                secured.do_handshake()
+            except BaseException:
+                secured.close()
+                raise
+            return secured
         except ssl.SSLCertVerificationError as error:
             raise _distrust(origin, error) from None
         except TimeoutError:

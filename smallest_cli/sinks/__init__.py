@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.safety import safe
+from smallest_cli.signals import uninterrupted
 from smallest_cli.sinks.codings import check_rate, choose_coding
 from smallest_cli.speech import AudioFormat
 
@@ -72,6 +73,13 @@ class Destination:
     clobber: bool = True
     player: str | None = None
     lead_s: float = 0.0
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file, or will be one."""
+        return self.output not in (None, "-") and (
+            os.path.isfile(self.output) or not os.path.exists(self.output)
+        )
 
     @property
     def name(self) -> str:
@@ -143,32 +151,30 @@ def open_sinks(destinations: Sequence[Destination], audio: AudioFormat) -> Itera
 
     Closed at the end; aborted on the way of an error, which then carries the file that keeps what had come.
     """
-    sink = _open_all(destinations, audio)
+    opened: list[Sink] = []
     try:
+        _open_all(destinations, audio, opened)
+        (sink,) = opened
         yield sink
         sink.close()
     except BaseException as error:
-        kept = sink.abort()
+        kept = [part for each in opened if (part := each.abort())]
         if isinstance(error, SmallestError | Interrupted):
-            error.partial = kept
+            error.partial = kept[0] if kept else None
         raise
 
 
-def _open_all(destinations: Sequence[Destination], audio: AudioFormat) -> Sink:
-    sinks: list[Sink] = []
-    try:
-        for destination in destinations:
-            sinks.append(_open(destination, audio))
-        if len(sinks) == 1 and destinations[0].coding in ("pcm", "wav"):
-            return sinks[0]
+def _open_all(destinations: Sequence[Destination], audio: AudioFormat, opened: list[Sink]) -> None:
+    """Into `opened`, one by one, so that whatever is open when it fails is known."""
+    for destination in destinations:
+        # What is no file may wait for its other end, and must be left by a signal.
+        with uninterrupted() if destination.is_file else nullcontext():
+            opened.append(_open(destination, audio))
+    if len(opened) > 1 or destinations[0].coding not in ("pcm", "wav"):
         # Alone, too, what a library encodes needs a thread: in its callbacks a signal would be lost.
         from smallest_cli.sinks.tee import TeeSink
 
-        return TeeSink(sinks)
-    except BaseException:
-        for sink in sinks:
-            sink.abort()
-        raise
+        opened[:] = [TeeSink(opened)]
 
 
 def _open(destination: Destination, audio: AudioFormat) -> Sink:
