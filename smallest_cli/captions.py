@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from smallest_cli import catalogue
@@ -19,6 +19,8 @@ from smallest_cli.errors import (
 )
 from smallest_cli.safety import reason, safe
 from smallest_cli.settings import Settings
+from smallest_cli.signals import uninterrupted
+from smallest_cli.sinks import Destination
 from smallest_cli.speech import (
     AudioChunk,
     AudioFormat,
@@ -132,34 +134,37 @@ def open_subtitles(
     from smallest_cli.sinks.file import FileTarget
 
     path = plan.path
-    target = FileTarget(path, clobber=clobber)
+    target: FileTarget | None = None
     kept = False
 
-    def write() -> None:
+    def write(target: FileTarget) -> None:
         cues = cues_of(captions.passages, format.sample_rate)
         _write(target.descriptor, path, render(cues, kind_of(path), by_word=plan.by_word))
 
-    def finish() -> None:
+    def finish(target: FileTarget) -> None:
         if plan.by_word:
             _refuse_untimed(captions.passages)
-        write()
+        write(target)
         target.commit()
 
     try:
+        # What is no file may wait for its other end, and must be left by a signal.
+        with uninterrupted() if Destination(path).is_file else nullcontext():
+            target = FileTarget(path, clobber=clobber)
         try:
             yield
         except BaseException as error:
             if captions.ended and isinstance(error, SPARING):
                 with suppress(SmallestError):
-                    finish()
+                    finish(target)
                 raise
             kept = keep and target.is_file and any(each.whole for each in captions.passages)
             if kept:
-                write()
+                write(target)
             raise
-        finish()
+        finish(target)
     except BaseException:
-        if part := target.abandon(kept):
+        if target and (part := target.abandon(kept)):
             warn(f"the subtitles so far are kept in {safe(part)}")
         raise
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import wave
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ from hypothesis import strategies as st
 
 from smallest_cli.speech import VIAS, WordTiming
 from smallest_cli.subtitles import COLUMNS, Cue, Passage, cues_of, lines, render, width
-from tests.command import Ran, smallest
+from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.cases import FEW
 from tests.faults.server import SEGMENT, FaultServer, fault_server
-from tests.faults.steps import GOOD, Audio, Message, Reply, Rst, Whole
+from tests.faults.steps import GOOD, Audio, Message, Reply, Rst, Stage, Whole
 from tests.offline import KEY, Offline, start_offline
 from tests.programs import need
 
@@ -284,6 +285,21 @@ def test_after_a_failure_the_old_file_stays_and_what_is_kept_is_named(partial: s
     if partial == "keep":
         assert "First one here." in kept.read_text()
         assert "Second" not in kept.read_text()
+
+
+def test_a_signal_keeps_the_sentences_that_were_whole(home: Path) -> None:
+    with fault_server(GOOD, (Reply(), FEW, Stage())) as server:
+        env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
+        command = [*SMALLEST, "speak", TEXT, "-o", "a.wav", "--subtitles", "a.srt", "--completion-wait", "0"]
+        with subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.PIPE, text=True) as running:
+            assert server.stage.wait(30)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=30)
+        server.release.set()
+    assert running.returncode == -signal.SIGINT
+    assert "the subtitles so far are kept in" in said
+    assert sorted(path.name for path in home.glob("a.*")) == ["a.srt.part", "a.wav.part"]
+    assert (home / "a.srt.part").read_text().endswith(",200\nFirst one here.\n")
 
 
 @pytest.mark.parametrize("via", VIAS)

@@ -167,8 +167,8 @@ def open_sinks(destinations: Sequence[Destination], audio: AudioFormat) -> Itera
 def _open_all(destinations: Sequence[Destination], audio: AudioFormat, opened: list[Sink]) -> None:
     """Into `opened`, one by one, so that whatever is open when it fails is known."""
     for destination in destinations:
-        # What is no file may wait for its other end, and must be left by a signal.
-        with uninterrupted() if destination.is_file else nullcontext():
+        # What is no file may wait for its other end, and must be left by a signal. A player never waits.
+        with uninterrupted() if destination.is_file or destination.player else nullcontext():
             opened.append(_open(destination, audio))
     if len(opened) > 1 or destinations[0].coding not in ("pcm", "wav"):
         # Alone, too, what a library encodes needs a thread: in its callbacks a signal would be lost.
