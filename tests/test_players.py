@@ -160,6 +160,17 @@ def test_what_cannot_be_is_refused_before_any_request(name: str, home: Path, ser
     assert len(server.log()) == before
 
 
+def test_the_text_is_shown_once(home: Path, server: Offline) -> None:
+    parent, child = pty.openpty()
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
+    command = [*SMALLEST, "stream", TEXT, "-p", "--follow", "--echo"]
+    done = subprocess.run(command, cwd=home, env=env, stderr=child, check=False)
+    os.close(child)
+    assert b"both show the text" in os.read(parent, 65_536)
+    os.close(parent)
+    assert done.returncode == 2
+
+
 def test_a_signal_ends_the_player_and_what_it_started(home: Path, server: Offline) -> None:
     """One that reads nothing and does not want to end."""
     os.mkfifo(home / "pids")

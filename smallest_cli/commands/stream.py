@@ -101,6 +101,8 @@ def stream(
         raise UsageError(
             "--subtitles and --follow need --buffering sentence: the service tells no sentence's time"
         )
+    if arriving.echo and captions.follow:
+        raise UsageError("--echo and --follow both show the text", hint="leave one of them away")
     if report.dry_run:
         raise UsageError("--dry-run is for a finished text", hint="use speak")
     typed = not words and sys.stdin.isatty()
