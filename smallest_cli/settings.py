@@ -51,6 +51,8 @@ class Settings:
     """Milliseconds of quiet before the service says complete; sent only when given."""
     retries: int = 2
     """How often a request is sent again while no audio has come."""
+    player: str | None = None
+    """The program that plays instead of PortAudio; `--player` stands above it."""
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -67,6 +69,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "base_url": (str,), "voice": (str,), "model": (str,), "language": (str,), "speed": (int, float),
     "sample_rate": (int,), "via": (str,), "api": (str,), "local": (bool,), "ca_file": (str,),
     "plain_http": (bool,), "timeout": (int, float), "completion_wait": (int,), "retries": (int,),
+    "player": (str,),
 }  # fmt: skip
 
 

@@ -49,7 +49,20 @@ FLOORS: tuple[frozenset[str], ...] = (
             "trials",
         }
     ),
-    frozenset({"options", "script", "pipeline", "retry", "service", "account", "cache", "shells"}),
+    frozenset(
+        {
+            "options",
+            "script",
+            "pipeline",
+            "retry",
+            "service",
+            "account",
+            "cache",
+            "shells",
+            "captions",
+            "following",
+        }
+    ),
     frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),
     frozenset({"cli", "__main__", "__init__"}),

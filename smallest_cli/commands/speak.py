@@ -12,6 +12,7 @@ from smallest_cli.console import print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.listing import answer_question
 from smallest_cli.options import (
+    CaptionOptions,
     ReportOptions,
     ServiceOptions,
     SoundOptions,
@@ -32,16 +33,19 @@ def speak(
     text: TextOptions,
     who: VoiceOptions,
     sound: SoundOptions,
+    captions: CaptionOptions,
     where: ServiceOptions,
     report: ReportOptions,
 ) -> None:
     """Say a finished text: played, into files, or into a pipe."""
     if answer_question(who.voice, sound.device):
         return
-    run = settle(who, sound, where, report)
+    run = settle(who, sound, where, report, captions)
     _spare_input(text.file or ([] if words else ["-"]), run)
     texts = read_texts(words or [], text.file or [], text.max_chars)
-    script = write_script(texts, run.template, split=text.split, pause_s=text.pause)
+    script = write_script(
+        texts, run.template, split=text.split, pause_s=text.pause, by_sentence=run.plan is not None
+    )
     if script.removed:
         run.console.warn(f"{script.removed} control characters were left out of the text")
     if report.dry_run:
@@ -53,10 +57,11 @@ def speak(
 def _spare_input(inputs: list[str], run: Run) -> None:
     """Refuse to replace a file that the text comes from, by whatever name."""
     sources = [path for path in map(_status, inputs) if path is not None and stat.S_ISREG(path.st_mode)]
-    for destination in run.destinations:
-        target = None if destination.output in (None, "-") else _status(destination.output)
+    subtitles = run.plan.path if run.plan else None
+    for output in (*(each.output for each in run.destinations), subtitles):
+        target = None if output in (None, "-") else _status(output)
         if target and any(os.path.samestat(source, target) for source in sources):
-            raise UsageError(f"{safe(destination.output)} is where the text comes from")
+            raise UsageError(f"{safe(output)} is where the text comes from")
 
 
 def _status(path: str | None) -> os.stat_result | None:
