@@ -34,7 +34,7 @@ head-to-head: $(READY) ## the same faults for edge-tts, the official SDK, curl a
 	@$(BIN)/python benchmarks/head_to_head.py
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(READY) ## ruff
 	@$(BIN)/ruff check .

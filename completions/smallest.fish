@@ -74,7 +74,7 @@ function _shtab_smallest_using
 end
 
 set -g _shtab_smallest_commands speak stream voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench replay' 'bench report' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' cache 'cache info' 'cache clear' serve login logout doctor completion
-set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --batch --buffer --buffered-complete-wait --buffering --ca-file --complete-form --complete-per --complete-wait --completion-wait --concurrency --conn --consistency --corpus --count --csv --description --device --dict --dir --drain --duration --enhancement --error-form --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --jitter-ms --jobs --jsonl --language --legacy --limit --log --max-chars --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --port --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speed --split --sse-shape --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
+set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --batch --buffer --buffered-complete-wait --buffering --ca-file --complete-form --complete-per --complete-wait --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --error-form --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --jitter-ms --jobs --jsonl --language --lead-silence --legacy --limit --log --max-chars --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speed --split --sse-shape --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
 
 complete -c smallest -e
 complete -c smallest -f
@@ -107,12 +107,17 @@ complete -c smallest -n '_shtab_smallest_using speak' -s o -l output -l out -xka
 complete -c smallest -n '_shtab_smallest_using speak' -s p -l play -d 'Play it on the loudspeaker.'
 complete -c smallest -n '_shtab_smallest_using speak' -l format -xka "wav pcm flac ogg opus mp3 ulaw alaw mulaw" -d 'wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.'
 complete -c smallest -n '_shtab_smallest_using speak' -l device -xka "(_smallest_list devices)" -d 'The loudspeaker to use; ? lists them.'
+complete -c smallest -n '_shtab_smallest_using speak' -l player -xka "(__fish_complete_command)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.'
+complete -c smallest -n '_shtab_smallest_using speak' -l lead-silence -x -d 'Silence before the first sound on the loudspeaker, as 0.5 or 500ms.'
 complete -c smallest -n '_shtab_smallest_using speak' -l clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using speak' -l no-clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using speak' -l partial -xka "keep discard" -d 'What becomes of a file that was not finished.'
 complete -c smallest -n '_shtab_smallest_using speak' -l ahead -x -d 'Ask for the next segment when this much is still to be heard; 0 for no limit.'
 complete -c smallest -n '_shtab_smallest_using speak' -l cache -d 'Keep what was spoken on this machine, and pay for it once.'
 complete -c smallest -n '_shtab_smallest_using speak' -l no-cache -d 'Keep what was spoken on this machine, and pay for it once.'
+complete -c smallest -n '_shtab_smallest_using speak' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write subtitles: FILE.srt, .vtt or .json.'
+complete -c smallest -n '_shtab_smallest_using speak' -l cue -xka "sentence word" -d 'A subtitle for each sentence, or word (ws, and voices that time them).'
+complete -c smallest -n '_shtab_smallest_using speak' -l follow -d 'With --play: show the words on the terminal as they are heard.'
 complete -c smallest -n '_shtab_smallest_using speak' -l via -xka "auto ws sse http" -d 'auto (which is ws), ws, sse or http.'
 complete -c smallest -n '_shtab_smallest_using speak' -l local -d 'Speak through the offline server: no key, no network.'
 complete -c smallest -n '_shtab_smallest_using speak' -l base-url -x -d 'Where the service is.'
@@ -156,12 +161,17 @@ complete -c smallest -n '_shtab_smallest_using stream' -s o -l output -l out -xk
 complete -c smallest -n '_shtab_smallest_using stream' -s p -l play -d 'Play it on the loudspeaker.'
 complete -c smallest -n '_shtab_smallest_using stream' -l format -xka "wav pcm flac ogg opus mp3 ulaw alaw mulaw" -d 'wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.'
 complete -c smallest -n '_shtab_smallest_using stream' -l device -xka "(_smallest_list devices)" -d 'The loudspeaker to use; ? lists them.'
+complete -c smallest -n '_shtab_smallest_using stream' -l player -xka "(__fish_complete_command)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.'
+complete -c smallest -n '_shtab_smallest_using stream' -l lead-silence -x -d 'Silence before the first sound on the loudspeaker, as 0.5 or 500ms.'
 complete -c smallest -n '_shtab_smallest_using stream' -l clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using stream' -l no-clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using stream' -l partial -xka "keep discard" -d 'What becomes of a file that was not finished.'
 complete -c smallest -n '_shtab_smallest_using stream' -l ahead -x -d 'Ask for the next segment when this much is still to be heard; 0 for no limit.'
 complete -c smallest -n '_shtab_smallest_using stream' -l cache -d 'Keep what was spoken on this machine, and pay for it once.'
 complete -c smallest -n '_shtab_smallest_using stream' -l no-cache -d 'Keep what was spoken on this machine, and pay for it once.'
+complete -c smallest -n '_shtab_smallest_using stream' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write subtitles: FILE.srt, .vtt or .json.'
+complete -c smallest -n '_shtab_smallest_using stream' -l cue -xka "sentence word" -d 'A subtitle for each sentence, or word (ws, and voices that time them).'
+complete -c smallest -n '_shtab_smallest_using stream' -l follow -d 'With --play: show the words on the terminal as they are heard.'
 complete -c smallest -n '_shtab_smallest_using stream' -l via -xka "auto ws sse http" -d 'auto (which is ws), ws, sse or http.'
 complete -c smallest -n '_shtab_smallest_using stream' -l local -d 'Speak through the offline server: no key, no network.'
 complete -c smallest -n '_shtab_smallest_using stream' -l base-url -x -d 'Where the service is.'

@@ -75,13 +75,22 @@ class Arrivals:
 class Cutter:
     """Arriving text -> segments. `removed` counts control characters; `characters` all that came."""
 
-    def __init__(self, *, limit: int, first_limit: int | None, strip_markdown: bool, by_line: bool) -> None:
-        """`by_line`: a line is a whole utterance, as somebody types them."""
+    def __init__(
+        self,
+        *,
+        limit: int,
+        first_limit: int | None,
+        strip_markdown: bool,
+        by_line: bool,
+        apart: bool = False,
+    ) -> None:
+        """`by_line`: a line is a whole utterance, as somebody types them. `apart`: so is a sentence."""
         self._plain = PlainText() if strip_markdown else None
         self._unwrapping = Unwrapping()
         self._sentences = Sentences(limit, first_limit)
         self._by_line = by_line
         self._limit = limit
+        self._together = 0 if apart else limit
         self._ready: deque[str] = deque()
         self.characters = 0
 
@@ -120,7 +129,7 @@ class Cutter:
     def take(self) -> str:
         """As many sentences as are ready and fit one segment, without paragraph marks; "" for none."""
         segment = ""
-        while self._ready and (not segment.strip() or len(segment) + len(self._ready[0]) <= self._limit):
+        while self._ready and (not segment.strip() or len(segment) + len(self._ready[0]) <= self._together):
             segment += self._ready.popleft().replace("\n", "")
         if segment.strip():
             return segment

@@ -63,9 +63,9 @@ class Console:
             say(line)
 
     @contextmanager
-    def progress(self, format: AudioFormat) -> Iterator[Progress]:
-        """A line that shows how much audio has come, for as long as the context lasts."""
-        progress = Progress(format, watched=self._watched and not self._debug, tell=self.debug)
+    def progress(self, format: AudioFormat, *, shown: bool = True) -> Iterator[Progress]:
+        """A line that shows how much audio has come, for as long as the context lasts and if `shown`."""
+        progress = Progress(format, watched=shown and self._watched and not self._debug, tell=self.debug)
         try:
             yield progress
         finally:

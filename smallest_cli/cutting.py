@@ -42,6 +42,16 @@ def segments(paragraph: str, limit: int = LIMIT) -> list[str]:
     return pieces
 
 
+def sentences(paragraph: str, limit: int = LIMIT) -> list[str]:
+    """As `segments`, but that no piece holds more than one sentence."""
+    pieces: list[str] = []
+    began = 0
+    for end in _ends_of_sentences(paragraph):
+        pieces += segments(paragraph[began:end], limit)
+        began = end
+    return pieces
+
+
 def _ends_of_sentences(text: str) -> Iterator[int]:
     """Every sentence's end; what follows the last one without a letter or digit belongs to it."""
     ends = sentence_ends(text)

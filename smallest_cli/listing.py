@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def answer_question(voice: str | None, device: str | None) -> bool:
     """Answer the option that is a question, if one is; whether one was."""
     if device == "?":
-        print_rows((each.name, "default" if each.default else "") for each in list_loudspeakers())
+        print_rows(
+            (each.name, "default" if each.default else "", f"{each.rate} Hz") for each in list_loudspeakers()
+        )
     elif voice == "?":
         print_rows(
             (each.id, each.name, each.model, each.gender or "", each.accent or "", ", ".join(each.languages))

@@ -89,6 +89,22 @@ class SoundOptions:
     device: Annotated[
         str | None, typer.Option("--device", metavar="NAME", help="The loudspeaker to use; ? lists them.")
     ] = None
+    player: Annotated[
+        str | None,
+        typer.Option(
+            "--player",
+            metavar="CMD",
+            help="Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.",
+        ),
+    ] = None
+    lead_silence: Annotated[
+        str | None,
+        typer.Option(
+            "--lead-silence",
+            metavar="TIME",
+            help="Silence before the first sound on the loudspeaker, as 0.5 or 500ms.",
+        ),
+    ] = None
     clobber: Annotated[
         bool, typer.Option("--clobber/--no-clobber", help="Replace a file that exists, or refuse to.")
     ] = True
@@ -132,6 +148,23 @@ class BatchOptions:
     resume: Annotated[bool, typer.Option("--resume", help="Do only what is missing, changed or failed.")] = (
         False
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionOptions:
+    """The text beside the sound: in a subtitle file, or on the terminal as it is heard."""
+
+    subtitles: Annotated[
+        str | None,
+        typer.Option("--subtitles", metavar="FILE", help="Write subtitles: FILE.srt, .vtt or .json."),
+    ] = None
+    cue: Annotated[
+        Literal["sentence", "word"] | None,
+        typer.Option("--cue", help="A subtitle for each sentence, or word (ws, and voices that time them)."),
+    ] = None
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --play: show the words on the terminal as they are heard.")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,26 +31,29 @@ class Script:
         return sum(len(item.text) for item in self.items if isinstance(item, SpeechRequest))
 
 
-def write_script(texts: Sequence[str], template: SpeechRequest, *, split: int, pause_s: float) -> Script:
+def write_script(
+    texts: Sequence[str], template: SpeechRequest, *, split: int, pause_s: float, by_sentence: bool = False
+) -> Script:
     """Cut texts into segments of at most `split` characters (0 for no cut), spoken as `template` says.
 
+    `by_sentence` keeps sentences apart that would share a segment.
     Between paragraphs, and each text begins one, are `pause_s` seconds of silence. Raises UsageError
     where there is nothing to say.
     """
     text = normalise("\n\n".join(texts))
-    items = tuple(_items(text.paragraphs, template, split, pause_s))
+    items = tuple(_items(text.paragraphs, template, split, pause_s, by_sentence))
     if not items:
         raise UsageError("nothing to speak: the text is empty")
     return Script(items, text.removed)
 
 
 def _items(
-    paragraphs: Sequence[str], template: SpeechRequest, split: int, pause_s: float
+    paragraphs: Sequence[str], template: SpeechRequest, split: int, pause_s: float, by_sentence: bool
 ) -> Iterator[SpeechRequest | Silence]:
     for number, paragraph in enumerate(paragraphs):
         if number and pause_s:
             yield Silence(pause_s)
-        for piece in _pieces(paragraph, split):
+        for piece in _sentences(paragraph, split) if by_sentence else _pieces(paragraph, split):
             yield replace(template, text=piece)
 
 
@@ -60,3 +63,9 @@ def _pieces(paragraph: str, split: int) -> list[str]:
     from smallest_cli.cutting import segments  # the rules of sentences, which a short text starts without
 
     return segments(paragraph, split)
+
+
+def _sentences(paragraph: str, split: int) -> list[str]:
+    from smallest_cli.cutting import sentences
+
+    return sentences(paragraph, split)

@@ -55,6 +55,8 @@ class Settings:
     """Keep what was spoken on this machine, so that the same request is not paid for twice."""
     cache_max_mb: int = 500
     """Most megabytes that are kept so."""
+    player: str | None = None
+    """The program that plays instead of PortAudio; `--player` stands above it."""
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -72,6 +74,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "sample_rate": (int,), "via": (str,), "api": (str,), "local": (bool,), "ca_file": (str,),
     "plain_http": (bool,), "timeout": (int, float), "completion_wait": (int,), "retries": (int,),
     "cache": (bool,), "cache_max_mb": (int,),
+    "player": (str,),
 }  # fmt: skip
 
 

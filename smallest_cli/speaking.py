@@ -5,27 +5,33 @@ Everything that can be wrong without asking the service is found in `settle` and
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from smallest_cli.casting import cast
 from smallest_cli.connect import Dialer
 from smallest_cli.console import Console, Progress, print_json
 from smallest_cli.errors import UsageError
-from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
+from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.pipeline import Spoken, play
 from smallest_cli.retry import WAITING_BUDGET_S, Retries
+from smallest_cli.safety import safe
 from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
-from smallest_cli.sinks import Destination, Sink, choose_destinations, open_sinks
+from smallest_cli.sinks import Destination, Sink, choose_destinations, open_sinks, refuse_twice
 from smallest_cli.source import Source, head_start, open_source
 from smallest_cli.speech import AudioFormat, Event, Silence, SpeechRequest, Transport
 from smallest_cli.timeline import MILLISECOND, Timeline
 
+if TYPE_CHECKING:
+    from smallest_cli.captions import CaptionPlan, Captions
+
 NOTABLE_WAIT_MS = 200
+LONGEST_LEAD_S = 10
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Run:
     where: ServiceOptions
     report: ReportOptions
     console: Console
+    plan: CaptionPlan | None = None
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
 
@@ -53,7 +60,13 @@ class Told:
     cached: int = 0
 
 
-def settle(who: VoiceOptions, sound: SoundOptions, where: ServiceOptions, report: ReportOptions) -> Run:
+def settle(
+    who: VoiceOptions,
+    sound: SoundOptions,
+    where: ServiceOptions,
+    report: ReportOptions,
+    captions: CaptionOptions | None = None,
+) -> Run:
     """Settle voice, service and destinations. Raises UsageError and SettingsError."""
     console, settings, template = settle_voice(who, where, report, sound.cache)
     destinations = choose_destinations(
@@ -62,12 +75,69 @@ def settle(who: VoiceOptions, sound: SoundOptions, where: ServiceOptions, report
         play=sound.play,
         format=sound.format,
         device=sound.device,
+        player=_player(sound, settings),
+        lead_s=lead_seconds(sound.lead_silence),
         keep=sound.partial == "keep",
         clobber=sound.clobber,
     )
     if report.json and not report.dry_run and any(each.output == "-" for each in destinations):
         raise UsageError("--json prints on stdout, where the sound goes", hint="use -o FILE")
-    return Run(settings, template, destinations, sound, where, report, console)
+    if sound.player and all(each.output is not None for each in destinations):
+        raise UsageError("--player is for the loudspeaker", hint="add --play")
+    plan = _settle_captions(captions or CaptionOptions(), destinations, template, settings, force=who.force)
+    template = replace(template, word_timings=plan is not None and plan.timed)
+    return Run(settings, template, destinations, sound, where, report, console, plan)
+
+
+def _player(sound: SoundOptions, settings: Settings) -> str | None:
+    """The flag's, else the setting's, which a device that is named stands above."""
+    if sound.player is not None and sound.device is not None:
+        raise UsageError("--device and --player do not go together", hint="name the device in the command")
+    player = sound.player or (None if sound.device else settings.player)
+    if player or sound.player is not None:
+        from smallest_cli.sinks.player import command_of
+
+        command_of(player or "", settings.sample_rate)
+    return player
+
+
+def lead_seconds(text: str | None) -> float:
+    """Seconds out of `0.5`, `0.5s` or `500ms`. Raises UsageError."""
+    if text is None:
+        return 0.0
+    number, per_second = (text[:-2], 1000) if text.endswith("ms") else (text.removesuffix("s"), 1)
+    try:
+        seconds = float(number) / per_second
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_LEAD_S:
+        raise UsageError(f"--lead-silence: {safe(text, 40)} is not a time up to {LONGEST_LEAD_S} s, as 500ms")
+    return seconds
+
+
+def _settle_captions(
+    options: CaptionOptions,
+    destinations: list[Destination],
+    template: SpeechRequest,
+    settings: Settings,
+    *,
+    force: bool,
+) -> CaptionPlan | None:
+    """What is wanted beside the sound, if anything."""
+    if options.cue and not options.subtitles:
+        raise UsageError("--cue is for subtitles", hint="add --subtitles FILE")
+    if options.subtitles is not None:
+        refuse_twice([*(each.output for each in destinations if each.output), options.subtitles])
+    if options.follow and all(each.output is not None for each in destinations):
+        raise UsageError("--follow shows what is heard", hint="add --play")
+    if options.follow and not (sys.stderr and sys.stderr.isatty()):
+        raise UsageError("--follow needs a terminal on stderr")
+    if options.subtitles is None and not options.follow:
+        return None
+    from smallest_cli.captions import CaptionPlan, plan_captions  # for those who want any
+
+    plan = CaptionPlan(options.subtitles, by_word=options.cue == "word", follow=options.follow)
+    return plan_captions(plan, template, settings, force=force)
 
 
 def settle_voice(
@@ -134,6 +204,7 @@ class Stage:
     source: Source
     timeline: Timeline
     retries: Retries
+    captions: Captions | None
     _progress: Progress
 
     @property
@@ -141,13 +212,19 @@ class Stage:
         """The way to the service, past the cache."""
         return self.source.transport
 
+    def begin(self, request: SpeechRequest, frame: int) -> None:
+        """A segment's sound begins at that frame."""
+        if self.captions:
+            self.captions.begin(request, frame)
+
     def watch(self, events: Iterable[Event]) -> Iterator[Event]:
         """The same events; what they tell is kept and shown as they pass."""
         return self._progress.follow(self.timeline.watch(events))
 
     def ask(self, request: SpeechRequest) -> Iterator[Event]:
         """One segment, once."""
-        return self.watch(self.source.synthesize(request))
+        events = self.watch(self.source.synthesize(request))
+        return self.captions.watch(events) if self.captions else events
 
 
 @contextmanager
@@ -161,11 +238,35 @@ def open_stage(run: Run) -> Iterator[Stage]:
     with (
         open_service(settings, run.where.api_key_file, console.warn) as service,
         head_start(settings, service, dialer),
+        _captioned(run) as (captions, follow),
         open_sinks(run.destinations, run.template.format) as sink,
         open_source(settings, service, dialer) as source,
-        console.progress(run.template.format) as progress,
+        console.progress(run.template.format, shown=not (run.plan and run.plan.follow)) as progress,
     ):
-        yield Stage(sink, source, Timeline(), make_retries(run), progress)
+        follow(sink)
+        yield Stage(sink, source, Timeline(), make_retries(run), captions, progress)
+        if captions:
+            captions.ended = True
+
+
+@contextmanager
+def _captioned(run: Run) -> Iterator[tuple[Captions | None, Callable[[Sink], None]]]:
+    """What is said and when, if anybody wants it, and who is to hear of the sink."""
+    if not run.plan:
+        yield None, lambda sink: None
+        return
+    from smallest_cli.captions import Captions, open_subtitles
+    from smallest_cli.following import Follower
+
+    sound, format = run.sound, run.template.format
+    captions = Captions(format)
+    follower = Follower(captions.passages, format.sample_rate, wanted=run.plan.follow)
+    keep = sound.partial == "keep"
+    with (
+        open_subtitles(run.plan, captions, format, clobber=sound.clobber, keep=keep, warn=run.console.warn),
+        follower,
+    ):
+        yield captions, follower.start
 
 
 def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
@@ -173,7 +274,7 @@ def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
     with open_stage(run) as stage:
         spoken = play(
             script, stage.ask, stage.sink, run.template.format,
-            ahead_s=run.sound.ahead, again=stage.retries.over,
+            ahead_s=run.sound.ahead, begin=stage.begin, again=stage.retries.over,
         )  # fmt: skip
     return sum_up(run, stage, spoken)
 

@@ -329,7 +329,16 @@ def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [("word",), ("-o", "x.wav"), ("-p",), ("-f", "in.csv"), ("--max-chars", "9")]
+    "more",
+    [
+        ("word",),
+        ("-o", "x.wav"),
+        ("-p",),
+        ("-f", "in.csv"),
+        ("--max-chars", "9"),
+        ("--subtitles", "x.srt"),
+        ("--player", "sox"),
+    ],
 )
 def test_what_does_not_go_with_it(more: tuple[str, ...], home: Path, server: Offline) -> None:
     table(home, "a,Good morning.")

@@ -174,3 +174,13 @@ def test_a_stream_and_a_batch_use_it_too(home: Path, server: Offline) -> None:
     assert (home / "a.wav").read_bytes() == (home / "out" / "a.wav").read_bytes()
     ran = speak(home, server, "A row.", "--cache", "-o", "b.wav", "--json", command="stream")
     assert told(ran)["cached"] == 1
+
+
+@pytest.mark.parametrize("cue", ["sentence", "word"])
+def test_subtitles_come_out_of_it_too(cue: str, home: Path, server: Offline) -> None:
+    told_of = []
+    for name in ("a", "b"):
+        files = ["-o", f"{name}.wav", "--subtitles", f"{name}.srt", "--cue", cue]
+        told_of.append(told(speak(home, server, TEXT, "--cache", *files, "--json"))["cached"])
+    assert told_of == [0, 2]
+    assert (home / "a.srt").read_bytes() == (home / "b.srt").read_bytes() != b""

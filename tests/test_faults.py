@@ -74,7 +74,7 @@ def outcomes(
 ) -> Iterator[dict[str, Future[Outcome]]]:
     """Every selected case, several at once: a test waits for its own."""
     base = tmp_path_factory.mktemp("matrix")
-    wanted = [item.callspec.params["job"] for item in request.session.items if "job" in _parameters(item)]
+    wanted = [item.callspec.params["fault"] for item in request.session.items if "fault" in _parameters(item)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
             name_of(job): pool.submit(run_job, job, base / str(number)) for number, job in enumerate(wanted)
@@ -89,10 +89,10 @@ def name_of(job: Job) -> str:
     return f"{job[0].name}-{job[1]}-{job[2]}"
 
 
-@pytest.mark.parametrize("job", JOBS, ids=name_of)
-def test_a_fault_is_never_silently_wrong(job: Job, outcomes: dict[str, Future[Outcome]]) -> None:
-    case, _, _ = job
-    outcome = outcomes[name_of(job)].result()
+@pytest.mark.parametrize("fault", JOBS, ids=name_of)
+def test_a_fault_is_never_silently_wrong(fault: Job, outcomes: dict[str, Future[Outcome]]) -> None:
+    case, _, _ = fault
+    outcome = outcomes[name_of(fault)].result()
     run, server = outcome.run, outcome.server
     err = run.err.decode()
     samples = assert_invariants(run, server, budget=case.requests)

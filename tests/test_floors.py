@@ -50,7 +50,20 @@ FLOORS: tuple[frozenset[str], ...] = (
             "trials",
         }
     ),
-    frozenset({"options", "script", "pipeline", "retry", "service", "source", "account", "shells"}),
+    frozenset(
+        {
+            "options",
+            "script",
+            "pipeline",
+            "retry",
+            "service",
+            "source",
+            "account",
+            "shells",
+            "captions",
+            "following",
+        }
+    ),
     frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),
     frozenset({"cli", "__main__", "__init__"}),

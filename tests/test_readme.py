@@ -46,8 +46,8 @@ def test_they_are_found() -> None:
 def test_a_recipe_works_as_it_stands(
     recipe: str, tmp_path: Path, server: Offline, request: pytest.FixtureRequest
 ) -> None:
-    for program in ("ffplay", "aplay", "sox"):
-        if f"| {program}" in recipe:
+    for program in ("ffplay", "ffmpeg", "aplay", "sox"):
+        if re.search(rf"(?:^|\| |--player \"?){program} ?", recipe, re.MULTILINE):
             need(program)
     env = environment(tmp_path, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
     model = tmp_path / "bin" / "llm"  # whose command this is has a network and a key

@@ -175,7 +175,11 @@ def test_no_portaudio(nowhere: dict[str, str], path: Path, tmp_path: Path) -> No
     path.write_bytes(noise(0.1))
     (tmp_path / "libportaudio.so.2").write_bytes(b"")  # what the loader finds first, and cannot load
     nowhere["LD_LIBRARY_PATH"] = str(tmp_path)
-    told = (11, "the PortAudio library is missing; apt install libportaudio2, or use -o FILE\n", "")
+    told = (
+        11,
+        "the PortAudio library is missing; apt install libportaudio2, or use --player aplay or -o FILE\n",
+        "",
+    )
     assert play(nowhere, path) == told
     assert play(nowhere, path, "list") == told
 
@@ -187,7 +191,10 @@ def test_no_sounddevice(path: Path) -> None:
         env={}, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (11, "")
-    assert done.stdout == "the sounddevice package is missing; pip install sounddevice, or use -o FILE\n"
+    assert (
+        done.stdout
+        == "the sounddevice package is missing; pip install sounddevice, or use --player aplay or -o FILE\n"
+    )
 
 
 def test_a_device_by_its_name(pulse: Pulse, path: Path) -> None:

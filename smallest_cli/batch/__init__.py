@@ -10,7 +10,7 @@ from smallest_cli.batch.rows import read_rows
 from smallest_cli.batch.working import IN_A_ROW, Outcome, work_off
 from smallest_cli.console import print_json, say
 from smallest_cli.errors import BatchFailed, UsageError
-from smallest_cli.options import BatchOptions, SoundOptions, TextOptions
+from smallest_cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
 from smallest_cli.safety import safe
 from smallest_cli.speaking import Run
 
@@ -40,9 +40,15 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
     _tell(run, items, len(items) - len(missing), outcomes)
 
 
-def refuse_with_batch(words: list[str] | None, text: TextOptions, sound: SoundOptions) -> None:
+def refuse_with_batch(
+    words: list[str] | None, text: TextOptions, sound: SoundOptions, captions: CaptionOptions
+) -> None:
     """Raise UsageError for what a batch says otherwise: its text is the file's, its sound goes to files."""
-    given = {"TEXT": words, "-f": text.file, "-o": sound.output, "-p": sound.play, "--device": sound.device}
+    given = {
+        "TEXT": words, "-f": text.file, "-o": sound.output, "-p": sound.play, "--device": sound.device,
+        "--player": sound.player, "--lead-silence": sound.lead_silence,
+        "--subtitles": captions.subtitles, "--cue": captions.cue, "--follow": captions.follow,
+    }  # fmt: skip
     for name, value in given.items():
         if value:
             raise UsageError(f"{name} and --batch do not go together", hint="the files go to --dir DIR")

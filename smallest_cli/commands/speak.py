@@ -13,6 +13,7 @@ from smallest_cli.errors import UsageError
 from smallest_cli.listing import answer_question
 from smallest_cli.options import (
     BatchOptions,
+    CaptionOptions,
     ReportOptions,
     ServiceOptions,
     SoundOptions,
@@ -34,6 +35,7 @@ def speak(
     batch: BatchOptions,
     who: VoiceOptions,
     sound: SoundOptions,
+    captions: CaptionOptions,
     where: ServiceOptions,
     report: ReportOptions,
 ) -> None:
@@ -41,12 +43,14 @@ def speak(
     if answer_question(who.voice, sound.device):
         return
     if batch != BatchOptions():
-        _speak_batch(words, text, batch, who, sound, where, report)
+        _speak_batch(words, text, batch, who, sound, captions, where, report)
         return
-    run = settle(who, sound, where, report)
+    run = settle(who, sound, where, report, captions)
     _spare_input(text.file or ([] if words else ["-"]), run)
     texts = read_texts(words or [], text.file or [], text.max_chars)
-    script = write_script(texts, run.template, split=text.split, pause_s=text.pause)
+    script = write_script(
+        texts, run.template, split=text.split, pause_s=text.pause, by_sentence=run.plan is not None
+    )
     if script.removed:
         run.console.warn(f"{script.removed} control characters were left out of the text")
     if report.dry_run:
@@ -61,6 +65,7 @@ def _speak_batch(
     batch: BatchOptions,
     who: VoiceOptions,
     sound: SoundOptions,
+    captions: CaptionOptions,
     where: ServiceOptions,
     report: ReportOptions,
 ) -> None:
@@ -68,7 +73,7 @@ def _speak_batch(
         raise UsageError("--dir, --naming, --jobs and --resume go with --batch FILE")
     from smallest_cli.batch import refuse_with_batch, speak_batch
 
-    refuse_with_batch(words, text, sound)
+    refuse_with_batch(words, text, sound, captions)
     if batch.dir is None:
         raise UsageError("--batch needs a folder for its files", hint="name one: --dir DIR")
     console, settings, template = settle_voice(who, where, report, sound.cache)
@@ -78,10 +83,11 @@ def _speak_batch(
 def _spare_input(inputs: list[str], run: Run) -> None:
     """Refuse to replace a file that the text comes from, by whatever name."""
     sources = [path for path in map(_status, inputs) if path is not None and stat.S_ISREG(path.st_mode)]
-    for destination in run.destinations:
-        target = None if destination.output in (None, "-") else _status(destination.output)
+    subtitles = run.plan.path if run.plan else None
+    for output in (*(each.output for each in run.destinations), subtitles):
+        target = None if output in (None, "-") else _status(output)
         if target and any(os.path.samestat(source, target) for source in sources):
-            raise UsageError(f"{safe(destination.output)} is where the text comes from")
+            raise UsageError(f"{safe(output)} is where the text comes from")
 
 
 def _status(path: str | None) -> os.stat_result | None:

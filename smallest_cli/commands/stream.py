@@ -16,7 +16,14 @@ from smallest_cli.arriving import Arrivals, Cutter, cut
 from smallest_cli.console import say_text
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
 from smallest_cli.listing import answer_question
-from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions, grouped
+from smallest_cli.options import (
+    CaptionOptions,
+    ReportOptions,
+    ServiceOptions,
+    SoundOptions,
+    VoiceOptions,
+    grouped,
+)
 from smallest_cli.pipeline import Pump, Spoken, play
 from smallest_cli.sinks import Sink
 from smallest_cli.speaking import Run, Told, open_stage, settle, sum_up, tell
@@ -77,6 +84,7 @@ def stream(
     arriving: StreamOptions,
     who: VoiceOptions,
     sound: SoundOptions,
+    captions: CaptionOptions,
     where: ServiceOptions,
     report: ReportOptions,
 ) -> None:
@@ -88,7 +96,13 @@ def stream(
         return
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe a text in, or give it as words")
-    run = settle(who, sound, where, report)
+    run = settle(who, sound, where, report, captions)
+    if arriving.buffering == "server" and run.plan:
+        raise UsageError(
+            "--subtitles and --follow need --buffering sentence: the service tells no sentence's time"
+        )
+    if arriving.echo and captions.follow:
+        raise UsageError("--echo and --follow both show the text", hint="leave one of them away")
     if report.dry_run:
         raise UsageError("--dry-run is for a finished text", hint="use speak")
     typed = not words and sys.stdin.isatty()
@@ -99,6 +113,7 @@ def stream(
         first_limit=arriving.first_chunk_chars,
         strip_markdown=not (typed or words) if strip is None else strip,
         by_line=typed,
+        apart=run.plan is not None,
     )
     told = (
         _by_service(run, arriving, arrivals)
@@ -119,9 +134,14 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
         segments = cut(arrivals, cutter, flush_s=options.flush_ms / 1000, keep_open=stage.transport.connect)
         script = _script(segments, run, cutter, options.max_chars)
         format = run.template.format
+
+        def begin(request: SpeechRequest, frame: int) -> None:
+            stage.begin(request, frame)
+            echo(request, frame)
+
         spoken = play(
             script, stage.ask, stage.sink, format,
-            ahead_s=run.sound.ahead, begin=echo, again=stage.retries.over,
+            ahead_s=run.sound.ahead, begin=begin, again=stage.retries.over,
         )  # fmt: skip
         _refuse_nothing(spoken)
     return sum_up(run, stage, spoken)

@@ -62,6 +62,8 @@ class Destination:
     """A place for sound: `output` is a path, `-` for stdout, or None for the loudspeaker.
 
     `keep` says what becomes of a file that was not finished, `clobber` whether one that exists is replaced.
+    `player` is a command that plays instead of PortAudio; `lead_s` seconds of silence
+    are played before the sound.
     """
 
     output: str | None
@@ -69,6 +71,8 @@ class Destination:
     device: str | None = None
     keep: bool = True
     clobber: bool = True
+    player: str | None = None
+    lead_s: float = 0.0
 
     @property
     def is_file(self) -> bool:
@@ -80,7 +84,7 @@ class Destination:
     @property
     def name(self) -> str:
         """Words for a message."""
-        return {None: "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
+        return {None: self.player or "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
 
 
 StdoutKind = Literal["terminal", "file", "pipe", "closed"]
@@ -93,6 +97,8 @@ def choose_destinations(
     play: bool = False,
     format: str | None = None,
     device: str | None = None,
+    player: str | None = None,
+    lead_s: float = 0.0,
     keep: bool = True,
     clobber: bool = True,
 ) -> list[Destination]:
@@ -103,18 +109,25 @@ def choose_destinations(
         codings = {"-": choose_coding("-", format or ("wav" if kind == "file" else "pcm"))}
     elif not outputs and format:
         raise UsageError("--format is for files and pipes", hint="name one with -o")
-    _refuse_twice(outputs)
+    refuse_twice(outputs)
     for coding in codings.values():
         check_rate(coding, audio.sample_rate)
     found = [Destination(path, coding, keep=keep, clobber=clobber) for path, coding in codings.items()]
     if play or not found:
-        found.append(Destination(None, device=device))
-    elif device is not None:
-        raise UsageError("--device is for the loudspeaker", hint="add --play")
+        found.append(Destination(None, device=device, player=player, lead_s=lead_s))
+    else:
+        _refuse_unused({"--device": device is not None, "--lead-silence": lead_s > 0})
     return found
 
 
-def _refuse_twice(outputs: Sequence[str]) -> None:
+def _refuse_unused(given: dict[str, bool]) -> None:
+    for name, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{name} is for the loudspeaker", hint="add --play")
+
+
+def refuse_twice(outputs: Sequence[str]) -> None:
+    """Raises UsageError where two names, of files or `-` for stdout, are one place."""
     places = set()
     for output in outputs:
         place = _place(output)
@@ -154,8 +167,8 @@ def open_sinks(destinations: Sequence[Destination], audio: AudioFormat) -> Itera
 def _open_all(destinations: Sequence[Destination], audio: AudioFormat, opened: list[Sink]) -> None:
     """Into `opened`, one by one, so that whatever is open when it fails is known."""
     for destination in destinations:
-        # What is no file may wait for its other end, and must be left by a signal.
-        with uninterrupted() if destination.is_file else nullcontext():
+        # What is no file may wait for its other end, and must be left by a signal. A player never waits.
+        with uninterrupted() if destination.is_file or destination.player else nullcontext():
             opened.append(_open(destination, audio))
     if len(opened) > 1 or destinations[0].coding not in ("pcm", "wav"):
         # Alone, too, what a library encodes needs a thread: in its callbacks a signal would be lost.
@@ -166,9 +179,7 @@ def _open_all(destinations: Sequence[Destination], audio: AudioFormat, opened: l
 
 def _open(destination: Destination, audio: AudioFormat) -> Sink:
     if destination.output is None:
-        from smallest_cli.sinks.speaker import SpeakerSink
-
-        return SpeakerSink(audio, destination.device)
+        return _open_loudspeaker(destination, audio)
     from smallest_cli.sinks.encoded import EncodedSink, Target, translated
 
     target: Target
@@ -187,6 +198,23 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
         target.abandon(False)
         raise
     return EncodedSink(destination.name, target, encoder, audio, keep=destination.keep)
+
+
+def _open_loudspeaker(destination: Destination, audio: AudioFormat) -> Sink:
+    sink: Sink
+    if destination.player:
+        from smallest_cli.sinks.player import PlayerSink
+
+        sink = PlayerSink(audio, destination.player)
+    else:
+        from smallest_cli.sinks.speaker import SpeakerSink
+
+        sink = SpeakerSink(audio, destination.device)
+    if not destination.lead_s:
+        return sink
+    from smallest_cli.sinks.lead import LeadSink
+
+    return LeadSink(sink, audio, destination.lead_s)
 
 
 def _encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:

@@ -210,11 +210,13 @@ def _load_library() -> Any:
         import sounddevice
     except ImportError:
         raise DeviceError(
-            "the sounddevice package is missing", hint="pip install sounddevice, or use -o FILE"
+            "the sounddevice package is missing",
+            hint="pip install sounddevice, or use --player aplay or -o FILE",
         ) from None
     except OSError:
         raise DeviceError(
-            "the PortAudio library is missing", hint="apt install libportaudio2, or use -o FILE"
+            "the PortAudio library is missing",
+            hint="apt install libportaudio2, or use --player aplay or -o FILE",
         ) from None
     # It ends PortAudio when we exit, which waits for a sound server that hangs, and corrupts memory
     # where a thread is inside. What we opened we close, and the process ends anyway.

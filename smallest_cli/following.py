@@ -1,0 +1,121 @@
+"""The text on the terminal as it is heard: the line that is being spoken, what is still to come of it dim.
+
+It goes by the sink, which knows what has been played, and not by what has been sent to it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+
+from smallest_cli.errors import SmallestError
+from smallest_cli.safety import safe
+from smallest_cli.sinks import Sink
+from smallest_cli.subtitles import Passage, is_timed, lines
+
+LOOK_EVERY_S = 0.05
+ANEW, DIM, PLAIN = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
+
+
+class Follower:
+    """A context around the sink, since it is heard until it is closed. Does nothing unless `wanted`."""
+
+    def __init__(self, passages: Sequence[Passage], rate: int, *, wanted: bool) -> None:
+        self._passages = passages
+        self._rate = rate
+        self._wanted = wanted
+        self._sink: Sink | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._number = self._line = 0
+        self._drawn = ""
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def start(self, sink: Sink) -> None:
+        """Follow what a sink plays."""
+        self._sink = sink
+        if self._wanted:
+            self._thread.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if not self._thread.ident:
+            return
+        self._thread.join()
+        if error is None and self._passages:
+            self._show(self._passages[-1].end)
+        if self._drawn:
+            _draw(f"{PLAIN}\n")
+
+    def _run(self) -> None:
+        while self._sink and not self._ended.wait(LOOK_EVERY_S):
+            with suppress(SmallestError):  # whoever writes to the sink hears of it
+                self._show(self._sink.heard())
+
+    def _show(self, heard: int) -> None:
+        """Finish the passages that have been heard, and draw the one that is."""
+        begun = sum(each.start <= heard and each.frames > 0 for each in self._passages)
+        while self._number < begun - 1:
+            self._print(self._passages[self._number], None)
+            self._number, self._line = self._number + 1, 0
+        if self._number < begun:
+            self._print(self._passages[self._number], heard)
+
+    def _print(self, passage: Passage, heard: int | None) -> None:
+        """Lines that were spoken stay; the one that is being spoken is drawn anew. None for all of it."""
+        text = " ".join(safe(passage.text, len(passage.text)).split())
+        spoken = len(text) if heard is None else _spoken(passage, text, heard, self._rate)
+        rows = lines(text, _columns())
+        before = 0
+        for number, row in enumerate(rows):
+            here = max(0, min(len(row), spoken - before))
+            over = heard is None or (number + 1 < len(rows) and spoken > before + len(row))
+            before += len(row) + (text[before + len(row) : before + len(row) + 1] == " ")
+            if number < self._line:
+                continue
+            rest = f"{DIM}{row[here:]}{PLAIN}" if row[here:] else ""
+            self._draw(f"{ANEW}{row[:here]}{rest}")
+            if not over:
+                return
+            _draw("\n")
+            self._line, self._drawn = number + 1, ""
+
+    def _draw(self, line: str) -> None:
+        if line != self._drawn:
+            _draw(line)
+            self._drawn = line
+
+
+def _spoken(passage: Passage, text: str, heard: int, rate: int) -> int:
+    """Characters of a text whose words have begun; all of them where nobody timed the words."""
+    words = list(passage.words)
+    if not is_timed(passage):
+        return len(text)
+    seconds, at = (heard - passage.start) / rate, 0
+    for word in words:
+        if word.start > seconds:
+            return at
+        found = text.find(word.word, at)
+        at = found + len(word.word) if found >= 0 else at
+    return len(text) if passage.whole else at
+
+
+def _columns() -> int:
+    try:
+        return max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
+    except OSError:
+        return 79
+
+
+def _draw(text: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
