@@ -8,7 +8,7 @@ budget of characters decides.
 
 from __future__ import annotations
 
-import random
+import os
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -47,6 +47,10 @@ def _wait(seconds: float) -> None:
     threading.Event().wait(seconds)  # a signal ends it at once, unlike a lock held elsewhere
 
 
+def _luck() -> float:
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
 class Retries:
     """At most `most` further attempts for a run; `tell` hears of each.
 
@@ -62,7 +66,7 @@ class Retries:
         tell: Callable[[str], None],
         max_wait_s: float = WAITING_BUDGET_S,
         wait: Callable[[float], None] = _wait,
-        luck: Callable[[], float] = random.random,
+        luck: Callable[[], float] = _luck,
     ) -> None:
         self._left = most
         self._tell = tell

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# The wide classes are compiled by the first text that needs them: most do not, and start without.
+_CONTROL = "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
     "\U00020000-\U0003ffff"
 )
 """Scripts that set no blanks between words: where their line was wrapped, nothing was."""
-_UNSPACED_WRAP = re.compile(f"(?<=[{_UNSPACED}])\\s*\n\\s*(?=[{_UNSPACED}])")
+_UNSPACED_WRAP = f"(?<=[{_UNSPACED}])\\s*\n\\s*(?=[{_UNSPACED}])"
 _BLANKS_NOT_ONE_SPACE = re.compile(r"\s{2,}|[^\S ]")
 
 
@@ -27,7 +28,7 @@ def normalise(text: str) -> Normalised:
     """Unwrap lines, make every run of blanks one, drop control characters. Doing it again changes nothing."""
     text, removed = _clean(text)
     paragraphs = (
-        _BLANKS_NOT_ONE_SPACE.sub(" ", _UNSPACED_WRAP.sub("", part)).strip()
+        _BLANKS_NOT_ONE_SPACE.sub(" ", re.sub(_UNSPACED_WRAP, "", part) if "\n" in part else part).strip()
         for part in _PARAGRAPH_END.split(text)
     )
     return Normalised(tuple(part for part in paragraphs if part), removed)
@@ -38,8 +39,10 @@ def _clean(text: str) -> tuple[str, int]:
 
     A form feed stays, as a blank: a sentence may run on to the next page.
     """
+    if text.isprintable():
+        return text, 0
     text = re.sub("\r\n?|[\x0b\x85\u2028]", "\n", text)
-    return _CONTROL.subn("", text.replace("\u2029", "\n\n").replace("\u00ad", ""))
+    return re.subn(_CONTROL, "", text.replace("\u2029", "\n\n").replace("\u00ad", ""))
 
 
 class Unwrapping:
