@@ -64,6 +64,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "following",
         }
     ),
+    frozenset({"settling", "telling"}),
     frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),
     frozenset({"cli", "__main__", "__init__"}),
@@ -72,6 +73,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 STEPS = frozenset(
     {
         ("safety", "errors"),
+        ("telling", "settling"),
         ("speech", "safety"),
         ("wav", "speech"),
         ("wav", "errors"),

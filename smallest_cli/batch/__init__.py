@@ -12,7 +12,7 @@ from smallest_cli.console import print_json, say
 from smallest_cli.errors import BatchFailed, UsageError
 from smallest_cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
 from smallest_cli.safety import safe
-from smallest_cli.speaking import Run
+from smallest_cli.settling import Run
 
 SHOWN_FAILURES = 20
 

@@ -16,8 +16,8 @@ from smallest_cli.errors import UsageError
 from smallest_cli.options import BatchOptions, TextOptions
 from smallest_cli.safety import safe
 from smallest_cli.script import Script, write_script
+from smallest_cli.settling import Run
 from smallest_cli.sinks.codings import ALIASES, check_rate, choose_coding
-from smallest_cli.speaking import Run
 from smallest_cli.speech import Silence, SpeechRequest
 
 SLUG = 40

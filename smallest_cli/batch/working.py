@@ -25,9 +25,10 @@ from smallest_cli.errors import (
 from smallest_cli.pipeline import play
 from smallest_cli.retry import Retries
 from smallest_cli.service import open_service
+from smallest_cli.settling import Run
 from smallest_cli.sinks import Destination, Sink, open_sinks
 from smallest_cli.source import Source, open_source
-from smallest_cli.speaking import Run, dial, make_retries
+from smallest_cli.speaking import dial, make_retries
 from smallest_cli.speech import Event, Service, SpeechRequest
 
 PARTING_S = 2.0

@@ -26,7 +26,7 @@ from smallest_cli.report.screen import LiveView
 from smallest_cli.safety import reason, safe
 from smallest_cli.service import open_local_service, open_service
 from smallest_cli.settings import Settings
-from smallest_cli.speaking import settle_voice
+from smallest_cli.settling import settle_voice
 from smallest_cli.speech import AudioFormat, Service
 from smallest_cli.trials.files import raw_lines, write_text
 from smallest_cli.trials.slo import parse_promise

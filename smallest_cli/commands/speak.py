@@ -24,7 +24,9 @@ from smallest_cli.options import (
 from smallest_cli.reading import read_texts
 from smallest_cli.safety import safe
 from smallest_cli.script import Script, write_script
-from smallest_cli.speaking import Run, perform, settle, settle_voice, tell
+from smallest_cli.settling import Run, settle, settle_voice
+from smallest_cli.speaking import perform
+from smallest_cli.telling import tell
 
 
 @grouped

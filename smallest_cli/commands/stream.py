@@ -25,9 +25,11 @@ from smallest_cli.options import (
     grouped,
 )
 from smallest_cli.pipeline import Pump, Spoken, play
+from smallest_cli.settling import Run, settle
 from smallest_cli.sinks import Sink
-from smallest_cli.speaking import Run, Told, open_stage, settle, sum_up, tell
+from smallest_cli.speaking import open_stage, sum_up
 from smallest_cli.speech import Conversation, SpeechRequest
+from smallest_cli.telling import Told, tell
 
 LOOK_EVERY_S = 0.05
 
@@ -101,6 +103,8 @@ def stream(
         raise UsageError(
             "--subtitles and --follow need --buffering sentence: the service tells no sentence's time"
         )
+    if arriving.buffering == "server" and sound.cache:
+        raise UsageError("--cache needs --buffering sentence: what the service cuts is not known before")
     if arriving.echo and captions.follow:
         raise UsageError("--echo and --follow both show the text", hint="leave one of them away")
     if report.dry_run:

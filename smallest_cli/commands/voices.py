@@ -22,8 +22,9 @@ from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, Vo
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
 from smallest_cli.settings import Settings, load_settings
+from smallest_cli.settling import settle
 from smallest_cli.shells import keep_voices
-from smallest_cli.speaking import perform, settle
+from smallest_cli.speaking import perform
 from smallest_cli.speech import Voice
 
 COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
