@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from tests.programs import need
 from tests.pulse import Pulse, need_pulse, start_pulse
 
 README = Path(__file__).parent.parent / "README.md"
+MAN = README.parent / "man"
+GATE = README.parent / ".ci"
 PAGES = (README, README.parent / "docs" / "recipes.md")
 RECIPES = [each for page in PAGES for each in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)]
+PRINTED = re.findall(r"```bash\n(.*?)```", README.read_text(), re.DOTALL)
+BY_THE_GATE = ("make demo", "make test", "pipx install")
 NOISY = "smallest: the run is not valid: "  # which is the machine's doing
 MODEL = """#!/bin/sh
 printf 'The **moon** pulls the sea. '; printf 'The sea follows, '; printf 'twice a day.\\n'
@@ -40,6 +45,8 @@ def pulse() -> Iterator[Pulse]:
 
 def test_they_are_found() -> None:
     assert len(RECIPES) >= 18
+    assert len(PRINTED) >= 5
+    assert not re.findall(r"^    (?:\$ )?(?:smallest|make) .*", README.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.split("\n")[0][:60] for recipe in RECIPES])
@@ -76,6 +83,43 @@ def test_a_recipe_works_as_it_stands(
         assert found[0].stat().st_size > 1000
     assert done.stdout.strip() in ("", "True")
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
+
+
+def test_the_gate_does_what_is_too_long_for_here() -> None:
+    scripts = (GATE / "run").read_text() + (GATE / "install").read_text()
+    assert [
+        command for command in BY_THE_GATE if f"{command} " not in scripts and f'{command}"' not in scripts
+    ] == []
+
+
+@pytest.mark.parametrize("block", PRINTED, ids=[block.split("\n")[0][:60] for block in PRINTED])
+def test_what_prints_works_as_it_stands(block: str, tmp_path: Path, server: Offline, pulse: Pulse) -> None:
+    """Its lines in turn, in one shell. A run of a few trials may be told to have been too short, or noisy."""
+    lines = [line for line in block.splitlines() if not line.startswith((*BY_THE_GATE, ". .venv"))]
+    if "man " in block:
+        need("man")
+    script = (
+        "\n".join(lines)
+        .replace("-n 50", "-n 2")
+        .replace("smallest bench --local", "smallest bench --local -n 2 --yes")
+    )
+    with wave.open(str(tmp_path / "me.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(os.urandom(6 * 16_000 * 2))
+    (tmp_path / "man1").symlink_to(MAN)
+    if "yesterday.json" in script:
+        script = "smallest bench -n 2 --yes --save yesterday.json\n" + script
+    env = environment(
+        tmp_path, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, MANPATH=str(tmp_path)
+    )
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    env |= {name: value for name, value in pulse.env.items() if name != "PATH"}
+    trap = "trap 'echo \"$? $BASH_COMMAND\" >> failed' ERR\n"
+    done = subprocess.run(
+        ["bash", "-c", trap + script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=50
+    )
+    failed = (tmp_path / "failed").read_text().splitlines() if (tmp_path / "failed").exists() else []
+    assert [line for line in failed if not re.match("2[0-3] smallest bench", line)] == [], done.stderr
 
 
 def test_every_exit_code_is_in_the_table() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from rich.text import Text
 
 COLUMNS, LINES = 100, 60
 PROMPT = "\x1b[1;32m$ \x1b[0m"
+FONTS_FROM_ELSEWHERE = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 PICTURES = {
     "speak": (
         'smallest speak --local "Text to sound, in a terminal." -o hello.wav',
@@ -67,4 +69,5 @@ def _draw(name: str, commands: tuple[str, ...]) -> str:
         text = Text.from_ansi(screen(commands, Path(folder)))
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(text)
-    return console.export_svg(title="smallest", unique_id=f"smallest-{name}")
+    svg = console.export_svg(title="smallest", unique_id=f"smallest-{name}")
+    return FONTS_FROM_ELSEWHERE.sub("", svg)
