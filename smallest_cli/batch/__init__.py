@@ -40,10 +40,16 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
     _tell(run, items, len(items) - len(missing), outcomes)
 
 
-def refuse_with_batch(
-    words: list[str] | None, text: TextOptions, sound: SoundOptions, captions: CaptionOptions
+def check_batch(
+    batch: BatchOptions,
+    words: list[str] | None,
+    text: TextOptions,
+    sound: SoundOptions,
+    captions: CaptionOptions,
 ) -> None:
     """Raise UsageError for what a batch says otherwise: its text is the file's, its sound goes to files."""
+    if batch.batch is None:
+        raise UsageError("--dir, --naming, --jobs and --resume go with --batch FILE")
     given = {
         "TEXT": words, "-f": text.file, "-o": sound.output, "-p": sound.play, "--device": sound.device,
         "--player": sound.player, "--lead-silence": sound.lead_silence,
@@ -52,6 +58,8 @@ def refuse_with_batch(
     for name, value in given.items():
         if value:
             raise UsageError(f"{name} and --batch do not go together", hint="the files go to --dir DIR")
+    if batch.dir is None:
+        raise UsageError("--batch needs a folder for its files", hint="name one: --dir DIR")
 
 
 def _refuse_much(items: list[Item], max_chars: int) -> None:

@@ -45,7 +45,11 @@ def speak(
     if answer_question(who.voice, sound.device):
         return
     if batch != BatchOptions():
-        _speak_batch(words, text, batch, who, sound, captions, where, report)
+        from smallest_cli.batch import check_batch, speak_batch
+
+        check_batch(batch, words, text, sound, captions)
+        console, settings, template = settle_voice(who, where, report, sound.cache)
+        speak_batch(Run(settings, template, [], sound, where, report, console), batch, text, who.force)
         return
     run = settle(who, sound, where, report, captions)
     _spare_input(text.file or ([] if words else ["-"]), run)
@@ -59,27 +63,6 @@ def speak(
         _tell_plan(run, script)
         return
     tell(run, perform(run, script.items))
-
-
-def _speak_batch(
-    words: list[str] | None,
-    text: TextOptions,
-    batch: BatchOptions,
-    who: VoiceOptions,
-    sound: SoundOptions,
-    captions: CaptionOptions,
-    where: ServiceOptions,
-    report: ReportOptions,
-) -> None:
-    if batch.batch is None:
-        raise UsageError("--dir, --naming, --jobs and --resume go with --batch FILE")
-    from smallest_cli.batch import refuse_with_batch, speak_batch
-
-    refuse_with_batch(words, text, sound, captions)
-    if batch.dir is None:
-        raise UsageError("--batch needs a folder for its files", hint="name one: --dir DIR")
-    console, settings, template = settle_voice(who, where, report, sound.cache)
-    speak_batch(Run(settings, template, [], sound, where, report, console), batch, text, who.force)
 
 
 def _spare_input(inputs: list[str], run: Run) -> None:
