@@ -65,11 +65,10 @@ locust.stats.bucket_response_time = to_the_millisecond
 
 def add_options(parser: LocustArgumentParser) -> None:
     """The trial's options. None of them is a key: that is SMALLEST_API_KEY, or what `smallest login` kept."""
-    group = parser.add_argument_group("smallest", "What is asked for, as in smallest bench; --host is where.")
 
     def add(flag: str, default: str, words: str, *, shown: bool = True, **more: Any) -> None:
         variable = "SMALLEST_" + flag.removeprefix("--smallest-").strip("-").replace("-", "_").upper()
-        group.add_argument(
+        parser.add_argument(
             flag, env_var=variable, default=default, help=words, include_in_web_ui=shown, **more
         )
 
@@ -386,10 +385,11 @@ def conclude(environment: Environment, **_: Any) -> None:
         _write(environment, Path(options.smallest_json), as_text(result))
 
 
-events.init_command_line_parser.add_listener(add_options)
-events.init.add_listener(prepare)
-events.test_start.add_listener(begin)
-events.report_to_master.add_listener(report)
-events.worker_report.add_listener(gather)
-events.test_stopping.add_listener(wind_up)
-events.test_stop.add_listener(conclude)
+HOOKS: Any = events  # Locust types its events, but not how one listens to them
+HOOKS.init_command_line_parser.add_listener(add_options)
+HOOKS.init.add_listener(prepare)
+HOOKS.test_start.add_listener(begin)
+HOOKS.report_to_master.add_listener(report)
+HOOKS.worker_report.add_listener(gather)
+HOOKS.test_stopping.add_listener(wind_up)
+HOOKS.test_stop.add_listener(conclude)

@@ -163,7 +163,8 @@ class Pool:
         warmed, errors = packed["warmups"]
         self._warmed += warmed
         self._warmups.update(errors)
-        return packed["problem"]
+        problem: str | None = packed["problem"]
+        return problem
 
     def waits_for(self, present: set[str]) -> bool:
         """Whether one of those processes has begun, and has not yet said its last."""
