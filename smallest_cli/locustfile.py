@@ -374,7 +374,7 @@ def conclude(environment: Environment, **_: Any) -> None:
     result = NOW.pool.result() if NOW.pool else None
     if result is None:
         environment.process_exit_code = INVALID
-        LOG.error("no worker sent any result")
+        LOG.error("the run has no result")
         return
     environment.process_exit_code = result["exit"]
     calibration = result["run"]["calibration"]

@@ -171,10 +171,11 @@ class Pool:
         return any(name in present and not part.over for name, part in self._parts.items())
 
     def result(self) -> Result | None:
-        """The result as of now; None if nobody has sent anything."""
-        if not self._parts:
+        """The result as of now; None if nobody has sent anything that a result could be made of."""
+        abouts = self._abouts()
+        if not abouts:
             return None
-        about = next(iter(self._parts.values())).latest["about"]
+        about = abouts[0]
         arms = [tally.as_arm(named(name, self.users)) for name, tally in sorted(self._arms.items())]
         run = {
             "id": self._id,
@@ -213,9 +214,13 @@ class Pool:
         verdict = max(worst["verdict"], least, key=VERDICTS.index)
         return worst | {"verdict": verdict, "reasons": [*unlike, *stopped, *lost, *said]}
 
+    def _abouts(self) -> list[Mapping[str, Any]]:
+        """What each process was asked for, but for those that could not even find that out."""
+        return [part.latest["about"] for part in self._parts.values() if "load" in part.latest["about"]]
+
     def _unlike(self) -> list[str]:
         """Why the parts are no one run: each process must have asked for the same."""
-        abouts = [part.latest["about"] for part in self._parts.values()]
+        abouts = self._abouts()
         return [
             f"the workers differ in their {name}"
             for name in (*SAME, "target")
