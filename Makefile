@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench-memory bench-stream bench-start bench-receive bench-check bench-speaker bench-speed stream-picture clean
+.PHONY: help demo test lint types check bench bench-start bench-instead bench-receive bench-stream bench-memory bench-speaker bench-tab bench-check completions docs stream-picture pictures dist clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 demo: $(READY) ## hear it: speak into hello.wav through the offline server
-	@$(BIN)/smallest speak --local "Hello. This voice came over a real WebSocket, from the server next door." -o hello.wav
+	@$(BIN)/smallest speak --local "Hello. This voice came over a real WebSocket, from the server next door." -o hello.wav bench.json
 	@echo
 	@echo 'hello.wav is there. What to try next:'
 	@echo '  . .venv/bin/activate'
@@ -40,28 +40,47 @@ types: $(READY) ## mypy, strict
 check: lint types test ## lint, types and tests
 
 bench-memory: $(READY) ## an hour of audio through each transport: is memory flat?
-	@$(BIN)/python benchmarks/memory.py
+	@$(BIN)/python -m benchmarks.memory
 
 bench-stream: $(READY) ## from a sentence's last byte to its first audio: the tool's own share
-	@$(BIN)/python benchmarks/stream.py
+	@$(BIN)/python -m benchmarks.stream
 
 bench-start: $(READY) ## how soon the tool starts, beside a bare python
-	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python -m benchmarks.startup
 
 bench-receive: $(READY) ## added latency and CPU of receiving, beside a bare reader
-	@$(BIN)/python benchmarks/receive.py
+	@$(BIN)/python -m benchmarks.receive
 
 bench-check: $(READY) ## the latency benchmark against servers that tell the truth (minutes)
-	@$(BIN)/python benchmarks/bench_check.py
+	@$(BIN)/python -m benchmarks.bench_check
 
 bench-speaker: $(READY) ## the loudspeaker: first sample, silence after abort, underruns (needs pulseaudio)
-	@$(BIN)/python benchmarks/speaker.py
+	@$(BIN)/python -m benchmarks.speaker
 
-bench-speed: bench-start bench-receive bench-stream bench-memory ## every figure of speed and memory
+bench-instead: $(READY) ## a short text, beside what one would use instead (installs the others into .venv-peers)
+	@$(BIN)/python -m benchmarks.instead
+
+bench: $(READY) ## every figure of speed and memory in one table, and as JSON in bench.json (minutes)
+	@$(BIN)/python -m benchmarks --json bench.json
+
+bench-tab: $(READY) ## how long a TAB takes in bash, beside `bash -c true`
+	@$(BIN)/python -m benchmarks.tab
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
-	@$(BIN)/python benchmarks/stream.py --svg docs/stream.svg
+	@$(BIN)/python -m benchmarks.stream --svg docs/stream.svg
+
+pictures: $(READY) ## draw the pictures of README from real runs (needs tmux)
+	@$(BIN)/python -m tools pictures
+
+completions: $(READY) ## write completions/ from the command line
+	@$(BIN)/python -m tools completions
+
+docs: $(READY) ## write man/ and docs/cli.md from the command line
+	@$(BIN)/python -m tools docs
+
+dist: $(READY) ## build sdist and wheel into dist/, twice, and check them
+	@.ci/dist
 
 clean: ## remove what was made
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis hello.wav
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis hello.wav bench.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

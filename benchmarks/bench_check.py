@@ -2,7 +2,7 @@
 
 Servers are processes of their own. The truth is what they stamped, never what they were told to do: from
 having received a request to being about to send its first audio. A check whose run's own verdict says that
-the host was noisy is made again, up to three times. Ends with 1 where one is missed.
+the host was noisy is made again, up to three times, and then not judged. Ends with 1 where one is missed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from typing import Any
 from smallest_cli.service import open_local_service
 from smallest_cli.stats.quantiles import estimate, quantile
 from smallest_cli.stats.shift import compare
-
-sys.path.insert(0, str(Path(__file__).parent.parent))  # for the server that misbehaves
 from tests.faults import start_faults
 
 TRIES = 3
@@ -233,7 +231,7 @@ CHECKS: dict[str, Callable[[], Found]] = {
 
 
 def main() -> int:
-    """The exit code: 1 where a check is missed three times, or once on a host that was quiet."""
+    """The exit code: 1 where a check is missed on a host that was quiet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checks", nargs="*", help="only those whose names hold one of these words")
     chosen = parser.parse_args().checks
@@ -244,12 +242,13 @@ def main() -> int:
         for attempt in range(1, TRIES + 1):
             found = check()
             note = "" if found.verdict == "ok" else f"  (the host was noisy: {found.verdict})"
-            again = not found.holds and found.verdict != "ok" and attempt < TRIES
-            state = "ok" if found.holds else "again" if again else "MISSED"
+            noisy = not found.holds and found.verdict != "ok"
+            again = noisy and attempt < TRIES
+            state = "ok" if found.holds else "again" if again else "not judged" if noisy else "MISSED"
             print(f"{name:<30} {found.words}  {state}{note}", flush=True)
             if not again:
                 break
-        missed += not found.holds
+        missed += not found.holds and not noisy
     return int(missed > 0)
 
 

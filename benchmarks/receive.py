@@ -2,12 +2,13 @@
 
 A server in a process of its own sends the same bytes to `speak` and to a reader that is nothing but `recv`
 (and for CPU, `a2b_base64` of as much text). Latency is from just before the server's send to the PCM at the
-reader of stdout; the bare reader's is to the bytes at its socket. Ends with 1 where a ratio is above twice
-its goal.
+reader of stdout; the bare reader's is to the bytes at its socket. An HTTP body is chunked, or ends with the
+connection, or (HTTP alone) has its length stated.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import json
@@ -21,37 +22,71 @@ import threading
 from collections.abc import Iterator
 from time import perf_counter_ns
 
+from benchmarks.figures import GATE, Figure, conclude
 from smallest_cli import wav
-from smallest_cli.speech import VIAS, AudioFormat
+from smallest_cli.speech import VIAS, AudioFormat, Via
 
 FORMAT = AudioFormat(24_000)
 BLOCK = 7_680  # 160 ms, as the service sends
 PACED_BLOCKS, PACE_S = 150, 0.02
 HOUR_BLOCKS = 3600 * FORMAT.byte_rate // BLOCK
-LATENCY_GOAL, LATENCY_SLACK_MS, CPU_GOAL, GATE = 2.0, 0.3, 3.5, 2.0
+LATENCY_GOAL, LATENCY_SLACK_MS, CPU_GOAL = 2.0, 0.3, 3.5
+WAYS = (
+    ("ws", ""),
+    ("sse", "chunked"),
+    ("sse", "close"),
+    ("http", "chunked"),
+    ("http", "close"),
+    ("http", "length"),
+)
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-def messages(via: str, blocks: int) -> Iterator[bytes]:
+def messages(via: str, framing: str, blocks: int) -> Iterator[bytes]:
     """What the server sends: a head, each block, an end."""
-    if via == "http":
-        size = blocks * BLOCK
-        yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (size + 44) + wav.header(FORMAT, size)
-        yield from (bytes([n % 251]) * BLOCK for n in range(blocks))
+    body = _ws(blocks) if via == "ws" else _sse(blocks) if via == "sse" else _http(blocks)
+    if via == "ws":
+        yield from body
         return
-    if via == "sse":
-        yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-    for n in range(blocks):
-        audio = base64.b64encode(bytes([n % 251]) * BLOCK)
-        if via == "sse":
-            yield b'data: {"audio":"' + audio + b'","done":false,"status":"206"}\n\n'
-        else:
-            yield frame(b'{"request_id":"r","status":"chunk","data":{"audio":"' + audio + b'"}}')
-    yield (
-        frame(b'{"request_id":"r","status":"complete"}')
-        if via == "ws"
-        else b'data: {"done":true,"status":"200"}\n\n'
-    )
+    kind = b"text/event-stream" if via == "sse" else b"audio/wav"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: " + kind + b"\r\n"
+    match framing:
+        case "chunked":
+            yield head + b"Transfer-Encoding: chunked\r\n\r\n" + _chunk(next(body))
+            yield from map(_chunk, body)
+            yield _chunk(b"")
+        case "length":
+            yield head + b"Content-Length: %d\r\n\r\n" % (blocks * BLOCK + 44) + next(body)
+            yield from body
+        case _:
+            yield head + b"Connection: close\r\n\r\n" + next(body)
+            yield from body
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def _audio(blocks: int) -> Iterator[bytes]:
+    return (bytes([n % 251]) * BLOCK for n in range(blocks))
+
+
+def _http(blocks: int) -> Iterator[bytes]:
+    yield wav.header(FORMAT, blocks * BLOCK)
+    yield from _audio(blocks)
+
+
+def _sse(blocks: int) -> Iterator[bytes]:
+    yield b": hello\n\n"
+    for pcm in _audio(blocks):
+        yield b'data: {"audio":"' + base64.b64encode(pcm) + b'","done":false,"status":"206"}\n\n'
+    yield b'data: {"done":true,"status":"200"}\n\n'
+
+
+def _ws(blocks: int) -> Iterator[bytes]:
+    for pcm in _audio(blocks):
+        yield frame(b'{"request_id":"r","status":"chunk","data":{"audio":"' + base64.b64encode(pcm) + b'"}}')
+    yield frame(b'{"request_id":"r","status":"complete"}')
 
 
 def frame(payload: bytes) -> bytes:
@@ -61,8 +96,8 @@ def frame(payload: bytes) -> bytes:
     return b"\x81" + head + payload
 
 
-def serve(via: str, blocks: int, pace_s: float) -> None:
-    """Say the port, answer one client, then say when each block was sent."""
+def serve(via: str, framing: str, blocks: int, pace_s: float) -> None:
+    """Say the port, answer one client, then say when each message was sent."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         peer, _ = listener.accept()
@@ -79,10 +114,12 @@ def serve(via: str, blocks: int, pace_s: float) -> None:
         )
         peer.recv(65_536)
     pace, stamps = threading.Event(), []
-    for message in messages(via, blocks):
+    for message in messages(via, framing, blocks):
         pace.wait(pace_s)
         stamps.append(perf_counter_ns())
         peer.sendall(message)
+    if framing == "close":
+        peer.shutdown(socket.SHUT_WR)
     while peer.recv(65_536):
         pass
     print(json.dumps(stamps), flush=True)
@@ -91,8 +128,17 @@ def serve(via: str, blocks: int, pace_s: float) -> None:
 class Server:
     """`serve` in a process of its own."""
 
-    def __init__(self, via: str, blocks: int, pace_s: float) -> None:
-        command = [sys.executable, __file__, "serve", via, str(blocks), str(pace_s)]
+    def __init__(self, via: str, framing: str, blocks: int, pace_s: float) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.receive",
+            "serve",
+            via,
+            framing,
+            str(blocks),
+            str(pace_s),
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         self.port = int(self._process.stdout.readline())
@@ -127,9 +173,9 @@ def arrivals(descriptor: int, size: int, first: int) -> list[int]:
     return stamps
 
 
-def tool_latency(via: str) -> float:
+def tool_latency(via: str, framing: str) -> float:
     """Median ms from the server's send to the PCM at the reader of a pipe."""
-    server = Server(via, PACED_BLOCKS, PACE_S)
+    server = Server(via, framing, PACED_BLOCKS, PACE_S)
     with subprocess.Popen(speak(server.port, via, "-o", "-"), env=ENV, stdout=subprocess.PIPE) as process:
         assert process.stdout
         heard = arrivals(process.stdout.fileno(), BLOCK, 0)
@@ -138,10 +184,10 @@ def tool_latency(via: str) -> float:
     return statistics.median(a - b for a, b in zip(heard[5:], sent[5:], strict=False)) / 1e6
 
 
-def floor_latency(via: str) -> float:
+def floor_latency(via: str, framing: str) -> float:
     """The same for a reader that is nothing but recv."""
-    server = Server(via, PACED_BLOCKS, PACE_S)
-    sizes = list(map(len, messages(via, PACED_BLOCKS)))
+    server = Server(via, framing, PACED_BLOCKS, PACE_S)
+    sizes = list(map(len, messages(via, framing, PACED_BLOCKS)))
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
         stamps, count, ends, due = [], 0, iter(sizes), next(iter(sizes))
@@ -184,36 +230,50 @@ while count < end:
 """
 
 
-def main() -> int:
-    """The exit code: 1 where a gate is missed."""
-    if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
-        return 0
-    missed = False
-    print(
-        f"{'added latency':15} {'speak':>10} {'bare':>10} {'ratio':>7}"
-        f"   goal <= {LATENCY_GOAL}, or +{LATENCY_SLACK_MS} ms"
+def latency(via: str, framing: str) -> Figure:
+    """What the tool adds to a chunk's way."""
+    tool, floor = tool_latency(via, framing), floor_latency(via, framing)
+    gate = tool > max(GATE * LATENCY_GOAL * floor, floor + GATE * LATENCY_SLACK_MS)
+    return Figure(
+        f"added latency / bare reader, {via} {framing}".rstrip(),
+        tool / floor,
+        f"{tool / floor:6.2f}   {tool:7.3f} ms / {floor:.3f} ms: {tool - floor:+.2f} ms",
+        f"{LATENCY_GOAL:g}, or +{LATENCY_SLACK_MS} ms",
+        tool <= LATENCY_GOAL * floor or tool <= floor + LATENCY_SLACK_MS,
+        gate,
     )
-    for via in VIAS:
-        tool, floor = tool_latency(via), floor_latency(via)
-        over = tool > LATENCY_GOAL * floor and tool > floor + LATENCY_SLACK_MS
-        missed = missed or tool > max(GATE * LATENCY_GOAL * floor, floor + GATE * LATENCY_SLACK_MS)
-        print(
-            f"{via:15} {tool:7.3f} ms {floor:7.3f} ms {tool / floor:7.2f}{'  above its goal' if over else ''}"
-        )
-    print(f"{'CPU of an hour':15} {'speak':>10} {'bare':>10} {'ratio':>7}   goal <= {CPU_GOAL}")
-    for via in VIAS:
-        server = Server(via, HOUR_BLOCKS, 0)
-        tool = cpu_s(speak(server.port, via, "-o", "/dev/null", "--format", "pcm"), server)
-        server = Server(via, HOUR_BLOCKS, 0)
-        end = str(sum(map(len, messages(via, HOUR_BLOCKS))))
-        floor = cpu_s([sys.executable, "-c", BARE, str(server.port), end, via], server)
-        missed = missed or tool / floor > GATE * CPU_GOAL
-        over = tool / floor > CPU_GOAL
-        print(
-            f"{via:15} {tool:7.2f} s  {floor:7.2f} s  {tool / floor:7.2f}{'  above its goal' if over else ''}"
-        )
-    return int(missed)
+
+
+def cpu(via: Via) -> Figure:
+    """What an hour of audio costs."""
+    framing = "" if via == "ws" else "chunked" if via == "sse" else "length"
+    server = Server(via, framing, HOUR_BLOCKS, 0)
+    tool = cpu_s(speak(server.port, via, "-o", "/dev/null", "--format", "pcm"), server)
+    server = Server(via, framing, HOUR_BLOCKS, 0)
+    end = str(sum(map(len, messages(via, framing, HOUR_BLOCKS))))
+    floor = cpu_s([sys.executable, "-c", BARE, str(server.port), end, via], server)
+    found = tool / floor
+    words = f"{found:6.2f}   {tool:7.2f} s / {floor:.2f} s"
+    name = f"CPU of an hour / bare recv and base64, {via}"
+    return Figure(name, found, words, f"{CPU_GOAL:g}", found <= CPU_GOAL, found > GATE * CPU_GOAL)
+
+
+def measure() -> Iterator[Figure]:
+    """Every figure of it."""
+    for via, framing in WAYS:
+        yield latency(via, framing)
+    yield from map(cpu, VIAS)
+
+
+def main() -> int:
+    """The exit code: 1 where a figure gates."""
+    if sys.argv[1:2] == ["serve"]:
+        via, framing, blocks, pace_s = sys.argv[2:]
+        serve(via, framing, int(blocks), float(pace_s))
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json")
+    return conclude(measure(), parser.parse_args().json)
 
 
 if __name__ == "__main__":

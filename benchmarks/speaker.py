@@ -2,12 +2,13 @@
 
 Plays into a PulseAudio of its own with a null sink (tests/pulse.py says which Debian packages that takes)
 and looks at the monitor: each time is from the call to the arrival at the recorder, which hears in blocks
-of 5 ms. Beside `SpeakerSink` stands the way it was not built, a callback. Prints a table and ends with 1
-where `SpeakerSink` misses a goal. Times are medians and the worst; they want a calm machine.
+of 5 ms. Beside `SpeakerSink` stands the way it was not built, a callback. Times are medians and the worst;
+they want a calm machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
+from benchmarks.figures import GATE, Figure, conclude
 from smallest_cli.sinks.speaker import LATENCY_S, SpeakerSink
 from smallest_cli.speech import AudioFormat
 from tests.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
@@ -117,7 +119,7 @@ def play(mode: str, how: str, path: str) -> None:
 
 
 @dataclass
-class Figures:
+class Times:
     """Times in ms; runs in which a sample was wrong; underruns that the device told of."""
 
     first: list[float] = field(default_factory=list)
@@ -130,8 +132,8 @@ class Figures:
 @contextmanager
 def player(server: Pulse, mode: str, how: str, path: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, __file__, mode, how, str(path)],
-        env=server.env | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        [sys.executable, "-m", "benchmarks.speaker", mode, how, str(path)],
+        env=server.env,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as child:  # fmt: skip
         yield child
@@ -148,7 +150,7 @@ def since(stamp: int, recording: Recording, position: int) -> float:
     return (recording.arrived(position) - stamp) / 1e6
 
 
-def measure_starts(server: Pulse, mode: str, path: Path, figures: Figures) -> None:
+def measure_starts(server: Pulse, mode: str, path: Path, times: Times) -> None:
     """First sample after the first write, and after a write that ends a stall; all of it exact."""
     pcm = path.read_bytes()
     half = len(pcm) // 4 * 2
@@ -159,20 +161,20 @@ def measure_starts(server: Pulse, mode: str, path: Path, figures: Figures) -> No
         child.communicate()
     at, then = recording.pcm.find(pcm[:half]), recording.pcm.find(pcm[half:])
     if at < 0 or then < 0 or any(recording.pcm[at + half : then]) or recording.sound_to() != then + half:
-        figures.wrong += 1
+        times.wrong += 1
         return
-    figures.first.append(since(first, recording, at))
-    figures.after_stall.append(since(second, recording, then))
+    times.first.append(since(first, recording, at))
+    times.after_stall.append(since(second, recording, then))
 
 
-def measure_abort(server: Pulse, mode: str, path: Path, figures: Figures) -> None:
+def measure_abort(server: Pulse, mode: str, path: Path, times: Times) -> None:
     with server.recording() as recording, player(server, mode, "abort", path) as child:
         ask(child)
         recording.wait_for_sound(RATE * SAMPLE)
         stamp = ask(child)
         recording.wait_for(RATE * SAMPLE)
         child.communicate("\n")
-    figures.silence.append(since(stamp, recording, recording.sound_to()))  # the first block of silence
+    times.silence.append(since(stamp, recording, recording.sound_to()))  # the first block of silence
 
 
 @contextmanager
@@ -186,60 +188,65 @@ def every_core_busy() -> Iterator[None]:
             hog.wait()
 
 
-def measure_busy(server: Pulse, mode: str, path: Path, figures: Figures) -> None:
+def measure_busy(server: Pulse, mode: str, path: Path, times: Times) -> None:
     with server.recording() as recording, every_core_busy(), player(server, mode, "whole", path) as child:
         ask(child)
         assert child.stdout
-        figures.underruns += int(child.stdout.readline())
-    figures.wrong += path.read_bytes() not in recording.pcm
+        times.underruns += int(child.stdout.readline())
+    times.wrong += path.read_bytes() not in recording.pcm
 
 
-def measure(server: Pulse, mode: str, folder: Path) -> Figures:
-    figures = Figures()
+def measure_mode(server: Pulse, mode: str, folder: Path) -> Times:
+    times = Times()
     short, long = folder / "short.pcm", folder / "long.pcm"
     for path, seconds in ((short, 0.6), (long, BUSY_S)):
         path.write_bytes(os.urandom(round(seconds * RATE) * SAMPLE).replace(b"\0", b"\1"))
     for _ in range(RUNS):
-        measure_starts(server, mode, short, figures)
-        measure_abort(server, mode, long, figures)
+        measure_starts(server, mode, short, times)
+        measure_abort(server, mode, long, times)
     for _ in range(BUSY_RUNS):
-        measure_busy(server, mode, long, figures)
-    return figures
+        measure_busy(server, mode, long, times)
+    return times
 
 
-def told(times: list[float]) -> str:
-    return f"{median(times):5.1f} ({max(times):5.1f}) ms" if times else "never"
+def measure() -> Iterator[Figure]:
+    """Every figure, of both ways; goals are for the one that was built."""
+    with tempfile.TemporaryDirectory() as name, start_pulse(RATE) as server:
+        for mode in MODES:
+            times = measure_mode(server, mode, Path(name))
+            built = mode == "SpeakerSink"
+            yield timed(f"{mode}: first write to the monitor", times.first, FIRST_GOAL_MS if built else None)
+            yield timed(f"{mode}: the same after a stall", times.after_stall, None)
+            yield timed(f"{mode}: abort to silence", times.silence, SILENCE_GOAL_MS if built else None)
+            words = (
+                f"{times.underruns} underruns in {BUSY_RUNS * BUSY_S} s, wrong samples in {times.wrong} runs"
+            )
+            bad = times.underruns + times.wrong
+            yield Figure(
+                f"{mode}: every core busy", bad, words, "0" if built else "", not bad, bool(bad and built)
+            )
+
+
+def timed(name: str, times: list[float], goal: float | None) -> Figure:
+    if not times:
+        return Figure(name, float("inf"), "never", f"{goal:g} ms" if goal else "", False, goal is not None)
+    found, words = median(times), f"{median(times):6.1f} ms   worst {max(times):.1f}"
+    if goal is None:
+        return Figure(name, found, words)
+    return Figure(name, found, words, f"{goal:g} ms", found <= goal, found > GATE * goal)
 
 
 def main() -> int:
-    """The exit code: 1 where a goal is missed."""
+    """The exit code: 1 where a figure gates."""
     if missing := missing_packages():
         sys.exit(f"not installed: {missing}")
-    missed = False
-    print(f"{'':12} {'first sample':>16} {'after a stall':>16} {'silence':>16}   busy   wrong samples in")
-    with tempfile.TemporaryDirectory() as name, start_pulse(RATE) as server:
-        for mode in MODES:
-            figures = measure(server, mode, Path(name))
-            print(
-                f"{mode:12} {told(figures.first):>16} {told(figures.after_stall):>16} "
-                f"{told(figures.silence):>16}   {figures.underruns} underruns   "
-                f"{figures.wrong} of {RUNS + BUSY_RUNS} runs"
-            )
-            if mode == "SpeakerSink":
-                late = median(figures.first or [FIRST_GOAL_MS + 1]) > FIRST_GOAL_MS
-                missed = bool(late or median(figures.silence) > SILENCE_GOAL_MS or figures.wrong)
-                missed = missed or figures.underruns > 0
-    print(f"median (worst); busy: {BUSY_RUNS * BUSY_S} s with every core taken")
-    print(
-        f"goals: {FIRST_GOAL_MS:.0f} ms to the first sample, {SILENCE_GOAL_MS:.0f} ms to silence, no underrun"
-    )
-    if missed:
-        print("SpeakerSink MISSED one")
-    return int(missed)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json")
+    return conclude(measure(), parser.parse_args().json)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if sys.argv[1:2] and sys.argv[1] in MODES:
         play(*sys.argv[1:])
     else:
         sys.exit(main())

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
+from smallest_cli.cutting import Sentences
 from smallest_cli.markdown import PlainText
-from smallest_cli.text import Sentences, Unwrapping
+from smallest_cli.text import Unwrapping
 
 READ_SIZE = 64 * 1024
 MOST_WAITING = 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smallest_cli import catalogue
 from smallest_cli.errors import UsageError
@@ -14,8 +14,7 @@ DEFAULT_VOICE, DEFAULT_MODEL = "meher", "lightning_v3.1_pro"
 OLDER_VOICE = "magnus"
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(NamedTuple):
     """A voice's id, its model (None where the API has none), and what a person should know of it."""
 
     voice: str

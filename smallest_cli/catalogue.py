@@ -10,7 +10,6 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,13 +40,18 @@ def bundled() -> tuple[Voice, ...]:
     )
 
 
-def cache_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the service's own list is kept."""
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where lists are kept that can be asked for again."""
     if named := environ.get("SMALLEST_CACHE_DIR"):
-        return Path(named) / "voices.json"
+        return Path(named)
     from platformdirs import user_cache_path
 
-    return user_cache_path("smallest") / "voices.json"
+    return user_cache_path("smallest")
+
+
+def cache_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the service's own list is kept."""
+    return cache_folder(environ) / "voices.json"
 
 
 def cached(base_url: str, *, fresh: bool = False) -> tuple[Voice, ...] | None:
@@ -77,7 +81,7 @@ def keep(base_url: str, voices: Iterable[Voice]) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"base_url": base_url, "voices": [asdict(voice) for voice in voices]}))
+        part.write_text(json.dumps({"base_url": base_url, "voices": [voice._asdict() for voice in voices]}))
         os.replace(part, path)
     except OSError:
         return

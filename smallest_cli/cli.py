@@ -46,6 +46,7 @@ COMMANDS = {
     "login": ("account.login", "Keep a key for one service."),
     "logout": ("account.logout", "Forget the keys that `login` kept."),
     "doctor": ("doctor.doctor", "Say what works here and what does not."),
+    "completion": ("completion.completion", "Print what a shell needs to complete our commands on TAB."),
 }
 """Each command, where it is, and its line in the list. Only the one that is run is imported."""
 CHILDREN = {"bench": ("bench_files", ("compare", "merge", "replay", "report", "locustfile"))}
@@ -115,7 +116,7 @@ def run() -> NoReturn:
         tell_interruption(interruption)
         _die(interruption.signal_number)
     except typer.TyperException as error:
-        code = _fail(UsageError(error.format_message().strip().rstrip(".")))
+        code = _fail(_told(error))
     except BrokenPipeError:
         code = _fail(ReaderLeft("the reader left"))
     except Exception as error:
@@ -123,6 +124,13 @@ def run() -> NoReturn:
         say(f"  {BUG}")
         code = SmallestError.exit_code
     sys.exit(code)
+
+
+def _told(error: typer.TyperException) -> UsageError:
+    """What was typed wrong, in one line, and where to look."""
+    line = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return UsageError(line, hint=f"see {context.command_path} --help" if context else "")
 
 
 def _refuse_key_in_argv() -> None:

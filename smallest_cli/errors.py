@@ -8,11 +8,15 @@
         AccountError                   4   key rejected, no credit
         RequestRejected                5   the service will not do this
         RateLimited                    6   too many at once          (may be retried)
-        NetworkError                   7   not reached, or too late  (may be retried)
+        NetworkError                   7   the network failed        (may be retried)
+          NotReached                   7   no name, no connection, no TLS
+          TooLate                      7   a wait came to its end
           Disconnected                 7   the other side went away
+          CutOff                       7   what it sent is not whole
         ServiceFailed                  8   the service broke down    (may be retried)
           ProtocolError                8   it answered what nobody can read
-        UnsafeError                   12   refused: TLS, redirect, key over plain text
+        UnsafeError                   12   refused: redirect, key over plain text
+          Untrusted                   12   the certificate
       Incomplete                       9   failed after audio began
       OutputFailed                    10   cannot write
       DeviceError                     11   no loudspeaker, or lost
@@ -53,9 +57,13 @@ class NoKey(SettingsError):
 
 
 class RemoteError(SmallestError):
-    """The service's or the network's doing. `status` is the HTTP status where there was one."""
+    """The service's or the network's doing.
+
+    `status` is the HTTP status where there was one, `close_code` that of a WebSocket's close.
+    """
 
     status: int | None = None
+    close_code: int | None = None
 
 
 class AccountError(RemoteError):
@@ -79,7 +87,23 @@ class NetworkError(RemoteError):
     retryable = True
 
 
+class NotReached(NetworkError):
+    """`step` is what failed of connecting: dns, connect or tls."""
+
+    def __init__(self, message: str, *, step: str = "connect") -> None:
+        super().__init__(message)
+        self.step = step
+
+
+class TooLate(NetworkError):
+    pass
+
+
 class Disconnected(NetworkError):
+    pass
+
+
+class CutOff(NetworkError):
     pass
 
 
@@ -97,6 +121,10 @@ class ProtocolError(ServiceFailed):
 
 class UnsafeError(RemoteError):
     exit_code = 12
+
+
+class Untrusted(UnsafeError):
+    pass
 
 
 class Incomplete(SmallestError):

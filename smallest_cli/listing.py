@@ -6,17 +6,19 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from smallest_cli import catalogue
 from smallest_cli.safety import safe
+
+if TYPE_CHECKING:
+    from smallest_cli.sinks.speaker import Device
 
 
 def answer_question(voice: str | None, device: str | None) -> bool:
     """Answer the option that is a question, if one is; whether one was."""
     if device == "?":
-        from smallest_cli.sinks.speaker import list_devices
-
-        print_rows((each.name, "default" if each.default else "") for each in list_devices())
+        print_rows((each.name, "default" if each.default else "") for each in list_loudspeakers())
     elif voice == "?":
         print_rows(
             (each.id, each.name, each.model, each.gender or "", each.accent or "", ", ".join(each.languages))
@@ -25,6 +27,16 @@ def answer_question(voice: str | None, device: str | None) -> bool:
     else:
         return False
     return True
+
+
+def list_loudspeakers() -> list[Device]:
+    """Every loudspeaker, kept for the shell to complete. Raises DeviceError."""
+    from smallest_cli.shells import keep_devices
+    from smallest_cli.sinks.speaker import list_devices
+
+    devices = list_devices()
+    keep_devices(each.name for each in devices)
+    return devices
 
 
 def print_rows(rows: Iterable[tuple[str, ...]]) -> None:

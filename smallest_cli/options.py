@@ -22,7 +22,9 @@ class VoiceOptions:
 
     voice: Annotated[
         str | None,
-        typer.Option("-v", "--voice", "--voice-id", metavar="NAME", help="A voice's id or name."),
+        typer.Option(
+            "-v", "--voice", "--voice-id", metavar="NAME", help="A voice's id or name; ? lists them."
+        ),
     ] = None
     model: Annotated[
         str | None,
@@ -155,15 +157,23 @@ class ServiceOptions:
     ] = None
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", help="For connecting, first audio and each stall; 15."),
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            help="For connecting, first audio and each stall; the default is 15.",
+        ),
     ] = None
     max_time: Annotated[
         float | None,
-        typer.Option("--max-time", metavar="SECONDS", min=0.01, help="For the whole run; no bound."),
+        typer.Option(
+            "--max-time", metavar="SECONDS", min=0.01, help="For the whole run; without it, no bound."
+        ),
     ] = None
     retries: Annotated[
         int | None,
-        typer.Option("--retries", metavar="N", help="Try again so often while no audio has come; 2."),
+        typer.Option(
+            "--retries", metavar="N", help="Try again so often while no audio has come; the default is 2."
+        ),
     ] = None
     completion_wait: Annotated[
         int | None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from smallest_cli.errors import UsageError
 from smallest_cli.speech import Silence, SpeechRequest
-from smallest_cli.text import normalise, segments
+from smallest_cli.text import normalise
 
 PAUSE_S = 0.4
 SPLIT = 250
@@ -50,5 +50,13 @@ def _items(
     for number, paragraph in enumerate(paragraphs):
         if number and pause_s:
             yield Silence(pause_s)
-        for piece in segments(paragraph, split):
+        for piece in _pieces(paragraph, split):
             yield replace(template, text=piece)
+
+
+def _pieces(paragraph: str, split: int) -> list[str]:
+    if not split or len(paragraph) <= split:
+        return [paragraph]
+    from smallest_cli.cutting import segments  # the rules of sentences, which a short text starts without
+
+    return segments(paragraph, split)

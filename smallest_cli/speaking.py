@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from smallest_cli.casting import cast
-from smallest_cli.connect import Dialer
+from smallest_cli.connect import Dialer, parse_base_url
 from smallest_cli.console import Console, Progress, print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
@@ -129,7 +129,10 @@ class Stage:
 
 @contextmanager
 def open_stage(run: Run) -> Iterator[Stage]:
-    """The sinks first, since a bad path costs no request, then the service; closed in the other order."""
+    """Connecting while the sinks and the transport are made ready; a bad path costs no request.
+
+    Closed in the other order.
+    """
     settings, console = run.settings, run.console
     dialer = Dialer(
         timeout=settings.timeout,
@@ -138,8 +141,9 @@ def open_stage(run: Run) -> Iterator[Stage]:
         plain_http=settings.plain_http,
     )
     with (
-        open_sinks(run.destinations, run.template.format) as sink,
         open_service(settings, run.where.api_key_file, console.warn) as service,
+        dialer.head_start(parse_base_url(service.base_url)),
+        open_sinks(run.destinations, run.template.format) as sink,
         open_transport(settings.via, service, dialer) as transport,
         console.progress(run.template.format) as progress,
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from smallest_cli.safety import Secret
 
@@ -67,15 +67,13 @@ class SpeechRequest:
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(NamedTuple):
     """A pause between two segments: nothing is asked for, and this much silence is heard."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Buffering:
+class Buffering(NamedTuple):
     """How the service is to hold a message's text back until enough has come (waves/api.md, 4c).
 
     With a `context` it is a continuation; without one it is the older buffer, where `more` holds
@@ -91,8 +89,7 @@ class Buffering:
     cancel: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Voice:
+class Voice(NamedTuple):
     """A voice of the catalogue. `model` names its pool; None means not stated, never guessed."""
 
     id: str
@@ -105,8 +102,7 @@ class Voice:
     use_cases: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Dictionary:
+class Dictionary(NamedTuple):
     """Words, each with what is said for it."""
 
     id: str
@@ -114,8 +110,7 @@ class Dictionary:
     created: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Clone:
+class Clone(NamedTuple):
     """A voice of one's own. `status` is pending, processing, completed or failed."""
 
     id: str
@@ -126,8 +121,7 @@ class Clone:
     created: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(NamedTuple):
     """Where the speech comes from: an origin with an optional path prefix, its key, its API."""
 
     base_url: str

@@ -22,6 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "wire",
             "connect",
             "text",
+            "cutting",
             "markdown",
             "timeline",
             "stats",
@@ -47,7 +48,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "trials",
         }
     ),
-    frozenset({"options", "script", "pipeline", "retry", "service", "account", "cache"}),
+    frozenset({"options", "script", "pipeline", "retry", "service", "account", "cache", "shells"}),
     frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
     frozenset({"commands", "locustfile"}),
     frozenset({"cli", "__main__", "__init__"}),

@@ -52,7 +52,7 @@ def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(5)
+        thread.join(30)  # minutes of sound are encoded before it ends
         assert not thread.is_alive()
 
 

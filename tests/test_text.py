@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smallest_cli.cutting import Sentences, segments
 from smallest_cli.graphemes import joined
-from smallest_cli.text import Sentences, Unwrapping, normalise, segments
+from smallest_cli.text import Unwrapping, normalise
 
 # Normalising
 

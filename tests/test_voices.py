@@ -358,3 +358,16 @@ def test_the_doctor_ends_by_the_first_thing_that_is_wrong(
     ran = run(home, server, "doctor", **env)
     assert ran.code == code
     assert next(row[1] for row in rows(ran) if row[0] == "--") == what
+
+
+def test_voices_to_hear_are_words_and_no_option(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", "play", "-v", "meher", "magnus")
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == ["smallest: voices play takes the voices as words", "  smallest voices play NAME..."]
+
+
+@pytest.mark.parametrize("command", ["speak", "stream", "bench"])
+def test_a_question_for_a_voice_is_answered_by_the_list(command: str, home: Path) -> None:
+    ran = smallest(home, command, "-v", "?")
+    assert (ran.code, ran.err) == (0, "")
+    assert len(rows(ran)) == 264

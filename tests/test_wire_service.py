@@ -158,17 +158,24 @@ requests = st.builds(
     request_id=ids,
 )
 contexts = st.from_regex(r"[a-zA-Z0-9_\-.]{1,128}", fullmatch=True)
+
+
+def buffering(**fields: Any) -> Buffering:
+    """What is not given is as it is by default; of the class itself, `builds` would make that up too."""
+    return Buffering(**fields)
+
+
 # Without `more` or `flush`, and without a context, a message is a plain request: nothing to hold back.
 bufferings = st.one_of(
     st.none(),
     st.builds(
-        Buffering, more=st.booleans(), flush=st.booleans(), max_flush_ms=st.none() | st.integers(0, 1_000)
+        buffering, more=st.booleans(), flush=st.booleans(), max_flush_ms=st.none() | st.integers(0, 1_000)
     ).filter(lambda b: b.more or b.flush),
     st.builds(
-        Buffering, context=contexts, more=st.booleans(), max_delay_ms=st.none() | st.integers(0, 5_000)
+        buffering, context=contexts, more=st.booleans(), max_delay_ms=st.none() | st.integers(0, 5_000)
     ),
-    st.builds(Buffering, context=contexts, close=st.just(True)),
-    st.builds(Buffering, context=contexts, cancel=st.just(True)),
+    st.builds(buffering, context=contexts, close=st.just(True)),
+    st.builds(buffering, context=contexts, cancel=st.just(True)),
 )
 words_in = st.text(st.characters())
 events_ = st.one_of(

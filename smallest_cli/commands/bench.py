@@ -17,6 +17,7 @@ from smallest_cli.commands.bench_plan import announce, make_plan, read_numbers
 from smallest_cli.connect import Dialer
 from smallest_cli.console import Console, print_json
 from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.listing import answer_question
 from smallest_cli.measure.attempt import Attempt
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.run import Measured, measure
@@ -55,6 +56,8 @@ def bench(
             f"{words[0]} takes no options of bench",
             hint=f"put them behind it: smallest bench {words[0]} --help",
         )
+    if answer_question(who.voice, None):
+        return
     if where.retries is not None:
         raise UsageError("bench never tries again: a failed trial is a result")
     console, settings, template = settle_voice(who, where, report)

@@ -13,14 +13,18 @@ class LoadOptions:
     """How many trials, of what, how many at once, and when."""
 
     count: Annotated[
-        int | None, typer.Option("-n", "--count", metavar="N", min=1, help="Trials for each arm; 30.")
+        int | None,
+        typer.Option("-n", "--count", metavar="N", min=1, help="Trials for each arm; the default is 30."),
     ] = None
     duration: Annotated[
         float | None,
         typer.Option("-d", "--duration", metavar="SECONDS", min=0.1, help="Measure for so long instead."),
     ] = None
     concurrency: Annotated[
-        int | None, typer.Option("-c", "--concurrency", metavar="N", min=1, max=1000, help="At once; 1.")
+        int | None,
+        typer.Option(
+            "-c", "--concurrency", metavar="N", min=1, max=1000, help="So many at once; the default is 1."
+        ),
     ] = None
     rate: Annotated[
         float | None,
@@ -87,7 +91,9 @@ class OutcomeOptions:
     ] = None
     max_chars: Annotated[
         int | None,
-        typer.Option("--max-chars", metavar="N", min=0, help="Never send more; 20,000, 0 for no bound."),
+        typer.Option(
+            "--max-chars", metavar="N", min=0, help="Never send more; the default is 20,000, 0 for no bound."
+        ),
     ] = None
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before characters are paid for.")] = False
     calibrate: Annotated[

@@ -16,7 +16,7 @@ from smallest_cli.account import Account
 from smallest_cli.connect import Dialer
 from smallest_cli.console import Console, print_json
 from smallest_cli.errors import SmallestError
-from smallest_cli.listing import print_rows
+from smallest_cli.listing import list_loudspeakers, print_rows
 from smallest_cli.options import ServiceOptions, grouped
 from smallest_cli.safety import safe
 from smallest_cli.service import open_service
@@ -119,10 +119,8 @@ def _look_at_connection(examination: Examination, service: Service, dialer: Dial
 
 
 def _look_at_loudspeakers(examination: Examination) -> None:
-    from smallest_cli.sinks.speaker import list_devices
-
     try:
-        devices = [f"{each.name}{' (default)' if each.default else ''}" for each in list_devices()]
+        devices = [f"{each.name}{' (default)' if each.default else ''}" for each in list_loudspeakers()]
     except SmallestError as error:  # a file needs none, so this alone is nothing wrong
         examination.findings.append(Finding("loudspeakers", False, safe(f"{error} ({error.hint})")))
         return

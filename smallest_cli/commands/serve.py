@@ -18,33 +18,46 @@ _AS_DISPUTED, _TIME, _FAILURE = "What the sources dispute", "Time", "Failure"
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="Address to listen on; another than loopback needs --token.")
+        str,
+        typer.Option(metavar="ADDRESS", help="Address to listen on; another than loopback needs --token."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(metavar="PORT", help="Port to listen on; 0 takes a free one.")] = 0,
     token: Annotated[
         str | None,
         typer.Option(
+            metavar="KEY",
             envvar="SMALLEST_SERVE_TOKEN",
             help="The only key to accept (without it, any). Other users of this machine can read options: "
             "prefer the variable.",
         ),
     ] = None,
     tls_cert: Annotated[
-        str | None, typer.Option(help="Certificate chain (PEM), to serve https and wss.")
+        str | None, typer.Option(metavar="FILE", help="Certificate chain (PEM), to serve https and wss.")
     ] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Private key (PEM) of the certificate.")] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Private key (PEM) of the certificate.")
+    ] = None,
     concurrency: Annotated[
-        int, typer.Option(help="Syntheses at a time for each key; 5 times as many sockets may be open.")
+        int,
+        typer.Option(
+            metavar="N", help="Syntheses at a time for each key; 5 times as many sockets may be open."
+        ),
     ] = 1,
     extra_voices: Annotated[
-        list[str] | None, typer.Option("--extra-voice", help="A further voice id to accept (repeatable).")
+        list[str] | None,
+        typer.Option("--extra-voice", metavar="ID", help="A further voice id to accept (repeatable)."),
     ] = None,
-    max_text: Annotated[int | None, typer.Option(help="Refuse a longer text, in characters.")] = None,
+    max_text: Annotated[
+        int | None, typer.Option(metavar="N", help="Refuse a longer text, in characters.")
+    ] = None,
     idle_timeout_s: Annotated[
-        float, typer.Option("--idle-timeout", help="Seconds without a message before a socket is closed.")
+        float,
+        typer.Option(
+            "--idle-timeout", metavar="SECONDS", help="Seconds without a message before a socket is closed."
+        ),
     ] = 60.0,
     log: Annotated[
-        str | None, typer.Option(help="File to append a line of JSON to for each request.")
+        str | None, typer.Option(metavar="FILE", help="File to append a line of JSON to for each request.")
     ] = None,
     close_after_complete: Annotated[
         bool,
@@ -64,6 +77,7 @@ def serve(
         float,
         typer.Option(
             "--complete-wait",
+            metavar="MS",
             help="Milliseconds of quiet before `complete` of a plain request.",
             rich_help_panel=_AS_DISPUTED,
         ),
@@ -72,6 +86,7 @@ def serve(
         float,
         typer.Option(
             "--buffered-complete-wait",
+            metavar="MS",
             help="Milliseconds of quiet before `complete` of a buffered one.",
             rich_help_panel=_AS_DISPUTED,
         ),
@@ -106,32 +121,47 @@ def serve(
         typer.Option(help="What the v3.1 and v2 routes do.", rich_help_panel=_AS_DISPUTED),
     ] = "on",
     first_byte_ms: Annotated[
-        float, typer.Option(help="Median milliseconds to the first audio.", rich_help_panel=_TIME)
+        float,
+        typer.Option(metavar="MS", help="Median milliseconds to the first audio.", rich_help_panel=_TIME),
     ] = 0,
     first_byte_sigma: Annotated[
         float,
-        typer.Option(help="Spread of that time (sigma of a lognormal).", rich_help_panel=_TIME),
+        typer.Option(
+            metavar="SIGMA", help="Spread of that time (sigma of a lognormal).", rich_help_panel=_TIME
+        ),
     ] = 0,
     realtime_factor: Annotated[
         float,
-        typer.Option(help="Send audio this much faster than it plays; 0 at once.", rich_help_panel=_TIME),
+        typer.Option(
+            metavar="FACTOR",
+            help="Send audio this much faster than it plays; 0 at once.",
+            rich_help_panel=_TIME,
+        ),
     ] = 0,
     jitter_ms: Annotated[
-        float, typer.Option(help="Up to so many milliseconds more before each block.", rich_help_panel=_TIME)
+        float,
+        typer.Option(
+            metavar="MS", help="Up to so many milliseconds more before each block.", rich_help_panel=_TIME
+        ),
     ] = 0,
     seed: Annotated[
-        int | None, typer.Option(help="Makes the random times repeatable.", rich_help_panel=_TIME)
+        int | None,
+        typer.Option(metavar="N", help="Makes the random times repeatable.", rich_help_panel=_TIME),
     ] = None,
     fail: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="FAILURE",
             help="A failure: status:503, status:429:2 (Retry-After 2), error:3 (an error after 3 blocks), "
             "close:1011:2, stall:2. Several take turns.",
             rich_help_panel=_FAILURE,
         ),
     ] = None,
     fail_times: Annotated[
-        int, typer.Option(help="How many requests fail; 0 for all of them.", rich_help_panel=_FAILURE)
+        int,
+        typer.Option(
+            metavar="N", help="How many requests fail; 0 for all of them.", rich_help_panel=_FAILURE
+        ),
     ] = 0,
 ) -> None:
     """Serve the Waves API from this machine, offline.

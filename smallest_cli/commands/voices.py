@@ -22,6 +22,7 @@ from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, Vo
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
 from smallest_cli.settings import Settings, load_settings
+from smallest_cli.shells import keep_voices
 from smallest_cli.speaking import perform, settle
 from smallest_cli.speech import Voice
 
@@ -110,12 +111,13 @@ def _fetch(settings: Settings, where: ServiceOptions) -> tuple[Voice, ...]:
         listed = tuple(account.voices())
     if not settings.local:
         catalogue.keep(settings.base_url, listed)
+        keep_voices(listed)
     return listed
 
 
 def _print(found: list[Voice], *, as_json: bool) -> None:
     if as_json:
-        print_json({"voices": [asdict(voice) for voice in found]})
+        print_json({"voices": [voice._asdict() for voice in found]})
         return
     rows = [tuple(_cell(getattr(voice, column)) for column in COLUMNS) for voice in found]
     if sys.stdout.isatty():
@@ -144,6 +146,8 @@ def play_voices(
     report: ReportOptions,
 ) -> None:
     """Hear voices, one after the other, say the same sentence in their language."""
+    if who.voice is not None:
+        raise UsageError("voices play takes the voices as words", hint="smallest voices play NAME...")
     settings = load_settings(asdict(where))
     known = catalogue.known(settings.base_url)
     if folder is not None and not Path(folder).is_dir():
@@ -179,7 +183,9 @@ def clone_voice(
     language: Annotated[str | None, typer.Option("-l", "--language", metavar="CODE", help="As en.")] = None,
     accent: Annotated[str | None, typer.Option("--accent", metavar="NAME", help="As british.")] = None,
     description: Annotated[str | None, typer.Option("--description", metavar="TEXT", help="A note.")] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="WORD", help="Repeatable.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="WORD", help="A tag (repeatable).")
+    ] = None,
     model: Annotated[
         str | None, typer.Option("-m", "--model", metavar="NAME", help="The pool that it is made for.")
     ] = None,
@@ -221,9 +227,9 @@ def list_clones(
     with open_account(where) as account:
         found = account.clones()
     if as_json:
-        print_json({"clones": [asdict(each) for each in found]})
+        print_json({"clones": [each._asdict() for each in found]})
     else:
-        print_rows(tuple(str(value or "") for value in asdict(each).values()) for each in found)
+        print_rows(tuple(str(value or "") for value in each._asdict().values()) for each in found)
 
 
 @voices.command("delete")

@@ -12,7 +12,7 @@ import time
 from itertools import zip_longest
 from typing import Any
 
-from smallest_cli.errors import NetworkError
+from smallest_cli.errors import NotReached
 from smallest_cli.safety import reason, safe
 
 STAGGER_SECONDS = 0.25
@@ -25,11 +25,13 @@ def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Addre
 
     In a thread, because getaddrinfo cannot be interrupted: Ctrl-C must not wait for a dead resolver.
     """
+    # A name of bytes is taken as it is; one of characters imports the codec for international names.
+    name = host.encode("ascii") if host.isascii() else host
     answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            answer.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            answer.put(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             answer.put(error)
 
@@ -37,9 +39,9 @@ def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Addre
     try:
         found = answer.get(timeout=max(0.001, deadline - time.monotonic()))
     except queue.Empty:
-        raise NetworkError(f"resolving {safe(host)} took longer than {timeout:g} s") from None
+        raise NotReached(f"resolving {safe(host)} took longer than {timeout:g} s", step="dns") from None
     if isinstance(found, Exception):
-        raise NetworkError(f"cannot resolve {safe(host)}") from None
+        raise NotReached(f"cannot resolve {safe(host)}", step="dns") from None
     first = [address for address in found if address[0] == found[0][0]]
     others = [address for address in found if address[0] != found[0][0]]
     pairs = zip_longest(first, others)
@@ -59,7 +61,7 @@ def race(addresses: list[Address], name: str, deadline: float, timeout: float) -
                     continue
                 patience = min(STAGGER_SECONDS if waiting else timeout, deadline - time.monotonic())
                 if deadline <= time.monotonic():
-                    raise NetworkError(f"connecting to {name} took longer than {timeout:g} s")
+                    raise NotReached(f"connecting to {name} took longer than {timeout:g} s")
                 for key, _ in selector.select(max(0.0, patience)):
                     sock: Any = key.fileobj
                     selector.unregister(sock)
@@ -75,7 +77,7 @@ def race(addresses: list[Address], name: str, deadline: float, timeout: float) -
                 losing.close()
     if winner is None:
         why = reason(last_error) if last_error else "it has no address"
-        raise NetworkError(f"cannot connect to {name}: {why}")
+        raise NotReached(f"cannot connect to {name}: {why}")
     return winner
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from smallest_cli.errors import Disconnected, NetworkError, ProtocolError
+from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, TooLate
 from smallest_cli.safety import reason
 from smallest_cli.speech import Phases
 
@@ -103,7 +103,7 @@ class Connection:
     def _too_late(self) -> NoReturn:
         if time.monotonic() >= self._until:
             raise out_of_time() from None
-        raise NetworkError(f"no {self._awaited} within {self._seconds:g} s") from None
+        raise TooLate(f"no {self._awaited} within {self._seconds:g} s") from None
 
     def unread(self, data: bytes) -> None:
         """Put bytes back, to be read again first."""
@@ -161,8 +161,8 @@ class Connection:
             self.close()
 
 
-def out_of_time() -> NetworkError:
-    error = NetworkError("the run took longer than --max-time allows")
+def out_of_time() -> TooLate:
+    error = TooLate("the run took longer than --max-time allows")
     error.retryable = False
     return error
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import os
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from smallest_cli.connect.addresses import Address, race, resolve
 from smallest_cli.connect.connection import Clock, Connection, out_of_time
+from smallest_cli.connect.head_start import HeadStart
 from smallest_cli.connect.origin import Origin, is_loopback
 from smallest_cli.connect.proxy import find_proxy, tunnel
-from smallest_cli.errors import NetworkError, SettingsError, UnsafeError
+from smallest_cli.errors import NotReached, SettingsError, UnsafeError, Untrusted
 from smallest_cli.safety import reason, safe
 from smallest_cli.speech import Phases
 
@@ -47,12 +49,58 @@ class Dialer:
         self._ca_file = ca_file
         self._plain_http = plain_http
         self._environ = environ
+        self._context: ssl.SSLContext | None = None
+        self._context_lock = threading.Lock()
+        self._begun: HeadStart | None = None
+
+    @contextmanager
+    def head_start(self, origin: Origin) -> Iterator[None]:
+        """Connect in the background; the first `dial` takes over what comes of it, a failure too.
+
+        What nobody has taken when the context ends is closed. TLS is left to `dial`: a thread that is
+        within OpenSSL when the interpreter ends takes the process down.
+        """
+        # The authorities take as long to read as a connection to be made, and leave the interpreter alone.
+        reader = threading.Thread(target=self._read_ahead, daemon=True) if origin.secure else None
+        if reader:
+            reader.start()
+        self._begun = HeadStart(lambda: self._connect(origin, self._deadline()))
+        try:
+            yield
+        finally:
+            if begun := self._take_begun():
+                begun.abandon()
+            if reader:
+                reader.join()
 
     def dial(self, origin: Origin) -> Connection:
         """Connect to an origin. Raises NetworkError, UnsafeError or SettingsError."""
+        deadline = self._deadline()
+        begun = self._take_begun()
+        sock, phases = begun.result() if begun else self._connect(origin, deadline)
+        if origin.secure:
+            started = self.clock()
+            try:
+                sock = self._secure(sock, origin, deadline)
+            except BaseException:
+                sock.close()
+                raise
+            phases = replace(phases, tls=self.clock() - started)
+        return Connection(sock, phases, self.clock, self._until)
+
+    def _take_begun(self) -> HeadStart | None:
+        begun, self._begun = self._begun, None
+        return begun
+
+    def _deadline(self) -> float:
+        """When a connection that is begun now must be there. Raises NetworkError where no time is left."""
         deadline = min(time.monotonic() + self.timeout, self._until)
         if deadline <= time.monotonic():
             raise out_of_time()
+        return deadline
+
+    def _connect(self, origin: Origin, deadline: float) -> tuple[socket.socket, Phases]:
+        """To the origin's port, by way of its proxy; what each step took."""
         proxy = find_proxy(origin, self._environ)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         started = self.clock()
@@ -65,38 +113,43 @@ class Dialer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
                 tunnel(sock, proxy, origin, deadline - time.monotonic(), self.clock)
-            connected = self.clock()
-            phases = Phases(dns=resolved - started, tcp=connected - resolved)
-            if origin.secure:
-                sock = self._secure(sock, origin, deadline)
-                phases = replace(phases, tls=self.clock() - connected)
         except BaseException:
             sock.close()
             raise
-        return Connection(sock, phases, self.clock, self._until)
+        return sock, Phases(dns=resolved - started, tcp=self.clock() - resolved)
 
     def _secure(self, sock: socket.socket, origin: Origin, deadline: float) -> socket.socket:
         import ssl
 
-        context = self._tls_context
+        context = self._tls_context()
         sock.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             return context.wrap_socket(sock, server_hostname=origin.host)
         except ssl.SSLCertVerificationError as error:
-            raise UnsafeError(
+            raise Untrusted(
                 f"the certificate of {safe(origin.netloc)} is not trusted: {safe(error.verify_message)}",
                 hint="name the authority that signed it: --ca-file FILE",
             ) from None
         except TimeoutError:
-            raise NetworkError(f"no TLS handshake within {self.timeout:g} s") from None
+            raise NotReached(f"no TLS handshake within {self.timeout:g} s", step="tls") from None
         except OSError as error:
-            raise NetworkError(
-                f"the TLS handshake with {safe(origin.netloc)} failed: {reason(error)}"
+            raise NotReached(
+                f"the TLS handshake with {safe(origin.netloc)} failed: {reason(error)}", step="tls"
             ) from None
 
-    @cached_property
     def _tls_context(self) -> ssl.SSLContext:
-        """One context for every transport: TLS 1.2 at least, and one order of authorities.
+        """One context for every connection."""
+        with self._context_lock:
+            if self._context is None:
+                self._context = self._read_authorities()
+            return self._context
+
+    def _read_ahead(self) -> None:
+        with suppress(SettingsError):  # which `dial` raises again
+            self._tls_context()
+
+    def _read_authorities(self) -> ssl.SSLContext:
+        """TLS 1.2 at least, and one order of authorities for every transport.
 
         Built by hand because `create_default_context` writes session keys where SSLKEYLOGFILE says.
         """

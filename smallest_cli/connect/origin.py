@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from smallest_cli.errors import SettingsError
 from smallest_cli.safety import safe
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a base URL points: scheme, host, port, and a path prefix without its last slash."""
 
     secure: bool

@@ -6,18 +6,17 @@ import re
 import socket
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from smallest_cli.connect.connection import Clock, Connection, read_head
 from smallest_cli.connect.origin import Origin, is_loopback
-from smallest_cli.errors import NetworkError, SettingsError
+from smallest_cli.errors import NotReached, SettingsError
 from smallest_cli.safety import safe
 from smallest_cli.speech import Phases
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(NamedTuple):
     """An HTTP proxy; `authorization` is the value of its header, None where it asks for nobody."""
 
     host: str
@@ -73,6 +72,6 @@ def tunnel(sock: socket.socket, proxy: Proxy, origin: Origin, seconds: float, cl
     head = read_head(connection)
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
     if not status:
-        raise NetworkError(f"the proxy {safe(proxy.host)}:{proxy.port} did not answer in HTTP")
+        raise NotReached(f"the proxy {safe(proxy.host)}:{proxy.port} did not answer in HTTP")
     if status[1] != b"200":
-        raise NetworkError(f"the proxy {safe(proxy.host)}:{proxy.port} answered {int(status[1])}")
+        raise NotReached(f"the proxy {safe(proxy.host)}:{proxy.port} answered {int(status[1])}")

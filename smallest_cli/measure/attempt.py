@@ -2,59 +2,51 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from smallest_cli.errors import (
-    AccountError,
-    Disconnected,
+    CutOff,
     NetworkError,
+    NotReached,
     ProtocolError,
     RateLimited,
     RemoteError,
-    RequestRejected,
+    TooLate,
     UnsafeError,
+    Untrusted,
 )
 from smallest_cli.onset import find_onset
 from smallest_cli.player import Chunk
 from smallest_cli.speech import AudioChunk, Completed, Event, Opened, Sent, SpeechRequest, Transport
 from smallest_cli.trials.record import Trial
 
-# What connect and the transports say of a NetworkError; the classes of errors alone do not tell these apart.
-_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"resolv"), "dns"),
-    (re.compile(r"TLS handshake"), "tls"),
-    (re.compile(r"no more audio within|no end within"), "timeout_stall"),
-    (re.compile(r"no audio within|longer than --max-time"), "timeout_first"),
-    (re.compile(r"cannot connect|connecting to|no answer to the upgrade|proxy"), "connect"),
-    (re.compile(r"before its end|before all of its|short of its length|cut off|before the end"), "truncated"),
-)
-_CLOSE = re.compile(r"closed the connection \((\d+)")
-_SUMMED: tuple[tuple[type[RemoteError], str], ...] = (
-    (RateLimited, "http_429"),
-    (ProtocolError, "protocol"),
-    (Disconnected, "reset"),
-)
 
-
-def classify(error: RemoteError) -> str:
-    """The name of a failure, one of `ERROR_CLASSES`."""
-    if isinstance(error, RateLimited):
-        return "http_429"
-    if _CLOSE.search(str(error)):
-        return "ws_close"
-    if error.status is not None:
-        return "http_5xx" if error.status >= 500 else "http_4xx"
-    if isinstance(error, UnsafeError):
-        return "tls" if "certificate" in str(error) else "refused"
-    for kind, name in _SUMMED:
-        if isinstance(error, kind):
-            return name
-    if isinstance(error, NetworkError):
-        return next((name for pattern, name in _WORDS if pattern.search(str(error))), "reset")
-    if isinstance(error, AccountError | RequestRejected):
-        return "app_error"
+def classify(error: RemoteError, *, opened: bool, heard: bool) -> str:
+    """The name of a failure, one of `ERROR_CLASSES`, by what it is and by how far the trial had come."""
+    match error:
+        case RateLimited():
+            return "http_429"
+        case RemoteError(close_code=int()):
+            return "ws_close"
+        case RemoteError(status=int(status)):
+            return "http_5xx" if status >= 500 else "http_4xx"
+        case Untrusted():
+            return "tls"
+        case UnsafeError():
+            return "refused"
+        case NotReached():
+            return error.step
+        case TooLate() if not opened:
+            return "connect"
+        case TooLate():
+            return "timeout_stall" if heard else "timeout_first"
+        case CutOff():
+            return "truncated"
+        case NetworkError():
+            return "reset"
+        case ProtocolError():
+            return "protocol"
     return "app_error"
 
 
@@ -143,7 +135,8 @@ def _chunks(audio: list[AudioChunk], sent_ns: int) -> Iterator[Chunk]:
 def _judge(trial: Trial, pcm: bytes, failure: RemoteError | None) -> tuple[str | None, str | None]:
     """Why it is no success, if it is none. Silence is never one."""
     if failure is not None:
-        return classify(failure), str(failure)
+        named = classify(failure, opened=trial.opened_ns is not None, heard=bool(pcm))
+        return named, str(failure)
     if not pcm:
         return "empty", "the service said complete and sent no audio"
     if len(pcm) % 2:

@@ -33,7 +33,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     for arm in result["arms"]:
         lines += ["", f"## {arm['id']}", "", f"{arm['ok']} of {arm['n']} ok; errors: {error_words(arm)}.", ""]
         lines += [
-            "| metric | n | p50 | 95 % of p50 | p95 | p99 | max | from | to |",
+            "| metric | n | p50 | its 95 % interval | p95 | p99 | max | from | to |",
             "|---|--:|--:|--:|--:|--:|--:|---|---|",
         ]
         lines += [_row(name, found, run) for name, found in arm["metrics"].items()]

@@ -179,7 +179,7 @@ def _metrics(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         middle = "".join(f"<td>{_safe(cell)}</td>" for cell in [found["n"], *cells])
         rows.append(f"<tr><td>{name} ({unit})</td>{middle}<td class='words'>{_safe(words)}</td></tr>")
     titles = "".join(
-        f"<th>{each}</th>" for each in ("metric", "n", "p50", "95 % of p50", "p95", "p99", "max", "")
+        f"<th>{each}</th>" for each in ("metric", "n", "p50", "its 95 % interval", "p95", "p99", "max", "")
     )
     return _table(titles, "".join(rows))
 

@@ -88,7 +88,7 @@ class LiveView:
         self._live.update(Text("\n".join(progress_lines(course))), refresh=True)
 
 
-def progress_lines(course: Course, columns: int = 40) -> list[str]:
+def progress_lines(course: Course, columns: int = 28) -> list[str]:
     """The view as text: progress, in flight, rolling median and p95, errors."""
     done = sum(trial.phase == "measure" for trial in course.trials)
     warm = len(course.trials) - done

@@ -63,7 +63,7 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator
             yield from _wrapped(f"  {name}: {message}", width, "dim")
     if not arm["metrics"]:
         return
-    head = f"{'':<{NAME_WIDTH}}{'p50':>9} {'95 % of p50':>18}{'p95':>9}{'p99':>9}{'max':>9}"
+    head = f"{'':<{NAME_WIDTH}}{'p50':>9} {'its 95 % interval':>18}{'p95':>9}{'p99':>9}{'max':>9}"
     extra = "   from -> to" if width >= WIDE else ""
     yield "head", (head + extra).rstrip()
     for name, found in arm["metrics"].items():
@@ -85,7 +85,7 @@ def _remarks(arm: Mapping[str, Any], width: int) -> Iterator[Line]:
     if odd := arm["metrics"].get("ttfb", {}).get("outliers"):
         ttfb = arm["metrics"]["ttfb"]
         said.append(
-            f"{odd} outliers in ttfb, kept: the mean is {figure(ttfb['mean'])} ms with them, "
+            f"{odd} outlier{'s' * (odd > 1)} in ttfb, kept: the mean is {figure(ttfb['mean'])} ms with them, "
             f"{figure(ttfb['mean_without_outliers'])} without"
         )
     if arm["reopened"]:
@@ -133,7 +133,9 @@ def _definitions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
     for name in used:
         definition = result["run"]["defs"]["metrics"][name]
         words = " -> ".join(part for part in (definition["starts"], definition["stops"]) if part)
-        yield "dim", f"{name:<{NAME_WIDTH}} {words}"[:width]
+        indent = " " * (NAME_WIDTH + 1)
+        for line in wrap(f"{name:<{NAME_WIDTH}} {words}", width, subsequent_indent=indent):
+            yield "dim", line
     if used:
         yield "", ""
 

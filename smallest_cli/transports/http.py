@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from smallest_cli import wire
 from smallest_cli.connect import Dialer
-from smallest_cli.errors import NetworkError
+from smallest_cli.errors import CutOff
 from smallest_cli.speech import AudioChunk, Completed, Event, Service, SpeechRequest
 from smallest_cli.transports.post import Poster, is_framed
 from smallest_cli.wav import WavReader
@@ -34,7 +34,7 @@ class HTTPTransport:
                     yield AudioChunk(pcm, request_id, at_ns=reply.connection.received_ns)
                     reply.connection.expect("more audio", self._timeout)
             if not (wav.whole if wav.states_length else is_framed(reply.headers)):
-                raise NetworkError("the reply ended before all of its audio came")
+                raise CutOff("the reply ended before all of its audio came")
             yield Completed(request_id, at_ns=reply.connection.received_ns)
 
     def connect(self) -> None:

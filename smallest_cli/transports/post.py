@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from smallest_cli import wire
 from smallest_cli.connect import Connection, Dialer, Origin, parse_base_url
-from smallest_cli.errors import Disconnected, NetworkError, ProtocolError
+from smallest_cli.errors import CutOff, Disconnected, NetworkError, ProtocolError
 from smallest_cli.safety import safe
 from smallest_cli.speech import Opened, Phases, Sent, Service
 from smallest_cli.transports.refusal import refusal
@@ -150,7 +150,7 @@ def _pieces(response: requests.Response, connection: Connection) -> Iterator[byt
             left -= len(piece)
         yield piece
     if left:
-        raise NetworkError(f"the reply ended {left} bytes short of its length")
+        raise CutOff(f"the reply ended {left} bytes short of its length")
 
 
 def is_framed(headers: dict[str, str]) -> bool:
@@ -234,9 +234,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except requests.exceptions.ChunkedEncodingError:
-        raise NetworkError("the reply was cut off") from None
+        raise CutOff("the reply was cut off") from None
     except urllib3.exceptions.ProtocolError:
-        raise NetworkError("the reply was cut off") from None
+        raise CutOff("the reply was cut off") from None
     except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
         if _is_no_http(error):
             raise ProtocolError("the service did not answer in HTTP") from None

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from smallest_cli import wire
 from smallest_cli.connect import Dialer
-from smallest_cli.errors import NetworkError, ProtocolError
+from smallest_cli.errors import CutOff, ProtocolError
 from smallest_cli.safety import safe
 from smallest_cli.speech import AudioChunk, Completed, Event, Service, SpeechRequest
 from smallest_cli.transports.post import Poster
@@ -41,7 +41,7 @@ class SSETransport:
                     yield event
                     if isinstance(event, AudioChunk):
                         reply.connection.expect("more audio", self._timeout)
-            raise NetworkError("the stream ended before its end marker")
+            raise CutOff("the stream ended before its end marker")
 
     def connect(self) -> None:
         """Open the connection if it is not open."""

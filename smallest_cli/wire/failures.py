@@ -152,6 +152,8 @@ def decode_close(code: int, reason: str = "") -> RemoteError:
     words = f": {safe(reason)}" if reason else ""
     if code == 1006:
         return Disconnected("the service dropped the connection")
-    return _class_of_text(reason, _CLOSE_CLASSES.get(code, ServiceFailed))(
+    error = _class_of_text(reason, _CLOSE_CLASSES.get(code, ServiceFailed))(
         f"the service closed the connection ({code}{words}) before the end"
     )
+    error.close_code = code
+    return error

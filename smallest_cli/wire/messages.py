@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import json
 import math
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -170,8 +169,6 @@ class EventStream:
     its end marker is never taken for whole.
     """
 
-    _LINE_END = re.compile(rb"\r\n|\n|\r")
-
     def __init__(self) -> None:
         self._rest: list[bytes] = []
         self._data: list[bytes] = []
@@ -207,7 +204,8 @@ class EventStream:
             if not data:
                 return []
         self._after_cr = data.endswith(b"\r")
-        *ended, rest = self._LINE_END.split(data)
+        ended = data.splitlines()  # of bytes: at CR, LF and CRLF alone
+        rest = b"" if data.endswith((b"\n", b"\r")) else ended.pop()
         if ended:
             ended[0] = b"".join(self._rest) + ended[0]
             self._rest = []

@@ -1,0 +1,1 @@
+"""Figures of speed and memory, each beside its floor in the same run: `python -m benchmarks`."""

@@ -1,0 +1,37 @@
+"""Every figure of speed and memory, in one table: `python -m benchmarks [--json FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from benchmarks import instead, memory, receive, second, speaker, startup, stream, tab
+from benchmarks.figures import Figure, conclude
+from tests.pulse import missing_packages
+
+
+def measure() -> Iterator[Figure]:
+    """What a user feels first comes first."""
+    yield from startup.measure(15)
+    yield from instead.measure(7)
+    yield from tab.measure(10)
+    yield from second.measure()
+    yield from receive.measure()
+    yield from stream.measure(10)
+    yield from memory.measure()
+    if missing := missing_packages():
+        print(f"the loudspeaker is not measured: {missing} is not installed")
+    else:
+        yield from speaker.measure()
+
+
+def main() -> int:
+    """The exit code: 1 where a figure gates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json")
+    return conclude(measure(), parser.parse_args().json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

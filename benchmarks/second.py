@@ -1,0 +1,42 @@
+"""The second utterance on an open connection: what of connecting is paid for again? Nothing, or it gates."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+
+from benchmarks.figures import Figure, conclude
+from smallest_cli.connect import Dialer
+from smallest_cli.service import open_local_service
+from smallest_cli.speech import VIAS, Opened, SpeechRequest
+from smallest_cli.transports import open_transport
+
+
+def measure() -> Iterator[Figure]:
+    """Every transport's."""
+    with open_local_service() as service:
+        for via in VIAS:
+            with open_transport(via, service, Dialer(timeout=10)) as transport:
+                opened = []
+                for text in ("One.", "Two."):
+                    with closing(iter(transport.synthesize(SpeechRequest(text, "magnus")))) as events:
+                        opened += [event for event in events if isinstance(event, Opened)]
+            paid = opened[-1].phases
+            again = paid.dns + paid.tcp + paid.tls + paid.upgrade
+            words = f"{again:6}   dns {paid.dns} tcp {paid.tcp} tls {paid.tls} upgrade {paid.upgrade} ns"
+            yield Figure(
+                f"connecting again for a second text, {via}", again, words, "0", not again, bool(again)
+            )
+
+
+def main() -> int:
+    """The exit code: 1 where something is paid for again."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json")
+    return conclude(measure(), parser.parse_args().json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

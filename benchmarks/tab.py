@@ -1,0 +1,93 @@
+"""How long a TAB takes in bash, over `bash -c true` of the same run, interleaved; fish beside its own floor.
+
+The first TAB of a shell reads the script too; later ones do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter_ns
+
+from benchmarks.figures import GATE, Figure, conclude, is_calm
+
+GOAL_MS = 15.0
+TIMES = 20
+BASH, FISH = "bash -c true", "fish -c true"
+SCRIPTS = Path(__file__).parent.parent / "completions"
+LINES = {
+    "a command": ["smallest", "s"],
+    "an option": ["smallest", "speak", "hello", "--"],
+    "a voice": ["smallest", "speak", "hello", "-o", "x.wav", "--voice", "m"],
+    "a file": ["smallest", "speak", "hello", "-o", ""],
+}
+
+
+def bash(words: list[str], tabs: int) -> list[str]:
+    """A bash in which TAB is pressed so many times at the end of a line."""
+    line = " ".join(f"'{word}'" for word in words)
+    code = (
+        f". '{SCRIPTS}/smallest.bash'; for ((n = 0; n < {tabs}; n++)); do "
+        f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _smallest; done"
+    )
+    return ["bash", "--norc", "--noprofile", "-c", code]
+
+
+def fish(words: list[str]) -> list[str]:
+    """A fish in which TAB is pressed once."""
+    code = f"source '{SCRIPTS}/smallest.fish'; complete -C '{' '.join(words)}'"
+    return ["fish", "--no-config", "-c", code]
+
+
+def time_ms(command: list[str]) -> float:
+    """The wall time of a process."""
+    began = perf_counter_ns()
+    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+    return (perf_counter_ns() - began) / 1e6
+
+
+def measure(n: int) -> Iterator[Figure]:
+    """Every figure of it, when all are measured."""
+    rows = {BASH: ["bash", "--norc", "--noprofile", "-c", "true"]}
+    rows |= {f"bash, first TAB: {name}": bash(words, 1) for name, words in LINES.items()}
+    rows |= {f"bash, {TIMES} TABs: {name}": bash(words, TIMES) for name, words in LINES.items()}
+    if shutil.which("fish"):
+        rows[FISH] = ["fish", "--no-config", "-c", "true"]
+        rows |= {f"fish, first TAB: {name}": fish(words) for name, words in LINES.items()}
+    times: dict[str, list[float]] = {name: [] for name in rows}
+    for _ in range(n):
+        for name, command in rows.items():
+            times[name].append(time_ms(command))
+    for name, found in times.items():
+        if name not in (BASH, FISH):
+            yield above(name, found, times[FISH if name.startswith("fish") else BASH])
+
+
+def above(name: str, times: list[float], floor: list[float]) -> Figure:
+    """What a TAB takes more than a shell that does nothing. The goal is bash's."""
+    median, under = statistics.median(times), statistics.median(floor)
+    each = (median - under) / (TIMES if f"{TIMES} TABs" in name else 1)
+    words = f"{each:6.1f} ms each   {median:.1f} ms less {under:.1f} ms"
+    if not name.startswith("bash"):
+        return Figure(name, each, words)
+    return Figure(
+        name, each, words, f"{GOAL_MS:g} ms", each <= GOAL_MS, is_calm(floor) and each > GATE * GOAL_MS
+    )
+
+
+def main() -> int:
+    """The exit code: 1 where a figure gates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-n", type=int, default=15)
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    return conclude(measure(options.n), options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

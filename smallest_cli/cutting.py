@@ -1,0 +1,132 @@
+"""Text cut where a reader would breathe, whole or arriving. Joined, the pieces are always the text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from smallest_cli.graphemes import joined, whole_characters
+from smallest_cli.stops import CLAUSE_END, SPOKEN, sentence_ends
+
+LIMIT = 250
+_BLANKS = re.compile(r"\s+")
+
+
+def segments(paragraph: str, limit: int = LIMIT) -> list[str]:
+    """Pieces of at most `limit` characters, as few as sentence ends allow; 0 cuts nothing.
+
+    Blanks stay with the piece before. A sentence that is too long is cut at a clause, else at a blank, else
+    between two characters as a person sees them. A piece without letter or digit is left only where there
+    is no room for it beside one. Raises ValueError for a negative limit.
+    """
+    if limit < 0:
+        raise ValueError("a limit is not negative")
+    if not limit:
+        return [paragraph] if paragraph else []
+    pieces: list[str] = []
+    began = held = 0
+    for end in _ends_of_sentences(paragraph):
+        if end - began > limit and held > began:
+            pieces.append(paragraph[began:held])
+            began = held
+        last = _last_spoken(paragraph, began, end) if end - began > limit else began
+        while end - began > limit:
+            # What is left must hold a letter, if what follows the last one leaves room for it.
+            most = last - began if began < last < began + limit and end - last <= limit else limit
+            cut = began + _cut(paragraph[began : began + most + 1], most)
+            pieces.append(paragraph[began:cut])
+            began = cut
+        held = end
+    if held > began:
+        pieces.append(paragraph[began:held])
+    return pieces
+
+
+def _ends_of_sentences(text: str) -> Iterator[int]:
+    """Every sentence's end; what follows the last one without a letter or digit belongs to it."""
+    ends = sentence_ends(text)
+    end = next(ends, len(text))
+    for later in ends:
+        yield end
+        end = later
+    if SPOKEN.search(text, end):
+        yield end
+    yield len(text)
+
+
+def _last_spoken(text: str, began: int, end: int) -> int:
+    """Where the last character with a letter or digit begins; `began` if there is none behind it."""
+    last = next((at for at in range(end - 1, began, -1) if text[at].isalnum()), began)
+    while last > began and joined(text, last):
+        last -= 1
+    return last
+
+
+def _cut(text: str, limit: int) -> int:
+    """Where `text`, which is longer than `limit`, is best cut: from 1 to `limit`."""
+    for kind, start in ((CLAUSE_END, limit // 3), (_BLANKS, 0)):
+        ends = (match.end() for match in kind.finditer(text, start))
+        cuts = [end for end in ends if end <= limit and not joined(text, end)]
+        if cuts and SPOKEN.search(text, 0, cuts[-1]):
+            return cuts[-1]
+    return whole_characters(text, limit)
+
+
+class Sentences:
+    """Sentences out of text that is still arriving, each as soon as its end is certain.
+
+    A full stop is certain when a blank follows it: a decimal or an address could go on. So is an ellipsis,
+    or a stop after "No", when the next word has begun. A "!", "?", "。" or danda is certain at once, outside
+    addresses and open quotations. So cuts may depend on how the text arrives (of "?" and "!" in two
+    fragments the second comes too late), for to wait would cost the time that this is for; but what comes
+    out, joined with `pending`, is always what went in. At most `limit` characters are held between calls.
+    A piece may be of blanks or marks alone only where more of them came in a row than the limit, or last.
+    """
+
+    def __init__(self, limit: int = LIMIT, first_limit: int | None = None) -> None:
+        """`first_limit`: when that many characters have come, the first piece may end at a clause.
+
+        Raises ValueError for a limit below 1: text that arrives may have no end.
+        """
+        if limit < 1:
+            raise ValueError("text that arrives needs a limit")
+        self._limit = limit
+        self._first_limit = first_limit
+        self._pending = ""
+
+    @property
+    def pending(self) -> str:
+        """What came and was not given out."""
+        return self._pending
+
+    def feed(self, fragment: str) -> list[str]:
+        """Take in more text; what can be spoken now."""
+        text = self._pending + fragment
+        pieces: list[str] = []
+        began = 0
+        for end in sentence_ends(text, arriving=True):
+            pieces += segments(text[began:end], self._limit)
+            began = end
+        while len(text) - began > self._limit:
+            cut = began + _cut(text[began : began + self._limit + 1], self._limit)
+            pieces.append(text[began:cut])
+            began = cut
+        self._pending = text[began:]
+        if not pieces and self._first_limit and len(text) >= self._first_limit:
+            pieces = self._first_clauses()
+        if pieces:
+            self._first_limit = None
+        return pieces
+
+    def _first_clauses(self) -> list[str]:
+        """All clauses that are complete, as one piece, if there are any."""
+        cut = max((match.end() for match in CLAUSE_END.finditer(self._pending)), default=0)
+        if not SPOKEN.search(self._pending, 0, cut):
+            return []
+        piece, self._pending = self._pending[:cut], self._pending[cut:]
+        return [piece]
+
+    def flush(self) -> list[str]:
+        """What is left, the last sentence without waiting for its end."""
+        pieces, self._pending = segments(self._pending, self._limit), ""
+        return pieces

@@ -1,0 +1,1 @@
+"""What is made from the command line itself: completions, man pages, docs/cli.md, pictures."""

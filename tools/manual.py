@@ -1,0 +1,132 @@
+"""The man pages: smallest(1), and one for each command, with the commands below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from smallest_cli import __version__
+from tools.prose import ENVIRONMENT, EXAMPLES, FILES, RETRY, exit_codes
+from tools.tree import Command, Option
+
+ABOUT = (
+    "smallest speaks text through Smallest AI's Waves service over WebSocket, server-sent events or HTTP, "
+    "into files, the loudspeaker or a pipe, while the text is still being written if need be. stdout carries "
+    "the result and nothing else; all else goes to stderr."
+)
+PRECEDENCE = "A flag goes before a variable, and that before config.toml."
+
+
+def write_manual(tree: Command) -> dict[str, str]:
+    """Every page: its file's name -> its text."""
+    pages = {"smallest.1": _main_page(tree)}
+    for command in tree.children:
+        pages[f"smallest-{command.name}.1"] = _command_page(command, tree)
+    return pages
+
+
+def _main_page(tree: Command) -> str:
+    commands = {f"smallest-{each.name}(1)": each.summary for each in tree.children}
+    return _page(
+        "smallest",
+        tree.summary,
+        [
+            *_section("SYNOPSIS", [r"\fBsmallest\fR \fICOMMAND\fR [\fIOPTION\fR]... [\fIARGUMENT\fR]..."]),
+            *_section("DESCRIPTION", [_plain(ABOUT)]),
+            *_section("COMMANDS", _terms(commands)),
+            *_section("OPTIONS", _options(tree)),
+            *_section("EXIT STATUS", [*_terms(dict(exit_codes())), ".PP", _plain(RETRY)]),
+            *_section("ENVIRONMENT", [_plain(PRECEDENCE), *_terms(ENVIRONMENT)]),
+            *_section("FILES", [_plain("Where they are on Linux:"), *_terms(FILES)]),
+            *_section("EXAMPLES", _examples()),
+            *_section("SEE ALSO", [_plain(", ".join(commands))]),
+        ],
+    )  # fmt: skip
+
+
+def _command_page(command: Command, tree: Command) -> str:
+    lines = [
+        *_section("SYNOPSIS", _synopses(command)),
+        *_section("DESCRIPTION", [_plain(command.summary), *_paragraphs(command.details)]),
+        *_section("OPTIONS", [*_arguments(command), *_options(command)]),
+    ]
+    if command.children:
+        lines.append(".SH COMMANDS")
+    for child in command.children:
+        lines += [f".SS {_plain(child.path)}", _plain(child.summary), *_paragraphs(child.details)]
+        lines += [*_arguments(child), *_options(child)]
+    names = ("smallest", *(f"smallest-{each.name}" for each in tree.children if each != command))
+    told = "Exit status, environment and files: see smallest(1)."
+    lines += _section("SEE ALSO", [_plain(told), ".PP", _plain(", ".join(f"{name}(1)" for name in names))])
+    return _page(f"smallest-{command.name}", command.summary, lines)
+
+
+def _page(name: str, summary: str, lines: Iterable[str]) -> str:
+    # No date: the same page from the same source.
+    head = f'.TH {name.upper()} 1 "" "smallest {__version__}" "User Commands"'
+    title = rf"{_plain(name)} \- {_plain(summary.rstrip('.'))}"
+    note = r".\" Made from the command line by `make docs`."
+    # Left-aligned and unhyphenated: a flag must not be cut in two.
+    return "\n".join([note, head, ".nh", ".ad l", ".SH NAME", title, *lines]) + "\n"
+
+
+def _section(title: str, lines: Iterable[str]) -> list[str]:
+    return [f".SH {title}", *lines]
+
+
+def _synopses(command: Command) -> list[str]:
+    lines: list[str] = []
+    for each in command.walk():
+        if each.children and not each.arguments and len(each.options) == 1:
+            continue  # it does nothing by itself
+        words = "".join(rf" \fI{_plain(argument.metavar)}\fR" for argument in each.arguments)
+        lines += [".br"] * bool(lines) + [rf"\fB{_plain(each.path)}\fR [\fIOPTION\fR]...{words}"]
+    return lines
+
+
+def _arguments(command: Command) -> list[str]:
+    lines: list[str] = []
+    for each in command.arguments:
+        if each.help:
+            lines += [".TP", rf"\fI{_plain(each.metavar)}\fR", _plain(each.help)]
+    return lines
+
+
+def _options(command: Command) -> list[str]:
+    lines: list[str] = []
+    for each in command.options:
+        lines += [".TP", _flags(each), _plain(" ".join(filter(None, (each.help, each.notes))))]
+    return lines
+
+
+def _flags(option: Option) -> str:
+    value = rf" \fI{_plain(option.metavar)}\fR" if option.metavar else ""
+    return ", ".join(rf"\fB{_plain(flag)}\fR" for flag in (*option.flags, *option.off)) + value
+
+
+def _terms(terms: dict[str, str]) -> list[str]:
+    lines: list[str] = []
+    for term, told in terms.items():
+        lines += [".TP", rf"\fB{_plain(term)}\fR", _plain(told)]
+    return lines
+
+
+def _examples() -> list[str]:
+    lines: list[str] = []
+    for line, told in EXAMPLES.items():
+        lines += [".PP", _plain(told), ".PP", ".nf", f"    {_plain(line)}", ".fi"]
+    return lines
+
+
+def _paragraphs(text: str) -> list[str]:
+    lines: list[str] = []
+    for paragraph in text.split("\n\n"):
+        if paragraph.strip():
+            lines += [".PP", _plain(" ".join(paragraph.split()))]
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Text that roff prints as it is: its backslashes, hyphens, quotes and leading points."""
+    text = text.replace("\\", r"\e").replace("-", r"\-").replace("`", r"\(ga").replace("'", r"\(aq")
+    text = text.replace("~", r"\(ti").replace("^", r"\(ha")
+    return rf"\&{text}" if text.startswith(".") else text

@@ -1,0 +1,16 @@
+# The values of a list, as the tool last kept it, else as it was when this was made. No Python is started.
+function _smallest_list
+  set -l folder "$SMALLEST_CACHE_DIR"
+  if test -z "$folder"
+    set folder "$XDG_CACHE_HOME"
+    test -n "$folder"; or set folder "$HOME/.cache"
+    set folder "$folder/smallest"
+    test -d "$HOME/Library/Caches"; and set folder "$HOME/Library/Caches/smallest"
+  end
+  if test -r "$folder/$argv[1].tsv"
+    string match -- '*' < "$folder/$argv[1].tsv"
+  else
+    set -l known _smallest_known_$argv[1]
+    printf '%s\n' $$known
+  end
+end
