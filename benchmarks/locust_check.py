@@ -1,231 +1,181 @@
 """Is a run over several hosts right? A master, two workers and the server, each in a network of its own.
 
-Needs root and iproute2. Network namespaces are joined by a bridge; the server speaks TLS with a certificate
-made here, and its own stamps are the truth. Checks: merged quantiles equal those of the union of the raw
-trials (0.1 %) and the server's (1 ms or 1 %, unless the verdict doubts itself); a worker that is killed is named;
-500 paced streams get an honest verdict. Ends with 1 where one is missed.
+The server speaks TLS with a certificate made here, and its stamps are the truth, from having received a
+request to being about to send its first audio. A figure that is missed in a run whose own verdict is not ok
+is no fault: that verdict is what it is for. Ends with 1 where one is missed all the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import resource
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import trustme
-
+from benchmarks.crew import Entry, Load, Ran, run
+from benchmarks.figures import Figure, conclude
+from benchmarks.hosts import Host, joined, why_not
 from smallest_cli.stats.quantiles import quantile
 
-KEY = "sk_of_nobody_0123456789"
-SERVER, MASTER, WORKERS = "10.83.7.1", "10.83.7.2", ("10.83.7.3", "10.83.7.4")
-NAMES = {SERVER: "sml0", MASTER: "sml1", WORKERS[0]: "sml2", WORKERS[1]: "sml3"}
-BRIDGE, PORT = "smlbr", 8443
-Run = dict[str, Any]
+ADDRESSES = ("10.83.7.1", "10.83.7.2", "10.83.7.3", "10.83.7.4")
+METRICS, QUANTILES = ("ttfb", "ttfa", "min_safe_buffer", "gap"), {"p50": 0.5, "p99": 0.99}
+AS_UNION = 0.001
+TRIES = 3
+"""A check of figures is made again while the host is too busy to say."""
 
 
-@dataclass(frozen=True)
-class Load:
-    """What the server does, and how many users ask for how long."""
+def truths(ran: Ran) -> list[float]:
+    """What the server says of the trials whose raw record is here, in ms, ascending.
 
-    users: int
-    seconds: int
-    first_byte_ms: float
-    sigma: float
-    realtime_factor: float
-    corpus: str = "short"
-    kill_after: float | None = None
+    A request begins when it was sent, if that is earlier: under load it waits in the server's socket.
+    """
+    entries = {entry["request_id"]: entry for entry in ran.log}
+    pairs = [(trial["sent_ns"], entries[trial["request_id"]]) for trial in ran.trials()]
+    return sorted((entry["first_audio_ns"] - min(sent, entry["received_ns"])) / 1e6 for sent, entry in pairs)
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True)
+def verdict(ran: Ran) -> str:
+    """ok, suspect or invalid, as the run says of itself; without a result, none."""
+    return str(ran.result["run"]["calibration"]["verdict"]) if ran.result else "none"
 
 
-@contextmanager
-def networks() -> Iterator[None]:
-    """A namespace for each address, joined by a bridge."""
-    with ExitStack() as undo:
-        ip("link", "add", BRIDGE, "type", "bridge")
-        undo.callback(ip, "link", "del", BRIDGE)
-        ip("link", "set", BRIDGE, "up")
-        for address, name in NAMES.items():
-            ip("netns", "add", name)
-            undo.callback(ip, "netns", "del", name)
-            ip("link", "add", f"{name}v", "type", "veth", "peer", "name", "eth0", "netns", name)
-            ip("link", "set", f"{name}v", "master", BRIDGE, "up")
-            ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-            ip("-n", name, "link", "set", "lo", "up")
-        yield
+def against_union(name: str, ran: Ran) -> Iterator[Figure]:
+    """Merged histograms against the same quantiles of all raw trials."""
+    assert ran.result
+    assert ran.union
+    (arm,), (exact,) = ran.result["arms"], ran.union["arms"]
+    for metric in METRICS:
+        for which in QUANTILES:
+            found, true = arm["metrics"][metric][which]["v"], exact["metrics"][metric][which]["v"]
+            off = abs(found - true) / true if true else abs(found)
+            words = f"{off:8.3%}   {found:.3f} / {true:.3f} ms"
+            holds = off <= AS_UNION
+            yield Figure(f"{name}: {metric} {which}, off the union", off, words, "0.1 %", holds, not holds)
+    counts = [arm["n"], exact["n"]]
+    same = counts[0] == counts[1]
+    yield Figure(f"{name}: trials, and in the union", counts[0], f"{counts}", "the same", same, not same)
 
 
-def inside(address: str, *command: str, **options: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        ["ip", "netns", "exec", NAMES[address], *command],
-        env=os.environ | {"SMALLEST_API_KEY": KEY, "SMALLEST_SERVE_TOKEN": KEY},
-        stdin=subprocess.DEVNULL,
-        **options,
+def against_server(name: str, ran: Ran, true: Sequence[float]) -> Iterator[Figure]:
+    """The time to first audio against the server's own: within 1 ms or 1 %, or the verdict is not ok."""
+    assert ran.result
+    (arm,), said = ran.result["arms"], verdict(ran)
+    for which, p in QUANTILES.items():
+        found, server = arm["metrics"]["ttfb"][which]["v"], quantile(true, p)
+        limit = max(1.0, 0.01 * server)
+        near = abs(found - server) <= limit
+        words = f"{found - server:+8.2f} ms   {found:.2f}, the server {server:.2f} ms; {said}"
+        goal = f"{limit:.1f} ms, or not ok"
+        holds = near or said in ("suspect", "invalid")
+        yield Figure(f"{name}: ttfb {which}, off the server", found - server, words, goal, holds, not holds)
+
+
+def whole(name: str, ran: Ran) -> Iterator[Figure]:
+    """Both workers to the end."""
+    if ran.result is None:
+        yield unfinished(name, ran)
+        return
+    arm = ran.result["arms"][0]
+    tell_verdict(ran)
+    good = arm["ok"] / arm["n"]
+    yield Figure(
+        f"{name}: good trials", good, f"{good:8.2%}   {arm['ok']} of {arm['n']} {arm['errors'] or ''}"
     )
+    yield from against_union(name, ran)
+    yield from against_server(name, ran, truths(ran))
+    for who, share in ran.cpu_share.items():
+        yield Figure(f"{name}: CPU of the {who}", share, f"{share:8.0%} of a core")
 
 
-def certificate(folder: Path) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    own = authority.issue_cert(SERVER)
-    own.private_key_pem.write_to_path(str(folder / "key.pem"))
-    own.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-
-
-@contextmanager
-def serving(folder: Path, load: Load) -> Iterator[None]:
-    smallest = [sys.executable, "-P", "-m", "smallest_cli", "serve", "--host", SERVER, "--port", str(PORT)]
-    timing = ["--first-byte-ms", str(load.first_byte_ms), "--first-byte-sigma", str(load.sigma), "--seed", "7",
-              "--realtime-factor", str(load.realtime_factor)]  # fmt: skip
-    files = ["--tls-cert", "cert.pem", "--tls-key", "key.pem", "--log", "log.jsonl"]
-    server = inside(
-        SERVER, *smallest, *timing, *files, "--concurrency", "2000", cwd=folder,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    with server:
-        assert server.stdout
-        print("server:", server.stdout.readline().decode().strip(), flush=True)
-        try:
-            yield
-        finally:
-            server.terminate()
-
-
-def run(folder: Path, load: Load) -> tuple[int, Run | None]:
-    """The exit code and the result of a run."""
-    file = subprocess.run(
-        [sys.executable, "-m", "smallest_cli", "bench", "locustfile"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    locust = [sys.executable, "-m", "locust", "-f", file, "--only-summary"]
-    asked = ["--host", f"https://{SERVER}:{PORT}", "--ca-file", "ca.pem", "--corpus", load.corpus]
-    files = ["--smallest-json", "all.json", "--smallest-jsonl", "raw.jsonl"]
-    certificate(folder)
-    with serving(folder, load):
-        log = (folder / "locust.log").open("wb")
-        master = inside(
-            MASTER, *locust, "--master", "--expect-workers", "2", "--headless", "-u", str(load.users),
-            "-r", str(max(20, load.users // 5)), "-t", f"{load.seconds}s", *asked, *files,
-            cwd=folder, stdout=log, stderr=log,
-        )  # fmt: skip
-        workers = [
-            inside(each, *locust, "--worker", "--master-host", MASTER, cwd=folder, stdout=log, stderr=log)
-            for each in WORKERS
-        ]
-        if load.kill_after is not None:
-            time.sleep(load.kill_after)
-            workers[1].kill()
-        code = master.wait(load.seconds + 120)
-        for worker in workers:
-            worker.wait(60)
-        log.close()
-    path = folder / "all.json"
-    return code, json.loads(path.read_text()) if path.exists() else None
-
-
-def truth(folder: Path) -> list[float]:
-    """The server's own milliseconds, from a request received to its first audio about to be sent."""
-    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return sorted((e["first_audio_ns"] - e["received_ns"]) / 1e6 for e in entries if e["first_audio_ns"])
-
-
-def union(folder: Path) -> Run:
-    raw = sorted(str(path) for path in folder.glob("raw.*.jsonl"))
-    merged = subprocess.run(
-        [sys.executable, "-m", "smallest_cli", "bench", "merge", *raw, "--json"],
-        capture_output=True,
-        check=False,
+def cut(name: str, ran: Ran) -> Iterator[Figure]:
+    """One worker was killed: it is named, and all that is counted was answered."""
+    if ran.result is None:
+        yield unfinished(name, ran)
+        return
+    calibration, workers = ran.result["run"]["calibration"], ran.result["run"]["workers"]
+    tell_verdict(ran)
+    lost = [each for each in workers if each["state"] == "cut off"]
+    named = len(lost) == 1 and any(lost[0]["id"] in why for why in calibration["reasons"])
+    words = ", ".join(f"{each['state']} after {each['trials']}" for each in workers)
+    yield Figure(f"{name}: workers; the lost one is named", len(lost), words, "1 cut off", named, not named)
+    honest = calibration["verdict"] != "ok" and not ran.result["run"]["complete"]
+    yield Figure(
+        f"{name}: not called ok, nor complete", int(honest), verdict(ran), "not ok", honest, not honest
     )
-    found: Run = json.loads(merged.stdout)
-    return found
+    yield from counted(name, ran, lost, workers)
+    answered = [entry for entry in ran.log if entry["first_audio_ns"]]
+    true = sorted((entry["first_audio_ns"] - entry["received_ns"]) / 1e6 for entry in answered)
+    found, server = ran.result["arms"][0]["metrics"]["ttfb"]["p50"]["v"], quantile(true, 0.5)
+    limit, off = max(1.0, 0.01 * server), found - server
+    words = f"{off:+8.2f} ms   {found:.2f}, the server {server:.2f} ms, of all it answered"
+    yield Figure(f"{name}: ttfb p50, off the server", off, words, f"{limit:.1f} ms", abs(off) <= limit)
 
 
-def check_quantiles(folder: Path, load: Load, *, to_union: bool = True) -> bool:
-    """Merged against the union of the raw trials, and against the server."""
-    code, result = run(folder, load)
-    if result is None:
-        print((folder / "locust.log").read_text()[-3000:])
-        return False
-    (arm,) = result["arms"]
-    true, verdict, holds = truth(folder), result["run"]["calibration"]["verdict"], True
-    print(f"exit {code}; {arm['ok']} of {arm['n']} ok, errors {arm['errors']}; verdict {verdict}")
-    for why in result["run"]["calibration"]["reasons"]:
-        print(f"  {why}")
-    (exact,) = union(folder)["arms"] if to_union else (arm,)
-    for metric in ("ttfb", "ttfa", "min_safe_buffer", "gap"):
-        for name in ("p50", "p99"):
-            found, raw = arm["metrics"][metric][name]["v"], exact["metrics"][metric][name]["v"]
-            off = abs(found - raw) / max(raw, 0.5)
-            holds = holds and off <= 0.001
-            print(f"  {metric} {name}: merged {found:.3f}, union of raw {raw:.3f} ms ({off:.3%})")
-    for name, p in (("p50", 0.5), ("p99", 0.99)):
-        found, server = arm["metrics"]["ttfb"][name]["v"], quantile(true, p)
-        near = abs(found - server) <= max(1.0, 0.01 * server)
-        holds = holds and (near or verdict != "ok")
-        print(
-            f"  ttfb {name}: merged {found:.2f}, server {server:.2f} ms ({'within' if near else 'beyond'} the limit)"
-        )
-    return holds and arm["n"] == exact["n"]
+def counted(name: str, ran: Ran, lost: Sequence[Entry], workers: Sequence[Entry]) -> Iterator[Figure]:
+    """Every trial of the survivor, and of the lost one no more than the server answered."""
+    assert ran.result
+    raw = {worker: len(trials) for worker, trials in ran.raw.items()}
+    survivor = all(raw.get(each["id"]) == each["trials"] for each in workers if each not in lost)
+    yield Figure(f"{name}: the survivor, and its raw trials", sum(raw.values()), f"{list(raw.values())}",
+                 "the same", survivor, not survivor)  # fmt: skip
+    own = {trial["request_id"] for trial in ran.trials()}
+    others = sum(1 for entry in ran.log if entry["completed_ns"] and entry["request_id"] not in own)
+    arrived = sum(each["trials"] for each in lost)
+    right = 0 < arrived <= others and ran.result["arms"][0]["n"] == sum(raw.values()) + arrived
+    words = f"{arrived} counted, {others} answered to it or in warm-ups"
+    yield Figure(f"{name}: of the lost one", arrived, words, "no more", right, not right)
 
 
-def check_cut(folder: Path, load: Load) -> bool:
-    """One worker is killed: the run ends by itself, names it, and counts what had arrived."""
-    code, result = run(folder, load)
-    if result is None:
-        print((folder / "locust.log").read_text()[-3000:])
-        return False
-    workers = result["run"]["workers"]
-    for each in workers:
-        print(f"  {each['id']}: {each['state']}, {each['trials']} trials")
-    lost = [each["id"] for each in workers if each["state"] == "cut off"]
-    reasons = result["run"]["calibration"]["reasons"]
-    print(f"exit {code}; verdict {result['run']['calibration']['verdict']}; {'; '.join(reasons)}")
-    found, server = result["arms"][0]["metrics"]["ttfb"]["p50"]["v"], quantile(truth(folder), 0.5)
-    print(f"  ttfb p50 {found:.2f}, server {server:.2f} ms")
-    counted = sum(each["trials"] for each in workers) == result["arms"][0]["n"]
-    return len(lost) == 1 and any(lost[0] in why for why in reasons) and counted
+def unfinished(name: str, ran: Ran) -> Figure:
+    """There is no result, and why."""
+    print(ran.said[-3000:], file=sys.stderr)
+    return Figure(f"{name}: a result", 0, f"none; exit {ran.code}", "one", holds=False, gates=True)
 
 
-CHECKS = {
-    "lognormal": (check_quantiles, Load(20, 20, 150, 0.3, 4)),
-    "cut": (check_cut, Load(20, 15, 100, 0.2, 4, kill_after=10)),
-    "crowd": (check_quantiles, Load(500, 30, 300, 0.2, 1, "long")),
+def tell_verdict(ran: Ran) -> None:
+    """What the run says of itself."""
+    assert ran.result
+    reasons = ran.result["run"]["calibration"]["reasons"]
+    print(f"  exit {ran.code}, {verdict(ran)}{': ' if reasons else ''}{'; '.join(reasons)}", flush=True)
+
+
+Check = Callable[[str, Ran], Iterator[Figure]]
+CHECKS: dict[str, tuple[Check, Load]] = {
+    "lognormal": (whole, Load(20, 30, 150, 0.3, 4)),
+    "cut": (cut, Load(20, 20, 100, 0.2, 4, kill_after=60)),
+    "crowd": (whole, Load(500, 40, 300, 0.2, 1, "long")),
 }
 
 
+def measure(hosts: Sequence[Host], chosen: Sequence[str]) -> Iterator[Figure]:
+    """Every figure of the checks that were chosen."""
+    for name in chosen:
+        check, load = CHECKS[name]
+        for attempt in range(1, TRIES + 1):
+            print(f"{name}: {load.users} users, {load.seconds} s, first byte {load.first_byte_ms:g} ms, "
+                  f"sigma {load.sigma:g}, {load.realtime_factor:g} times real time", flush=True)  # fmt: skip
+            with tempfile.TemporaryDirectory() as folder:
+                ran = run(hosts, load, Path(folder))
+            if name != "lognormal" or verdict(ran) == "ok" or attempt == TRIES:
+                break
+            print(f"  {verdict(ran)}: again", flush=True)
+        yield from check(name, ran)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """The exit code: 1 where a check is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checks", nargs="*", help=f"of {', '.join(CHECKS)}; all of them")
     chosen = parser.parse_args().checks or list(CHECKS)
+    if why := why_not():
+        print(f"not checked: {why}")
+        return 0
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    missed = []
-    with networks():
-        for name in chosen:
-            check, load = CHECKS[name]
-            print(f"== {name}: {load}", flush=True)
-            with tempfile.TemporaryDirectory() as folder:
-                held = check(Path(folder), load)
-            print(f"== {name}: {'holds' if held else 'MISSED'}", flush=True)
-            missed += [] if held else [name]
-    return 1 if missed else 0
+    with joined(ADDRESSES) as hosts:
+        return conclude(measure(hosts, chosen))
 
 
 if __name__ == "__main__":
