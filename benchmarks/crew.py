@@ -29,7 +29,7 @@ Entry = dict[str, Any]
 @dataclass(frozen=True)
 class Load:
     """How many users ask for how long, and what the server does. `kill_after` it has answered so many trials,
-    the last worker is killed."""
+    the last worker is killed. `spawn_rate` is of users a second, else all begin within 5 s."""
 
     users: int
     seconds: int
@@ -38,6 +38,7 @@ class Load:
     realtime_factor: float
     corpus: str = "short"
     kill_after: int | None = None
+    spawn_rate: float | None = None
 
 
 @dataclass
@@ -67,7 +68,14 @@ def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
         serving = opened.enter_context(_serving(server, load, folder))
         asked = ["--host", f"https://{server.address}:{PORT}", "--ca-file", "ca.pem", "--corpus", load.corpus]
         files = ["--smallest-json", "all.json", "--smallest-jsonl", "raw.jsonl"]
-        pace = ["-u", str(load.users), "-r", str(max(20, load.users // 5)), "-t", f"{load.seconds}s"]
+        pace = [
+            "-u",
+            str(load.users),
+            "-r",
+            str(load.spawn_rate or max(20, load.users // 5)),
+            "-t",
+            f"{load.seconds}s",
+        ]
         crew = [("master", master, ["--master", "--expect-workers", str(len(rest)), "--headless", *pace,
                                     *asked, *files, *options])]  # fmt: skip
         crew += [

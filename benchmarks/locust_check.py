@@ -145,6 +145,7 @@ Check = Callable[[str, Ran], Iterator[Figure]]
 CHECKS: dict[str, tuple[Check, Load]] = {
     "lognormal": (whole, Load(20, 30, 150, 0.3, 4)),
     "cut": (cut, Load(20, 20, 100, 0.2, 4, kill_after=60)),
+    "at once": (whole, Load(100, 40, 300, 0.2, 1, "long", spawn_rate=1000)),
     "crowd": (whole, Load(500, 40, 300, 0.2, 1, "long")),
 }
 

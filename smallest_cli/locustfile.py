@@ -11,46 +11,27 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from itertools import count
-from math import ceil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gevent
 import locust.stats
 from locust import User, events, task
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from smallest_cli.connect import Dialer
-from smallest_cli.errors import RemoteError, SmallestError, UsageError
-from smallest_cli.measure.corpus import CORPORA
-from smallest_cli.measure.lanes import Lane, Source, quiet
-from smallest_cli.measure.plan import CONNS, Arm, Plan, Text
-from smallest_cli.measure.probe import probing
-from smallest_cli.measure.run import conditions
-from smallest_cli.measure.share import Passing, Pool, Share, named
-from smallest_cli.measure.trust import calibrate
-from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
-from smallest_cli.script import SPLIT, write_script
-from smallest_cli.service import open_service
-from smallest_cli.settings import DEFAULT_BASE_URL, Settings
-from smallest_cli.speaking import settle_voice
-from smallest_cli.speech import VIAS, Service, SpeechRequest
-from smallest_cli.trials.files import as_text, raw_lines, write_text
-from smallest_cli.trials.slo import parse_promise
+from smallest_cli.errors import RemoteError, SmallestError
+from smallest_cli.load.asked import add_options, read_asked
+from smallest_cli.load.making import ENGINE, Making, get_ready
+from smallest_cli.measure.lanes import Lane
+from smallest_cli.measure.share import Pool, Share
+from smallest_cli.trials.files import as_text, write_text
 
-ENGINE = f"locust {locust.__version__}"
 INVALID = 22
 GRACE_SECONDS = 30.0
 """How long a trial that is under way at the end may take, unless --stop-timeout says."""
-CALIBRATED_LANES = 50
-PAID_CHARACTERS = 20_000
 FINISH, LAST, REPORT = "smallest.finish", "smallest.last", "smallest"
 LOG = logging.getLogger("smallest")
 
@@ -63,58 +44,11 @@ def to_the_millisecond(response_time: float) -> int:
 locust.stats.bucket_response_time = to_the_millisecond
 
 
-def add_options(parser: LocustArgumentParser) -> None:
-    """The trial's options. None of them is a key: that is SMALLEST_API_KEY, or what `smallest login` kept."""
-
-    def add(flag: str, default: str, words: str, *, shown: bool = True, **more: Any) -> None:
-        variable = "SMALLEST_" + flag.removeprefix("--smallest-").strip("-").replace("-", "_").upper()
-        parser.add_argument(
-            flag, env_var=variable, default=default, help=words, include_in_web_ui=shown, **more
-        )
-
-    add("--voice", "", "A voice's id or name.")
-    add("--model", "", "The model; a known voice tells its own.")
-    add("--language", "", "The text's language.")
-    add("--sample-rate", "", "Hertz; 24000.")
-    add("--via", "ws", "A list of ws, sse and http.")
-    add("--conn", "warm", "A list of warm and cold.")
-    add("--corpus", "short", "short, mixed or long.")
-    add("--text", "", "Speak this instead.")
-    add("--buffer", "0,50,100,200", "Prebuffers of the simulated player, ms; ttfa is of the first.")
-    add("--slo", "", "Thresholds, as ttfb.p95<300ms, separated by semicolons.")
-    add("--api", "", "unified, v3.1 or v2.")
-    add("--timeout", "", "Seconds for connecting, first audio and each stall; 15.")
-    add("--seed", "1", "Fixes the order of texts.")
-    add("--max-chars", "", "Never send more; 20,000 to the vendor's own service, else no bound; 0 for none.")
-    add("--ca-file", "", "Trust the authorities in this file, on every worker.", shown=False)
-    add("--smallest-plain-http", "", "1 sends the key over plain http to another machine.", shown=False)
-    add("--smallest-calibrate", "1", "0 leaves out measuring each worker on the offline server first.")
-    add("--smallest-json", "", "Write the result of the whole run, as smallest bench --save.", shown=False)
-    add("--smallest-jsonl", "", "Every worker writes its raw trials, its name added.", shown=False)
-
-
-@dataclass
-class _Run:
-    """What one process that makes trials needs for one run."""
-
-    share: Share
-    plan: Plan | None = None
-    service: Service | None = None
-    dialer: Dialer | None = None
-    source: Source | None = None
-    origin_ns: int = 0
-    progress: Passing = field(default_factory=lambda: Passing(None))
-    numbers: Any = field(default_factory=count)
-    opened: ExitStack = field(default_factory=ExitStack)
-    over: bool = False
-    started_utc: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-
-
 @dataclass
 class _Now:
-    """The run under way: `run` where trials are made, `pool` where they are put together."""
+    """The run under way: `making` where trials are made, `pool` where they are put together."""
 
-    run: _Run | None = None
+    making: Making | None = None
     pool: Pool | None = None
 
 
@@ -132,24 +66,24 @@ class Caller(User):
 
     def on_start(self) -> None:
         """Open what is kept open, and use it once before it counts."""
-        run = NOW.run
-        if run is None or run.plan is None or run.service is None or run.dialer is None:
+        making = NOW.making
+        self.lane = making.lane() if making else None
+        if making is None or self.lane is None:
             raise StopUser
-        self.lane = Lane(next(run.numbers), run.plan, run.service, run.dialer, run.share.add)
         try:
-            self.lane.warm_up(run.progress)
+            self.lane.warm_up(making.progress)
         except RemoteError as error:
-            _give_up(self.environment, run, str(error))
+            _give_up(self.environment, making, str(error))
             raise StopUser from None
 
     @task
     def speak(self) -> None:
         """One trial. Locust hears of its time to first audio, or of its class of failure."""
-        run = NOW.run
-        job = run.source.next() if run and run.source else None
-        if run is None or self.lane is None or job is None:
+        making = NOW.making
+        job = making.source.next() if making and making.source else None
+        if making is None or self.lane is None or job is None:
             raise StopUser
-        trial = self.lane.make(job, "measure", run.origin_ns, run.progress).trial
+        trial = self.lane.make(job, "measure", making.origin_ns, making.progress).trial
         self.environment.events.request.fire(
             request_type=job.arm.via,
             name=f"{job.arm.via}/{job.arm.conn} first audio",
@@ -183,95 +117,25 @@ def begin(environment: Environment, **_: Any) -> None:
     if isinstance(runner, MasterRunner):
         return
     try:
-        NOW.run = _settle(environment)
+        NOW.making = get_ready(read_asked(environment), LOG.warning)
     except SmallestError as error:
-        NOW.run = _Run(Share({"buffers_ms": [0]}))
-        _give_up(environment, NOW.run, str(error))
+        NOW.making = Making(Share({"buffers_ms": [0]}))
+        _give_up(environment, NOW.making, str(error))
 
 
-def _settle(environment: Environment) -> _Run:
-    options: Any = environment.parsed_options
-    who = VoiceOptions(
-        voice=options.voice or None,
-        model=options.model or None,
-        language=options.language or None,
-        sample_rate=int(options.sample_rate) if options.sample_rate else None,
-    )
-    where = ServiceOptions(
-        base_url=environment.host or None,
-        ca_file=options.ca_file or None,
-        plain_http=options.smallest_plain_http == "1" or None,
-        timeout=float(options.timeout) if options.timeout else None,
-        api=options.api or None,
-    )
-    _, settings, template = settle_voice(who, where, ReportOptions())
-    plan = _plan(environment, options, settings, template)
-    opened = ExitStack()
-    service = opened.enter_context(open_service(settings, None, LOG.warning))
-    dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)
-    floor, why = None, "not calibrated: --smallest-calibrate 0"
-    if options.smallest_calibrate != "0":
-        small = replace(plan, concurrency=min(plan.concurrency, CALIBRATED_LANES))
-        floor, said = calibrate(small, settings.timeout)
-        why = said or ""
-    said_too = {"buffers_ms": [float(each) for each in options.buffer.split(",")], "slo": _promises(options)}
-    share = Share(
-        conditions(replace(plan, concurrency=0), service) | said_too,
-        floor,
-        [why] if why else [],
-        kept=[] if options.smallest_jsonl else None,
-    )
-    opened.enter_context(quiet())
-    opened.enter_context(probing(share.probe))
-    plan = replace(plan, concurrency=0)
-    return _Run(share, plan, service, dialer, Source(plan, 0), dialer.clock(), opened=opened)
-
-
-def _plan(environment: Environment, options: Any, settings: Settings, template: SpeechRequest) -> Plan:
-    """This process's part of the load; its trials' names get the number of all users at the end."""
-    vias, conns = options.via.split(","), options.conn.split(",")
-    if not set(vias) <= set(VIAS) or not set(conns) <= set(CONNS):
-        raise UsageError("--via is a list of ws, sse and http, --conn one of warm and cold")
-    if options.corpus not in CORPORA:
-        raise UsageError(f"--corpus is one of {', '.join(CORPORA)}")
-    words = CORPORA[options.corpus]
-    if options.text:
-        script = write_script([options.text], template, split=SPLIT, pause_s=0)
-        words = tuple(item.text for item in script.items if isinstance(item, SpeechRequest))
-    workers = max(1, options.expect_workers or 1)
-    index = getattr(environment.runner, "worker_index", 0)
-    paid = PAID_CHARACTERS if settings.base_url == DEFAULT_BASE_URL else 0
-    most = int(options.max_chars) if options.max_chars else paid
-    return Plan(
-        arms=tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns),
-        texts=tuple(Text(f"{options.corpus}{n:02}", each) for n, each in enumerate(words)),
-        template=template,
-        count=None,
-        concurrency=max(1, ceil((options.num_users or 1) / workers)),
-        seed=int(options.seed) + max(index, 0),
-        max_chars=ceil(most / workers),
-    )
-
-
-def _promises(options: Any) -> list[str]:
-    promises = [each.strip() for each in options.slo.split(";") if each.strip()]
-    for promise in promises:
-        parse_promise(promise)
-    return promises
-
-
-def _give_up(environment: Environment, run: _Run, why: str) -> None:
+def _give_up(environment: Environment, making: Making, why: str) -> None:
     """No trial of this process can succeed; say so once, and let whoever gathers end the run."""
-    if run.share.problem is None:
-        run.share.problem = why
+    if making.share.problem is None:
+        making.share.problem = why
         LOG.error("%s", why)
-        gevent.spawn(_send_last, environment, run)
+        gevent.spawn(_send_last, environment, making)
 
 
 def report(data: dict[str, Any], **_: Any) -> None:
     """Let what is new ride along to the master."""
-    if NOW.run is not None and not NOW.run.over and NOW.run.plan is not None:
-        data[REPORT] = NOW.run.share.pack()
+    packed = NOW.making.pack() if NOW.making else None
+    if packed is not None:
+        data[REPORT] = packed
 
 
 def gather(client_id: str, data: dict[str, Any], **_: Any) -> None:
@@ -312,64 +176,38 @@ def _present(runner: MasterRunner) -> set[str]:
 
 def _finish(environment: Environment, told: dict[str, Any]) -> None:
     """No more trials; wait for those under way, then send the last, and write the raw ones."""
-    run = NOW.run
-    if run is None or run.over:
+    making = NOW.making
+    if making is None or making.over:
         return
-    if run.source is not None:
-        run.source.stopped.set()
-    until = time.monotonic() + environment.stop_timeout
-    while run.progress.in_flight and time.monotonic() < until:
-        gevent.sleep(0.05)
-    _send_last(environment, run)
-    options: Any = environment.parsed_options
-    if options.smallest_jsonl and run.share.kept:
-        _write_raw(Path(options.smallest_jsonl), environment, run, told["users"])
+    making.wait_for_the_last(environment.stop_timeout)
+    _send_last(environment, making)
+    name = environment.runner.client_id if isinstance(environment.runner, WorkerRunner) else ""
+    try:
+        making.write_raw(name, told["users"])
+    except SmallestError as error:
+        _complain(environment, error)
 
 
-def _send_last(environment: Environment, run: _Run) -> None:
-    if run.over:
+def _send_last(environment: Environment, making: Making) -> None:
+    packed = making.pack_last()
+    if packed is None:
         return
-    run.over = True
-    run.opened.close()
-    packed = run.share.pack(last=True)
     if isinstance(environment.runner, WorkerRunner):
         environment.runner.send_message(LAST, packed)
     else:
         _take(environment, "local", packed)
 
 
-def _write_raw(path: Path, environment: Environment, run: _Run, users: int) -> None:
-    """This process's trials as `bench --jsonl` writes them, for an exact `bench merge`."""
-    if isinstance(environment.runner, WorkerRunner):
-        path = path.with_name(f"{path.stem}.{environment.runner.client_id}{path.suffix}")
-    kept = [replace(trial, arm=named(trial.arm, users)) for trial in run.share.kept or ()]
-    about = dict(run.share.about)
-    head = about | {
-        "id": f"{time.time_ns():x}",
-        "started_utc": run.started_utc,
-        "interrupted": False,
-        "complete": True,
-        "origin_ns": run.origin_ns,
-        "arms": [named(arm, users) for arm in about["arms"]],
-        "load": about["load"] | {"concurrency": users, "engine": ENGINE},
-        "calibration": run.share.calibration(),
-    }
-    _write(environment, path, "".join(raw_lines(head, kept)))
-
-
-def _write(environment: Environment, path: Path, text: str) -> None:
-    try:
-        write_text(path, text)
-    except SmallestError as error:
-        LOG.error("%s", error)
-        environment.process_exit_code = error.exit_code
+def _complain(environment: Environment, error: SmallestError) -> None:
+    LOG.error("%s", error)
+    environment.process_exit_code = error.exit_code
 
 
 def conclude(environment: Environment, **_: Any) -> None:
     """The run is over. A worker that was not asked to finish says its last now; the result is written."""
     if isinstance(environment.runner, WorkerRunner):
-        if NOW.run is not None:
-            _send_last(environment, NOW.run)
+        if NOW.making is not None:
+            _send_last(environment, NOW.making)
         return
     result = NOW.pool.result() if NOW.pool else None
     if result is None:
@@ -382,7 +220,10 @@ def conclude(environment: Environment, **_: Any) -> None:
     say("verdict: %s", "; ".join([calibration["verdict"], *calibration["reasons"]]))
     options: Any = environment.parsed_options
     if options.smallest_json:
-        _write(environment, Path(options.smallest_json), as_text(result))
+        try:
+            write_text(Path(options.smallest_json), as_text(result))
+        except SmallestError as error:
+            _complain(environment, error)
 
 
 HOOKS: Any = events  # Locust types its events, but not how one listens to them

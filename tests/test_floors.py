@@ -50,7 +50,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"options", "script", "pipeline", "retry", "service", "account", "cache", "shells"}),
     frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
-    frozenset({"commands", "locustfile"}),
+    frozenset({"commands", "load", "locustfile"}),
     frozenset({"cli", "__main__", "__init__"}),
 )
 # The only steps that are allowed between rooms of one floor, from -> to.
@@ -61,6 +61,7 @@ STEPS = frozenset(
         ("wav", "speech"),
         ("wav", "errors"),
         ("stops", "graphemes"),
+        ("locustfile", "load"),
         ("__main__", "cli"),
     }
 )

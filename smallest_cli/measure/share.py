@@ -7,6 +7,7 @@ Clocks of two machines are never compared: a window is as long as the longest of
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from smallest_cli.trials.summary import Result, assemble
 from smallest_cli.trials.tally import Histogram, Tally
 
 VERDICTS = ("ok", "suspect", "invalid")
+REMEMBERED_NS = 600 * SECOND
+"""A trial that lasts longer has nobody to say how late its stamps may be."""
 
 
 class Passing(Progress):
@@ -49,17 +52,16 @@ class Share:
     kept: list[Trial] | None = None
     """Every trial, where the raw ones are wanted."""
 
+    origin_ns: int = 0
+    """From when, by the probe's clock, the trials' times count."""
+
     def __post_init__(self) -> None:
         self._wall, self._monotonic = time.time(), time.monotonic()
         self._begun_ns: int | None = None
         self._ended_ns = 0
-        self._lag = Histogram()
-        self._clear()
-
-    def _clear(self) -> None:
-        self._tallies: dict[str, Tally] = {}
-        self._warmups: Counter[str] = Counter()
-        self._warmed = 0
+        self._told_until = 0
+        self._lag, self._stamped = Histogram(), Histogram()
+        self._new = New()
 
     def add(self, made: Attempt) -> None:
         """Count a trial that is over."""
@@ -67,15 +69,18 @@ class Share:
         if self.kept is not None:
             self.kept.append(trial)
         if trial.phase == "warmup":
-            self._warmed += 1
-            self._warmups.update([trial.error] if trial.error else [])
+            self._new.warmed += 1
+            self._new.warmups.update([trial.error] if trial.error else [])
             return
-        if trial.arm not in self._tallies:
-            self._tallies[trial.arm] = Tally([round(ms * 1e6) for ms in self.about["buffers_ms"]])
-        self._tallies[trial.arm].add(trial)
+        if trial.arm not in self._new.tallies:
+            self._new.tallies[trial.arm] = Tally([round(ms * 1e6) for ms in self.about["buffers_ms"]])
+        self._new.tallies[trial.arm].add(trial)
         begun = self._begun_ns
         self._begun_ns = trial.started_ns if begun is None else min(begun, trial.started_ns)
         self._ended_ns = max(self._ended_ns, trial.ended_ns)
+        if trial.error is None and trial.sent_ns is not None:
+            late = self.probe.late_at(self.origin_ns + trial.sent_ns + trial.chunks[0][0])
+            self._new.stamped_ns += [] if late is None else [late]
 
     def calibration(self) -> dict[str, Any]:
         """This process's own verdict on all that it has packed; of the median where raw trials are kept."""
@@ -85,25 +90,18 @@ class Share:
             if trial.phase == "measure" and not trial.error
         )
         median_ms = quantile(good, 0.5) if good else None
-        return weigh(self._lag.as_lag(), self.drift(), self.floor, median_ms, self.reasons)
+        lags = self._lag.as_lag(), self._stamped.as_lag()
+        return weigh(lags[0], self.drift(), self.floor, median_ms, self.reasons, stamped=lags[1])
 
     def drift(self) -> float:
         """Seconds by which the wall clock has parted from the monotonic one."""
         return (time.time() - self._wall) - (time.monotonic() - self._monotonic)
 
-    def pack(self, *, last: bool = False) -> dict[str, Any]:
-        """What is new, to be sent; it then counts as sent. `last` says that no more will come."""
-        lag, late = Histogram(), self.probe.late_ns
-        self.probe.late_ns = []
-        for ns in late:
-            lag.add(max(ns, 0))
-        travels = lag.pack()
-        self._lag.merge(travels)
-        packed = {
+    def take(self, *, last: bool = False) -> New:
+        """What is new; it then counts as sent. `last` says that no more will come."""
+        new, self._new = self._new, New()
+        new.said = {
             "about": dict(self.about),
-            "arms": {name: tally.pack() for name, tally in self._tallies.items()},
-            "warmups": [self._warmed, dict(self._warmups)],
-            "lag": travels,
             "floor": dict(self.floor) if self.floor else None,
             "reasons": list(self.reasons),
             "problem": self.problem,
@@ -111,8 +109,43 @@ class Share:
             "window_ns": self._ended_ns - (self._begun_ns or 0),
             "last": last,
         }
-        self._clear()
-        return packed
+        untold = bisect_right(self.probe.woken_ns, self._told_until)
+        new.late_ns = self.probe.late_ns[untold : len(self.probe.woken_ns)]
+        self._told_until = self.probe.woken_ns[-1] if self.probe.woken_ns else 0
+        self.probe.forget(self._told_until - REMEMBERED_NS)
+        for values, whole in ((new.late_ns, self._lag), (new.stamped_ns, self._stamped)):
+            for ns in values:
+                whole.add(max(ns, 0))
+        return new
+
+
+@dataclass
+class New:
+    """What a process has gathered since it last sent."""
+
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    warmups: Counter[str] = field(default_factory=Counter)
+    warmed: int = 0
+    stamped_ns: list[int] = field(default_factory=list)
+    """Of each good trial: how late the probe was woken around its first audio."""
+    late_ns: list[int] = field(default_factory=list)
+    said: dict[str, Any] = field(default_factory=dict)
+
+    def pack(self) -> dict[str, Any]:
+        """What travels. Nobody may add to it meanwhile."""
+        return self.said | {
+            "arms": {name: tally.pack() for name, tally in self.tallies.items()},
+            "warmups": [self.warmed, dict(self.warmups)],
+            "lag": _histogram(self.late_ns).pack(),
+            "stamped": _histogram(self.stamped_ns).pack(),
+        }
+
+
+def _histogram(values_ns: Sequence[int]) -> Histogram:
+    found = Histogram()
+    for ns in values_ns:
+        found.add(max(ns, 0))
+    return found
 
 
 class _Part:
@@ -120,13 +153,14 @@ class _Part:
 
     def __init__(self) -> None:
         self.latest: Mapping[str, Any] = {}
-        self.lag = Histogram()
+        self.lag, self.stamped = Histogram(), Histogram()
         self.trials = Tally([0])
         self.over = self.early = False
 
     def take(self, packed: Mapping[str, Any], *, stopping: bool) -> None:
         self.latest = packed
         self.lag.merge(packed["lag"])
+        self.stamped.merge(packed["stamped"])
         if packed["last"]:
             self.over, self.early = True, not stopping
         for arm in packed["arms"].values():
@@ -135,9 +169,9 @@ class _Part:
     def calibration(self) -> dict[str, Any]:
         """This process's own verdict, by the same rules as any run's."""
         latest = self.latest
-        return weigh(
-            self.lag.as_lag(), latest["drift_s"], latest["floor"], self.trials.median_ms(), latest["reasons"]
-        )
+        median_ms, stamped = self.trials.median_ms(), self.stamped.as_lag()
+        drift_s, floor, reasons = latest["drift_s"], latest["floor"], latest["reasons"]
+        return weigh(self.lag.as_lag(), drift_s, floor, median_ms, reasons, stamped=stamped)
 
 
 class Pool:

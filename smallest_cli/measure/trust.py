@@ -115,11 +115,22 @@ def weigh(
     floor: Mapping[str, Any] | None,
     median_ms: float | None,
     reasons: Sequence[str] = (),
+    *,
+    stamped: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The verdict of `judge`, from the witnesses in ms and the median time to first audio."""
+    """The verdict of `judge`, from the witnesses in ms and the median time to first audio.
+
+    `stamped` is how late wakes were around each trial's first audio. Trials that come in bursts are stamped
+    when the loop is at its latest, which is but a small part of all wakes.
+    """
     limit = TOLERATED_MS if median_ms is None else max(TOLERATED_MS, TOLERATED_SHARE * median_ms)
     suspect, invalid = list(reasons), []
-    for what, found in (("this machine woke a thread", lag), ("measuring itself came", floor)):
+    witnesses = (
+        ("this machine woke a thread", lag),
+        ("around first audio it was woken", stamped),
+        ("measuring itself came", floor),
+    )
+    for what, found in witnesses:
         if found is None:
             continue
         words = f"{what} {{:.1f}} ms late at {{}}; {limit:.1f} ms are tolerated"
@@ -140,4 +151,4 @@ def weigh(
         "floor_ms": dict(floor) if floor else None,
         "tolerated_ms": limit,
         "clock_drift_s": drift_s,
-    }
+    } | ({"stamped_ms": dict(stamped)} if stamped else {})
