@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,15 @@ class Load:
     spawn_rate: float | None = None
 
 
+@dataclass(frozen=True)
+class Use:
+    """What a process took: its share of one core in the middle third of the run; MB and open files then."""
+
+    core: float
+    megabytes: float
+    files: int
+
+
 @dataclass
 class Ran:
     """What a run left: the exit code of the master, its result, raw trials by worker, the server's log."""
@@ -51,8 +61,7 @@ class Ran:
     log: list[Entry] = field(default_factory=list)
     said: str = ""
     union: dict[str, Any] | None = None
-    cpu_share: dict[str, float] = field(default_factory=dict)
-    """Of one core, by who used it, from the time when all users had begun to the end."""
+    used: dict[str, Use] = field(default_factory=dict)
 
     def trials(self) -> list[Entry]:
         """Every raw trial that counts and is good; its stamps are of the machine's clock."""
@@ -90,11 +99,11 @@ def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
         if load.kill_after is not None:
             _wait_for(folder / "log.jsonl", load.kill_after, started["master"])
             started[f"worker {len(rest)}"].kill()
-        shares = _watch({"server": serving, **started}, folder / "log.jsonl", load)
+        used = _watch({"server": serving, **started}, folder / "log.jsonl", load)
         code = started["master"].wait(ENDS_WITHIN)
         for process in started.values():
             process.wait(ENDS_WITHIN)
-    return _read(folder, code, shares)
+    return _read(folder, code, used)
 
 
 def certificate(folder: Path, address: str) -> None:
@@ -158,32 +167,42 @@ def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
     pause.wait(REPORT_SECONDS + 1)
 
 
-def _watch(processes: dict[str, subprocess.Popen[bytes]], log: Path, load: Load) -> dict[str, float]:
-    """What share of a core each took in the second half of the run, where nobody is killed."""
+def _watch(processes: dict[str, subprocess.Popen[bytes]], log: Path, load: Load) -> dict[str, Use]:
+    """What each took, where nobody is killed."""
     if load.kill_after is not None:
         return {}
-    pause, master = threading.Event(), processes["master"]
-    while not log.exists() or not log.stat().st_size:
+    pause, master, third = threading.Event(), processes["master"], load.seconds / 3
+    while not log.exists():  # it is made by the first answer
         if master.poll() is not None:
             return {}
         pause.wait(0.2)
-    pause.wait(load.seconds / 3)
-    before = {name: cpu_seconds(process.pid) for name, process in processes.items()}
-    pause.wait(load.seconds / 3)
-    after = {name: cpu_seconds(process.pid) for name, process in processes.items()}
-    return {name: (after[name] - before[name]) / (load.seconds / 3) for name in processes}
+    pause.wait(third)
+    before = {name: _cpu_seconds(process.pid) for name, process in processes.items()}
+    begun = time.monotonic()
+    pause.wait(third)
+    seconds = time.monotonic() - begun
+    return {
+        name: Use((_cpu_seconds(process.pid) - before[name]) / seconds, *_held(process.pid))
+        for name, process in processes.items()
+    }
 
 
-def cpu_seconds(pid: int) -> float:
+def _cpu_seconds(pid: int) -> float:
     """What a process has used so far, its threads included."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _read(folder: Path, code: int, shares: dict[str, float]) -> Ran:
+def _held(pid: int) -> tuple[float, int]:
+    """Megabytes of memory, and open files."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _read(folder: Path, code: int, used: dict[str, Use]) -> Ran:
     path = folder / "all.json"
     result = json.loads(path.read_text()) if path.exists() else None
-    ran = Ran(code, result, log=_lines(folder / "log.jsonl"), cpu_share=shares)
+    ran = Ran(code, result, log=_lines(folder / "log.jsonl"), used=used)
     ran.said = (folder / "locust.log").read_text(errors="replace")
     files = sorted(folder.glob("raw.*.jsonl"))
     for file in files:

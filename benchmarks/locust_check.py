@@ -85,8 +85,8 @@ def whole(name: str, ran: Ran) -> Iterator[Figure]:
     )
     yield from against_union(name, ran)
     yield from against_server(name, ran, truths(ran))
-    for who, share in ran.cpu_share.items():
-        yield Figure(f"{name}: CPU of the {who}", share, f"{share:8.0%} of a core")
+    for who, use in ran.used.items():
+        yield Figure(f"{name}: CPU of the {who}", use.core, f"{use.core:8.0%} of a core")
 
 
 def cut(name: str, ran: Ran) -> Iterator[Figure]:
