@@ -1,4 +1,4 @@
-"""What one worker of Locust takes for so many paced streams, over TLS: CPU, memory, files; and its own verdict.
+"""What one worker of Locust takes for so many paced streams over TLS: CPU, memory, files, and its verdict.
 
 The figures of docs/load.md. Streams are as fast as speech, and the server and a master share the machine.
 """
@@ -35,7 +35,8 @@ def measure(hosts: Sequence[Host], corpus: str, streams: Sequence[int]) -> Itera
         use, (arm,) = ran.used["worker 1"], ran.result["arms"]
         yield Figure(
             f"{name}: a worker's CPU", use.core,
-            f"{use.core:6.1%} of a core, {use.core / users:.3%} each; the server {ran.used['server'].core:.1%}",
+            f"{use.core:6.1%} of a core, {use.core / users:.3%} each;"
+            f" the server {ran.used['server'].core:.1%}",
         )  # fmt: skip
         yield Figure(f"{name}: its memory", use.megabytes, f"{use.megabytes:6.0f} MB, {use.files} open files")
         ttfb, true = arm["metrics"]["ttfb"], truths(ran)

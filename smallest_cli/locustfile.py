@@ -26,7 +26,8 @@ from smallest_cli.errors import RemoteError, SmallestError
 from smallest_cli.load.asked import add_options, read_asked
 from smallest_cli.load.making import ENGINE, Making, get_ready
 from smallest_cli.measure.lanes import Lane
-from smallest_cli.measure.share import Pool, Share
+from smallest_cli.measure.pool import Pool
+from smallest_cli.measure.share import Share
 from smallest_cli.trials.files import as_text, write_text
 
 INVALID = 22
