@@ -1,5 +1,5 @@
-"""Hosts of one machine: network namespaces, joined by a bridge. Needs root, unshare and nsenter (util-linux),
-and iproute2.
+"""Hosts of one machine: network namespaces, joined by a bridge. Needs root, unshare, nsenter and setpriv
+(util-linux), and ip (iproute2).
 
 A namespace has no name: it lasts as long as the process that holds it, which ends with its stdin. So nothing
 stays behind, however we end.
@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-PROGRAMS = ("unshare", "nsenter", "ip")
+PROGRAMS = ("unshare", "nsenter", "setpriv", "ip")
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,11 @@ class Host:
     holder: int
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A process in it; its id is that of the command."""
-        return subprocess.Popen([*self._enter(), *command], stdin=subprocess.DEVNULL, **options)
+        """A process in it; its id is that of the command. It does not outlive us."""
+        dies_with_us = ("setpriv", "--pdeathsig", "KILL")
+        return subprocess.Popen(
+            [*self._enter(), *dies_with_us, *command], stdin=subprocess.DEVNULL, **options
+        )
 
     def ip(self, words: str) -> None:
         """Set its network up."""

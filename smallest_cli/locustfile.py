@@ -23,7 +23,7 @@ from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from smallest_cli.errors import RemoteError, SmallestError
-from smallest_cli.load.asked import add_options, read_asked
+from smallest_cli.load.asked import add_options, read_asked, tell_workers
 from smallest_cli.load.making import ENGINE, Making, get_ready
 from smallest_cli.measure.lanes import Lane
 from smallest_cli.measure.pool import Pool
@@ -116,6 +116,7 @@ def begin(environment: Environment, **_: Any) -> None:
     if not isinstance(runner, WorkerRunner):
         NOW.pool = Pool(ENGINE)
     if isinstance(runner, MasterRunner):
+        tell_workers(environment.parsed_options, runner.worker_count)
         return
     try:
         NOW.making = get_ready(read_asked(environment), LOG.warning)

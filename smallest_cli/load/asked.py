@@ -54,6 +54,11 @@ def add_options(parser: LocustArgumentParser) -> None:
     add("--smallest-jsonl", "", "Every worker writes its raw trials, its name added.", shown=False)
 
 
+def tell_workers(options: Any, workers: int) -> None:
+    """Note how many users and workers there are among the options that Locust sends from master to worker."""
+    options.smallest_users, options.smallest_workers = options.num_users, max(1, workers)
+
+
 @dataclass(frozen=True)
 class Asked:
     """What one process was asked for. `plan` is its own part of the load: its share of characters, a seed of
@@ -87,12 +92,13 @@ def read_asked(environment: Environment) -> Asked:
         api=options.api or None,
     )
     _, settings, template = settle_voice(who, where, ReportOptions())
-    workers = max(1, options.expect_workers or 1)
+    workers = getattr(options, "smallest_workers", 1)
+    users = getattr(options, "smallest_users", options.num_users) or 1
     buffers = [_number("--buffer", each, float) for each in options.buffer.split(",")]
     return Asked(
         settings,
         _plan(options, settings, template, workers, getattr(environment.runner, "worker_index", 0)),
-        max(1, ceil((options.num_users or 1) / workers)),
+        ceil(users / workers),
         [each for each in buffers if each is not None] or [0.0],
         _promises(options.slo),
         options.smallest_calibrate != "0",
