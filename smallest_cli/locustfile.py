@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-import locust.stats
 from locust import User, events, task
 from locust.env import Environment
 from locust.exception import StopUser
@@ -25,6 +24,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 from smallest_cli.errors import RemoteError, SmallestError
 from smallest_cli.load.asked import add_options, read_asked, tell_workers
 from smallest_cli.load.making import ENGINE, Making, get_ready
+from smallest_cli.load.mending import mend
 from smallest_cli.measure.lanes import Lane
 from smallest_cli.measure.pool import Pool
 from smallest_cli.measure.share import Share
@@ -37,12 +37,7 @@ FINISH, LAST, REPORT = "smallest.finish", "smallest.last", "smallest"
 LOG = logging.getLogger("smallest")
 
 
-def to_the_millisecond(response_time: float) -> int:
-    """What Locust's own table counts by. It rounds to two digits, so that 147 ms are shown as 150."""
-    return round(response_time)
-
-
-locust.stats.bucket_response_time = to_the_millisecond
+mend()
 
 
 @dataclass
@@ -210,6 +205,7 @@ def conclude(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         if NOW.making is not None:
             _send_last(environment, NOW.making)
+        environment.stop_timeout = 0.0  # Locust would sleep for as long before the next run
         return
     result = NOW.pool.result() if NOW.pool else None
     if result is None:
@@ -228,6 +224,15 @@ def conclude(environment: Environment, **_: Any) -> None:
             _complain(environment, error)
 
 
+def leave(environment: Environment, **_: Any) -> None:
+    """The process ends, by a signal perhaps: what is known goes first, and decides the exit code."""
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+        conclude(environment)
+    elif runner is not None and NOW.pool is not None and not NOW.pool.stopping:
+        runner.stop()
+
+
 HOOKS: Any = events  # Locust types its events, but not how one listens to them
 HOOKS.init_command_line_parser.add_listener(add_options)
 HOOKS.init.add_listener(prepare)
@@ -236,3 +241,4 @@ HOOKS.report_to_master.add_listener(report)
 HOOKS.worker_report.add_listener(gather)
 HOOKS.test_stopping.add_listener(wind_up)
 HOOKS.test_stop.add_listener(conclude)
+HOOKS.quitting.add_listener(leave)
