@@ -186,7 +186,7 @@ def _finish(environment: Environment, told: dict[str, Any]) -> None:
 
 
 def _send_last(environment: Environment, making: Making) -> None:
-    packed = making.pack_last()
+    packed = making.pack(last=True)
     if packed is None:
         return
     if isinstance(environment.runner, WorkerRunner):

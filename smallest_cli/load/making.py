@@ -12,7 +12,6 @@ from typing import Any
 
 import gevent
 import locust
-from gevent.lock import BoundedSemaphore
 
 from smallest_cli.connect import Dialer
 from smallest_cli.load.asked import Asked
@@ -43,7 +42,6 @@ class Making:
     origin_ns: int = 0
     progress: Passing = field(default_factory=lambda: Passing(None))
     over: bool = False
-    _packing: Any = field(default_factory=BoundedSemaphore)
     _numbers: Any = field(default_factory=count)
     _opened: ExitStack = field(default_factory=ExitStack)
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -62,26 +60,14 @@ class Making:
         while self.progress.in_flight and time.monotonic() < until:
             gevent.sleep(0.05)
 
-    def pack(self) -> dict[str, Any] | None:
-        """What is new, to be sent; None where the last was sent.
-
-        It takes tens of milliseconds, and the loop has none to spare: a thread does it.
-        """
-        with self._packing:
-            if self.over or self.plan is None:
-                return None
-            new = self.share.take()
-            packed: dict[str, Any] = gevent.get_hub().threadpool.apply(new.pack)
-            return packed
-
-    def pack_last(self) -> dict[str, Any] | None:
-        """What is left, to be sent; None where that was done. No more will come."""
-        with self._packing:
-            if self.over:
-                return None
+    def pack(self, *, last: bool = False) -> dict[str, Any] | None:
+        """What is new, to be sent; None where the last was sent. `last` says that no more will come."""
+        if self.over or (self.plan is None and not last):
+            return None
+        if last:
             self.over = True
             self._opened.close()
-            return self.share.take(last=True).pack()
+        return self.share.take(last=last).pack()
 
     def write_raw(self, name: str, users: int) -> None:
         """This process's trials as `bench --jsonl` writes them, for an exact `bench merge`. `name` is added

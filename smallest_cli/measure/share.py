@@ -57,6 +57,7 @@ class Share:
         self._told_until = 0
         self._lag, self._stamped = Histogram(), Histogram()
         self._new = New()
+        self._stamps: list[tuple[int, int]] = []  # looked at when sent: wakes after them are known by then
 
     def add(self, made: Attempt) -> None:
         """Count a trial that is over."""
@@ -74,8 +75,8 @@ class Share:
         self._begun_ns = trial.started_ns if begun is None else min(begun, trial.started_ns)
         self._ended_ns = max(self._ended_ns, trial.ended_ns)
         if trial.error is None and trial.sent_ns is not None:
-            late = self.probe.late_at(self.origin_ns + trial.sent_ns + trial.chunks[0][0])
-            self._new.stamped_ns += [] if late is None else [late]
+            sent = self.origin_ns + trial.sent_ns
+            self._stamps.append((sent, sent + trial.chunks[0][0]))
 
     def calibration(self) -> dict[str, Any]:
         """This process's own verdict on all that it has packed; of the median where raw trials are kept."""
@@ -107,6 +108,9 @@ class Share:
         untold = bisect_right(self.probe.woken_ns, self._told_until)
         new.late_ns = self.probe.late_ns[untold : len(self.probe.woken_ns)]
         self._told_until = self.probe.woken_ns[-1] if self.probe.woken_ns else 0
+        found = ([self.probe.late_at(at) for at in pair] for pair in self._stamps)
+        new.stamped_ns = [max(sent or 0, heard) for sent, heard in found if heard is not None]
+        self._stamps = []
         self.probe.forget(self._told_until - REMEMBERED_NS)
         for values, whole in ((new.late_ns, self._lag), (new.stamped_ns, self._stamped)):
             for ns in values:
@@ -122,12 +126,12 @@ class New:
     warmups: Counter[str] = field(default_factory=Counter)
     warmed: int = 0
     stamped_ns: list[int] = field(default_factory=list)
-    """Of each good trial: how late the probe was woken around its first audio."""
+    """Of each good trial: how late the probe was woken around its request or its first audio."""
     late_ns: list[int] = field(default_factory=list)
     said: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> dict[str, Any]:
-        """What travels. Nobody may add to it meanwhile."""
+        """What travels."""
         return self.said | {
             "arms": {name: tally.pack() for name, tally in self.tallies.items()},
             "warmups": [self.warmed, dict(self.warmups)],

@@ -120,14 +120,14 @@ def weigh(
 ) -> dict[str, Any]:
     """The verdict of `judge`, from the witnesses in ms and the median time to first audio.
 
-    `stamped` is how late wakes were around each trial's first audio. Trials that come in bursts are stamped
+    `stamped` is how late wakes were around each trial's request and first audio. Trials that come in bursts are stamped
     when the loop is at its latest, which is but a small part of all wakes.
     """
     limit = TOLERATED_MS if median_ms is None else max(TOLERATED_MS, TOLERATED_SHARE * median_ms)
     suspect, invalid = list(reasons), []
     witnesses = (
         ("this machine woke a thread", lag),
-        ("around first audio it was woken", stamped),
+        ("around a trial's stamps it did so", stamped),
         ("measuring itself came", floor),
     )
     for what, found in witnesses:
