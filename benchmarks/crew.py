@@ -171,11 +171,7 @@ def _watch(processes: dict[str, subprocess.Popen[bytes]], log: Path, load: Load)
     """What each took, where nobody is killed."""
     if load.kill_after is not None:
         return {}
-    pause, master, third = threading.Event(), processes["master"], load.seconds / 3
-    while not log.exists():  # it is made by the first answer
-        if master.poll() is not None:
-            return {}
-        pause.wait(0.2)
+    pause, third = threading.Event(), load.seconds / 3
     pause.wait(third)
     before = {name: _cpu_seconds(process.pid) for name, process in processes.items()}
     begun = time.monotonic()

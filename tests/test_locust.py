@@ -7,12 +7,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from smallest_cli.trials.files import read_raw
 from tests.command import environment, smallest
@@ -70,14 +71,20 @@ def crew(home: Path, server: Offline, workers: int, *arguments: str) -> Iterator
     hands = [
         locust(home, "--worker", "--master-host", "127.0.0.1", "--master-port", port) for _ in range(workers)
     ]
+    with ExitStack() as opened:
+        yield [opened.enter_context(ending(process)) for process in (master, *hands)]
+
+
+@contextmanager
+def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """It is over when the context is."""
     try:
-        yield [master, *hands]
+        yield process
     finally:
-        for process in (master, *hands):
-            process.kill()
-            process.wait()
-            if process.stderr:
-                process.stderr.close()
+        process.kill()
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
 
 
 def result_in(path: Path) -> dict[str, Any]:
@@ -134,6 +141,50 @@ def test_two_workers_are_put_together_as_if_they_were_one(tmp_path: Path) -> Non
             assert found == pytest.approx(true, rel=0.001, abs=0.001)
     assert [each["state"] for each in result["run"]["workers"]] == ["finished", "finished"]
     assert result["run"]["complete"]
+
+
+def test_the_web_page_starts_one_run_after_another(tmp_path: Path) -> None:
+    port, page = str(free_port()), free_port()
+    web = ("--web-host", "127.0.0.1", "--web-port", str(page), "--smallest-json", "all.json")
+    with start_offline(concurrency=10, first_byte_ms=20) as server, ExitStack() as opened:
+        master = opened.enter_context(
+            ending(locust(tmp_path, "--master", "--master-bind-port", port, "--host", server.base_url, *web))
+        )
+        opened.enter_context(ending(locust(tmp_path, "--worker", "--master-port", port)))
+        for via in ("ws", "sse"):
+            seen = len(server.log())
+            form = {"user_count": "2", "spawn_rate": "10", "via": via}
+            while not post(page, "swarm", form):
+                assert master.poll() is None
+            while len(server.log()) < seen + 10:
+                assert master.poll() is None
+            assert post(page, "stop", {})
+            arms = [arm["id"] for arm in result_in(tmp_path / "all.json")["arms"]]
+            assert arms == [f"{via}/warm/c2"]
+            (tmp_path / "all.json").unlink()
+
+
+def post(port: int, what: str, form: dict[str, str]) -> bool:
+    """Whether the web page took it; a worker must have come first."""
+    try:
+        status = requests.get(f"http://127.0.0.1:{port}/stats/requests", timeout=5).json()
+        if what == "swarm" and not status.get("workers"):
+            return False
+        taken = requests.post(f"http://127.0.0.1:{port}/{what}", data=form, timeout=30).json()
+    except requests.ConnectionError:
+        return False
+    return bool(taken["success"])
+
+
+def test_what_is_mended_of_locust() -> None:
+    program = (
+        "import locust.stats as s, locust.argument_parser as a\n"
+        "from smallest_cli.load.mending import mend\n"
+        "mend()\n"
+        "print(s.bucket_response_time(147.4), a.default_args_dict() is a.default_args_dict())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "147 True\n"
 
 
 def test_a_worker_that_is_cut_off_is_named(tmp_path: Path) -> None:

@@ -120,8 +120,8 @@ def weigh(
 ) -> dict[str, Any]:
     """The verdict of `judge`, from the witnesses in ms and the median time to first audio.
 
-    `stamped` is how late wakes were around each trial's request and first audio. Trials that come in bursts are stamped
-    when the loop is at its latest, which is but a small part of all wakes.
+    `stamped` is how late wakes were around each trial's request and first audio: trials that come in bursts
+    are stamped when the loop is at its latest, which is but a small part of all wakes.
     """
     limit = TOLERATED_MS if median_ms is None else max(TOLERATED_MS, TOLERATED_SHARE * median_ms)
     suspect, invalid = list(reasons), []
