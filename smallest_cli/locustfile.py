@@ -34,6 +34,8 @@ INVALID = 22
 GRACE_SECONDS = 30.0
 """How long a trial that is under way at the end may take, unless --stop-timeout says."""
 FINISH, LAST, REPORT = "smallest.finish", "smallest.last", "smallest"
+LOCAL = "local"
+"""The name of a process that has no master."""
 LOG = logging.getLogger("smallest")
 
 
@@ -61,16 +63,17 @@ class Caller(User):
     lane: Lane | None = None
 
     def on_start(self) -> None:
-        """Open what is kept open, and use it once before it counts."""
+        """Open what is kept open, and use it once before it counts. Who cannot stops at its first task."""
         making = NOW.making
-        self.lane = making.lane() if making else None
-        if making is None or self.lane is None:
-            raise StopUser
+        lane = making.lane() if making else None
+        if making is None or lane is None:
+            return
         try:
-            self.lane.warm_up(making.progress)
+            lane.warm_up(making.progress)
+            self.lane = lane
         except RemoteError as error:
+            lane.close()
             _give_up(self.environment, making, str(error))
-            raise StopUser from None
 
     @task
     def speak(self) -> None:
@@ -147,7 +150,8 @@ def _take(environment: Environment, name: str, packed: dict[str, Any]) -> None:
         return
     problem = NOW.pool.take(name, packed)
     if problem and not NOW.pool.stopping:
-        LOG.error("worker %s: %s", name, problem)
+        if name != LOCAL:
+            LOG.error("worker %s: %s", name, problem)
         gevent.spawn(environment.runner.quit)
 
 
@@ -192,7 +196,7 @@ def _send_last(environment: Environment, making: Making) -> None:
     if isinstance(environment.runner, WorkerRunner):
         environment.runner.send_message(LAST, packed)
     else:
-        _take(environment, "local", packed)
+        _take(environment, LOCAL, packed)
 
 
 def _complain(environment: Environment, error: SmallestError) -> None:

@@ -238,3 +238,24 @@ def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 22
     assert "no API key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--seed", "abc"), "--seed takes a number, not abc"),
+        (("--via", "tcp"), "--via is a list of ws, sse and http"),
+        (("--slo", "nonsense"), "no such threshold: nonsense"),
+        (("--voice", "nobody_here"), "Invalid Voice ID"),
+    ],
+)
+def test_what_keeps_every_trial_from_being_made_ends_the_run(
+    options: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    with start_offline() as server:
+        load = ("--headless", "-u", "1", "--host", server.base_url)
+        ((code, err),) = ended(locust(tmp_path, *load, *options))
+    assert code == 22
+    assert words in err
+    assert "Traceback" not in err
