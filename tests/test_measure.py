@@ -241,9 +241,9 @@ def test_a_loop_that_is_late_when_trials_are_stamped_is_told_though_it_is_seldom
         assert weigh(calm, 0.0, None, 100.0, stamped=late)["verdict"] == verdict
 
 
-def test_how_late_it_was_at_a_moment_is_the_worse_of_the_wakes_around_it() -> None:
+def test_how_late_it_was_at_a_moment_is_how_late_the_next_wake_was() -> None:
     probe = Probe([1, 9, 2, 3], woken_ns=[10, 20, 30, 40])
-    assert [probe.late_at(at) for at in (5, 15, 20, 25, 35, 50)] == [1, 9, 9, 9, 3, 3]
+    assert [probe.late_at(at) for at in (5, 15, 20, 25, 35, 50)] == [1, 9, 9, 2, 3, None]
     probe.forget(25)
     assert (probe.woken_ns, probe.late_ns) == ([30, 40], [2, 3])
     assert Probe().late_at(5) is None

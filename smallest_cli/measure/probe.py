@@ -29,11 +29,10 @@ class Probe:
         return in_ms(self.late_ns)
 
     def late_at(self, at_ns: int) -> int | None:
-        """How late the wakes just before and just after that moment were, the worse of them; None where no
-        wake is near."""
+        """How late the first wake after that moment was: whatever held it up held up that moment's work too.
+        None where none came after it."""
         after = bisect_left(self.woken_ns, at_ns)
-        near = self.late_ns[max(0, after - 1) : after + 1]
-        return max(near, default=None)
+        return self.late_ns[after] if after < len(self.late_ns) else None
 
     def forget(self, before_ns: int) -> None:
         """Let go of wakes before that moment."""
