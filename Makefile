@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench bench-start bench-instead bench-receive bench-stream bench-memory bench-speaker bench-tab bench-check completions docs stream-picture pictures soak head-to-head coverage dist clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -71,6 +71,12 @@ bench: $(READY) ## every figure of speed and memory in one table, and as JSON in
 
 bench-tab: $(READY) ## how long a TAB takes in bash, beside `bash -c true`
 	@$(BIN)/python -m benchmarks.tab
+
+bench-locust: $(READY) ## load over several hosts, in network namespaces, against the server's own stamps (root; minutes)
+	@$(BIN)/python -m benchmarks.locust_check
+
+bench-sizing: $(READY) ## what a worker of Locust takes for so many streams, for docs/load.md (root; minutes)
+	@$(BIN)/python -m benchmarks.sizing
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
 	@$(BIN)/python -m benchmarks.stream --svg docs/stream.svg

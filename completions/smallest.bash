@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_smallest_voices_subparsers=(play clone clones delete)
-_shtab_smallest_bench_subparsers=(compare merge replay report)
+_shtab_smallest_bench_subparsers=(compare merge replay report locustfile)
 _shtab_smallest_dict_subparsers=(list show create update delete)
 _shtab_smallest_cache_subparsers=(info clear)
 _shtab_smallest_subparsers=(speak stream voices bench dict cache serve login logout doctor completion)
@@ -22,6 +22,7 @@ _shtab_smallest_bench_compare_option_strings=(--metric --min-effect --force --js
 _shtab_smallest_bench_merge_option_strings=(--jsonl --save --json -h --help)
 _shtab_smallest_bench_replay_option_strings=(--save --json -h --help)
 _shtab_smallest_bench_report_option_strings=(--html --md --csv -h --help)
+_shtab_smallest_bench_locustfile_option_strings=(-h --help)
 _shtab_smallest_bench_option_strings=(-n --count -d --duration -c --concurrency --rate --arrival --transport --conn --warmup --seed --text -f --file --corpus --buffer --slo --save --jsonl --save-audio --max-chars --yes --calibrate --no-calibrate -v --voice --voice-id -m --model -l --language -s --speed -r --sample-rate --number-language --math-notation --dict --consistency --similarity --enhancement --force --via --local --base-url --ca-file --plain-http --api-key-file --timeout --max-time --retries --completion-wait --api --json -q --quiet --verbose --debug --dry-run -h --help)
 _shtab_smallest_dict_list_option_strings=(--json --via --local --base-url --ca-file --plain-http --api-key-file --timeout --max-time --retries --completion-wait --api -h --help)
 _shtab_smallest_dict_show_option_strings=(--json --via --local --base-url --ca-file --plain-http --api-key-file --timeout --max-time --retries --completion-wait --api -h --help)
@@ -194,7 +195,7 @@ _shtab_smallest_voices___sort_choices=(id name model gender accent age)
 _shtab_smallest_voices___via_choices=(auto ws sse http)
 _shtab_smallest_voices___api_choices=(unified v3.1 v2)
 _shtab_smallest_bench_compare___metric_choices=(ttfb ttfb_cold ttfb_e2e ttfa min_safe_buffer last_audio)
-_shtab_smallest_bench_pos_0_choices=(compare merge replay report)
+_shtab_smallest_bench_pos_0_choices=(compare merge replay report locustfile)
 _shtab_smallest_bench___arrival_choices=(poisson constant)
 _shtab_smallest_bench___transport_choices=(ws sse http)
 _shtab_smallest_bench___conn_choices=(warm cold)
@@ -315,6 +316,8 @@ _shtab_smallest_bench_replay__h_nargs=0
 _shtab_smallest_bench_replay___help_nargs=0
 _shtab_smallest_bench_report__h_nargs=0
 _shtab_smallest_bench_report___help_nargs=0
+_shtab_smallest_bench_locustfile__h_nargs=0
+_shtab_smallest_bench_locustfile___help_nargs=0
 _shtab_smallest_bench_pos_0_nargs=A...
 _shtab_smallest_bench___yes_nargs=0
 _shtab_smallest_bench___calibrate_nargs=0

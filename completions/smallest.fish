@@ -73,7 +73,7 @@ function _shtab_smallest_using
   test "$_shtab_smallest_cmdpath" = "$argv"
 end
 
-set -g _shtab_smallest_commands speak stream voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench replay' 'bench report' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' cache 'cache info' 'cache clear' serve login logout doctor completion
+set -g _shtab_smallest_commands speak stream voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench replay' 'bench report' 'bench locustfile' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' cache 'cache info' 'cache clear' serve login logout doctor completion
 set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --batch --buffer --buffered-complete-wait --buffering --ca-file --complete-form --complete-per --complete-wait --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --error-form --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --jitter-ms --jobs --jsonl --language --lead-silence --legacy --limit --log --max-chars --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speed --split --sse-shape --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
 
 complete -c smallest -e
@@ -283,7 +283,7 @@ complete -c smallest -n '_shtab_smallest_using voices clones' -l api -xka "unifi
 complete -c smallest -n '_shtab_smallest_using voices clones' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using voices; and test $_shtab_smallest_npos -eq 0' -a delete -d 'Say how a clone is deleted: an API key cannot.'
 complete -c smallest -n '_shtab_smallest_using voices delete' -s h -l help -d 'Show this message and exit.'
-complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a bench -d 'Measure latency; bench compare | merge | replay | report.'
+complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a bench -d 'Measure latency; bench compare | merge | replay | report | locustfile.'
 complete -c smallest -n '_shtab_smallest_using bench' -s n -l count -x -d 'Trials for each arm; the default is 30.'
 complete -c smallest -n '_shtab_smallest_using bench' -s d -l duration -x -d 'Measure for so long instead.'
 complete -c smallest -n '_shtab_smallest_using bench' -s c -l concurrency -x -d 'So many at once; the default is 1.'
@@ -359,6 +359,8 @@ complete -c smallest -n '_shtab_smallest_using bench report' -l md -xka "(__fish
 complete -c smallest -n '_shtab_smallest_using bench report' -l csv -xka "(__fish_complete_path (commandline -ct))" -d 'CSV; - is stdout.'
 complete -c smallest -n '_shtab_smallest_using bench report' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using bench report; and test $_shtab_smallest_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'A file of --save or --jsonl.'
+complete -c smallest -n '_shtab_smallest_using bench; and test $_shtab_smallest_npos -eq 0' -a locustfile -d 'Print where the file for Locust is: locust -f "$(smallest bench locustfile)" --host URL.'
+complete -c smallest -n '_shtab_smallest_using bench locustfile' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a dict -d 'Pronunciation dictionaries.'
 complete -c smallest -n '_shtab_smallest_using dict' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using dict; and test $_shtab_smallest_npos -eq 0' -a list -d 'Id, number of words and date of each.'

@@ -39,7 +39,7 @@ COMMANDS = {
     "speak": ("speak.speak", "Say a finished text: played, into files, or into a pipe."),
     "stream": ("stream.stream", "Speak a text while it is still being written."),
     "voices": ("voices.voices", "List and search voices; hear them; clone one."),
-    "bench": ("bench.bench", "Measure latency; bench compare | merge | replay | report."),
+    "bench": ("bench.bench", "Measure latency; bench compare | merge | replay | report | locustfile."),
     "dict": ("dictionaries.dictionaries", "Pronunciation dictionaries."),
     "cache": ("cache.cache", "What `--cache` keeps on this machine; cache info | clear."),
     "serve": ("serve.serve", "Serve the Waves API from this machine, offline."),
@@ -49,7 +49,7 @@ COMMANDS = {
     "completion": ("completion.completion", "Print what a shell needs to complete our commands on TAB."),
 }
 """Each command, where it is, and its line in the list. Only the one that is run is imported."""
-CHILDREN = {"bench": ("bench_files", ("compare", "merge", "replay", "report"))}
+CHILDREN = {"bench": ("bench_files", ("compare", "merge", "replay", "report", "locustfile"))}
 """Commands that have some of their own: the file that those are in, and their names."""
 
 

@@ -66,7 +66,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"settling", "telling"}),
     frozenset({"speaking", "listing", "asking", "batch", "measure", "report"}),
-    frozenset({"commands", "locustfile"}),
+    frozenset({"commands", "load", "locustfile"}),
     frozenset({"cli", "__main__", "__init__"}),
 )
 # The only steps that are allowed between rooms of one floor, from -> to.
@@ -79,6 +79,7 @@ STEPS = frozenset(
         ("wav", "errors"),
         ("stops", "graphemes"),
         ("batch", "speaking"),
+        ("locustfile", "load"),
         ("__main__", "cli"),
     }
 )

@@ -16,7 +16,7 @@ from smallest_cli.measure.attempt import Attempt, attempt
 from smallest_cli.measure.lanes import Progress, quiet, run_lanes
 from smallest_cli.measure.plan import Arm, Plan, Text
 from smallest_cli.measure.probe import Probe, probing
-from smallest_cli.measure.trust import calibrate, floor_of, judge
+from smallest_cli.measure.trust import calibrate, floor_of, judge, weigh
 from smallest_cli.safety import Secret
 from smallest_cli.speech import VIAS, Service, SpeechRequest, Via
 from smallest_cli.transports import open_transport
@@ -232,6 +232,21 @@ def test_the_verdict(lag: list[int], floor: dict[str, float] | None, verdict: st
 def test_what_is_tolerated_grows_with_what_is_measured() -> None:
     slow = [trial(n, 1000) for n in range(10)]
     assert judge(Probe([MS] * 98 + [8 * MS] * 2), LATE, slow)["verdict"] == "ok"
+
+
+def test_a_loop_that_is_late_when_trials_are_stamped_is_told_though_it_is_seldom_late() -> None:
+    calm = {"p50": 0.1, "p99": 0.2, "max": 1.0, "n": 9000}
+    for late, verdict in (({"p50": 0.1, "p99": 5.0}, "suspect"), ({"p50": 5.0, "p99": 9.0}, "invalid")):
+        assert weigh(calm, 0.0, None, 100.0)["verdict"] == "ok"
+        assert weigh(calm, 0.0, None, 100.0, stamped=late)["verdict"] == verdict
+
+
+def test_how_late_it_was_at_a_moment_is_how_late_the_next_wake_was() -> None:
+    probe = Probe([1, 9, 2, 3], woken_ns=[10, 20, 30, 40])
+    assert [probe.late_at(at) for at in (5, 15, 20, 25, 35, 50)] == [1, 9, 9, 2, 3, None]
+    probe.forget(25)
+    assert (probe.woken_ns, probe.late_ns) == ([30, 40], [2, 3])
+    assert Probe().late_at(5) is None
 
 
 def test_a_machine_that_slept_makes_a_run_invalid() -> None:

@@ -32,7 +32,7 @@ from smallest_cli.trials.files import raw_lines, write_text
 from smallest_cli.trials.slo import parse_promise
 from smallest_cli.trials.summary import summarise
 
-CHILDREN = ("compare", "merge", "replay", "report")
+CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
 
 
 @grouped
@@ -46,9 +46,9 @@ def bench(
     where: ServiceOptions,
     report: ReportOptions,
 ) -> None:
-    """Measure latency; bench compare | merge | replay | report.
+    """Measure latency; bench compare | merge | replay | report | locustfile.
 
-    Those four have a --help of their own. Exit codes: 20 a threshold was missed, 22 the run is invalid or
+    Those five have a --help of their own. Exit codes: 20 a threshold was missed, 22 the run is invalid or
     every trial failed.
     """
     if words and words[0] in CHILDREN and "--" not in sys.argv:

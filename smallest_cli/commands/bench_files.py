@@ -1,16 +1,18 @@
-"""`smallest bench compare | merge | replay | report`: what was measured, looked at again. No network."""
+"""`smallest bench compare | merge | replay | report | locustfile`: what was measured, looked at again; and
+what Locust is given to measure with. No network."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from smallest_cli.console import print_json, say
-from smallest_cli.errors import UsageError
+from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.report.documents import to_csv, to_markdown
 from smallest_cli.report.page import to_html
 from smallest_cli.report.screen import print_lines, width
@@ -130,3 +132,17 @@ def report(
             sys.stdout.write(writer(result))
         elif target:
             write_text(Path(target), writer(result))
+
+
+def locustfile() -> None:
+    """Print where the file for Locust is: locust -f "$(smallest bench locustfile)" --host URL.
+
+    For more streams than one machine makes: docs/load.md.
+    """
+    needed = {"locust": "locust", "hdrhistogram": "hdrh"}
+    missing = [name for name, module in needed.items() if not find_spec(module)]
+    if missing:
+        raise SettingsError(
+            f"{' and '.join(missing)} is not installed", hint="pip install 'smallest-cli[locust]'"
+        )
+    print(Path(__file__).parents[1] / "locustfile.py")

@@ -63,7 +63,7 @@ Watch = Callable[[Progress], None]
 Keep = Callable[[Attempt], None]
 
 
-class _Source:
+class Source:
     """The trials still to make, handed out one by one until they are used up, time is, or characters are."""
 
     def __init__(self, plan: Plan, spent: int) -> None:
@@ -74,6 +74,7 @@ class _Source:
         self.stopped = threading.Event()
 
     def next(self) -> Job | None:
+        """The next trial to make; None when there is none."""
         with self._lock:
             if self.stopped.is_set() or (self._ends is not None and time.monotonic() >= self._ends):
                 return None
@@ -84,7 +85,7 @@ class _Source:
             return job if self._left >= 0 else None
 
 
-class _Lane:
+class Lane:
     """One trial at a time. Its warm connections are its own, as a voice agent's would be."""
 
     def __init__(self, number: int, plan: Plan, service: Service, dialer: Dialer, keep: Keep) -> None:
@@ -102,20 +103,21 @@ class _Lane:
     def warm_up(self, progress: Progress) -> None:
         """Use every connection once before it counts. Raises what no trial would fare better with."""
         for job in self._plan.warm_up(self._number):
-            made = self._make(job, "warmup", self._dialer.clock(), progress)
+            made = self.make(job, "warmup", self._dialer.clock(), progress)
             if isinstance(made.failure, HOPELESS):
                 raise made.failure
 
-    def measure(self, source: _Source, origin_ns: int, progress: Progress) -> None:
+    def measure(self, source: Source, origin_ns: int, progress: Progress) -> None:
         """Trial after trial until there are no more."""
         while (job := source.next()) is not None:
             if job.due_ns is not None:
                 ahead = (origin_ns + job.due_ns - self._dialer.clock()) / SECOND
                 if ahead > 0 and source.stopped.wait(ahead):
                     return
-            self._make(job, "measure", origin_ns, progress)
+            self.make(job, "measure", origin_ns, progress)
 
-    def _make(self, job: Job, phase: Any, origin_ns: int, progress: Progress) -> Attempt:
+    def make(self, job: Job, phase: Any, origin_ns: int, progress: Progress) -> Attempt:
+        """One trial, whatever comes of it."""
         blank = Trial(
             index=job.index,
             arm=self._plan.name(job.arm),
@@ -168,13 +170,13 @@ def run_lanes(
     A signal that comes meanwhile unwinds at once; what is in `progress` then is whole trials. Raises what
     makes every trial hopeless: a rejected key or request.
     """
-    lanes = [_Lane(number, plan, service, dialer, keep) for number in range(plan.lanes)]
+    lanes = [Lane(number, plan, service, dialer, keep) for number in range(plan.lanes)]
     pool = ThreadPoolExecutor(plan.lanes, "lane")
     source, patient = None, True
     try:
         _join([pool.submit(lane.warm_up, progress) for lane in lanes[:1]], watch, progress)
         _join([pool.submit(lane.warm_up, progress) for lane in lanes[1:]], watch, progress)
-        source = _Source(plan, sum(trial.characters for trial in progress.trials))
+        source = Source(plan, sum(trial.characters for trial in progress.trials))
         with quiet(), probing(probe):
             origin = progress.origin_ns = dialer.clock()
             _join([pool.submit(lane.measure, source, origin, progress) for lane in lanes], watch, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +20,24 @@ class Probe:
     """How late a thread was woken, in nanoseconds, and how far the wall clock ran from the monotonic one."""
 
     late_ns: list[int] = field(default_factory=list)
+    woken_ns: list[int] = field(default_factory=list)
+    """When that was, by `perf_counter_ns`."""
     drift_s: float = 0.0
 
     def as_json(self) -> dict[str, float] | None:
         """The lags in ms."""
         return in_ms(self.late_ns)
+
+    def late_at(self, at_ns: int) -> int | None:
+        """How late the first wake after that moment was: whatever held it up held up that moment's work too.
+        None where none came after it."""
+        after = bisect_left(self.woken_ns, at_ns)
+        return self.late_ns[after] if after < len(self.late_ns) else None
+
+    def forget(self, before_ns: int) -> None:
+        """Let go of wakes before that moment."""
+        kept = bisect_left(self.woken_ns, before_ns)
+        del self.woken_ns[:kept], self.late_ns[:kept]
 
 
 @contextmanager
@@ -37,7 +51,9 @@ def probing(probe: Probe) -> Iterator[None]:
             due = time.perf_counter_ns() + round(PROBE_SECONDS * SECOND)
             if stop.wait(PROBE_SECONDS):
                 return
-            probe.late_ns.append(time.perf_counter_ns() - due)
+            woken = time.perf_counter_ns()
+            probe.late_ns.append(woken - due)
+            probe.woken_ns.append(woken)
 
     thread = threading.Thread(target=run, name="lag probe", daemon=True)
     thread.start()

@@ -74,14 +74,14 @@ def measure(
         "interrupted": interruption is not None,
         "complete": whole,
         "origin_ns": progress.origin_ns,
-        **_conditions(plan, service),
+        **conditions(plan, service),
         **said,
         "calibration": judge(probe, floor, trials, reasons),
     }
     return Measured(run, trials, interruption)
 
 
-def _conditions(plan: Plan, service: Service) -> dict[str, Any]:
+def conditions(plan: Plan, service: Service) -> dict[str, Any]:
     """What was asked, where, and from where. No key, no text."""
     template = plan.template
     return {

@@ -106,10 +106,31 @@ def judge(
     good = sorted(
         trial.chunks[0][0] / 1e6 for trial in trials if trial.phase == "measure" and not trial.error
     )
-    limit = max(TOLERATED_MS, TOLERATED_SHARE * quantile(good, 0.5)) if good else TOLERATED_MS
-    lag = probe.as_json()
+    return weigh(probe.as_json(), probe.drift_s, floor, quantile(good, 0.5) if good else None, reasons)
+
+
+def weigh(
+    lag: Mapping[str, Any] | None,
+    drift_s: float,
+    floor: Mapping[str, Any] | None,
+    median_ms: float | None,
+    reasons: Sequence[str] = (),
+    *,
+    stamped: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The verdict of `judge`, from the witnesses in ms and the median time to first audio.
+
+    `stamped` is how late wakes were around each trial's request and first audio: trials that come in bursts
+    are stamped when the loop is at its latest, which is but a small part of all wakes.
+    """
+    limit = TOLERATED_MS if median_ms is None else max(TOLERATED_MS, TOLERATED_SHARE * median_ms)
     suspect, invalid = list(reasons), []
-    for what, found in (("this machine woke a thread", lag), ("measuring itself came", floor)):
+    witnesses = (
+        ("this machine woke a thread", lag),
+        ("around a trial's stamps it did so", stamped),
+        ("measuring itself came", floor),
+    )
+    for what, found in witnesses:
         if found is None:
             continue
         words = f"{what} {{:.1f}} ms late at {{}}; {limit:.1f} ms are tolerated"
@@ -119,15 +140,15 @@ def judge(
             invalid.append(words.format(found["p99"], "p99"))
         elif found["p99"] > limit:
             suspect.append(words.format(found["p99"], "p99"))
-    if abs(probe.drift_s) > SUSPENDED_SECONDS:
-        invalid.append(f"the clocks parted by {probe.drift_s:.1f} s: the machine slept, or its clock was set")
+    if abs(drift_s) > SUSPENDED_SECONDS:
+        invalid.append(f"the clocks parted by {drift_s:.1f} s: the machine slept, or its clock was set")
     uncalibrated = len(reasons) if not invalid else 0
     verdict = "invalid" if invalid else "suspect" if len(suspect) > uncalibrated else "ok"
     return {
         "verdict": verdict,
         "reasons": [*invalid, *suspect],
-        "lag_ms": lag,
+        "lag_ms": dict(lag) if lag else None,
         "floor_ms": dict(floor) if floor else None,
         "tolerated_ms": limit,
-        "clock_drift_s": probe.drift_s,
-    }
+        "clock_drift_s": drift_s,
+    } | ({"stamped_ms": dict(stamped)} if stamped else {})

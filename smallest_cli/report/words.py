@@ -89,7 +89,8 @@ def load_words(run: Found) -> str:
     load = run["load"]
     if load["model"] == "open":
         return f"open loop, {load['rate']:g}/s {load['arrival']}, at most {load['concurrency']} in flight"
-    return f"closed loop, {load['concurrency']} in flight"
+    by = f", by {load['engine']}" if "engine" in load else ""
+    return f"closed loop, {load['concurrency']} in flight{by}"
 
 
 def promise_words(each: Found) -> str:

@@ -16,6 +16,9 @@ SCHEMA = "smallest.bench/1"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 DEPENDENT = "values of one trial depend on each other"
 DRAWN_ROWS = 400
+SAMPLED = ("ttfb", "ttfb_cold", "ttfb_e2e", "ttfa", "min_safe_buffer", "last_audio")
+"""The metrics whose single values a result keeps."""
+DEPENDENT_METRICS = frozenset({"gap"})
 MISSED, INVALID = 20, 22
 
 Result = dict[str, Any]
@@ -29,13 +32,23 @@ def summarise(run: Mapping[str, Any], trials: Sequence[Trial]) -> Result:
     arms = [
         _arm(name, [trial for trial in measured if trial.arm == name], prebuffers) for name in run["arms"]
     ]
+    return assemble(run, _window(measured), arms, _warmups(trials))
+
+
+def assemble(
+    run: Mapping[str, Any],
+    window: Mapping[str, Any],
+    arms: Sequence[Mapping[str, Any]],
+    warmups: Mapping[str, Any],
+) -> Result:
+    """The result out of its parts, with what became of the run's thresholds and the exit code."""
     judged = [each for text in run["slo"] for each in judge(text, arms)]
     return {
         "schema": SCHEMA,
-        "run": dict(run) | {"window": _window(measured)},
+        "run": dict(run) | {"window": window},
         "arms": arms,
         "slo": judged,
-        "warmups": _warmups(trials),
+        "warmups": warmups,
         "exit": _exit(run["calibration"]["verdict"], arms, judged),
     }
 
@@ -76,9 +89,9 @@ def _arm(name: str, trials: Sequence[Trial], prebuffers: Sequence[int]) -> dict[
     derived = [derive(trial, prebuffers[0]) for trial in good]
     streamed = [trial for trial in good if is_streamed(trial)]
     metrics = {
-        metric: _describe(metric, [each[metric] for each in derived if metric in each]) for metric in METRICS
+        metric: describe(metric, [each[metric] for each in derived if metric in each]) for metric in METRICS
     }
-    metrics["gap"] = _describe("gap", [gap for trial in good for gap in gaps(trial)], dependent=True)
+    metrics["gap"] = describe("gap", [gap for trial in good for gap in gaps(trial)], dependent=True)
     return {
         "id": name,
         "n": len(trials),
@@ -104,7 +117,7 @@ def _messages(trials: Iterable[Trial]) -> dict[str, str]:
     return first
 
 
-def _describe(metric: str, values: Sequence[float], *, dependent: bool = False) -> dict[str, Any] | None:
+def describe(metric: str, values: Sequence[float], *, dependent: bool = False) -> dict[str, Any] | None:
     """A metric over trials, in its own unit; None where no trial has it."""
     if not values:
         return None
@@ -149,8 +162,7 @@ def _played(trials: Sequence[Trial], prebuffer: int) -> dict[str, Any]:
 
 def _samples(good: Sequence[Trial], derived: Sequence[Mapping[str, float]]) -> dict[str, list[Any]]:
     """The values that pages draw and comparisons need, in ms, a place for each good trial."""
-    names = ("ttfb", "ttfb_cold", "ttfb_e2e", "ttfa", "min_safe_buffer", "last_audio")
-    kept = {name: [_ms(each.get(name)) for each in derived] for name in names}
+    kept = {name: [_ms(each.get(name)) for each in derived] for name in SAMPLED}
     kept = {name: values for name, values in kept.items() if any(value is not None for value in values)}
     head: dict[str, list[Any]] = {
         "trial": [trial.index for trial in good],

@@ -1,0 +1,214 @@
+"""A run of Locust over several hosts, against the offline server over TLS, and what the server saw of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from benchmarks.hosts import Host
+
+KEY = "sk_of_nobody_0123456789"
+PORT = 8443
+SMALLEST = [sys.executable, "-P", "-m", "smallest_cli"]
+ENDS_WITHIN = 150
+"""Seconds that a run may take beyond its own: to calibrate, to end its last trials, to miss a worker."""
+REPORT_SECONDS = 3
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many users ask for how long, and what the server does. `kill_after` it has answered so many trials,
+    the last worker is killed. `spawn_rate` is of users a second, else all begin within 5 s."""
+
+    users: int
+    seconds: int
+    first_byte_ms: float
+    sigma: float
+    realtime_factor: float
+    corpus: str = "short"
+    kill_after: int | None = None
+    spawn_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a process took: its share of one core in the middle third of the run; MB and open files then."""
+
+    core: float
+    megabytes: float
+    files: int
+
+
+@dataclass
+class Ran:
+    """What a run left: the exit code of the master, its result, raw trials by worker, the server's log."""
+
+    code: int
+    result: dict[str, Any] | None
+    raw: dict[str, list[Entry]] = field(default_factory=dict)
+    log: list[Entry] = field(default_factory=list)
+    said: str = ""
+    union: dict[str, Any] | None = None
+    used: dict[str, Use] = field(default_factory=dict)
+
+    def trials(self) -> list[Entry]:
+        """Every raw trial that counts and is good; its stamps are of the machine's clock."""
+        return [trial for trials in self.raw.values() for trial in trials if not trial["error"]]
+
+
+def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
+    """The server on the first host, a master on the second, a worker on each other."""
+    server, master, *rest = hosts
+    certificate(folder, server.address)
+    with ExitStack() as opened:
+        log = opened.enter_context((folder / "locust.log").open("wb"))
+        serving = opened.enter_context(_serving(server, load, folder))
+        asked = ["--host", f"https://{server.address}:{PORT}", "--ca-file", "ca.pem", "--corpus", load.corpus]
+        files = ["--smallest-json", "all.json", "--smallest-jsonl", "raw.jsonl"]
+        pace = [
+            "-u",
+            str(load.users),
+            "-r",
+            str(load.spawn_rate or max(20, load.users // 5)),
+            "-t",
+            f"{load.seconds}s",
+        ]
+        crew = [("master", master, ["--master", "--expect-workers", str(len(rest)), "--headless", *pace,
+                                    *asked, *files, *options])]  # fmt: skip
+        crew += [
+            (f"worker {n}", host, ["--worker", "--master-host", master.address])
+            for n, host in enumerate(rest, 1)
+        ]
+        started = {
+            name: opened.enter_context(_ended(host.start(*_locust(), *words, cwd=folder, env=_environment(),
+                                                         stdout=log, stderr=log)))
+            for name, host, words in crew
+        }  # fmt: skip
+        if load.kill_after is not None:
+            _wait_for(folder / "log.jsonl", load.kill_after, started["master"])
+            started[f"worker {len(rest)}"].kill()
+        used = _watch({"server": serving, **started}, folder / "log.jsonl", load)
+        code = started["master"].wait(ENDS_WITHIN)
+        for process in started.values():
+            process.wait(ENDS_WITHIN)
+    return _read(folder, code, used)
+
+
+def certificate(folder: Path, address: str) -> None:
+    """An authority of this run alone, and what it says of the server."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    own = authority.issue_cert(address)
+    own.private_key_pem.write_to_path(str(folder / "key.pem"))
+    own.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+
+
+def _locust() -> list[str]:
+    file = subprocess.run(
+        [*SMALLEST, "bench", "locustfile"], capture_output=True, text=True, check=True
+    ).stdout
+    return [sys.executable, "-m", "locust", "-f", file.strip(), "--only-summary"]
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"SMALLEST_API_KEY": KEY, "SMALLEST_SERVE_TOKEN": KEY}
+
+
+@contextmanager
+def _serving(host: Host, load: Load, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    timing = ["--first-byte-ms", str(load.first_byte_ms), "--first-byte-sigma", str(load.sigma),
+              "--seed", "7", "--realtime-factor", str(load.realtime_factor)]  # fmt: skip
+    files = ["--tls-cert", "cert.pem", "--tls-key", "key.pem", "--log", "log.jsonl"]
+    where = ["--host", host.address, "--port", str(PORT), "--concurrency", str(2 * load.users)]
+    server = host.start(*SMALLEST, "serve", *where, *timing, *files, cwd=folder, env=_environment(),
+                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+    with _ended(server):
+        assert server.stdout
+        if not server.stdout.readline():
+            raise RuntimeError("the offline server did not start")
+        yield server
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """It is over when the context is."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _lines(path: Path) -> list[Entry]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
+    """Until so many requests have been answered, and what was known of them then has been reported."""
+    pause = threading.Event()
+    while log.read_text().count("\n") < answers and master.poll() is None:
+        pause.wait(0.2)
+    pause.wait(REPORT_SECONDS + 1)
+
+
+def _watch(processes: dict[str, subprocess.Popen[bytes]], log: Path, load: Load) -> dict[str, Use]:
+    """What each took, where nobody is killed."""
+    if load.kill_after is not None:
+        return {}
+    pause, third = threading.Event(), load.seconds / 3
+    pause.wait(third)
+    before = {name: _cpu_seconds(process.pid) for name, process in processes.items()}
+    begun = time.monotonic()
+    pause.wait(third)
+    seconds = time.monotonic() - begun
+    return {
+        name: Use((_cpu_seconds(process.pid) - before[name]) / seconds, *_held(process.pid))
+        for name, process in processes.items()
+    }
+
+
+def _cpu_seconds(pid: int) -> float:
+    """What a process has used so far, its threads included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _held(pid: int) -> tuple[float, int]:
+    """Megabytes of memory, and open files."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _read(folder: Path, code: int, used: dict[str, Use]) -> Ran:
+    path = folder / "all.json"
+    result = json.loads(path.read_text()) if path.exists() else None
+    ran = Ran(code, result, log=_lines(folder / "log.jsonl"), used=used)
+    ran.said = (folder / "locust.log").read_text(errors="replace")
+    files = sorted(folder.glob("raw.*.jsonl"))
+    for file in files:
+        head, *rest = _lines(file)
+        origin = head["run"]["origin_ns"]
+        trials = [line["trial"] for line in rest if line["trial"]["phase"] == "measure"]
+        worker = file.name.removeprefix("raw.").removesuffix(".jsonl")
+        ran.raw[worker] = [each | {"sent_ns": origin + (each["sent_ns"] or 0)} for each in trials]
+    if files:
+        merged = subprocess.run([*SMALLEST, "bench", "merge", *map(str, files), "--json"],
+                                capture_output=True, check=False)  # fmt: skip
+        ran.union = json.loads(merged.stdout)
+    return ran
