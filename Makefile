@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 demo: $(READY) ## hear it: speak into hello.wav through the offline server
-	@$(BIN)/smallest speak --local "Hello. This voice came over a real WebSocket, from the server next door." -o hello.wav bench.json
+	@$(BIN)/smallest speak --local "Hello. This voice came over a real WebSocket, from the server next door." -o hello.wav
 	@echo
 	@echo 'hello.wav is there. What to try next:'
 	@echo '  . .venv/bin/activate'
@@ -33,8 +33,11 @@ soak: $(READY) ## thousands of streams, half of them faulty: SOAK=2000 make soak
 head-to-head: $(READY) ## the same faults for edge-tts, the official SDK, curl and us (installs them elsewhere)
 	@$(BIN)/python benchmarks/head_to_head.py
 
-test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+test: $(READY) ## run the tests, but for those of faults
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not faults'
+
+test-faults: $(READY) ## run what goes wrong: the fault matrix, signals, torture, a bad line (minutes)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m faults
 
 lint: $(READY) ## ruff
 	@$(BIN)/ruff check .
@@ -43,7 +46,7 @@ lint: $(READY) ## ruff
 types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
 
-check: lint types test ## lint, types and tests
+check: lint types test test-faults ## lint, types and all tests
 
 bench-memory: $(READY) ## an hour of audio through each transport: is memory flat?
 	@$(BIN)/python -m benchmarks.memory

@@ -18,6 +18,8 @@ from tests.faults.cases import CASES, Case
 from tests.faults.invariants import KEY, OLD, Run, assert_invariants
 from tests.faults.server import SEGMENT, FaultServer, fault_server
 
+pytestmark = pytest.mark.faults
+
 AT_ONCE = 4
 TEXT = "Good morning."
 SINKS = ("file", "pipe")

@@ -20,6 +20,8 @@ from tests.faults.steps import GOOD, Status
 from tests.raw import raw_server, read_request, wait_for_close
 from tests.test_faults import speak
 
+pytestmark = pytest.mark.faults
+
 VIAS = ("ws", "sse", "http")
 PASSWORD = "pa55word-canary"
 NOBODY = "https://api.example.invalid"

@@ -26,6 +26,8 @@ from tests.faults.server import SEGMENT, FaultServer, Script, fault_server
 from tests.faults.steps import CHUNK, GOOD, Audio, Reply, Stage, Whole
 from tests.test_signals import LAUNCH, ROOT
 
+pytestmark = pytest.mark.faults
+
 VIAS = ("ws", "sse", "http")
 LONG = 4 * SEGMENT
 LONG_SCRIPT: Script = (Reply("chunked", LONG), Audio(LONG), Whole())

@@ -29,6 +29,8 @@ from tests.faults.steps import (
 )
 from tests.test_faults import Run, speak
 
+pytestmark = pytest.mark.faults
+
 SENTENCES = ("The first sentence.", "A second one is here.", "And a third.", "This is the fourth.")
 LONG = " ".join(SENTENCES)
 SPLIT = ("--split", "25")

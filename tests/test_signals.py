@@ -23,6 +23,8 @@ from tests.faults.invariants import KEY, OLD, Run, assert_counts, assert_invaria
 from tests.faults.server import SEGMENT, FaultServer, Script, fault_server
 from tests.faults.steps import CHUNK, GOOD, Audio, Reply, Stage, Whole
 
+pytestmark = pytest.mark.faults
+
 AT_ONCE = 4
 HUNG_S = 30.0
 ROOT = Path(__file__).parent.parent

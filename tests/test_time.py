@@ -16,6 +16,8 @@ from tests.faults.steps import GOOD, Reply, Stall, Status
 from tests.test_floors import TREES
 from tests.test_signals import LAUNCH, ROOT
 
+pytestmark = pytest.mark.faults
+
 STAMPS = {
     ("catalogue", "cached"),  # how old a file is: the file system knows no other clock
     ("measure.probe", "probing"),  # bench asks itself whether the clock was set meanwhile

@@ -19,6 +19,8 @@ from tests.faults.server import SEGMENT, fault_server
 from tests.faults.steps import Audio, Reply, Whole
 from tests.test_signals import LAUNCH, ROOT
 
+pytestmark = pytest.mark.faults
+
 AT_ONCE = 4
 BATCH = 8
 SCRIPT = (Reply("chunked"), Audio(), Whole())

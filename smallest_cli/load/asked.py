@@ -17,7 +17,7 @@ from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.script import SPLIT, write_script
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings
-from smallest_cli.speaking import settle_voice
+from smallest_cli.settling import settle_voice
 from smallest_cli.speech import VIAS, SpeechRequest
 from smallest_cli.trials.slo import parse_promise
 
