@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench bench-start bench-instead bench-receive bench-stream bench-memory bench-speaker bench-tab bench-check completions docs stream-picture pictures soak head-to-head coverage dist clean
+.PHONY: help demo test lint types check bench bench-start bench-instead bench-receive bench-stream bench-memory bench-speaker bench-tab bench-signals bench-check completions docs stream-picture pictures soak head-to-head coverage dist clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -30,8 +30,8 @@ demo: $(READY) ## hear it: speak into hello.wav through the offline server
 soak: $(READY) ## thousands of streams, half of them faulty: SOAK=2000 make soak
 	@$(BIN)/python -m tests.soak $(or $(SOAK),10000)
 
-head-to-head: $(READY) ## the same faults for edge-tts, the official SDK, curl and us (installs them elsewhere)
-	@$(BIN)/python benchmarks/head_to_head.py
+head-to-head: $(READY) ## the same faults for the vendor's tools, edge-tts, curl and us (installs them into .venv-peers)
+	@$(BIN)/python -m benchmarks.head_to_head
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q
@@ -62,6 +62,9 @@ bench-check: $(READY) ## the latency benchmark against servers that tell the tru
 
 bench-speaker: $(READY) ## the loudspeaker: first sample, silence after abort, underruns (needs pulseaudio)
 	@$(BIN)/python -m benchmarks.speaker
+
+bench-signals: $(READY) ## Ctrl-C to silence and to exit, at every stage (minutes; needs pulseaudio)
+	@$(BIN)/python -m benchmarks.signals
 
 bench-instead: $(READY) ## a short text, beside what one would use instead (installs the others into .venv-peers)
 	@$(BIN)/python -m benchmarks.instead
