@@ -185,7 +185,14 @@ def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
         target.write_bytes(OLD)
         code = run(tool, url, Path(folder))
         kept = target.exists() and target.read_bytes() == OLD
-    return Outcome(fault.name, tool.name, code, kept, moved.connections > before, server.connections)
+    return Outcome(
+        fault.name,
+        tool.name,
+        code,
+        kept,
+        moved.connections > before,
+        max(server.connections, len(server.asked)),
+    )
 
 
 def run(tool: Tool, url: str, folder: Path) -> int | None:

@@ -65,7 +65,8 @@ class Running:
         self.place = place
         self.told, telling = os.pipe()
         command = [sys.executable, "-m", "tests.faults.launch", f"{how}:{telling}"] if how else SMALLEST
-        given = environment(folder, SMALLEST_API_KEY="sk_bench", PYTHONPATH=str(ROOT)) | env
+        mine = {"SMALLEST_API_KEY": "sk_bench", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+        given = environment(folder, **mine) | env
         self.process = subprocess.Popen(
             [*command, "speak", "Hello.", "--base-url", url, "--via", via, *place.arguments],
             stdin=subprocess.DEVNULL,
@@ -125,8 +126,9 @@ def _death(process: subprocess.Popen[bytes]) -> int:
     descriptor = os.pidfd_open(process.pid)
     try:
         if not select.select([descriptor], [], [], HUNG_S)[0]:
-            process.kill()
-            raise AssertionError("it does not end")
+            process.send_signal(signal.SIGABRT)  # it tells where its threads are
+            assert process.stderr
+            raise AssertionError(f"it does not end: {process.stderr.read().decode()}")
         return time.monotonic_ns()
     finally:
         os.close(descriptor)
@@ -187,7 +189,7 @@ def _ms_to_silence(recording: Recording, stamp: int) -> float:
 def ms_bare(_: Path) -> float:
     """The life of a python that does nothing."""
     began = time.monotonic_ns()
-    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+    with subprocess.Popen([sys.executable, "-c", "pass"], stderr=subprocess.PIPE) as process:
         return (_death(process) - began) / 1e6
 
 
