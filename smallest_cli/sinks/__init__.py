@@ -128,7 +128,9 @@ def _place(output: str) -> object:
     try:
         status = os.fstat(sys.stdout.fileno()) if output == "-" and sys.stdout else os.stat(output)
     except OSError:
-        return os.path.realpath(output)
+        with suppress(FileNotFoundError):  # we stand in a folder that is gone: the file will tell of it
+            return os.path.realpath(output)
+        return output
     return object() if stat.S_ISCHR(status.st_mode) else (status.st_dev, status.st_ino)
 
 
