@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench bench-start bench-instead bench-receive bench-stream bench-memory bench-speaker bench-tab bench-signals bench-check completions docs stream-picture pictures soak head-to-head coverage dist clean
+.PHONY: help demo test lint types check bench bench-start bench-instead bench-receive bench-stream bench-memory bench-speaker bench-tab bench-signals bench-check completions docs stream-picture pictures soak kills coverage head-to-head dist clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r verb what; do printf '  make %-14s %s\n' "$$verb" "$$what"; done
@@ -29,6 +29,16 @@ demo: $(READY) ## hear it: speak into hello.wav through the offline server
 
 soak: $(READY) ## thousands of streams, half of them faulty: SOAK=2000 make soak
 	@$(BIN)/python -m tests.soak $(or $(SOAK),10000)
+
+kills: $(READY) ## SIGKILL at random times: is the target old or whole? KILLS=2000 make kills
+	@$(BIN)/python -m tests.kills $(or $(KILLS),200)
+
+COVERED := connect head_start transports retry redo sinks* speaker formats pipeline speak faults* toxic contract
+coverage: $(READY) ## do the tests take every branch between a fault and a spoilt file? 95 % or it fails (minutes)
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(BIN)/python -m coverage run -m pytest -q $(foreach each,$(COVERED),$(wildcard tests/test_$(each).py))
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report
 
 head-to-head: $(READY) ## the same faults for the vendor's tools, edge-tts, curl and us (installs them into .venv-peers)
 	@$(BIN)/python -m benchmarks.head_to_head
