@@ -1,8 +1,9 @@
 """The same faults for everybody: who reports success for bad audio, and whose old file is gone?
 
 Each tool speaks to a server on this machine that fails in one way, with a file in the place that it writes
-to. No fault lets a whole sound through, so that success is wrong every time. All run as they come, with their
-own defaults. The vendor's command and SDK and edge-tts are those of benchmarks/instead.py, in .venv-peers.
+to. But in the first row no whole sound comes through, so that success is wrong every time. All run as they
+come, with their own defaults. The vendor's command and SDK and edge-tts are those of benchmarks/instead.py,
+in .venv-peers.
 
 The command `edge-tts` cannot be pointed anywhere: its address is a constant. A program of three lines sets
 the constant and calls what the command calls; its server speaks as much of that service's protocol as brings
@@ -28,13 +29,14 @@ from tests.command import environment
 from tests.faults.cases import FEW
 from tests.faults.invariants import KEY, OLD
 from tests.faults.server import FaultServer, Script, Step, Talk, fault_server
-from tests.faults.steps import Close, Fin, Raw, Reply, Rst, Status
+from tests.faults.steps import GOOD, Close, Fin, Raw, Reply, Rst, Status
 from tests.frames import upgrade_reply
 
 PINNED = dict(package.split("==") for package in PACKAGES)
 ROOT = str(Path(__file__).parent.parent)
 TEXT = "Good morning."
 LIMIT_S = 60
+NOTHING = "nothing wrong, for comparison"
 NOBODY = "http://127.0.0.1:9"
 
 EDGE = """
@@ -87,7 +89,9 @@ def faults(elsewhere: str) -> list[Fault]:
     """`elsewhere` is the address of another server."""
     moved = f"Location: {elsewhere}/x\r\n".encode()
     ends = (Raw(frames.close(1011, b"oh")), Close(1011))
+    turn_end = frames.frame(b"X-RequestId:1\r\nPath:turn.end\r\n\r\n{}")
     return [
+        Fault(NOTHING, GOOD, GOOD, (EdgeReply(), Raw(turn_end), Close(1000))),
         cut("closed mid-stream, chunked", "chunked", Fin()),
         cut("closed mid-stream, with a length", "length", Fin()),
         cut("closed mid-stream, body until close", "close", Fin()),
@@ -127,6 +131,8 @@ class Outcome:
     @property
     def words(self) -> str:
         """A cell of the table; what is bad stands out."""
+        if self.fault == NOTHING:
+            return f"exit {self.exit}, {'no new file' if self.kept else 'new file'}"
         ended = f"**no end in {LIMIT_S} s**" if self.exit is None else f"exit {self.exit}"
         told = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**spoilt**"]
         if self.elsewhere:
