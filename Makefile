@@ -33,7 +33,7 @@ soak: $(READY) ## thousands of streams, half of them faulty: SOAK=2000 make soak
 kills: $(READY) ## SIGKILL at random times: is the target old or whole? KILLS=2000 make kills
 	@$(BIN)/python -m tests.kills $(or $(KILLS),200)
 
-COVERED := connect head_start stream torture transports retry redo sinks* speaker formats pipeline speak faults* toxic contract
+COVERED := connect head_start stream torture transports retry redo sinks* speaker player* formats pipeline speak faults* toxic contract
 coverage: $(READY) ## do the tests take every branch between a fault and a spoilt file? 95 % or it fails (minutes)
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@$(BIN)/python -m coverage run -m pytest -q -k 'not limit_to_the_size_of_files' $(foreach each,$(COVERED),$(wildcard tests/test_$(each).py))
