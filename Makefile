@@ -30,8 +30,18 @@ demo: $(READY) ## hear it: speak into hello.wav through the offline server
 soak: $(READY) ## thousands of streams, half of them faulty: SOAK=2000 make soak
 	@$(BIN)/python -m tests.soak $(or $(SOAK),10000)
 
-head-to-head: $(READY) ## the same faults for edge-tts, the official SDK, curl and us (installs them elsewhere)
-	@$(BIN)/python benchmarks/head_to_head.py
+kills: $(READY) ## SIGKILL at random times: is the target old or whole? KILLS=2000 make kills
+	@$(BIN)/python -m tests.kills $(or $(KILLS),200)
+
+COVERED := connect head_start stream torture transports retry redo sinks* speaker player* formats pipeline speak faults* toxic contract
+coverage: $(READY) ## do the tests take every branch between a fault and a spoilt file? 95 % or it fails (minutes)
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile -k 'not limit_to_the_size_of_files' $(foreach each,$(COVERED),$(wildcard tests/test_$(each).py))
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report
+
+head-to-head: $(READY) ## the same faults for the vendor's tools, edge-tts, curl and us (installs them into .venv-peers)
+	@$(BIN)/python -m benchmarks.head_to_head
 
 test: $(READY) ## run the tests, but for those of faults
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not faults'
@@ -65,6 +75,9 @@ bench-check: $(READY) ## the latency benchmark against servers that tell the tru
 
 bench-speaker: $(READY) ## the loudspeaker: first sample, silence after abort, underruns (needs pulseaudio)
 	@$(BIN)/python -m benchmarks.speaker
+
+bench-signals: $(READY) ## Ctrl-C to silence and to exit, at every stage (minutes; needs pulseaudio)
+	@$(BIN)/python -m benchmarks.signals
 
 bench-instead: $(READY) ## a short text, beside what one would use instead (installs the others into .venv-peers)
 	@$(BIN)/python -m benchmarks.instead

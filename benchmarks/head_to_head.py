@@ -1,39 +1,43 @@
-"""The same faults for four tools: who reports success for bad audio, and whose old file is gone?
+"""The same faults for everybody: who reports success for bad audio, and whose old file is gone?
 
-    python benchmarks/head_to_head.py [VENV]
+Each tool speaks to a server on this machine that fails in one way, with a file in the place that it writes
+to. But in the first row no whole sound comes through, so that success is wrong every time. All run as they
+come, with their own defaults. The vendor's command and SDK and edge-tts are those of benchmarks/instead.py,
+in .venv-peers.
 
-Makes a virtual environment (in VENV, which is used again, else in a folder that goes away) with edge-tts and
-Smallest AI's own SDK at the versions below; curl is taken from PATH. Each tool speaks to a server on this
-machine that fails in one way, with a file in the place that it writes to. All run as they come, with their
-own defaults. edge-tts is told our server's address by its constant.
+The command `edge-tts` cannot be pointed anywhere: its address is a constant. A program of three lines sets
+the constant and calls what the command calls; its server speaks as much of that service's protocol as brings
+a first piece of audio, without TLS.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import venv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
+from benchmarks.instead import PACKAGES, install
 from tests import frames
 from tests.command import environment
 from tests.faults.cases import FEW
 from tests.faults.invariants import KEY, OLD
 from tests.faults.server import FaultServer, Script, Step, Talk, fault_server
-from tests.faults.steps import Close, Fin, Raw, Reply, Rst, Status
+from tests.faults.steps import GOOD, Close, Fin, Raw, Reply, Rst, Status
 from tests.frames import upgrade_reply
 
-PINNED = {"edge-tts": "7.3.1", "smallestai": "5.14.0"}
+PINNED = dict(package.split("==") for package in PACKAGES)
 ROOT = str(Path(__file__).parent.parent)
 TEXT = "Good morning."
-LIMIT_S = 90
+LIMIT_S = 60
+NOTHING = "nothing wrong, for comparison"
+NOBODY = "http://127.0.0.1:9"
 
 EDGE = """
 import sys, edge_tts.communicate as communicate
@@ -85,7 +89,9 @@ def faults(elsewhere: str) -> list[Fault]:
     """`elsewhere` is the address of another server."""
     moved = f"Location: {elsewhere}/x\r\n".encode()
     ends = (Raw(frames.close(1011, b"oh")), Close(1011))
+    turn_end = frames.frame(b"X-RequestId:1\r\nPath:turn.end\r\n\r\n{}")
     return [
+        Fault(NOTHING, GOOD, GOOD, (EdgeReply(), Raw(turn_end), Close(1000))),
         cut("closed mid-stream, chunked", "chunked", Fin()),
         cut("closed mid-stream, with a length", "length", Fin()),
         cut("closed mid-stream, body until close", "close", Fin()),
@@ -102,26 +108,70 @@ def faults(elsewhere: str) -> list[Fault]:
 
 @dataclass(frozen=True)
 class Tool:
-    """`argv` makes a command of a server's address."""
+    """`argv` makes a command of a server's address, `env` its environment."""
 
     name: str
     kind: str
     argv: Callable[[str], Sequence[str]]
+    env: Callable[[str], Mapping[str, str]] = field(default=lambda _: {})
 
 
-def tools(python: str) -> list[Tool]:
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one fault for one tool. `exit` is None where it did not end in time;
+    `elsewhere` says that the other host was asked, too."""
+
+    fault: str
+    tool: str
+    exit: int | None
+    kept: bool
+    elsewhere: bool
+    requests: int
+
+    @property
+    def words(self) -> str:
+        """A cell of the table; what is bad stands out."""
+        if self.fault == NOTHING:
+            return f"exit {self.exit}, {'no new file' if self.kept else 'new file'}"
+        ended = f"**no end in {LIMIT_S} s**" if self.exit is None else f"exit {self.exit}"
+        told = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**spoilt**"]
+        if self.elsewhere:
+            told.append("**asked the other host**")
+        if "429" in self.fault:
+            told.append(f"{self.requests} request{'s' * (self.requests != 1)}")
+        return ", ".join(told)
+
+
+def tools(python: Path) -> list[Tool]:
+    """Everybody, we last. curl only where it is installed."""
     speak = [sys.executable, "-m", "smallest_cli", "speak", TEXT, "-o", "out.wav"]
-    body = f'{{"text":"{TEXT}","voice_id":"meher"}}'
-    curl = ["curl", "-sS", "-f", "-d", body, "-H", "Content-Type: application/json", "-o", "out.wav"]
+    vendor = [
+        str(python.with_name("smallestai")),
+        "models",
+        "tts",
+        TEXT,
+        "--voice-id",
+        "meher",
+        "-o",
+        "out.wav",
+    ]
+    found = [
+        Tool(f"edge-tts {PINNED['edge-tts']}", "edge", lambda url: [str(python), "-c", EDGE, url, TEXT]),
+        Tool(f"vendor's command {PINNED['smallestai']}", "http", lambda _: vendor,
+             lambda url: {"SMALLEST_BASE_URL": url, "SMALLESTAI_TELEMETRY": "0"}),
+        Tool(f"vendor's SDK {PINNED['smallestai']}", "http",
+             lambda url: [str(python), "-c", SDK, url, TEXT, KEY], lambda _: {"SMALLESTAI_TELEMETRY": "0"}),
+    ]  # fmt: skip
+    if curl := shutil.which("curl"):
+        body = json.dumps({"text": TEXT, "voice_id": "meher", "output_format": "wav"})
+        heads = ["-H", "Content-Type: application/json", "-H", f"Authorization: Bearer {KEY}"]
+        command = [curl, "-sSf", "-d", body, *heads, "-o", "out.wav"]
+        found.append(Tool(f"curl {curl_version()} -f", "http", lambda url: [*command, f"{url}/waves/v1/tts"]))
     return [
-        Tool(f"edge-tts {PINNED['edge-tts']}", "edge", lambda url: [python, "-c", EDGE, url, TEXT]),
-        Tool(f"smallestai {PINNED['smallestai']}, HTTP", "http",
-             lambda url: [python, "-c", SDK, url, TEXT, KEY]),
-        Tool(f"curl {curl_version()} -f -o", "http",
-             lambda url: [*curl, "-H", f"Authorization: Bearer {KEY}", f"{url}/waves/v1/tts"]),
+        *found,
         Tool("smallest, WebSocket", "ws", lambda url: [*speak, "--base-url", url]),
         Tool("smallest, HTTP", "http", lambda url: [*speak, "--via", "http", "--base-url", url]),
-    ]  # fmt: skip
+    ]
 
 
 def curl_version() -> str:
@@ -129,55 +179,64 @@ def curl_version() -> str:
     return said.split()[1]
 
 
-def outcome(tool: Tool, fault: Fault, elsewhere: FaultServer) -> str:
-    """A cell of the table."""
+def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
+    """One run; None where the fault is none of the tool's transport."""
     script = {"edge": fault.edge, "http": fault.http, "ws": fault.ws}[tool.kind]
     if script is None:
-        return "-"
-    before = elsewhere.connections
+        return None
+    before = moved.connections
     with tempfile.TemporaryDirectory() as folder, fault_server(script) as server:
-        url = "http://127.0.0.1:9" if fault.refused else server.base_url
+        url = NOBODY if fault.refused else server.base_url
         target = Path(folder, "out.wav")
         target.write_bytes(OLD)
+        code = run(tool, url, Path(folder))
+        kept = target.exists() and target.read_bytes() == OLD
+    return Outcome(
+        fault.name,
+        tool.name,
+        code,
+        kept,
+        moved.connections > before,
+        max(server.connections, len(server.asked)),
+    )
+
+
+def run(tool: Tool, url: str, folder: Path) -> int | None:
+    """Its exit code; None where it did not end in time."""
+    given = {"SMALLEST_API_KEY": KEY, "PYTHONPATH": ROOT, "NO_PROXY": "*", **tool.env(url)}
+    try:
         done = subprocess.run(
-            tool.argv(url), cwd=folder, env=environment(Path(folder), SMALLEST_API_KEY=KEY, PYTHONPATH=ROOT),
+            tool.argv(url), cwd=folder, env=environment(folder, **given),
             stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
-        if re.search(rb"ModuleNotFoundError|SyntaxError|ImportError", done.stderr):
-            raise SystemExit(done.stderr.decode())
-        old = target.exists() and target.read_bytes() == OLD
-    seen = [f"error {done.returncode}" if done.returncode else "**success**"]
-    seen.append("old file kept" if old else "**old file gone**")
-    if elsewhere.connections > before:
-        seen.append("**text sent to the other host**")
-    if "429" in fault.name:
-        seen.append(f"{server.connections} requests")
-    return ", ".join(seen)
-
-
-def install(place: Path) -> str:
-    """The Python of an environment that holds the pinned tools."""
-    python = str(place / "bin" / "python")
-    if not place.joinpath("bin").is_dir():
-        venv.create(place, with_pip=True)
-        pins = [f"{name}=={version}" for name, version in PINNED.items()]
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *pins], check=True, stderr=subprocess.PIPE)
-    return python
+    except subprocess.TimeoutExpired:
+        return None
+    if re.search(rb"ModuleNotFoundError|SyntaxError|ImportError", done.stderr):
+        raise SystemExit(done.stderr.decode())
+    return done.returncode
 
 
 def main() -> None:
-    place = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
-    try:
-        with fault_server((Reply(), FEW, Fin())) as elsewhere:
-            rivals = tools(install(place))
-            print("| Fault |", " | ".join(tool.name for tool in rivals), "|")
-            print("|---|" + "---|" * len(rivals))
-            for fault in faults(elsewhere.base_url):
-                cells = [outcome(tool, fault, elsewhere) for tool in rivals]
-                print("|", " | ".join([fault.name, *cells]), "|", flush=True)
-    finally:
-        if len(sys.argv) < 2:
-            shutil.rmtree(place)
+    """Print the table, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json")
+    path = parser.parse_args().json
+    outcomes: list[Outcome] = []
+    other: Script = (Reply(), FEW, Fin())
+    with fault_server(other) as elsewhere, fault_server((EdgeReply(), Fin())) as edge:
+        rivals = tools(install())
+        print("| fault |", " | ".join(tool.name for tool in rivals), "|")
+        print("|---|" + "---|" * len(rivals))
+        for fault, same in zip(faults(elsewhere.base_url), faults(edge.base_url), strict=True):
+            found = [
+                outcome(tool, same, edge) if tool.kind == "edge" else outcome(tool, fault, elsewhere)
+                for tool in rivals
+            ]
+            cells = [each.words if each else "-" for each in found]
+            print("|", " | ".join([fault.name, *cells]), "|", flush=True)
+            outcomes += filter(None, found)
+    if path:
+        Path(path).write_text(json.dumps(list(map(asdict, outcomes)), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -118,6 +118,8 @@ def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.enviro
         except BaseException:
             part.unlink()
             raise
+    except FileExistsError:
+        raise SettingsError(f"cannot write {safe(path)}: {safe(path.parent)} is no folder") from None
     except OSError as error:
         raise SettingsError(f"cannot write {safe(path)}: {reason(error)}") from None
     return path

@@ -159,7 +159,7 @@ def read_private(path: Path) -> str | None:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a service's HOME may be /dev/null
         return None
     except OSError as error:
         raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None

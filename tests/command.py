@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+KEPT = ("PATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
 SMALLEST = [sys.executable, "-m", "smallest_cli"]
 
 
@@ -27,7 +28,7 @@ class Ran:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Nothing of whoever runs the tests but where programs are; `home` holds the settings."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return kept | {"HOME": str(home), "SMALLEST_CONFIG_DIR": str(home / "config")} | more
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import KEPT
+
 PROGRAMS = {"pulseaudio": "pulseaudio", "parec": "pulseaudio-utils", "pactl": "pulseaudio-utils"}
 LIBRARIES = {"libportaudio.so.2": "libportaudio2", "libasound_module_pcm_pulse.so": "libasound2-plugins"}
 SAMPLE = 2
@@ -139,7 +141,7 @@ def start_pulse(rate: int = 24_000) -> Iterator[Pulse]:
         (home / "xdg").chmod(0o700)
         (home / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
         env = {
-            "PATH": os.environ["PATH"],
+            **{name: os.environ[name] for name in KEPT if name in os.environ},
             "HOME": name,
             "XDG_RUNTIME_DIR": str(home / "xdg"),
             "PULSE_SERVER": f"unix:{socket}",

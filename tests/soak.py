@@ -131,7 +131,7 @@ def speak(job: Job, folder: Path, server: FaultServer) -> Run:
     retries = "2" if long else "0"
     return command(
         folder, "speak", LONG if long else TEXT, "--base-url", server.base_url, "--via", via,
-        "-o", "-" if sink == "pipe" else "out.wav", "--timeout", str(TIMEOUT_S), "--retries", retries,
+        "-o", "-" if sink == "pipe" else "out.wav", "--timeout", case.timeout, "--retries", retries,
         *case.arguments, piped=sink == "pipe",
     )  # fmt: skip
 

@@ -65,7 +65,7 @@ def run_job(job: Job, folder: Path) -> Outcome:
     case, via, sink = job
     folder.mkdir()
     with fault_server(*case.scripts, seed=zlib.crc32(case.name.encode()) & 0xFFFF) as server:
-        arguments = [TEXT, "--via", via, "--timeout", "0.5", "--retries", "0", *case.arguments]
+        arguments = [TEXT, "--via", via, "--timeout", case.timeout, "--retries", "0", *case.arguments]
         run = speak(folder, server, *arguments, piped=sink == "pipe")
     return Outcome(run, server)
 

@@ -134,3 +134,26 @@ def test_every_exit_code_is_in_the_table() -> None:
         int(code) for row in re.findall(r"^\| ([\d ]+) \|", README.read_text(), re.M) for code in row.split()
     }
     assert codes <= told
+
+
+CITED = re.findall(r"`(?:tests/)?(\w+\.py)(?:::(\w+))?`", (README.parent / "SECURITY.md").read_text())
+
+
+@pytest.mark.parametrize(("file", "test"), sorted(set(CITED)))
+def test_a_test_that_a_promise_rests_on_is_there(file: str, test: str) -> None:
+    found = [
+        path
+        for path in (README.parent / "tests").rglob(file)
+        if f"def {test}(" in path.read_text() or not test
+    ]
+    assert len(found) == 1
+
+
+def test_every_row_of_the_matrix_is_told() -> None:
+    """All 120, each once, by a number or as one of a range."""
+    matrix = (README.parent / "SECURITY.md").read_text().partition("## The matrix")[2]
+    told: list[int] = []
+    for cell in re.findall(r"^\| ([\d, to]+) \|", matrix.partition("\n## ")[0], re.MULTILINE):
+        for first, last in re.findall(r"(\d+)(?: to (\d+))?", cell):
+            told += range(int(first), int(last or first) + 1)
+    assert sorted(told) == list(range(1, 121))

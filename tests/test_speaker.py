@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -162,7 +163,8 @@ def test_a_device_that_is_lost_is_an_error_and_neither_hang_nor_crash(path: Path
 def nowhere(tmp_path: Path) -> dict[str, str]:
     """An environment with no sound server, where `.asoundrc` is all the hardware there is."""
     need_pulse()
-    return {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PULSE_SERVER": "unix:/nowhere"}
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return kept | {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PULSE_SERVER": "unix:/nowhere"}
 
 
 def test_no_device(nowhere: dict[str, str], path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -141,7 +141,9 @@ def _place(output: str) -> object:
     try:
         status = os.fstat(sys.stdout.fileno()) if output == "-" and sys.stdout else os.stat(output)
     except OSError:
-        return os.path.realpath(output)
+        with suppress(FileNotFoundError):  # we stand in a folder that is gone: the file will tell of it
+            return os.path.realpath(output)
+        return output
     return object() if stat.S_ISCHR(status.st_mode) else (status.st_dev, status.st_ino)
 
 

@@ -54,6 +54,12 @@ class Case:
     samples: int = CHUNK
     arguments: tuple[str, ...] = ()
 
+    @property
+    def timeout(self) -> str:
+        """For --timeout. Short where the service falls silent; a slow machine must not look like that."""
+        waits = any(isinstance(step, Stall | Drip | Keep) for script in self.scripts for step in script)
+        return "0.5" if waits else "5"
+
 
 def case(
     name: str, rows: str, vias: tuple[str, ...], exit: int, left: Left, *steps: Step, **more: object

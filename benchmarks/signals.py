@@ -1,0 +1,287 @@
+"""Ctrl-C: how soon is it silent, how soon is it over? And how soon does a run end that nobody interrupts?
+
+Each time is from the signal to the death of the process, as the kernel tells it, or to the first block of
+silence at the monitor of a null sink (tests/pulse.py says which Debian packages that takes). The service is
+the fault server of the tests, so that the signal falls at a stage that is known. Of 100 runs the 99th
+percentile is the worst but one: it wants a calm machine. Whether it was shows in the life of a bare python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.figures import GATE, Figure, conclude, is_calm, limit
+from tests.command import SMALLEST, environment
+from tests.faults.server import FaultServer, Script, fault_server
+from tests.faults.steps import RATE, Audio, Reply, Stage, Whole
+from tests.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
+
+SILENCE_GOAL_MS, EXIT_GOAL_MS, END_GOAL_MS, SAFE_GOAL_MS = 100.0, 200.0, 20.0, 10.0
+HUNG_S = 30.0
+RUNS = 100
+VIAS = ("ws", "sse", "http")
+SPOKEN = 3 * RATE
+HEARD = RATE // 4
+ROOT = Path(__file__).parent.parent
+DEAD_HOST = "https://resolver.invalid"
+WAITING: Script = (Reply("chunked", SPOKEN), Stage(), Audio(SPOKEN), Whole())
+FLOWING: Script = (Reply("chunked", SPOKEN), Audio(SPOKEN), Stage(), Whole())
+DRAINING: Script = (Reply("chunked", SPOKEN), Audio(SPOKEN), Whole(), Stage())
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the sound goes: the arguments that say so, and how to wait until all of it is there."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+FILE, PIPE, SPEAKER = (
+    Place("a file", ("-o", "out.wav")),
+    Place("a pipe", ("-o", "-")),
+    Place("the loudspeaker", ("-p",)),
+)
+
+
+class Running:
+    """The command in a folder of its own. Its death is stamped by the one who waits for it."""
+
+    def __init__(self, folder: Path, url: str, via: str, place: Place, how: str = "", **env: str) -> None:
+        self.folder = folder
+        self.place = place
+        self.told, telling = os.pipe()
+        command = [sys.executable, "-m", "tests.faults.launch", f"{how}:{telling}"] if how else SMALLEST
+        mine = {"SMALLEST_API_KEY": "sk_bench", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+        given = environment(folder, **mine) | env
+        self.process = subprocess.Popen(
+            [*command, "speak", "Hello.", "--base-url", url, "--via", via, *place.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=given,
+            cwd=folder,
+            pass_fds=[telling],
+        )
+        os.close(telling)
+        self._heard = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        come = 0
+        while piece := os.read(self.process.stdout.fileno(), 1 << 16):
+            come += len(piece)
+            if come >= SPOKEN * SAMPLE:
+                self._heard.set()
+
+    def until_told(self) -> None:
+        """Until the launcher says that it is there."""
+        assert select.select([self.told], [], [], HUNG_S)[0], "never got there"
+
+    def until_written(self) -> None:
+        """Until all sound is in the file beside the target, or came out of the pipe."""
+        if self.place is PIPE:
+            assert self._heard.wait(HUNG_S), "never got there"
+            return
+        part, deadline, pause = self.folder / "out.wav.part", time.monotonic() + HUNG_S, threading.Event()
+        while not part.exists() or part.stat().st_size < SPOKEN * SAMPLE:
+            assert time.monotonic() < deadline, "never got there"
+            pause.wait(0.002)
+
+    def interrupt(self) -> int:
+        """Send it; when, in monotonic ns."""
+        stamp = time.monotonic_ns()
+        self.process.send_signal(signal.SIGINT)
+        return stamp
+
+    def ms_to_death(self, since: int, code: int) -> float:
+        """From `since` until the process is no more; that it ended as it should."""
+        ended = _death(self.process)
+        said = self.process.stderr.read() if self.process.stderr else b""
+        self._reader.join()
+        assert self.process.wait() == code, said
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe
+            pipe.close()
+        os.close(self.told)
+        return (ended - since) / 1e6
+
+
+def _death(process: subprocess.Popen[bytes]) -> int:
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        if not select.select([descriptor], [], [], HUNG_S)[0]:
+            process.send_signal(signal.SIGABRT)  # it tells where its threads are
+            assert process.stderr
+            raise AssertionError(f"it does not end: {process.stderr.read().decode()}")
+        return time.monotonic_ns()
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def at_stage(script: Script) -> Iterator[FaultServer]:
+    """A server whose counter begins at a sample that is not silence."""
+    with fault_server(script, seed=1) as server:
+        yield server
+
+
+def ms_while_resolving(folder: Path, via: str) -> float:
+    running = Running(folder, DEAD_HOST, via, FILE, "no-resolver")
+    running.until_told()
+    return running.ms_to_death(running.interrupt(), -signal.SIGINT)
+
+
+def ms_at(script: Script, folder: Path, via: str, place: Place) -> float:
+    """Ctrl-C to exit, into a file or a pipe, when the service has come to its stage."""
+    with at_stage(script) as server:
+        running = Running(folder, server.base_url, via, place)
+        assert server.stage.wait(HUNG_S)
+        if script is FLOWING:
+            running.until_written()
+        return running.ms_to_death(running.interrupt(), -signal.SIGINT)
+
+
+def ms_after_marker(folder: Path, via: str, place: Place) -> float:
+    """From the service's last word, all audio being written, to the end of a run that is whole."""
+    with at_stage(FLOWING) as server:
+        running = Running(folder, server.base_url, via, place)
+        assert server.stage.wait(HUNG_S)
+        running.until_written()
+        stamp = time.monotonic_ns()
+        server.release.set()
+        return running.ms_to_death(stamp, 0)
+
+
+def ms_heard(script: Script, folder: Path, via: str, pulse: Pulse) -> tuple[float, float]:
+    """Ctrl-C to silence at the monitor, and to exit, in the midst of what is heard."""
+    with at_stage(script) as server, pulse.recording() as recording:
+        running = Running(folder, server.base_url, via, SPEAKER, **pulse.env | {"HOME": pulse.env["HOME"]})
+        assert server.stage.wait(HUNG_S)
+        recording.wait_for_sound(HEARD * SAMPLE)
+        stamp = running.interrupt()
+        to_exit = running.ms_to_death(stamp, -signal.SIGINT)
+        recording.wait_for(HEARD * SAMPLE)
+        return _ms_to_silence(recording, stamp), to_exit
+
+
+def _ms_to_silence(recording: Recording, stamp: int) -> float:
+    end = recording.sound_to()
+    assert end < (recording.sound_from() + SPOKEN * SAMPLE) * 3 // 4, "it was played to its end"
+    return max(0.0, (recording.arrived(end) - stamp) / 1e6)
+
+
+def ms_bare(_: Path) -> float:
+    """The life of a python that does nothing."""
+    began = time.monotonic_ns()
+    with subprocess.Popen([sys.executable, "-c", "pass"], stderr=subprocess.PIPE) as process:
+        return (_death(process) - began) / 1e6
+
+
+def each(count: int, *ways: Callable[[Path], float]) -> list[float]:
+    """At least `count` times in ms, the ways in turn."""
+    times = []
+    for number in range(-(-count // len(ways)) * len(ways)):
+        with tempfile.TemporaryDirectory() as name:
+            times.append(ways[number % len(ways)](Path(name)))
+    return times
+
+
+def measure(count: int) -> Iterator[Figure]:
+    """Every figure, of about so many runs each."""
+    bare = each(max(count // 4, 8), ms_bare)
+    calm = is_calm(bare)
+    yield p99("python -c pass, for comparison", bare)
+    yield p99(
+        "Ctrl-C to exit, no resolver answers",
+        each(count, *(lambda folder, via=via: ms_while_resolving(folder, via) for via in VIAS)),
+        EXIT_GOAL_MS,
+        calm,
+    )
+    for place in (FILE, PIPE):
+        ways = [
+            lambda folder, script=script, via=via, place=place: ms_at(script, folder, via, place)
+            for script in (WAITING, FLOWING)
+            for via in VIAS
+        ]
+        yield p99(f"Ctrl-C to exit, into {place.name}", each(count, *ways), EXIT_GOAL_MS, calm)
+    medians = []
+    for place in (FILE, PIPE):
+        ends = [lambda folder, via=via, place=place: ms_after_marker(folder, via, place) for via in VIAS]
+        times = each(count, *ends)
+        medians.append(statistics.median(times))
+        yield typical(f"the service's last word to exit, into {place.name}", times, END_GOAL_MS, calm)
+    name = "what a file is synced and renamed for, median"
+    yield limit(name, medians[0] - medians[1], SAFE_GOAL_MS, "ms")
+    yield from measure_speaker(count, calm)
+
+
+def measure_speaker(count: int, calm: bool) -> Iterator[Figure]:
+    """While it is sent, and while the device plays what is left."""
+    if missing := missing_packages():
+        print(f"the loudspeaker is not measured: {missing} is not installed")
+        return
+    silences: list[float] = []
+
+    def heard(folder: Path, script: Script, via: str, pulse: Pulse) -> float:
+        silence, to_exit = ms_heard(script, folder, via, pulse)
+        silences.append(silence)
+        return to_exit
+
+    with start_pulse(RATE) as pulse:
+        ways = [
+            lambda folder, script=script, via=via: heard(folder, script, via, pulse)
+            for script in (FLOWING, DRAINING)
+            for via in VIAS
+        ]
+        exits = each(count, *ways)
+    yield p99("Ctrl-C to silence at the loudspeaker", silences, SILENCE_GOAL_MS, calm)
+    yield p99("Ctrl-C to exit, at the loudspeaker", exits, EXIT_GOAL_MS, calm)
+
+
+def p99(name: str, times: list[float], goal: float | None = None, calm: bool = True) -> Figure:
+    """The 99th percentile, beside the median and the worst. On a noisy machine it gates nothing."""
+    found = statistics.quantiles(times, n=100, method="inclusive")[98]
+    median, worst = statistics.median(times), max(times)
+    words = f"{found:6.1f} ms p99   median {median:.1f}   worst {worst:.1f} of {len(times)}"
+    if goal is None:
+        return Figure(name, found, words)
+    shown = f"{goal:g} ms{'' if calm else ', noisy machine'}"
+    return Figure(name, found, words, shown, found <= goal, calm and found > GATE * goal)
+
+
+def typical(name: str, times: list[float], goal: float, calm: bool) -> Figure:
+    """The median, beside the 99th percentile."""
+    found, tail = statistics.median(times), statistics.quantiles(times, n=100, method="inclusive")[98]
+    words = f"{found:6.1f} ms median   p99 {tail:.1f} of {len(times)}"
+    shown = f"{goal:g} ms{'' if calm else ', noisy machine'}"
+    return Figure(name, found, words, shown, found <= goal, calm and found > GATE * goal)
+
+
+def main() -> int:
+    """The exit code: 1 where a figure gates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-n", type=int, default=RUNS, help="runs of each")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's `&` has it ignored, and so by ours
+    return conclude(measure(options.n), options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
