@@ -43,11 +43,11 @@ coverage: $(READY) ## do the tests take every branch between a fault and a spoil
 head-to-head: $(READY) ## the same faults for the vendor's tools, edge-tts, curl and us (installs them into .venv-peers)
 	@$(BIN)/python -m benchmarks.head_to_head
 
-test: $(READY) ## run the tests, but for those of faults
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not faults'
+test: $(READY) ## run the tests, but for the long ones
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not long'
 
-test-faults: $(READY) ## run what goes wrong: the fault matrix, signals, torture, a bad line (minutes)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m faults
+test-long: $(READY) ## run the long ones: the fault matrix, signals, torture, a bad line, Locust (minutes)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long
 
 lint: $(READY) ## ruff
 	@$(BIN)/ruff check .
@@ -56,7 +56,7 @@ lint: $(READY) ## ruff
 types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
 
-check: lint types test test-faults ## lint, types and all tests
+check: lint types test test-long ## lint, types and all tests
 
 bench-memory: $(READY) ## an hour of audio through each transport: is memory flat?
 	@$(BIN)/python -m benchmarks.memory

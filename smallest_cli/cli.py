@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -13,10 +14,11 @@ import typer
 
 from smallest_cli import __version__
 from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
-from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
-from smallest_cli.safety import safe
+from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SettingsError, SmallestError, UsageError
+from smallest_cli.safety import reason, safe
 from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals
 
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 BUG = "this is a bug; please report it with the command and the version"
 
 
@@ -121,6 +123,10 @@ def _attempt() -> int:
     except BrokenPipeError:
         return _fail(ReaderLeft("the reader left"))
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            return _fail(
+                SettingsError(f"this machine has no more to give: {reason(error)}", hint="see ulimit -a")
+            )
         say(f"smallest: {type(error).__name__}: {safe(error)}")
         say(f"  {BUG}")
         return SmallestError.exit_code

@@ -18,7 +18,7 @@ from tests.faults.cases import CASES, Case
 from tests.faults.invariants import KEY, OLD, Run, assert_invariants
 from tests.faults.server import SEGMENT, FaultServer, fault_server
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 AT_ONCE = 4
 TEXT = "Good morning."

@@ -20,7 +20,7 @@ from tests.faults.steps import GOOD, Status
 from tests.raw import raw_server, read_request, wait_for_close
 from tests.test_faults import speak
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 VIAS = ("ws", "sse", "http")
 PASSWORD = "pa55word-canary"

@@ -26,7 +26,7 @@ from tests.faults.server import SEGMENT, FaultServer, Script, fault_server
 from tests.faults.steps import CHUNK, GOOD, Audio, Reply, Stage, Whole
 from tests.test_signals import LAUNCH, ROOT
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 VIAS = ("ws", "sse", "http")
 LONG = 4 * SEGMENT

@@ -31,7 +31,7 @@ from tests.test_faults_connect import context
 from tests.test_faults_disk import state_of, until
 from tests.test_signals import LAUNCH, ROOT, dead_port
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 VIAS = ("ws", "sse", "http")
 HUNG_S = 30.0

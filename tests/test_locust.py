@@ -25,6 +25,8 @@ pytestmark = pytest.mark.skipif(
     reason="the extra is not installed: pip install 'smallest-cli[locust]'",
 )
 
+pytestmark = pytest.mark.long
+
 LOCUSTFILE = Path(__file__).parents[1] / "smallest_cli" / "locustfile.py"
 OPTIONS = ("--only-summary", "--smallest-calibrate", "0", "--text", "Hello there.")
 

@@ -29,7 +29,7 @@ from tests.faults.steps import (
 )
 from tests.test_faults import Run, speak
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 SENTENCES = ("The first sentence.", "A second one is here.", "And a third.", "This is the fourth.")
 LONG = " ".join(SENTENCES)

@@ -23,7 +23,7 @@ from tests.faults.invariants import KEY, OLD, Run, assert_counts, assert_invaria
 from tests.faults.server import SEGMENT, FaultServer, Script, fault_server
 from tests.faults.steps import CHUNK, GOOD, Audio, Reply, Stage, Whole
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 AT_ONCE = 4
 HUNG_S = 30.0

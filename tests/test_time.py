@@ -16,12 +16,17 @@ from tests.faults.steps import GOOD, Reply, Stall, Status
 from tests.test_floors import TREES
 from tests.test_signals import LAUNCH, ROOT
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 STAMPS = {
     ("catalogue", "cached"),  # how old a file is: the file system knows no other clock
+    ("cache", "_shrink"),  # so here
     ("measure.probe", "probing"),  # bench asks itself whether the clock was set meanwhile
+    ("measure.share", "__post_init__"),  # and so does each worker of a run on several machines
+    ("measure.share", "drift"),
     ("measure.run", "measure"),  # when a run began, for whoever reads its file
+    ("measure.pool", "__init__"),
+    ("load.making", "write_raw"),
 }
 
 

@@ -19,7 +19,7 @@ from tests.faults.server import SEGMENT, fault_server
 from tests.faults.steps import Audio, Reply, Whole
 from tests.test_signals import LAUNCH, ROOT
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 AT_ONCE = 4
 BATCH = 8

@@ -14,7 +14,7 @@ from tests.faults.invariants import KEY, OLD, wav_samples
 from tests.faults.toxic import Toxic, toxic_proxy
 from tests.offline import Offline, start_offline
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 WORDS = "Good morning. This is a sentence of some length. And here is one more, which is the last."
 SPLIT = ("--split", "60")
