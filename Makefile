@@ -44,7 +44,7 @@ head-to-head: $(READY) ## the same faults for the vendor's tools, edge-tts, curl
 	@$(BIN)/python -m benchmarks.head_to_head
 
 test: $(READY) ## run the tests, but for the long ones
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not long'
+	@$(BIN)/python -m pytest -q -n 4 --dist loadfile -m 'not long'
 
 test-long: $(READY) ## run the long ones: the fault matrix, signals, torture, a bad line, Locust (minutes)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long
