@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
@@ -76,6 +76,7 @@ def test_any_fields_are_answered(server: Offline, fields: dict[str, Any], path: 
 
 
 @fuzz
+@example({}, {"pronunciation_dicts": [[]]})
 @given(FIELDS | st.just(hello()), FIELDS)
 def test_any_fields_beside_good_ones_are_answered(
     server: Offline, fields: dict[str, Any], more: dict[str, Any]

@@ -34,7 +34,10 @@ class Desk:
 
     def has(self, ids: object) -> bool:
         """Whether every dictionary of a request is here; None asks for none."""
-        return ids is None or (isinstance(ids, list) and all(each in self._dictionaries for each in ids))
+        return ids is None or (
+            isinstance(ids, list)
+            and all(isinstance(each, str) and each in self._dictionaries for each in ids)
+        )
 
     def pronounce(self, text: str, ids: Iterable[str]) -> str:
         """The text with the words of its dictionaries as they are said."""

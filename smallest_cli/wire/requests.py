@@ -86,7 +86,7 @@ def decode_request(fields: Fields) -> SpeechRequest:
         encoding=fields.get("output_format", "pcm"),
         number_language=fields.get("number_pronunciation_language"),
         math_notation=bool(fields.get("math_notation", False)),
-        dictionaries=tuple(fields.get("pronunciation_dicts") or ()),
+        dictionaries=_strings(fields.get("pronunciation_dicts")),
         word_timings=bool(fields.get("word_timestamps", False)),
         completion_wait_ms=fields.get("complete_backoff_ms"),
         consistency=fields.get("consistency"),
@@ -95,6 +95,11 @@ def decode_request(fields: Fields) -> SpeechRequest:
         session_id=fields.get("session_id"),
         request_id=fields.get("request_id"),
     )
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    """The strings of an array; the WebSocket checks no type of a field that it does not know."""
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
 
 
 def decode_buffering(fields: Fields) -> Buffering | None:
