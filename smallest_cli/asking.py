@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 
 from smallest_cli.account import Account
 from smallest_cli.connect import Dialer
@@ -17,7 +16,7 @@ from smallest_cli.settings import load_settings
 @contextmanager
 def open_account(where: ServiceOptions) -> Iterator[Account]:
     """The account that options and settings name."""
-    settings = load_settings(asdict(where))
+    settings = load_settings(where.as_dict())
     dialer = Dialer(
         timeout=settings.timeout,
         max_time=where.max_time,

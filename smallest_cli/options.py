@@ -1,23 +1,15 @@
-"""The options that commands share, each once, in groups that a command takes as one value.
-
-`grouped` spreads the groups over the command line and gathers what came into them again, so that a
-command's signature stays as short as its body. A flag that was not given is None, so that the settings
-can tell.
-"""
+"""The options that commands share, each once. What was not given is None, so that the settings can tell."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
-from functools import wraps
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Literal
 
 import typer
 
+from smallest_cli.groups import Options
 
-@dataclass(frozen=True, kw_only=True)
-class VoiceOptions:
+
+class VoiceOptions(Options):
     """Who speaks and how; the names are those of `Settings`."""
 
     voice: Annotated[
@@ -63,8 +55,7 @@ class VoiceOptions:
     force: Annotated[bool, typer.Option("--force", help="Send a voice and a model that clash.")] = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class SoundOptions:
+class SoundOptions(Options):
     """Where the sound goes, and in which format."""
 
     output: Annotated[
@@ -127,8 +118,7 @@ class SoundOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchOptions:
+class BatchOptions(Options):
     """Many texts, a file each."""
 
     batch: Annotated[
@@ -150,8 +140,7 @@ class BatchOptions:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CaptionOptions:
+class CaptionOptions(Options):
     """The text beside the sound: in a subtitle file, or on the terminal as it is heard."""
 
     subtitles: Annotated[
@@ -167,8 +156,7 @@ class CaptionOptions:
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextOptions:
+class TextOptions(Options):
     """How a finished text is read and cut."""
 
     file: Annotated[
@@ -193,8 +181,7 @@ class TextOptions:
     ] = 200_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServiceOptions:
+class ServiceOptions(Options):
     """Where the speech comes from; the names are those of `Settings`, but for the key."""
 
     via: Annotated[
@@ -245,8 +232,7 @@ class ServiceOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions:
+class ReportOptions(Options):
     """What is said about a run."""
 
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
@@ -254,30 +240,3 @@ class ReportOptions:
     verbose: Annotated[bool, typer.Option("--verbose", help="Say how long each step took.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Say what was settled, sent and received.")] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for, and stop.")] = False
-
-
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """`command`, its parameters that are groups spread into one option for each field."""
-    hints = get_type_hints(command, include_extras=True)
-    spread: list[inspect.Parameter] = []
-    groups: dict[str, type] = {}
-    for name, parameter in inspect.signature(command).parameters.items():
-        if isinstance(hint := hints[name], type) and is_dataclass(hint):
-            groups[name] = hint
-            types = get_type_hints(hint, include_extras=True)
-            spread += [
-                parameter.replace(name=each.name, annotation=types[each.name], default=each.default)
-                for each in fields(hint)
-            ]
-        else:
-            spread.append(parameter.replace(annotation=hint))
-
-    @wraps(command)
-    def gathered(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
-        command(**given)
-
-    gathered.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
-    gathered.__annotations__ = {each.name: each.annotation for each in spread}
-    return gathered

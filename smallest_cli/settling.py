@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.casting import cast
@@ -125,7 +125,7 @@ def settle_voice(
 ) -> tuple[Console, Settings, SpeechRequest]:
     """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
-    settings = load_settings(asdict(who) | asdict(where) | {"cache": cache})
+    settings = load_settings(who.as_dict() | where.as_dict() | {"cache": cache})
     chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)
     for warning in (*settings.warnings, *chosen.warnings):
         console.warn(warning)

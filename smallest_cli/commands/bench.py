@@ -17,11 +17,12 @@ from smallest_cli.commands.bench_plan import announce, make_plan, read_numbers
 from smallest_cli.connect import Dialer
 from smallest_cli.console import Console, print_json
 from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.groups import grouped
 from smallest_cli.listing import answer_question
 from smallest_cli.measure.attempt import Attempt
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.run import Measured, measure
-from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions, grouped
+from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.report.screen import LiveView
 from smallest_cli.safety import reason, safe
 from smallest_cli.service import open_local_service, open_service

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import typer
 
+from smallest_cli.groups import Options
 
-@dataclass(frozen=True, kw_only=True)
-class LoadOptions:
+
+class LoadOptions(Options):
     """How many trials, of what, how many at once, and when."""
 
     count: Annotated[
@@ -47,8 +47,7 @@ class LoadOptions:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class CorpusOptions:
+class CorpusOptions(Options):
     """What is spoken."""
 
     text: Annotated[
@@ -64,8 +63,7 @@ class CorpusOptions:
     ] = "short"
 
 
-@dataclass(frozen=True, kw_only=True)
-class OutcomeOptions:
+class OutcomeOptions(Options):
     """What becomes of it."""
 
     buffer: Annotated[

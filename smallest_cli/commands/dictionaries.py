@@ -13,8 +13,9 @@ from smallest_cli.account import Account
 from smallest_cli.asking import open_account
 from smallest_cli.console import print_json
 from smallest_cli.errors import RequestRejected, UsageError
+from smallest_cli.groups import grouped
 from smallest_cli.listing import print_rows
-from smallest_cli.options import ServiceOptions, grouped
+from smallest_cli.options import ServiceOptions
 from smallest_cli.reading import read_texts
 from smallest_cli.safety import safe
 from smallest_cli.speech import Dictionary

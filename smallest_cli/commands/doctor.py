@@ -16,8 +16,9 @@ from smallest_cli.account import Account
 from smallest_cli.connect import Dialer
 from smallest_cli.console import Console, print_json
 from smallest_cli.errors import SmallestError
+from smallest_cli.groups import grouped
 from smallest_cli.listing import list_loudspeakers, print_rows
-from smallest_cli.options import ServiceOptions, grouped
+from smallest_cli.options import ServiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
@@ -72,7 +73,7 @@ def doctor(
     examination.tell("version", f"smallest {__version__}, Python {sys.version.split()[0]}, {sys.platform}")
     settings = None
     with examination.part("settings"):
-        settings = load_settings(asdict(where))
+        settings = load_settings(where.as_dict())
         _look_at_settings(examination, settings)
     if settings is not None:
         _look_at_service(examination, settings, where)

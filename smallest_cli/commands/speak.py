@@ -10,6 +10,7 @@ import typer
 
 from smallest_cli.console import print_json
 from smallest_cli.errors import UsageError
+from smallest_cli.groups import grouped
 from smallest_cli.listing import answer_question
 from smallest_cli.options import (
     BatchOptions,
@@ -19,7 +20,6 @@ from smallest_cli.options import (
     SoundOptions,
     TextOptions,
     VoiceOptions,
-    grouped,
 )
 from smallest_cli.reading import read_texts
 from smallest_cli.safety import safe

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -15,6 +15,7 @@ import typer
 from smallest_cli.arriving import Arrivals, Cutter, cut
 from smallest_cli.console import say_text
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
+from smallest_cli.groups import Options, grouped
 from smallest_cli.listing import answer_question
 from smallest_cli.options import (
     CaptionOptions,
@@ -22,7 +23,6 @@ from smallest_cli.options import (
     ServiceOptions,
     SoundOptions,
     VoiceOptions,
-    grouped,
 )
 from smallest_cli.pipeline import Pump, Spoken, play
 from smallest_cli.settling import Run, settle
@@ -34,8 +34,7 @@ from smallest_cli.telling import Told, tell
 LOOK_EVERY_S = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
-class StreamOptions:
+class StreamOptions(Options):
     """How arriving text is cut and shown."""
 
     buffering: Annotated[

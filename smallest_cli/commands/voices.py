@@ -17,8 +17,9 @@ from smallest_cli.asking import open_account
 from smallest_cli.choosing import Wish, choose, what_there_is
 from smallest_cli.console import Console, print_json, progress_of
 from smallest_cli.errors import RemoteError, ServiceFailed, SettingsError, UsageError
+from smallest_cli.groups import grouped
 from smallest_cli.listing import print_rows, print_table
-from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions, grouped
+from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
 from smallest_cli.settings import Settings, load_settings
@@ -77,12 +78,12 @@ def list_voices(
         model=model,
     )
     if context.invoked_subcommand:
-        if any((*asdict(wish).values(), limit, sort, refresh, as_json, *asdict(where).values())):
+        if any((*asdict(wish).values(), limit, sort, refresh, as_json, *where.as_dict().values())):
             raise UsageError(f"options of voices {context.invoked_subcommand} stand behind its name")
         return
     if sort not in (None, *SORTS):
         raise UsageError(f"--sort: not one of {', '.join(SORTS)}")
-    settings = load_settings(asdict(where))
+    settings = load_settings(where.as_dict())
     known = _load(settings, where, refresh=refresh)
     found = choose(known, wish)
     if not found:
@@ -149,13 +150,13 @@ def play_voices(
     """Hear voices, one after the other, say the same sentence in their language."""
     if who.voice is not None:
         raise UsageError("voices play takes the voices as words", hint="smallest voices play NAME...")
-    settings = load_settings(asdict(where))
+    settings = load_settings(where.as_dict())
     known = catalogue.known(settings.base_url)
     if folder is not None and not Path(folder).is_dir():
         raise UsageError(f"there is no folder {folder}")
     for name in names:
         voice = catalogue.find(name, known)
-        chosen = replace(who, voice=voice.id if voice else name)
+        chosen = who.but(voice=voice.id if voice else name)
         sound = SoundOptions(
             output=[str(Path(folder, f"{chosen.voice}.wav"))] if folder else None, play=not folder
         )
