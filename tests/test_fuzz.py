@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from smallest_cli.connect import Dialer
@@ -195,6 +195,7 @@ NAME = st.text(st.characters(exclude_characters="/\0"), max_size=150) | st.sampl
 
 
 @fuzz
+@example("\ud800", ".wav", None)
 @given(NAME, st.sampled_from([*EXTENSIONS, "", ".txt"]), st.sampled_from([None, "wav", "pcm", "flac"]))
 def test_any_name_is_a_file_in_its_folder_or_one_line(name: str, extension: str, format: str | None) -> None:
     with tempfile.TemporaryDirectory() as folder:

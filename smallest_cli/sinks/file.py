@@ -137,3 +137,5 @@ class FileTarget:
             yield
         except OSError as error:
             raise OutputFailed(f"cannot write {safe(self._name)}: {reason(error)}") from None
+        except UnicodeError:
+            raise OutputFailed(f"cannot write {safe(self._name)}: no file can have that name") from None
