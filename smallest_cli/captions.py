@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -180,9 +179,9 @@ def _refuse_untimed(passages: Iterable[Passage]) -> None:
 
 
 def _write(descriptor: int, path: str, text: str) -> None:
-    data = memoryview(text.encode())
+    from smallest_cli.sinks.encoders import write_all
+
     try:
-        while data:
-            data = data[os.write(descriptor, data) :]
+        write_all(descriptor, text.encode())
     except OSError as error:
         raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
