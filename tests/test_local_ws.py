@@ -341,7 +341,7 @@ def test_the_client_may_ask_for_its_own_idle_time() -> None:
 
 
 def test_synthesis_is_no_idleness() -> None:
-    with start_offline(idle_timeout_s=0.01, buffered_complete_wait_ms=200) as server, server.open() as ws:
+    with start_offline(idle_timeout_s=0.5, buffered_complete_wait_ms=1000) as server, server.open() as ws:
         send(ws, hello(flush=True))
         assert statuses(receive(ws)) == ["chunk", "complete"]
         assert next_message(ws)["status"] == "error"
