@@ -61,6 +61,12 @@ def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
     return Secret(text, source), warnings
 
 
+def key_files(named: str | None, environ: Mapping[str, str] = os.environ) -> list[str | Path]:
+    """Every file that a key may come from, whether it is there or not; `-` is stdin."""
+    files = [named, environ.get("SMALLEST_API_KEY_FILE"), credentials_path(environ), vendor_path(environ)]
+    return [file for file in files if file]
+
+
 def origin_of(base_url: str) -> str:
     """Scheme, host and port: what a stored key belongs to."""
     origin = parse_base_url(base_url)

@@ -86,7 +86,7 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     warnings: list[str] = []
-    path = config_folder(environ) / "config.toml"
+    path = config_path(environ)
     for name, value in _load_file(path).items():
         if name not in _KINDS or name in _FLAGS_ONLY:
             warnings.append(f"config.toml: {safe(name, 40)} is no setting")
@@ -125,6 +125,11 @@ def _problem(name: str, value: Any) -> str | None:
     if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:
         return f"{safe(value, 40)} is not from {ranges[name][0]:g} to {ranges[name][1]:g}"
     return None
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """The file of the settings."""
+    return config_folder(environ) / "config.toml"
 
 
 def config_folder(environ: Mapping[str, str] = os.environ) -> Path:

@@ -5,21 +5,27 @@ Everything that can be wrong without asking the service is found here, or in ope
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.casting import cast
 from smallest_cli.console import Console
+from smallest_cli.credentials import key_files
 from smallest_cli.errors import UsageError
 from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
-from smallest_cli.settings import Settings, load_settings
+from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.sinks import Destination, choose_destinations, refuse_twice
 from smallest_cli.speech import AudioFormat, SpeechRequest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from smallest_cli.captions import CaptionPlan
 
 LONGEST_LEAD_S = 10
@@ -38,6 +44,13 @@ class Run:
     console: Console
     plan: CaptionPlan | None = None
     started_ns: int = field(default_factory=time.perf_counter_ns)
+
+    @property
+    def written(self) -> list[str]:
+        """The files that this run writes."""
+        outputs = [each.output for each in self.destinations]
+        subtitles = self.plan.path if self.plan else None
+        return [name for name in (*outputs, subtitles) if name and name != "-"]
 
 
 def settle(
@@ -66,7 +79,26 @@ def settle(
         raise UsageError("--player is for the loudspeaker", hint="add --play")
     plan = _settle_captions(captions or CaptionOptions(), destinations, template, settings, force=who.force)
     template = replace(template, word_timings=plan is not None and plan.timed)
-    return Run(settings, template, destinations, sound, where, report, console, plan)
+    run = Run(settings, template, destinations, sound, where, report, console, plan)
+    own = [config_path(), *key_files(where.api_key_file), settings.ca_file or ""]
+    spare(own, run.written, "where the settings or a key come from")
+    return run
+
+
+def spare(read: Iterable[str | Path], written: Iterable[str], role: str) -> None:
+    """Refuse to replace a file that is read, by whatever name; `-` is stdin. Raises UsageError."""
+    targets = {name: status for name in written if (status := _status(name))}
+    for source in map(_status, read if targets else ()):
+        for name, target in targets.items():
+            if source and stat.S_ISREG(source.st_mode) and os.path.samestat(source, target):
+                raise UsageError(f"{safe(name)} is {role}")
+
+
+def _status(path: str | Path) -> os.stat_result | None:
+    try:
+        return os.fstat(0) if path == "-" else os.stat(path)
+    except OSError:
+        return None
 
 
 def _player(sound: SoundOptions, settings: Settings) -> str | None:

@@ -221,6 +221,21 @@ def test_the_text_is_not_overwritten_by_its_sound(home: Path, server: Offline) -
     assert (home / "text.pcm").read_text() == TEXT
 
 
+def test_a_key_and_the_settings_are_not_overwritten_by_sound(home: Path, server: Offline) -> None:
+    own = home / "own"
+    own.mkdir(mode=0o700)
+    for name in ("config.toml", "credentials.json", "key.txt", "named.txt"):
+        (own / name).touch(0o600)
+    (own / "key.txt").write_text(KEY)
+    (home / "link.pcm").symlink_to(own / "config.toml")
+    env = {"SMALLEST_CONFIG_DIR": str(own), "SMALLEST_API_KEY_FILE": str(own / "named.txt")}
+    places = ("own/config.toml", "own/credentials.json", "own/key.txt", "own/named.txt", "link.pcm")
+    for written in (*(("-o", place) for place in places), ("-o", "new.pcm", "--subtitles", places[1])):
+        ran = speak(home, server, TEXT, "--api-key-file", "own/key.txt", "--format", "pcm", *written, **env)
+        assert (ran.code, "come from" in ran.lines[0]) == (2, True), written
+    assert (own / "key.txt").read_text() == KEY
+
+
 # What is said
 
 

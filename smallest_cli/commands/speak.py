@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from typing import Annotated
 
 import typer
 
 from smallest_cli.console import print_json
-from smallest_cli.errors import UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import answer_question
 from smallest_cli.options import (
@@ -22,9 +19,8 @@ from smallest_cli.options import (
     VoiceOptions,
 )
 from smallest_cli.reading import read_texts
-from smallest_cli.safety import safe
 from smallest_cli.script import Script, write_script
-from smallest_cli.settling import Run, settle, settle_voice
+from smallest_cli.settling import Run, settle, settle_voice, spare
 from smallest_cli.speaking import perform
 from smallest_cli.telling import tell
 
@@ -52,7 +48,7 @@ def speak(
         speak_batch(Run(settings, template, [], sound, where, report, console), batch, text, who.force)
         return
     run = settle(who, sound, where, report, captions)
-    _spare_input(text.file or ([] if words else ["-"]), run)
+    spare(text.file or ([] if words else ["-"]), run.written, "where the text comes from")
     texts = read_texts(words or [], text.file or [], text.max_chars)
     script = write_script(
         texts, run.template, split=text.split, pause_s=text.pause, by_sentence=run.plan is not None
@@ -63,23 +59,6 @@ def speak(
         _tell_plan(run, script)
         return
     tell(run, perform(run, script.items))
-
-
-def _spare_input(inputs: list[str], run: Run) -> None:
-    """Refuse to replace a file that the text comes from, by whatever name."""
-    sources = [path for path in map(_status, inputs) if path is not None and stat.S_ISREG(path.st_mode)]
-    subtitles = run.plan.path if run.plan else None
-    for output in (*(each.output for each in run.destinations), subtitles):
-        target = None if output in (None, "-") else _status(output)
-        if target and any(os.path.samestat(source, target) for source in sources):
-            raise UsageError(f"{safe(output)} is where the text comes from")
-
-
-def _status(path: str | None) -> os.stat_result | None:
-    try:
-        return os.fstat(0) if path == "-" else os.stat(path or "")
-    except OSError:
-        return None
 
 
 def _tell_plan(run: Run, script: Script) -> None:
