@@ -1,7 +1,7 @@
 """A signal as an exception: the first unwinds the run, the next one ends it at once.
 
-Python looks for signals between two of its own steps. One that comes after the last look before a wait, or to another
-thread, would be seen only when that wait ends: so a thread ends the main thread's waits until it is seen.
+Python looks for signals between two of its own steps. One that comes after the last look before a wait, or
+to another thread, would be seen only when that wait ends: so a thread ends the waits until it is seen.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def test_elsewhere_it_is_raised_at_once() -> None:
 
 
 def test_one_that_does_not_end_a_wait_is_seen_all_the_same() -> None:
-    """As if it came between Python's last look and the wait: here to another thread than the one that waits."""
+    """As if it came between Python's last look and the wait: here it comes to another thread."""
     code = (
         BEFORE
         + "import queue, sys\n"
