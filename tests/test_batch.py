@@ -95,7 +95,7 @@ def test_json_lines_and_naming(home: Path, server: Offline) -> None:
     assert batch(home, server, "--naming", "index", table="in.jsonl").code == 0
     assert files(home) == ["0001.wav", "0002.wav"]
     assert batch(home, server, "--naming", "text", table="in.jsonl").code == 0
-    named = [name for name in files(home) if name.startswith("Say-hello-there-")]
+    named = [name for name in files(home) if name.startswith("Say-hello-there")]
     assert len(named) == 2
 
 
@@ -166,6 +166,21 @@ def test_resume_does_what_is_missing_or_changed(home: Path, server: Offline) -> 
     assert (told["done"], told["skipped"]) == (0, 5)
     told = json.loads(batch(home, server, "--resume", "--json", "--speed", "1.5").out)
     assert (told["done"], told["skipped"]) == (5, 0)
+
+
+def resumed(home: Path, server: Offline, *arguments: str) -> tuple[int, int]:
+    """How many rows a --resume says, and how many were there."""
+    told = json.loads(batch(home, server, "--resume", "--json", *arguments).out)
+    return told["done"], told["skipped"]
+
+
+def test_a_row_that_would_take_a_name_pays_for_itself_alone(home: Path, server: Offline) -> None:
+    table(home, "a/b,Good morning.")
+    assert batch(home, server).code == 0
+    table(home, "a/b,Good morning.", "a:b,Good night.")
+    assert resumed(home, server) == (1, 1)
+    assert files(home)[-1] == "a_b.wav"
+    assert len(files(home)) == 2
 
 
 def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
@@ -431,3 +446,12 @@ def test_names_that_one_folder_takes_for_one_are_told_apart() -> None:
     names = unique_names([(id, id) for id in ("Straße", "STRASSE", "a/b", "a:b", "plain")])
     assert len({name.casefold() for name in names}) == 5
     assert names[4] == "plain"
+
+
+def test_a_name_stays_when_another_comes_behind_it() -> None:
+    ids = ["a/b", "a:b", "a_b", "Straße"]
+    names = unique_names([(id, id) for id in ids])
+    assert (names[0], names[3]) == ("a_b", "Straße")
+    for count in range(len(ids)):
+        assert unique_names([(id, id) for id in ids[:count]]) == names[:count]
+    assert len(set(unique_names([("same", "same")] * 3))) == 3
