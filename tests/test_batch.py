@@ -183,6 +183,29 @@ def test_a_row_that_would_take_a_name_pays_for_itself_alone(home: Path, server: 
     assert len(files(home)) == 2
 
 
+def test_rows_named_by_their_text_are_known_wherever_they_stand(home: Path, server: Offline) -> None:
+    alike = "A beginning of forty characters and more, "
+    rows = ["Good morning.", f"{alike}one.", f"{alike}two.", "Said twice.", "Said twice."]
+    table(home, *(f'"{row}"' for row in rows), header="text")
+    assert batch(home, server, "--naming", "text").code == 0
+    assert len(files(home)) == 5
+    table(home, *(f'"{row}"' for row in ["Good night.", *rows]), header="text")
+    assert resumed(home, server, "--naming", "text") == (1, 5)
+    assert [line["id"] for line in manifest(home)] == [None] * 6
+    table(home, *(f'"{row}"' for row in rows[1:]), header="text")
+    assert resumed(home, server, "--naming", "text") == (0, 4)
+
+
+def test_a_row_that_failed_meanwhile_is_still_there(home: Path) -> None:
+    with start_offline(max_text=30) as server:
+        table(home, "a,Good morning.")
+        assert batch(home, server).code == 0
+        table(home, f"a,{'word ' * 10}")
+        assert batch(home, server).code == 13
+        table(home, "a,Good morning.")
+        assert resumed(home, server) == (0, 1)
+
+
 def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
     table(home, *(f"n{number},Number {number} of those killed." for number in range(12)))
     with start_offline(concurrency=2, first_byte_ms=30) as server:

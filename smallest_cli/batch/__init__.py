@@ -124,6 +124,7 @@ def _tell(run: Run, items: list[Item], skipped: int, outcomes: list[Outcome]) ->
 
 def _failures(failed: list[Outcome]) -> Iterator[str]:
     for each in failed[:SHOWN_FAILURES]:
-        yield f"smallest: row {each.item.row} ({safe(each.item.id, 60)}): {each.error}"
+        id = f" ({safe(each.item.id, 60)})" if each.item.id else ""
+        yield f"smallest: row {each.item.row}{id}: {each.error}"
     if len(failed) > SHOWN_FAILURES:
         yield f"smallest: and {len(failed) - SHOWN_FAILURES} more"

@@ -1,4 +1,4 @@
-"""`manifest.jsonl`: a line for each item, on the disk before the next. The last of an id counts."""
+"""`manifest.jsonl`: a line for each item, on the disk before the next. The last `done` of a file counts."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ NAME = "manifest.jsonl"
 
 
 class Kept:
-    """What a manifest says of its items, the last line of each."""
+    """What a manifest says was written, by file: a row's number changes, and not every row has an id."""
 
     def __init__(self, data: bytes = b"") -> None:
-        self._lines: dict[str, dict[str, Any]] = {}
+        self._done: dict[str, dict[str, Any]] = {}
         for line in data.splitlines():
             try:
                 fields = json.loads(line)
-                self._lines[str(fields["id"])] = fields
+                if fields["status"] == "done":
+                    self._done[str(fields["file"])] = fields
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # cut off by a crash, or not ours: as if the item had not been done
 
     def holds(self, item: Item) -> bool:
         """Whether the item was done as it is asked for now, and its file is still what was written."""
-        kept = self._lines.get(item.id, {})
-        if kept.get("status") != "done" or (kept.get("key"), kept.get("file")) != (item.key, item.path.name):
-            return False
-        try:
-            if item.path.stat().st_size != kept.get("bytes"):
-                return False
-            return _digest(item.path) == kept.get("sha256")
-        except OSError:
-            return False
+        kept = self._done.get(item.path.name, {})
+        return kept.get("key") == item.key and _is_still(item.path, kept)
+
+
+def _is_still(path: Path, kept: dict[str, Any]) -> bool:
+    try:
+        return path.stat().st_size == kept.get("bytes") and _digest(path) == kept.get("sha256")
+    except OSError:
+        return False
 
 
 def look(folder: str) -> Kept:
