@@ -206,6 +206,33 @@ def test_a_row_that_failed_meanwhile_is_still_there(home: Path) -> None:
         assert resumed(home, server) == (0, 1)
 
 
+def test_no_clobber_spares_what_the_manifest_did_not_write(home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.", "b,Good night.")
+    (home / "out").mkdir()
+    (home / "out" / "a.wav").write_text("precious")
+    before = len(server.log())
+    for more in ([], ["--resume"], ["--dry-run"], ["--dry-run", "--resume"]):
+        ran = batch(home, server, "--no-clobber", *more)
+        assert (ran.code, ran.out) == (2, b"")
+        assert ran.lines[0] == "smallest: in.csv: row 1: out/a.wav exists"
+    assert len(server.log()) == before
+    assert (home / "out" / "a.wav").read_text() == "precious"
+    assert not (home / "out" / "b.wav").exists()
+
+
+def test_no_clobber_replaces_what_the_manifest_wrote_until_somebody_changes_it(
+    home: Path, server: Offline
+) -> None:
+    table(home, "a,Good morning.")
+    assert batch(home, server, "--no-clobber").code == 0
+    table(home, "a,Good evening.", "b,Good night.")
+    assert batch(home, server, "--no-clobber").code == 2
+    assert resumed(home, server, "--no-clobber") == (2, 0)
+    (home / "out" / "a.wav").write_text("precious")
+    ran = batch(home, server, "--no-clobber", "--resume")
+    assert (ran.code, (home / "out" / "a.wav").read_text()) == (2, "precious")
+
+
 def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
     table(home, *(f"n{number},Number {number} of those killed." for number in range(12)))
     with start_offline(concurrency=2, first_byte_ms=30) as server:

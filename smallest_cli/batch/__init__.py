@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from functools import partial
 
 from smallest_cli.batch.items import Item, plan_items
 from smallest_cli.batch.manifest import Kept, Manifest, look
-from smallest_cli.batch.rows import read_rows
+from smallest_cli.batch.rows import read_rows, refuse
 from smallest_cli.batch.working import IN_A_ROW, Outcome, work_off
 from smallest_cli.console import print_json, say
 from smallest_cli.errors import BatchFailed, UsageError
@@ -26,16 +28,16 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
     items = plan_items(rows, run, batch, text, force=who_force)
     if removed := sum(item.script.removed for item in items):
         run.console.warn(f"{removed} control characters were left out of the texts")
-    if not batch.resume:
-        _refuse_much(items, text.max_chars)
     folder = batch.dir or ""
+    find = partial(_find_missing, items, run, batch, text)
     if run.report.dry_run:
-        missing = _missing(items, look(folder) if batch.resume else Kept())
+        missing = find(look(folder) if batch.resume else Kept())
         _tell_plan(run, missing, len(items) - len(missing))
         return
+    missing = [] if batch.resume else find(Kept())
     with Manifest(folder) as manifest:
-        missing = _missing(items, manifest.kept if batch.resume else Kept())
-        _refuse_much(missing, text.max_chars)
+        if batch.resume:
+            missing = find(manifest.kept)
         outcomes = work_off(run, missing, manifest, batch.jobs)
     _tell(run, items, len(items) - len(missing), outcomes)
 
@@ -62,16 +64,21 @@ def check_batch(
         raise UsageError("--batch needs a folder for its files", hint="name one: --dir DIR")
 
 
-def _refuse_much(items: list[Item], max_chars: int) -> None:
-    if max_chars and sum(item.characters for item in items) > max_chars:
+def _find_missing(
+    items: list[Item], run: Run, batch: BatchOptions, text: TextOptions, kept: Kept
+) -> list[Item]:
+    """What is to be said. Raises UsageError where it is too much, or would replace what must stay."""
+    missing = [item for item in items if not kept.holds(item)]
+    if text.max_chars and sum(item.characters for item in missing) > text.max_chars:
         raise UsageError(
-            f"the texts together are longer than {max_chars} characters",
+            f"the texts together are longer than {text.max_chars} characters",
             hint="every character is paid for; allow more with --max-chars",
         )
-
-
-def _missing(items: list[Item], kept: Kept) -> list[Item]:
-    return [item for item in items if not kept.holds(item)]
+    if not run.sound.clobber:
+        strangers = [each for each in missing if os.path.exists(each.path) and not kept.wrote(each.path)]
+        problems = [f"row {each.row}: {safe(each.path)} exists" for each in strangers]
+        refuse(problems, batch.batch or "", hint="leave --no-clobber away to replace it")
+    return missing
 
 
 def _tell_plan(run: Run, items: list[Item], skipped: int) -> None:

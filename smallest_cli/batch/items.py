@@ -14,7 +14,6 @@ from smallest_cli.cache import heard
 from smallest_cli.casting import cast
 from smallest_cli.errors import UsageError
 from smallest_cli.options import BatchOptions, TextOptions
-from smallest_cli.safety import safe
 from smallest_cli.script import Script, write_script
 from smallest_cli.settling import Run
 from smallest_cli.sinks.codings import ALIASES, check_rate, choose_coding
@@ -99,8 +98,6 @@ def _item(
     coding = choose_coding("-", format)
     check_rate(coding, template.format.sample_rate)
     path = Path(batch.dir or "", f"{name}.{ALIASES.get(format, format)}")
-    if not run.sound.clobber and not batch.resume and path.exists():
-        raise UsageError(f"{safe(path)} exists")
     script = write_script([row.text], template, split=text.split, pause_s=text.pause)
     settled = {
         "items": [each.seconds if isinstance(each, Silence) else heard(each) for each in script.items],

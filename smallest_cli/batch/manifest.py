@@ -33,14 +33,15 @@ class Kept:
     def holds(self, item: Item) -> bool:
         """Whether the item was done as it is asked for now, and its file is still what was written."""
         kept = self._done.get(item.path.name, {})
-        return kept.get("key") == item.key and _is_still(item.path, kept)
+        return kept.get("key") == item.key and self.wrote(item.path)
 
-
-def _is_still(path: Path, kept: dict[str, Any]) -> bool:
-    try:
-        return path.stat().st_size == kept.get("bytes") and _digest(path) == kept.get("sha256")
-    except OSError:
-        return False
+    def wrote(self, path: Path) -> bool:
+        """Whether a file is what was last written there, whatever was asked for."""
+        kept = self._done.get(path.name, {})
+        try:
+            return path.stat().st_size == kept.get("bytes") and _digest(path) == kept.get("sha256")
+        except OSError:
+            return False
 
 
 def look(folder: str) -> Kept:

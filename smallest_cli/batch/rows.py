@@ -49,12 +49,12 @@ def read_rows(path: str) -> list[Row]:
     return rows
 
 
-def refuse(problems: list[str], path: str) -> None:
+def refuse(problems: list[str], path: str, *, hint: str = "") -> None:
     """Raise UsageError that lists problems, if there are any."""
     if not problems:
         return
     more = [f"and {len(problems) - SHOWN_PROBLEMS} more"] if len(problems) > SHOWN_PROBLEMS else []
-    raise UsageError(f"{safe(path)}: {'; '.join([*problems[:SHOWN_PROBLEMS], *more])}")
+    raise UsageError(f"{safe(path)}: {'; '.join([*problems[:SHOWN_PROBLEMS], *more])}", hint=hint)
 
 
 def _parse_table(content: str, delimiter: str, problems: list[str]) -> list[tuple[int, dict[str, Any]]]:

@@ -186,7 +186,8 @@ class _Crew:
     def _say(self, item: Item, source: Source, retries: Retries) -> float:
         """Seconds of sound in the item's file."""
         sound, format = self._run.sound, self._run.template.format
-        place = Destination(str(item.path), item.coding, keep=sound.partial == "keep")
+        clobber = sound.clobber or self._manifest.kept.wrote(item.path)
+        place = Destination(str(item.path), item.coding, keep=sound.partial == "keep", clobber=clobber)
 
         def ask(request: SpeechRequest) -> Iterator[Event]:
             return self._heed(item, source.synthesize(request))
