@@ -293,6 +293,15 @@ def test_two_kills_leave_nothing_behind(home: Path, server: Offline) -> None:
     assert files(home) == ["a.wav", "a.wav.notours.part", "b.wav.part"]
 
 
+def test_a_part_beside_what_is_whole_goes(home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.")
+    assert batch(home, server).code == 0
+    for name in ("a.wav.part", "a.wav.0123abcd.part", "a.wav.notours.part", "b.wav.part"):
+        (home / "out" / name).write_bytes(b"RIFF")
+    assert resumed(home, server) == (0, 1)
+    assert files(home) == ["a.wav", "a.wav.notours.part", "b.wav.part"]
+
+
 def test_an_interrupt_waits_for_no_service(home: Path) -> None:
     table(home, *(f"n{number},Number {number} of those stalled." for number in range(16)))
     with start_offline(concurrency=16, first_byte_ms=60_000) as server:

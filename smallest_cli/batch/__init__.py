@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from smallest_cli.batch.items import Item, plan_items
 from smallest_cli.batch.manifest import Kept, Manifest, look
+from smallest_cli.batch.parts import find_parts, remove_parts
 from smallest_cli.batch.rows import read_rows, refuse
 from smallest_cli.batch.working import IN_A_ROW, Outcome, work_off
 from smallest_cli.console import print_json, say
@@ -38,6 +40,7 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
     with Manifest(folder) as manifest:
         if batch.resume:
             missing = find(manifest.kept)
+            _clean_up(manifest.folder, items, missing)
         outcomes = work_off(run, missing, manifest, batch.jobs)
     _tell(run, items, len(items) - len(missing), outcomes)
 
@@ -79,6 +82,15 @@ def _find_missing(
         problems = [f"row {each.row}: {safe(each.path)} exists" for each in strangers]
         refuse(problems, batch.batch or "", hint="leave --no-clobber away to replace it")
     return missing
+
+
+def _clean_up(folder: Path, items: list[Item], missing: list[Item]) -> None:
+    """Remove what runs that were cut off left beside files that are whole."""
+    parts = find_parts(folder)
+    for item in missing:
+        parts.pop(item.path.name, None)
+    for item in items:
+        remove_parts(parts, item)
 
 
 def _tell_plan(run: Run, items: list[Item], skipped: int) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from smallest_cli.batch.items import Item
 from smallest_cli.batch.manifest import Manifest
+from smallest_cli.batch.parts import find_parts, remove_parts
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import (
     AccountError,
@@ -76,15 +75,6 @@ def work_off(run: Run, items: list[Item], manifest: Manifest, jobs: int) -> list
         run.console.counting(len(items)) as count,
     ):
         return _Crew(run, service, manifest, min(jobs, len(items)), count).work_off(items)
-
-
-def find_parts(folder: Path) -> dict[str, list[Path]]:
-    """What earlier runs that were cut off left, by the name of the file it would have been."""
-    found: dict[str, list[Path]] = {}
-    for path in folder.glob("*.part"):
-        name = re.sub(r"(\.[0-9a-f]{8})?\.part$", "", path.name)
-        found.setdefault(name, []).append(path)
-    return found
 
 
 class _Crew:
@@ -200,8 +190,7 @@ class _Crew:
                 self._heed_signal()
             finally:
                 self._sinks.pop(me, None)
-        for part in self._parts.pop(item.path.name, ()):
-            part.unlink(missing_ok=True)
+        remove_parts(self._parts, item)
         return spoken.seconds
 
     def _heed_signal(self) -> None:
