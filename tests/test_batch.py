@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from smallest_cli.batch.names import safe_name, same_place, unique_names
 from smallest_cli.speech import VIAS
 from tests.command import SMALLEST, Ran, environment, smallest
+from tests.faults.server import FaultServer, fault_server
+from tests.faults.steps import Audio, Reply, Status, Whole
 from tests.offline import KEY, Offline, eventually, start_offline
 
 
@@ -35,7 +37,9 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def batch(home: Path, server: Offline, *arguments: str, table: str = "in.csv", **env: str) -> Ran:
+def batch(
+    home: Path, server: Offline | FaultServer, *arguments: str, table: str = "in.csv", **env: str
+) -> Ran:
     env = {"SMALLEST_API_KEY": KEY} | env
     more = ["--base-url", server.base_url, "--batch", table, "-d", "out"]
     return smallest(home, "speak", *more, *arguments, env=env)
@@ -69,6 +73,7 @@ def test_every_row_is_a_file_over_every_transport(via: str, home: Path, server: 
     assert (told["done"], told["failed"], told["skipped"]) == (2, 0, 0)
     assert told["files"] == ["out/one.wav", "out/two.wav"]
     assert told["characters"] == len("Good morning.") + len("The kettle, it is on.")
+    assert told["characters_resent"] == 0
     assert files(home) == ["one.wav", "two.wav"]
     alone = ["speak", "--base-url", server.base_url, "Good morning.", "-o", "alone.wav"]
     assert smallest(home, *alone, env={"SMALLEST_API_KEY": KEY}).code == 0
@@ -123,6 +128,8 @@ def test_too_many_at_once_becomes_fewer(home: Path) -> None:
         refused = [each for each in server.log() if each["status"] != "complete"]
     assert (ran.code, told["done"]) == (0, 8)
     assert 1 <= len(refused) <= 3
+    assert told["characters"] == 8 * len("Number 0 of a crowd.")
+    assert told["characters_resent"] == len(refused) * len("Number 0 of a crowd.")
     assert len(files(home)) == 8
 
 
@@ -143,6 +150,15 @@ def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(home: Path, server: Offli
     assert speaker.returncode == 0
     assert b"2/2" in said
     assert b"2 done" in said
+
+
+def test_what_is_sent_again_is_counted_apart(home: Path) -> None:
+    table(home, "a,Good morning.", "b,Good night.")
+    with start_offline(fail=["status:429"], fail_times=1) as server:
+        ran = batch(home, server, "--json", "--verbose")
+    told = json.loads(ran.out)
+    assert (told["done"], told["characters"], told["characters_resent"]) == (2, 24, 13)
+    assert "24 characters (13 sent again)" in ran.err
 
 
 # Resuming
@@ -168,7 +184,7 @@ def test_resume_does_what_is_missing_or_changed(home: Path, server: Offline) -> 
     assert (told["done"], told["skipped"]) == (5, 0)
 
 
-def resumed(home: Path, server: Offline, *arguments: str) -> tuple[int, int]:
+def resumed(home: Path, server: Offline | FaultServer, *arguments: str) -> tuple[int, int]:
     """How many rows a --resume says, and how many were there."""
     told = json.loads(batch(home, server, "--resume", "--json", *arguments).out)
     return told["done"], told["skipped"]
@@ -273,7 +289,11 @@ def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
             speaker.send_signal(signal.SIGINT)
             _, said = speaker.communicate(timeout=20)
         assert speaker.returncode == -signal.SIGINT
-        assert said.startswith("smallest: interrupted")
+        done = sum(line["status"] == "done" for line in manifest(home))
+        assert said.splitlines()[:2] == [
+            f"smallest: {done} of 12 rows done; --resume goes on",
+            "smallest: interrupted",
+        ]
         assert ("/out/n" in said) == any(name.endswith(".part") for name in files(home))
         done = {line["file"] for line in manifest(home) if line["status"] == "done"}
         assert {name for name in files(home) if not name.endswith(".part")} == done
@@ -317,7 +337,11 @@ def test_an_interrupt_waits_for_no_service(home: Path) -> None:
             eventually(lambda: len([*(home / "out").glob("*.part")]) == 16)
             speaker.send_signal(signal.SIGINT)
             _, said = speaker.communicate(timeout=20)
-    assert (speaker.returncode, said.splitlines()[0]) == (-signal.SIGINT, "smallest: interrupted")
+    assert speaker.returncode == -signal.SIGINT
+    assert said.splitlines()[:2] == [
+        "smallest: 0 of 16 rows done; --resume goes on",
+        "smallest: interrupted",
+    ]
     assert manifest(home) == []
     assert not [name for name in files(home) if not name.endswith(".part")]
 
@@ -336,7 +360,8 @@ def test_some_failures_are_13_and_the_rest_is_done(home: Path) -> None:
     assert sum(line.startswith("smallest: row ") for line in ran.lines) == 20
     assert ran.lines[0].startswith("smallest: row 2 (n1): ")
     assert "smallest: and 5 more" in ran.lines
-    assert "smallest: 25 of 50 items failed" in ran.lines
+    assert "smallest: 25 of 50 rows failed" in ran.lines
+    assert told["hint"] == "the same command with --resume does what is missing, and no other"
     failed = [line for line in manifest(home) if line["status"] == "failed"]
     assert {line["exit"] for line in failed} == {5}
     assert len(files(home)) == 25
@@ -348,6 +373,29 @@ def test_a_rejected_key_stops_at_once(home: Path) -> None:
         ran = batch(home, server)
         assert len(server.log()) <= 1
     assert (ran.code, len(ran.lines) <= 3) == (4, True)
+
+
+def test_what_ends_the_run_says_what_was_done(home: Path) -> None:
+    table(home, "r1,Number one.", "r2,Number two.", "r3,Number three.")
+    good = (Reply(), Audio(), Whole())
+    with fault_server(good, (Status(402),), good) as server:
+        ran = batch(home, server, "--json", "--via", "sse")
+        told = json.loads(ran.out)
+        assert (ran.code, told["exit"], "402" in told["error"]) == (4, 4, True)
+        assert (told["done"], told["failed"], told["untried"]) == (1, 0, 2)
+        assert (told["files"], told["characters"]) == (["out/r1.wav"], len("Number one."))
+        assert told["hint"].endswith("1 of 3 rows done; --resume goes on")
+        assert f"  {told['hint']}" in ran.lines
+        assert resumed(home, server, "--via", "sse") == (2, 1)
+
+
+def test_a_row_that_failed_before_the_end_of_the_run_is_told(home: Path) -> None:
+    table(home, "r1,Number one.", "r2,Number two.")
+    with start_offline(fail=["status:422", "status:402"]) as server:
+        ran = batch(home, server, "--json")
+    told = json.loads(ran.out)
+    assert (ran.code, told["done"], told["failed"], told["untried"]) == (4, 0, 1, 1)
+    assert ran.lines[0].startswith("smallest: row 1 (r1): ")
 
 
 def test_a_lost_service_ends_the_run_early(home: Path) -> None:
@@ -424,7 +472,7 @@ def test_what_does_not_go_with_it(more: tuple[str, ...], home: Path, server: Off
 def test_a_dry_run_counts(home: Path, server: Offline) -> None:
     table(home, "a,Good morning.", "b,Good night.")
     ran = batch(home, server, "--dry-run", "--json")
-    plan = {"items": 2, "skipped": 0, "characters": 24, "segments": 2}
+    plan = {"rows": 2, "skipped": 0, "characters": 24, "segments": 2}
     who = {"voices": ["meher"], "models": ["lightning_v3.1_pro"]}
     assert json.loads(ran.out) == plan | who
     assert not (home / "out").exists()
@@ -432,7 +480,7 @@ def test_a_dry_run_counts(home: Path, server: Offline) -> None:
     table(home, "a,Good morning.", "b,Good bye.")
     before = len(server.log())
     ran = batch(home, server, "--dry-run", "--resume")
-    assert ran.out.decode().splitlines()[:3] == ["items\t1", "skipped\t1", "characters\t9"]
+    assert ran.out.decode().splitlines()[:3] == ["rows\t1", "skipped\t1", "characters\t9"]
     assert len(server.log()) == before
     assert len(manifest(home)) == 2
 

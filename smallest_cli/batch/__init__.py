@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,14 +10,13 @@ from smallest_cli.batch.items import Item, plan_items
 from smallest_cli.batch.manifest import Kept, Manifest, look
 from smallest_cli.batch.parts import find_parts, remove_parts
 from smallest_cli.batch.rows import read_rows, refuse
-from smallest_cli.batch.working import IN_A_ROW, Outcome, work_off
-from smallest_cli.console import print_json, say
-from smallest_cli.errors import BatchFailed, UsageError
+from smallest_cli.batch.tally import Tally, tell
+from smallest_cli.batch.working import work_off
+from smallest_cli.console import print_json
+from smallest_cli.errors import UsageError
 from smallest_cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
 from smallest_cli.safety import safe
 from smallest_cli.settling import Run
-
-SHOWN_FAILURES = 20
 
 
 def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: bool) -> None:
@@ -41,8 +39,10 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
         if batch.resume:
             missing = find(manifest.kept)
             _clean_up(manifest.folder, items, missing)
-        outcomes = work_off(run, missing, manifest, batch.jobs)
-    _tell(run, items, len(items) - len(missing), outcomes)
+        tally = Tally(len(items), len(items) - len(missing))
+        with tally.told_when_cut_off():
+            work_off(run, missing, manifest, batch.jobs, tally.outcomes.append)
+    tell(run, tally)
 
 
 def check_batch(
@@ -95,7 +95,7 @@ def _clean_up(folder: Path, items: list[Item], missing: list[Item]) -> None:
 
 def _tell_plan(run: Run, items: list[Item], skipped: int) -> None:
     plan = {
-        "items": len(items),
+        "rows": len(items),
         "skipped": skipped,
         "characters": sum(item.characters for item in items),
         "segments": sum(item.script.segments for item in items),
@@ -107,43 +107,3 @@ def _tell_plan(run: Run, items: list[Item], skipped: int) -> None:
         return
     for name, value in plan.items():
         print(f"{name}\t{', '.join(value) if isinstance(value, list) else value}")
-
-
-def _tell(run: Run, items: list[Item], skipped: int, outcomes: list[Outcome]) -> None:
-    failed = [each for each in outcomes if each.error is not None]
-    done = [each for each in outcomes if each.error is None]
-    untried = len(items) - skipped - len(outcomes)
-    summary = {
-        "done": len(done),
-        "failed": len(failed),
-        "skipped": skipped,
-        "untried": untried,
-        "files": [str(each.item.path) for each in done],
-        "characters": sum(each.characters for each in done),
-        "seconds": round(sum(each.seconds for each in done), 6),
-        "cached": sum(each.cached for each in outcomes),
-    }
-    run.console.tell(
-        f"{len(done)} done  {skipped} were there  {len(failed)} failed"
-        f"  {summary['seconds']:.1f} s  {summary['characters']} characters"
-    )
-    if failed:
-        for line in _failures(failed):
-            say(line)
-        why = f", and {untried} were not tried: {IN_A_ROW} failed one after the other" if untried else ""
-        error = BatchFailed(
-            f"{len(failed)} of {len(items)} items failed{why}",
-            hint="the same command with --resume does these again, and no other",
-        )
-        error.summary = summary
-        raise error
-    if run.report.json:
-        print_json(summary)
-
-
-def _failures(failed: list[Outcome]) -> Iterator[str]:
-    for each in failed[:SHOWN_FAILURES]:
-        id = f" ({safe(each.item.id, 60)})" if each.item.id else ""
-        yield f"smallest: row {each.item.row}{id}: {each.error}"
-    if len(failed) > SHOWN_FAILURES:
-        yield f"smallest: and {len(failed) - SHOWN_FAILURES} more"
