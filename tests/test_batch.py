@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import unicodedata
@@ -440,6 +441,41 @@ def test_what_a_spreadsheet_writes_is_read(home: Path, server: Offline) -> None:
     (home / "in.csv").write_bytes("\ufeff".encode() + "\r\n".join(lines).encode())
     told = json.loads(batch(home, server, "--json").out)
     assert told["files"] == ["out/a.wav", "out/b.wav"]
+
+
+def test_a_cell_is_as_long_as_the_bound_allows(home: Path, server: Offline) -> None:
+    long = "word " * 30_000
+    table(home, f"a,{long}")
+    plan = json.loads(batch(home, server, "--dry-run", "--json").out)
+    assert plan["characters"] == len(long.strip())
+    assert "longer than 9 characters" in batch(home, server, "--dry-run", "--max-chars", "9").err
+
+
+def test_keys_of_json_lines_take_any_case_as_headers_do(home: Path, server: Offline) -> None:
+    (home / "in.jsonl").write_text('{"ID": "a", " Text ": "Good morning."}\n')
+    assert json.loads(batch(home, server, "--json", table="in.jsonl").out)["files"] == ["out/a.wav"]
+    (home / "in.jsonl").write_text('{"ID": "a", "id": "b", "text": "Good morning."}\n')
+    assert "row 1: column id comes twice" in batch(home, server, table="in.jsonl").lines[0]
+
+
+def test_other_delimiters_are_told(home: Path, server: Offline) -> None:
+    table(home, "a;Good morning.", header="id;text")
+    ran = batch(home, server)
+    assert "unknown column id;text" in ran.lines[0]
+    assert ran.lines[1] == "  columns are apart by commas in a .csv and by tabs in a .tsv"
+    table(home, "a,Good morning.", name="in.tsv")
+    assert batch(home, server, table="in.tsv").lines[1] == ran.lines[1]
+    table(home, "a,Good morning.", header="id,words")
+    assert len(batch(home, server).lines) == 1
+
+
+def test_problems_are_told_in_the_order_of_the_rows(home: Path, server: Offline) -> None:
+    lines = ['{"id": "a", "text": "b", "speed": 9}', "[1]", '{"id": "c", "text": ""}', "{}"]
+    (home / "in.jsonl").write_text("\n".join(lines))
+    table(home, "a,b,9", "c", "a,", 'd,e,1,"', header="id,text,speed")
+    for name, numbers in {"in.jsonl": "1234", "in.csv": "1235"}.items():
+        told = re.findall(r"(?:row|line) (\d)", batch(home, server, table=name).lines[0])
+        assert "".join(told) == numbers
 
 
 def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
