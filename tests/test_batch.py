@@ -62,6 +62,10 @@ def files(home: Path) -> list[str]:
     return sorted(name for name in os.listdir(home / "out") if name != "manifest.jsonl")
 
 
+def files_of(home: Path) -> list[str]:
+    return sorted(path.name for path in home.iterdir() if path.is_file())
+
+
 # What is done
 
 
@@ -495,14 +499,35 @@ def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
         ("-f", "in.csv"),
         ("--max-chars", "9"),
         ("--subtitles", "x.srt"),
+        ("--subtitles", ""),
         ("--player", "sox"),
+        ("--player", ""),
+        ("--ahead", "0"),
+        ("--dir", ""),
     ],
 )
 def test_what_does_not_go_with_it(more: tuple[str, ...], home: Path, server: Offline) -> None:
     table(home, "a,Good morning.")
     assert batch(home, server, *more).code == 2
-    assert smallest(home, "speak", "hello", "--jobs", "2").code == 2
+    assert files_of(home) == ["in.csv"]
+
+
+@pytest.mark.parametrize(
+    "more", [("--jobs", "1"), ("--jobs", "2"), ("--naming", "id"), ("--resume",), ("-d", "out"), ("-d", "")]
+)
+def test_what_goes_with_it_alone(more: tuple[str, ...], home: Path) -> None:
+    ran = smallest(home, "speak", "hello", "--dry-run", *more)
+    assert (ran.code, "go with --batch" in ran.lines[0]) == (2, True)
+
+
+def test_a_folder_is_needed(home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.")
     assert smallest(home, "speak", "--batch", "in.csv").code == 2
+    (home / "out").write_text("a file")
+    for folder in ("out", "out/deeper"):
+        for more in ([], ["--resume"], ["--dry-run"], ["--dry-run", "--resume"]):
+            ran = batch(home, server, "--dir", folder, *more)
+            assert (ran.code, ran.out, ran.lines) == (10, b"", ["smallest: out is no folder"])
 
 
 def test_a_dry_run_counts(home: Path, server: Offline) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from smallest_cli.batch.items import Item, plan_items
-from smallest_cli.batch.manifest import Kept, Manifest, look
+from smallest_cli.batch.manifest import Kept, Manifest, check_folder, look
 from smallest_cli.batch.parts import find_parts, remove_parts
 from smallest_cli.batch.rows import read_rows, refuse
 from smallest_cli.batch.tally import Tally, tell
@@ -29,6 +29,7 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
     if removed := sum(item.script.removed for item in items):
         run.console.warn(f"{removed} control characters were left out of the texts")
     folder = batch.dir or ""
+    check_folder(folder)
     find = partial(_find_missing, items, run, batch, text)
     if run.report.dry_run:
         missing = find(look(folder) if batch.resume else Kept())
@@ -41,7 +42,7 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
             _clean_up(manifest.folder, items, missing)
         tally = Tally(len(items), len(items) - len(missing))
         with tally.told_when_cut_off():
-            work_off(run, missing, manifest, batch.jobs, tally.outcomes.append)
+            work_off(run, missing, manifest, batch.jobs or 1, tally.outcomes.append)
     tell(run, tally)
 
 
@@ -57,13 +58,13 @@ def check_batch(
         raise UsageError("--dir, --naming, --jobs and --resume go with --batch FILE")
     given = {
         "TEXT": words, "-f": text.file, "-o": sound.output, "-p": sound.play, "--device": sound.device,
-        "--player": sound.player, "--lead-silence": sound.lead_silence,
+        "--player": sound.player, "--lead-silence": sound.lead_silence, "--ahead": sound.ahead,
         "--subtitles": captions.subtitles, "--cue": captions.cue, "--follow": captions.follow,
     }  # fmt: skip
     for name, value in given.items():
-        if value:
+        if value not in (None, []) and value is not False:
             raise UsageError(f"{name} and --batch do not go together", hint="the files go to --dir DIR")
-    if batch.dir is None:
+    if not batch.dir:
         raise UsageError("--batch needs a folder for its files", hint="name one: --dir DIR")
 
 

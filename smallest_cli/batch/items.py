@@ -45,13 +45,14 @@ def plan_items(
     rows: Sequence[Row], run: Run, batch: BatchOptions, text: TextOptions, *, force: bool
 ) -> list[Item]:
     """An item for each row, their paths all apart and all in the folder. Raises UsageError for bad rows."""
-    problems = [f"row {row.number} has no id" for row in rows if row.id is None and batch.naming == "id"]
+    naming = batch.naming or "id"
+    problems = [f"row {row.number} has no id" for row in rows if row.id is None and naming == "id"]
     if problems and all(row.id is None for row in rows):
         problems = ["no id column; --naming index and --naming text need none"]
     refuse(problems, batch.batch or "")
     items = []
     warnings = {}
-    for row, name in zip(rows, _names(rows, batch.naming), strict=True):
+    for row, name in zip(rows, _names(rows, naming), strict=True):
         try:
             template, told = _template(row, run, force=force)
             warnings.update(dict.fromkeys(told))

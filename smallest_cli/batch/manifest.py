@@ -44,6 +44,14 @@ class Kept:
             return False
 
 
+def check_folder(folder: str) -> None:
+    """Raise OutputFailed where something else has the name of the folder, or of one that it would be in."""
+    path = Path(folder)
+    found = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
+    if found and not os.path.isdir(found):
+        raise OutputFailed(f"{safe(found)} is no folder")
+
+
 def look(folder: str) -> Kept:
     """What the manifest of a folder says, without a hand laid on it. Raises OutputFailed."""
     path = Path(folder, NAME)
