@@ -287,18 +287,26 @@ def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
         command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
         with subprocess.Popen(
-            [*command, "--jobs", jobs], env=env, cwd=home, stderr=subprocess.PIPE, text=True
+            [*command, "--jobs", jobs, "--json"],
+            env=env,
+            cwd=home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as speaker:
             kept = home / "out" / "manifest.jsonl"
             eventually(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 2)
             speaker.send_signal(signal.SIGINT)
-            _, said = speaker.communicate(timeout=20)
+            out, said = speaker.communicate(timeout=20)
         assert speaker.returncode == -signal.SIGINT
+        told = json.loads(out)
         done = sum(line["status"] == "done" for line in manifest(home))
         assert said.splitlines()[:2] == [
             f"smallest: {done} of 12 rows done; --resume goes on",
             "smallest: interrupted",
         ]
+        assert (told["done"], told["untried"], told["exit"]) == (done, 12 - done, 130)
+        assert told["hint"] == f"{done} of 12 rows done; --resume goes on"
         assert ("/out/n" in said) == any(name.endswith(".part") for name in files(home))
         done = {line["file"] for line in manifest(home) if line["status"] == "done"}
         assert {name for name in files(home) if not name.endswith(".part")} == done

@@ -9,7 +9,7 @@ from typing import Any
 
 from smallest_cli.batch.working import IN_A_ROW, Outcome
 from smallest_cli.console import print_json, say
-from smallest_cli.errors import BatchFailed, SmallestError
+from smallest_cli.errors import BatchFailed, Interrupted, SmallestError
 from smallest_cli.safety import safe
 from smallest_cli.settling import Run
 
@@ -67,7 +67,9 @@ class Tally:
             if self.skipped + len(self.done):
                 error.hint = "; ".join(filter(None, [error.hint, self.so_far]))
             raise
-        except BaseException:
+        except BaseException as end:
+            if isinstance(end, Interrupted):
+                end.summary, end.hint = self.summary(), self.so_far
             say(f"smallest: {self.so_far}")
             raise
 
