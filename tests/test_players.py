@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -218,3 +223,89 @@ def test_words_are_shown_as_they_are_heard(
     assert whole == ["Good morning.", "The kettle is on."]
     if voice == "meher":
         assert any(each.startswith("The kettle\x1b[2m is on.") for each in drawn)
+
+
+LONG = (
+    "One may have said more than once that the kettle which stood upon the stove that evening was neither "
+    "copper nor iron but an old and rather dented pot of tin."
+)
+ANEW = "\r\x1b[K"
+
+
+class Screen:
+    """What is sent to a terminal of some `columns`, which may change."""
+
+    def __init__(self, terminal: int, columns: int) -> None:
+        self._terminal = terminal
+        self.told = ""
+        self.resize(columns)
+
+    def resize(self, columns: int) -> None:
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def read(self) -> bool:
+        """Wait for more; False where no more will come."""
+        try:
+            data = os.read(self._terminal, 65_536)
+        except OSError:  # the other side is closed
+            return False
+        self.told += data.decode()
+        return bool(data)
+
+    def wait_for(self, pattern: str) -> None:
+        while not re.search(pattern, self.told):
+            assert self.read(), self.told
+
+    def wait_for_end(self) -> None:
+        while self.read():
+            pass
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """Each line of the text, every time that it was drawn."""
+        plain = re.sub(r"\x1b\[\d*m", "", self.told)
+        return [each.split(ANEW)[1:] for each in plain.split("\r\n") if ANEW in each]
+
+    @property
+    def text(self) -> str:
+        """What is read in the end."""
+        return " ".join(each[-1] for each in self.lines)
+
+
+@contextmanager
+def following(home: Path, server: Offline, columns: int, *arguments: str) -> Iterator[Screen]:
+    """A run on a terminal of its own, which a player makes last until somebody opens `go`."""
+    os.mkfifo(home / "go")
+    player = script(home, "import sys; sys.stdin.buffer.read(); open('go').read()")
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")
+    command = [*SMALLEST, "speak", *arguments, "-v", "meher", "-s", "2", "-p", "--follow", "--player", player]
+    parent, child = pty.openpty()
+    screen = Screen(parent, columns)
+    with subprocess.Popen(command, cwd=home, env=env, stderr=child) as running:
+        os.close(child)
+        try:
+            yield screen
+        finally:
+            running.kill()
+            os.close(parent)
+
+
+@pytest.mark.parametrize(("before", "after"), [(30, 120), (60, 30), (30, 12)])
+def test_a_terminal_that_is_resized_loses_no_word_and_repeats_none(
+    before: int, after: int, home: Path, server: Offline
+) -> None:
+    with following(home, server, before, LONG) as screen:
+        screen.wait_for(r"\r\n\r\x1b\[K\w[^\r]*\x1b\[2m")  # within the second line
+        screen.resize(after)
+        (home / "go").write_text("")
+        screen.wait_for_end()
+    assert screen.text == LONG
+    assert all(len(each) < after for line in screen.lines[2:] for each in line)
+
+
+def test_a_line_is_no_wider_than_a_narrow_terminal(home: Path, server: Offline) -> None:
+    with following(home, server, 12, LONG) as screen:
+        (home / "go").write_text("")
+        screen.wait_for_end()
+    assert screen.text == LONG
+    assert all(len(each) < 12 for line in screen.lines for each in line)
