@@ -1,6 +1,7 @@
 """The text on the terminal as it is heard: the line that is being spoken, what is still to come of it dim.
 
-It goes by the sink, which knows what has been played, and not by what has been sent to it.
+It goes by the loudspeaker, which knows what has been played, and not by what has been sent to it, nor by
+what a file beside it has got.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Follower:
         return self
 
     def start(self, sink: Sink) -> None:
-        """Follow what a sink plays."""
+        """Follow what a loudspeaker plays."""
         self._sink = sink
         if self._wanted:
             self._thread.start()

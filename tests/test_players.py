@@ -11,14 +11,18 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from smallest_cli.errors import DeviceError
+from smallest_cli.sinks import Destination, open_sinks
+from smallest_cli.sinks.player import PlayerSink
+from smallest_cli.speech import AudioFormat
 from tests.command import SMALLEST, Ran, environment, smallest
-from tests.offline import KEY, Offline, start_offline, watched
+from tests.offline import KEY, Offline, eventually, start_offline, watched
 from tests.programs import need
 from tests.pulse import SAMPLE, Pulse, need_pulse, start_pulse
 
@@ -116,6 +120,29 @@ def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(
     assert recording.sound_from() >= 0.3 * RATE * SAMPLE
     ran = speak(home, server, TEXT, "-p", "--device", "nowhere", **sound_env(pulse))
     assert (ran.code, ran.out, ran.lines[0]) == (11, b"", "smallest: no loudspeaker is called nowhere")
+
+
+WAITS = "import sys; sys.stdin.buffer.read(); open('go').read()"
+
+
+def test_what_was_heard_of_a_player_stays_when_it_is_ended(home: Path) -> None:
+    os.mkfifo(home / "go")
+    sink = PlayerSink(AudioFormat(RATE), script(home, WAITS.replace("go", str(home / "go"))))
+    sink.write(bytes(60 * RATE * SAMPLE))
+    eventually(lambda: sink.heard() > 0)
+    sink.abort()
+    assert 0 < sink.heard() < 60 * RATE
+
+
+def test_who_waits_for_a_player_that_died_hears_of_it(home: Path) -> None:
+    player = script(home, "import sys; sys.stdin.buffer.read(10); sys.exit(3)")
+    places = [Destination(None, player=player), Destination(str(home / "a.pcm"))]
+    for destinations in (places[:1], places):
+        with pytest.raises(DeviceError), open_sinks(destinations, AudioFormat(RATE)) as sink:
+            sink.write(bytes(60 * RATE * SAMPLE))
+            while len(destinations) == 1 or sink.heard() < 60 * RATE:  # a file goes on without it
+                sink.heard()
+    assert (home / "a.pcm").stat().st_size == 60 * RATE * SAMPLE
 
 
 DYING = {
@@ -232,16 +259,19 @@ LONG = (
 ANEW = "\r\x1b[K"
 
 
-class Screen:
-    """What is sent to a terminal of some `columns`, which may change."""
+def set_columns(terminal: int, columns: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
-    def __init__(self, terminal: int, columns: int) -> None:
+
+class Screen:
+    """What is sent to a terminal."""
+
+    def __init__(self, terminal: int) -> None:
         self._terminal = terminal
         self.told = ""
-        self.resize(columns)
 
     def resize(self, columns: int) -> None:
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        set_columns(self._terminal, columns)
 
     def read(self) -> bool:
         """Wait for more; False where no more will come."""
@@ -273,18 +303,32 @@ class Screen:
 
 
 @contextmanager
-def following(home: Path, server: Offline, columns: int, *arguments: str) -> Iterator[Screen]:
+def following(home: Path, server: Offline, columns: int, source: str = WAITS) -> Iterator[Screen]:
     """A run on a terminal of its own, which a player makes last until somebody opens `go`."""
     os.mkfifo(home / "go")
-    player = script(home, "import sys; sys.stdin.buffer.read(); open('go').read()")
+    player = script(home, source)
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")
-    command = [*SMALLEST, "speak", *arguments, "-v", "meher", "-s", "2", "-p", "--follow", "--player", player]
+    command = [
+        *SMALLEST,
+        "speak",
+        LONG,
+        "-v",
+        "meher",
+        "-s",
+        "2",
+        "-p",
+        "--player",
+        player,
+        "--follow",
+        "-o",
+        "a.wav",
+    ]
     parent, child = pty.openpty()
-    screen = Screen(parent, columns)
+    set_columns(parent, columns)
     with subprocess.Popen(command, cwd=home, env=env, stderr=child) as running:
         os.close(child)
         try:
-            yield screen
+            yield Screen(parent)
         finally:
             running.kill()
             os.close(parent)
@@ -294,7 +338,7 @@ def following(home: Path, server: Offline, columns: int, *arguments: str) -> Ite
 def test_a_terminal_that_is_resized_loses_no_word_and_repeats_none(
     before: int, after: int, home: Path, server: Offline
 ) -> None:
-    with following(home, server, before, LONG) as screen:
+    with following(home, server, before) as screen:
         screen.wait_for(r"\r\n\r\x1b\[K\w[^\r]*\x1b\[2m")  # within the second line
         screen.resize(after)
         (home / "go").write_text("")
@@ -304,8 +348,15 @@ def test_a_terminal_that_is_resized_loses_no_word_and_repeats_none(
 
 
 def test_a_line_is_no_wider_than_a_narrow_terminal(home: Path, server: Offline) -> None:
-    with following(home, server, 12, LONG) as screen:
+    with following(home, server, 12) as screen:
         (home / "go").write_text("")
         screen.wait_for_end()
     assert screen.text == LONG
     assert all(len(each) < 12 for line in screen.lines for each in line)
+
+
+def test_what_a_player_that_died_had_not_played_is_not_shown_as_heard(home: Path, server: Offline) -> None:
+    with following(home, server, 80, "import sys; sys.stdin.buffer.read(10); sys.exit(3)") as screen:
+        screen.wait_for_end()
+    assert "ended with status 3" in screen.told
+    assert "iron" not in re.sub(r"\x1b\[2m.*?\x1b\[0m", "", screen.told)
