@@ -228,6 +228,35 @@ def test_for_powershell_the_hint_names_the_file(home: Path) -> None:
     assert f". '{target}'" in hint
 
 
+AWKWARD = "ho'me $(touch pwned) `x`"
+
+
+@pytest.fixture
+def awkward(tmp_path: Path) -> Path:
+    """A home whose name is full of what shells read."""
+    (tmp_path / AWKWARD).mkdir()
+    return tmp_path / AWKWARD
+
+
+def test_the_line_for_bash_may_be_pasted_whatever_the_home_is_called(awkward: Path) -> None:
+    _, hint = install("bash", awkward)
+    line = f"{hint.partition('~/.bashrc: ')[2]}; complete -p smallest"
+    done = subprocess.run([need("bash"), "-c", line], cwd=awkward, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("complete -o bashdefault -F _smallest smallest\n", "")
+
+
+def test_the_line_for_zsh_may_be_pasted_whatever_the_home_is_called(awkward: Path) -> None:
+    target, hint = install("zsh", awkward)
+    line = f"{hint.partition('once: ')[2].partition(';')[0]}; print -r -- $fpath[1]"
+    done = subprocess.run([need("zsh"), "-fc", line], cwd=awkward, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{target.parent}\n", "")
+
+
+def test_the_line_for_powershell_doubles_a_quote(awkward: Path) -> None:
+    target, hint = install("powershell", awkward)
+    assert hint.endswith(f" . '{str(target).replace(chr(39), 2 * chr(39))}'")
+
+
 def test_where_nothing_can_be_written(home: Path) -> None:
     (home / ".config").write_text("a file")
     ran = smallest(home, "completion", "fish", "--install")
