@@ -106,6 +106,11 @@ def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
     config.chmod(0o600)
     assert speak(home, server, TEXT, "-p").code == 0
     assert any((home / "got").read_bytes())
+    for value, said in (("a\\u0000b", "player holds a NUL"), (" ", "player is empty")):
+        config.write_text(f'player = "{value}"\n')
+        ran = speak(home, server, TEXT, "-p")
+        assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
+        assert ran.lines[0].endswith(f"config.toml: {said}")
 
 
 def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(
