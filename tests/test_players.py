@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -111,6 +112,15 @@ def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
         ran = speak(home, server, TEXT, "-p")
         assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
         assert ran.lines[0].endswith(f"config.toml: {said}")
+
+
+def test_a_player_at_home_is_found_and_is_no_file_of_the_run(home: Path, server: Offline) -> None:
+    (home / "p.sh").write_text("#!/bin/sh\ncat > got\n")
+    (home / "p.sh").chmod(0o755)
+    ran = speak(home, server, TEXT, "-p", "--player", "~/p.sh {rate}", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out)["file"] == "loudspeaker"
+    assert any((home / "got").read_bytes())
 
 
 def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(

@@ -84,7 +84,7 @@ class Destination:
     @property
     def name(self) -> str:
         """Words for a message."""
-        return {None: self.player or "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
+        return {None: "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
 
 
 StdoutKind = Literal["terminal", "file", "pipe", "closed"]

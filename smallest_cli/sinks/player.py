@@ -36,13 +36,17 @@ ENDING_S = 0.2
 
 
 def command_of(player: str, rate: int) -> list[str]:
-    """The program and its arguments; `{rate}` stands for the sample rate in Hz. Raises UsageError."""
+    """The program, which may be below `~`, and its arguments; `{rate}` stands for the sample rate in Hz.
+
+    Raises UsageError.
+    """
     try:
         words = shlex.split(PRESETS.get(player.strip(), player))
     except ValueError as error:
         raise UsageError(f"--player: {safe(player, 60)} cannot be read: {safe(error)}") from None
     if not words:
         raise UsageError("--player names no program", hint=f"try {', '.join(PRESETS)}")
+    words[0] = os.path.expanduser(words[0])
     return [word.replace("{rate}", str(rate)) for word in words]
 
 
