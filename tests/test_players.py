@@ -186,6 +186,8 @@ def test_a_player_that_dies_is_told_and_the_file_is_whole(how: str, home: Path, 
 REFUSED = {
     "no such program": (["-p", "--player", "no-such-player"], 11, "there is no player no-such-player"),
     "no words": (["-p", "--player", " "], 2, "names no program"),
+    "an unset variable": (["-p", "--player", ""], 2, "--player is empty"),
+    "an unset device": (["-p", "--device", ""], 2, "--device is empty"),
     "a quotation without end": (["-p", "--player", "aplay 'x"], 2, "cannot be read"),
     "nothing is played": (["-o", "a.wav", "--player", "aplay"], 2, "--player is for the loudspeaker"),
     "silence without a loudspeaker": (["-o", "a.wav", "--lead-silence", "1"], 2, "--lead-silence is for"),

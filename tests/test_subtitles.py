@@ -253,6 +253,7 @@ def test_arriving_text_too(home: Path, server: Offline) -> None:
 
 REFUSED = {
     "a name that tells no form": (["--subtitles", "a.txt"], "is not named .srt, .vtt or .json"),
+    "an unset variable": (["--subtitles", ""], "--subtitles is empty"),
     "stdout": (["--subtitles", "-"], "is not named"),
     "a cue without a file": (["--cue", "word"], "--cue is for subtitles"),
     "words over sse": (["--subtitles", "a.srt", "--cue", "word", "--via", "sse"], "over ws alone"),
