@@ -9,6 +9,7 @@ set -g _smallest_known_voices 'jordan	male, american, english, lightning_v3.1' '
 set -g _smallest_known_models lightning_v3.1 lightning_v3.1_pro
 set -g _smallest_known_languages 'en	english' 'hi	hindi' 'mr	marathi' 'kn	kannada' 'ta	tamil' 'bn	bengali' 'gu	gujarati' 'te	telugu' 'ml	malayalam' 'pa	punjabi' 'or	odia' 'es	spanish' 'de	german' 'fr	french' 'it	italian' 'nl	dutch' 'sv	swedish' 'pt	portuguese' 'ru	russian' 'el	greek' 'fi	finnish' 'no	norwegian' 'pl	polish' 'ar	arabic' 'zh	chinese' 'id	indonesian' 'ja	japanese' 'ko	korean' 'ms	malay' 'tr	turkish' 'vi	vietnamese'
 set -g _smallest_known_devices
+set -g _smallest_known_players ffplay aplay paplay play sox
 # The values of a list, as the tool last kept it, else as it was when this was made. No Python is started.
 function _smallest_list
   set -l folder "$SMALLEST_CACHE_DIR"
@@ -24,6 +25,12 @@ function _smallest_list
     set -l known _smallest_known_$argv[1]
     printf '%s\n' $$known
   end
+end
+# The players that are known by name, and once something is typed what is on PATH too.
+function _smallest_program
+  printf '%s\n' $_smallest_known_players
+  set -l typed (commandline -ct)
+  test -n "$typed"; and __fish_complete_command
 end
 
 # End Custom Preamble
@@ -107,7 +114,7 @@ complete -c smallest -n '_shtab_smallest_using speak' -s o -l output -l out -xka
 complete -c smallest -n '_shtab_smallest_using speak' -s p -l play -d 'Play it on the loudspeaker.'
 complete -c smallest -n '_shtab_smallest_using speak' -l format -xka "wav pcm flac ogg opus mp3 ulaw alaw mulaw" -d 'wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.'
 complete -c smallest -n '_shtab_smallest_using speak' -l device -xka "(_smallest_list devices)" -d 'The loudspeaker to use; ? lists them.'
-complete -c smallest -n '_shtab_smallest_using speak' -l player -xka "(__fish_complete_command)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.'
+complete -c smallest -n '_shtab_smallest_using speak' -l player -xka "(_smallest_program)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it, which no shell reads; sh -c '"'"'...'"'"' has one.'
 complete -c smallest -n '_shtab_smallest_using speak' -l lead-silence -x -d 'Silence before the first sound on the loudspeaker, as 0.5 or 500ms.'
 complete -c smallest -n '_shtab_smallest_using speak' -l clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using speak' -l no-clobber -d 'Replace a file that exists, or refuse to.'
@@ -161,7 +168,7 @@ complete -c smallest -n '_shtab_smallest_using stream' -s o -l output -l out -xk
 complete -c smallest -n '_shtab_smallest_using stream' -s p -l play -d 'Play it on the loudspeaker.'
 complete -c smallest -n '_shtab_smallest_using stream' -l format -xka "wav pcm flac ogg opus mp3 ulaw alaw mulaw" -d 'wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.'
 complete -c smallest -n '_shtab_smallest_using stream' -l device -xka "(_smallest_list devices)" -d 'The loudspeaker to use; ? lists them.'
-complete -c smallest -n '_shtab_smallest_using stream' -l player -xka "(__fish_complete_command)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.'
+complete -c smallest -n '_shtab_smallest_using stream' -l player -xka "(_smallest_program)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it, which no shell reads; sh -c '"'"'...'"'"' has one.'
 complete -c smallest -n '_shtab_smallest_using stream' -l lead-silence -x -d 'Silence before the first sound on the loudspeaker, as 0.5 or 500ms.'
 complete -c smallest -n '_shtab_smallest_using stream' -l clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using stream' -l no-clobber -d 'Replace a file that exists, or refuse to.'

@@ -11,6 +11,7 @@ $global:_smallest_known_voices = @('jordan', 'robert', 'johnny', 'lucas', 'magnu
 $global:_smallest_known_models = @('lightning_v3.1', 'lightning_v3.1_pro')
 $global:_smallest_known_languages = @('en', 'hi', 'mr', 'kn', 'ta', 'bn', 'gu', 'te', 'ml', 'pa', 'or', 'es', 'de', 'fr', 'it', 'nl', 'sv', 'pt', 'ru', 'el', 'fi', 'no', 'pl', 'ar', 'zh', 'id', 'ja', 'ko', 'ms', 'tr', 'vi')
 $global:_smallest_known_devices = @()
+$global:_smallest_known_players = @('ffplay', 'aplay', 'paplay', 'play', 'sox')
 # The values of a list, as the tool last kept it, else as it was when this was made. No Python is started.
 function _smallest_list {
   param([string]$Name, [string]$Typed, [string[]]$Known)
@@ -728,7 +729,7 @@ $_shtab_smallest_help = @{
     '_shtab_smallest_speak___pause' = 'Silence between paragraphs.'
     '_shtab_smallest_speak___plain_http' = 'Send the key over plain http to another machine.'
     '_shtab_smallest_speak___play' = 'Play it on the loudspeaker.'
-    '_shtab_smallest_speak___player' = 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.'
+    '_shtab_smallest_speak___player' = 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it, which no shell reads; sh -c ''...'' has one.'
     '_shtab_smallest_speak___quiet' = 'Say nothing but errors.'
     '_shtab_smallest_speak___resume' = 'Do only what is missing, changed or failed.'
     '_shtab_smallest_speak___retries' = 'Try again so often while no audio has come; the default is 2.'
@@ -796,7 +797,7 @@ $_shtab_smallest_help = @{
     '_shtab_smallest_stream___partial' = 'What becomes of a file that was not finished.'
     '_shtab_smallest_stream___plain_http' = 'Send the key over plain http to another machine.'
     '_shtab_smallest_stream___play' = 'Play it on the loudspeaker.'
-    '_shtab_smallest_stream___player' = 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.'
+    '_shtab_smallest_stream___player' = 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it, which no shell reads; sh -c ''...'' has one.'
     '_shtab_smallest_stream___quiet' = 'Say nothing but errors.'
     '_shtab_smallest_stream___retries' = 'Try again so often while no audio has come; the default is 2.'
     '_shtab_smallest_stream___sample_rate' = '8000, 16000, 24000 (the default) or 44100.'

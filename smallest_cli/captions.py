@@ -51,7 +51,7 @@ def plan_captions(
     plan: CaptionPlan, template: SpeechRequest, settings: Settings, *, force: bool
 ) -> CaptionPlan:
     """The plan, `timed` settled. Raises UsageError for what can be seen to be impossible."""
-    if plan.path:
+    if plan.path is not None:
         kind_of(plan.path)
     why = "" if force or not (plan.by_word or plan.follow) else _untimed(template, settings)
     if plan.by_word and why:
@@ -127,7 +127,7 @@ def open_subtitles(
     OutputFailed, UsageError where the file is there and is not to be replaced, and Incomplete where words
     were to be timed and were not: the sound is whole then, and there is no file.
     """
-    if not plan.path:
+    if plan.path is None:
         yield
         return
     from smallest_cli.sinks.file import FileTarget

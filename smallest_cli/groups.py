@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Self, dataclass_transform, get_type_hints
 
+from smallest_cli.errors import UsageError
+
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Options:
@@ -32,10 +34,21 @@ class Options:
         return type(self)(**self.as_dict() | changed)
 
 
+def _refuse_empty(given: dict[str, Any], annotations: dict[str, Any]) -> None:
+    """What is empty is a variable that was not set, and never what was meant. Raises UsageError."""
+    for field, value in given.items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            (option,) = annotations[field].__metadata__
+            names = (option.default, *option.param_decls)  # Typer has the first where a default might stand
+            flag = next(name for name in names if name.startswith("--"))
+            raise UsageError(f"{flag} is empty", hint="is a variable not set?")
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """`command`, its parameters that are groups spread into one option for each field.
 
-    So a command's signature stays as short as its body.
+    So a command's signature stays as short as its body. The command raises UsageError where a text of theirs
+    is empty.
     """
     hints = get_type_hints(command, include_extras=True)
     spread: list[inspect.Parameter] = []
@@ -53,7 +66,9 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def gathered(**given: Any) -> None:
         for name, group in groups.items():
-            given[name] = group(**{field: given.pop(field) for field in group.__annotations__})
+            values = {field: given.pop(field) for field in group.__annotations__}
+            _refuse_empty(values, gathered.__annotations__)
+            given[name] = group(**values)
         command(**given)
 
     gathered.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]

@@ -85,7 +85,8 @@ class SoundOptions(Options):
         typer.Option(
             "--player",
             metavar="CMD",
-            help="Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.",
+            help="Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it,"
+            " which no shell reads; sh -c '...' has one.",
         ),
     ] = None
     lead_silence: Annotated[

@@ -120,6 +120,8 @@ def _problem(name: str, value: Any) -> str | None:
         "retries": (0, 20),
         "cache_max_mb": (1, 1_000_000),
     }
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        return f"{name} {'holds a NUL' if value.strip() else 'is empty'}"
     if name in choices and value not in choices[name]:
         return f"{safe(value, 40)} is not one of {', '.join(map(str, choices[name]))}"
     if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:

@@ -192,3 +192,11 @@ def test_the_command_writes_them(found: Result, tmp_path: Path) -> None:
     assert ran.out.decode() == to_markdown(found)
     assert (tmp_path / "r.html").read_text() == to_html(found)
     assert (tmp_path / "r.csv").read_text() == to_csv(found).replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_what_is_no_file_s_name_is_told(name: str, found: Result, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    ran = smallest(tmp_path, "bench", "report", "r.json", "--html", name)
+    assert (ran.code, ran.out) == (10, b"")
+    assert ran.lines == ["smallest: cannot write .: that is no file's name"]

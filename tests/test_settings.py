@@ -147,6 +147,7 @@ BAD = [
     ("speed", 0.49), ("speed", 2.01), ("speed", float("nan")), ("speed", float("inf")), ("speed", -1),
     ("sample_rate", 22_050), ("sample_rate", 0), ("timeout", 0), ("timeout", 3_601), ("timeout", -0.5),
     ("completion_wait", -1), ("completion_wait", 10_001), ("retries", -1), ("retries", 21), ("via", "grpc"),
+    ("voice", ""), ("ca_file", " "), ("player", "a\0b"),
     ("retries", 10**400), ("via", ""), ("via", "WS"), ("api", "v1"), ("api", "\x1b[31m" + "x" * 500),
 ]  # fmt: skip
 GOOD = [
@@ -156,7 +157,11 @@ GOOD = [
 
 
 def toml(value: object) -> str:
-    return f'"{value}"'.replace("\x1b", "\\u001b") if isinstance(value, str) else str(value)
+    return (
+        f'"{value}"'.replace("\x1b", "\\u001b").replace("\0", "\\u0000")
+        if isinstance(value, str)
+        else str(value)
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)

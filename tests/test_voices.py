@@ -371,3 +371,10 @@ def test_a_question_for_a_voice_is_answered_by_the_list(command: str, home: Path
     ran = smallest(home, command, "-v", "?")
     assert (ran.code, ran.err) == (0, "")
     assert len(rows(ran)) == 264
+
+
+@pytest.mark.parametrize("folder", ["", "nowhere"])
+def test_a_folder_that_is_not_there_is_told_before_any_request(folder: str, home: Path) -> None:
+    ran = smallest(home, "voices", "play", "magnus", "--local", "-o", folder)
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == [f"smallest: there is no folder {folder or 'without a name'}"]

@@ -30,7 +30,7 @@ EXITS = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
 
 def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> None:
     """A result on stdout, as a table or as JSON, and in a file if one is named; what was missed on stderr."""
-    if save:
+    if save is not None:
         write_text(Path(save), as_text(result))
     if json:
         sys.stdout.write(as_text(result))
@@ -96,7 +96,7 @@ def merge(
 ) -> None:
     """Make one result of several runs, from their raw trials: exactly, no average of percentiles."""
     run, trials = merge_runs([read_raw(Path(each)) for each in files])
-    if jsonl:
+    if jsonl is not None:
         write_text(Path(jsonl), "".join(raw_lines(run, trials)))
     print_result(result := summarise(run, trials), json=json, save=save)
     if result["exit"]:
@@ -123,14 +123,14 @@ def report(
     """Write a result as a page, as Markdown or as CSV; Markdown on stdout where none is named."""
     result = read_result(Path(file))
     wanted = [(html, to_html), (md, to_markdown), (csv, to_csv)]
-    if not any(target for target, _ in wanted):
+    if all(target is None for target, _ in wanted):
         wanted = [("-", to_markdown)]
     if sum(target == "-" for target, _ in wanted) > 1:
         raise UsageError("stdout takes one of them")
     for target, writer in wanted:
         if target == "-":
             sys.stdout.write(writer(result))
-        elif target:
+        elif target is not None:
             write_text(Path(target), writer(result))
 
 

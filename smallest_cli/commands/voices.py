@@ -152,8 +152,8 @@ def play_voices(
         raise UsageError("voices play takes the voices as words", hint="smallest voices play NAME...")
     settings = load_settings(where.as_dict())
     known = catalogue.known(settings.base_url)
-    if folder is not None and not Path(folder).is_dir():
-        raise UsageError(f"there is no folder {folder}")
+    if folder is not None and not (folder and Path(folder).is_dir()):
+        raise UsageError(f"there is no folder {safe(folder) or 'without a name'}")
     for name in names:
         voice = catalogue.find(name, known)
         chosen = who.but(voice=voice.id if voice else name)

@@ -21,6 +21,8 @@ SAME = ("request", "texts", "buffers_ms")
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file, or leave the old one as it was. Raises OutputFailed."""
+    if not path.name:
+        raise OutputFailed(f"cannot write {safe(path)}: that is no file's name")
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "w", encoding="utf-8") as file:
