@@ -227,6 +227,48 @@ def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
     assert again.out == out
 
 
+BAD_PLACES = [
+    (("--save", "nowhere/x"), 10, "there is no folder"),
+    (("--jsonl", "nowhere/x"), 10, "there is no folder"),
+    (("--save", "folder"), 10, "it is a folder"),
+    (("--save-audio", "/proc/sounds"), 10, "/proc"),
+    (("--save-audio", "text"), 10, "Not a directory"),
+    (("--save", "-"), 2, "stdout has the result already"),
+    (("--jsonl", "-"), 2, "stdout has the result already"),
+    (("--save", "x", "--jsonl", "./x"), 2, "named twice"),
+    (("-f", "text", "--save", "text"), 2, "where the text comes from"),
+    (("--save", "config/config.toml"), 2, "where the settings or a key come from"),
+]
+
+
+@pytest.mark.parametrize(("places", "code", "words"), BAD_PLACES, ids=[" ".join(b[0]) for b in BAD_PLACES])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["real", "dry"])
+def test_a_bad_place_costs_no_request(
+    places: tuple[str, ...], code: int, words: str, dry: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "config").mkdir(mode=0o700)
+    (tmp_path / "config" / "config.toml").touch(0o600)
+    (tmp_path / "text").write_text("One.")
+    there = sorted(tmp_path.rglob("*"))
+    with start_faults([["status", 503]], tmp_path) as faulty:
+        ran = bench(tmp_path, faulty.base_url, *QUICK, *places, *dry)
+        assert not faulty.log_path.exists()
+    assert (ran.code, ran.out) == (code, b"")
+    assert words in ran.lines[0]
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_a_place_that_fails_at_the_end_takes_nothing_else_along(tmp_path: Path, server: Offline) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")  # so that no mistake of ours replaces the device itself
+    ran = measure(tmp_path, server, *QUICK, "--jsonl", "raw.jsonl", "--save", "full", "--save-audio", "s")
+    assert ran.code == 10
+    assert result(ran)["arms"][0]["n"] == 3
+    assert smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json").out == ran.out
+    assert len(list((tmp_path / "s").iterdir())) == 3
+    assert ran.lines[1:] == ["smallest: cannot write full: No space left on device"]
+
+
 def save(path: Path, trials: list[Trial], **fields: object) -> str:
     path.write_text(as_text(summarise(run(**fields), trials)))
     return path.name

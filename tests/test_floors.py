@@ -35,6 +35,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "reading",
             "signals",
             "groups",
+            "files",
         }
     ),
     frozenset(

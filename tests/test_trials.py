@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from smallest_cli.errors import SettingsError, UsageError
-from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result
+from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result, write_text
 from smallest_cli.trials.metrics import derive
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import judge, parse_promise
@@ -194,6 +195,34 @@ def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(SettingsError):
         read_result(path)
+
+
+def test_a_file_is_written_through_a_link_which_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "link").symlink_to("there")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_text() == "new"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "there"]
+
+
+def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with (tmp_path / "fifo").open("rb+", buffering=0) as pipe:
+        write_text(tmp_path / "fifo", "whole")
+        assert pipe.read(100) == b"whole"
+    assert (tmp_path / "fifo").is_fifo()
+
+
+def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "null").symlink_to("/dev/null")
+    write_text(tmp_path / "null", "nothing")
+    assert (tmp_path / "null").is_char_device()
+
+
+def test_a_place_called_minus_is_refused() -> None:
+    with pytest.raises(UsageError, match="stdout"):
+        write_text(Path("-"), "result")
 
 
 def test_a_trial_comes_back_from_json_as_it_was() -> None:

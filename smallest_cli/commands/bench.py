@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from smallest_cli import wav
 from smallest_cli.commands.bench_files import print_result
 from smallest_cli.commands.bench_options import CorpusOptions, LoadOptions, OutcomeOptions
+from smallest_cli.commands.bench_outputs import check_outputs, make_folder, write_outputs
 from smallest_cli.commands.bench_plan import announce, make_plan, read_numbers
 from smallest_cli.connect import Dialer
-from smallest_cli.console import Console, print_json
-from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.console import Console, print_json, tell_failure
+from smallest_cli.errors import Interrupted, OutputFailed, UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import answer_question
 from smallest_cli.measure.attempt import Attempt
@@ -24,12 +24,10 @@ from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.run import Measured, measure
 from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.report.screen import LiveView
-from smallest_cli.safety import reason, safe
 from smallest_cli.service import open_local_service, open_service
 from smallest_cli.settings import Settings
 from smallest_cli.settling import settle_voice
-from smallest_cli.speech import AudioFormat, Service
-from smallest_cli.trials.files import raw_lines, write_text
+from smallest_cli.speech import Service
 from smallest_cli.trials.slo import parse_promise
 from smallest_cli.trials.summary import summarise
 
@@ -66,10 +64,11 @@ def bench(
     said: dict[str, Any] = {"buffers_ms": read_numbers(outcome.buffer), "slo": outcome.slo or []}
     for promise in said["slo"]:
         parse_promise(promise)
+    check_outputs(outcome, texts, settings, where)
     if report.dry_run:
         _tell_plan(plan, report)
         return
-    folder = _folder(outcome.save_audio)
+    folder = make_folder(outcome.save_audio)
     announce(plan, settings, outcome)
     kept: list[Attempt] = []
     with ExitStack() as opened:
@@ -117,17 +116,6 @@ def _open(
     return opened.enter_context(open_local_service(settings.api, behaviour)), log
 
 
-def _folder(name: str | None) -> Path | None:
-    if name is None:
-        return None
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFailed(f"cannot make {safe(folder)}: {reason(error)}") from None
-    return folder
-
-
 def _finish(
     measured: Measured,
     kept: list[Attempt],
@@ -136,24 +124,14 @@ def _finish(
     report: ReportOptions,
 ) -> None:
     """Write and print what there is, whole or partial; then end as the run did."""
-    if outcome.jsonl:
-        write_text(Path(outcome.jsonl), "".join(raw_lines(measured.run, measured.trials)))
-    for made in kept if folder else ():
-        _write_sound(folder, made)
     result = summarise(measured.run, measured.trials)
-    print_result(result, json=report.json, save=outcome.save)
-    if measured.interruption is not None:
-        raise measured.interruption
-    if result["exit"]:
-        raise typer.Exit(result["exit"])
-
-
-def _write_sound(folder: Path | None, made: Attempt) -> None:
-    trial = made.trial
-    if folder is None or trial.phase != "measure" or not made.pcm:
-        return
-    path = folder / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
-    try:
-        path.write_bytes(wav.header(AudioFormat(trial.rate), len(made.pcm)) + made.pcm)
-    except OSError as error:
-        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
+    failures = write_outputs(outcome, measured, result, kept, folder)
+    print_result(result, json=report.json, save=None)
+    for failure in failures:
+        if isinstance(failure, OutputFailed):
+            tell_failure(failure)
+    for signalled in (measured.interruption, *failures):
+        if isinstance(signalled, Interrupted):
+            raise signalled
+    if failures or result["exit"]:
+        raise typer.Exit(OutputFailed.exit_code if failures else result["exit"])

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.files import sync
 from smallest_cli.safety import reason
-from smallest_cli.sinks.file import sync
 
 
 class StdoutTarget:

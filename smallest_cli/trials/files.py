@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from smallest_cli.errors import OutputFailed, SettingsError, UsageError
+from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.files import write_whole
 from smallest_cli.safety import reason, safe
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.summary import SCHEMA, Result, summarise
@@ -20,16 +20,16 @@ SAME = ("request", "texts", "buffers_ms")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file, or leave the old one as it was. Raises OutputFailed."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
+    """Write a whole file, or leave the old one as it was; a device or a FIFO in place. Raises OutputFailed,
+    and UsageError for `-`."""
+    refuse_stdout(str(path))
+    write_whole(str(path), text.encode())
+
+
+def refuse_stdout(name: str) -> None:
+    """Raise UsageError for `-`, which elsewhere is stdout: the result is printed there already."""
+    if name == "-":
+        raise UsageError("stdout has the result already", hint="name a file, or print it with --json")
 
 
 def as_text(result: Mapping[str, Any]) -> str:
