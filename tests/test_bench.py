@@ -132,8 +132,9 @@ def test_when_every_trial_failed_it_ends_with_22(tmp_path: Path) -> None:
     assert "every trial failed" in ran.err
 
 
-def test_a_rejected_key_ends_it_before_the_first_trial(tmp_path: Path, server: Offline) -> None:
-    ran = bench(tmp_path, server.base_url, *QUICK)
+@pytest.mark.parametrize("warmup", ["1", "0"])
+def test_a_rejected_key_ends_it_at_once(warmup: str, tmp_path: Path, server: Offline) -> None:
+    ran = bench(tmp_path, server.base_url, *QUICK, "--warmup", warmup)
     assert ran.code == 4
     assert KEY not in ran.err
 
@@ -163,6 +164,35 @@ def test_a_duration_ends_it(tmp_path: Path, server: Offline) -> None:
     assert set(found["run"]["texts"]) == {"text00"}
 
 
+def test_a_run_that_its_time_ends_invents_no_failure(tmp_path: Path) -> None:
+    slow = [["head"], ["wav"], ["wait", 100], ["sound", 100], ["end"]]
+    with start_faults(slow, tmp_path) as faulty:
+        ran = bench(
+            tmp_path, faulty.base_url, "-n", "2000", "--max-time", "1.5", "--max-chars", "0", "--json"
+        )
+    found = result(ran)
+    assert sum(arm["n"] for arm in found["arms"]) < 2000
+    assert [arm["errors"] for arm in found["arms"]] == [{}] * 6
+    assert found["warmups"]["errors"] == {}
+    assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-time")
+    assert f"--max-time ended the run early: {found['run']['window']['trials']} of 12000 trials" in ran.err
+
+
+def test_a_run_that_its_characters_end_says_so(tmp_path: Path, server: Offline) -> None:
+    options = (*QUICK[2:], "-d", "20", "--text", "Hello there.", "--max-chars", "50")
+    ran = measure(tmp_path, server, *options)
+    found = result(ran)
+    assert found["run"]["window"]["trials"] == 3
+    assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-chars")
+    assert "--max-chars ended the run early: 3 trials" in ran.err
+
+
+def test_a_run_without_a_trial_does_not_say_that_they_failed(tmp_path: Path) -> None:
+    (tmp_path / "raw.jsonl").write_text("".join(raw_lines(run(), [])))
+    ran = smallest(tmp_path, "bench", "replay", "raw.jsonl")
+    assert (ran.code, ran.lines) == (22, ["smallest: no trial was made"])
+
+
 def test_what_would_be_asked_is_told_and_not_asked(tmp_path: Path) -> None:
     ran = smallest(tmp_path, "bench", "--dry-run", "--json", "-n", "10", "--corpus", "short")
     told = result(ran)
@@ -187,6 +217,7 @@ USAGE = [
     (("--slo", "fast"), "threshold"),
     (("--retries", "2"), "never tries again"),
     (("--max-chars", "10"), "10 are allowed"),
+    (("--max-chars", "10", "-d", "2"), "the warm-ups and the first trial are"),
     (("-n", "3", "compare", "a", "b"), "takes no options of bench"),
     (("--local", "report", "a"), "takes no options of bench"),
     (("compare", "a"), "Missing argument"),

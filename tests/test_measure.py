@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +14,7 @@ import pytest
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import RequestRejected
 from smallest_cli.measure.attempt import Attempt, attempt
-from smallest_cli.measure.lanes import Progress, quiet, run_lanes
+from smallest_cli.measure.lanes import Budget, Progress, Source, quiet, run_lanes
 from smallest_cli.measure.plan import Arm, Plan, Text
 from smallest_cli.measure.probe import Probe, probing
 from smallest_cli.measure.trust import calibrate, floor_of, judge, weigh
@@ -163,10 +164,37 @@ def test_characters_run_out_in_time() -> None:
     with start_offline() as offline:
         lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     assert 60 < sum(each.characters for each in progress.trials) <= 100
+    assert progress.cut_short == "--max-chars"
+
+
+def test_warm_ups_are_bounded_too() -> None:
+    plan = replace(PLAN, arms=ARMS[:1], concurrency=3, max_chars=12)
+    progress = Progress(plan.trials)
+    with start_offline(concurrency=3) as offline:
+        assert not lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+    assert sum(each.characters for each in progress.trials) == 10
+
+
+def test_what_is_due_after_the_end_is_not_begun() -> None:
+    plan = replace(PLAN, count=None, seconds=3e6, rate=0.4e-6, arrival="constant")
+    source = Source(plan, Budget(0))
+    assert [job and job.index for job in (source.next(), source.next(), source.next())] == [0, None, None]
+    assert source.cut_short is None
+    source = Source(plan, Budget(0), until=time.monotonic() + 2e6)
+    assert source.next() is None
+    assert source.cut_short == "--max-time"
 
 
 def test_what_no_trial_would_fare_better_with_is_raised_from_the_first_warm_up() -> None:
     plan = replace(PLAN, template=SpeechRequest("", "no-such-voice"))
+    progress = Progress(plan.trials)
+    with start_offline() as offline, pytest.raises(RequestRejected):
+        lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+    assert len(progress.trials) == 1
+
+
+def test_without_a_warm_up_it_is_raised_from_the_first_trial_of_an_arm() -> None:
+    plan = replace(PLAN, template=SpeechRequest("", "no-such-voice"), warmups=0)
     progress = Progress(plan.trials)
     with start_offline() as offline, pytest.raises(RequestRejected):
         lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)

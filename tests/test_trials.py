@@ -165,9 +165,16 @@ def test_merged_runs_are_one_run(tmp_path: Path) -> None:
     assert found["arms"][0]["player"] == whole["arms"][0]["player"]
     assert [each.index for each in merged] == list(range(60))
     assert merged_run["merged"] == ["0", "1"]
+    assert merged_run["complete"]
     again = tmp_path / "again.jsonl"
     again.write_text("".join(raw_lines(merged_run, merged)))
     assert as_text(summarise(*read_raw(again))) == as_text(found)
+
+
+def test_a_merged_run_is_complete_where_each_was() -> None:
+    short = run(id="short", complete=False, cut_short="--max-time")
+    merged = merge_runs([(run(), [trial()]), (short, [trial()])])[0]
+    assert (merged["complete"], merged["cut_short"]) == (False, "--max-time")
 
 
 def test_a_merged_run_is_as_bad_as_its_worst() -> None:

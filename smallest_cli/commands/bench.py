@@ -84,6 +84,8 @@ def bench(
             measured = measure(
                 plan, service, dialer, said, view.watch, keep, log=log, calibrated=outcome.calibrate
             )
+    if measured.run["cut_short"]:
+        console.warn(_shortfall(measured, plan))
     _finish(measured, kept, folder, outcome, report)
 
 
@@ -114,6 +116,12 @@ def _open(
     log = Path(opened.enter_context(tempfile.TemporaryDirectory()), "log.jsonl")
     behaviour = {"concurrency": plan.lanes, "log": str(log)}
     return opened.enter_context(open_local_service(settings.api, behaviour)), log
+
+
+def _shortfall(measured: Measured, plan: Plan) -> str:
+    made = sum(trial.phase == "measure" for trial in measured.trials)
+    planned = "" if plan.trials is None else f" of {plan.trials}"
+    return f"{measured.run['cut_short']} ended the run early: {made}{planned} trials were made"
 
 
 def _finish(

@@ -53,13 +53,23 @@ def make_plan(
         seed=load.seed if load.seed is not None else secrets.randbelow(10_000),
         max_chars=most,
     )
-    characters = plan.characters()
-    if most and characters is not None and characters > most:
+    _refuse_too_many(plan)
+    return plan
+
+
+def _refuse_too_many(plan: Plan) -> None:
+    """Raise UsageError where the bound is known to be too low; that a run in time meets it, is told after."""
+    characters, least = plan.characters(), plan.least_characters()
+    if plan.max_chars and characters is not None and characters > plan.max_chars:
         raise UsageError(
-            f"the run would send {characters} characters, and {most} are allowed",
+            f"the run would send {characters} characters, and {plan.max_chars} are allowed",
             hint="ask for fewer trials (-n) or arms (--transport, --conn), or allow more with --max-chars",
         )
-    return plan
+    if plan.max_chars and least > plan.max_chars:
+        raise UsageError(
+            f"the warm-ups and the first trial are {least} characters, and {plan.max_chars} are allowed",
+            hint="ask for fewer warm-ups (--warmup) or arms, or allow more with --max-chars",
+        )
 
 
 def _texts(options: CorpusOptions, words: list[str], template: SpeechRequest) -> Iterator[Text]:

@@ -126,7 +126,7 @@ def _plan(options: Any, settings: Settings, template: SpeechRequest, workers: in
         count=None,
         concurrency=0,
         seed=(_number("--seed", options.seed, int) or 0) + max(index, 0),
-        max_chars=ceil(most / workers),
+        max_chars=max(1, most // workers) if most else 0,  # rounded up, all of them would send more
     )
 
 

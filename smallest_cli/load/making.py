@@ -15,7 +15,7 @@ import locust
 
 from smallest_cli.connect import Dialer
 from smallest_cli.load.asked import Asked
-from smallest_cli.measure.lanes import Lane, Source, quiet
+from smallest_cli.measure.lanes import Budget, Lane, Source, quiet
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.probe import probing
 from smallest_cli.measure.run import conditions
@@ -66,6 +66,7 @@ class Making:
             return None
         if last:
             self.over = True
+            self.share.cut_short = self.source.cut_short if self.source else None
             self._opened.close()
         return self.share.take(last=last).pack()
 
@@ -81,7 +82,8 @@ class Making:
             "id": f"{time.time_ns():x}",
             "started_utc": self._started.isoformat(timespec="seconds"),
             "interrupted": False,
-            "complete": True,
+            "complete": self.share.cut_short is None,
+            "cut_short": self.share.cut_short,
             "origin_ns": self.origin_ns,
             "arms": [named(arm, users) for arm in about["arms"]],
             "load": about["load"] | {"concurrency": users, "engine": ENGINE},
@@ -111,5 +113,5 @@ def get_ready(asked: Asked, warn: Any) -> Making:
     )
     opened.enter_context(quiet())
     opened.enter_context(probing(share.probe))
-    source = Source(plan, 0)
+    source = Source(plan, Budget(plan.max_chars))
     return Making(share, plan, service, dialer, source, asked.raw, share.origin_ns, _opened=opened)

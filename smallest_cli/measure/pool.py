@@ -83,12 +83,14 @@ class Pool:
         if not abouts:
             return None
         about = abouts[0]
+        short = next(filter(None, (part.latest["cut_short"] for part in self._parts.values())), None)
         arms = [tally.as_arm(named(name, self.users)) for name, tally in sorted(self._arms.items())]
         run = {
             "id": self._id,
             "started_utc": self._started.isoformat(timespec="seconds"),
             "interrupted": False,
-            "complete": all(part.over and not part.early for part in self._parts.values()),
+            "complete": all(part.over and not part.early for part in self._parts.values()) and not short,
+            "cut_short": short,
             "origin_ns": 0,
             **about,
             "arms": [arm["id"] for arm in arms],

@@ -73,6 +73,7 @@ def measure(
         "started_utc": started.isoformat(timespec="seconds"),
         "interrupted": interruption is not None,
         "complete": whole,
+        "cut_short": progress.cut_short,
         "origin_ns": progress.origin_ns,
         **conditions(plan, service),
         **said,

@@ -43,6 +43,8 @@ class Share:
     reasons: Sequence[str] = ()
     problem: str | None = None
     """Why this process cannot make any trial."""
+    cut_short: str | None = None
+    """The option that ended its part early."""
     probe: Probe = field(default_factory=Probe)
     kept: list[Trial] | None = None
     """Every trial, where the raw ones are wanted."""
@@ -101,6 +103,7 @@ class Share:
             "floor": dict(self.floor) if self.floor else None,
             "reasons": list(self.reasons),
             "problem": self.problem,
+            "cut_short": self.cut_short,
             "drift_s": self.drift(),
             "window_ns": self._ended_ns - (self._begun_ns or 0),
             "last": last,

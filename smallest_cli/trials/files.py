@@ -109,6 +109,8 @@ def merge_runs(runs: Sequence[tuple[dict[str, Any], list[Trial]]]) -> tuple[dict
         "calibration": worst,
         "merged": [run["id"] for run, _ in runs],
         "interrupted": any(run["interrupted"] for run, _ in runs),
+        "complete": all(run.get("complete", True) for run, _ in runs),
+        "cut_short": next((run["cut_short"] for run, _ in runs if run.get("cut_short")), None),
     }
     return first | (merged if len(runs) > 1 else {}), trials
 
