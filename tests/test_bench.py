@@ -157,6 +157,15 @@ def test_an_open_loop_prints_both_times(tmp_path: Path, server: Offline) -> None
     assert metrics["sched_delay"]["n"] == 6
 
 
+def test_a_rate_that_is_not_kept_is_told(tmp_path: Path) -> None:
+    with start_offline(first_byte_ms=200) as offline:
+        found = result(measure(tmp_path, offline, *QUICK[2:], "-n", "6", "--rate", "100", "-c", "1"))
+    calibration = found["run"]["calibration"]
+    assert calibration["verdict"] != "ok"
+    assert [why for why in calibration["reasons"] if why.startswith("the rate was not kept: ")]
+    assert calibration["begun_late_ms"]["max"] > 800
+
+
 def test_a_duration_ends_it(tmp_path: Path, server: Offline) -> None:
     found = result(measure(tmp_path, server, "-d", "0.5", "-c", "2", "--transport", "ws", "--text", "One."))
     assert {arm["id"] for arm in found["arms"]} == {"ws/warm/c2", "ws/cold/c2"}

@@ -230,10 +230,17 @@ def test_the_floor_is_what_the_server_s_stamps_leave() -> None:
 
 
 def test_a_machine_is_calibrated_at_the_load_of_the_plan() -> None:
-    floor, why = calibrate(replace(PLAN, concurrency=2), 5.0)
-    assert why is None
+    floor, reasons, doubts = calibrate(replace(PLAN, concurrency=2), 5.0)
+    assert (reasons, doubts) == ((), ())
     assert floor is not None
     assert 50 <= floor["n"] <= 60
+
+
+def test_a_calibration_that_fails_wholly_is_a_doubt() -> None:
+    floor, reasons, doubts = calibrate(replace(PLAN, arms=ARMS[:1]), 1e-6)
+    assert (floor, reasons) == (None, ())
+    assert doubts[0].startswith("not calibrated: every trial on the offline server failed (")
+    assert judge(Probe([MS // 10] * 100), None, [trial()], doubts=doubts)["verdict"] == "suspect"
 
 
 LATE = {"p50": 0.1, "p99": 0.2, "max": 0.3, "n": 100}
@@ -275,6 +282,19 @@ def test_how_late_it_was_at_a_moment_is_how_late_the_next_wake_was() -> None:
     probe.forget(25)
     assert (probe.woken_ns, probe.late_ns) == ([30, 40], [2, 3])
     assert Probe().late_at(5) is None
+
+
+def test_an_open_loop_that_falls_behind_is_told() -> None:
+    prompt = [trial(n, scheduled_ns=n * 1000 * MS - MS) for n in range(40)]
+    assert judge(Probe([MS // 10] * 100), LATE, prompt)["verdict"] == "ok"
+    behind = [trial(n, scheduled_ns=n * 250 * MS) for n in range(1, 41)]
+    found = judge(Probe([MS // 10] * 100), LATE, behind)
+    assert found["verdict"] == "suspect"
+    assert found["begun_late_ms"]["max"] == 30_000
+    assert found["reasons"] == [
+        "the rate was not kept: 40 of 40 trials began more than 3.0 ms late, the worst 30000 ms; "
+        "1.0 a second began, 4.0 were due"
+    ]
 
 
 def test_a_machine_that_slept_makes_a_run_invalid() -> None:

@@ -23,13 +23,21 @@ class LoadOptions(Options):
     concurrency: Annotated[
         int | None,
         typer.Option(
-            "-c", "--concurrency", metavar="N", min=1, max=1000, help="So many at once; the default is 1."
+            "-c",
+            "--concurrency",
+            metavar="N",
+            min=1,
+            max=1000,
+            help="So many at once, at most; the default is 1, with --rate 5.",
         ),
     ] = None
     rate: Annotated[
         float | None,
         typer.Option(
-            "--rate", metavar="PER_SECOND", min=0.001, help="An open loop: so many begin, whatever ends."
+            "--rate",
+            metavar="PER_SECOND",
+            min=0.001,
+            help="An open loop: so many are due, whatever ends; what -c has no room for waits.",
         ),
     ] = None
     arrival: Annotated[

@@ -20,7 +20,7 @@ from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.probe import probing
 from smallest_cli.measure.run import conditions
 from smallest_cli.measure.share import Passing, Share, named
-from smallest_cli.measure.trust import calibrate
+from smallest_cli.measure.trust import Calibration, calibrate
 from smallest_cli.service import open_service
 from smallest_cli.speech import Service
 from smallest_cli.trials.files import raw_lines, write_text
@@ -99,15 +99,15 @@ def get_ready(asked: Asked, warn: Any) -> Making:
     opened = ExitStack()
     service = opened.enter_context(open_service(settings, None, warn))
     dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)
-    floor, why = None, "not calibrated: --smallest-calibrate 0"
+    calibration = Calibration(None, ("not calibrated: --smallest-calibrate 0",))
     if asked.calibrated:
         small = replace(plan, concurrency=min(asked.lanes, CALIBRATED_LANES))
-        floor, said = calibrate(small, settings.timeout)
-        why = said or ""
+        calibration = calibrate(small, settings.timeout)
     share = Share(
         conditions(plan, service) | {"buffers_ms": asked.buffers_ms, "slo": asked.promises},
-        floor,
-        [why] if why else [],
+        calibration.floor,
+        calibration.reasons,
+        calibration.doubts,
         origin_ns=dialer.clock(),
         kept=[] if asked.raw else None,
     )

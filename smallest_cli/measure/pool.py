@@ -43,8 +43,8 @@ class _Part:
         """This process's own verdict, by the same rules as any run's."""
         latest = self.latest
         median_ms, stamped = self.trials.median_ms(), self.stamped.as_lag()
-        drift_s, floor, reasons = latest["drift_s"], latest["floor"], latest["reasons"]
-        return weigh(self.lag.as_lag(), drift_s, floor, median_ms, reasons, stamped=stamped)
+        drift_s, floor, reasons, doubts = (latest[name] for name in ("drift_s", "floor", "reasons", "doubts"))
+        return weigh(self.lag.as_lag(), drift_s, floor, median_ms, reasons, doubts=doubts, stamped=stamped)
 
 
 class Pool:

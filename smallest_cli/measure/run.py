@@ -17,7 +17,7 @@ from smallest_cli.errors import Interrupted
 from smallest_cli.measure.lanes import Keep, Progress, Watch, run_lanes
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.probe import Probe
-from smallest_cli.measure.trust import calibrate, floor_of, judge
+from smallest_cli.measure.trust import Calibration, calibrate, floor_of, judge
 from smallest_cli.onset import HOP_MS, LEVEL_DB, RUN_MS, WINDOW_MS
 from smallest_cli.speech import Service
 from smallest_cli.stats.quantiles import CONFIDENCE
@@ -51,12 +51,11 @@ def measure(
     measured first, unless `calibrated` is False. Raises what makes every trial hopeless.
     """
     started, begun = datetime.now(UTC), time.time_ns()
-    floor, reasons = None, []
+    calibration = Calibration(None)
     if log is None and calibrated:
-        floor, why = calibrate(plan, dialer.timeout)
-        reasons = [why] if why else []
+        calibration = calibrate(plan, dialer.timeout)
     elif log is None:
-        reasons = ["not calibrated: --no-calibrate"]
+        calibration = Calibration(None, ("not calibrated: --no-calibrate",))
     progress = Progress(plan.trials)
     interruption, whole = None, False
     probe = Probe()
@@ -65,6 +64,7 @@ def measure(
     except Interrupted as interrupted:
         interruption = interrupted
     trials = sorted(progress.trials, key=lambda trial: (trial.phase == "measure", trial.index))
+    floor = calibration.floor
     if log is not None:
         measured = [trial for trial in trials if trial.phase == "measure"]
         floor = floor_of(measured, progress.origin_ns, log)
@@ -77,7 +77,7 @@ def measure(
         "origin_ns": progress.origin_ns,
         **conditions(plan, service),
         **said,
-        "calibration": judge(probe, floor, trials, reasons),
+        "calibration": judge(probe, floor, trials, calibration.reasons, calibration.doubts),
     }
     return Measured(run, trials, interruption)
 

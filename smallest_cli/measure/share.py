@@ -41,6 +41,7 @@ class Share:
     about: Mapping[str, Any]
     floor: Mapping[str, Any] | None = None
     reasons: Sequence[str] = ()
+    doubts: Sequence[str] = ()
     problem: str | None = None
     """Why this process cannot make any trial."""
     cut_short: str | None = None
@@ -89,7 +90,9 @@ class Share:
         )
         median_ms = quantile(good, 0.5) if good else None
         lags = self._lag.as_lag(), self._stamped.as_lag()
-        return weigh(lags[0], self.drift(), self.floor, median_ms, self.reasons, stamped=lags[1])
+        return weigh(
+            lags[0], self.drift(), self.floor, median_ms, self.reasons, doubts=self.doubts, stamped=lags[1]
+        )
 
     def drift(self) -> float:
         """Seconds by which the wall clock has parted from the monotonic one."""
@@ -102,6 +105,7 @@ class Share:
             "about": dict(self.about),
             "floor": dict(self.floor) if self.floor else None,
             "reasons": list(self.reasons),
+            "doubts": list(self.doubts),
             "problem": self.problem,
             "cut_short": self.cut_short,
             "drift_s": self.drift(),
