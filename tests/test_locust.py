@@ -262,6 +262,7 @@ def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
     ("options", "words"),
     [
         (("--seed", "abc"), "--seed takes a number, not abc"),
+        (("--buffer", "nan"), "--buffer takes a number, not nan"),
         (("--via", "tcp"), "--via is a list of ws, sse and http"),
         (("--slo", "nonsense"), "no such threshold: nonsense"),
         (("--voice", "nobody_here"), "Invalid Voice ID"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Any, TypeVar
 
 from locust.argument_parser import LocustArgumentParser
@@ -138,7 +138,7 @@ def _number(flag: str, text: str, kind: Callable[[str], Number]) -> Number | Non
         found = kind(text) if text else None
     except ValueError:
         found = kind("-1")
-    if found is not None and found < 0:
+    if found is not None and not 0 <= found < inf:
         raise UsageError(f"{flag} takes a number, not {safe(text)}")
     return found
 
