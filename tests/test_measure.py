@@ -17,6 +17,7 @@ from smallest_cli.measure.attempt import Attempt, attempt
 from smallest_cli.measure.lanes import Budget, Progress, Source, quiet, run_lanes
 from smallest_cli.measure.plan import Arm, Plan, Text
 from smallest_cli.measure.probe import Probe, probing
+from smallest_cli.measure.run import conditions
 from smallest_cli.measure.trust import calibrate, floor_of, judge, weigh
 from smallest_cli.safety import Secret
 from smallest_cli.speech import VIAS, Service, SpeechRequest, Via
@@ -64,6 +65,21 @@ def test_characters_are_all_that_will_be_sent() -> None:
     assert Counter(job.arm.conn for job in warm) == {"warm": 12, "cold": 6}
     assert plan.characters() == sum(len(job.text.words) for job in [*warm, *plan.jobs()])
     assert replace(PLAN, count=None, seconds=1).characters() is None
+
+
+def test_a_run_tells_all_that_its_trials_ask_for() -> None:
+    service = Service("http://127.0.0.1:9", Secret(KEY, "a test"))
+    asked = conditions(PLAN, service)["request"]
+    assert set(asked) == {"voice", "model", "language", "speed", "sample_rate", "completion_wait_ms"}
+    template = replace(
+        PLAN.template, number_language="hi", math_notation=True, dictionaries=("d1",),
+        consistency=0.0, similarity=0.5, enhancement=0,
+    )  # fmt: skip
+    more = conditions(replace(PLAN, template=template), service)["request"]
+    assert more == asked | {
+        "number_language": "hi", "math_notation": True, "dictionary": ["d1"],
+        "consistency": 0.0, "similarity": 0.5, "enhancement": 0,
+    }  # fmt: skip
 
 
 def ask(
