@@ -210,6 +210,33 @@ def test_what_would_be_asked_is_told_and_not_asked(tmp_path: Path) -> None:
     assert told["voice"] == "meher"
 
 
+def test_the_plan_of_a_time_names_its_bound(tmp_path: Path) -> None:
+    options = ("--dry-run", "-d", "5", "--via", "ws", "--retries", "0")
+    told = result(smallest(tmp_path, "bench", *options, "--json"))
+    assert (told["characters"], told["max_characters"], told["seconds"]) == (None, 20_000, 5)
+    assert told["arms"] == ["ws/warm/c1", "ws/cold/c1"]
+    lines = smallest(tmp_path, "bench", *options).out.decode().splitlines()
+    assert lines[:3] == ["max_characters\t20000", "seconds\t5.0", "arms\tws/warm/c1,ws/cold/c1"]
+
+
+def test_there_are_no_more_lanes_than_trials(tmp_path: Path) -> None:
+    few, many = (
+        result(smallest(tmp_path, "bench", "--dry-run", "--json", *QUICK, "--seed", "1", "-c", lanes))
+        for lanes in ("3", "50")
+    )
+    assert few == many
+    assert few["arms"] == ["ws/warm/c3"]
+
+
+def test_a_text_in_quotes_is_no_misspelt_command(tmp_path: Path) -> None:
+    for words in (("Compare a",), ("--", "comparee")):
+        assert smallest(tmp_path, "bench", "--dry-run", *words).code == 0
+
+
+def test_quiet_says_nothing_but_errors(tmp_path: Path, server: Offline) -> None:
+    assert measure(tmp_path, server, *QUICK, "-q").err == ""
+
+
 def test_characters_are_announced_and_nobody_is_charged_unasked(tmp_path: Path) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": "http://127.0.0.1:9"}
     ran = smallest(tmp_path, "bench", *QUICK, env=env)
@@ -225,6 +252,9 @@ USAGE = [
     (("--buffer", "x"), "--buffer"),
     (("--slo", "fast"), "threshold"),
     (("--retries", "2"), "never tries again"),
+    (("--via", "ws", "--transport", "sse,http"), "give one of them"),
+    (("comparee", "a", "b"), "is bench compare meant?"),
+    (("--local", "Repaly"), "is bench replay meant?"),
     (("--max-chars", "10"), "10 are allowed"),
     (("--max-chars", "10", "-d", "2"), "the warm-ups and the first trial are"),
     (("-n", "3", "compare", "a", "b"), "takes no options of bench"),

@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 import tempfile
 from contextlib import ExitStack
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from smallest_cli.commands.bench_files import print_result
-from smallest_cli.commands.bench_options import CorpusOptions, LoadOptions, OutcomeOptions
+from smallest_cli.commands.bench_options import (
+    CorpusOptions,
+    LoadOptions,
+    MeasuredServiceOptions,
+    OutcomeOptions,
+)
 from smallest_cli.commands.bench_outputs import check_outputs, make_folder, write_outputs
 from smallest_cli.commands.bench_plan import announce, make_plan, read_numbers
 from smallest_cli.connect import Dialer
@@ -24,6 +30,7 @@ from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.run import Measured, measure
 from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.report.screen import LiveView
+from smallest_cli.safety import safe
 from smallest_cli.service import open_local_service, open_service
 from smallest_cli.settings import Settings
 from smallest_cli.settling import settle_voice
@@ -32,6 +39,8 @@ from smallest_cli.trials.slo import parse_promise
 from smallest_cli.trials.summary import summarise
 
 CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
+NEARLY = 0.8
+"""Of 1, how much of a word must be that of a command of ours to be taken for it."""
 
 
 @grouped
@@ -42,22 +51,19 @@ def bench(
     texts: CorpusOptions,
     outcome: OutcomeOptions,
     who: VoiceOptions,
-    where: ServiceOptions,
+    where: MeasuredServiceOptions,
     report: ReportOptions,
 ) -> None:
     """Measure latency; bench compare | merge | replay | report | locustfile.
 
-    Those five have a --help of their own. Exit codes: 20 a threshold was missed, 22 the run is invalid or
-    every trial failed.
+    Those five have a --help of their own. Ctrl-C ends a run early: what was measured until then is printed
+    and written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed.
     """
-    if words and words[0] in CHILDREN and "--" not in sys.argv:
-        raise UsageError(
-            f"{words[0]} takes no options of bench",
-            hint=f"put them behind it: smallest bench {words[0]} --help",
-        )
+    if words and "--" not in sys.argv:
+        _refuse_children(words[0])
     if answer_question(who.voice, None):
         return
-    if where.retries is not None:
+    if where.retries:
         raise UsageError("bench never tries again: a failed trial is a result")
     console, settings, template = settle_voice(who, where, report)
     plan = make_plan(load, texts, words or [], outcome, where, settings, template)
@@ -69,7 +75,7 @@ def bench(
         _tell_plan(plan, report)
         return
     folder = make_folder(outcome.save_audio)
-    announce(plan, settings, outcome)
+    announce(plan, settings, agreed=outcome.yes, quiet=report.quiet)
     kept: list[Attempt] = []
     with ExitStack() as opened:
         service, log = _open(plan, settings, where, console, opened)
@@ -89,6 +95,20 @@ def bench(
     _finish(measured, kept, folder, outcome, report)
 
 
+def _refuse_children(word: str) -> None:
+    """Raise UsageError for the name of a command of ours, or nearly one: it must not be spoken and billed."""
+    if word in CHILDREN:
+        raise UsageError(
+            f"{word} takes no options of bench", hint=f"put them behind it: smallest bench {word} --help"
+        )
+    near = get_close_matches(word.lower(), CHILDREN, 1, NEARLY)
+    if near and " " not in word:
+        raise UsageError(
+            f"there is no bench {safe(word, 40)}: is bench {near[0]} meant?",
+            hint="put a text that is to be spoken in quotes, or behind --",
+        )
+
+
 def _let_go(_: Attempt) -> None:
     """The sound is not wanted."""
 
@@ -96,15 +116,18 @@ def _let_go(_: Attempt) -> None:
 def _tell_plan(plan: Plan, report: ReportOptions) -> None:
     told: dict[str, Any] = {
         "characters": plan.characters(),
+        "max_characters": plan.max_chars or None,
         "trials": plan.trials,
-        "arms": ",".join(plan.name(arm) for arm in plan.arms),
+        "seconds": plan.seconds,
+        "arms": [plan.name(arm) for arm in plan.arms],
         "voice": plan.template.voice,
         "model": plan.template.model,
     }
     if report.json:
         print_json(told)
     else:
-        print("\n".join(f"{name}\t{value}" for name, value in told.items()))
+        shown = told | {"arms": ",".join(told["arms"])}
+        print("\n".join(f"{name}\t{value}" for name, value in shown.items() if value is not None))
 
 
 def _open(
