@@ -7,7 +7,7 @@ import tempfile
 from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -21,7 +21,7 @@ from smallest_cli.commands.bench_options import (
 from smallest_cli.commands.bench_outputs import check_outputs, make_folder, write_outputs
 from smallest_cli.commands.bench_plan import announce, make_plan, read_numbers
 from smallest_cli.connect import Dialer
-from smallest_cli.console import Console, print_json, tell_failure
+from smallest_cli.console import Console, print_json, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, OutputFailed, UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import answer_question
@@ -34,6 +34,7 @@ from smallest_cli.safety import safe
 from smallest_cli.service import open_local_service, open_service
 from smallest_cli.settings import Settings
 from smallest_cli.settling import settle_voice
+from smallest_cli.signals import die
 from smallest_cli.speech import Service
 from smallest_cli.trials.slo import parse_promise
 from smallest_cli.trials.summary import summarise
@@ -157,12 +158,19 @@ def _finish(
     """Write and print what there is, whole or partial; then end as the run did."""
     result = summarise(measured.run, measured.trials)
     failures = write_outputs(outcome, measured, result, kept, folder)
-    print_result(result, json=report.json, save=None)
     for failure in failures:
         if isinstance(failure, OutputFailed):
             tell_failure(failure)
+    print_result(result, json=report.json, save=None)
     for signalled in (measured.interruption, *failures):
         if isinstance(signalled, Interrupted):
-            raise signalled
+            _end_by(signalled)
     if failures or result["exit"]:
         raise typer.Exit(OutputFailed.exit_code if failures else result["exit"])
+
+
+def _end_by(interruption: Interrupted) -> NoReturn:
+    """End by the signal. Raised again, it would be told on stdout, where the result is already."""
+    sys.stdout.flush()
+    tell_interruption(interruption)
+    die(interruption.signal_number)
