@@ -29,8 +29,8 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Load:
-    """How many users ask for how long, and what the server does. When it has answered `lose_after` trials, the
-    last worker is lost. `spawn_rate` is of users a second, else all begin within 5 s."""
+    """How many users ask for how long, and what the server does. When it has answered `lose_after` trials,
+    the last worker is lost. `spawn_rate` is of users a second, else all begin within 5 s."""
 
     users: int
     seconds: int

@@ -11,12 +11,11 @@ from smallest_cli.errors import (
     DeviceError,
     Incomplete,
     Interrupted,
-    OutputFailed,
     ReaderLeft,
     SmallestError,
     UsageError,
 )
-from smallest_cli.safety import reason, safe
+from smallest_cli.safety import safe
 from smallest_cli.settings import Settings
 from smallest_cli.signals import uninterrupted
 from smallest_cli.sinks import Destination
@@ -130,7 +129,7 @@ def open_subtitles(
     if plan.path is None:
         yield
         return
-    from smallest_cli.sinks.file import FileTarget
+    from smallest_cli.files import FileTarget
 
     path = plan.path
     target: FileTarget | None = None
@@ -138,7 +137,7 @@ def open_subtitles(
 
     def write(target: FileTarget) -> None:
         cues = cues_of(captions.passages, format.sample_rate)
-        _write(target.descriptor, path, render(cues, kind_of(path), by_word=plan.by_word))
+        target.write(render(cues, kind_of(path), by_word=plan.by_word).encode())
 
     def finish(target: FileTarget) -> None:
         if plan.by_word:
@@ -176,12 +175,3 @@ def _refuse_untimed(passages: Iterable[Passage]) -> None:
                 f" {safe(passage.text.strip(), 40)!r}",
                 hint="--cue sentence goes with every voice and transport",
             )
-
-
-def _write(descriptor: int, path: str, text: str) -> None:
-    from smallest_cli.sinks.encoders import write_all
-
-    try:
-        write_all(descriptor, text.encode())
-    except OSError as error:
-        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None

@@ -66,10 +66,10 @@ class Caller(User):
         """Open what is kept open, and use it once before it counts. Who cannot stops at its first task."""
         making = NOW.making
         lane = making.lane() if making else None
-        if making is None or lane is None:
+        if making is None or making.source is None or lane is None:
             return
         try:
-            lane.warm_up(making.progress)
+            lane.warm_up(making.progress, making.source.budget)
             self.lane = lane
         except RemoteError as error:
             lane.close()
@@ -217,6 +217,8 @@ def conclude(environment: Environment, **_: Any) -> None:
         LOG.error("the run has no result")
         return
     environment.process_exit_code = result["exit"]
+    if short := result["run"]["cut_short"]:
+        LOG.warning("%s ended the run early: %d trials were made", short, result["run"]["window"]["trials"])
     calibration = result["run"]["calibration"]
     say = LOG.info if calibration["verdict"] == "ok" else LOG.warning
     say("verdict: %s", "; ".join([calibration["verdict"], *calibration["reasons"]]))

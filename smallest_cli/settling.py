@@ -89,9 +89,14 @@ def settle(
     plan = _settle_captions(captions or CaptionOptions(), destinations, template, settings, force=who.force)
     template = replace(template, word_timings=plan is not None and plan.timed)
     run = Run(settings, template, destinations, sound, where, report, console, plan)
-    own = [config_path(), *key_files(where.api_key_file), settings.ca_file or ""]
-    spare(own, run.written, "where the settings or a key come from")
+    spare_own(settings, where, run.written)
     return run
+
+
+def spare_own(settings: Settings, where: ServiceOptions, written: Iterable[str]) -> None:
+    """Refuse to replace what the settings or a key come from. Raises UsageError."""
+    own = [config_path(), *key_files(where.api_key_file), settings.ca_file or ""]
+    spare(own, written, "where the settings or a key come from")
 
 
 def spare(read: Iterable[str | Path], written: Iterable[str], role: str) -> None:

@@ -236,6 +236,16 @@ def test_failures_are_counted_by_our_classes_and_429_apart(tmp_path: Path) -> No
     assert code == 22
 
 
+def test_characters_bound_the_whole_run_warm_ups_too(tmp_path: Path) -> None:
+    with start_offline(concurrency=10) as server:
+        load = ("--headless", "-u", "5", "-r", "10", "-t", "2s", "--host", server.base_url)
+        ((_, err),) = ended(locust(tmp_path, *load, "--max-chars", "100", "--smallest-json", "run.json"))
+        assert answered(server) == 100 // len("Hello there.")
+    run = result_in(tmp_path / "run.json")["run"]
+    assert (run["complete"], run["cut_short"]) == (False, "--max-chars")
+    assert "--max-chars ended the run early: 3 trials" in err
+
+
 def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     done = subprocess.run(
@@ -252,6 +262,7 @@ def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
     ("options", "words"),
     [
         (("--seed", "abc"), "--seed takes a number, not abc"),
+        (("--buffer", "nan"), "--buffer takes a number, not nan"),
         (("--via", "tcp"), "--via is a list of ws, sse and http"),
         (("--slo", "nonsense"), "no such threshold: nonsense"),
         (("--voice", "nobody_here"), "Invalid Voice ID"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from smallest_cli.errors import SettingsError, UsageError
-from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result
+from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result, write_text
 from smallest_cli.trials.metrics import derive
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import judge, parse_promise
@@ -164,9 +165,16 @@ def test_merged_runs_are_one_run(tmp_path: Path) -> None:
     assert found["arms"][0]["player"] == whole["arms"][0]["player"]
     assert [each.index for each in merged] == list(range(60))
     assert merged_run["merged"] == ["0", "1"]
+    assert merged_run["complete"]
     again = tmp_path / "again.jsonl"
     again.write_text("".join(raw_lines(merged_run, merged)))
     assert as_text(summarise(*read_raw(again))) == as_text(found)
+
+
+def test_a_merged_run_is_complete_where_each_was() -> None:
+    short = run(id="short", complete=False, cut_short="--max-time")
+    merged = merge_runs([(run(), [trial()]), (short, [trial()])])[0]
+    assert (merged["complete"], merged["cut_short"]) == (False, "--max-time")
 
 
 def test_a_merged_run_is_as_bad_as_its_worst() -> None:
@@ -194,6 +202,34 @@ def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(SettingsError):
         read_result(path)
+
+
+def test_a_file_is_written_through_a_link_which_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "link").symlink_to("there")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_text() == "new"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "there"]
+
+
+def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with (tmp_path / "fifo").open("rb+", buffering=0) as pipe:
+        write_text(tmp_path / "fifo", "whole")
+        assert pipe.read(100) == b"whole"
+    assert (tmp_path / "fifo").is_fifo()
+
+
+def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "null").symlink_to("/dev/null")
+    write_text(tmp_path / "null", "nothing")
+    assert (tmp_path / "null").is_char_device()
+
+
+def test_a_place_called_minus_is_refused() -> None:
+    with pytest.raises(UsageError, match="stdout"):
+        write_text(Path("-"), "result")
 
 
 def test_a_trial_comes_back_from_json_as_it_was() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from smallest_cli.batch.items import Item
 from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.files import sync
 from smallest_cli.safety import reason, safe
-from smallest_cli.sinks.file import sync
 
 NAME = "manifest.jsonl"
 

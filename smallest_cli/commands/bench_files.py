@@ -41,16 +41,13 @@ def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> 
         if not each["pass"]:
             say(f"smallest: threshold: {promise_words(each)}")
     if result["exit"] == 22:
-        why = "; ".join(result["run"]["calibration"]["reasons"]) or "no trial succeeded"
-        say(
-            f"smallest: the run is not valid: {why}"
-            if _any_succeeded(result)
-            else "smallest: every trial failed"
-        )
+        say(f"smallest: {_why_invalid(result)}")
 
 
-def _any_succeeded(result: Mapping[str, Any]) -> bool:
-    return any(arm["ok"] for arm in result["arms"])
+def _why_invalid(result: Mapping[str, Any]) -> str:
+    if any(arm["ok"] for arm in result["arms"]):
+        return f"the run is not valid: {'; '.join(result['run']['calibration']['reasons'])}"
+    return "every trial failed" if any(arm["n"] for arm in result["arms"]) else "no trial was made"
 
 
 def compare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Any, TypeVar
 
 from locust.argument_parser import LocustArgumentParser
@@ -126,7 +126,7 @@ def _plan(options: Any, settings: Settings, template: SpeechRequest, workers: in
         count=None,
         concurrency=0,
         seed=(_number("--seed", options.seed, int) or 0) + max(index, 0),
-        max_chars=ceil(most / workers),
+        max_chars=max(1, most // workers) if most else 0,  # rounded up, all of them would send more
     )
 
 
@@ -138,7 +138,7 @@ def _number(flag: str, text: str, kind: Callable[[str], Number]) -> Number | Non
         found = kind(text) if text else None
     except ValueError:
         found = kind("-1")
-    if found is not None and found < 0:
+    if found is not None and not 0 <= found < inf:
         raise UsageError(f"{flag} takes a number, not {safe(text)}")
     return found
 

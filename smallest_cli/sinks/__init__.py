@@ -206,7 +206,7 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
 
         target = StdoutTarget()
     else:
-        from smallest_cli.sinks.file import FileTarget
+        from smallest_cli.files import FileTarget
 
         target = FileTarget(destination.output, clobber=destination.clobber)
     try:

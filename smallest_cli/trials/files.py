@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from smallest_cli.errors import OutputFailed, SettingsError, UsageError
+from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.files import write_whole
 from smallest_cli.safety import reason, safe
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.summary import SCHEMA, Result, summarise
@@ -20,18 +20,16 @@ SAME = ("request", "texts", "buffers_ms")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file, or leave the old one as it was. Raises OutputFailed."""
-    if not path.name:
-        raise OutputFailed(f"cannot write {safe(path)}: that is no file's name")
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
+    """Write a whole file, or leave the old one as it was; a device or a FIFO in place. Raises OutputFailed,
+    and UsageError for `-`."""
+    refuse_stdout(str(path))
+    write_whole(str(path), text.encode())
+
+
+def refuse_stdout(name: str) -> None:
+    """Raise UsageError for `-`, which elsewhere is stdout: the result is printed there already."""
+    if name == "-":
+        raise UsageError("stdout has the result already", hint="name a file, or print it with --json")
 
 
 def as_text(result: Mapping[str, Any]) -> str:
@@ -111,6 +109,8 @@ def merge_runs(runs: Sequence[tuple[dict[str, Any], list[Trial]]]) -> tuple[dict
         "calibration": worst,
         "merged": [run["id"] for run, _ in runs],
         "interrupted": any(run["interrupted"] for run, _ in runs),
+        "complete": all(run.get("complete", True) for run, _ in runs),
+        "cut_short": next((run["cut_short"] for run, _ in runs if run.get("cut_short")), None),
     }
     return first | (merged if len(runs) > 1 else {}), trials
 
