@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from smallest_cli.measure.lanes import Progress
+from smallest_cli.report.advice import advice
 from smallest_cli.report.documents import to_csv, to_markdown
 from smallest_cli.report.page import to_html
 from smallest_cli.report.screen import progress_lines
 from smallest_cli.report.table import render
-from smallest_cli.report.words import advice, figure
+from smallest_cli.report.words import figure
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.summary import Result, summarise
 from tests.bench import MS, RATE, run, trial
@@ -155,14 +156,90 @@ def test_the_table_has_a_row_for_each_metric(found: Result) -> None:
     assert "| ttfb (ms) | 40 |" in to_markdown(found)
 
 
-def test_advice_fits_what_was_found() -> None:
-    def words(*trials: Trial) -> str:
-        return advice(summarise(run(), list(trials)))
+def advised(trials: list[Trial], **fields: object) -> str:
+    arms = list(dict.fromkeys(each.arm for each in trials))
+    return advice(summarise(run(**{"arms": arms} | fields), trials))
 
-    assert "with no buffer at all" in words(*(trial(n) for n in range(5)))
-    assert "ms of buffer for 95 %" in words(*(uneven(n, 50, "ws/warm/c1") for n in range(5)))
-    assert "not latency" in words(trial(), trial(1, error="http_429"))
-    assert "nothing to advise" in words(trial(1, error="dns"))
+
+def many(arm: str, ttfb_ms: float, n: int = 60, failed: int = 0, error: str = "timeout_stall") -> list[Trial]:
+    return [trial(i, ttfb_ms + i % 5, arm=arm, **({"error": error} if i < failed else {})) for i in range(n)]
+
+
+WARM, SSE = "ws/warm/c1", "sse/warm/c1"
+
+
+def test_the_faster_arm_is_advised_with_what_it_takes() -> None:
+    said = advised([*many(WARM, 50, 80), *many(SSE, 90, 80)])
+    assert said.startswith("Use ws with a warm connection: the first byte came within 52.0 ms")
+    assert "95 % play without a gap with no buffer at all" in said
+    assert "heard" not in said
+
+
+def test_what_a_few_trials_do_not_give_is_not_promised() -> None:
+    assert "all 5 would have played without a gap with no buffer at all, too few" in advised(
+        many(WARM, 50, 5)
+    )
+    said = advised([uneven(n, 50, WARM) for n in range(5)])
+    assert "ms of buffer, too few to say so of 90 %" in said
+    assert "p95" not in said
+
+
+def test_arms_whose_intervals_overlap_are_not_told_apart() -> None:
+    said = advised([*many(WARM, 50), *many(SSE, 51)])
+    assert "ws/warm/c1 and sse/warm/c1 cannot be told apart" in said
+    assert "Use " not in said
+
+
+def test_an_arm_that_fails_often_is_not_advised_and_its_failures_are_named() -> None:
+    said = advised([*many(WARM, 50, failed=59), *many(SSE, 90)])
+    assert said.startswith("Use sse")
+    assert "ws/warm/c1, 59 of 60 trials (59 timeout_stall)" in said
+    said = advised([*many(WARM, 50, failed=24), *many(SSE, 90, failed=24)])
+    assert said.startswith("Nothing is recommended: too many trials failed.")
+    assert "24 of 60 trials" in said
+
+
+def test_one_refusal_does_not_take_the_place_of_all_advice() -> None:
+    said = advised([*many(WARM, 50, failed=1, error="http_429"), *many(SSE, 90)])
+    assert said.startswith("Use ws")
+    assert "1 of 120 trials failed (http_429)" in said
+    assert "-c" not in said
+
+
+def test_the_account_s_limit_is_not_latency() -> None:
+    limited = many(WARM, 50, failed=30, error="http_429")
+    assert "something else is using the account" in advised(limited)
+    assert "not latency: measure again with a smaller -c" in advised(
+        limited, load=run()["load"] | {"concurrency": 4}
+    )
+
+
+def test_an_invalid_run_recommends_nothing() -> None:
+    said = advised(many(WARM, 50), calibration=run()["calibration"] | {"verdict": "invalid"})
+    assert said.startswith("Nothing is recommended")
+    assert "nothing to advise" in advised([trial(1, error="dns")])
+
+
+OPEN = {"model": "open", "concurrency": 5, "rate": 20.0, "arrival": "poisson", "count": 60}
+
+
+def queued() -> list[Trial]:
+    """Trials that were sent three seconds after they were due."""
+    return [
+        trial(n, 200 + n % 5, arm="ws/warm/r20", scheduled_ns=n * 1000 * MS + 11 * MS - 3000 * MS)
+        for n in range(60)
+    ]
+
+
+def test_in_an_open_loop_the_wait_counts_from_the_scheduled_time() -> None:
+    late = summarise(run(arms=["ws/warm/r20"], load=OPEN), queued())
+    assert "within 3202 ms [3201, 3203] of the scheduled time" in advice(late)
+    lines = [line for _, line in render(late, 80)]
+    head = next(place for place, line in enumerate(lines) if "e2e p50" in line)
+    assert lines[head + 1].split()[:3] == ["ws/warm/r20", "60/60", "3202"]
+    page = Page(to_html(late))
+    assert page.figures["ws/warm/r20", "ttfb_e2e.p50"] == "3202"
+    assert page.figures["ws/warm/r20", "ttfb.p50"] == "202.0"
 
 
 def test_a_result_of_nothing_can_be_read_everywhere() -> None:

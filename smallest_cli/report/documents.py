@@ -7,9 +7,9 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from smallest_cli.report.advice import advice
 from smallest_cli.report.words import (
     CENSURE,
-    advice,
     error_words,
     figure,
     interval,

@@ -67,7 +67,7 @@ class _LogAxis:
         return kept
 
 
-def distributions(arms: Sequence[Mapping[str, Any]], metric: str = "ttfb") -> str:
+def distributions(arms: Sequence[Mapping[str, Any]], metric: str) -> str:
     """A histogram for each arm over one logarithmic axis, its trials as ticks below, p50 and p95 as lines."""
     shown = [arm for arm in arms if any(value for value in arm["samples"].get(metric, []))]
     values = [value for arm in shown for value in arm["samples"][metric] if value]

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from smallest_cli.report.advice import advice
 from smallest_cli.report.drawing import distributions, smoothness, waterfall
 from smallest_cli.report.words import (
     CENSURE,
-    advice,
+    GLANCE,
     error_words,
     figure,
     fill_ups,
@@ -70,7 +71,8 @@ KEY = {
 def to_html(result: Mapping[str, Any]) -> str:
     """The page. Its figures are also in it as JSON, in an element of id `figures`."""
     run, arms = result["run"], result["arms"]
-    word = run["calibration"]["verdict"]
+    word, metric = run["calibration"]["verdict"], GLANCE[run["load"]["model"]][0][0]
+    since = ", from the scheduled time" if metric == "ttfb_e2e" else ""
     summary = {arm["id"]: {name: found["p50"]["v"] for name, found in arm["metrics"].items()} for arm in arms}
     figures = json.dumps(summary).replace("<", "\\u003c")
     parts = [
@@ -87,10 +89,10 @@ def to_html(result: Mapping[str, Any]) -> str:
         *_promises(result),
         "<h2>At a glance</h2>",
         _overview(result),
-        "<h2>Time to first audio byte</h2>",
+        f"<h2>Time to first audio byte{since}</h2>",
         "<p class='soft'>Every trial is a tick; lines are the median and the 95th percentile. "
         "The axis is logarithmic.</p>",
-        distributions(arms),
+        distributions(arms, metric),
         *_buffers(result),
         "<h2>Arms</h2>",
         *(_arm(arm, run) for arm in arms),
@@ -112,23 +114,20 @@ def _promises(result: Mapping[str, Any]) -> list[str]:
 
 
 def _overview(result: Mapping[str, Any]) -> str:
+    columns = GLANCE[result["run"]["load"]["model"]]
     rows = []
     for arm in result["arms"]:
         cells = [f"<td>{_safe(arm['id'])}</td><td>{arm['ok']} / {arm['n']}</td>"]
-        for metric, names in (
-            ("ttfb", ("p50", "p95", "p99")),
-            ("ttfa", ("p50",)),
-            ("min_safe_buffer", ("p95",)),
-        ):
+        for place, (metric, name, _) in enumerate(columns):
             found = arm["metrics"].get(metric)
-            for name in names:
-                value = figure(found[name]["v"]) if found else "-"
-                cells.append(f"<td data-arm='{_safe(arm['id'])}' data-figure='{metric}.{name}'>{value}</td>")
-                if (metric, name) == ("ttfb", "p50"):
-                    cells.append(f"<td>{interval(found[name]) if found else '-'}</td>")
+            value = figure(found[name]["v"]) if found else "-"
+            cells.append(f"<td data-arm='{_safe(arm['id'])}' data-figure='{metric}.{name}'>{value}</td>")
+            if place == 0:
+                cells.append(f"<td>{interval(found[name]) if found else '-'}</td>")
         cells.append(f"<td class='words'>{_safe(error_words(arm))}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    head = ("arm", "ok", "ttfb p50", "95 % of it", "p95", "p99", "heard at p50", "safe buffer p95", "errors")
+    first, *others = (title for _, _, title in columns)
+    head = ("arm", "ok", first, "95 % of it", *others, "errors")
     titles = "".join(f"<th>{_safe(each)}</th>" for each in head)
     note = "<p class='soft'>Milliseconds. A question mark is a bound that so few trials do not give.</p>"
     return _table(titles, "".join(rows)) + note

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
+from smallest_cli.report.advice import advice
 from smallest_cli.report.words import (
     CENSURE,
-    advice,
+    GLANCE,
     comparison_words,
     error_words,
     figure,
@@ -29,10 +30,7 @@ WORD_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconcl
 WIDE = 150
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 16
-_OVERVIEW = (
-    ("ttfb", "p50", 10), ("ttfb", "p95", 9), ("ttfb", "p99", 9), ("ttfa", "p50", 9),
-    ("min_safe_buffer", "p95", 12),
-)  # fmt: skip
+GLANCE_WIDTHS = (10, 9, 9, 11, 12)
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
 
@@ -109,17 +107,15 @@ def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any], *, wide: b
 
 def _overview(result: Mapping[str, Any]) -> Iterator[Line]:
     """Every arm in a line, last of the tables, so that it is what a terminal still shows."""
-    yield (
-        "head",
-        f"{'':<{NAME_WIDTH}}{'ok':>9}{'ttfb p50':>10}{'p95':>9}{'p99':>9}{'heard':>9}{'buffer p95':>12}",
-    )
+    columns = list(zip(GLANCE[result["run"]["load"]["model"]], GLANCE_WIDTHS, strict=True))
+    titles = "".join(f"{title:>{wide}}" for (_, _, title), wide in columns)
+    yield "head", f"{'':<{NAME_WIDTH}}{'ok':>9}{titles}"
     for arm in result["arms"]:
-        metrics = arm["metrics"]
-        cells = [(f"{arm['ok']}/{arm['n']}", 9)]
-        for metric, name, columns in _OVERVIEW:
-            found = metrics.get(metric)
-            cells.append((figure(found[name]["v"]) if found else "-", columns))
-        yield "", f"{arm['id']:<{NAME_WIDTH}}" + "".join(f"{cell:>{columns}}" for cell, columns in cells)
+        cells = f"{arm['ok']}/{arm['n']}".rjust(9)
+        for (metric, name, _), wide in columns:
+            found = arm["metrics"].get(metric)
+            cells += (figure(found[name]["v"]) if found else "-").rjust(wide)
+        yield "", f"{arm['id']:<{NAME_WIDTH}}{cells}"
     yield "", ""
 
 
@@ -141,14 +137,15 @@ def _definitions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
 
 
 def _distributions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
-    """TTFB of each arm on one logarithmic axis."""
-    samples = {arm["id"]: arm["samples"]["ttfb"] for arm in result["arms"] if arm["samples"].get("ttfb")}
+    """What a caller waits for of each arm on one logarithmic axis."""
+    metric = GLANCE[result["run"]["load"]["model"]][0][0]
+    samples = {arm["id"]: arm["samples"][metric] for arm in result["arms"] if arm["samples"].get(metric)}
     values = [value for each in samples.values() for value in each if value > 0]
     if not values:
         return
     low, high = math.log10(min(values) * 0.95), math.log10(max(values) * 1.05)
     columns = width - NAME_WIDTH - 1
-    yield "head", "ttfb, logarithmic"
+    yield "head", f"{metric}, logarithmic"
     for name, each in samples.items():
         counts = [0] * columns
         for value in each:

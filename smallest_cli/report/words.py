@@ -12,7 +12,14 @@ CENSURE = {
     "suspect": "the harness may have added to what was measured",
     "invalid": "the harness was slower than what it measured",
 }
-SHARES = (0.5, 0.9, 0.95, 0.99)
+GLANCE = {
+    "closed": (("ttfb", "p50", "ttfb p50"), ("ttfb", "p95", "p95"), ("ttfb", "p99", "p99"),
+               ("ttfa", "p50", "heard p50"), ("min_safe_buffer", "p95", "buffer p95")),
+    "open": (("ttfb_e2e", "p50", "e2e p50"), ("ttfb_e2e", "p95", "p95"), ("ttfb_e2e", "p99", "p99"),
+             ("ttfb", "p50", "ttfb p50"), ("min_safe_buffer", "p95", "buffer p95")),
+}  # fmt: skip
+"""What an overview shows of each arm, by how trials came: metric, quantile, title. The first is what a caller
+waits for: in an open loop from the scheduled time, since a time from the sending hides every queue."""
 
 
 def figure(value: float | None, unit: str = "ms") -> str:
@@ -35,48 +42,6 @@ def fill_ups(arm: Found) -> list[str]:
     ttfb = arm["metrics"].get("ttfb", {})
     names = [name for name in ("p50", "p95", "p99") if ttfb.get(name, {}).get("why", "").startswith("n<")]
     return [f"{name} needs n>={ttfb[name]['why'][2:]}" for name in names]
-
-
-def best_arm(result: Found) -> Found | None:
-    """The arm that speaks first at the median, what opening its connection takes included where it has to."""
-    arms = [arm for arm in result["arms"] if waited(arm)]
-    return min(arms, key=lambda arm: waited(arm)["p50"]["v"], default=None)
-
-
-def waited(arm: Found) -> Any:
-    """The metric that a person waits for: of a cold arm with the opening of its connection."""
-    metrics = arm["metrics"]
-    return metrics.get("ttfb_cold") if "/cold/" in arm["id"] else metrics.get("ttfb")
-
-
-def advice(result: Found) -> str:
-    """One plain sentence on what to use, and how."""
-    if limited := sum(arm["errors"].get("http_429", 0) for arm in result["arms"]):
-        tried = sum(arm["n"] for arm in result["arms"])
-        return (
-            f"{limited} of {tried} trials were refused because the account allows fewer at once: that is its "
-            "limit, not latency; measure again with a smaller -c."
-        )
-    arm = best_arm(result)
-    if arm is None:
-        return "No trial succeeded, so there is nothing to advise."
-    ttfb = waited(arm)["p50"]
-    via, conn, _ = arm["id"].split("/")
-    said = (
-        f"Use {via} with a {conn} connection: half of the requests are heard from within "
-        f"{figure(ttfb['v'])} ms {interval(ttfb)}"
-    )
-    safe = arm["metrics"].get("min_safe_buffer")
-    if safe is None:
-        return f"{said}."
-    name = "p99" if safe["n"] >= 100 else "p95"
-    wait = safe[name]["v"]
-    share = name[1:]
-    if wait == 0:
-        return (
-            f"{said}; {share} % of them play without a gap from their first sound on, with no buffer at all."
-        )
-    return f"{said}; start to play after {figure(wait)} ms of buffer for {share} % without a gap."
 
 
 def error_words(arm: Found) -> str:
