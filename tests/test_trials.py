@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.report.table import render_comparison
 from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result
 from smallest_cli.trials.metrics import derive
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import judge, parse_promise
-from smallest_cli.trials.summary import summarise
+from smallest_cli.trials.summary import Result, summarise
 from smallest_cli.trials.versus import compare_runs
 from tests.bench import MS, RATE, run, trial
 
@@ -215,10 +218,107 @@ def test_runs_are_compared() -> None:
 
 
 def test_runs_that_asked_for_different_things_are_not_compared() -> None:
-    with pytest.raises(UsageError, match="request"):
-        compared(1.0, request={"voice": "another"})
+    with pytest.raises(UsageError, match=r"request.voice \(meher, another\)"):
+        compared(1.0, request=run()["request"] | {"voice": "another"})
     with pytest.raises(UsageError, match="in common"):
         compare_runs(summarise(run(), [trial()]), summarise(run(arms=["sse/warm/c1"]), []), ["ttfb"], 0.05)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"target": {"base_url": "http://127.0.0.1:1", "api": "v2"}}, r"target.api \(unified, v2\)"),
+        ({"request": run()["request"] | {"math_notation": "spoken"}}, r"math_notation \(none, spoken\)"),
+        ({"request": run()["request"] | {"dictionaries": ["d1"]}}, "dictionaries"),
+        ({"load": run()["load"] | {"model": "open", "rate": 2.0, "arrival": "poisson"}}, "load.model"),
+        ({"load": run()["load"] | {"concurrency": 50}}, r"load.concurrency \(1, 50\)"),
+        ({"texts": {"t0": {"characters": 41, "sha256": "01"}}}, "their texts"),
+    ],
+)
+def test_what_was_asked_differently_is_named(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        compared(1.0, **fields)
+
+
+def test_an_option_that_neither_run_gave_is_no_difference() -> None:
+    more = run()["request"] | {"number_language": None, "dictionaries": []}
+    assert compared(1.0, request=more) == "equivalent"
+
+
+def test_a_time_of_the_player_is_compared_where_it_buffered_the_same() -> None:
+    whole = [trial(n) for n in range(30)]
+    before, after = summarise(run(), whole), summarise(run(buffers_ms=[200.0]), whole)
+    with pytest.raises(UsageError, match=r"--buffer, the first, \(0.0, 200.0\)"):
+        compare_runs(before, after, ["ttfa"], 0.05)
+    assert compare_runs(before, after, ["ttfb"], 0.05)["verdict"] == "equivalent"
+
+
+TWO = ["ws/warm/c1", "sse/warm/c1"]
+
+
+def failing(share: float, arms: list[str] = TWO, n: int = 40) -> Result:
+    """A run of which that share of the first arm's trials failed."""
+    good = [trial(i, 100 + i % 20, arm=arm) for arm in arms for i in range(n)]
+    bad = [
+        replace(each, error="http_5xx") if each.arm == TWO[0] and each.index < share * n else each
+        for each in good
+    ]
+    return summarise(run(arms=arms), bad)
+
+
+def test_more_failures_are_a_regression_whatever_the_times() -> None:
+    found = compare_runs(failing(0), failing(0.5), ["ttfb"], 0.05)
+    assert (found["verdict"], found["exit"]) == ("slower", 21)
+    assert found["errors"][0]["failed"] == [0, 20]
+    assert found["errors"][0]["verdict"] == "more"
+    said = [line for _, line in render_comparison(found, 80)]
+    assert "ws/warm/c1  more failures: 0 of 40 trials failed in A, 20 of 40 in B" in said
+    assert said[-1] == "overall: slower: more trials fail in B"
+    assert compare_runs(failing(0.5), failing(0), ["ttfb"], 0.05)["errors"][0]["verdict"] == "fewer"
+
+
+def test_one_failure_more_decides_nothing_and_is_told() -> None:
+    found = compare_runs(failing(0), failing(0.02), ["ttfb"], 0.5)
+    assert found["errors"][0]["verdict"] == "unclear"
+    assert found["verdict"] == "equivalent"
+
+
+def test_an_arm_that_fails_wholly_or_is_missing_is_not_equivalent() -> None:
+    gone = compare_runs(failing(0), failing(1), ["ttfb"], 0.05)
+    assert gone["exit"] == 21
+    assert gone["not_compared"][0]["why"] == "B has no trial that succeeded"
+    few = compare_runs(failing(0, n=3), failing(1, n=3), ["ttfb"], 0.5)
+    assert few["exit"] == 23
+    missing = compare_runs(failing(0), failing(0, TWO[1:]), ["ttfb"], 0.05)
+    assert (missing["verdict"], missing["exit"]) == ("inconclusive", 23)
+    assert missing["not_compared"][0]["why"] == "B did not measure it"
+    assert compare_runs(failing(0, TWO[1:]), failing(0), ["ttfb"], 0.05)["verdict"] == "equivalent"
+
+
+def test_a_run_of_which_every_trial_failed_is_invalid() -> None:
+    one = TWO[:1]
+    for pair in ((failing(0, one), failing(1, one)), (failing(1, one), failing(0, one))):
+        assert compare_runs(*pair, ["ttfb"], 0.05)["exit"] == 22
+
+
+def test_an_open_loop_is_compared_by_what_callers_waited() -> None:
+    load = {"model": "open", "concurrency": 5, "rate": 2.0, "arrival": "poisson"}
+    arm = "ws/warm/r2"
+    whole = summarise(run(arms=[arm], load=load), [trial(n, arm=arm, scheduled_ns=n * MS) for n in range(9)])
+    assert [row["metric"] for row in compare_runs(whole, whole, [], 0.05)["comparisons"]] == ["ttfb_e2e"]
+
+
+def test_identical_buffers_of_nothing_are_equivalent() -> None:
+    whole = summarise(run(), [trial(n) for n in range(60)])
+    found = compare_runs(whole, whole, ["min_safe_buffer"], 0.05)
+    assert found["verdict"] == "equivalent"
+    assert found["comparisons"][0]["matters_from_ms"] == 1.0
+
+
+def test_a_least_effect_is_shown_as_it_was_given() -> None:
+    whole = summarise(run(), [trial(n) for n in range(9)])
+    first, *_ = (line for _, line in render_comparison(compare_runs(whole, whole, [], 0.025), 100))
+    assert "under 2.5 % or 1 ms" in first
 
 
 def test_many_comparisons_share_one_chance_of_a_false_alarm() -> None:

@@ -24,8 +24,6 @@ from smallest_cli.trials.versus import COMPARABLE, compare_runs
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 SAVE = Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write what --json prints.")]
-REGRESSION, INCONCLUSIVE = 21, 23
-EXITS = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
 
 
 def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> None:
@@ -57,22 +55,33 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A file of --save or --jsonl: before.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another: after.")],
     metric: Annotated[
-        str, typer.Option("--metric", metavar="LIST", help=f"Of {', '.join(COMPARABLE)}.")
-    ] = "ttfb",
+        str,
+        typer.Option(
+            "--metric",
+            metavar="LIST",
+            help=f"Of {', '.join(COMPARABLE)}; the default is ttfb, of an open loop ttfb_e2e.",
+        ),
+    ] = "",
     min_effect: Annotated[
         float,
-        typer.Option("--min-effect", metavar="PERCENT", min=0, help="A smaller change does not matter."),
+        typer.Option(
+            "--min-effect",
+            metavar="PERCENT",
+            min=0,
+            help="A smaller change does not matter, nor one under 1 ms.",
+        ),
     ] = 5.0,
     force: Annotated[
-        bool, typer.Option("--force", help="Compare runs of different texts or voices.")
+        bool, typer.Option("--force", help="Compare runs that did not ask for the same.")
     ] = False,
     json: JSON = False,
 ) -> None:
     """Say whether B is faster or slower than A, equivalent, or not to be told apart yet.
 
-    Exit codes: 21 B is slower somewhere, 22 one of them is an invalid run, 23 inconclusive.
+    Exit codes: 21 B is slower somewhere or fails more often, 22 one of them is an invalid run or had no trial
+    that succeeded, 23 inconclusive.
     """
-    metrics = [each.strip() for each in metric.split(",")]
+    metrics = [each.strip() for each in metric.split(",")] if metric else []
     if not set(metrics) <= set(COMPARABLE):
         raise UsageError(f"--metric is a list of {', '.join(COMPARABLE)}")
     runs = read_result(Path(first)), read_result(Path(second))
@@ -81,9 +90,8 @@ def compare(
         print_json(compared)
     else:
         print_lines(render_comparison(compared, width()))
-    code = 22 if "invalid" in compared["verdicts"] else EXITS.get(compared["verdict"], 0)
-    if code:
-        raise typer.Exit(code)
+    if compared["exit"]:
+        raise typer.Exit(compared["exit"])
 
 
 def merge(

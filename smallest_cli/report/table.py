@@ -14,10 +14,12 @@ from smallest_cli.report.words import (
     GLANCE,
     comparison_words,
     error_words,
+    failure_words,
     figure,
     fill_ups,
     interval,
     load_words,
+    overall_words,
     promise_words,
     provenance,
 )
@@ -27,6 +29,7 @@ Line = tuple[str, str]
 
 VERDICT_STYLES = {"ok": "good", "suspect": "warn", "invalid": "bad"}
 WORD_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
+FAILURE_STYLES = {"more": "bad", "fewer": "good", "unclear": "warn"}
 WIDE = 150
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 16
@@ -228,7 +231,7 @@ def render_comparison(compared: Mapping[str, Any], width: int) -> Iterator[Line]
     """What `bench compare` found: B beside A."""
     yield from _wrapped(
         f"B beside A, each at {compared['confidence']:.2%} confidence; "
-        f"changes under {compared['min_effect']:.0%} do not matter",
+        f"changes under {compared['min_effect'] * 100:g} % or {compared['min_effect_ms']:g} ms do not matter",
         width,
         "dim",
     )
@@ -236,10 +239,16 @@ def render_comparison(compared: Mapping[str, Any], width: int) -> Iterator[Line]
         yield from _wrapped(
             f"{row['arm']}  {row['metric']}  {comparison_words(row)}", width, WORD_STYLES[row["verdict"]]
         )
+    for row in compared["errors"]:
+        if row["verdict"] != "none":
+            yield from _wrapped(f"{row['arm']}  {failure_words(row)}", width, FAILURE_STYLES[row["verdict"]])
+    for each in compared["not_compared"]:
+        what = "  ".join(part for part in (each["arm"], each["metric"]) if part)
+        yield from _wrapped(f"{what}  not compared: {each['why']}", width, "warn")
     for name, verdict in zip("AB", compared["verdicts"], strict=True):
         if verdict != "ok":
             yield from _wrapped(f"run {name} is {verdict}: {CENSURE[verdict]}", width, "warn")
-    yield "title", f"overall: {compared['verdict']}"
+    yield from _wrapped(f"overall: {overall_words(compared)}", width, "title")
 
 
 def _wrapped(text: str, width: int, style: str) -> Iterator[Line]:

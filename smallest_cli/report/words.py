@@ -74,6 +74,24 @@ def comparison_words(row: Found) -> str:
     return f"{row['verdict']}: shift {by}, {figure(row['matters_from_ms'])} ms would matter{more}"
 
 
+def failure_words(row: Found) -> str:
+    """What may be said of how often one arm failed."""
+    before, after = (f"{failed} of {n}" for failed, n in zip(row["failed"], row["n"], strict=True))
+    word = "no telling whether more" if row["verdict"] == "unclear" else row["verdict"]
+    return f"{word} failures: {before} trials failed in A, {after} in B"
+
+
+def overall_words(compared: Found) -> str:
+    """The word for the whole, and what it rests on where that is not a time."""
+    why = []
+    if any(row["verdict"] == "more" for row in compared["errors"]):
+        why.append("more trials fail in B")
+    if any(each["missing_in"] == "B" for each in compared["not_compared"]):
+        why.append("B lacks some of what A has")
+    why += [f"every trial of {run} failed" for run in compared["failed"]]
+    return ": ".join([compared["verdict"], *([", ".join(why)] if why else [])])
+
+
 def provenance(run: Found) -> str:
     """Where a result comes from, in a line."""
     request = run["request"]
