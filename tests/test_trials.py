@@ -11,10 +11,11 @@ import pytest
 
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.report.table import render_comparison
+from smallest_cli.report.words import promise_words
 from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result
 from smallest_cli.trials.metrics import derive
 from smallest_cli.trials.record import Trial
-from smallest_cli.trials.slo import judge, parse_promise
+from smallest_cli.trials.slo import check_promises, judge, parse_promise
 from smallest_cli.trials.summary import Result, summarise
 from smallest_cli.trials.versus import compare_runs
 from tests.bench import MS, RATE, run, trial
@@ -109,7 +110,8 @@ def test_a_result_without_a_trial_is_a_result() -> None:
         ("ttfb.max<60", True), ("error_rate<1%", True), ("error_rate<=0", True), ("smooth@100>=0.99", True),
         ("smooth@100>=99%", True), ("audio.p50>=0.4s", True), ("audio.p50>=600ms", False),
         ("rtf.p50<1", True), ("smooth@7>=0.5", False), ("dns.p50<1s", False),
-        ("ws/warm:ttfb.p50<60ms", True), ("sse:ttfb.p50<60ms", False),
+        ("ws/warm:ttfb.p50<60ms", True), ("sse:ttfb.p50<60ms", False), ("warm:ttfb.p50<.06s", True),
+        ("cold:ttfb.p50<1s", False), ("w:ttfb.p50<1s", False),
     ],
 )  # fmt: skip
 def test_a_promise_is_kept_or_not(promise: str, kept: bool) -> None:
@@ -125,10 +127,84 @@ def test_a_promise_says_whether_its_interval_reaches_across() -> None:
     assert judge("ttfb.p99<100ms", arms)[0]["confident"] is False
 
 
+def test_only_an_interval_that_is_there_reaches_across() -> None:
+    arms = summarise(run(), [trial(n, 50 + 100 * n) for n in range(30)])["arms"]
+    high = judge("ttfb.p95<100ms", arms)[0]
+    assert high["ci"][1] is None
+    assert (high["pass"], high["confident"]) == (False, True)  # whatever lies above it is missed, too
+    low = judge("ttfb.p95>100ms", arms)[0]
+    assert (low["pass"], low["confident"]) == (True, True)
+    assert promise_words(judge("ttfb.p95<9s", arms)[0]).endswith(
+        "kept, but so few trials leave its interval open"
+    )
+    for promise in ("error_rate<1%", "smooth@0>=1", "ttfb.mean<1s", "gap.p50<1s", "ttfb.max<1s"):
+        (found,) = judge(promise, arms)
+        assert (found["ci"], found["confident"]) == (None, None)
+        assert "interval" not in promise_words(found)
+
+
+def test_a_threshold_s_figure_has_its_unit() -> None:
+    trials = [trial(0, 480.9), *(trial(n, error="dns") for n in (1, 2))]
+    arms = summarise(run(), trials)["arms"]
+    assert "is 480.9 ms: MISSED" in promise_words(judge("ttfb.p50<300ms", arms)[0])
+    assert "is 66.67 %: MISSED" in promise_words(judge("error_rate<1%", arms)[0])
+    assert "is 0.500 s: kept" in promise_words(judge("audio.p50>0.1s", arms)[0])
+    assert "is 1.362: MISSED" in promise_words(judge("rtf.p50<1", arms)[0])
+    assert "ws/warm/c1  no such figure: MISSED" in promise_words(judge("smooth@7>=0.9", arms)[0])
+
+
+ALL_ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
+
+
+def test_a_threshold_is_for_the_arms_that_can_have_the_figure() -> None:
+    def judged(promise: str) -> list[str]:
+        arms = summarise(run(arms=ALL_ARMS), [trial(n, arm=arm) for n, arm in enumerate(ALL_ARMS)])["arms"]
+        return [each["arm"] for each in judge(promise, arms)]
+
+    assert judged("ttfb_cold.p50<9s") == ["ws/cold/c1", "sse/cold/c1", "http/cold/c1"]
+    assert judged("upgrade.p50<9s") == ["ws/cold/c1"]
+    assert judged("smooth@100>=0.9") == ALL_ARMS[:4]
+    assert judged("ws:gap.p50<9s") == ALL_ARMS[:2]
+    assert judged("error_rate<1%") == ALL_ARMS
+
+
+@pytest.mark.parametrize(
+    ("promise", "words"),
+    [
+        ("smooth@75>=0.9", "75 is not among the prebuffers 0,100"),
+        ("nosuch:ttfb.p50<9s", "no arm"),
+        ("ws/warm:ttfb_cold.p50<9s", "no arm"),
+        ("http:smooth@100>=0.9", "no arm"),
+        ("ttfb_e2e.p50<9s", "no arm"),
+    ],
+)
+def test_what_a_run_cannot_be_held_to_is_known_before_it(promise: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check_promises([promise], ALL_ARMS, [0.0, 100.0])
+
+
+def test_what_a_run_can_be_held_to_is_taken() -> None:
+    check_promises(["cold:ttfb_cold.p50<9s", "smooth@100>=99%", "http/warm:ttfb.p50<.3s"], ALL_ARMS, [100.0])
+    check_promises(["ttfb_e2e.p50<9s"], ["ws/warm/r20"], [0.0])
+
+
+def test_a_slow_reply_over_http_is_not_a_streamed_one() -> None:
+    arm = "http/warm/c1"
+    for trials in ([trial(0, arm=arm)], [trial(0, arm=arm), trial(1, arm=arm)]):
+        (found,) = summarise(run(arms=[arm]), trials)["arms"]
+        assert found["streaming"] is False
+        assert found["player"] == []
+        assert not {"gap", "gap_max", "jitter", "min_safe_buffer", "rtf_stream"} & set(found["metrics"])
+
+
 @pytest.mark.parametrize(
     "promise",
-    ["ttfb<300ms", "ttfb.p95", "ttfb.p96<3ms", "speed.p50<1ms", "rtf.p50<1ms", "error_rate<3ms", ""],
-)
+    [
+        "ttfb<300ms", "ttfb.p95", "ttfb.p96<3ms", "speed.p50<1ms", "rtf.p50<1ms", "error_rate<3ms", "",
+        "error_rate<5", "error_rate<1", "error_rate<=100%", "error_rate<0", "smooth@100>95", "smooth@100>1",
+        "smooth@100>=0", "smooth@1.2.3>=1", "ttfb.p50>=0ms", "ttfb.p50<0ms",
+    ],
+)  # fmt: skip
 def test_a_promise_that_means_nothing_is_refused(promise: str) -> None:
     with pytest.raises(UsageError):
         parse_promise(promise)

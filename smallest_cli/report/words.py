@@ -59,11 +59,23 @@ def load_words(run: Found) -> str:
 
 
 def promise_words(each: Found) -> str:
-    """A threshold and what became of it."""
+    """A threshold and what became of it. Of an interval it speaks where the figure has one."""
     kept = "kept" if each["pass"] else "MISSED"
-    doubt = "" if each["confident"] else ", but the interval reaches across"
-    value = "no such figure" if each["value"] is None else f"is {each['value']:.4g}"
-    return f"{each['expr']}  {each['arm']}  {value}: {kept}{doubt}"
+    doubt = ""
+    if each["confident"] is False:
+        bound = each["ci"][each["pass"] == ("<" in each["expr"])]
+        doubt = ", but the interval reaches across"
+        if bound is None:
+            doubt = ", but so few trials leave its interval open"
+    value = "no such figure" if each["value"] is None else f"is {with_unit(each['value'], each.get('unit'))}"
+    return f"{each['expr']}  {each['arm'] or 'no arm'}  {value}: {kept}{doubt}"
+
+
+def with_unit(value: float, unit: str | None) -> str:
+    """A figure as it is read: a share as %, a ratio alone."""
+    if unit == "share":
+        return f"{100 * value:.4g} %"
+    return figure(value, unit or "x") + (f" {unit}" if unit in ("ms", "s") else "")
 
 
 def comparison_words(row: Found) -> str:
