@@ -82,6 +82,11 @@ def test_gaps_of_one_trial_depend_on_each_other_and_have_no_interval() -> None:
     assert "depend" in gap["p50"]["why"]
 
 
+def test_a_figure_has_one_value_wherever_it_stands() -> None:
+    (arm,) = summarise(run(), [trial(0, 200), trial(1, 300)])["arms"]
+    assert arm["player"][0]["ttfa_p50"] == arm["metrics"]["ttfa"]["p50"]["v"] == 210.0
+
+
 def test_outliers_are_told_of_and_kept() -> None:
     ttfb = summarise(run(), [trial(n, 50 + n % 5) for n in range(30)] + [trial(30, 900)])["arms"][0][
         "metrics"
