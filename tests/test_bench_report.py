@@ -156,6 +156,56 @@ def test_the_table_has_a_row_for_each_metric(found: Result) -> None:
     assert "| ttfb (ms) | 40 |" in to_markdown(found)
 
 
+def test_the_table_counts_trials_and_errors_of_every_arm() -> None:
+    trials = [trial(0), *(trial(n, arm=SSE, error="http_5xx", message="503 *now*") for n in range(3))]
+    found = summarise(run(arms=[WARM, SSE], interrupted=True), trials)
+    rows = csv.DictReader(io.StringIO(to_csv(found)))
+    counts = {(row["arm"], row["metric"]): row["n"] for row in rows if row["unit"] == "trials"}
+    assert counts == {
+        (WARM, "trials"): "1", (WARM, "ok"): "1",
+        (SSE, "trials"): "3", (SSE, "ok"): "0", (SSE, "error http_5xx"): "3",
+    }  # fmt: skip
+    page = to_markdown(found)
+    assert "in flight, interrupted" in page
+    assert "- http\\_5xx: 503 \\*now\\*" in page
+
+
+def test_markdown_says_what_is_not_streamed_and_what_has_no_interval(found: Result) -> None:
+    page = to_markdown(found)
+    assert "40 of 40 ok (not streamed: the reply is made before it is sent)" in page
+    assert "- gap has no interval: values of one trial depend on each other" in page
+
+
+def test_a_gap_has_no_interval_and_every_page_says_why(found: Result) -> None:
+    for text in (to_html(found), "\n".join(line for _, line in render(found, 80))):
+        assert "gap has no interval: values of one trial depend on each other" in text
+    assert "[?, ?]" not in to_html(found)
+
+
+def test_an_arm_has_one_colour_in_every_picture() -> None:
+    trials = [trial(n, arm=arm, error="dns" if arm == WARM else None) for n, arm in enumerate([WARM, SSE])]
+    page = to_html(summarise(run(arms=[WARM, SSE]), trials))
+    assert 'class="rug c1"' in page
+    assert 'class="rug c0"' not in page
+    assert 'class="curve c1"' in page
+
+
+def test_a_closed_loop_says_what_it_does_not_see(found: Result) -> None:
+    for text in (to_html(found), to_markdown(found), " ".join(line.strip() for _, line in render(found, 80))):
+        assert "the worst waits are fewer than independent callers would see" in text
+    late = summarise(run(arms=["ws/warm/r20"], load=OPEN, complete=False), queued())
+    assert "independent callers" not in to_html(late)
+    assert "at most 5 in flight, incomplete" in to_html(late)
+
+
+def test_a_tool_that_kept_up_is_no_success_of_the_service() -> None:
+    lost = summarise(run(), [trial(0, error="dns")])
+    assert ("bad", "verdict: ok, this tool kept up, but no trial succeeded (floor 0.20 ms at the") in [
+        *render(lost, 80)
+    ]
+    assert "this tool kept up, but no trial succeeded" in to_html(lost)
+
+
 def advised(trials: list[Trial], **fields: object) -> str:
     arms = list(dict.fromkeys(each.arm for each in trials))
     return advice(summarise(run(**{"arms": arms} | fields), trials))

@@ -17,7 +17,7 @@ from smallest_cli.report.documents import to_csv, to_markdown
 from smallest_cli.report.page import to_html
 from smallest_cli.report.screen import print_lines, width
 from smallest_cli.report.table import render, render_comparison
-from smallest_cli.report.words import promise_words
+from smallest_cli.report.words import CENSURE, promise_words
 from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result, write_text
 from smallest_cli.trials.summary import summarise
 from smallest_cli.trials.versus import COMPARABLE, compare_runs
@@ -39,7 +39,7 @@ def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> 
         if not each["pass"]:
             say(f"smallest: threshold: {promise_words(each)}")
     if result["exit"] == 22:
-        why = "; ".join(result["run"]["calibration"]["reasons"]) or "no trial succeeded"
+        why = "; ".join(result["run"]["calibration"]["reasons"]) or CENSURE["invalid"]
         say(
             f"smallest: the run is not valid: {why}"
             if _any_succeeded(result)

@@ -9,13 +9,15 @@ from typing import Any
 
 from smallest_cli.report.advice import advice
 from smallest_cli.report.words import (
-    CENSURE,
+    NOT_STREAMED,
     error_words,
     figure,
     interval,
     load_words,
+    open_ends,
     promise_words,
     provenance,
+    verdict_words,
 )
 
 CSV_HEAD = ("arm", "metric", "unit", "n", "mean", "min", "max", "mad", "outliers")
@@ -27,20 +29,35 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     run = result["run"]
     word = run["calibration"]["verdict"]
     lines = ["# Speech latency", "", f"{_plain(provenance(run))}; {load_words(run)}.", ""]
-    lines += [f"**{_plain(advice(result))}**", "", f"Verdict: {word} ({CENSURE[word]}).", ""]
+    lines += [f"**{_plain(advice(result))}**", "", f"Verdict: {word} ({verdict_words(result)}).", ""]
     lines += [f"- {_plain(reason)}" for reason in run["calibration"]["reasons"]]
     lines += [f"- {_plain(promise_words(each))}" for each in result["slo"]]
     for arm in result["arms"]:
-        lines += ["", f"## {arm['id']}", "", f"{arm['ok']} of {arm['n']} ok; errors: {error_words(arm)}.", ""]
+        lines += _arm(arm, run)
+    return "\n".join(lines) + "\n"
+
+
+def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    kind = "" if arm["streaming"] else f" ({NOT_STREAMED})"
+    lines = [
+        "",
+        f"## {arm['id']}",
+        "",
+        f"{arm['ok']} of {arm['n']} ok{kind}; errors: {_plain(error_words(arm))}.",
+    ]
+    lines += ["", *(f"- {_plain(f'{name}: {words}')}" for name, words in arm["messages"].items())]
+    lines += [f"- {_plain(each)}" for each in open_ends(arm)]
+    if arm["metrics"]:
         lines += [
+            "",
             "| metric | n | p50 | its 95 % interval | p95 | p99 | max | from | to |",
             "|---|--:|--:|--:|--:|--:|--:|---|---|",
         ]
         lines += [_row(name, found, run) for name, found in arm["metrics"].items()]
-        if arm["player"]:
-            lines += ["", "| prebuffer | without a stall | heard at | stalls |", "|--:|--:|--:|--:|"]
-            lines += [_played(row) for row in arm["player"]]
-    return "\n".join(lines) + "\n"
+    if arm["player"]:
+        lines += ["", "| prebuffer | without a stall | heard at p50 | stalls |", "|--:|--:|--:|--:|"]
+        lines += [_played(row) for row in arm["player"]]
+    return lines
 
 
 def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any]) -> str:
@@ -66,11 +83,20 @@ def _plain(text: str) -> str:
 
 
 def to_csv(result: Mapping[str, Any]) -> str:
-    """A row for each arm and metric; quantiles with their bounds, empty where a bound is open."""
+    """A row for each arm and metric; quantiles with their bounds, empty where a bound is open.
+
+    Before them each arm has rows of counts, which have an n alone: its trials, those that succeeded, and
+    those of each class of error.
+    """
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow([*CSV_HEAD, *(f"{name}{end}" for name in QUANTILES for end in ("", "_lo", "_hi"))])
+    head = [*CSV_HEAD, *(f"{name}{end}" for name in QUANTILES for end in ("", "_lo", "_hi"))]
+    writer.writerow(head)
     for arm in result["arms"]:
+        counts = {"trials": arm["n"], "ok": arm["ok"]}
+        counts |= {f"error {name}": count for name, count in arm["errors"].items()}
+        empty = [""] * (len(head) - 4)
+        writer.writerows([arm["id"], name, "trials", count, *empty] for name, count in counts.items())
         for metric, found in arm["metrics"].items():
             known = [arm["id"], metric, *(found[name] for name in CSV_HEAD[2:])]
             writer.writerow([*known, *(found[name][key] for name in QUANTILES for key in ("v", "lo", "hi"))])

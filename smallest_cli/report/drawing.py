@@ -69,8 +69,9 @@ class _LogAxis:
 
 def distributions(arms: Sequence[Mapping[str, Any]], metric: str) -> str:
     """A histogram for each arm over one logarithmic axis, its trials as ticks below, p50 and p95 as lines."""
-    shown = [arm for arm in arms if any(value for value in arm["samples"].get(metric, []))]
-    values = [value for arm in shown for value in arm["samples"][metric] if value]
+    numbered = enumerate(arms)  # an arm has its colour by its number among all, in every picture
+    shown = [(number, arm) for number, arm in numbered if any(arm["samples"].get(metric, []))]
+    values = [value for _, arm in shown for value in arm["samples"][metric] if value]
     if not values:
         return ""
     axis, parts = _LogAxis(values), []
@@ -78,8 +79,8 @@ def distributions(arms: Sequence[Mapping[str, Any]], metric: str) -> str:
     for mark in axis.marks():
         parts += [_line(axis(mark), 4, axis(mark), bottom, "grid")]
         parts += [_text(axis(mark), bottom + 16, f"{mark:g} ms", "tick", "middle")]
-    for number, arm in enumerate(shown):
-        parts += _histogram(arm, metric, axis, 8 + ROW * number, f"c{number % 6}")
+    for place, (number, arm) in enumerate(shown):
+        parts += _histogram(arm, metric, axis, 8 + ROW * place, f"c{number % 6}")
     return _svg(bottom + 24, parts, f"distribution of {metric} for each arm, logarithmic")
 
 

@@ -10,15 +10,16 @@ from typing import Any
 from smallest_cli.report.advice import advice
 from smallest_cli.report.drawing import distributions, smoothness, waterfall
 from smallest_cli.report.words import (
-    CENSURE,
     GLANCE,
+    NOT_STREAMED,
     error_words,
     figure,
-    fill_ups,
     interval,
     load_words,
+    open_ends,
     promise_words,
     provenance,
+    verdict_words,
 )
 
 STYLE = """
@@ -82,9 +83,10 @@ def to_html(result: Mapping[str, Any]) -> str:
         f"<title>Speech latency, {_safe(run['started_utc'])}</title>",
         f"<style>{STYLE}</style>\n</head>\n<body>",
         f"<h1>Speech latency</h1>\n<p class='soft'>{_safe(provenance(run))}</p>",
-        f"<p class='soft'>{_safe(load_words(run))}{', interrupted' if run['interrupted'] else ''}</p>",
+        f"<p class='soft'>{_safe(load_words(run))}.</p>",
         f"<p class='lead' id='advice'>{_safe(advice(result))}</p>",
-        f"<p>Verdict: <span class='badge {word}' id='verdict'>{word}</span>, {_safe(CENSURE[word])}.</p>",
+        f"<p>Verdict: <span class='badge {word}' id='verdict'>{word}</span>, "
+        f"{_safe(verdict_words(result))}.</p>",
         *(f"<p class='soft'>{_safe(reason)}</p>" for reason in run["calibration"]["reasons"]),
         *_promises(result),
         "<h2>At a glance</h2>",
@@ -151,11 +153,11 @@ def _buffers(result: Mapping[str, Any]) -> list[str]:
 
 
 def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    kind = "" if arm["streaming"] else " (not streamed: the reply is made before it is sent)"
+    kind = "" if arm["streaming"] else f" ({NOT_STREAMED})"
     parts = [f"<section class='arm'><h3>{_safe(arm['id'])}</h3>"]
     parts.append(f"<p class='soft'>{arm['ok']} of {arm['n']} ok{kind}; errors: {_safe(error_words(arm))}</p>")
     parts += [f"<p class='soft'>{_safe(name)}: {_safe(words)}</p>" for name, words in arm["messages"].items()]
-    parts += [f"<p class='soft'>a bound of {_safe(each)} trials</p>" for each in fill_ups(arm)]
+    parts += [f"<p class='soft'>{_safe(each)}</p>" for each in open_ends(arm)]
     if arm["drawn"]:
         keys = "".join(
             f"<span><i style='background:var({colour})'></i>{name}</span>" for name, colour in KEY.items()

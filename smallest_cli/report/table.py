@@ -12,16 +12,18 @@ from smallest_cli.report.advice import advice
 from smallest_cli.report.words import (
     CENSURE,
     GLANCE,
+    NOT_STREAMED,
     comparison_words,
     error_words,
     failure_words,
     figure,
-    fill_ups,
     interval,
     load_words,
+    open_ends,
     overall_words,
     promise_words,
     provenance,
+    verdict_words,
 )
 
 Line = tuple[str, str]
@@ -41,7 +43,7 @@ def render(result: Mapping[str, Any], width: int) -> Iterator[Line]:
     """The whole of it: what was measured, every arm, how times lie, the course of two trials, the advice."""
     run = result["run"]
     yield from _wrapped(provenance(run), width, "dim")
-    yield from _wrapped(load_words(run) + (", interrupted" if run["interrupted"] else ""), width, "dim")
+    yield from _wrapped(load_words(run), width, "dim")
     for arm in result["arms"]:
         yield "", ""
         yield from _arm(arm, run, width)
@@ -54,7 +56,7 @@ def render(result: Mapping[str, Any], width: int) -> Iterator[Line]:
 
 
 def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator[Line]:
-    kind = "" if arm["streaming"] else "  (not streamed: the reply is made before it is sent)"
+    kind = "" if arm["streaming"] else f"  ({NOT_STREAMED})"
     yield "title", f"{arm['id']}  {arm['ok']} of {arm['n']} ok{kind}"
     if arm["errors"]:
         yield from _wrapped(
@@ -82,7 +84,7 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator
 
 
 def _remarks(arm: Mapping[str, Any], width: int) -> Iterator[Line]:
-    said = [f"an open interval ends in ?: {', '.join(open_ends)}"] if (open_ends := fill_ups(arm)) else []
+    said = open_ends(arm)
     if odd := arm["metrics"].get("ttfb", {}).get("outliers"):
         ttfb = arm["metrics"]["ttfb"]
         said.append(
@@ -210,9 +212,8 @@ def _judgement(result: Mapping[str, Any], width: int) -> Iterator[Line]:
         yield from _wrapped(promise_words(each), width, "good" if each["pass"] else "bad")
     calibration = result["run"]["calibration"]
     word = calibration["verdict"]
-    yield from _wrapped(
-        f"verdict: {word}, {CENSURE[word]}{_witnesses(calibration)}", width, VERDICT_STYLES[word]
-    )
+    style = VERDICT_STYLES[word] if any(arm["ok"] for arm in result["arms"]) else "bad"
+    yield from _wrapped(f"verdict: {word}, {verdict_words(result)}{_witnesses(calibration)}", width, style)
     for reason in calibration["reasons"]:
         yield from _wrapped(f"  {reason}", width, "dim")
     yield from _wrapped(advice(result), width, "title")

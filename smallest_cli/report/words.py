@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from smallest_cli.trials.summary import DEPENDENT
+
 Found = Mapping[str, Any]
 
 CENSURE = {
-    "ok": "the harness kept up",
-    "suspect": "the harness may have added to what was measured",
-    "invalid": "the harness was slower than what it measured",
+    "ok": "this tool kept up",
+    "suspect": "this tool may have added to what was measured",
+    "invalid": "this tool was slower than what it measured",
 }
+NOT_STREAMED = "not streamed: the reply is made before it is sent"
 GLANCE = {
     "closed": (("ttfb", "p50", "ttfb p50"), ("ttfb", "p95", "p95"), ("ttfb", "p99", "p99"),
                ("ttfa", "p50", "heard p50"), ("min_safe_buffer", "p95", "buffer p95")),
@@ -32,16 +35,28 @@ def figure(value: float | None, unit: str = "ms") -> str:
 
 
 def interval(found: Found, unit: str = "ms") -> str:
-    """The interval of a quantile; a question mark for a bound that so few trials do not give."""
+    """The interval of a quantile: a question mark for a bound that so few trials do not give, a dash where
+    there can be none."""
+    if found.get("why") == DEPENDENT:
+        return "-"
     low, high = (figure(found[name], unit) if found[name] is not None else "?" for name in ("lo", "hi"))
     return f"[{low}, {high}]"
 
 
-def fill_ups(arm: Found) -> list[str]:
-    """Why some intervals are open, once for each reason."""
+def open_ends(arm: Found) -> list[str]:
+    """Why some intervals are open, and some are none, once for each reason."""
     ttfb = arm["metrics"].get("ttfb", {})
     names = [name for name in ("p50", "p95", "p99") if ttfb.get(name, {}).get("why", "").startswith("n<")]
-    return [f"{name} needs n>={ttfb[name]['why'][2:]}" for name in names]
+    needed = ", ".join(f"{name} needs n>={ttfb[name]['why'][2:]}" for name in names)
+    dependent = [name for name, found in arm["metrics"].items() if found["p50"].get("why") == DEPENDENT]
+    said = [f"an open interval ends in ?: {needed}"] if needed else []
+    return said + [f"{name} has no interval: {DEPENDENT}" for name in dependent]
+
+
+def verdict_words(result: Found) -> str:
+    """What the verdict says of this tool, and that it says no more where no trial succeeded."""
+    word = CENSURE[result["run"]["calibration"]["verdict"]]
+    return word if any(arm["ok"] for arm in result["arms"]) else f"{word}, but no trial succeeded"
 
 
 def error_words(arm: Found) -> str:
@@ -50,12 +65,17 @@ def error_words(arm: Found) -> str:
 
 
 def load_words(run: Found) -> str:
-    """How the trials were made to come."""
+    """How the trials were made to come, and what that leaves out; whether there are fewer than were meant."""
     load = run["load"]
+    short = ", interrupted" if run["interrupted"] else "" if run["complete"] else ", incomplete"
     if load["model"] == "open":
-        return f"open loop, {load['rate']:g}/s {load['arrival']}, at most {load['concurrency']} in flight"
+        most = f"at most {load['concurrency']} in flight"
+        return f"open loop, {load['rate']:g}/s {load['arrival']}, {most}{short}"
     by = f", by {load['engine']}" if "engine" in load else ""
-    return f"closed loop, {load['concurrency']} in flight{by}"
+    return (
+        f"closed loop, {load['concurrency']} in flight{by}{short}: each waits for an answer before it asks "
+        "again, so the worst waits are fewer than independent callers would see"
+    )
 
 
 def promise_words(each: Found) -> str:
