@@ -1,12 +1,17 @@
-"""A signal as an exception: the first unwinds the run, the next one ends it at once."""
+"""A signal as an exception: the first unwinds the run, the next one ends it at once.
+
+Python looks for signals between two of its own steps. One that comes after the last look before a wait, or
+to another thread, would be seen only when that wait ends: so a thread ends the waits until it is seen.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,8 +24,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTE
 SIGPIPE = getattr(signal, "SIGPIPE", signal.SIGTERM)
 LATER_S = 0.001
 HAS_TIMER = hasattr(signal, "setitimer")
+WAKE = getattr(signal, "SIGURG", None)
+"""What ends a wait of the main thread. Nobody else sends it to us, and by itself it does nothing."""
+WAKE_EVERY_S = 0.01
 
 _holds: list[None] = []
+_seen = threading.Event()
+"""Whether the signal that came has been raised."""
 
 
 def catch_signals() -> None:
@@ -29,6 +39,9 @@ def catch_signals() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # `cmd &` in a script has INT ignored: so it stays
             signal.signal(number, _interrupt)
     sys.unraisablehook = _raise_again
+    if WAKE is not None:
+        with suppress(OSError, RuntimeError):  # of a machine without descriptors or threads
+            _watch(WAKE)
 
 
 def restore_signals() -> None:
@@ -59,6 +72,22 @@ def die(number: int) -> NoReturn:
     sys.exit(128 + number)
 
 
+def _watch(wake: int) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.signal(wake, lambda *_: None)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    threading.Thread(target=_end_waits, args=(read, wake), daemon=True).start()
+
+
+def _end_waits(came: int, wake: int) -> None:
+    """Each signal that Python has taken from the system is a byte."""
+    main = threading.main_thread().ident or 0
+    while number := os.read(came, 1):
+        while number[0] != wake and not _seen.wait(WAKE_EVERY_S):
+            signal.pthread_kill(main, wake)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     restore_signals()
     _unwind(number, frame)
@@ -70,10 +99,12 @@ def _unwind(number: int, frame: FrameType | None) -> None:
     if HAS_TIMER and (importing or _holds):
         _unwind_later(number)
     else:
+        _seen.set()
         raise Interrupted(number)
 
 
 def _unwind_later(number: int) -> None:
+    _seen.clear()
     signal.signal(signal.SIGALRM, lambda _, frame: _unwind(number, frame))
     signal.setitimer(signal.ITIMER_REAL, LATER_S)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -70,3 +71,26 @@ def test_elsewhere_it_is_raised_at_once() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_one_that_does_not_end_a_wait_is_seen_all_the_same() -> None:
+    """As if it came between Python's last look and the wait: here it comes to another thread."""
+    code = (
+        BEFORE
+        + "import queue, sys\n"
+        + "def act():\n"
+        + "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
+        + "    print('waits', flush=True)\n"
+        + "    queue.Queue().get(timeout=100)\n"
+        + "    print('lost', flush=True)\n"
+        + "threading.Thread(target=lambda: threading.Event().wait(), daemon=True).start()\n"
+        + AFTER
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        assert child.stdout.readline() == "waits\n"
+        child.send_signal(signal.SIGINT)
+        try:
+            assert child.communicate(timeout=20)[0] == "2\n"
+        finally:
+            child.kill()
