@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
+import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from smallest_cli.errors import SettingsError, UsageError
-from smallest_cli.report.table import render_comparison
+from smallest_cli.errors import UsageError
+from smallest_cli.report.documents import to_csv, to_markdown
+from smallest_cli.report.page import to_html
+from smallest_cli.report.table import render, render_comparison
 from smallest_cli.report.words import promise_words
 from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result
 from smallest_cli.trials.metrics import derive
@@ -19,6 +25,7 @@ from smallest_cli.trials.slo import check_promises, judge, parse_promise
 from smallest_cli.trials.summary import Result, summarise
 from smallest_cli.trials.versus import compare_runs
 from tests.bench import MS, RATE, run, trial
+from tests.command import smallest
 
 
 def test_metrics_of_a_warm_trial() -> None:
@@ -264,19 +271,148 @@ def test_runs_of_different_kinds_are_not_merged() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "words"),
     [
-        "",
-        "{}",
-        "[1]\n",
-        '{"schema": "other"}',
-        '{"schema": "smallest.bench.raw/1", "run": {}}\n{"trial": {"index": 1}}',
+        ("", "holds nothing that bench wrote"),
+        ("{}", "holds nothing that bench wrote"),
+        ("[1]\n", "holds nothing that bench wrote"),
+        ("[" * 100_000, "is no JSON, or is cut off"),
+        ('{"schema": "smallest.bench/2"}', "has the schema smallest.bench/2, and smallest.bench/1 or"),
+        ('{"schema": "smallest.bench/1"}', "is damaged: run is missing"),
+        ('{"schema": "smallest.bench.raw/1", "run": {}}\n{"trial": {"index": 1}}', "run.id is missing"),
     ],
+    ids=range(7),
 )
-def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "x"
     path.write_text(text)
-    with pytest.raises(SettingsError):
+    with pytest.raises(UsageError, match=words):
+        read_result(path)
+
+
+def test_a_saved_result_is_not_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "saved.json"
+    path.write_text(as_text(summarise(run(), [trial()])))
+    with pytest.raises(UsageError, match="the schema smallest.bench/1, and smallest.bench.raw/1 is wanted"):
+        read_raw(path)
+
+
+def test_a_file_may_have_a_mark_and_blank_lines(tmp_path: Path) -> None:
+    path = write(tmp_path / "raw.jsonl", [trial()])
+    path.write_text("\ufeff" + path.read_text().replace("\n", "\r\n") + "\n\n")
+    assert read_raw(path) == (run(), [trial()])
+
+
+def test_a_file_that_was_cut_off_between_two_lines_is_incomplete(tmp_path: Path) -> None:
+    path = write(tmp_path / "raw.jsonl", [trial(n) for n in range(5)])
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-2]))
+    cut, trials = read_raw(path)
+    assert (cut["complete"], len(trials)) == (False, 3)
+    assert cut["calibration"]["reasons"] == ["2 trials are missing in the file: it was cut off"]
+    path.write_text("".join([*lines, lines[-1]]))
+    with pytest.raises(UsageError, match="1 trials more than it says"):
+        read_raw(path)
+
+
+def test_a_file_without_a_count_is_held_to_what_was_planned(tmp_path: Path) -> None:
+    path = write(tmp_path / "raw.jsonl", [trial(n) for n in range(2)])
+    path.write_text(path.read_text().replace(', "trials": 2}', "}"))
+    assert read_raw(path)[0]["complete"] is False
+
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 0.0, 1e300, 10**30, float("inf"), float("nan"), "", "x", "<meta>", "\x1b[2J", [],
+    [None], [[]], {}, {"x": {}},
+)  # fmt: skip
+
+
+def spoil(value: Any, luck: random.Random) -> Any:
+    """`value` with one thing in it taken out or made into something odd."""
+    places: list[tuple[Any, Any]] = []
+
+    def walk(node: Any) -> None:
+        inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, child in inner:
+            places.append((node, key))
+            walk(child)
+
+    walk(value)
+    node, key = luck.choice(places)
+    if luck.random() < 0.2:
+        del node[key]
+    else:
+        node[key] = copy.deepcopy(luck.choice(ODD))
+    return value
+
+
+def drawn_everywhere(found: Result) -> str:
+    """Every page of it, and what it is beside itself."""
+    compared = compare_runs(found, found, [], 0.05)
+    lines = [line for _, line in (*render(found, 80), *render_comparison(compared, 80))]
+    return "\n".join([*lines, to_html(found), to_markdown(found), to_csv(found)])
+
+
+def test_a_damaged_result_is_refused_or_can_be_shown(tmp_path: Path) -> None:
+    arms = ["ws/cold/c1", "http/warm/c1"]
+    whole = summarise(
+        run(arms=arms, slo=["ttfb.p50<40ms", "smooth@100>=90%"]),
+        [trial(n, 50 + n, arm=arm, error="dns" if n == 4 else None) for n in range(5) for arm in arms],
+    )
+    luck, refused = random.Random(1), 0
+    path = tmp_path / "saved.json"
+    for _ in range(300):
+        path.write_text(as_text(spoil(json.loads(as_text(whole)), luck)))
+        try:
+            found = read_result(path)
+        except UsageError:
+            refused += 1
+            continue
+        with suppress(UsageError):  # nothing in common, say
+            drawn_everywhere(found)
+    assert refused > 150
+
+
+def test_damaged_trials_are_refused_or_can_be_summed_up(tmp_path: Path) -> None:
+    lines = [
+        json.loads(line)
+        for line in raw_lines(run(), [trial(-1, phase="warmup"), trial(0), trial(1, error="dns", chunks=())])
+    ]
+    luck, refused = random.Random(2), 0
+    path = tmp_path / "raw.jsonl"
+    for _ in range(300):
+        spoilt = spoil(json.loads(json.dumps(lines)), luck)
+        path.write_text("".join(json.dumps(line) + "\n" for line in spoilt))
+        try:
+            found = summarise(*read_raw(path))
+        except UsageError:
+            refused += 1
+            continue
+        with suppress(UsageError):
+            drawn_everywhere(found)
+    assert refused > 100
+
+
+def test_nothing_in_a_file_acts_on_a_page_or_a_terminal(tmp_path: Path) -> None:
+    evil = "\x1b]0;owned\x07<meta http-equiv=refresh>"
+    calibration = run()["calibration"] | {"reasons": [evil]}
+    target = {"base_url": evil, "api": "unified"}
+    failed = trial(1, error="dns", message=evil)
+    path = tmp_path / "saved.json"
+    path.write_text(as_text(summarise(run(calibration=calibration, target=target), [trial(), failed])))
+    found = read_result(path)
+    for text in (to_html(found), to_markdown(found), to_csv(found)):
+        assert "\x1b" not in text
+        assert not re.search(r"(?<!\\)<meta http-equiv=refresh", text)
+    for command in (["report", "saved.json"], ["report", "saved.json", "--html", "-"]):
+        assert b"\x1b" not in smallest(tmp_path, "bench", *command).out
+    write(tmp_path / "raw.jsonl", [trial(), failed], calibration=calibration, target=target)
+    ran = smallest(tmp_path, "bench", "replay", "raw.jsonl")
+    assert b"\x1b" not in ran.out
+    assert b"\\x1b" in ran.out
+    named = json.loads(path.read_text().replace('"ttfb"', json.dumps(evil)))
+    path.write_text(json.dumps(named))
+    with pytest.raises(UsageError, match="is damaged"):
         read_result(path)
 
 

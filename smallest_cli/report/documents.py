@@ -19,7 +19,9 @@ from smallest_cli.report.words import (
     provenance,
     verdict_words,
 )
+from smallest_cli.safety import safe
 
+LONGEST = 10_000
 CSV_HEAD = ("arm", "metric", "unit", "n", "mean", "min", "max", "mad", "outliers")
 QUANTILES = ("p50", "p90", "p95", "p99", "p99.9")
 
@@ -28,7 +30,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
     """A section that can be pasted into an issue."""
     run = result["run"]
     word = run["calibration"]["verdict"]
-    lines = ["# Speech latency", "", f"{_plain(provenance(run))}; {load_words(run)}.", ""]
+    lines = ["# Speech latency", "", f"{_plain(provenance(run))}; {_plain(load_words(run))}.", ""]
     lines += [f"**{_plain(advice(result))}**", "", f"Verdict: {word} ({verdict_words(result)}).", ""]
     lines += [f"- {_plain(reason)}" for reason in run["calibration"]["reasons"]]
     lines += [f"- {_plain(promise_words(each))}" for each in result["slo"]]
@@ -69,7 +71,7 @@ def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         interval(found["p50"], unit),
     ]
     cells += [figure(found[p]["v"], unit) for p in ("p95", "p99")] + [figure(found["max"], unit)]
-    return f"| {' | '.join([*cells, definition['starts'], definition['stops']])} |"
+    return f"| {' | '.join([*cells, _plain(definition['starts']), _plain(definition['stops'])])} |"
 
 
 def _played(row: Mapping[str, Any]) -> str:
@@ -78,8 +80,9 @@ def _played(row: Mapping[str, Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which Markdown finds nothing to do."""
-    return "".join(f"\\{character}" if character in "\\`*_{}<>#|" else character for character in text)
+    """Text in which neither Markdown nor a terminal finds anything to do."""
+    shown = safe(text, LONGEST)
+    return "".join(f"\\{character}" if character in "\\`*_{}<>#|" else character for character in shown)
 
 
 def to_csv(result: Mapping[str, Any]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from smallest_cli.report.advice import advice
 from smallest_cli.report.drawing import distributions, smoothness, waterfall
+from smallest_cli.report.markup import markup
 from smallest_cli.report.words import (
     GLANCE,
     NOT_STREAMED,
@@ -80,14 +80,14 @@ def to_html(result: Mapping[str, Any]) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Speech latency, {_safe(run['started_utc'])}</title>",
+        f"<title>Speech latency, {markup(run['started_utc'])}</title>",
         f"<style>{STYLE}</style>\n</head>\n<body>",
-        f"<h1>Speech latency</h1>\n<p class='soft'>{_safe(provenance(run))}</p>",
-        f"<p class='soft'>{_safe(load_words(run))}.</p>",
-        f"<p class='lead' id='advice'>{_safe(advice(result))}</p>",
+        f"<h1>Speech latency</h1>\n<p class='soft'>{markup(provenance(run))}</p>",
+        f"<p class='soft'>{markup(load_words(run))}.</p>",
+        f"<p class='lead' id='advice'>{markup(advice(result))}</p>",
         f"<p>Verdict: <span class='badge {word}' id='verdict'>{word}</span>, "
-        f"{_safe(verdict_words(result))}.</p>",
-        *(f"<p class='soft'>{_safe(reason)}</p>" for reason in run["calibration"]["reasons"]),
+        f"{markup(verdict_words(result))}.</p>",
+        *(f"<p class='soft'>{markup(reason)}</p>" for reason in run["calibration"]["reasons"]),
         *_promises(result),
         "<h2>At a glance</h2>",
         _overview(result),
@@ -104,13 +104,9 @@ def to_html(result: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _safe(text: object) -> str:
-    return escape(str(text), quote=True)
-
-
 def _promises(result: Mapping[str, Any]) -> list[str]:
     return [
-        f"<p class='{'pass' if each['pass'] else 'fail'}'>{_safe(promise_words(each))}</p>"
+        f"<p class='{'pass' if each['pass'] else 'fail'}'>{markup(promise_words(each))}</p>"
         for each in result["slo"]
     ]
 
@@ -119,18 +115,18 @@ def _overview(result: Mapping[str, Any]) -> str:
     columns = GLANCE[result["run"]["load"]["model"]]
     rows = []
     for arm in result["arms"]:
-        cells = [f"<td>{_safe(arm['id'])}</td><td>{arm['ok']} / {arm['n']}</td>"]
+        cells = [f"<td>{markup(arm['id'])}</td><td>{arm['ok']} / {arm['n']}</td>"]
         for place, (metric, name, _) in enumerate(columns):
             found = arm["metrics"].get(metric)
             value = figure(found[name]["v"]) if found else "-"
-            cells.append(f"<td data-arm='{_safe(arm['id'])}' data-figure='{metric}.{name}'>{value}</td>")
+            cells.append(f"<td data-arm='{markup(arm['id'])}' data-figure='{metric}.{name}'>{value}</td>")
             if place == 0:
                 cells.append(f"<td>{interval(found[name]) if found else '-'}</td>")
-        cells.append(f"<td class='words'>{_safe(error_words(arm))}</td>")
+        cells.append(f"<td class='words'>{markup(error_words(arm))}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
     first, *others = (title for _, _, title in columns)
     head = ("arm", "ok", first, "95 % of it", *others, "errors")
-    titles = "".join(f"<th>{_safe(each)}</th>" for each in head)
+    titles = "".join(f"<th>{markup(each)}</th>" for each in head)
     note = "<p class='soft'>Milliseconds. A question mark is a bound that so few trials do not give.</p>"
     return _table(titles, "".join(rows)) + note
 
@@ -154,10 +150,14 @@ def _buffers(result: Mapping[str, Any]) -> list[str]:
 
 def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     kind = "" if arm["streaming"] else f" ({NOT_STREAMED})"
-    parts = [f"<section class='arm'><h3>{_safe(arm['id'])}</h3>"]
-    parts.append(f"<p class='soft'>{arm['ok']} of {arm['n']} ok{kind}; errors: {_safe(error_words(arm))}</p>")
-    parts += [f"<p class='soft'>{_safe(name)}: {_safe(words)}</p>" for name, words in arm["messages"].items()]
-    parts += [f"<p class='soft'>{_safe(each)}</p>" for each in open_ends(arm)]
+    parts = [f"<section class='arm'><h3>{markup(arm['id'])}</h3>"]
+    parts.append(
+        f"<p class='soft'>{arm['ok']} of {arm['n']} ok{kind}; errors: {markup(error_words(arm))}</p>"
+    )
+    parts += [
+        f"<p class='soft'>{markup(name)}: {markup(words)}</p>" for name, words in arm["messages"].items()
+    ]
+    parts += [f"<p class='soft'>{markup(each)}</p>" for each in open_ends(arm)]
     if arm["drawn"]:
         keys = "".join(
             f"<span><i style='background:var({colour})'></i>{name}</span>" for name, colour in KEY.items()
@@ -177,8 +177,10 @@ def _metrics(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         words = " → ".join(part for part in (definition["starts"], definition["stops"]) if part)
         cells = [figure(found["p50"]["v"], unit), interval(found["p50"], unit)]
         cells += [figure(found[p]["v"], unit) for p in ("p95", "p99")] + [figure(found["max"], unit)]
-        middle = "".join(f"<td>{_safe(cell)}</td>" for cell in [found["n"], *cells])
-        rows.append(f"<tr><td>{name} ({unit})</td>{middle}<td class='words'>{_safe(words)}</td></tr>")
+        middle = "".join(f"<td>{markup(cell)}</td>" for cell in [found["n"], *cells])
+        rows.append(
+            f"<tr><td>{markup(f'{name} ({unit})')}</td>{middle}<td class='words'>{markup(words)}</td></tr>"
+        )
     titles = "".join(
         f"<th>{each}</th>" for each in ("metric", "n", "p50", "its 95 % interval", "p95", "p99", "max", "")
     )

@@ -145,7 +145,7 @@ def _distributions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
     """What a caller waits for of each arm on one logarithmic axis."""
     metric = GLANCE[result["run"]["load"]["model"]][0][0]
     samples = {arm["id"]: arm["samples"][metric] for arm in result["arms"] if arm["samples"].get(metric)}
-    values = [value for each in samples.values() for value in each if value > 0]
+    values = [value for each in samples.values() for value in each if value]
     if not values:
         return
     low, high = math.log10(min(values) * 0.95), math.log10(max(values) * 1.05)
@@ -154,9 +154,9 @@ def _distributions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
     for name, each in samples.items():
         counts = [0] * columns
         for value in each:
-            if value > 0:
+            if value:
                 counts[min(columns - 1, int((math.log10(value) - low) / (high - low) * columns))] += 1
-        most = max(counts)
+        most = max(counts) or 1
         bars = "".join(BARS[math.ceil(count / most * (len(BARS) - 1))] for count in counts)
         yield "", f"{name:<{NAME_WIDTH}} {bars}".rstrip()
     yield "dim", " " * (NAME_WIDTH + 1) + _axis(low, high, columns)
@@ -181,7 +181,7 @@ def _waterfalls(result: Mapping[str, Any], width: int) -> Iterator[Line]:
     drawn = [(arm["id"], name, course) for arm in result["arms"] for name, course in arm["drawn"].items()]
     if not drawn:
         return
-    total = max(_length(course) for _, _, course in drawn)
+    total = max(_length(course) for _, _, course in drawn) or 1.0
     columns = width - NAME_WIDTH - 8
     key = "course of a trial: d dns, t tcp, s tls, u upgrade, . wait, = audio arrives, - end marker"
     yield from _wrapped(key, width, "head")
