@@ -48,6 +48,8 @@ class _Now:
 
     making: Making | None = None
     pool: Pool | None = None
+    name: str = ""
+    """The run's, which every process writes into its raw trials."""
 
 
 NOW = _Now()
@@ -112,7 +114,7 @@ def begin(environment: Environment, **_: Any) -> None:
     """A run begins: the master gathers, workers calibrate and get ready, a lone process does both."""
     runner = environment.runner
     if not isinstance(runner, WorkerRunner):
-        NOW.pool = Pool(ENGINE)
+        NOW.pool, NOW.name = Pool(ENGINE), f"{time.time_ns():x}"
     if isinstance(runner, MasterRunner):
         tell_workers(environment.parsed_options, runner.worker_count)
         return
@@ -163,9 +165,9 @@ def wind_up(environment: Environment, **_: Any) -> None:
     pool.stopping = True
     pool.users = max(pool.users, runner.target_user_count)
     if isinstance(runner, LocalRunner):
-        _finish(environment, {"users": pool.users})
+        _finish(environment, {"users": pool.users, "name": NOW.name})
     elif isinstance(runner, MasterRunner):
-        runner.send_message(FINISH, {"users": pool.users})
+        runner.send_message(FINISH, {"users": pool.users, "name": NOW.name})
         until = time.monotonic() + environment.stop_timeout + 10
         while pool.waits_for(_present(runner)) and time.monotonic() < until:
             gevent.sleep(0.1)
@@ -184,7 +186,7 @@ def _finish(environment: Environment, told: dict[str, Any]) -> None:
     _send_last(environment, making)
     name = environment.runner.client_id if isinstance(environment.runner, WorkerRunner) else ""
     try:
-        making.write_raw(name, told["users"])
+        making.write_raw(name, told["users"], told["name"])
     except SmallestError as error:
         _complain(environment, error)
 

@@ -270,3 +270,26 @@ def test_raw_runs_are_merged(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert result(ran)["arms"][0]["n"] == 20
     assert smallest(tmp_path, "bench", "replay", "both.jsonl", "--json").out == ran.out
+
+
+OVERWRITING = [
+    ("report", "a.json", "--md", "a.json"),
+    ("report", "a.json", "--html", "there/../a.json"),
+    ("report", "a.json", "--html", "page", "--csv", "page"),
+    ("replay", "a.jsonl", "--save", "a.jsonl"),
+    ("merge", "a.jsonl", "b.jsonl", "--jsonl", "b.jsonl"),
+    ("merge", "a.jsonl", "b.jsonl", "--jsonl", "both", "--save", "both"),
+]
+
+
+@pytest.mark.parametrize("command", OVERWRITING, ids=" ".join)
+def test_what_is_read_is_not_written_over(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    save(tmp_path / "a.json", [trial()])
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(raw_lines(run(id=name), [trial()])))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.json*")}
+    ran = smallest(tmp_path, "bench", *command)
+    assert ran.code == 2, ran.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [path for path in tmp_path.iterdir() if path.name in ("page", "both")]

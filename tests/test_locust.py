@@ -146,6 +146,8 @@ def test_two_workers_are_put_together_as_if_they_were_one(tmp_path: Path) -> Non
         for name in ("p50", "p99"):
             found, true = merged["metrics"][metric][name]["v"], exact["metrics"][metric][name]["v"]
             assert found == pytest.approx(true, rel=0.001, abs=0.001)
+    for name in ("seconds", "trials_per_s", "audio_s_per_s"):
+        assert result["run"]["window"][name] == pytest.approx(union["run"]["window"][name])
     assert [each["state"] for each in result["run"]["workers"]] == ["finished", "finished"]
     assert result["run"]["complete"]
 

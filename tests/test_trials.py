@@ -18,7 +18,8 @@ from smallest_cli.report.documents import to_csv, to_markdown
 from smallest_cli.report.page import to_html
 from smallest_cli.report.table import render, render_comparison
 from smallest_cli.report.words import promise_words
-from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result
+from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result
+from smallest_cli.trials.merging import merge_runs
 from smallest_cli.trials.metrics import derive
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import check_promises, judge, parse_promise
@@ -260,14 +261,60 @@ def test_merged_runs_are_one_run(tmp_path: Path) -> None:
     assert as_text(summarise(*read_raw(again))) == as_text(found)
 
 
+def merged(**fields: Any) -> dict[str, Any]:
+    return merge_runs([(run(), [trial()]), (run(id="18", **fields), [trial()])])[0]
+
+
 def test_a_merged_run_is_as_bad_as_its_worst() -> None:
-    bad = run(calibration=run()["calibration"] | {"verdict": "suspect"})
-    assert merge_runs([(run(), [trial()]), (bad, [trial()])])[0]["calibration"]["verdict"] == "suspect"
+    bad = run()["calibration"] | {"verdict": "suspect", "reasons": ["late"]}
+    assert merged(calibration=bad)["calibration"]["verdict"] == "suspect"
+    assert merged(calibration=bad)["calibration"]["reasons"] == ["late"]
+    assert merged(complete=False)["complete"] is False
+    assert merged(load=run()["load"] | {"count": 5})["load"]["count"] == 8
 
 
-def test_runs_of_different_kinds_are_not_merged() -> None:
-    with pytest.raises(UsageError, match="texts"):
-        merge_runs([(run(), [trial()]), (run(texts={}), [trial()])])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"texts": {}}, "texts"),
+        ({"load": run()["load"] | {"concurrency": 2}}, r"load.concurrency \(1, 2\)"),
+        ({"slo": ["ttfb.p50<1s"]}, "slo"),
+        ({"target": {"base_url": "https://a.example", "api": "unified"}}, "target.base_url"),
+        ({"target": run()["target"] | {"api": "v2"}}, "target.api"),
+        ({"buffers_ms": [10.0]}, "buffers_ms"),
+    ],
+)
+def test_runs_of_different_kinds_are_not_merged(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        merged(**fields)
+
+
+def test_runs_of_two_offline_servers_are_merged() -> None:
+    assert merged(target={"base_url": "http://127.0.0.1:2", "api": "unified"})["merged"] == ["17", "18"]
+
+
+def test_a_run_is_not_merged_twice() -> None:
+    one, two = (run(), [trial()]), (run(id="18"), [trial()])
+    for runs in ([one, one], [merge_runs([one, two]), two]):
+        with pytest.raises(UsageError, match="twice"):
+            merge_runs(runs)
+
+
+def window(*others: dict[str, Any]) -> float:
+    """Seconds of the window of runs of three seconds each."""
+    runs = [run(id=str(number), **fields) for number, fields in enumerate(others)]
+    pooled = summarise(*merge_runs([(each, [trial(n, started_ns=(n + 9) * 1000 * MS,
+        ended_ns=(n + 10) * 1000 * MS) for n in range(3)]) for each in runs]))  # fmt: skip
+    return float(pooled["run"]["window"]["seconds"])
+
+
+def test_runs_that_were_made_at_once_share_their_window() -> None:
+    later = {"started_utc": "2026-11-21T00:01:00+00:00"}
+    assert window({}, {}) == 3
+    assert window({}, later) == 6
+    assert window({"part_of": "a"}, later | {"part_of": "a"}) == 3
+    assert window({"part_of": "a"}, {"part_of": "b"}, later | {"part_of": "a"}) == 6
+    assert window({"started_utc": "?"}, {"started_utc": "?"}) == 6
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ what Locust is given to measure with. No network."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,10 @@ from smallest_cli.report.page import to_html
 from smallest_cli.report.screen import print_lines, width
 from smallest_cli.report.table import render, render_comparison
 from smallest_cli.report.words import CENSURE, promise_words
-from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result, write_text
+from smallest_cli.settling import spare
+from smallest_cli.sinks import refuse_twice
+from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result, write_text
+from smallest_cli.trials.merging import merge_runs
 from smallest_cli.trials.summary import summarise
 from smallest_cli.trials.versus import COMPARABLE, compare_runs
 
@@ -102,7 +105,11 @@ def merge(
     save: SAVE = None,
     json: JSON = False,
 ) -> None:
-    """Make one result of several runs, from their raw trials: exactly, no average of percentiles."""
+    """Make one result of several runs, from their raw trials: exactly, no average of percentiles.
+
+    They must have asked for the same. Runs that were made at once count as one load.
+    """
+    _spare(files, jsonl, save)
     run, trials = merge_runs([read_raw(Path(each)) for each in files])
     if jsonl:
         write_text(Path(jsonl), "".join(raw_lines(run, trials)))
@@ -117,6 +124,7 @@ def replay(
     json: JSON = False,
 ) -> None:
     """Reckon a result again from its raw trials: the same to the last bit."""
+    _spare([file], save)
     print_result(result := summarise(*read_raw(Path(file))), json=json, save=save)
     if result["exit"]:
         raise typer.Exit(result["exit"])
@@ -129,17 +137,25 @@ def report(
     csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="CSV; - is stdout.")] = None,
 ) -> None:
     """Write a result as a page, as Markdown or as CSV; Markdown on stdout where none is named."""
-    result = read_result(Path(file))
     wanted = [(html, to_html), (md, to_markdown), (csv, to_csv)]
     if not any(target for target, _ in wanted):
         wanted = [("-", to_markdown)]
     if sum(target == "-" for target, _ in wanted) > 1:
         raise UsageError("stdout takes one of them")
+    _spare([file], html, md, csv)
+    result = read_result(Path(file))
     for target, writer in wanted:
         if target == "-":
             sys.stdout.write(writer(result))
         elif target:
             write_text(Path(target), writer(result))
+
+
+def _spare(read: Sequence[str], *written: str | None) -> None:
+    """Refuse to write over what is read, or to one place twice, before anything is. Raises UsageError."""
+    names = [name for name in written if name and name != "-"]
+    refuse_twice(names)
+    spare(read, names, "read here: it would be lost")
 
 
 def locustfile() -> None:

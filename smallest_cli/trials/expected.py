@@ -55,6 +55,7 @@ _RUN = {
     ),
     "defs": fields({"metrics": mapping(fields({"starts": text, "stops": text}), _NAME)}),
 }  # fmt: skip
+_MERGED = {"merged": each(text), "part_of": text, "cut_short": optional(text)}
 _ESTIMATE = fields({"v": number(), "lo": _KNOWN, "hi": _KNOWN}, {"why": text})
 _METRIC = fields(
     {"unit": one_of(*SCALES), "n": whole(1), "outliers": whole(0)}
@@ -104,7 +105,9 @@ _JUDGED = fields(
     },
     {"unit": one_of("share", *SCALES)},
 )  # fmt: skip
-_RESULT = fields({"run": fields(_RUN), "arms": each(_arm), "slo": each(_JUDGED), "exit": whole(0, 255)})
+_RESULT = fields(
+    {"run": fields(_RUN, _MERGED), "arms": each(_arm), "slo": each(_JUDGED), "exit": whole(0, 255)}
+)
 
 
 def check_result(found: Mapping[str, Any]) -> None:
@@ -135,7 +138,7 @@ _TRIAL = fields(
 
 def check_raw(run: Any, trials: list[Any]) -> None:
     """What `--jsonl` writes. Raises Misshapen, UsageError."""
-    fields(_RUN)(run, "run")
+    fields(_RUN, _MERGED)(run, "run")
     arms = set(run["arms"])
     for place, trial in enumerate(trials):
         where = f"trial {place}"

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -150,48 +150,3 @@ def _told_of(path: Path) -> Iterator[None]:
         yield
     except Misshapen as error:
         raise UsageError(f"{safe(path)} is damaged: {error}") from None
-
-
-def merge_runs(runs: Sequence[tuple[dict[str, Any], list[Trial]]]) -> tuple[dict[str, Any], list[Trial]]:
-    """Several runs as one, exactly, since their trials are pooled and no quantile is averaged.
-
-    Clocks of different machines are never compared: each run's window begins where the one before ended.
-    Raises UsageError where they are not of one kind.
-    """
-    first = runs[0][0]
-    trials: list[Trial] = []
-    begins = 0
-    for run, own in runs:
-        for name in SAME:
-            if run.get(name) != first.get(name):
-                raise UsageError(f"these runs differ in their {name}: they cannot be one")
-        trials += [_moved(trial, begins, index) for index, trial in enumerate(own, len(trials))]
-        begins = max([begins, *(trial.ended_ns for trial in trials)])
-    arms = list(dict.fromkeys(arm for run, _ in runs for arm in run["arms"]))
-    worst = max((run["calibration"] for run, _ in runs), key=_badness)
-    merged = {
-        "arms": arms,
-        "calibration": worst,
-        "merged": [run["id"] for run, _ in runs],
-        "interrupted": any(run["interrupted"] for run, _ in runs),
-    }
-    return first | (merged if len(runs) > 1 else {}), trials
-
-
-def _badness(calibration: Mapping[str, Any]) -> int:
-    return ("ok", "suspect", "invalid").index(calibration["verdict"])
-
-
-def _moved(trial: Trial, by_ns: int, index: int) -> Trial:
-    def later(ns: int | None) -> int | None:
-        return None if ns is None else ns + by_ns
-
-    return replace(
-        trial,
-        index=index,
-        started_ns=trial.started_ns + by_ns,
-        ended_ns=trial.ended_ns + by_ns,
-        scheduled_ns=later(trial.scheduled_ns),
-        opened_ns=later(trial.opened_ns),
-        sent_ns=later(trial.sent_ns),
-    )
