@@ -21,8 +21,8 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from smallest_cli.errors import RemoteError, SmallestError
-from smallest_cli.load.asked import add_options, read_asked, tell_workers
+from smallest_cli.errors import RemoteError, SmallestError, UsageError
+from smallest_cli.load.asked import add_options, check_options, read_asked, tell_workers
 from smallest_cli.load.making import ENGINE, Making, get_ready
 from smallest_cli.load.mending import mend
 from smallest_cli.measure.lanes import Lane
@@ -50,6 +50,8 @@ class _Now:
     pool: Pool | None = None
     name: str = ""
     """The run's, which every process writes into its raw trials."""
+    failed: int = INVALID
+    """The exit code of a run without a result."""
 
 
 NOW = _Now()
@@ -113,16 +115,29 @@ def prepare(environment: Environment, **_: Any) -> None:
 def begin(environment: Environment, **_: Any) -> None:
     """A run begins: the master gathers, workers calibrate and get ready, a lone process does both."""
     runner = environment.runner
+    NOW.failed = INVALID
     if not isinstance(runner, WorkerRunner):
         NOW.pool, NOW.name = Pool(ENGINE), f"{time.time_ns():x}"
     if isinstance(runner, MasterRunner):
         tell_workers(environment.parsed_options, runner.worker_count)
+        _refuse(environment.parsed_options)
         return
     try:
         NOW.making = get_ready(read_asked(environment), LOG.warning)
     except SmallestError as error:
+        if isinstance(error, UsageError):
+            NOW.failed = error.exit_code
         NOW.making = Making(Share({"buffers_ms": [0]}))
         _give_up(environment, NOW.making, str(error))
+
+
+def _refuse(options: Any) -> None:
+    """Note what cannot be meant, on a master: every worker refuses it and ends the run, but has no exit code
+    that anybody looks at."""
+    try:
+        check_options(options)
+    except UsageError as error:
+        NOW.failed = error.exit_code
 
 
 def _give_up(environment: Environment, making: Making, why: str) -> None:
@@ -215,7 +230,7 @@ def conclude(environment: Environment, **_: Any) -> None:
         return
     result = NOW.pool.result() if NOW.pool else None
     if result is None:
-        environment.process_exit_code = INVALID
+        environment.process_exit_code = NOW.failed
         LOG.error("the run has no result")
         return
     environment.process_exit_code = result["exit"]

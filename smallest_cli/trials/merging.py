@@ -52,7 +52,7 @@ def _placed(run: Mapping[str, Any]) -> dict[str, Any]:
         host = urlsplit(target["base_url"]).hostname
     except ValueError:
         host = None
-    return run | {"target": target | {"base_url": host}} if host in LOOPBACK else dict(run)
+    return dict(run) | ({"target": target | {"base_url": host}} if host in LOOPBACK else {})
 
 
 def _ids(runs: Iterator[Mapping[str, Any]]) -> Iterator[str]:
