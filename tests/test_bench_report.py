@@ -7,6 +7,7 @@ import io
 import json
 import re
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,8 @@ def queued() -> list[Trial]:
 def test_in_an_open_loop_the_wait_counts_from_the_scheduled_time() -> None:
     late = summarise(run(arms=["ws/warm/r20"], load=OPEN), queued())
     assert "within 3202 ms [3201, 3203] of the scheduled time" in advice(late)
+    both = [*queued(), *(replace(each, arm="sse/warm/r20") for each in queued())]
+    assert "3202 ms of the scheduled time." in advised(both, load=OPEN)
     lines = [line for _, line in render(late, 80)]
     head = next(place for place, line in enumerate(lines) if "e2e p50" in line)
     assert lines[head + 1].split()[:3] == ["ws/warm/r20", "60/60", "3202"]

@@ -152,7 +152,7 @@ def test_only_an_interval_that_is_there_reaches_across() -> None:
     )
     for promise in ("error_rate<1%", "smooth@0>=1", "ttfb.mean<1s", "gap.p50<1s", "ttfb.max<1s"):
         (found,) = judge(promise, arms)
-        assert (found["ci"], found["confident"]) == (None, None)
+        assert (found["ci"], found["confident"]) == (None, False)
         assert "interval" not in promise_words(found)
 
 
@@ -208,6 +208,17 @@ def test_a_slow_reply_over_http_is_not_a_streamed_one() -> None:
         assert found["streaming"] is False
         assert found["player"] == []
         assert not {"gap", "gap_max", "jitter", "min_safe_buffer", "rtf_stream"} & set(found["metrics"])
+
+
+def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
+    pytest.importorskip("hdrh")
+    from smallest_cli.trials.tally import Tally
+
+    tally = Tally([0])
+    tally.add(trial(arm="http/warm/c1"))
+    found = tally.as_arm("http/warm/c1")
+    assert (found["streaming"], found["player"]) == (False, [])
+    assert "gap" not in found["metrics"]
 
 
 @pytest.mark.parametrize(
@@ -536,7 +547,7 @@ def test_more_failures_are_a_regression_whatever_the_times() -> None:
     assert found["errors"][0]["failed"] == [0, 20]
     assert found["errors"][0]["verdict"] == "more"
     said = [line for _, line in render_comparison(found, 80)]
-    assert "ws/warm/c1  more failures: 0 of 40 trials failed in A, 20 of 40 in B" in said
+    assert "ws/warm/c1  more failures: 0 of 40 (0.0%) in A, 20 of 40 (50.0%) in B" in said
     assert said[-1] == "overall: slower: more trials fail in B"
     assert compare_runs(failing(0.5), failing(0), ["ttfb"], 0.05)["errors"][0]["verdict"] == "fewer"
 

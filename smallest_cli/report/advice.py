@@ -68,18 +68,19 @@ def _undecided(rivals: Sequence[Found]) -> str:
     medians = [waited(arm)["p50"]["v"] for arm in rivals]
     return (
         f"{', '.join(first)} and {last} cannot be told apart by these trials: half of their first bytes came "
-        f"within {figure(min(medians))} to {figure(max(medians))} ms."
+        f"within {figure(min(medians))} to {figure(max(medians))} ms{_scheduled(rivals[0])}."
     )
 
 
 def _within(arm: Found) -> str:
-    median = waited(arm)["p50"]
-    since = ""
-    if "ttfb_e2e" in arm["metrics"]:
-        since = " of the scheduled time"
-    elif "/cold/" in arm["id"]:
+    median, since = waited(arm)["p50"], _scheduled(arm)
+    if not since and "/cold/" in arm["id"]:
         since = ", opening it included,"
     return f"within {figure(median['v'])} ms {interval(median)}{since} for half of the requests"
+
+
+def _scheduled(arm: Found) -> str:
+    return " of the scheduled time" if "ttfb_e2e" in arm["metrics"] else ""
 
 
 def _buffer(arm: Found) -> str:

@@ -240,6 +240,8 @@ def render_comparison(compared: Mapping[str, Any], width: int) -> Iterator[Line]
         yield from _wrapped(
             f"{row['arm']}  {row['metric']}  {comparison_words(row)}", width, WORD_STYLES[row["verdict"]]
         )
+    if all(row["verdict"] == "none" for row in compared["errors"]):
+        yield "dim", "no trial failed in either run"
     for row in compared["errors"]:
         if row["verdict"] != "none":
             yield from _wrapped(f"{row['arm']}  {failure_words(row)}", width, FAILURE_STYLES[row["verdict"]])

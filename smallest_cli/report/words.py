@@ -82,7 +82,7 @@ def promise_words(each: Found) -> str:
     """A threshold and what became of it. Of an interval it speaks where the figure has one."""
     kept = "kept" if each["pass"] else "MISSED"
     doubt = ""
-    if each["confident"] is False:
+    if each["ci"] and not each["confident"]:
         bound = each["ci"][each["pass"] == ("<" in each["expr"])]
         doubt = ", but the interval reaches across"
         if bound is None:
@@ -108,9 +108,10 @@ def comparison_words(row: Found) -> str:
 
 def failure_words(row: Found) -> str:
     """What may be said of how often one arm failed."""
-    before, after = (f"{failed} of {n}" for failed, n in zip(row["failed"], row["n"], strict=True))
+    counts = zip(row["failed"], row["n"], row["error_rate"], strict=True)
+    before, after = (f"{failed} of {n} ({rate:.1%})" for failed, n, rate in counts)
     word = "no telling whether more" if row["verdict"] == "unclear" else row["verdict"]
-    return f"{word} failures: {before} trials failed in A, {after} in B"
+    return f"{word} failures: {before} in A, {after} in B"
 
 
 def overall_words(compared: Found) -> str:

@@ -101,7 +101,7 @@ def _arm(value: Any, where: str) -> None:
 _JUDGED = fields(
     {
         "expr": _promise, "arm": text, "value": _KNOWN, "ci": optional(tuple_of(_KNOWN, _KNOWN)),
-        "pass": flag, "confident": optional(flag),
+        "pass": flag, "confident": flag,
     },
     {"unit": one_of("share", *SCALES)},
 )  # fmt: skip

@@ -115,7 +115,7 @@ def check_promises(texts: Sequence[str], arms: Sequence[str], buffers_ms: Sequen
 def judge(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The promise, arm by arm, on every arm that it is for. Such an arm without the figure has not kept it.
 
-    `confident` says that the interval leaves no doubt, and is None where the figure has none.
+    `confident` says that there is an interval and that it leaves no doubt.
     """
     promise = parse_promise(text)
     meant = [arm for arm in arms if promise.is_for(arm["id"])]
@@ -136,7 +136,7 @@ def _judged(
         "unit": promise.unit,
         "ci": interval,
         "pass": kept,
-        "confident": None if interval is None else _is_sure(promise, kept, *interval),
+        "confident": interval is not None and _is_sure(promise, kept, *interval),
     }
 
 
