@@ -104,14 +104,15 @@ class SoundOptions(Options):
         typer.Option("--partial", help="What becomes of a file that was not finished."),
     ] = "keep"
     ahead: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--ahead",
             metavar="SECONDS",
             min=0,
-            help="Ask for the next segment when this much is still to be heard; 0 for no limit.",
+            help="Ask for the next segment when this much is still to be heard; 0 for no limit; "
+            "the default is 30.",
         ),
-    ] = 30.0
+    ] = None
     cache: Annotated[
         bool | None,
         typer.Option("--cache/--no-cache", help="Keep what was spoken on this machine, and pay for it once."),
@@ -129,12 +130,19 @@ class BatchOptions(Options):
         str | None, typer.Option("-d", "--dir", metavar="DIR", help="The folder for the files of --batch.")
     ] = None
     naming: Annotated[
-        Literal["id", "index", "text"], typer.Option("--naming", help="What the files are named by.")
-    ] = "id"
+        Literal["id", "index", "text"] | None,
+        typer.Option("--naming", help="What the files are named by; the default is id."),
+    ] = None
     jobs: Annotated[
-        int,
-        typer.Option("--jobs", metavar="N", min=1, max=64, help="Rows at a time; a plan allows so many."),
-    ] = 1
+        int | None,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Rows at a time; a plan allows so many; the default is 1.",
+        ),
+    ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Do only what is missing, changed or failed.")] = (
         False
     )

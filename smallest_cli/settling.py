@@ -18,6 +18,7 @@ from smallest_cli.console import Console
 from smallest_cli.credentials import key_files
 from smallest_cli.errors import UsageError
 from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
+from smallest_cli.pipeline import AHEAD_S
 from smallest_cli.safety import safe
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.sinks import Destination, choose_destinations, refuse_twice
@@ -52,6 +53,11 @@ class Run:
         outputs = [each.output for each in self.destinations]
         subtitles = self.plan.path if self.plan else None
         return [name for name in (*outputs, subtitles) if name and name != "-"]
+
+    @property
+    def ahead_s(self) -> float:
+        """How much may still be to be heard when the next segment is asked for; 0 is no limit."""
+        return AHEAD_S if self.sound.ahead is None else self.sound.ahead
 
 
 def settle(

@@ -132,7 +132,7 @@ def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
     with open_stage(run) as stage:
         play(
             script, stage.ask, stage.sink, stage.spoken,
-            ahead_s=run.sound.ahead, begin=stage.begin, again=stage.retries.over,
+            ahead_s=run.ahead_s, begin=stage.begin, again=stage.retries.over,
         )  # fmt: skip
     return sum_up(run, stage)
 
