@@ -197,6 +197,8 @@ def test_a_closed_loop_says_what_it_does_not_see(found: Result) -> None:
     late = summarise(run(arms=["ws/warm/r20"], load=OPEN, complete=False), queued())
     assert "independent callers" not in to_html(late)
     assert "at most 5 in flight, incomplete" in to_html(late)
+    short = run(complete=False, cut_short="--max-time")
+    assert "1 in flight, ended early by --max-time" in to_markdown(summarise(short, [trial()]))
 
 
 def test_a_tool_that_kept_up_is_no_success_of_the_service() -> None:

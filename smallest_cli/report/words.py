@@ -68,6 +68,8 @@ def load_words(run: Found) -> str:
     """How the trials were made to come, and what that leaves out; whether there are fewer than were meant."""
     load = run["load"]
     short = ", interrupted" if run["interrupted"] else "" if run["complete"] else ", incomplete"
+    if run.get("cut_short"):
+        short = f", ended early by {run['cut_short']}"
     if load["model"] == "open":
         most = f"at most {load['concurrency']} in flight"
         return f"open loop, {load['rate']:g}/s {load['arrival']}, {most}{short}"
