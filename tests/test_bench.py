@@ -97,7 +97,8 @@ def test_without_json_there_are_tables_and_a_sentence_of_advice(tmp_path: Path) 
         )  # fmt: skip
     shown = ran.out.decode()
     assert "ws/warm/c1  3 of 3 ok" in shown
-    assert "Use ws with a warm connection" in shown
+    if "verdict: invalid" not in shown:
+        assert "With ws and a warm connection" in shown
     assert "verdict: " in shown
     assert "p99 needs n>=368" in shown
     assert "\x1b" not in shown
@@ -251,6 +252,9 @@ USAGE = [
     (("--conn", "lukewarm"), "--conn"),
     (("--buffer", "x"), "--buffer"),
     (("--slo", "fast"), "threshold"),
+    (("--slo", "nosuch:ttfb.p95<300ms", "--yes"), "no arm of this run"),
+    (("--slo", "smooth@75>=0.9", "--yes"), "75 is not among the prebuffers"),
+    (("--slo", "error_rate<5"), "error_rate<5%?"),
     (("--retries", "2"), "never tries again"),
     (("--via", "ws", "--transport", "sse,http"), "give one of them"),
     (("comparee", "a", "b"), "is bench compare meant?"),
@@ -378,3 +382,26 @@ def test_raw_runs_are_merged(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert result(ran)["arms"][0]["n"] == 20
     assert smallest(tmp_path, "bench", "replay", "both.jsonl", "--json").out == ran.out
+
+
+OVERWRITING = [
+    ("report", "a.json", "--md", "a.json"),
+    ("report", "a.json", "--html", "there/../a.json"),
+    ("report", "a.json", "--html", "page", "--csv", "page"),
+    ("replay", "a.jsonl", "--save", "a.jsonl"),
+    ("merge", "a.jsonl", "b.jsonl", "--jsonl", "b.jsonl"),
+    ("merge", "a.jsonl", "b.jsonl", "--jsonl", "both", "--save", "both"),
+]
+
+
+@pytest.mark.parametrize("command", OVERWRITING, ids=" ".join)
+def test_what_is_read_is_not_written_over(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    save(tmp_path / "a.json", [trial()])
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(raw_lines(run(id=name), [trial()])))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.json*")}
+    ran = smallest(tmp_path, "bench", *command)
+    assert ran.code == 2, ran.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [path for path in tmp_path.iterdir() if path.name in ("page", "both")]

@@ -36,7 +36,7 @@ from smallest_cli.settings import Settings
 from smallest_cli.settling import settle_voice
 from smallest_cli.signals import die
 from smallest_cli.speech import Service
-from smallest_cli.trials.slo import parse_promise
+from smallest_cli.trials.slo import check_promises
 from smallest_cli.trials.summary import summarise
 
 CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
@@ -69,8 +69,7 @@ def bench(
     console, settings, template = settle_voice(who, where, report)
     plan = make_plan(load, texts, words or [], outcome, where, settings, template)
     said: dict[str, Any] = {"buffers_ms": read_numbers(outcome.buffer), "slo": outcome.slo or []}
-    for promise in said["slo"]:
-        parse_promise(promise)
+    check_promises(said["slo"], [plan.name(arm) for arm in plan.arms], said["buffers_ms"])
     check_outputs(outcome, texts, settings, where)
     if report.dry_run:
         _tell_plan(plan, report)

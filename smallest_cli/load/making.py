@@ -70,9 +70,10 @@ class Making:
             self._opened.close()
         return self.share.take(last=last).pack()
 
-    def write_raw(self, name: str, users: int) -> None:
+    def write_raw(self, name: str, users: int, whole: str) -> None:
         """This process's trials as `bench --jsonl` writes them, for an exact `bench merge`. `name` is added
-        to the file's; `users` is how many there were in all. Raises OutputFailed."""
+        to the file's; `users` is how many there were in all, in the run called `whole`. Raises
+        OutputFailed."""
         if not self.raw or not self.share.kept:
             return
         path, about = Path(self.raw), dict(self.share.about)
@@ -80,6 +81,7 @@ class Making:
             path = path.with_name(f"{path.stem}.{name}{path.suffix}")
         head = about | {
             "id": f"{time.time_ns():x}",
+            "part_of": whole,
             "started_utc": self._started.isoformat(timespec="seconds"),
             "interrupted": False,
             "complete": self.share.cut_short is None,
