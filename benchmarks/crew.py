@@ -107,7 +107,8 @@ def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
         used = _watch({"server": serving, **started}, load)
         code = started["master"].wait(ENDS_WITHIN)
         if load.loss == "unplugged":
-            last.kill()  # nobody can tell it that the run is over
+            last.kill()  # nobody could tell it that the run is over
+            rest[-1].ip("link set eth0 up")
         for process in started.values():
             process.wait(ENDS_WITHIN)
     return _read(folder, code, used)
@@ -168,8 +169,8 @@ def _lines(path: Path) -> list[Entry]:
 
 def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
     """Until so many requests have been answered, and what was known of them then has been reported."""
-    pause = threading.Event()
-    while log.read_text().count("\n") < answers and master.poll() is None:
+    pause, ends = threading.Event(), time.monotonic() + ENDS_WITHIN
+    while log.read_text().count("\n") < answers and master.poll() is None and time.monotonic() < ends:
         pause.wait(0.2)
     pause.wait(REPORT_SECONDS + 1)
 

@@ -331,4 +331,4 @@ def test_what_is_no_file_s_name_is_told(name: str, found: Result, tmp_path: Path
     (tmp_path / "r.json").write_text(json.dumps(found))
     ran = smallest(tmp_path, "bench", "report", "r.json", "--html", name)
     assert (ran.code, ran.out) == (10, b"")
-    assert ran.lines == ["smallest: cannot write .: that is no file's name"]
+    assert ran.lines == ["smallest: cannot write .: it is a folder"]
