@@ -93,6 +93,13 @@ def test_a_command_gets_the_sound_and_the_rate_and_no_text(lead: str, home: Path
     assert (home / "got").read_bytes() == bytes(8000) + pcm  # the file begins with the sound
 
 
+@pytest.mark.long
+def test_a_player_that_takes_no_sound_is_not_waited_for(home: Path, server: Offline) -> None:
+    ran = speak(home, server, "It never listens.", "--play", "--player", "sleep 1000", "-o", "out.wav")
+    assert (ran.code, ran.lines[0]) == (11, "smallest: the player sleep has taken no sound for 10 s")
+    assert (home / "out.wav").exists()
+
+
 def test_no_shell_reads_the_command(home: Path, server: Offline) -> None:
     command = script(home, "import sys; sys.stdin.buffer.read()") + " ; touch hacked $(touch hacked)"
     assert speak(home, server, TEXT, "-p", "--player", command).code == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import shlex
 import signal
 import subprocess
@@ -33,6 +34,8 @@ PIPE_BYTES = 4096
 SAID_BYTES = 2000
 LOOK_EVERY_S = 0.1
 ENDING_S = 0.2
+STUCK_S = 10.0
+"""Players take sound in pieces of a second or two. What one has taken it may play for as long as it likes."""
 
 
 def command_of(player: str, rate: int) -> list[str]:
@@ -131,9 +134,12 @@ class PlayerSink:
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._over.is_set():
                 return
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
+            self._send(number)
             self._over.wait(ENDING_S)
+
+    def _send(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
     def _check(self) -> None:
         if self._failure:
@@ -153,17 +159,25 @@ class PlayerSink:
             code = self._process.wait()
             if not self._cancelled and (code or not whole):
                 self._failure = self._ended(code, whole)
+        except TimeoutError:
+            self._failure = DeviceError(
+                f"the player {self._name} has taken no sound for {STUCK_S:g} s", hint="use -o FILE"
+            )
+            self._send(signal.SIGKILL)
         finally:
             self._over.set()
 
     def _pour(self) -> bool:
-        """Whether all of the sound was taken."""
+        """Whether all of the sound was taken. Raises TimeoutError where none is for long."""
         pipe = self._pipe
+        os.set_blocking(pipe.fileno(), False)
         try:
             while (pcm := self._next()) is not None:
                 self._began = self._began or time.monotonic()
                 left = memoryview(pcm)
                 while left and not self._cancelled:
+                    if not select.select([], [pipe], [], STUCK_S)[1]:
+                        raise TimeoutError
                     count = os.write(pipe.fileno(), left[:PIPE_BYTES])
                     self._written += count
                     left = left[count:]
