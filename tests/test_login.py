@@ -14,6 +14,7 @@ import pytest
 
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, start_offline
+from tests.raw import answer, raw_server
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +150,23 @@ def test_a_key_is_not_taken_from_the_command_line(option: str, command: str, hom
     assert "sk_secret" not in ran.err
     for way in ("SMALLEST_API_KEY", "--api-key-file"):
         assert way in ran.err
+
+
+@pytest.mark.parametrize("command", ["login", "speak", "voices", "doctor"])
+def test_a_key_that_goes_over_plain_http_is_warned_of(command: str, home: Path) -> None:
+    arguments = {"speak": ["Hello.", "-o", "out.wav", "--retries", "0"], "voices": ["--refresh"]}
+    where = ["--base-url", "http://api.example.invalid", "--plain-http"]
+    with raw_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")) as proxy:
+        env = {"SMALLEST_API_KEY": KEY, "http_proxy": f"http://127.0.0.1:{proxy.port}"}
+        ran = smallest(home, command, *arguments.get(command, []), *where, stdin=KEY.encode(), env=env)
+    assert ran.code == 7, ran.err
+    warning = "smallest: warning: the key goes to api.example.invalid over plain http"
+    assert [line.startswith(warning) for line in ran.lines].count(True) == 1
+
+
+def test_a_key_that_stays_on_this_machine_is_not_warned_of(home: Path, server: Offline) -> None:
+    ran = smallest(
+        home, "speak", "Hello.", "-o", "out.wav", "--base-url", server.base_url, "--plain-http",
+        env={"SMALLEST_API_KEY": KEY},
+    )  # fmt: skip
+    assert (ran.code, ran.err) == (0, "")
