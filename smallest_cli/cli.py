@@ -161,11 +161,21 @@ def _refuse_key_in_argv() -> None:
         )
 
 
+def _offline_command(typed: list[str]) -> list[str]:
+    """What was typed, for the offline server: without the service that was named, and before any `--`."""
+    end = typed.index("--") if "--" in typed else len(typed)
+    options = [word for word in typed[:end] if not word.startswith("--base-url=")]
+    if "--base-url" in options:
+        at = options.index("--base-url")
+        del options[at : at + 2]
+    return ["smallest", *options, "--local", *typed[end:]]
+
+
 def _fail(error: SmallestError) -> int:
     if isinstance(error, ReaderLeft):
         die(SIGPIPE)
     if isinstance(error, NoKey):
-        error.hint += f"; or speak without one: {shlex.join(['smallest', *sys.argv[1:], '--local'])}"
+        error.hint += f"; or speak without one: {shlex.join(_offline_command(sys.argv[1:]))}"
     if "--json" in sys.argv[1:]:
         print_json(failure_as_json(error))
     tell_failure(error)

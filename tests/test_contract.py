@@ -346,6 +346,9 @@ CODES = {
     "complete": case(0, TEXT, "-o", "out.wav"),
     "an option that does not exist": case(2, TEXT, "--louder"),
     "empty text": case(2, "", "-o", "out.wav"),
+    "an empty model": case(2, TEXT, "-m", "", "-o", "out.wav"),
+    "an empty language": case(2, TEXT, "-l", "", "-o", "out.wav"),
+    "two services": case(2, TEXT, "--local", "-o", "out.wav"),
     "voice and model of two pools": case(2, TEXT, "-v", "meher", "-m", "lightning_v3.1", "-o", "out.wav"),
     "Opus at 44100": case(2, TEXT, "-r", "44100", "-o", "out.opus"),
     "formats that clash": case(2, TEXT, "--format", "mp3", "-o", "out.wav"),
@@ -408,6 +411,17 @@ def test_a_bad_settings_file_is_3(text: str, mode: int, word: str, home: Path, s
     (config / "config.toml").chmod(mode)
     ran = speak(home, server, TEXT, "-o", "out.wav")
     assert (ran.code, word in ran.lines[0]) == (3, True)
+
+
+def test_a_variable_that_is_no_switch_is_3(home: Path) -> None:
+    ran = smallest(home, "speak", TEXT, "-o", "out.wav", env={"SMALLEST_LOCAL": "maybe"})
+    assert (ran.code, ran.lines[0].startswith("smallest: SMALLEST_LOCAL: maybe is")) == (3, True)
+
+
+def test_a_service_that_is_typed_is_asked_though_the_variable_says_local(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    assert speak(home, server, TEXT, "-o", "out.wav", SMALLEST_LOCAL="1").code == 0
+    assert len(server.log()) == before + 1
 
 
 def test_a_closed_stdout_is_a_usage_error(home: Path, server: Offline) -> None:
