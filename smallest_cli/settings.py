@@ -87,7 +87,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "cache": _SWITCH, "cache_max_mb": _WHOLE,
     "player": _TEXT,
 }  # fmt: skip
-_KIND_NAMES = {
+_KIND_NAMES: dict[tuple[type, ...], str] = {
     _TEXT: "a text in quotes", _NUMBER: "a number", _WHOLE: "a whole number", _SWITCH: "true or false",
 }  # fmt: skip
 _Layer = dict[str, tuple[Any, str]]
