@@ -13,8 +13,11 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         from smallest_cli import __version__
 
-        print(f"smallest {__version__}")
-        return
+        try:
+            print(f"smallest {__version__}", flush=True)
+            return
+        except OSError:
+            pass  # which is told below
     gc.set_threshold(100_000)  # what start-up allocates stays: to walk it again and again takes 4 ms of it
     if not sys.flags.dev_mode:  # which looks for what was left open
         atexit.register(gc.freeze)  # what ends anyway is not searched for cycles: 16 ms of a short run

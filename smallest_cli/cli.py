@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, NoReturn
 
@@ -17,6 +18,7 @@ from smallest_cli.console import failure_as_json, print_json, say, tell_failure,
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SettingsError, SmallestError, UsageError
 from smallest_cli.safety import reason, safe
 from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals
+from smallest_cli.writing import guard_stdout
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 BUG = "this is a bug; please report it with the command and the version"
@@ -32,7 +34,6 @@ app = typer.Typer(
     epilog="Exit codes 6, 7 and 8 may be retried; 9 left partial audio; the rest needs a person.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if _rich_help_wanted() else None,
 )
@@ -70,7 +71,7 @@ def register_children(name: str) -> None:
     """Put the commands of a command on the command line, in its place."""
     file, children = CHILDREN[name]
     module = import_module(f"smallest_cli.commands.{file}")
-    group = typer.Typer(name=name, help=COMMANDS[name][1], no_args_is_help=True)
+    group = typer.Typer(name=name, help=COMMANDS[name][1])
     for child in children:
         group.command(child)(getattr(module, child))
     app.add_typer(group)
@@ -101,12 +102,14 @@ def main(
 def run() -> NoReturn:
     """Run the command line and leave with its exit code; a signal's is told to the shell as a signal."""
     catch_signals()
+    guard_stdout()
     try:
         code = _attempt()
         restore_signals()
     except Interrupted as interruption:
         # Whatever was entered just then and not yet left, is left as its frame goes.
         interruption.__traceback__ = None
+        _print_failure(interruption)
         tell_interruption(interruption)
         die(interruption.signal_number)
     sys.exit(code)
@@ -120,8 +123,6 @@ def _attempt() -> int:
         return _fail(error)
     except typer.TyperException as error:
         return _fail(_told(error))
-    except BrokenPipeError:
-        return _fail(ReaderLeft("the reader left"))
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             return _fail(
@@ -140,7 +141,9 @@ def _invoke() -> int:
         register([sys.argv[1]])
     else:
         _list_commands()
-    code: int | None = app(standalone_mode=False)
+    bare = len(sys.argv) == 1 and sys.stdout.isatty()
+    code: int | None = app(["--help"] if bare else None, standalone_mode=False)
+    sys.stdout.flush()
     return code or 0
 
 
@@ -176,7 +179,13 @@ def _fail(error: SmallestError) -> int:
         die(SIGPIPE)
     if isinstance(error, NoKey):
         error.hint += f"; or speak without one: {shlex.join(_offline_command(sys.argv[1:]))}"
-    if "--json" in sys.argv[1:]:
-        print_json(failure_as_json(error))
+    _print_failure(error)
     tell_failure(error)
     return error.exit_code
+
+
+def _print_failure(error: SmallestError | Interrupted) -> None:
+    """The object of --json, where it was asked for; that nobody can have it is not what went wrong."""
+    if "--json" in sys.argv[1:]:
+        with suppress(SmallestError):
+            print_json(failure_as_json(error))

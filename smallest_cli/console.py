@@ -167,8 +167,8 @@ def print_json(result: Mapping[str, Any]) -> None:
     print(json.dumps(result), flush=True)
 
 
-def failure_as_json(error: SmallestError) -> dict[str, Any]:
-    """A failure as the object that --json prints."""
+def failure_as_json(error: SmallestError | Interrupted) -> dict[str, Any]:
+    """A failure, or a signal, as the object that --json prints."""
     summary = error.summary if isinstance(error, BatchFailed) else {}
     return {
         **summary,
@@ -176,6 +176,6 @@ def failure_as_json(error: SmallestError) -> dict[str, Any]:
         "exit": error.exit_code,
         "hint": error.hint,
         "request_id": error.request_id,
-        "audio_seconds": getattr(error, "audio_seconds", 0.0),
+        "audio_seconds": error.audio_seconds,
         "partial": str(error.partial) if error.partial else None,
     }

@@ -40,6 +40,8 @@ class SmallestError(Exception):
     exit_code = 1
     retryable = False
     partial: Path | None = None
+    audio_seconds = 0.0
+    """How much sound had come."""
 
     def __init__(self, message: str, *, hint: str = "", request_id: str | None = None) -> None:
         super().__init__(message)
@@ -131,10 +133,7 @@ class Untrusted(UnsafeError):
 
 
 class Incomplete(SmallestError):
-    """Failed after audio began. `audio_seconds` is how much of it is good."""
-
     exit_code = 9
-    audio_seconds = 0.0
 
 
 class OutputFailed(SmallestError):
@@ -157,11 +156,14 @@ class ReaderLeft(SmallestError):
 
 
 class Interrupted(BaseException):
-    """A signal asked us to stop. `partial` as in SmallestError."""
+    """A signal asked us to stop. `partial`, `audio_seconds` and `hint` as in SmallestError."""
 
+    hint = ""
+    request_id: str | None = None
     partial: Path | None = None
+    audio_seconds = 0.0
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__()
+        super().__init__("interrupted")
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number

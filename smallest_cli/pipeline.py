@@ -72,39 +72,38 @@ def play(
     script: Iterable[SpeechRequest | Silence],
     ask: Ask,
     sink: Sink,
-    format: AudioFormat,
+    spoken: Spoken,
     *,
     ahead_s: float = AHEAD_S,
     begin: Callable[[SpeechRequest, int], None] = lambda request, frame: None,
     again: Again = once,
-) -> Spoken:
-    """Ask for each segment in its turn and pour its audio into a sink, gapless.
+) -> None:
+    """Ask for each segment in its turn and pour its audio into a sink, gapless; `spoken` keeps count.
 
     A segment is asked for when less than `ahead_s` seconds are still to be heard; 0 is no limit.
     `begin` hears of each segment and of the frame at which it will be heard. `again` attempts each, as often
     as it sees fit. Raises what `ask` raises while no audio has come, Incomplete after that.
     """
-    pump = Pump(sink, format)
+    pump = Pump(sink, spoken)
     for item in script:
         match item:
             case Silence(seconds=seconds):
                 pump.rest(seconds)
             case SpeechRequest(text=text):
                 pump.wait(ahead_s)
-                begin(item, pump.spoken.frames)
+                begin(item, spoken.frames)
                 with pump.incomplete():
-                    again(Segment(len(text), pump, partial(ask, item), pump.spoken.frames))
-                pump.spoken.characters += len(text)
-    return pump.spoken
+                    again(Segment(len(text), pump, partial(ask, item), spoken.frames))
+                spoken.characters += len(text)
 
 
 class Pump:
-    """Pours one segment after the other into one sink. `spoken` is what has been poured."""
+    """Pours one segment after the other into one sink, and keeps count in `spoken`."""
 
-    def __init__(self, sink: Sink, format: AudioFormat) -> None:
+    def __init__(self, sink: Sink, spoken: Spoken) -> None:
         self._sink = sink
-        self._format = format
-        self.spoken = Spoken(format)
+        self._format = spoken.format
+        self.spoken = spoken
 
     def wait(self, ahead_s: float) -> None:
         """Until less than `ahead_s` seconds are still to be heard at the slowest sink; 0 is no wait."""
@@ -134,13 +133,11 @@ class Pump:
         except RemoteError as error:
             if not self.spoken.byte_count:
                 raise
-            failed = Incomplete(
+            raise Incomplete(
                 f"{error}, after {self.spoken.seconds:.1f} s of audio",
                 hint=error.hint,
                 request_id=error.request_id,
-            )
-            failed.audio_seconds = self.spoken.seconds
-            raise failed from error
+            ) from error
 
     def take_back(self, frames: int) -> bool:
         """Go back to where the first `frames` had been poured; False where the sink cannot."""

@@ -22,6 +22,7 @@ from smallest_cli.safety import safe
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.sinks import Destination, choose_destinations, refuse_twice
 from smallest_cli.speech import AudioFormat, SpeechRequest
+from smallest_cli.writing import stdout_kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +74,8 @@ def settle(
         keep=sound.partial == "keep",
         clobber=sound.clobber,
     )
+    if report.json and stdout_kind() == "closed":
+        raise UsageError("--json prints on stdout, which is closed")
     if report.json and not report.dry_run and any(each.output == "-" for each in destinations):
         raise UsageError("--json prints on stdout, where the sound goes", hint="use -o FILE")
     if sound.player and all(each.output is not None for each in destinations):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from smallest_cli.connect import Dialer
 from smallest_cli.console import Progress
+from smallest_cli.errors import Interrupted, SmallestError
 from smallest_cli.pipeline import Spoken, play
 from smallest_cli.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.service import open_service
@@ -46,6 +47,7 @@ class Stage:
     """All that is open during a run."""
 
     sink: Sink
+    spoken: Spoken
     source: Source
     timeline: Timeline
     retries: Retries
@@ -76,11 +78,13 @@ class Stage:
 def open_stage(run: Run) -> Iterator[Stage]:
     """Connecting while the sinks and the transport are made ready; a bad path costs no request.
 
-    Closed in the other order.
+    Closed in the other order. Whatever ends it early carries how much sound had come.
     """
     settings, console = run.settings, run.console
     dialer = dial(run)
+    spoken = Spoken(run.template.format)
     with (
+        _counted(spoken),
         open_service(settings, run.where.api_key_file, console.warn) as service,
         head_start(settings, service, dialer),
         _captioned(run) as (captions, follow),
@@ -89,9 +93,18 @@ def open_stage(run: Run) -> Iterator[Stage]:
         console.progress(run.template.format, shown=not (run.plan and run.plan.follow)) as progress,
     ):
         follow(sink)
-        yield Stage(sink, source, Timeline(), make_retries(run), captions, progress)
+        yield Stage(sink, spoken, source, Timeline(), make_retries(run), captions, progress)
         if captions:
             captions.ended = True
+
+
+@contextmanager
+def _counted(spoken: Spoken) -> Iterator[None]:
+    try:
+        yield
+    except (SmallestError, Interrupted) as error:
+        error.audio_seconds = spoken.seconds
+        raise
 
 
 @contextmanager
@@ -117,14 +130,14 @@ def _captioned(run: Run) -> Iterator[tuple[Captions | None, Callable[[Sink], Non
 def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
     """Say a whole script."""
     with open_stage(run) as stage:
-        spoken = play(
-            script, stage.ask, stage.sink, run.template.format,
+        play(
+            script, stage.ask, stage.sink, stage.spoken,
             ahead_s=run.sound.ahead, begin=stage.begin, again=stage.retries.over,
         )  # fmt: skip
-    return sum_up(run, stage, spoken)
+    return sum_up(run, stage)
 
 
-def sum_up(run: Run, stage: Stage, spoken: Spoken) -> Told:
+def sum_up(run: Run, stage: Stage) -> Told:
     """What a run came to, when all is closed."""
     total_ms = (time.perf_counter_ns() - run.started_ns) / MILLISECOND
-    return Told(spoken, stage.timeline, stage.retries.resent, total_ms, stage.source.hits)
+    return Told(stage.spoken, stage.timeline, stage.retries.resent, total_ms, stage.source.hits)

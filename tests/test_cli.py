@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import signal
 import subprocess
 from importlib import import_module
 from pathlib import Path
@@ -44,3 +46,62 @@ def test_the_list_costs_no_command(tmp_path: Path) -> None:
     done = subprocess.run([*SMALLEST, "--help"], env=env, capture_output=True, text=True, check=True)
     assert "smallest_cli.commands" not in done.stderr
     assert "smallest_cli.connect" not in done.stderr
+
+
+PRINTING = [
+    ("--version",),
+    ("--help",),
+    ("voices",),
+    ("voices", "--json"),
+    ("speak", "--help"),
+    ("speak", "Hello.", "--dry-run", "-o", "out.wav"),
+    ("completion", "zsh"),
+    ("cache", "info", "--json"),
+    ("login", "--json"),  # which fails, whoever reads of it
+]
+
+
+def ended(home: Path, arguments: tuple[str, ...], stdout: int) -> tuple[int, str]:
+    """Exit code and stderr of a command with this stdout."""
+    done = subprocess.run(
+        [*SMALLEST, *arguments],
+        stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, timeout=50,
+        env=environment(home), cwd=home, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_a_reader_that_leaves_is_quiet_and_a_full_disk_is_told(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    fails = arguments[0] == "login"
+    reader, writer = os.pipe()
+    os.close(reader)
+    gone = ended(tmp_path, arguments, writer)
+    os.close(writer)
+    full = os.open("/dev/full", os.O_WRONLY)
+    unwritten = ended(tmp_path, arguments, full)
+    os.close(full)
+    if fails:
+        assert (gone[0], unwritten[0]) == (2, 2)
+    else:
+        assert gone == (-signal.SIGPIPE, "")
+        assert unwritten == (10, "smallest: cannot write stdout: No space left on device\n")
+
+
+def test_what_is_printed_nowhere_is_no_success(tmp_path: Path) -> None:
+    for arguments in ("voices", "voices --json", "speak Hello. -o out.wav --json"):
+        done = subprocess.run(
+            ["sh", "-c", f'"$@" {arguments} >&-', "sh", *SMALLEST],
+            capture_output=True, text=True, timeout=50, env=environment(tmp_path), cwd=tmp_path, check=False,
+        )  # fmt: skip
+        code = 2 if "-o" in arguments else 10
+        assert (done.returncode, done.stderr.count("\n"), "closed" in done.stderr) == (code, 1, True)
+
+
+@pytest.mark.parametrize("arguments", [(), ("dict",), ("cache",)], ids=" ".join)
+def test_no_command_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    ran = smallest(tmp_path, *arguments)
+    assert (ran.code, ran.out, len(ran.lines)) == (2, b"", 2)
+    assert ran.lines[0] == "smallest: Missing command"

@@ -236,7 +236,45 @@ def test_a_key_and_the_settings_are_not_overwritten_by_sound(home: Path, server:
     assert (own / "key.txt").read_text() == KEY
 
 
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_stdout_by_another_name_is_not_replaced(name: str, home: Path, server: Offline) -> None:
+    (home / "kept").write_bytes(b"old")
+    with (home / "kept").open("ab") as kept:
+        done = subprocess.run(
+            [*SMALLEST, "speak", TEXT, "--base-url", server.base_url, "-o", name],
+            env=environment(home, SMALLEST_API_KEY=KEY), stdout=kept, cwd=home, timeout=50, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0
+    assert (home / "kept").read_bytes()[:3] == b"old"
+    assert (home / "kept").stat().st_size > 1000
+
+
 # What is said
+
+
+def test_a_failure_behind_the_last_sample_tells_how_much_there_is(home: Path, server: Offline) -> None:
+    player = "sh -c 'cat > /dev/null; exit 3'"
+    ran = speak(home, server, TEXT, "--play", "--player", player, "-o", "out.wav", "--json")
+    told = json.loads(ran.out)
+    assert (ran.code, told["exit"]) == (11, 11)
+    assert told["audio_seconds"] == pytest.approx(len(samples(home / "out.wav")) / 48_000)
+
+
+def test_a_signal_is_told_as_any_failure(home: Path) -> None:
+    with start_offline(fail=["stall:3"]) as server:
+        command = [*SMALLEST, "speak", TEXT, "--base-url", server.base_url, "-o", "out.wav", "--json"]
+        env = environment(home, SMALLEST_API_KEY=KEY)
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=home
+        ) as run:
+            while not any(part.stat().st_size > 1000 for part in home.glob("*.part")):
+                assert run.poll() is None
+            run.send_signal(signal.SIGTERM)
+            out, _ = run.communicate(timeout=20)
+    told = json.loads(out)
+    assert run.returncode == -signal.SIGTERM
+    assert (told["error"], told["exit"], Path(told["partial"]).name) == ("interrupted", 143, "out.wav.part")
+    assert told["audio_seconds"] == pytest.approx(len(samples(home / "out.wav.part")) / 48_000)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "console",
             "reading",
             "signals",
+            "writing",
             "groups",
         }
     ),

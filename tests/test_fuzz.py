@@ -20,7 +20,7 @@ from smallest_cli.errors import (
     SmallestError,
     UsageError,
 )
-from smallest_cli.pipeline import Pump
+from smallest_cli.pipeline import Pump, Spoken
 from smallest_cli.safety import Secret
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.sinks import Destination, open_sinks
@@ -112,7 +112,8 @@ def attempt(via: Any, *steps: Step) -> int:
         service = Service(server.base_url, Secret("sk_0123456789abcdef", "a test"))
         try:
             with open_transport(via, service, dialer) as transport:
-                Pump(shelf, AudioFormat(24_000)).pour(transport.synthesize(SpeechRequest("Hello.", "meher")))
+                pump = Pump(shelf, Spoken(AudioFormat(24_000)))
+                pump.pour(transport.synthesize(SpeechRequest("Hello.", "meher")))
         except SmallestError as raised:
             error = raised
     assert error is None or isinstance(error, RemoteError | Incomplete)

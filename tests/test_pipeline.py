@@ -78,10 +78,11 @@ def broken(events: Iterable[Event], error: Exception) -> Iterator[Event]:
 
 
 def pour(*groups: Iterable[Event], sink: Shelf | None = None) -> Spoken:
-    pump = Pump(sink or Shelf(), FORMAT)
+    spoken = Spoken(FORMAT)
+    pump = Pump(sink or Shelf(), spoken)
     for events in groups:
         pump.pour(events)
-    return pump.spoken
+    return spoken
 
 
 # Whole frames
@@ -93,7 +94,7 @@ def pour(*groups: Iterable[Event], sink: Shelf | None = None) -> Spoken:
 )
 def test_odd_cuts_are_joined_to_whole_frames(groups: list[list[bytes]], format: AudioFormat) -> None:
     shelf = Shelf()
-    pump = Pump(shelf, format)
+    pump = Pump(shelf, Spoken(format))
     for pieces in groups:
         pieces.append(bytes(-sum(map(len, pieces)) % format.frame_size))
         pump.pour(segment(*pieces))
@@ -105,7 +106,7 @@ def test_odd_cuts_are_joined_to_whole_frames(groups: list[list[bytes]], format: 
 def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
     shelf = Shelf()
     seen = []
-    pump = Pump(shelf, FORMAT)
+    pump = Pump(shelf, Spoken(FORMAT))
 
     def events() -> Iterator[Event]:
         for piece in (b"a", b"bc", b"d", b"", b"ef"):
@@ -148,9 +149,8 @@ def test_a_segment_without_sound_is_a_failure(case: str) -> None:
 
 
 def test_audio_without_its_end_is_incomplete() -> None:
-    with pytest.raises(Incomplete, match=r"before its end was announced, after 2\.0 s") as caught:
+    with pytest.raises(Incomplete, match=r"before its end was announced, after 2\.0 s"):
         pour([Sent(), AudioChunk(SECOND), AudioChunk(SECOND)])
-    assert caught.value.audio_seconds == 2.0
 
 
 def test_several_segments_in_one_stream_each_have_their_end() -> None:
@@ -186,7 +186,7 @@ def test_after_it_the_run_is_incomplete_and_says_how_much_there_is(kind: type[Re
     for groups in streams:
         with pytest.raises(Incomplete, match=r"^it broke, after 1\.5 s of audio$") as caught:
             pour(*groups)
-        assert (caught.value.exit_code, caught.value.audio_seconds) == (9, 1.5)
+        assert caught.value.exit_code == 9
         assert (caught.value.hint, caught.value.request_id) == ("mend it", "r")
         assert caught.value.__cause__ is error
 
@@ -194,14 +194,14 @@ def test_after_it_the_run_is_incomplete_and_says_how_much_there_is(kind: type[Re
 def test_what_had_come_is_kept_beside_the_name(tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / "out.pcm"), "pcm")
     with pytest.raises(Incomplete) as caught, open_sinks([destination], FORMAT) as sink:
-        Pump(sink, FORMAT).pour(broken([Sent(), AudioChunk(SECOND + b"x")], NetworkError("gone")))
+        Pump(sink, Spoken(FORMAT)).pour(broken([Sent(), AudioChunk(SECOND + b"x")], NetworkError("gone")))
     assert caught.value.partial
     assert caught.value.partial.read_bytes() == SECOND
 
 
 def test_a_sink_that_fails_is_no_failure_of_the_service() -> None:
     with pytest.raises(errors.OutputFailed), open_sinks([Destination("/dev/full", "pcm")], FORMAT) as sink:
-        Pump(sink, FORMAT).pour(segment(SECOND))
+        Pump(sink, Spoken(FORMAT)).pour(segment(SECOND))
 
 
 # A whole script
@@ -215,11 +215,12 @@ def answers(*groups: Iterable[Event]) -> Callable[[SpeechRequest], Iterable[Even
 def test_segments_and_silences_are_joined_in_their_order() -> None:
     shelf = Shelf()
     begun: list[tuple[str, int]] = []
-    spoken = play(
+    spoken = Spoken(FORMAT)
+    play(
         [request("One."), Silence(0.001), request("Two."), Silence(0), request("Three!")],
         answers(segment(b"abcd", request_id="1"), segment(b"ef"), segment(b"gh", request_id="3")),
         shelf,
-        FORMAT,
+        spoken,
         begin=lambda request, frame: begun.append((request.text, frame)),
     )
     assert shelf.pcm == b"abcd" + bytes(16) + b"efgh"
@@ -235,7 +236,7 @@ def test_nothing_is_asked_for_after_a_failure() -> None:
         return segment() if len(asked) == 2 else segment(SECOND)
 
     with pytest.raises(Incomplete):
-        play([request("a"), request("b"), request("c")], ask, Shelf(), FORMAT)
+        play([request("a"), request("b"), request("c")], ask, Shelf(), Spoken(FORMAT))
     assert asked == ["a", "b"]
 
 
@@ -252,6 +253,10 @@ def test_the_next_segment_waits_until_less_than_ahead_is_to_be_heard(
     """Of 16,000 frames; the look before the first segment is not counted."""
     shelf = Shelf(*([0] if ahead_s else []), *heard)
     play(
-        [request(), request()], answers(segment(SECOND * 2), segment(SECOND)), shelf, FORMAT, ahead_s=ahead_s
+        [request(), request()],
+        answers(segment(SECOND * 2), segment(SECOND)),
+        shelf,
+        Spoken(FORMAT),
+        ahead_s=ahead_s,
     )
     assert shelf.looks - bool(ahead_s) == looks

@@ -22,7 +22,7 @@ from smallest_cli.errors import (
     SmallestError,
     UnsafeError,
 )
-from smallest_cli.pipeline import play
+from smallest_cli.pipeline import Spoken, play
 from smallest_cli.retry import Retries
 from smallest_cli.service import open_service
 from smallest_cli.settling import Run
@@ -191,11 +191,11 @@ class _Crew:
         def ask(request: SpeechRequest) -> Iterator[Event]:
             return self._heed(item, source.synthesize(request))
 
-        me = threading.get_ident()
+        me, spoken = threading.get_ident(), Spoken(format)
         with open_sinks([place], format) as sink:
             self._sinks[me] = sink
             try:
-                spoken = play(item.script.items, ask, sink, format, ahead_s=0, again=retries.over)
+                play(item.script.items, ask, sink, spoken, ahead_s=0, again=retries.over)
                 self._heed_signal()
             finally:
                 self._sinks.pop(me, None)

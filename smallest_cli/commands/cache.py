@@ -12,7 +12,7 @@ from smallest_cli.console import print_json
 from smallest_cli.listing import print_rows, print_table
 from smallest_cli.settings import load_settings
 
-cache = typer.Typer(no_args_is_help=True)
+cache = typer.Typer()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 

@@ -22,7 +22,7 @@ from smallest_cli.speech import Dictionary
 
 LARGEST = 1_000_000
 
-dictionaries = typer.Typer(no_args_is_help=True)
+dictionaries = typer.Typer()
 
 Items = Annotated[
     list[str] | None, typer.Argument(metavar="[WORD=PRONUNCIATION]...", help="Words and how to say them.")

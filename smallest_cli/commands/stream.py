@@ -136,18 +136,17 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
         stage.transport.connect()
         segments = cut(arrivals, cutter, flush_s=options.flush_ms / 1000, keep_open=stage.transport.connect)
         script = _script(segments, run, cutter, options.max_chars)
-        format = run.template.format
 
         def begin(request: SpeechRequest, frame: int) -> None:
             stage.begin(request, frame)
             echo(request, frame)
 
-        spoken = play(
-            script, stage.ask, stage.sink, format,
+        play(
+            script, stage.ask, stage.sink, stage.spoken,
             ahead_s=run.sound.ahead, begin=begin, again=stage.retries.over,
         )  # fmt: skip
-        _refuse_nothing(spoken)
-    return sum_up(run, stage, spoken)
+        _refuse_nothing(stage.spoken)
+    return sum_up(run, stage)
 
 
 def _script(segments: Iterator[str], run: Run, cutter: Cutter, most: int) -> Iterator[SpeechRequest]:
@@ -162,11 +161,11 @@ def _by_service(run: Run, options: StreamOptions, arrivals: Arrivals) -> Told:
     with open_stage(run) as stage:
         if not isinstance(stage.transport, Conversation):
             raise UsageError("--buffering server needs --via ws")
-        pump = Pump(stage.sink, run.template.format)
+        pump = Pump(stage.sink, stage.spoken)
         events = stage.transport.converse(run.template, arrivals, options.drain)
         pump.pour(stage.watch(events))
-        _refuse_nothing(pump.spoken)
-    return sum_up(run, stage, pump.spoken)
+        _refuse_nothing(stage.spoken)
+    return sum_up(run, stage)
 
 
 def _refuse_nothing(spoken: Spoken) -> None:

@@ -10,13 +10,14 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.safety import safe
 from smallest_cli.signals import uninterrupted
 from smallest_cli.sinks.codings import check_rate, choose_coding
 from smallest_cli.speech import AudioFormat
+from smallest_cli.writing import stdout_kind, translated
 
 if TYPE_CHECKING:
     from smallest_cli.sinks.encoders import Encoder
@@ -57,6 +58,10 @@ class Sink(Protocol):
         ...
 
 
+STDOUT_NAMES = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""`-` by other names. As a file's name, each would replace what stdout was redirected to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A place for sound: `output` is a path, `-` for stdout, or None for the loudspeaker.
@@ -87,9 +92,6 @@ class Destination:
         return {None: self.player or "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
 
 
-StdoutKind = Literal["terminal", "file", "pipe", "closed"]
-
-
 def choose_destinations(
     outputs: Sequence[str],
     audio: AudioFormat,
@@ -104,6 +106,7 @@ def choose_destinations(
 ) -> list[Destination]:
     """Every place that was asked for; where none was, what stdout is decides. Raises UsageError."""
     kind = stdout_kind()
+    outputs = ["-" if output in STDOUT_NAMES else output for output in outputs]
     codings = {output: choose_coding(output, format) for output in outputs}
     if not outputs and not play and kind in ("pipe", "file"):
         codings = {"-": choose_coding("-", format or ("wav" if kind == "file" else "pcm"))}
@@ -139,7 +142,7 @@ def refuse_twice(outputs: Sequence[str]) -> None:
 def _place(output: str) -> object:
     """The same for every name of one file or pipe, by link or as stdout; a device may be named often."""
     try:
-        status = os.fstat(sys.stdout.fileno()) if output == "-" and sys.stdout else os.stat(output)
+        status = os.fstat(sys.stdout.fileno()) if output == "-" else os.stat(output)
     except OSError:
         with suppress(FileNotFoundError):  # we stand in a folder that is gone: the file will tell of it
             return os.path.realpath(output)
@@ -182,7 +185,7 @@ def _open_all(destinations: Sequence[Destination], audio: AudioFormat, opened: l
 def _open(destination: Destination, audio: AudioFormat) -> Sink:
     if destination.output is None:
         return _open_loudspeaker(destination, audio)
-    from smallest_cli.sinks.encoded import EncodedSink, Target, translated
+    from smallest_cli.sinks.encoded import EncodedSink, Target
 
     target: Target
     if destination.output == "-":
@@ -232,13 +235,3 @@ def _encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:
     if coding.startswith("wav-"):
         return G711WavEncoder(coding, descriptor, audio)
     return CompressedEncoder(coding, descriptor, audio)
-
-
-def stdout_kind() -> StdoutKind:
-    """What stdout is: terminal (or another character device), file (a regular one), pipe, or closed."""
-    if sys.stdout is None:
-        return "closed"
-    mode = os.fstat(sys.stdout.fileno()).st_mode
-    if stat.S_ISCHR(mode):
-        return "terminal"
-    return "file" if stat.S_ISREG(mode) else "pipe"

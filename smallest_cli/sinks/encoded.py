@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from smallest_cli.errors import OutputFailed, ReaderLeft, SmallestError
-from smallest_cli.safety import reason, safe
+from smallest_cli.errors import SmallestError
 from smallest_cli.sinks.encoders import Encoder, Rewindable
 from smallest_cli.speech import AudioFormat
+from smallest_cli.writing import translated
 
 
 class Target(Protocol):
@@ -33,17 +32,6 @@ class Target(Protocol):
     def abandon(self, keep: bool) -> Path | None:
         """Stop; the file that keeps what was written, if one does."""
         ...
-
-
-@contextmanager
-def translated(name: str) -> Iterator[None]:
-    """The system's errors about the place called `name`, as ours."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise ReaderLeft("the reader left") from None
-    except OSError as error:
-        raise OutputFailed(f"cannot write {safe(name)}: {reason(error)}") from None
 
 
 class EncodedSink:

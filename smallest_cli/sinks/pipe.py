@@ -7,9 +7,9 @@ import stat
 import sys
 from pathlib import Path
 
-from smallest_cli.errors import OutputFailed, UsageError
-from smallest_cli.safety import reason
+from smallest_cli.errors import UsageError
 from smallest_cli.sinks.file import sync
+from smallest_cli.writing import stdout_kind, translated
 
 
 class StdoutTarget:
@@ -21,7 +21,7 @@ class StdoutTarget:
     is_ours = False
 
     def __init__(self) -> None:
-        if sys.stdout is None:
+        if stdout_kind() == "closed":
             raise UsageError("stdout is closed", hint="use -o FILE")
         self.descriptor = sys.stdout.fileno()
         if os.isatty(self.descriptor):
@@ -30,10 +30,8 @@ class StdoutTarget:
 
     def commit(self) -> None:
         """A regular file is synced, as any other file of ours; a pipe has all there is."""
-        try:
+        with translated("stdout"):
             sync(self.descriptor)
-        except OSError as error:
-            raise OutputFailed(f"cannot write stdout: {reason(error)}") from None
 
     def abandon(self, keep: bool) -> Path | None:
         """What was written stays; there is nothing to take back."""
