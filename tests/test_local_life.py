@@ -115,7 +115,6 @@ def test_in_the_background_of_a_script_it_ignores_ctrl_c() -> None:
         (["--host", "no.such.invalid", "--token", TOKEN], "cannot listen on no.such.invalid:0"),
         (["--tls-cert", "x.pem"], "a certificate and its key are given together"),
         (["--tls-cert", "/x/x.pem", "--tls-key", "/x/y.pem"], "the certificate cannot be used: "),
-        (["--log", "/nowhere/at/all"], "cannot write the log /nowhere/at/all: No such file or directory"),
         (["words"], "unexpected extra argument"),
     ],
 )
@@ -127,6 +126,12 @@ def test_what_cannot_be_served_is_one_line_and_exit_2(arguments: list[str], word
     assert words in first
     assert all(hint.startswith("  ") for hint in hints)
     assert len(hints) < 2
+
+
+def test_a_log_that_cannot_be_written_is_one_line_and_exit_10() -> None:
+    ran = run_serve("--log", "/nowhere/at/all")
+    assert (ran.returncode, ran.stdout) == (10, "")
+    assert ran.stderr == "smallest: cannot write the log /nowhere/at/all: No such file or directory\n"
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

@@ -68,6 +68,13 @@ def test_what_is_no_key_is_one_clear_line(key: str, home: Path, server: Offline)
     assert not kept(home).exists()
 
 
+def test_a_key_that_cannot_be_kept_is_10(home: Path, server: Offline) -> None:
+    (home / "config").write_bytes(b"")
+    ran = login(home, server)
+    assert (ran.code, ran.out) == (10, b"")
+    assert ran.lines == [f"smallest: cannot write {kept(home)}: {home / 'config'} is no folder"]
+
+
 def test_a_typed_key_is_not_shown(home: Path, server: Offline) -> None:
     parent, child = pty.openpty()
     command = [*SMALLEST, "login", "--base-url", server.base_url]

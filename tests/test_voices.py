@@ -234,6 +234,13 @@ def test_voices_are_heard_in_their_language(home: Path, server: Offline) -> None
     assert server.log()[-1]["text"] == "Just this."
 
 
+def test_voices_are_not_saved_where_there_is_no_folder(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    ran = run(home, server, "voices", "play", "magnus", "-o", "no\x1bdir")
+    assert (ran.code, ran.lines) == (10, ["smallest: there is no folder no\\x1bdir"])
+    assert len(server.log()) == before
+
+
 # Clones
 
 

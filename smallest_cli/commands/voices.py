@@ -16,7 +16,7 @@ from smallest_cli.account import encode_clone
 from smallest_cli.asking import open_account
 from smallest_cli.choosing import Wish, choose, what_there_is
 from smallest_cli.console import Console, print_json, progress_of
-from smallest_cli.errors import RemoteError, ServiceFailed, SettingsError, UsageError
+from smallest_cli.errors import OutputFailed, RemoteError, ServiceFailed, SettingsError, UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import print_rows, print_table
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
@@ -153,7 +153,7 @@ def play_voices(
     settings = load_settings(where.as_dict())
     known = catalogue.known(settings.base_url)
     if folder is not None and not Path(folder).is_dir():
-        raise UsageError(f"there is no folder {folder}")
+        raise OutputFailed(f"there is no folder {safe(folder)}")
     for name in names:
         voice = catalogue.find(name, known)
         chosen = who.but(voice=voice.id if voice else name)
