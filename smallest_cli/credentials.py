@@ -61,6 +61,13 @@ def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
     return Secret(text, source), warnings
 
 
+def reads_stdin(named: str | None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether `find_key` takes the key from stdin."""
+    if named is not None or environ.get("SMALLEST_API_KEY"):
+        return named == "-"
+    return environ.get("SMALLEST_API_KEY_FILE") == "-"
+
+
 def key_files(named: str | None, environ: Mapping[str, str] = os.environ) -> list[str | Path]:
     """Every file that a key may come from, whether it is there or not; `-` is stdin."""
     files = [named, environ.get("SMALLEST_API_KEY_FILE"), credentials_path(environ), vendor_path(environ)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from smallest_cli.casting import cast
 from smallest_cli.console import Console
-from smallest_cli.credentials import key_files
+from smallest_cli.credentials import key_files, reads_stdin
 from smallest_cli.errors import UsageError
 from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
@@ -86,6 +86,14 @@ def settle(
     own = [config_path(), *key_files(where.api_key_file), settings.ca_file or ""]
     spare(own, run.written, "where the settings or a key come from")
     return run
+
+
+def refuse_text_and_key(texts: Iterable[str], where: ServiceOptions, settings: Settings) -> None:
+    """Raises UsageError where stdin, `-` among the texts, would be read for the key too."""
+    if "-" in texts and not settings.local and reads_stdin(where.api_key_file):
+        raise UsageError(
+            "stdin cannot be both the text and the key", hint="give the key in a file: --api-key-file FILE"
+        )
 
 
 def spare(read: Iterable[str | Path], written: Iterable[str], role: str) -> None:

@@ -75,6 +75,32 @@ def test_a_key_that_cannot_be_kept_is_10(home: Path, server: Offline) -> None:
     assert ran.lines == [f"smallest: cannot write {kept(home)}: {home / 'config'} is no folder"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("speak", "-o", "out.wav"),
+        ("speak", "-f", "-"),
+        ("stream", "-o", "out.wav"),
+        ("dict", "create", "-f", "-"),
+    ],
+)
+def test_stdin_is_not_both_the_text_and_the_key(arguments: tuple[str, ...], home: Path) -> None:
+    for ways in ({"--api-key-file": "-"}, {}):
+        env = {} if ways else {"SMALLEST_API_KEY_FILE": "-"}
+        ran = smallest(
+            home, *arguments, *(word for way in ways.items() for word in way), stdin=b"a\n", env=env
+        )
+        assert (ran.code, ran.out) == (2, b"")
+        assert ran.lines[0] == "smallest: stdin cannot be both the text and the key"
+
+
+def test_the_key_alone_comes_from_stdin(home: Path, server: Offline) -> None:
+    words = ("--base-url", server.base_url, "Hello.", "-o", "out.wav", "--api-key-file", "-")
+    assert smallest(home, "speak", *words, stdin=KEY.encode()).code == 0
+    ran = smallest(home, "speak", "--local", "-o", "out.wav", "--api-key-file", "-", stdin=b"Hello.")
+    assert ran.code == 0, ran.err  # which asks for no key
+
+
 def test_a_typed_key_is_not_shown(home: Path, server: Offline) -> None:
     parent, child = pty.openpty()
     command = [*SMALLEST, "login", "--base-url", server.base_url]

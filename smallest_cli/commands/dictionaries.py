@@ -18,6 +18,8 @@ from smallest_cli.listing import print_rows
 from smallest_cli.options import ServiceOptions
 from smallest_cli.reading import read_texts
 from smallest_cli.safety import safe
+from smallest_cli.settings import load_settings
+from smallest_cli.settling import refuse_text_and_key
 from smallest_cli.speech import Dictionary
 
 LARGEST = 1_000_000
@@ -75,6 +77,7 @@ def create(
     items: Items = None, file: Files = None, *, as_json: AsJson = False, where: ServiceOptions
 ) -> None:
     """Make one; prints its id alone."""
+    refuse_text_and_key(file or [], where, load_settings(where.as_dict()))
     pairs = _read(items or [], file or [])
     with open_account(where) as account:
         _print_id(account.create_dictionary(pairs.items()), as_json=as_json)
@@ -94,6 +97,7 @@ def update(
     where: ServiceOptions,
 ) -> None:
     """Add words to one, or change them; prints its id alone."""
+    refuse_text_and_key(file or [], where, load_settings(where.as_dict()))
     pairs = _read(items or [], file or [])
     with open_account(where) as account:
         merged = pairs if replace else dict(_find(account, id).items) | pairs

@@ -20,7 +20,7 @@ from smallest_cli.options import (
 )
 from smallest_cli.reading import read_texts
 from smallest_cli.script import Script, write_script
-from smallest_cli.settling import Run, settle, settle_voice, spare
+from smallest_cli.settling import Run, refuse_text_and_key, settle, settle_voice, spare
 from smallest_cli.speaking import perform
 from smallest_cli.telling import tell
 
@@ -48,7 +48,9 @@ def speak(
         speak_batch(Run(settings, template, [], sound, where, report, console), batch, text, who.force)
         return
     run = settle(who, sound, where, report, captions)
-    spare(text.file or ([] if words else ["-"]), run.written, "where the text comes from")
+    texts_from = text.file or ([] if words else ["-"])
+    refuse_text_and_key(texts_from, where, run.settings)
+    spare(texts_from, run.written, "where the text comes from")
     texts = read_texts(words or [], text.file or [], text.max_chars)
     script = write_script(
         texts, run.template, split=text.split, pause_s=text.pause, by_sentence=run.plan is not None
