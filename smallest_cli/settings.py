@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,7 +201,7 @@ def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _load_file(path: Path) -> dict[str, Any]:
-    text = read_private(path)
+    text = _read_linked(path)
     if text is None:
         return {}
     import tomllib
@@ -216,29 +217,47 @@ def _load_file(path: Path) -> dict[str, Any]:
 
 
 def read_private(path: Path) -> str | None:
-    """A file of our own, None where there is none. Refused when others could have read or written it.
+    """A file that we wrote, None where there is none. Refused when others could have read or written it.
 
-    Raises SettingsError.
+    A link is refused, for we make none. Raises SettingsError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except (FileNotFoundError, NotADirectoryError):  # a service's HOME may be /dev/null
-        return None
+        return _read_own(path, getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        if path.is_symlink():
+            raise SettingsError(f"{safe(path)} is a symbolic link") from None
+        raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
+
+
+def _read_linked(path: Path) -> str | None:
+    """As `read_private`, of a file that a person writes: those who keep their settings elsewhere link it."""
+    try:
+        text = _read_own(path)
     except OSError as error:
         raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
+    if text is None and path.is_symlink():
+        raise SettingsError(f"{safe(path)} is a symbolic link to nothing")
+    return text
+
+
+def _read_own(path: Path, flags: int = 0) -> str | None:
+    """Raises OSError, and SettingsError where it is not ours alone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | flags | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):  # a service's HOME may be /dev/null
+        return None
     try:
         status = os.fstat(descriptor)
         if os.name == "posix" and status.st_uid not in (os.getuid(), 0):
             raise SettingsError(f"{safe(path)} belongs to somebody else")
         if os.name == "posix" and status.st_mode & 0o077:
-            raise SettingsError(f"{safe(path)} can be read by others", hint=f"chmod 600 {safe(path)}")
+            remedy = f"chmod 600 {safe(path)}" if stat.S_ISREG(status.st_mode) else ""
+            raise SettingsError(f"{safe(path)} can be read by others", hint=remedy)
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(FILE_LIMIT + 1)
         if len(data) > FILE_LIMIT:
             raise SettingsError(f"{safe(path)} is larger than {FILE_LIMIT // 1024} KiB")
         return data.decode("utf-8")
-    except OSError as error:
-        raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{safe(path)} is not UTF-8 text") from None
     finally:

@@ -270,7 +270,9 @@ def test_a_file_open_to_others_is_refused_with_the_remedy(mode: int, home: Home)
 
 PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a folder": (Path.mkdir, "Is a directory"),
-    "a link": (lambda path: path.symlink_to("/dev/null"), "Too many levels of symbolic links"),
+    "a link to a device": (lambda path: path.symlink_to("/dev/null"), "can be read by others"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a symbolic link to nothing"),
+    "a link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
     "too large": (lambda path: path.write_bytes(b"#" * 65_537), "is larger than 64 KiB"),
     "no text": (lambda path: path.write_bytes(SECRET.encode() + b"\xff"), "is not UTF-8 text"),
 }
@@ -280,9 +282,38 @@ PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_is_no_file_of_ours_is_one_clear_line(case: str, home: Home) -> None:
     make, words = PLACES[case]
     make(home.file)
-    if case != "a link":
+    if "link" not in case:
         home.file.chmod(0o600)
-    assert words in str(home.refusal())
+    error = home.refusal()
+    assert words in str(error)
+    assert error.hint == ""
+
+
+def test_a_link_to_a_file_of_ours_is_followed(home: Home) -> None:
+    kept = home.folder / "dotfiles.toml"
+    kept.write_text('voice = "meher"')
+    kept.chmod(0o600)
+    home.file.symlink_to(kept)
+    assert home.load().voice == "meher"
+    kept.chmod(0o644)
+    error = home.refusal()
+    assert (str(error), error.hint) == (f"{home.file} can be read by others", f"chmod 600 {home.file}")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_link_to_a_file_of_somebody_else_is_refused(home: Home) -> None:
+    theirs = home.folder / "theirs.toml"
+    theirs.touch(0o600)
+    os.chown(theirs, 65_534, 65_534)
+    home.file.symlink_to(theirs)
+    assert str(home.refusal()) == f"{home.file} belongs to somebody else"
+
+
+def test_what_we_write_ourselves_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "keys").touch(0o600)
+    (tmp_path / "link").symlink_to("keys")
+    with pytest.raises(SettingsError, match="link is a symbolic link$"):
+        read_private(tmp_path / "link")
 
 
 def test_a_fifo_is_not_waited_for(home: Home) -> None:
