@@ -224,7 +224,7 @@ def read_private(path: Path) -> str | None:
     try:
         return _read_own(path, getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
-        if path.is_symlink():
+        if os.path.islink(path):
             raise SettingsError(f"{safe(path)} is a symbolic link") from None
         raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
 
@@ -235,7 +235,7 @@ def _read_linked(path: Path) -> str | None:
         text = _read_own(path)
     except OSError as error:
         raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
-    if text is None and path.is_symlink():
+    if text is None and os.path.islink(path):
         raise SettingsError(f"{safe(path)} is a symbolic link to nothing")
     return text
 
