@@ -69,7 +69,16 @@ def load_library() -> tuple[ctypes.CDLL, int]:
     rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, CHUNK_MS, name, DONT_EXIT)
     if rate <= 0:
         raise Unavailable("eSpeak NG does not find its data")
+    _seed(library)
     return library, rate
+
+
+def _seed(library: ctypes.CDLL) -> None:
+    """It breathes by chance, from the time of its start on; the same text is to be the same samples."""
+    if hasattr(library, "espeak_ng_SetRandSeed"):
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+    else:
+        ctypes.CDLL(None).srand(1)
 
 
 _SILENT = frozenset("-‐‑‒–—―'\"‘’“”«».,:;!?…()[]{}|·।")
