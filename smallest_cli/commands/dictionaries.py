@@ -14,7 +14,7 @@ from smallest_cli.asking import open_account
 from smallest_cli.console import print_json
 from smallest_cli.errors import RequestRejected, UsageError
 from smallest_cli.groups import grouped
-from smallest_cli.listing import print_rows
+from smallest_cli.listing import print_list
 from smallest_cli.options import ServiceOptions
 from smallest_cli.reading import read_texts
 from smallest_cli.safety import safe
@@ -54,7 +54,8 @@ def list_dictionaries(*, as_json: AsJson = False, where: ServiceOptions) -> None
     if as_json:
         print_json({"dictionaries": [_as_fields(each) for each in found]})
     else:
-        print_rows((each.id, str(len(each.items)), each.created or "") for each in found)
+        rows = [(each.id, str(len(each.items)), each.created or "") for each in found]
+        print_list(("id", "words", "created"), rows)
 
 
 @dictionaries.command("show")

@@ -8,7 +8,7 @@ import typer
 
 from smallest_cli.console import print_json
 from smallest_cli.groups import grouped
-from smallest_cli.listing import answer_question
+from smallest_cli.listing import answer_question, print_facts
 from smallest_cli.options import (
     BatchOptions,
     CaptionOptions,
@@ -38,7 +38,7 @@ def speak(
     report: ReportOptions,
 ) -> None:
     """Say a finished text: played, into files, or into a pipe."""
-    if answer_question(who.voice, sound.device):
+    if answer_question(who.voice, sound.device, as_json=report.json):
         return
     if batch != BatchOptions():
         from smallest_cli.batch import check_batch, speak_batch
@@ -73,4 +73,4 @@ def _tell_plan(run: Run, script: Script) -> None:
     if run.report.json:
         print_json(plan)
     else:
-        print("\n".join(f"{name}\t{value}" for name, value in plan.items()))
+        print_facts(plan)

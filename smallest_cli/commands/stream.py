@@ -93,7 +93,7 @@ def stream(
 
     Each sentence is heard as soon as it is whole. At a terminal each line is, on Enter.
     """
-    if answer_question(who.voice, sound.device):
+    if answer_question(who.voice, sound.device, as_json=report.json):
         return
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe a text in, or give it as words")

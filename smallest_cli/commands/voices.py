@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from smallest_cli.choosing import Wish, choose, what_there_is
 from smallest_cli.console import Console, print_json, progress_of
 from smallest_cli.errors import OutputFailed, RemoteError, ServiceFailed, SettingsError, UsageError
 from smallest_cli.groups import grouped
-from smallest_cli.listing import print_rows, print_table
+from smallest_cli.listing import print_list, print_voices
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
@@ -26,9 +25,8 @@ from smallest_cli.settings import Settings, load_settings
 from smallest_cli.settling import settle
 from smallest_cli.shells import keep_voices
 from smallest_cli.speaking import perform
-from smallest_cli.speech import Voice
+from smallest_cli.speech import Clone, Voice
 
-COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
 SORTS = ("id", "name", "model", "gender", "accent", "age")
 
 LOOK_EVERY_S = 2.0
@@ -90,7 +88,7 @@ def list_voices(
         raise UsageError("no voice is like that", hint=what_there_is(known, wish))
     if sort:
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
-    _print(found[:limit], as_json=as_json)
+    print_voices(found[:limit], as_json=as_json)
 
 
 def _load(settings: Settings, where: ServiceOptions, *, refresh: bool) -> tuple[Voice, ...]:
@@ -115,21 +113,6 @@ def _fetch(settings: Settings, where: ServiceOptions) -> tuple[Voice, ...]:
         catalogue.keep(settings.base_url, listed)
         keep_voices(listed)
     return listed
-
-
-def _print(found: list[Voice], *, as_json: bool) -> None:
-    if as_json:
-        print_json({"voices": [voice._asdict() for voice in found]})
-        return
-    rows = [tuple(_cell(getattr(voice, column)) for column in COLUMNS) for voice in found]
-    if sys.stdout.isatty():
-        print_table(COLUMNS, rows)
-    else:
-        print_rows(rows)
-
-
-def _cell(value: object) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value or "")
 
 
 @voices.command("play")
@@ -231,7 +214,7 @@ def list_clones(
     if as_json:
         print_json({"clones": [each._asdict() for each in found]})
     else:
-        print_rows(tuple(str(value or "") for value in each._asdict().values()) for each in found)
+        print_list(Clone._fields, [tuple(str(value or "") for value in each) for each in found])
 
 
 @voices.command("delete")
