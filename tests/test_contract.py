@@ -333,6 +333,23 @@ def test_debug_shows_what_came_and_no_key(home: Path, server: Offline) -> None:
     assert KEY not in ran.err
 
 
+@pytest.mark.parametrize("via", VIAS)
+def test_a_voice_that_the_service_does_not_know_points_to_the_list(
+    via: str, home: Path, server: Offline
+) -> None:
+    ran = speak(home, server, TEXT, "-v", "nobody", "-m", "lightning_v3.1", "--via", via, "-o", "out.wav")
+    assert (ran.code, ran.lines[1]) == (5, "  smallest voices lists those that there are")
+
+
+def test_a_limit_that_is_reached_is_said_alike_on_every_transport(home: Path) -> None:
+    hints = set()
+    for via in VIAS:
+        with start_offline(fail=["status:429"]) as server:
+            ran = speak(home, server, TEXT, "--via", via, "--retries", "0", "-o", "out.wav")
+        hints.add((ran.code, ran.lines[1]))
+    assert len(hints) == 1
+
+
 # Trying again
 
 

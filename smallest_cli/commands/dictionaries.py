@@ -110,7 +110,7 @@ def update(
 def delete(id: Id, *, where: ServiceOptions) -> None:
     """Delete one."""
     with open_account(where) as account:
-        account.delete_dictionary(id)
+        account.delete_dictionary(_find(account, id).id)
 
 
 def _find(account: Account, id: str) -> Dictionary:
