@@ -21,6 +21,8 @@ from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals
 from smallest_cli.writing import guard_stdout
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+ALIKE = 0.75
+"""How much an option must be like what was typed, to be offered for it."""
 BUG = "this is a bug; please report it with the command and the version"
 
 
@@ -149,9 +151,18 @@ def _invoke() -> int:
 
 def _told(error: typer.TyperException) -> UsageError:
     """What was typed wrong, in one line, and where to look."""
+    from difflib import get_close_matches
+
     line = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
-    return UsageError(line, hint=f"see {context.command_path} --help" if context else "")
+    hint = f"see {context.command_path} --help" if context else ""
+    if mistyped := getattr(error, "option_name", None):
+        line = line.partition(" (Possible options")[0]
+        if near := get_close_matches(mistyped, getattr(error, "possibilities", None) or (), 1, ALIKE):
+            line += f"; did you mean {near[0]}?"
+    elif line.startswith("No such command") and context and context.info_name == "voices":
+        hint = f"to find a voice: smallest voices --search {shlex.join(sys.argv[2:3])}"
+    return UsageError(line, hint=hint)
 
 
 def _refuse_key_in_argv() -> None:

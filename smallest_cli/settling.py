@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from smallest_cli.casting import cast
 from smallest_cli.console import Console
 from smallest_cli.credentials import key_files, reads_stdin
-from smallest_cli.errors import UsageError
+from smallest_cli.errors import OutputFailed, UsageError
 from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.settings import Settings, config_path, load_settings
@@ -103,6 +103,18 @@ def spare(read: Iterable[str | Path], written: Iterable[str], role: str) -> None
         for name, target in targets.items():
             if source and stat.S_ISREG(source.st_mode) and os.path.samestat(source, target):
                 raise UsageError(f"{safe(name)} is {role}")
+
+
+def refuse_unwritable(run: Run) -> None:
+    """For a run that opens nothing: refuse a place that could not be written. Raises OutputFailed."""
+    for name in run.written:
+        folder = os.path.dirname(os.path.realpath(name))
+        if not os.path.isdir(folder):
+            raise OutputFailed(f"cannot write {safe(name)}: there is no folder {safe(folder)}")
+        if os.path.isdir(name):
+            raise OutputFailed(f"cannot write {safe(name)}: it is a folder")
+        if not os.access(name if os.path.exists(name) else folder, os.W_OK):
+            raise OutputFailed(f"cannot write {safe(name)}: it is read-only")
 
 
 def _status(path: str | Path) -> os.stat_result | None:

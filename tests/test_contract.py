@@ -110,6 +110,32 @@ def test_a_dry_run_asks_for_nothing(home: Path, server: Offline) -> None:
     assert list(home.iterdir()) == []
 
 
+def test_a_dry_run_finds_a_place_that_cannot_be_written(home: Path) -> None:
+    (home / "folder.wav").mkdir()
+    for place, words in (("nowhere/x.wav", "there is no folder"), ("folder.wav", "it is a folder")):
+        ran = smallest(home, "speak", TEXT, "--dry-run", "-o", place)
+        assert (ran.code, ran.out) == (10, b"")
+        assert ran.lines[0].startswith(f"smallest: cannot write {place}: {words}")
+    assert smallest(home, "speak", TEXT, "--dry-run", "-o", "new.wav").code == 0
+    assert not (home / "new.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "the name of the file to write is empty"), ("folder", "folder is a folder, not a file to write"),
+        ("y.wav/", "y.wav/ is a folder, not a file to write"),
+        ("plain", "plain names no format: it has no extension"),
+        ("x.xyz", "no format is known for the extension .xyz of x.xyz"),
+    ],
+)  # fmt: skip
+def test_a_name_that_tells_no_format_says_why(name: str, words: str, home: Path) -> None:
+    (home / "folder").mkdir()
+    ran = smallest(home, "speak", TEXT, "-o", name)
+    assert (ran.code, ran.lines[0]) == (2, f"smallest: {words}")
+    assert ran.lines[1].startswith("  name one with --format, or by .wav")
+
+
 def test_a_question_is_answered_with_a_list(home: Path) -> None:
     ran = smallest(home, "speak", "-v", "?")
     assert (ran.code, ran.err) == (0, "")
@@ -348,6 +374,12 @@ def test_a_limit_that_is_reached_is_said_alike_on_every_transport(home: Path) ->
             ran = speak(home, server, TEXT, "--via", via, "--retries", "0", "-o", "out.wav")
         hints.add((ran.code, ran.lines[1]))
     assert len(hints) == 1
+
+
+def test_of_a_short_key_no_end_is_told(home: Path) -> None:
+    with start_offline(token="sk_another_one_of_25_chars") as server:
+        ran = speak(home, server, TEXT, "-o", "out.wav", SMALLEST_API_KEY="short")
+    assert (ran.code, ran.lines[1]) == (4, "  the key is from SMALLEST_API_KEY")
 
 
 # Trying again

@@ -146,6 +146,16 @@ def test_nothing_found_says_what_there_is(home: Path, server: Offline) -> None:
     assert (ran.code, ran.out) == (2, b"")
     assert "american australian british" in ran.err
     assert "hindi" in ran.err
+    assert ran.lines[0] == "smallest: no voice matches --language hindi --accent martian"
+    ran = run(home, server, "voices", "--search", "magnos")
+    assert ran.lines == ["smallest: no voice matches --search magnos", "  near magnos: magnus manon marcos"]
+    ran = run(home, server, "voices", "--search", "q7q7")
+    assert ran.lines[1] == "  smallest voices lists them all"
+
+
+def test_a_voice_behind_voices_is_searched_for_by_an_option(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", "meher")
+    assert (ran.code, ran.lines[1]) == (2, "  to find a voice: smallest voices --search meher")
 
 
 def test_voices_are_sorted_and_counted(home: Path, server: Offline) -> None:

@@ -20,7 +20,7 @@ from smallest_cli.options import (
 )
 from smallest_cli.reading import read_texts
 from smallest_cli.script import Script, write_script
-from smallest_cli.settling import Run, refuse_text_and_key, settle, settle_voice, spare
+from smallest_cli.settling import Run, refuse_text_and_key, refuse_unwritable, settle, settle_voice, spare
 from smallest_cli.speaking import perform
 from smallest_cli.telling import tell
 
@@ -58,6 +58,7 @@ def speak(
     if script.removed:
         run.console.warn(f"{script.removed} control characters were left out of the text")
     if report.dry_run:
+        refuse_unwritable(run)
         _tell_plan(run, script)
         return
     tell(run, perform(run, script.items))

@@ -85,7 +85,7 @@ def list_voices(
     known = _load(settings, where, refresh=refresh)
     found = choose(known, wish)
     if not found:
-        raise UsageError("no voice is like that", hint=what_there_is(known, wish))
+        raise UsageError(f"no voice matches {wish.words()}", hint=what_there_is(known, wish))
     if sort:
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
     print_voices(found[:limit], as_json=as_json)
