@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import trustme
 
@@ -29,8 +29,8 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Load:
-    """How many users ask for how long, and what the server does. `kill_after` it has answered so many trials,
-    the last worker is killed. `spawn_rate` is of users a second, else all begin within 5 s."""
+    """How many users ask for how long, and what the server does. When it has answered `lose_after` trials,
+    the last worker is lost. `spawn_rate` is of users a second, else all begin within 5 s."""
 
     users: int
     seconds: int
@@ -38,7 +38,8 @@ class Load:
     sigma: float
     realtime_factor: float
     corpus: str = "short"
-    kill_after: int | None = None
+    lose_after: int | None = None
+    loss: Literal["killed", "unplugged"] = "killed"
     spawn_rate: float | None = None
 
 
@@ -96,11 +97,18 @@ def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
                                                          stdout=log, stderr=log)))
             for name, host, words in crew
         }  # fmt: skip
-        if load.kill_after is not None:
-            _wait_for(folder / "log.jsonl", load.kill_after, started["master"])
-            started[f"worker {len(rest)}"].kill()
-        used = _watch({"server": serving, **started}, folder / "log.jsonl", load)
+        last = started[f"worker {len(rest)}"]
+        if load.lose_after is not None:
+            _wait_for(folder / "log.jsonl", load.lose_after, started["master"])
+            if load.loss == "unplugged":
+                rest[-1].ip("link set eth0 down")
+            else:
+                last.kill()
+        used = _watch({"server": serving, **started}, load)
         code = started["master"].wait(ENDS_WITHIN)
+        if load.loss == "unplugged":
+            last.kill()  # nobody could tell it that the run is over
+            rest[-1].ip("link set eth0 up")
         for process in started.values():
             process.wait(ENDS_WITHIN)
     return _read(folder, code, used)
@@ -161,15 +169,15 @@ def _lines(path: Path) -> list[Entry]:
 
 def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
     """Until so many requests have been answered, and what was known of them then has been reported."""
-    pause = threading.Event()
-    while log.read_text().count("\n") < answers and master.poll() is None:
+    pause, ends = threading.Event(), time.monotonic() + ENDS_WITHIN
+    while log.read_text().count("\n") < answers and master.poll() is None and time.monotonic() < ends:
         pause.wait(0.2)
     pause.wait(REPORT_SECONDS + 1)
 
 
-def _watch(processes: dict[str, subprocess.Popen[bytes]], log: Path, load: Load) -> dict[str, Use]:
-    """What each took, where nobody is killed."""
-    if load.kill_after is not None:
+def _watch(processes: dict[str, subprocess.Popen[bytes]], load: Load) -> dict[str, Use]:
+    """What each took, where nobody is lost."""
+    if load.lose_after is not None:
         return {}
     pause, third = threading.Event(), load.seconds / 3
     pause.wait(third)

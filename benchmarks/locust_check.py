@@ -90,7 +90,7 @@ def whole(name: str, ran: Ran) -> Iterator[Figure]:
 
 
 def cut(name: str, ran: Ran) -> Iterator[Figure]:
-    """One worker was killed: it is named, and all that is counted was answered."""
+    """One worker was lost: it is named, and all that is counted was answered."""
     if ran.result is None:
         yield unfinished(name, ran)
         return
@@ -144,7 +144,8 @@ def tell_verdict(ran: Ran) -> None:
 Check = Callable[[str, Ran], Iterator[Figure]]
 CHECKS: dict[str, tuple[Check, Load]] = {
     "lognormal": (whole, Load(20, 30, 150, 0.3, 4)),
-    "cut": (cut, Load(20, 20, 100, 0.2, 4, kill_after=60)),
+    "killed": (cut, Load(20, 20, 100, 0.2, 4, lose_after=60)),
+    "unplugged": (cut, Load(20, 30, 100, 0.2, 4, lose_after=60, loss="unplugged")),
     "at once": (whole, Load(100, 40, 300, 0.2, 1, "long", spawn_rate=1000)),
     "crowd": (whole, Load(500, 40, 300, 0.2, 1, "long")),
 }

@@ -700,6 +700,11 @@ ms
 tr
 vi'
 _smallest_known_devices=''
+_smallest_known_players='ffplay
+aplay
+paplay
+play
+sox'
 # The values of a list, as the tool last kept it, else as it was when this was made. No Python is started.
 # $1 the list, $2 what is typed. `compgen -W` would run what a value holds, so none is used.
 _smallest_list() {
@@ -721,7 +726,17 @@ _smallest_devices() { _smallest_list devices "$1"; }
 # A word that begins with a dash comes here as "": `-o -` is whole.
 _smallest_file() { local typed="${COMP_WORDS[COMP_CWORD]//\\/}"; compgen -f -- "${typed#[\"\']}"; }
 _smallest_dir() { local typed="${COMP_WORDS[COMP_CWORD]//\\/}"; compgen -d -- "${typed#[\"\']}"; }
-_smallest_program() { compgen -c -- "$1"; }
+# The players that are known by name; once something is typed, what is on PATH too, and no word of the shell's.
+_smallest_program() {
+  local each
+  while read -r each; do
+    [[ $each == "$1"* ]] && printf '%s\n' "$each"
+  done <<<"$_smallest_known_players"
+  [[ -n $1 ]] || return 0
+  while read -r each; do
+    type -P -- "$each" >/dev/null && printf '%s\n' "$each"
+  done < <(compgen -c -- "$1")
+}
 
 # End Custom Preamble
 

@@ -9,6 +9,7 @@ set -g _smallest_known_voices 'jordan	male, american, english, lightning_v3.1' '
 set -g _smallest_known_models lightning_v3.1 lightning_v3.1_pro
 set -g _smallest_known_languages 'en	english' 'hi	hindi' 'mr	marathi' 'kn	kannada' 'ta	tamil' 'bn	bengali' 'gu	gujarati' 'te	telugu' 'ml	malayalam' 'pa	punjabi' 'or	odia' 'es	spanish' 'de	german' 'fr	french' 'it	italian' 'nl	dutch' 'sv	swedish' 'pt	portuguese' 'ru	russian' 'el	greek' 'fi	finnish' 'no	norwegian' 'pl	polish' 'ar	arabic' 'zh	chinese' 'id	indonesian' 'ja	japanese' 'ko	korean' 'ms	malay' 'tr	turkish' 'vi	vietnamese'
 set -g _smallest_known_devices
+set -g _smallest_known_players ffplay aplay paplay play sox
 # The values of a list, as the tool last kept it, else as it was when this was made. No Python is started.
 function _smallest_list
   set -l folder "$SMALLEST_CACHE_DIR"
@@ -24,6 +25,12 @@ function _smallest_list
     set -l known _smallest_known_$argv[1]
     printf '%s\n' $$known
   end
+end
+# The players that are known by name, and once something is typed what is on PATH too.
+function _smallest_program
+  printf '%s\n' $_smallest_known_players
+  set -l typed (commandline -ct)
+  test -n "$typed"; and __fish_complete_command
 end
 
 # End Custom Preamble
@@ -88,8 +95,8 @@ complete -c smallest -n '_shtab_smallest_using speak' -l split -x -d 'Most chara
 complete -c smallest -n '_shtab_smallest_using speak' -l max-chars -x -d 'Refuse a longer text; 0 for no bound.'
 complete -c smallest -n '_shtab_smallest_using speak' -l batch -xka "(__fish_complete_path (commandline -ct))" -d 'Say each row of a .csv, .tsv or .jsonl into a file.'
 complete -c smallest -n '_shtab_smallest_using speak' -s d -l dir -xka "(__fish_complete_directories)" -d 'The folder for the files of --batch.'
-complete -c smallest -n '_shtab_smallest_using speak' -l naming -xka "id index text" -d 'What the files are named by.'
-complete -c smallest -n '_shtab_smallest_using speak' -l jobs -x -d 'How many rows of --batch to say at a time; your plan limits requests at a time.'
+complete -c smallest -n '_shtab_smallest_using speak' -l naming -xka "id index text" -d 'What the files are named by; the default is id.'
+complete -c smallest -n '_shtab_smallest_using speak' -l jobs -x -d 'How many rows of --batch to say at a time; your plan limits requests at a time; the default is 1.'
 complete -c smallest -n '_shtab_smallest_using speak' -l resume -d 'Do only what is missing, changed or failed.'
 complete -c smallest -n '_shtab_smallest_using speak' -s v -l voice -l voice-id -xka "(_smallest_list voices)" -d 'A voice'"'"'s id or name; ? lists them.'
 complete -c smallest -n '_shtab_smallest_using speak' -s m -l model -xka "(_smallest_list models)" -d 'The model; without it, that of the voice, else lightning_v3.1_pro.'
@@ -107,12 +114,12 @@ complete -c smallest -n '_shtab_smallest_using speak' -s o -l output -l out -xka
 complete -c smallest -n '_shtab_smallest_using speak' -s p -l play -d 'Play it on the loudspeaker.'
 complete -c smallest -n '_shtab_smallest_using speak' -l format -xka "wav pcm flac ogg opus mp3 ulaw alaw mulaw" -d 'wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.'
 complete -c smallest -n '_shtab_smallest_using speak' -l device -xka "(_smallest_list devices)" -d 'The loudspeaker to use; ? lists them.'
-complete -c smallest -n '_shtab_smallest_using speak' -l player -xka "(__fish_complete_command)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.'
+complete -c smallest -n '_shtab_smallest_using speak' -l player -xka "(_smallest_program)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it, which no shell reads; sh -c '"'"'...'"'"' has one.'
 complete -c smallest -n '_shtab_smallest_using speak' -l lead-silence -x -d 'Silence before the first sound on the loudspeaker, as 0.5 or 500ms.'
 complete -c smallest -n '_shtab_smallest_using speak' -l clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using speak' -l no-clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using speak' -l partial -xka "keep discard" -d 'What becomes of a file that was not finished.'
-complete -c smallest -n '_shtab_smallest_using speak' -l ahead -x -d 'Ask for the next segment once less than this is still to be played; 0 to ask at once.'
+complete -c smallest -n '_shtab_smallest_using speak' -l ahead -x -d 'Ask for the next segment once less than this is still to be played; 0 to ask at once; the default is 30.'
 complete -c smallest -n '_shtab_smallest_using speak' -l cache -d 'Keep what was spoken on this machine, and pay for it once.'
 complete -c smallest -n '_shtab_smallest_using speak' -l no-cache -d 'Keep what was spoken on this machine, and pay for it once.'
 complete -c smallest -n '_shtab_smallest_using speak' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write subtitles: FILE.srt, .vtt or .json.'
@@ -161,12 +168,12 @@ complete -c smallest -n '_shtab_smallest_using stream' -s o -l output -l out -xk
 complete -c smallest -n '_shtab_smallest_using stream' -s p -l play -d 'Play it on the loudspeaker.'
 complete -c smallest -n '_shtab_smallest_using stream' -l format -xka "wav pcm flac ogg opus mp3 ulaw alaw mulaw" -d 'wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.'
 complete -c smallest -n '_shtab_smallest_using stream' -l device -xka "(_smallest_list devices)" -d 'The loudspeaker to use; ? lists them.'
-complete -c smallest -n '_shtab_smallest_using stream' -l player -xka "(__fish_complete_command)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.'
+complete -c smallest -n '_shtab_smallest_using stream' -l player -xka "(_smallest_program)" -d 'Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it, which no shell reads; sh -c '"'"'...'"'"' has one.'
 complete -c smallest -n '_shtab_smallest_using stream' -l lead-silence -x -d 'Silence before the first sound on the loudspeaker, as 0.5 or 500ms.'
 complete -c smallest -n '_shtab_smallest_using stream' -l clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using stream' -l no-clobber -d 'Replace a file that exists, or refuse to.'
 complete -c smallest -n '_shtab_smallest_using stream' -l partial -xka "keep discard" -d 'What becomes of a file that was not finished.'
-complete -c smallest -n '_shtab_smallest_using stream' -l ahead -x -d 'Ask for the next segment once less than this is still to be played; 0 to ask at once.'
+complete -c smallest -n '_shtab_smallest_using stream' -l ahead -x -d 'Ask for the next segment once less than this is still to be played; 0 to ask at once; the default is 30.'
 complete -c smallest -n '_shtab_smallest_using stream' -l cache -d 'Keep what was spoken on this machine, and pay for it once.'
 complete -c smallest -n '_shtab_smallest_using stream' -l no-cache -d 'Keep what was spoken on this machine, and pay for it once.'
 complete -c smallest -n '_shtab_smallest_using stream' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write subtitles: FILE.srt, .vtt or .json.'
@@ -286,10 +293,10 @@ complete -c smallest -n '_shtab_smallest_using voices delete' -s h -l help -d 'S
 complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a bench -d 'Measure latency; bench compare | merge | replay | report | locustfile.'
 complete -c smallest -n '_shtab_smallest_using bench' -s n -l count -x -d 'Trials for each arm; the default is 30.'
 complete -c smallest -n '_shtab_smallest_using bench' -s d -l duration -x -d 'Measure for so long instead.'
-complete -c smallest -n '_shtab_smallest_using bench' -s c -l concurrency -x -d 'So many at once; the default is 1.'
-complete -c smallest -n '_shtab_smallest_using bench' -l rate -x -d 'An open loop: so many begin, whatever ends.'
+complete -c smallest -n '_shtab_smallest_using bench' -s c -l concurrency -x -d 'So many at once, at most; the default is 1, with --rate 5.'
+complete -c smallest -n '_shtab_smallest_using bench' -l rate -x -d 'An open loop: so many are due, whatever ends; what -c has no room for waits.'
 complete -c smallest -n '_shtab_smallest_using bench' -l arrival -xka "poisson constant" -d 'How an open loop'"'"'s trials come.'
-complete -c smallest -n '_shtab_smallest_using bench' -l transport -xka "ws sse http" -d 'Of ws, sse and http.'
+complete -c smallest -n '_shtab_smallest_using bench' -l transport -xka "ws sse http" -d 'Of ws, sse and http; the default is all three.'
 complete -c smallest -n '_shtab_smallest_using bench' -l conn -xka "warm cold" -d 'Of warm and cold.'
 complete -c smallest -n '_shtab_smallest_using bench' -l warmup -x -d 'Uncounted uses of each connection.'
 complete -c smallest -n '_shtab_smallest_using bench' -l seed -x -d 'Fixes order and arrivals.'
@@ -297,11 +304,11 @@ complete -c smallest -n '_shtab_smallest_using bench' -l text -x -d 'Speak TEXT 
 complete -c smallest -n '_shtab_smallest_using bench' -s f -l file -xka "(__fish_complete_path (commandline -ct))" -d 'Read FILE (repeatable); - is stdin.'
 complete -c smallest -n '_shtab_smallest_using bench' -l corpus -xka "short mixed long" -d 'Texts of our own, if none is given.'
 complete -c smallest -n '_shtab_smallest_using bench' -l buffer -x -d 'Prebuffers of the simulated player, ms; ttfa is of the first.'
-complete -c smallest -n '_shtab_smallest_using bench' -l slo -x -d 'A threshold, as ttfb.p95<300ms (repeatable); missed: exit 20.'
+complete -c smallest -n '_shtab_smallest_using bench' -l slo -x -d 'A threshold (repeatable), missed: exit 20. [ARM:]METRIC.STATISTIC<LIMIT, as ttfb.p95<300ms or ws/warm:ttfa.mean<0.5s; error_rate<1%; smooth@100>=99% (at 100 ms of --buffer). Statistics: p50, p90, p95, p99, p99.9, mean, min, max. Units: ms, s, %.'
 complete -c smallest -n '_shtab_smallest_using bench' -l save -xka "(__fish_complete_path (commandline -ct))" -d 'Write what --json prints.'
 complete -c smallest -n '_shtab_smallest_using bench' -l jsonl -xka "(__fish_complete_path (commandline -ct))" -d 'Write every trial, raw.'
 complete -c smallest -n '_shtab_smallest_using bench' -l save-audio -xka "(__fish_complete_directories)" -d 'Write every trial'"'"'s sound.'
-complete -c smallest -n '_shtab_smallest_using bench' -l max-chars -x -d 'Never send more; the default is 20,000, 0 for no bound.'
+complete -c smallest -n '_shtab_smallest_using bench' -l max-chars -x -d 'Never send more, warm-ups too; the default is 20,000, 0 for no bound.'
 complete -c smallest -n '_shtab_smallest_using bench' -l yes -d 'Do not ask before characters are paid for.'
 complete -c smallest -n '_shtab_smallest_using bench' -l calibrate -d 'Measure this machine first, on the offline server.'
 complete -c smallest -n '_shtab_smallest_using bench' -l no-calibrate -d 'Measure this machine first, on the offline server.'
@@ -317,7 +324,7 @@ complete -c smallest -n '_shtab_smallest_using bench' -l consistency -x -d '0 to
 complete -c smallest -n '_shtab_smallest_using bench' -l similarity -x -d '0 to 1; --api v2 alone.'
 complete -c smallest -n '_shtab_smallest_using bench' -l enhancement -xka "0 1 2" -d '0, 1 or 2; --api v2 alone.'
 complete -c smallest -n '_shtab_smallest_using bench' -l force -d 'Send a voice and a model that clash.'
-complete -c smallest -n '_shtab_smallest_using bench' -l via -xka "auto ws sse http" -d 'auto (which is ws), ws, sse or http.'
+complete -c smallest -n '_shtab_smallest_using bench' -l via -xka "auto ws sse http" -d 'As --transport, for one of them; auto is all.'
 complete -c smallest -n '_shtab_smallest_using bench' -l local -d 'Speak through the offline server: no key, no network.'
 complete -c smallest -n '_shtab_smallest_using bench' -l base-url -x -d 'Where the service is.'
 complete -c smallest -n '_shtab_smallest_using bench' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Trust the authorities in FILE.'
@@ -325,7 +332,7 @@ complete -c smallest -n '_shtab_smallest_using bench' -l plain-http -d 'Send the
 complete -c smallest -n '_shtab_smallest_using bench' -l api-key-file -xka "(__fish_complete_path (commandline -ct))" -d 'Read the key from FILE; - is stdin.'
 complete -c smallest -n '_shtab_smallest_using bench' -l timeout -x -d 'For connecting, first audio and each stall; the default is 15.'
 complete -c smallest -n '_shtab_smallest_using bench' -l max-time -x -d 'For the whole run; without it, no bound.'
-complete -c smallest -n '_shtab_smallest_using bench' -l retries -x -d 'Try again so often while no audio has come; the default is 2.'
+complete -c smallest -n '_shtab_smallest_using bench' -l retries -x -d '0 alone: a failed trial is a result.'
 complete -c smallest -n '_shtab_smallest_using bench' -l completion-wait -x -d 'How long the service waits in silence before it says that the sound is complete.'
 complete -c smallest -n '_shtab_smallest_using bench' -l api -xka "unified v3.1 v2" -d 'unified, or one of the older v3.1 and v2.'
 complete -c smallest -n '_shtab_smallest_using bench' -l json -d 'Print one JSON object on stdout.'
@@ -335,9 +342,9 @@ complete -c smallest -n '_shtab_smallest_using bench' -l debug -d 'Say what was 
 complete -c smallest -n '_shtab_smallest_using bench' -l dry-run -d 'Say what would be asked for, and stop.'
 complete -c smallest -n '_shtab_smallest_using bench' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using bench; and test $_shtab_smallest_npos -eq 0' -a compare -d 'Say whether B is faster or slower than A, equivalent, or not to be told apart yet.'
-complete -c smallest -n '_shtab_smallest_using bench compare' -l metric -xka "ttfb ttfb_cold ttfb_e2e ttfa min_safe_buffer last_audio" -d 'Of ttfb, ttfb_cold, ttfb_e2e, ttfa, min_safe_buffer, last_audio.'
-complete -c smallest -n '_shtab_smallest_using bench compare' -l min-effect -x -d 'A smaller change does not matter.'
-complete -c smallest -n '_shtab_smallest_using bench compare' -l force -d 'Compare runs of different texts or voices.'
+complete -c smallest -n '_shtab_smallest_using bench compare' -l metric -xka "ttfb ttfb_cold ttfb_e2e ttfa min_safe_buffer last_audio" -d 'Of ttfb, ttfb_cold, ttfb_e2e, ttfa, min_safe_buffer, last_audio; the default is ttfb, of an open loop ttfb_e2e.'
+complete -c smallest -n '_shtab_smallest_using bench compare' -l min-effect -x -d 'A smaller change does not matter, nor one under 1 ms.'
+complete -c smallest -n '_shtab_smallest_using bench compare' -l force -d 'Compare runs that did not ask for the same.'
 complete -c smallest -n '_shtab_smallest_using bench compare' -l json -d 'Print one JSON object on stdout.'
 complete -c smallest -n '_shtab_smallest_using bench compare' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using bench compare; and test $_shtab_smallest_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'A file of --save or --jsonl: before.'

@@ -106,7 +106,8 @@ class Store:
         with suppress(OSError):
             for each in filter(_is_ours, self.folder.iterdir()):
                 with suppress(OSError):
-                    found.append((each, each.lstat()))
+                    if stat.S_ISREG((status := each.lstat()).st_mode):
+                        found.append((each, status))
         return found
 
     def holdings(self) -> Holdings:

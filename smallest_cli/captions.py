@@ -11,12 +11,11 @@ from smallest_cli.errors import (
     DeviceError,
     Incomplete,
     Interrupted,
-    OutputFailed,
     ReaderLeft,
     SmallestError,
     UsageError,
 )
-from smallest_cli.safety import reason, safe
+from smallest_cli.safety import safe
 from smallest_cli.settings import Settings
 from smallest_cli.signals import uninterrupted
 from smallest_cli.sinks import Destination
@@ -51,7 +50,7 @@ def plan_captions(
     plan: CaptionPlan, template: SpeechRequest, settings: Settings, *, force: bool
 ) -> CaptionPlan:
     """The plan, `timed` settled. Raises UsageError for what can be seen to be impossible."""
-    if plan.path:
+    if plan.path is not None:
         kind_of(plan.path)
     why = "" if force or not (plan.by_word or plan.follow) else _untimed(template, settings)
     if plan.by_word and why:
@@ -127,10 +126,10 @@ def open_subtitles(
     OutputFailed, UsageError where the file is there and is not to be replaced, and Incomplete where words
     were to be timed and were not: the sound is whole then, and there is no file.
     """
-    if not plan.path:
+    if plan.path is None:
         yield
         return
-    from smallest_cli.sinks.file import FileTarget
+    from smallest_cli.files import FileTarget
 
     path = plan.path
     target: FileTarget | None = None
@@ -138,7 +137,7 @@ def open_subtitles(
 
     def write(target: FileTarget) -> None:
         cues = cues_of(captions.passages, format.sample_rate)
-        _write(target.descriptor, path, render(cues, kind_of(path), by_word=plan.by_word))
+        target.write(render(cues, kind_of(path), by_word=plan.by_word).encode())
 
     def finish(target: FileTarget) -> None:
         if plan.by_word:
@@ -176,12 +175,3 @@ def _refuse_untimed(passages: Iterable[Passage]) -> None:
                 f" {safe(passage.text.strip(), 40)!r}",
                 hint="--cue sentence goes with every voice and transport",
             )
-
-
-def _write(descriptor: int, path: str, text: str) -> None:
-    from smallest_cli.sinks.encoders import write_all
-
-    try:
-        write_all(descriptor, text.encode())
-    except OSError as error:
-        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from copy import copy
+from functools import partial
 from importlib import import_module
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -143,10 +146,29 @@ def _invoke() -> int:
         register([sys.argv[1]])
     else:
         _list_commands()
+    command = typer.main.get_command(app)
+    _refuse_what_is_no_number(command)
     bare = len(sys.argv) == 1 and sys.stdout.isatty()
-    code: int | None = app(["--help"] if bare else None, standalone_mode=False)
+    code: int | None = command(["--help"] if bare else None, standalone_mode=False)
     sys.stdout.flush()
     return code or 0
+
+
+def _refuse_what_is_no_number(command: Any) -> None:
+    """Have every option that takes a number refuse nan and inf, which pass any range."""
+    for parameter in command.params:
+        if parameter.type.name.startswith("float"):
+            parameter.type = copy(parameter.type)  # options without a range share one
+            parameter.type.convert = partial(_convert_finite, parameter.type.convert)
+    for child in getattr(command, "commands", {}).values():
+        _refuse_what_is_no_number(child)
+
+
+def _convert_finite(convert: Callable[..., float], value: Any, parameter: Any, context: Any) -> float:
+    number = convert(value, parameter, context)
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{safe(value, 40)} is no finite number", ctx=context, param=parameter)
+    return number
 
 
 def _told(error: typer.TyperException) -> UsageError:

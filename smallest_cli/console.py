@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from smallest_cli.errors import BatchFailed, Interrupted, SmallestError
+from smallest_cli.errors import Interrupted, SmallestError
 from smallest_cli.safety import safe
 from smallest_cli.speech import AudioChunk, AudioFormat, Event
 
@@ -169,9 +169,8 @@ def print_json(result: Mapping[str, Any]) -> None:
 
 def failure_as_json(error: SmallestError | Interrupted) -> dict[str, Any]:
     """A failure, or a signal, as the object that --json prints."""
-    summary = error.summary if isinstance(error, BatchFailed) else {}
     return {
-        **summary,
+        **error.summary,
         "error": str(error),
         "exit": error.exit_code,
         "hint": error.hint,

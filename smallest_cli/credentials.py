@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smallest_cli.connect import parse_base_url
-from smallest_cli.errors import NoKey, OutputFailed, SettingsError
+from smallest_cli.errors import NoKey, OutputFailed, SettingsError, UsageError
 from smallest_cli.safety import KEY_LENGTH, Secret, reason, safe
 from smallest_cli.settings import DEFAULT_BASE_URL, config_folder, read_private
 
@@ -47,6 +47,8 @@ def find_key(
 
 def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
     """A key file that the person names: a link, a FIFO, or open to others, but then with a warning."""
+    if not path:
+        raise UsageError(f"{source} is empty", hint="is a variable not set?")
     try:
         if path == "-":
             line = sys.stdin.buffer.readline(KEY_LENGTH + 2) if sys.stdin else b""

@@ -36,13 +36,17 @@ from types import MappingProxyType
 
 
 class SmallestError(Exception):
-    """What happened, in one line; `hint` is the next thing to try, `partial` keeps what had come."""
+    """What happened, in one line; `hint` is the next thing to try, `partial` keeps what had come.
+
+    `summary` is what a batch had come to, for --json.
+    """
 
     exit_code = 1
     retryable = False
     partial: Path | None = None
     audio_seconds = 0.0
     """How much sound had come."""
+    summary: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, message: str, *, hint: str = "", request_id: str | None = None) -> None:
         super().__init__(message)
@@ -152,10 +156,7 @@ class DeviceError(SmallestError):
 
 
 class BatchFailed(SmallestError):
-    """`summary` is what the batch came to, for --json."""
-
     exit_code = 13
-    summary: Mapping[str, object] = MappingProxyType({})
 
 
 class ReaderLeft(SmallestError):
@@ -163,12 +164,13 @@ class ReaderLeft(SmallestError):
 
 
 class Interrupted(BaseException):
-    """A signal asked us to stop. `partial`, `audio_seconds` and `hint` as in SmallestError."""
+    """A signal asked us to stop. `partial`, `audio_seconds`, `summary` and `hint` as in SmallestError."""
 
     hint = ""
     request_id: str | None = None
     partial: Path | None = None
     audio_seconds = 0.0
+    summary: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted")

@@ -1,6 +1,7 @@
 """The text on the terminal as it is heard: the line that is being spoken, what is still to come of it dim.
 
-It goes by the sink, which knows what has been played, and not by what has been sent to it.
+It goes by the loudspeaker, which knows what has been played, and not by what has been sent to it, nor by
+what a file beside it has got.
 """
 
 from __future__ import annotations
@@ -15,10 +16,37 @@ from types import TracebackType
 from smallest_cli.errors import SmallestError
 from smallest_cli.safety import safe
 from smallest_cli.sinks import Sink
-from smallest_cli.subtitles import Passage, is_timed, lines
+from smallest_cli.subtitles import Passage, is_timed, lines, spaced, width
 
 LOOK_EVERY_S = 0.05
+USUAL_COLUMNS = 80
 ANEW, DIM, PLAIN = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
+
+
+class Page:
+    """A text in lines. One that is begun stays as it is; those behind it have the terminal's width."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        """Where the first line begins that is not yet spoken."""
+        self.begun = False
+        self._lines: list[str] = []
+        self._columns = 0
+
+    def lay_out(self, columns: int) -> list[str]:
+        """The lines that are not yet spoken, each with the blank behind it."""
+        if columns != self._columns:
+            self._columns = columns
+            kept = self._lines[:1] if self.begun else []
+            rest = self.text[self.at + len("".join(kept)) :]
+            self._lines = kept + (list(spaced(rest, lines(rest, columns))) if rest else [])
+        return self._lines
+
+    def turn(self) -> None:
+        """The first line is spoken."""
+        self.at += len(self._lines.pop(0))
+        self.begun = False
 
 
 class Follower:
@@ -31,14 +59,15 @@ class Follower:
         self._sink: Sink | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._number = self._line = 0
+        self._number = 0
+        self._page: Page | None = None
         self._drawn = ""
 
     def __enter__(self) -> Follower:
         return self
 
     def start(self, sink: Sink) -> None:
-        """Follow what a sink plays."""
+        """Follow what a loudspeaker plays."""
         self._sink = sink
         if self._wanted:
             self._thread.start()
@@ -65,28 +94,29 @@ class Follower:
         begun = sum(each.start <= heard and each.frames > 0 for each in self._passages)
         while self._number < begun - 1:
             self._print(self._passages[self._number], None)
-            self._number, self._line = self._number + 1, 0
+            self._number, self._page = self._number + 1, None
         if self._number < begun:
             self._print(self._passages[self._number], heard)
 
     def _print(self, passage: Passage, heard: int | None) -> None:
         """Lines that were spoken stay; the one that is being spoken is drawn anew. None for all of it."""
-        text = " ".join(safe(passage.text, len(passage.text)).split())
-        spoken = len(text) if heard is None else _spoken(passage, text, heard, self._rate)
-        rows = lines(text, _columns())
-        before = 0
-        for number, row in enumerate(rows):
-            here = max(0, min(len(row), spoken - before))
-            over = heard is None or (number + 1 < len(rows) and spoken > before + len(row))
-            before += len(row) + (text[before + len(row) : before + len(row) + 1] == " ")
-            if number < self._line:
-                continue
-            rest = f"{DIM}{row[here:]}{PLAIN}" if row[here:] else ""
-            self._draw(f"{ANEW}{row[:here]}{rest}")
-            if not over:
+        if self._page is None:
+            self._page = Page(" ".join(safe(passage.text, len(passage.text)).split()))
+        page, columns = self._page, _columns()
+        spoken = len(page.text) if heard is None else _spoken(passage, page.text, heard, self._rate)
+        while rows := page.lay_out(columns):
+            row = rows[0].rstrip()
+            # One that the terminal has wrapped, since it was made narrower, cannot be drawn over.
+            if not page.begun or width(row) <= columns:
+                here = max(0, min(len(row), spoken - page.at))
+                rest = f"{DIM}{row[here:]}{PLAIN}" if row[here:] else ""
+                self._draw(f"{ANEW}{row[:here]}{rest}")
+            page.begun = True
+            if heard is not None and (len(rows) == 1 or spoken <= page.at + len(row)):
                 return
             _draw("\n")
-            self._line, self._drawn = number + 1, ""
+            page.turn()
+            self._drawn = ""
 
     def _draw(self, line: str) -> None:
         if line != self._drawn:
@@ -109,10 +139,11 @@ def _spoken(passage: Passage, text: str, heard: int, rate: int) -> int:
 
 
 def _columns() -> int:
-    try:
-        return max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
-    except OSError:
-        return 79
+    """What a line may take: one less than there are, since some terminals wrap in the last one."""
+    columns = 0
+    with suppress(OSError):
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    return max(1, (columns or USUAL_COLUMNS) - 1)
 
 
 def _draw(text: str) -> None:

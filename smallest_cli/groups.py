@@ -7,10 +7,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Self, dataclass_transform, get_type_hints
 
+from smallest_cli.errors import UsageError
+
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Options:
-    """A group: each annotated name is a field, its default the class's.
+    """A group: each annotated name is a field, its default the class's; a group of it may word some anew.
 
     What `dataclass` would generate takes half a millisecond of every start for each group.
     """
@@ -25,17 +27,33 @@ class Options:
 
     def as_dict(self) -> dict[str, Any]:
         """Every field by its name."""
-        return {name: getattr(self, name) for name in type(self).__annotations__}
+        return {name: getattr(self, name) for name in _fields(type(self))}
 
     def but(self, **changed: Any) -> Self:
         """The same, with other values."""
         return type(self)(**self.as_dict() | changed)
 
 
+def _refuse_empty(given: dict[str, Any], annotations: dict[str, Any]) -> None:
+    """What is empty is a variable that was not set, and never what was meant. Raises UsageError."""
+    for field, value in given.items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            (option,) = annotations[field].__metadata__
+            names = (option.default, *option.param_decls)  # Typer has the first where a default might stand
+            flag = next(name for name in names if name.startswith("--"))
+            raise UsageError(f"{flag} is empty", hint="is a variable not set?")
+
+
+def _fields(group: type[Options]) -> dict[str, None]:
+    """Its names, in order, those of the group that it is made from first."""
+    return {name: None for each in reversed(group.__mro__) for name in inspect.get_annotations(each)}
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """`command`, its parameters that are groups spread into one option for each field.
 
-    So a command's signature stays as short as its body.
+    So a command's signature stays as short as its body. The command raises UsageError where a text of theirs
+    is empty.
     """
     hints = get_type_hints(command, include_extras=True)
     spread: list[inspect.Parameter] = []
@@ -53,7 +71,9 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def gathered(**given: Any) -> None:
         for name, group in groups.items():
-            given[name] = group(**{field: given.pop(field) for field in group.__annotations__})
+            values = {field: given.pop(field) for field in _fields(group)}
+            _refuse_empty(values, gathered.__annotations__)
+            given[name] = group(**values)
         command(**given)
 
     gathered.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]

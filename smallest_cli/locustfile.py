@@ -21,8 +21,8 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from smallest_cli.errors import RemoteError, SmallestError
-from smallest_cli.load.asked import add_options, read_asked, tell_workers
+from smallest_cli.errors import RemoteError, SmallestError, UsageError
+from smallest_cli.load.asked import add_options, check_options, read_asked, tell_workers
 from smallest_cli.load.making import ENGINE, Making, get_ready
 from smallest_cli.load.mending import mend
 from smallest_cli.measure.lanes import Lane
@@ -48,6 +48,10 @@ class _Now:
 
     making: Making | None = None
     pool: Pool | None = None
+    name: str = ""
+    """The run's, which every process writes into its raw trials."""
+    failed: int = INVALID
+    """The exit code of a run without a result."""
 
 
 NOW = _Now()
@@ -66,10 +70,10 @@ class Caller(User):
         """Open what is kept open, and use it once before it counts. Who cannot stops at its first task."""
         making = NOW.making
         lane = making.lane() if making else None
-        if making is None or lane is None:
+        if making is None or making.source is None or lane is None:
             return
         try:
-            lane.warm_up(making.progress)
+            lane.warm_up(making.progress, making.source.budget)
             self.lane = lane
         except RemoteError as error:
             lane.close()
@@ -111,16 +115,29 @@ def prepare(environment: Environment, **_: Any) -> None:
 def begin(environment: Environment, **_: Any) -> None:
     """A run begins: the master gathers, workers calibrate and get ready, a lone process does both."""
     runner = environment.runner
+    NOW.failed = INVALID
     if not isinstance(runner, WorkerRunner):
-        NOW.pool = Pool(ENGINE)
+        NOW.pool, NOW.name = Pool(ENGINE), f"{time.time_ns():x}"
     if isinstance(runner, MasterRunner):
         tell_workers(environment.parsed_options, runner.worker_count)
+        _refuse(environment.parsed_options)
         return
     try:
         NOW.making = get_ready(read_asked(environment), LOG.warning)
     except SmallestError as error:
+        if isinstance(error, UsageError):
+            NOW.failed = error.exit_code
         NOW.making = Making(Share({"buffers_ms": [0]}))
         _give_up(environment, NOW.making, str(error))
+
+
+def _refuse(options: Any) -> None:
+    """Note what cannot be meant, on a master: every worker refuses it and ends the run, but has no exit code
+    that anybody looks at."""
+    try:
+        check_options(options)
+    except UsageError as error:
+        NOW.failed = error.exit_code
 
 
 def _give_up(environment: Environment, making: Making, why: str) -> None:
@@ -163,9 +180,9 @@ def wind_up(environment: Environment, **_: Any) -> None:
     pool.stopping = True
     pool.users = max(pool.users, runner.target_user_count)
     if isinstance(runner, LocalRunner):
-        _finish(environment, {"users": pool.users})
+        _finish(environment, {"users": pool.users, "name": NOW.name})
     elif isinstance(runner, MasterRunner):
-        runner.send_message(FINISH, {"users": pool.users})
+        runner.send_message(FINISH, {"users": pool.users, "name": NOW.name})
         until = time.monotonic() + environment.stop_timeout + 10
         while pool.waits_for(_present(runner)) and time.monotonic() < until:
             gevent.sleep(0.1)
@@ -184,7 +201,7 @@ def _finish(environment: Environment, told: dict[str, Any]) -> None:
     _send_last(environment, making)
     name = environment.runner.client_id if isinstance(environment.runner, WorkerRunner) else ""
     try:
-        making.write_raw(name, told["users"])
+        making.write_raw(name, told["users"], told["name"])
     except SmallestError as error:
         _complain(environment, error)
 
@@ -213,10 +230,12 @@ def conclude(environment: Environment, **_: Any) -> None:
         return
     result = NOW.pool.result() if NOW.pool else None
     if result is None:
-        environment.process_exit_code = INVALID
+        environment.process_exit_code = NOW.failed
         LOG.error("the run has no result")
         return
     environment.process_exit_code = result["exit"]
+    if short := result["run"]["cut_short"]:
+        LOG.warning("%s ended the run early: %d trials were made", short, result["run"]["window"]["trials"])
     calibration = result["run"]["calibration"]
     say = LOG.info if calibration["verdict"] == "ok" else LOG.warning
     say("verdict: %s", "; ".join([calibration["verdict"], *calibration["reasons"]]))

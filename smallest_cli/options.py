@@ -90,7 +90,8 @@ class SoundOptions(Options):
         typer.Option(
             "--player",
             metavar="CMD",
-            help="Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it.",
+            help="Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it,"
+            " which no shell reads; sh -c '...' has one.",
         ),
     ] = None
     lead_silence: Annotated[
@@ -109,14 +110,15 @@ class SoundOptions(Options):
         typer.Option("--partial", help="What becomes of a file that was not finished."),
     ] = "keep"
     ahead: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--ahead",
             metavar="SECONDS",
             min=0,
-            help="Ask for the next segment once less than this is still to be played; 0 to ask at once.",
+            help="Ask for the next segment once less than this is still to be played; 0 to ask at once; "
+            "the default is 30.",
         ),
-    ] = 30.0
+    ] = None
     cache: Annotated[
         bool | None,
         typer.Option("--cache/--no-cache", help="Keep what was spoken on this machine, and pay for it once."),
@@ -134,18 +136,20 @@ class BatchOptions(Options):
         str | None, typer.Option("-d", "--dir", metavar="DIR", help="The folder for the files of --batch.")
     ] = None
     naming: Annotated[
-        Literal["id", "index", "text"], typer.Option("--naming", help="What the files are named by.")
-    ] = "id"
+        Literal["id", "index", "text"] | None,
+        typer.Option("--naming", help="What the files are named by; the default is id."),
+    ] = None
     jobs: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--jobs",
             metavar="N",
             min=1,
             max=64,
-            help="How many rows of --batch to say at a time; your plan limits requests at a time.",
+            help="How many rows of --batch to say at a time; your plan limits requests at a time; "
+            "the default is 1.",
         ),
-    ] = 1
+    ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Do only what is missing, changed or failed.")] = (
         False
     )

@@ -111,8 +111,10 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
     if settled.get("via", ("", ""))[0] == "auto":
         del settled["via"]
     for name, (value, source) in settled.items():
+        error = UsageError if source.startswith("--") else SettingsError
+        if isinstance(value, str) and (not value.strip() or "\0" in value):
+            raise error(f"{source}: {name} {'holds a NUL' if value.strip() else 'is empty'}")
         if problem := _problem(name, value):
-            error = UsageError if source.startswith("--") else SettingsError
             place = f"{source}: {name}" if source == str(path) else source
             raise error(f"{place}: {problem}")
     values = {name: value for name, (value, _) in settled.items()}
@@ -153,13 +155,9 @@ def _from_environment(environ: Mapping[str, str]) -> _Layer:
 
 
 def _from_flags(flags: Mapping[str, Any]) -> _Layer:
-    """Raises UsageError where any flag is empty: an unset variable of a shell, which nobody means."""
     given = {
         name: (value, f"--{name.replace('_', '-')}") for name, value in flags.items() if value is not None
     }
-    for value, flag in given.values():
-        if isinstance(value, str) and not value.strip():
-            raise UsageError(f"{flag}: it is empty")
     if "local" in given and "base_url" in given:
         raise UsageError("--local and --base-url name two services", hint="leave one of them away")
     return {name: each for name, each in given.items() if name in _KINDS}
@@ -177,8 +175,6 @@ def _problem(name: str, value: Any) -> str | None:
     }
     if name == "local" and not isinstance(value, bool):
         return f"{safe(value, 40)} is not one of {', '.join(_WORDS)}"
-    if isinstance(value, str) and not value.strip():
-        return "it is empty"
     if name in choices and value not in choices[name]:
         return f"{safe(value, 40)} is not one of {', '.join(map(str, choices[name]))}"
     if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:

@@ -18,6 +18,7 @@ from smallest_cli.console import Console
 from smallest_cli.credentials import key_files, reads_stdin
 from smallest_cli.errors import OutputFailed, UsageError
 from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
+from smallest_cli.pipeline import AHEAD_S
 from smallest_cli.safety import safe
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.sinks import Destination, choose_destinations, refuse_twice
@@ -53,6 +54,11 @@ class Run:
         subtitles = self.plan.path if self.plan else None
         return [name for name in (*outputs, subtitles) if name and name != "-"]
 
+    @property
+    def ahead_s(self) -> float:
+        """How much may still be to be heard when the next segment is asked for; 0 is no limit."""
+        return AHEAD_S if self.sound.ahead is None else self.sound.ahead
+
 
 def settle(
     who: VoiceOptions,
@@ -83,8 +89,7 @@ def settle(
     plan = _settle_captions(captions or CaptionOptions(), destinations, template, settings, force=who.force)
     template = replace(template, word_timings=plan is not None and plan.timed)
     run = Run(settings, template, destinations, sound, where, report, console, plan)
-    own = [config_path(), *key_files(where.api_key_file), settings.ca_file or ""]
-    spare(own, run.written, "where the settings or a key come from")
+    spare_own(settings, where, run.written)
     return run
 
 
@@ -94,6 +99,12 @@ def refuse_text_and_key(texts: Iterable[str], where: ServiceOptions, settings: S
         raise UsageError(
             "stdin cannot be both the text and the key", hint="give the key in a file: --api-key-file FILE"
         )
+
+
+def spare_own(settings: Settings, where: ServiceOptions, written: Iterable[str]) -> None:
+    """Refuse to replace what the settings or a key come from. Raises UsageError."""
+    own = [config_path(), *key_files(where.api_key_file), settings.ca_file or ""]
+    spare(own, written, "where the settings or a key come from")
 
 
 def spare(read: Iterable[str | Path], written: Iterable[str], role: str) -> None:

@@ -87,12 +87,11 @@ def open_stage(run: Run) -> Iterator[Stage]:
         _counted(spoken),
         open_service(settings, run.where.api_key_file, console.warn) as service,
         head_start(settings, service, dialer),
-        _captioned(run) as (captions, follow),
-        open_sinks(run.destinations, run.template.format) as sink,
+        _captioned(run) as (captions, listen),
+        open_sinks(run.destinations, run.template.format, listen) as sink,
         open_source(settings, service, dialer, find_store(settings, console.warn)) as source,
         console.progress(run.template.format, shown=not (run.plan and run.plan.follow)) as progress,
     ):
-        follow(sink)
         yield Stage(sink, spoken, source, Timeline(), make_retries(run), captions, progress)
         if captions:
             captions.ended = True
@@ -109,7 +108,7 @@ def _counted(spoken: Spoken) -> Iterator[None]:
 
 @contextmanager
 def _captioned(run: Run) -> Iterator[tuple[Captions | None, Callable[[Sink], None]]]:
-    """What is said and when, if anybody wants it, and who is to hear of the sink."""
+    """What is said and when, if anybody wants it, and who listens to the loudspeaker."""
     if not run.plan:
         yield None, lambda sink: None
         return
@@ -132,7 +131,7 @@ def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
     with open_stage(run) as stage:
         play(
             script, stage.ask, stage.sink, stage.spoken,
-            ahead_s=run.sound.ahead, begin=stage.begin, again=stage.retries.over,
+            ahead_s=run.ahead_s, begin=stage.begin, again=stage.retries.over,
         )  # fmt: skip
     return sum_up(run, stage)
 

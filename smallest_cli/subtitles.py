@@ -23,6 +23,8 @@ COLUMNS = 42
 LINES = 2
 MILLISECONDS = 1000
 KINDS = ("srt", "vtt", "json")
+MARKS = ("Mn", "Me", "Cf")
+"""Categories that take no column of their own; Thai and Hindi have vowels among them."""
 
 
 @dataclass(slots=True)
@@ -89,8 +91,8 @@ def render(cues: Sequence[Cue], kind: str, *, by_word: bool = False) -> str:
     """A whole file. `by_word` makes every word a cue; JSON has words beside their sentence instead."""
     if kind == "json":
         return json.dumps([_as_fields(cue) for cue in cues], ensure_ascii=False, indent=1) + "\n"
-    parts = [word for cue in cues for word in cue.words] if by_word else _split(cues)
-    timed = [(start, end, "\n".join(lines(text))) for start, end, text in _merge(parts)]
+    parts = [word for cue in cues for word in cue.words] if by_word else cues
+    timed = [(start, end, "\n".join(lines(text))) for start, end, text in _merge(_split(parts))]
     if kind == "vtt":
         return "WEBVTT\n" + "".join(
             f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{_for_vtt(text)}\n" for start, end, text in timed
@@ -109,13 +111,15 @@ def _as_fields(cue: Cue) -> dict[str, object]:
 
 
 def _split(cues: Iterable[Cue]) -> Iterator[Cue]:
+    """Cues of two lines at most. Each text keeps the blank behind it, and a word that is cut gets none."""
     for cue in cues:
-        rows = lines(cue.text)
-        texts = [" ".join(rows[at : at + LINES]) for at in range(0, len(rows), LINES)]
+        text = " ".join(cue.text.split())
+        rows = list(spaced(f"{text} ", lines(text)))
+        texts = ["".join(rows[at : at + LINES]) for at in range(0, len(rows), LINES)]
         if len(texts) == 1:
-            yield cue
+            yield replace(cue, text=texts[0])
             continue
-        done = list(accumulate(map(width, texts), initial=0))
+        done = list(accumulate((width(text.rstrip()) for text in texts), initial=0))
         times = [cue.start + (cue.end - cue.start) * part / done[-1] for part in done[:-1]]
         for text, start, end in zip(texts, times, [*times[1:], cue.end], strict=True):
             yield replace(cue, start=start, end=end, text=text, words=())
@@ -128,13 +132,13 @@ def _merge(cues: Iterable[Cue]) -> Iterator[tuple[int, int, str]]:
     for cue in cues:
         start, end = round(cue.start * MILLISECONDS), round(cue.end * MILLISECONDS)
         if end <= start:
-            held += f"{cue.text} "
+            held += cue.text
             continue
         if last:
             yield last
         last, held = (start, end, held + cue.text), ""
     if last:
-        yield (*last[:2], f"{last[2]} {held}".strip())
+        yield (*last[:2], last[2] + held)
 
 
 def lines(text: str, columns: int = COLUMNS) -> list[str]:
@@ -151,6 +155,16 @@ def lines(text: str, columns: int = COLUMNS) -> list[str]:
         else:
             low = middle + 1
     return _fill(text, low)
+
+
+def spaced(text: str, rows: Iterable[str]) -> Iterator[str]:
+    """Rows of a text whose words are one blank apart, each with the blank behind it, where there is one."""
+    at = 0
+    for row in rows:
+        end = at + len(row)
+        end += text[end : end + 1] == " "
+        yield text[at:end]
+        at = end
 
 
 def _fill(text: str, columns: int) -> list[str]:
@@ -178,7 +192,7 @@ def _chop(word: str, columns: int) -> list[str]:
 def width(text: str) -> int:
     """Columns that a text takes: two for a wide character, none for a mark on the one before."""
     return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1
+        0 if unicodedata.category(each) in MARKS else 2 if unicodedata.east_asian_width(each) in "WF" else 1
         for each in text
     )
 

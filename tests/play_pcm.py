@@ -2,8 +2,8 @@
 
 A program of its own, because PortAudio finds its devices once for each process. It stops where it says a
 word, until a line comes on stdin. HOW is `abort` (says `playing`, stops the sound, says how many frames were
-heard, is silent), `stall` (the second half waits for a line; says how many frames were heard by then),
-`list`, or the name of a device.
+heard, is silent, says how many more were heard), `stall` (the second half waits for a line; says how many
+frames were heard by then), `list`, or the name of a device.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def play(pcm: bytes, rate: int, how: str) -> None:
         pause("playing")
         heard = sink.heard()
         sink.abort()
+        then = sink.heard()
         pause(heard)
+        say(sink.heard() - then)
         return
     if how == "stall":
         pause("stalled")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import unicodedata
@@ -21,6 +22,8 @@ from hypothesis import strategies as st
 from smallest_cli.batch.names import safe_name, same_place, unique_names
 from smallest_cli.speech import VIAS
 from tests.command import SMALLEST, Ran, environment, smallest
+from tests.faults.server import FaultServer, fault_server
+from tests.faults.steps import Audio, Reply, Status, Whole
 from tests.offline import KEY, Offline, eventually, start_offline
 
 
@@ -35,7 +38,9 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def batch(home: Path, server: Offline, *arguments: str, table: str = "in.csv", **env: str) -> Ran:
+def batch(
+    home: Path, server: Offline | FaultServer, *arguments: str, table: str = "in.csv", **env: str
+) -> Ran:
     env = {"SMALLEST_API_KEY": KEY} | env
     more = ["--base-url", server.base_url, "--batch", table, "-d", "out"]
     return smallest(home, "speak", *more, *arguments, env=env)
@@ -57,6 +62,10 @@ def files(home: Path) -> list[str]:
     return sorted(name for name in os.listdir(home / "out") if name != "manifest.jsonl")
 
 
+def files_of(home: Path) -> list[str]:
+    return sorted(path.name for path in home.iterdir() if path.is_file())
+
+
 # What is done
 
 
@@ -69,6 +78,7 @@ def test_every_row_is_a_file_over_every_transport(via: str, home: Path, server: 
     assert (told["done"], told["failed"], told["skipped"]) == (2, 0, 0)
     assert told["files"] == ["out/one.wav", "out/two.wav"]
     assert told["characters"] == len("Good morning.") + len("The kettle, it is on.")
+    assert told["characters_resent"] == 0
     assert files(home) == ["one.wav", "two.wav"]
     alone = ["speak", "--base-url", server.base_url, "Good morning.", "-o", "alone.wav"]
     assert smallest(home, *alone, env={"SMALLEST_API_KEY": KEY}).code == 0
@@ -95,7 +105,7 @@ def test_json_lines_and_naming(home: Path, server: Offline) -> None:
     assert batch(home, server, "--naming", "index", table="in.jsonl").code == 0
     assert files(home) == ["0001.wav", "0002.wav"]
     assert batch(home, server, "--naming", "text", table="in.jsonl").code == 0
-    named = [name for name in files(home) if name.startswith("Say-hello-there-")]
+    named = [name for name in files(home) if name.startswith("Say-hello-there")]
     assert len(named) == 2
 
 
@@ -123,6 +133,8 @@ def test_too_many_at_once_becomes_fewer(home: Path) -> None:
         refused = [each for each in server.log() if each["status"] != "complete"]
     assert (ran.code, told["done"]) == (0, 8)
     assert 1 <= len(refused) <= 3
+    assert told["characters"] == 8 * len("Number 0 of a crowd.")
+    assert told["characters_resent"] == len(refused) * len("Number 0 of a crowd.")
     assert len(files(home)) == 8
 
 
@@ -143,6 +155,15 @@ def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(home: Path, server: Offli
     assert speaker.returncode == 0
     assert b"2/2" in said
     assert b"2 done" in said
+
+
+def test_what_is_sent_again_is_counted_apart(home: Path) -> None:
+    table(home, "a,Good morning.", "b,Good night.")
+    with start_offline(fail=["status:429"], fail_times=1) as server:
+        ran = batch(home, server, "--json", "--verbose")
+    told = json.loads(ran.out)
+    assert (told["done"], told["characters"], told["characters_resent"]) == (2, 24, 13)
+    assert "24 characters (13 sent again)" in ran.err
 
 
 # Resuming
@@ -166,6 +187,71 @@ def test_resume_does_what_is_missing_or_changed(home: Path, server: Offline) -> 
     assert (told["done"], told["skipped"]) == (0, 5)
     told = json.loads(batch(home, server, "--resume", "--json", "--speed", "1.5").out)
     assert (told["done"], told["skipped"]) == (5, 0)
+
+
+def resumed(home: Path, server: Offline | FaultServer, *arguments: str) -> tuple[int, int]:
+    """How many rows a --resume says, and how many were there."""
+    told = json.loads(batch(home, server, "--resume", "--json", *arguments).out)
+    return told["done"], told["skipped"]
+
+
+def test_a_row_that_would_take_a_name_pays_for_itself_alone(home: Path, server: Offline) -> None:
+    table(home, "a/b,Good morning.")
+    assert batch(home, server).code == 0
+    table(home, "a/b,Good morning.", "a:b,Good night.")
+    assert resumed(home, server) == (1, 1)
+    assert files(home)[-1] == "a_b.wav"
+    assert len(files(home)) == 2
+
+
+def test_rows_named_by_their_text_are_known_wherever_they_stand(home: Path, server: Offline) -> None:
+    alike = "A beginning of forty characters and more, "
+    rows = ["Good morning.", f"{alike}one.", f"{alike}two.", "Said twice.", "Said twice."]
+    table(home, *(f'"{row}"' for row in rows), header="text")
+    assert batch(home, server, "--naming", "text").code == 0
+    assert len(files(home)) == 5
+    table(home, *(f'"{row}"' for row in ["Good night.", *rows]), header="text")
+    assert resumed(home, server, "--naming", "text") == (1, 5)
+    assert [line["id"] for line in manifest(home)] == [None] * 6
+    table(home, *(f'"{row}"' for row in rows[1:]), header="text")
+    assert resumed(home, server, "--naming", "text") == (0, 4)
+
+
+def test_a_row_that_failed_meanwhile_is_still_there(home: Path) -> None:
+    with start_offline(max_text=30) as server:
+        table(home, "a,Good morning.")
+        assert batch(home, server).code == 0
+        table(home, f"a,{'word ' * 10}")
+        assert batch(home, server).code == 13
+        table(home, "a,Good morning.")
+        assert resumed(home, server) == (0, 1)
+
+
+def test_no_clobber_spares_what_the_manifest_did_not_write(home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.", "b,Good night.")
+    (home / "out").mkdir()
+    (home / "out" / "a.wav").write_text("precious")
+    before = len(server.log())
+    for more in ([], ["--resume"], ["--dry-run"], ["--dry-run", "--resume"]):
+        ran = batch(home, server, "--no-clobber", *more)
+        assert (ran.code, ran.out) == (2, b"")
+        assert ran.lines[0] == "smallest: in.csv: row 1: out/a.wav exists"
+    assert len(server.log()) == before
+    assert (home / "out" / "a.wav").read_text() == "precious"
+    assert not (home / "out" / "b.wav").exists()
+
+
+def test_no_clobber_replaces_what_the_manifest_wrote_until_somebody_changes_it(
+    home: Path, server: Offline
+) -> None:
+    table(home, "a,Good morning.")
+    assert batch(home, server, "--no-clobber").code == 0
+    table(home, "a,Good evening.", "b,Good night.")
+    assert batch(home, server, "--no-clobber").code == 2
+    assert resumed(home, server, "--no-clobber") == (2, 0)
+    (home / "out" / "a.wav").write_text("precious")
+    ran = batch(home, server, "--no-clobber", "--resume")
+    assert (ran.code, (home / "out" / "a.wav").read_text()) == (2, "precious")
 
 
 def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
@@ -201,14 +287,26 @@ def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
         command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
         with subprocess.Popen(
-            [*command, "--jobs", jobs], env=env, cwd=home, stderr=subprocess.PIPE, text=True
+            [*command, "--jobs", jobs, "--json"],
+            env=env,
+            cwd=home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as speaker:
             kept = home / "out" / "manifest.jsonl"
             eventually(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 2)
             speaker.send_signal(signal.SIGINT)
-            _, said = speaker.communicate(timeout=20)
+            out, said = speaker.communicate(timeout=20)
         assert speaker.returncode == -signal.SIGINT
-        assert said.startswith("smallest: interrupted")
+        told = json.loads(out)
+        done = sum(line["status"] == "done" for line in manifest(home))
+        assert said.splitlines()[:2] == [
+            f"smallest: {done} of 12 rows done; --resume goes on",
+            "smallest: interrupted",
+        ]
+        assert (told["done"], told["untried"], told["exit"]) == (done, 12 - done, 130)
+        assert told["hint"] == f"{done} of 12 rows done; --resume goes on"
         assert ("/out/n" in said) == any(name.endswith(".part") for name in files(home))
         done = {line["file"] for line in manifest(home) if line["status"] == "done"}
         assert {name for name in files(home) if not name.endswith(".part")} == done
@@ -228,6 +326,15 @@ def test_two_kills_leave_nothing_behind(home: Path, server: Offline) -> None:
     assert files(home) == ["a.wav", "a.wav.notours.part", "b.wav.part"]
 
 
+def test_a_part_beside_what_is_whole_goes(home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.")
+    assert batch(home, server).code == 0
+    for name in ("a.wav.part", "a.wav.0123abcd.part", "a.wav.notours.part", "b.wav.part"):
+        (home / "out" / name).write_bytes(b"RIFF")
+    assert resumed(home, server) == (0, 1)
+    assert files(home) == ["a.wav", "a.wav.notours.part", "b.wav.part"]
+
+
 def test_an_interrupt_waits_for_no_service(home: Path) -> None:
     table(home, *(f"n{number},Number {number} of those stalled." for number in range(16)))
     with start_offline(concurrency=16, first_byte_ms=60_000) as server:
@@ -243,7 +350,11 @@ def test_an_interrupt_waits_for_no_service(home: Path) -> None:
             eventually(lambda: len([*(home / "out").glob("*.part")]) == 16)
             speaker.send_signal(signal.SIGINT)
             _, said = speaker.communicate(timeout=20)
-    assert (speaker.returncode, said.splitlines()[0]) == (-signal.SIGINT, "smallest: interrupted")
+    assert speaker.returncode == -signal.SIGINT
+    assert said.splitlines()[:2] == [
+        "smallest: 0 of 16 rows done; --resume goes on",
+        "smallest: interrupted",
+    ]
     assert manifest(home) == []
     assert not [name for name in files(home) if not name.endswith(".part")]
 
@@ -262,7 +373,8 @@ def test_some_failures_are_13_and_the_rest_is_done(home: Path) -> None:
     assert sum(line.startswith("smallest: row ") for line in ran.lines) == 20
     assert ran.lines[0].startswith("smallest: row 2 (n1): ")
     assert "smallest: and 5 more" in ran.lines
-    assert "smallest: 25 of 50 items failed" in ran.lines
+    assert "smallest: 25 of 50 rows failed" in ran.lines
+    assert told["hint"] == "the same command with --resume does what is missing, and no other"
     failed = [line for line in manifest(home) if line["status"] == "failed"]
     assert {line["exit"] for line in failed} == {5}
     assert len(files(home)) == 25
@@ -274,6 +386,29 @@ def test_a_rejected_key_stops_at_once(home: Path) -> None:
         ran = batch(home, server)
         assert len(server.log()) <= 1
     assert (ran.code, len(ran.lines) <= 3) == (4, True)
+
+
+def test_what_ends_the_run_says_what_was_done(home: Path) -> None:
+    table(home, "r1,Number one.", "r2,Number two.", "r3,Number three.")
+    good = (Reply(), Audio(), Whole())
+    with fault_server(good, (Status(402),), good) as server:
+        ran = batch(home, server, "--json", "--via", "sse")
+        told = json.loads(ran.out)
+        assert (ran.code, told["exit"], "402" in told["error"]) == (4, 4, True)
+        assert (told["done"], told["failed"], told["untried"]) == (1, 0, 2)
+        assert (told["files"], told["characters"]) == (["out/r1.wav"], len("Number one."))
+        assert told["hint"].endswith("1 of 3 rows done; --resume goes on")
+        assert f"  {told['hint']}" in ran.lines
+        assert resumed(home, server, "--via", "sse") == (2, 1)
+
+
+def test_a_row_that_failed_before_the_end_of_the_run_is_told(home: Path) -> None:
+    table(home, "r1,Number one.", "r2,Number two.")
+    with start_offline(fail=["status:422", "status:402"]) as server:
+        ran = batch(home, server, "--json")
+    told = json.loads(ran.out)
+    assert (ran.code, told["done"], told["failed"], told["untried"]) == (4, 0, 1, 1)
+    assert ran.lines[0].startswith("smallest: row 1 (r1): ")
 
 
 def test_a_lost_service_ends_the_run_early(home: Path) -> None:
@@ -320,6 +455,41 @@ def test_what_a_spreadsheet_writes_is_read(home: Path, server: Offline) -> None:
     assert told["files"] == ["out/a.wav", "out/b.wav"]
 
 
+def test_a_cell_is_as_long_as_the_bound_allows(home: Path, server: Offline) -> None:
+    long = "word " * 30_000
+    table(home, f"a,{long}")
+    plan = json.loads(batch(home, server, "--dry-run", "--json").out)
+    assert plan["characters"] == len(long.strip())
+    assert "longer than 9 characters" in batch(home, server, "--dry-run", "--max-chars", "9").err
+
+
+def test_keys_of_json_lines_take_any_case_as_headers_do(home: Path, server: Offline) -> None:
+    (home / "in.jsonl").write_text('{"ID": "a", " Text ": "Good morning."}\n')
+    assert json.loads(batch(home, server, "--json", table="in.jsonl").out)["files"] == ["out/a.wav"]
+    (home / "in.jsonl").write_text('{"ID": "a", "id": "b", "text": "Good morning."}\n')
+    assert "row 1: column id comes twice" in batch(home, server, table="in.jsonl").lines[0]
+
+
+def test_other_delimiters_are_told(home: Path, server: Offline) -> None:
+    table(home, "a;Good morning.", header="id;text")
+    ran = batch(home, server)
+    assert "unknown column id;text" in ran.lines[0]
+    assert ran.lines[1] == "  columns are apart by commas in a .csv and by tabs in a .tsv"
+    table(home, "a,Good morning.", name="in.tsv")
+    assert batch(home, server, table="in.tsv").lines[1] == ran.lines[1]
+    table(home, "a,Good morning.", header="id,words")
+    assert len(batch(home, server).lines) == 1
+
+
+def test_problems_are_told_in_the_order_of_the_rows(home: Path, server: Offline) -> None:
+    lines = ['{"id": "a", "text": "b", "speed": 9}', "[1]", '{"id": "c", "text": ""}', "{}"]
+    (home / "in.jsonl").write_text("\n".join(lines))
+    table(home, "a,b,9", "c", "a,", 'd,e,1,"', header="id,text,speed")
+    for name, numbers in {"in.jsonl": "1234", "in.csv": "1235"}.items():
+        told = re.findall(r"(?:row|line) (\d)", batch(home, server, table=name).lines[0])
+        assert "".join(told) == numbers
+
+
 def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
     (home / "in.csv").write_bytes(b"id,text\na,\xff\n")
     assert "not UTF-8" in batch(home, server).lines[0]
@@ -337,20 +507,41 @@ def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
         ("-f", "in.csv"),
         ("--max-chars", "9"),
         ("--subtitles", "x.srt"),
+        ("--subtitles", ""),
         ("--player", "sox"),
+        ("--player", ""),
+        ("--ahead", "0"),
+        ("--dir", ""),
     ],
 )
 def test_what_does_not_go_with_it(more: tuple[str, ...], home: Path, server: Offline) -> None:
     table(home, "a,Good morning.")
     assert batch(home, server, *more).code == 2
-    assert smallest(home, "speak", "hello", "--jobs", "2").code == 2
+    assert files_of(home) == ["in.csv"]
+
+
+@pytest.mark.parametrize(
+    "more", [("--jobs", "1"), ("--jobs", "2"), ("--naming", "id"), ("--resume",), ("-d", "out")]
+)
+def test_what_goes_with_it_alone(more: tuple[str, ...], home: Path) -> None:
+    ran = smallest(home, "speak", "hello", "--dry-run", *more)
+    assert (ran.code, "go with --batch" in ran.lines[0]) == (2, True)
+
+
+def test_a_folder_is_needed(home: Path, server: Offline) -> None:
+    table(home, "a,Good morning.")
     assert smallest(home, "speak", "--batch", "in.csv").code == 2
+    (home / "out").write_text("a file")
+    for folder in ("out", "out/deeper"):
+        for more in ([], ["--resume"], ["--dry-run"], ["--dry-run", "--resume"]):
+            ran = batch(home, server, "--dir", folder, *more)
+            assert (ran.code, ran.out, ran.lines) == (10, b"", ["smallest: out is no folder"])
 
 
 def test_a_dry_run_counts(home: Path, server: Offline) -> None:
     table(home, "a,Good morning.", "b,Good night.")
     ran = batch(home, server, "--dry-run", "--json")
-    plan = {"items": 2, "skipped": 0, "characters": 24, "segments": 2}
+    plan = {"rows": 2, "skipped": 0, "characters": 24, "segments": 2}
     who = {"voices": ["meher"], "models": ["lightning_v3.1_pro"]}
     assert json.loads(ran.out) == plan | who
     assert not (home / "out").exists()
@@ -358,7 +549,7 @@ def test_a_dry_run_counts(home: Path, server: Offline) -> None:
     table(home, "a,Good morning.", "b,Good bye.")
     before = len(server.log())
     ran = batch(home, server, "--dry-run", "--resume")
-    assert ran.out.decode().splitlines()[:3] == ["items\t1", "skipped\t1", "characters\t9"]
+    assert ran.out.decode().splitlines()[:3] == ["rows\t1", "skipped\t1", "characters\t9"]
     assert len(server.log()) == before
     assert len(manifest(home)) == 2
 
@@ -431,3 +622,12 @@ def test_names_that_one_folder_takes_for_one_are_told_apart() -> None:
     names = unique_names([(id, id) for id in ("Straße", "STRASSE", "a/b", "a:b", "plain")])
     assert len({name.casefold() for name in names}) == 5
     assert names[4] == "plain"
+
+
+def test_a_name_stays_when_another_comes_behind_it() -> None:
+    ids = ["a/b", "a:b", "a_b", "Straße"]
+    names = unique_names([(id, id) for id in ids])
+    assert (names[0], names[3]) == ("a_b", "Straße")
+    for count in range(len(ids)):
+        assert unique_names([(id, id) for id in ids[:count]]) == names[:count]
+    assert len(set(unique_names([("same", "same")] * 3))) == 3

@@ -97,7 +97,8 @@ def test_without_json_there_are_tables_and_a_sentence_of_advice(tmp_path: Path) 
         )  # fmt: skip
     shown = ran.out.decode()
     assert "ws/warm/c1  3 of 3 ok" in shown
-    assert "Use ws with a warm connection" in shown
+    if "verdict: invalid" not in shown:
+        assert "With ws and a warm connection" in shown
     assert "verdict: " in shown
     assert "p99 needs n>=368" in shown
     assert "\x1b" not in shown
@@ -132,8 +133,9 @@ def test_when_every_trial_failed_it_ends_with_22(tmp_path: Path) -> None:
     assert "every trial failed" in ran.err
 
 
-def test_a_rejected_key_ends_it_before_the_first_trial(tmp_path: Path, server: Offline) -> None:
-    ran = bench(tmp_path, server.base_url, *QUICK)
+@pytest.mark.parametrize("warmup", ["1", "0"])
+def test_a_rejected_key_ends_it_at_once(warmup: str, tmp_path: Path, server: Offline) -> None:
+    ran = bench(tmp_path, server.base_url, *QUICK, "--warmup", warmup)
     assert ran.code == 4
     assert KEY not in ran.err
 
@@ -156,11 +158,49 @@ def test_an_open_loop_prints_both_times(tmp_path: Path, server: Offline) -> None
     assert metrics["sched_delay"]["n"] == 6
 
 
+def test_a_rate_that_is_not_kept_is_told(tmp_path: Path) -> None:
+    with start_offline(first_byte_ms=200) as offline:
+        found = result(measure(tmp_path, offline, *QUICK[2:], "-n", "6", "--rate", "100", "-c", "1"))
+    calibration = found["run"]["calibration"]
+    assert calibration["verdict"] != "ok"
+    assert [why for why in calibration["reasons"] if why.startswith("the rate was not kept: ")]
+    assert calibration["begun_late_ms"]["max"] > 800
+
+
 def test_a_duration_ends_it(tmp_path: Path, server: Offline) -> None:
     found = result(measure(tmp_path, server, "-d", "0.5", "-c", "2", "--transport", "ws", "--text", "One."))
     assert {arm["id"] for arm in found["arms"]} == {"ws/warm/c2", "ws/cold/c2"}
     assert found["run"]["window"]["trials"] > 4
     assert set(found["run"]["texts"]) == {"text00"}
+
+
+def test_a_run_that_its_time_ends_invents_no_failure(tmp_path: Path) -> None:
+    slow = [["head"], ["wav"], ["wait", 100], ["sound", 100], ["end"]]
+    with start_faults(slow, tmp_path) as faulty:
+        ran = bench(
+            tmp_path, faulty.base_url, "-n", "2000", "--max-time", "1.5", "--max-chars", "0", "--json"
+        )
+    found = result(ran)
+    assert sum(arm["n"] for arm in found["arms"]) < 2000
+    assert [arm["errors"] for arm in found["arms"]] == [{}] * 6
+    assert found["warmups"]["errors"] == {}
+    assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-time")
+    assert f"--max-time ended the run early: {found['run']['window']['trials']} of 12000 trials" in ran.err
+
+
+def test_a_run_that_its_characters_end_says_so(tmp_path: Path, server: Offline) -> None:
+    options = (*QUICK[2:], "-d", "20", "--text", "Hello there.", "--max-chars", "50")
+    ran = measure(tmp_path, server, *options)
+    found = result(ran)
+    assert found["run"]["window"]["trials"] == 3
+    assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-chars")
+    assert "--max-chars ended the run early: 3 trials" in ran.err
+
+
+def test_a_run_without_a_trial_does_not_say_that_they_failed(tmp_path: Path) -> None:
+    (tmp_path / "raw.jsonl").write_text("".join(raw_lines(run(), [])))
+    ran = smallest(tmp_path, "bench", "replay", "raw.jsonl")
+    assert (ran.code, ran.lines) == (22, ["smallest: no trial was made"])
 
 
 def test_what_would_be_asked_is_told_and_not_asked(tmp_path: Path) -> None:
@@ -169,6 +209,33 @@ def test_what_would_be_asked_is_told_and_not_asked(tmp_path: Path) -> None:
     assert told["trials"] == 60
     assert told["characters"] > 2000
     assert told["voice"] == "meher"
+
+
+def test_the_plan_of_a_time_names_its_bound(tmp_path: Path) -> None:
+    options = ("--dry-run", "-d", "5", "--via", "ws", "--retries", "0")
+    told = result(smallest(tmp_path, "bench", *options, "--json"))
+    assert (told["characters"], told["max_characters"], told["seconds"]) == (None, 20_000, 5)
+    assert told["arms"] == ["ws/warm/c1", "ws/cold/c1"]
+    lines = smallest(tmp_path, "bench", *options).out.decode().splitlines()
+    assert lines[:3] == ["max_characters\t20000", "seconds\t5.0", "arms\tws/warm/c1,ws/cold/c1"]
+
+
+def test_there_are_no_more_lanes_than_trials(tmp_path: Path) -> None:
+    few, many = (
+        result(smallest(tmp_path, "bench", "--dry-run", "--json", *QUICK, "--seed", "1", "-c", lanes))
+        for lanes in ("3", "50")
+    )
+    assert few == many
+    assert few["arms"] == ["ws/warm/c3"]
+
+
+def test_a_text_in_quotes_is_no_misspelt_command(tmp_path: Path) -> None:
+    for words in (("Compare a",), ("--", "comparee")):
+        assert smallest(tmp_path, "bench", "--dry-run", *words).code == 0
+
+
+def test_quiet_says_nothing_but_errors(tmp_path: Path, server: Offline) -> None:
+    assert measure(tmp_path, server, *QUICK, "-q").err == ""
 
 
 def test_characters_are_announced_and_nobody_is_charged_unasked(tmp_path: Path) -> None:
@@ -185,8 +252,15 @@ USAGE = [
     (("--conn", "lukewarm"), "--conn"),
     (("--buffer", "x"), "--buffer"),
     (("--slo", "fast"), "threshold"),
+    (("--slo", "nosuch:ttfb.p95<300ms", "--yes"), "no arm of this run"),
+    (("--slo", "smooth@75>=0.9", "--yes"), "75 is not among the prebuffers"),
+    (("--slo", "error_rate<5"), "error_rate<5%?"),
     (("--retries", "2"), "never tries again"),
+    (("--via", "ws", "--transport", "sse,http"), "give one of them"),
+    (("comparee", "a", "b"), "is bench compare meant?"),
+    (("--local", "Repaly"), "is bench replay meant?"),
     (("--max-chars", "10"), "10 are allowed"),
+    (("--max-chars", "10", "-d", "2"), "the warm-ups and the first trial are"),
     (("-n", "3", "compare", "a", "b"), "takes no options of bench"),
     (("--local", "report", "a"), "takes no options of bench"),
     (("compare", "a"), "Missing argument"),
@@ -225,6 +299,48 @@ def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
     assert found["arms"][0]["ok"] >= 2
     again = smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json")
     assert again.out == out
+
+
+BAD_PLACES = [
+    (("--save", "nowhere/x"), 10, "there is no folder"),
+    (("--jsonl", "nowhere/x"), 10, "there is no folder"),
+    (("--save", "folder"), 10, "it is a folder"),
+    (("--save-audio", "/proc/sounds"), 10, "/proc"),
+    (("--save-audio", "text"), 10, "Not a directory"),
+    (("--save", "-"), 2, "stdout has the result already"),
+    (("--jsonl", "-"), 2, "stdout has the result already"),
+    (("--save", "x", "--jsonl", "./x"), 2, "named twice"),
+    (("-f", "text", "--save", "text"), 2, "where the text comes from"),
+    (("--save", "config/config.toml"), 2, "where the settings or a key come from"),
+]
+
+
+@pytest.mark.parametrize(("places", "code", "words"), BAD_PLACES, ids=[" ".join(b[0]) for b in BAD_PLACES])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["real", "dry"])
+def test_a_bad_place_costs_no_request(
+    places: tuple[str, ...], code: int, words: str, dry: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "config").mkdir(mode=0o700)
+    (tmp_path / "config" / "config.toml").touch(0o600)
+    (tmp_path / "text").write_text("One.")
+    there = sorted(tmp_path.rglob("*"))
+    with start_faults([["status", 503]], tmp_path) as faulty:
+        ran = bench(tmp_path, faulty.base_url, *QUICK, *places, *dry)
+        assert not faulty.log_path.exists()
+    assert (ran.code, ran.out) == (code, b"")
+    assert words in ran.lines[0]
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_a_place_that_fails_at_the_end_takes_nothing_else_along(tmp_path: Path, server: Offline) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")  # so that no mistake of ours replaces the device itself
+    ran = measure(tmp_path, server, *QUICK, "--jsonl", "raw.jsonl", "--save", "full", "--save-audio", "s")
+    assert ran.code == 10
+    assert result(ran)["arms"][0]["n"] == 3
+    assert smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json").out == ran.out
+    assert len(list((tmp_path / "s").iterdir())) == 3
+    assert ran.lines[1:] == ["smallest: cannot write full: No space left on device"]
 
 
 def save(path: Path, trials: list[Trial], **fields: object) -> str:
@@ -266,3 +382,26 @@ def test_raw_runs_are_merged(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert result(ran)["arms"][0]["n"] == 20
     assert smallest(tmp_path, "bench", "replay", "both.jsonl", "--json").out == ran.out
+
+
+OVERWRITING = [
+    ("report", "a.json", "--md", "a.json"),
+    ("report", "a.json", "--html", "there/../a.json"),
+    ("report", "a.json", "--html", "page", "--csv", "page"),
+    ("replay", "a.jsonl", "--save", "a.jsonl"),
+    ("merge", "a.jsonl", "b.jsonl", "--jsonl", "b.jsonl"),
+    ("merge", "a.jsonl", "b.jsonl", "--jsonl", "both", "--save", "both"),
+]
+
+
+@pytest.mark.parametrize("command", OVERWRITING, ids=" ".join)
+def test_what_is_read_is_not_written_over(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    save(tmp_path / "a.json", [trial()])
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(raw_lines(run(id=name), [trial()])))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.json*")}
+    ran = smallest(tmp_path, "bench", *command)
+    assert ran.code == 2, ran.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [path for path in tmp_path.iterdir() if path.name in ("page", "both")]

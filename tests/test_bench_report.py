@@ -7,6 +7,7 @@ import io
 import json
 import re
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 import pytest
 
 from smallest_cli.measure.lanes import Progress
+from smallest_cli.report.advice import advice
 from smallest_cli.report.documents import to_csv, to_markdown
 from smallest_cli.report.page import to_html
 from smallest_cli.report.screen import progress_lines
 from smallest_cli.report.table import render
-from smallest_cli.report.words import advice, figure
+from smallest_cli.report.words import figure
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.summary import Result, summarise
 from tests.bench import MS, RATE, run, trial
@@ -82,7 +84,7 @@ def check_page(page: Page, found: Result) -> None:
     for arm in found["arms"]:
         assert page.figures[arm["id"], "ttfb.p50"] == figure(arm["metrics"]["ttfb"]["p50"]["v"])
         assert page.figures[arm["id"], "ttfb.p99"] == figure(arm["metrics"]["ttfb"]["p99"]["v"])
-        safe = arm["metrics"]["min_safe_buffer"]["p95"]["v"]
+        safe = arm["metrics"]["min_safe_buffer"]["p95"]["v"] if arm["streaming"] else None
         assert page.figures[arm["id"], "min_safe_buffer.p95"] == figure(safe)
     assert page.texts["advice"] == advice(found)
     assert page.texts["verdict"] == "suspect"
@@ -155,14 +157,144 @@ def test_the_table_has_a_row_for_each_metric(found: Result) -> None:
     assert "| ttfb (ms) | 40 |" in to_markdown(found)
 
 
-def test_advice_fits_what_was_found() -> None:
-    def words(*trials: Trial) -> str:
-        return advice(summarise(run(), list(trials)))
+def test_the_table_counts_trials_and_errors_of_every_arm() -> None:
+    trials = [trial(0), *(trial(n, arm=SSE, error="http_5xx", message="503 *now*") for n in range(3))]
+    found = summarise(run(arms=[WARM, SSE], interrupted=True), trials)
+    rows = csv.DictReader(io.StringIO(to_csv(found)))
+    counts = {(row["arm"], row["metric"]): row["n"] for row in rows if row["unit"] == "trials"}
+    assert counts == {
+        (WARM, "trials"): "1", (WARM, "ok"): "1",
+        (SSE, "trials"): "3", (SSE, "ok"): "0", (SSE, "error http_5xx"): "3",
+    }  # fmt: skip
+    page = to_markdown(found)
+    assert "in flight, interrupted" in page
+    assert "- http\\_5xx: 503 \\*now\\*" in page
 
-    assert "with no buffer at all" in words(*(trial(n) for n in range(5)))
-    assert "ms of buffer for 95 %" in words(*(uneven(n, 50, "ws/warm/c1") for n in range(5)))
-    assert "not latency" in words(trial(), trial(1, error="http_429"))
-    assert "nothing to advise" in words(trial(1, error="dns"))
+
+def test_markdown_says_what_is_not_streamed_and_what_has_no_interval(found: Result) -> None:
+    page = to_markdown(found)
+    assert "40 of 40 ok (not streamed: the reply is made before it is sent)" in page
+    assert "- gap has no interval: values of one trial depend on each other" in page
+
+
+def test_a_gap_has_no_interval_and_every_page_says_why(found: Result) -> None:
+    for text in (to_html(found), "\n".join(line for _, line in render(found, 80))):
+        assert "gap has no interval: values of one trial depend on each other" in text
+    assert "[?, ?]" not in to_html(found)
+
+
+def test_an_arm_has_one_colour_in_every_picture() -> None:
+    trials = [trial(n, arm=arm, error="dns" if arm == WARM else None) for n, arm in enumerate([WARM, SSE])]
+    page = to_html(summarise(run(arms=[WARM, SSE]), trials))
+    assert 'class="rug c1"' in page
+    assert 'class="rug c0"' not in page
+    assert 'class="curve c1"' in page
+
+
+def test_a_closed_loop_says_what_it_does_not_see(found: Result) -> None:
+    for text in (to_html(found), to_markdown(found), " ".join(line.strip() for _, line in render(found, 80))):
+        assert "the worst waits are fewer than independent callers would see" in text
+    late = summarise(run(arms=["ws/warm/r20"], load=OPEN, complete=False), queued())
+    assert "independent callers" not in to_html(late)
+    assert "at most 5 in flight, incomplete" in to_html(late)
+    short = run(complete=False, cut_short="--max-time")
+    assert "1 in flight, ended early by --max-time" in to_markdown(summarise(short, [trial()]))
+
+
+def test_a_tool_that_kept_up_is_no_success_of_the_service() -> None:
+    lost = summarise(run(), [trial(0, error="dns")])
+    assert ("bad", "verdict: ok, this tool kept up, but no trial succeeded (floor 0.20 ms at the") in [
+        *render(lost, 80)
+    ]
+    assert "this tool kept up, but no trial succeeded" in to_html(lost)
+
+
+def advised(trials: list[Trial], **fields: object) -> str:
+    arms = list(dict.fromkeys(each.arm for each in trials))
+    return advice(summarise(run(**{"arms": arms} | fields), trials))
+
+
+def many(arm: str, ttfb_ms: float, n: int = 60, failed: int = 0, error: str = "timeout_stall") -> list[Trial]:
+    return [trial(i, ttfb_ms + i % 5, arm=arm, **({"error": error} if i < failed else {})) for i in range(n)]
+
+
+WARM, SSE = "ws/warm/c1", "sse/warm/c1"
+
+
+def test_the_faster_arm_is_advised_with_what_it_takes() -> None:
+    said = advised([*many(WARM, 50, 80), *many(SSE, 90, 80)])
+    assert said.startswith("Use ws with a warm connection: the first byte came within 52.0 ms")
+    assert "95 % play without a gap with no buffer at all" in said
+    assert "heard" not in said
+
+
+def test_what_a_few_trials_do_not_give_is_not_promised() -> None:
+    assert "all 5 would have played without a gap with no buffer at all, too few" in advised(
+        many(WARM, 50, 5)
+    )
+    said = advised([uneven(n, 50, WARM) for n in range(5)])
+    assert "ms of buffer, too few to say so of 90 %" in said
+    assert "p95" not in said
+
+
+def test_arms_whose_intervals_overlap_are_not_told_apart() -> None:
+    said = advised([*many(WARM, 50), *many(SSE, 51)])
+    assert "ws/warm/c1 and sse/warm/c1 cannot be told apart" in said
+    assert "Use " not in said
+
+
+def test_an_arm_that_fails_often_is_not_advised_and_its_failures_are_named() -> None:
+    said = advised([*many(WARM, 50, failed=59), *many(SSE, 90)])
+    assert said.startswith("Use sse")
+    assert "ws/warm/c1, 59 of 60 trials (59 timeout_stall)" in said
+    said = advised([*many(WARM, 50, failed=24), *many(SSE, 90, failed=24)])
+    assert said.startswith("Nothing is recommended: too many trials failed.")
+    assert "24 of 60 trials" in said
+
+
+def test_one_refusal_does_not_take_the_place_of_all_advice() -> None:
+    said = advised([*many(WARM, 50, failed=1, error="http_429"), *many(SSE, 90)])
+    assert said.startswith("Use ws")
+    assert "1 of 120 trials failed (http_429)" in said
+    assert "-c" not in said
+
+
+def test_the_account_s_limit_is_not_latency() -> None:
+    limited = many(WARM, 50, failed=30, error="http_429")
+    assert "something else is using the account" in advised(limited)
+    assert "not latency: measure again with a smaller -c" in advised(
+        limited, load=run()["load"] | {"concurrency": 4}
+    )
+
+
+def test_an_invalid_run_recommends_nothing() -> None:
+    said = advised(many(WARM, 50), calibration=run()["calibration"] | {"verdict": "invalid"})
+    assert said.startswith("Nothing is recommended")
+    assert "nothing to advise" in advised([trial(1, error="dns")])
+
+
+OPEN = {"model": "open", "concurrency": 5, "rate": 20.0, "arrival": "poisson", "count": 60}
+
+
+def queued() -> list[Trial]:
+    """Trials that were sent three seconds after they were due."""
+    return [
+        trial(n, 200 + n % 5, arm="ws/warm/r20", scheduled_ns=n * 1000 * MS + 11 * MS - 3000 * MS)
+        for n in range(60)
+    ]
+
+
+def test_in_an_open_loop_the_wait_counts_from_the_scheduled_time() -> None:
+    late = summarise(run(arms=["ws/warm/r20"], load=OPEN), queued())
+    assert "within 3202 ms [3201, 3203] of the scheduled time" in advice(late)
+    both = [*queued(), *(replace(each, arm="sse/warm/r20") for each in queued())]
+    assert "3202 ms of the scheduled time." in advised(both, load=OPEN)
+    lines = [line for _, line in render(late, 80)]
+    head = next(place for place, line in enumerate(lines) if "e2e p50" in line)
+    assert lines[head + 1].split()[:3] == ["ws/warm/r20", "60/60", "3202"]
+    page = Page(to_html(late))
+    assert page.figures["ws/warm/r20", "ttfb_e2e.p50"] == "3202"
+    assert page.figures["ws/warm/r20", "ttfb.p50"] == "202.0"
 
 
 def test_a_result_of_nothing_can_be_read_everywhere() -> None:
@@ -192,3 +324,11 @@ def test_the_command_writes_them(found: Result, tmp_path: Path) -> None:
     assert ran.out.decode() == to_markdown(found)
     assert (tmp_path / "r.html").read_text() == to_html(found)
     assert (tmp_path / "r.csv").read_text() == to_csv(found).replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_what_is_no_file_s_name_is_told(name: str, found: Result, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    ran = smallest(tmp_path, "bench", "report", "r.json", "--html", name)
+    assert (ran.code, ran.out) == (10, b"")
+    assert ran.lines == ["smallest: cannot write .: it is a folder"]

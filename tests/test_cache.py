@@ -184,6 +184,18 @@ def test_info_and_clear(home: Path, server: Offline) -> None:
     assert [path.name for path in kept(home)] == ["letter.txt"]
 
 
+def test_a_folder_with_an_entry_s_name_is_none_of_ours(home: Path, server: Offline) -> None:
+    env = {"SMALLEST_CACHE_DIR": str(home / "cache")}
+    assert speak(home, server, TEXT, "--cache", "-o", "a.wav").code == 0
+    for name in ("0" * 64, "f" * 64):
+        (home / "cache" / "speech" / name).mkdir()
+    info = told(smallest(home, "cache", "info", "--json", env=env))
+    (size,) = (path.stat().st_size for path in kept(home) if path.is_file())
+    assert (info["segments"], info["bytes"]) == (1, size)
+    assert told(smallest(home, "cache", "clear", "--json", env=env)) == {"segments": 1, "bytes": size}
+    assert [path.name for path in kept(home)] == ["0" * 64, "f" * 64]
+
+
 def test_a_stream_and_a_batch_use_it_too(home: Path, server: Offline) -> None:
     assert told(speak(home, server, "A row.", "--cache", "-o", "a.wav", "--json"))["cached"] == 0
     (home / "in.csv").write_text("id,text\na,A row.\n")

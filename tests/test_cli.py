@@ -41,6 +41,22 @@ def test_what_is_no_command_is_a_usage_error(arguments: tuple[str, ...], tmp_pat
     assert not arguments or ran.lines[0].startswith("smallest: No such ")
 
 
+NUMBERS = [
+    "bench --local --rate", "bench --local -d", "bench --local --max-time", "bench compare a b --min-effect",
+    "speak --local Hello. --timeout", "speak --local Hello. --pause", "speak --local Hello. --ahead",
+    "speak --local Hello. -s", "stream --local Hello. --drain", "serve --first-byte-ms",
+    "voices play magnus --local -s",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+@pytest.mark.parametrize("option", NUMBERS)
+def test_what_is_no_finite_number_is_refused(option: str, number: str, tmp_path: Path) -> None:
+    ran = smallest(tmp_path, *option.split(), number)
+    assert (ran.code, ran.out) == (2, b"")
+    assert number in ran.lines[0]
+
+
 def test_the_list_costs_no_command(tmp_path: Path) -> None:
     env = environment(tmp_path, PYTHONPROFILEIMPORTTIME="1")
     done = subprocess.run([*SMALLEST, "--help"], env=env, capture_output=True, text=True, check=True)

@@ -85,6 +85,7 @@ def keyboard(request: pytest.FixtureRequest, home: Path) -> Iterator[Keyboard]:
         ("smallest bench merge speech.txt two\t", ["bench", "merge", "speech.txt", "two words.txt"]),
         ("smallest voices play zora zoe\t", ["voices", "play", "zora", "zoe_clone"]),
         ("smallest speak -p --js\t", ["speak", "-p", "--json"]),
+        ("smallest speak --player ffpl\t", ["speak", "--player", "ffplay"]),
     ],
 )
 def test_one_that_it_can_be_is_typed_out(
@@ -114,6 +115,7 @@ def test_several_are_listed(keyboard: Keyboard) -> None:
         ("smallest speak -l h", ["hi"]),
         ("smallest speak -f spe", ["speech.txt"]),
         ("smallest voices play -o fol", ["folder/"]),
+        ("smallest speak --player ", ["aplay", "ffplay", "paplay", "play", "sox"]),
     ],
 )
 def test_fish_offers(typed: str, offered: list[str], home: Path) -> None:
@@ -134,13 +136,25 @@ def test_fish_says_who_a_voice_is(home: Path) -> None:
     assert fish("smallest speak --voice zoe", home) == ["zoe_clone\tfemale, lightning_v3.1"]
 
 
-def bash_offers(typed: list[str], env: dict[str, str]) -> list[str]:
+def bash_offers(typed: list[str], env: dict[str, str], begun: str = "") -> list[str]:
     code = (
-        f". {SCRIPTS}/smallest.bash; COMP_WORDS=({' '.join(typed)} ''); COMP_CWORD={len(typed)}; "
+        f". {SCRIPTS}/smallest.bash; COMP_WORDS=({' '.join(typed)} '{begun}'); COMP_CWORD={len(typed)}; "
         "_smallest; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
-    done = subprocess.run(["bash", "-c", code], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run([need("bash"), "-c", code], env=env, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
+
+
+def test_players_are_programs_and_no_words_of_the_shell(home: Path) -> None:
+    """The known ones first, then what is on PATH."""
+    (home / "bin").mkdir()
+    for name in ("iffy", "aplay"):
+        (home / "bin" / name).write_text("#!/bin/sh\n")
+        (home / "bin" / name).chmod(0o755)
+    env = environment(home) | {"PATH": str(home / "bin")}
+    assert bash_offers(["smallest", "speak", "--player"], env) == ["ffplay", "aplay", "paplay", "play", "sox"]
+    assert bash_offers(["smallest", "speak", "--player"], env, "if") == ["iffy"]
+    assert set(bash_offers(["smallest", "speak", "--player"], env, "a")) == {"aplay"}
 
 
 def test_without_a_cache_the_bundled_voices_are_offered(tmp_path: Path) -> None:
@@ -226,6 +240,35 @@ def test_for_powershell_the_hint_names_the_file(home: Path) -> None:
     target, hint = install("powershell", home)
     assert target.read_text() == (SCRIPTS / "smallest.ps1").read_text()
     assert f". '{target}'" in hint
+
+
+AWKWARD = "ho'me $(touch pwned) `x`"
+
+
+@pytest.fixture
+def awkward(tmp_path: Path) -> Path:
+    """A home whose name is full of what shells read."""
+    (tmp_path / AWKWARD).mkdir()
+    return tmp_path / AWKWARD
+
+
+def test_the_line_for_bash_may_be_pasted_whatever_the_home_is_called(awkward: Path) -> None:
+    _, hint = install("bash", awkward)
+    line = f"{hint.partition('~/.bashrc: ')[2]}; complete -p smallest"
+    done = subprocess.run([need("bash"), "-c", line], cwd=awkward, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("complete -o bashdefault -F _smallest smallest\n", "")
+
+
+def test_the_line_for_zsh_may_be_pasted_whatever_the_home_is_called(awkward: Path) -> None:
+    target, hint = install("zsh", awkward)
+    line = f"{hint.partition('once: ')[2].partition(';')[0]}; print -r -- $fpath[1]"
+    done = subprocess.run([need("zsh"), "-fc", line], cwd=awkward, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{target.parent}\n", "")
+
+
+def test_the_line_for_powershell_doubles_a_quote(awkward: Path) -> None:
+    target, hint = install("powershell", awkward)
+    assert hint.endswith(f" . '{str(target).replace(chr(39), 2 * chr(39))}'")
 
 
 def test_where_nothing_can_be_written(home: Path) -> None:

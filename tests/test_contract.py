@@ -123,7 +123,7 @@ def test_a_dry_run_finds_a_place_that_cannot_be_written(home: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("", "the name of the file to write is empty"), ("folder", "folder is a folder, not a file to write"),
+        ("folder", "folder is a folder, not a file to write"),
         ("y.wav/", "y.wav/ is a folder, not a file to write"),
         ("plain", "plain names no format: it has no extension"),
         ("x.xyz", "no format is known for the extension .xyz of x.xyz"),

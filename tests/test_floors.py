@@ -36,6 +36,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "signals",
             "writing",
             "groups",
+            "files",
         }
     ),
     frozenset(

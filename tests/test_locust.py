@@ -146,6 +146,8 @@ def test_two_workers_are_put_together_as_if_they_were_one(tmp_path: Path) -> Non
         for name in ("p50", "p99"):
             found, true = merged["metrics"][metric][name]["v"], exact["metrics"][metric][name]["v"]
             assert found == pytest.approx(true, rel=0.001, abs=0.001)
+    for name in ("seconds", "trials_per_s", "audio_s_per_s"):
+        assert result["run"]["window"][name] == pytest.approx(union["run"]["window"][name])
     assert [each["state"] for each in result["run"]["workers"]] == ["finished", "finished"]
     assert result["run"]["complete"]
 
@@ -236,6 +238,16 @@ def test_failures_are_counted_by_our_classes_and_429_apart(tmp_path: Path) -> No
     assert code == 22
 
 
+def test_characters_bound_the_whole_run_warm_ups_too(tmp_path: Path) -> None:
+    with start_offline(concurrency=10) as server:
+        load = ("--headless", "-u", "5", "-r", "10", "-t", "2s", "--host", server.base_url)
+        ((_, err),) = ended(locust(tmp_path, *load, "--max-chars", "100", "--smallest-json", "run.json"))
+        assert answered(server) == 100 // len("Hello there.")
+    run = result_in(tmp_path / "run.json")["run"]
+    assert (run["complete"], run["cut_short"]) == (False, "--max-chars")
+    assert "--max-chars ended the run early: 3 trials" in err
+
+
 def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     done = subprocess.run(
@@ -249,20 +261,47 @@ def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "words", "exit_code"),
     [
-        (("--seed", "abc"), "--seed takes a number, not abc"),
-        (("--via", "tcp"), "--via is a list of ws, sse and http"),
-        (("--slo", "nonsense"), "no such threshold: nonsense"),
-        (("--voice", "nobody_here"), "Invalid Voice ID"),
+        (("--seed", "abc"), "--seed takes a number, not abc", 2),
+        (("--buffer", "nan"), "--buffer takes a number, not nan", 2),
+        (("--via", "tcp"), "--via is a list of ws, sse and http", 2),
+        (("--slo", "nonsense"), "no such threshold: nonsense", 2),
+        (("--slo", "http:ttfb.p50<1s"), "no arm of this run has such a figure", 2),
+        (("--voice", "nobody_here"), "Invalid Voice ID", 22),
     ],
 )
 def test_what_keeps_every_trial_from_being_made_ends_the_run(
-    options: tuple[str, ...], words: str, tmp_path: Path
+    options: tuple[str, ...], words: str, exit_code: int, tmp_path: Path
 ) -> None:
     with start_offline() as server:
         load = ("--headless", "-u", "1", "--host", server.base_url)
         ((code, err),) = ended(locust(tmp_path, *load, *options))
-    assert code == 22
+    assert code == exit_code
     assert words in err
     assert "Traceback" not in err
+
+
+def test_a_master_ends_as_its_options_deserve(tmp_path: Path) -> None:
+    with (
+        start_offline() as server,
+        crew(tmp_path, server, 1, "-t", "9s", "--slo", "smooth@7>=0.9") as processes,
+    ):
+        (code, err), *_ = ended(*processes)
+    assert code == 2
+    assert "7 is not among the prebuffers" in err
+    assert "Traceback" not in err
+
+
+def test_one_text_has_one_name_by_bench_and_by_locust(tmp_path: Path) -> None:
+    with start_offline(concurrency=10, first_byte_ms=20) as server:
+        load = ("--headless", "-u", "1", "-t", "5s", "--host", server.base_url)
+        ended(locust(tmp_path, *load, "--smallest-json", "load.json"))
+        env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+        options = ("--transport", "ws", "--conn", "warm", "-n", "10", "--text", "Hello there.")
+        ran = smallest(
+            tmp_path, "bench", "--yes", "--no-calibrate", *options, "--save", "bench.json", env=env
+        )
+    assert ran.code in (0, 22), ran.err
+    compared = smallest(tmp_path, "bench", "compare", "bench.json", "load.json")
+    assert compared.code != 2, compared.err

@@ -101,6 +101,12 @@ def test_the_key_alone_comes_from_stdin(home: Path, server: Offline) -> None:
     assert ran.code == 0, ran.err  # which asks for no key
 
 
+def test_a_key_file_without_a_name_is_no_wish_to_be_asked(home: Path, server: Offline) -> None:
+    ran = login(home, server, "--api-key-file", "")
+    assert (ran.code, ran.lines[0]) == (2, "smallest: --api-key-file is empty")
+    assert not kept(home).exists()
+
+
 def test_a_typed_key_is_not_shown(home: Path, server: Offline) -> None:
     parent, child = pty.openpty()
     command = [*SMALLEST, "login", "--base-url", server.base_url]

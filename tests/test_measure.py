@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -13,9 +14,10 @@ import pytest
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import RequestRejected
 from smallest_cli.measure.attempt import Attempt, attempt
-from smallest_cli.measure.lanes import Progress, quiet, run_lanes
+from smallest_cli.measure.lanes import Budget, Progress, Source, quiet, run_lanes
 from smallest_cli.measure.plan import Arm, Plan, Text
 from smallest_cli.measure.probe import Probe, probing
+from smallest_cli.measure.run import conditions
 from smallest_cli.measure.trust import calibrate, floor_of, judge, weigh
 from smallest_cli.safety import Secret
 from smallest_cli.speech import VIAS, Service, SpeechRequest, Via
@@ -63,6 +65,21 @@ def test_characters_are_all_that_will_be_sent() -> None:
     assert Counter(job.arm.conn for job in warm) == {"warm": 12, "cold": 6}
     assert plan.characters() == sum(len(job.text.words) for job in [*warm, *plan.jobs()])
     assert replace(PLAN, count=None, seconds=1).characters() is None
+
+
+def test_a_run_tells_all_that_its_trials_ask_for() -> None:
+    service = Service("http://127.0.0.1:9", Secret(KEY, "a test"))
+    asked = conditions(PLAN, service)["request"]
+    assert set(asked) == {"voice", "model", "language", "speed", "sample_rate", "completion_wait_ms"}
+    template = replace(
+        PLAN.template, number_language="hi", math_notation=True, dictionaries=("d1",),
+        consistency=0.0, similarity=0.5, enhancement=0,
+    )  # fmt: skip
+    more = conditions(replace(PLAN, template=template), service)["request"]
+    assert more == asked | {
+        "number_language": "hi", "math_notation": True, "dictionary": ["d1"],
+        "consistency": 0.0, "similarity": 0.5, "enhancement": 0,
+    }  # fmt: skip
 
 
 def ask(
@@ -163,10 +180,37 @@ def test_characters_run_out_in_time() -> None:
     with start_offline() as offline:
         lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     assert 60 < sum(each.characters for each in progress.trials) <= 100
+    assert progress.cut_short == "--max-chars"
+
+
+def test_warm_ups_are_bounded_too() -> None:
+    plan = replace(PLAN, arms=ARMS[:1], concurrency=3, max_chars=12)
+    progress = Progress(plan.trials)
+    with start_offline(concurrency=3) as offline:
+        assert not lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+    assert sum(each.characters for each in progress.trials) == 10
+
+
+def test_what_is_due_after_the_end_is_not_begun() -> None:
+    plan = replace(PLAN, count=None, seconds=3e6, rate=0.4e-6, arrival="constant")
+    source = Source(plan, Budget(0))
+    assert [job and job.index for job in (source.next(), source.next(), source.next())] == [0, None, None]
+    assert source.cut_short is None
+    source = Source(plan, Budget(0), until=time.monotonic() + 2e6)
+    assert source.next() is None
+    assert source.cut_short == "--max-time"
 
 
 def test_what_no_trial_would_fare_better_with_is_raised_from_the_first_warm_up() -> None:
     plan = replace(PLAN, template=SpeechRequest("", "no-such-voice"))
+    progress = Progress(plan.trials)
+    with start_offline() as offline, pytest.raises(RequestRejected):
+        lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+    assert len(progress.trials) == 1
+
+
+def test_without_a_warm_up_it_is_raised_from_the_first_trial_of_an_arm() -> None:
+    plan = replace(PLAN, template=SpeechRequest("", "no-such-voice"), warmups=0)
     progress = Progress(plan.trials)
     with start_offline() as offline, pytest.raises(RequestRejected):
         lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
@@ -202,10 +246,17 @@ def test_the_floor_is_what_the_server_s_stamps_leave() -> None:
 
 
 def test_a_machine_is_calibrated_at_the_load_of_the_plan() -> None:
-    floor, why = calibrate(replace(PLAN, concurrency=2), 5.0)
-    assert why is None
+    floor, reasons, doubts = calibrate(replace(PLAN, concurrency=2), 5.0)
+    assert (reasons, doubts) == ((), ())
     assert floor is not None
     assert 50 <= floor["n"] <= 60
+
+
+def test_a_calibration_that_fails_wholly_is_a_doubt() -> None:
+    floor, reasons, doubts = calibrate(replace(PLAN, arms=ARMS[:1]), 1e-6)
+    assert (floor, reasons) == (None, ())
+    assert doubts[0].startswith("not calibrated: every trial on the offline server failed (")
+    assert judge(Probe([MS // 10] * 100), None, [trial()], doubts=doubts)["verdict"] == "suspect"
 
 
 LATE = {"p50": 0.1, "p99": 0.2, "max": 0.3, "n": 100}
@@ -247,6 +298,19 @@ def test_how_late_it_was_at_a_moment_is_how_late_the_next_wake_was() -> None:
     probe.forget(25)
     assert (probe.woken_ns, probe.late_ns) == ([30, 40], [2, 3])
     assert Probe().late_at(5) is None
+
+
+def test_an_open_loop_that_falls_behind_is_told() -> None:
+    prompt = [trial(n, scheduled_ns=n * 1000 * MS - MS) for n in range(40)]
+    assert judge(Probe([MS // 10] * 100), LATE, prompt)["verdict"] == "ok"
+    behind = [trial(n, scheduled_ns=n * 250 * MS) for n in range(1, 41)]
+    found = judge(Probe([MS // 10] * 100), LATE, behind)
+    assert found["verdict"] == "suspect"
+    assert found["begun_late_ms"]["max"] == 30_000
+    assert found["reasons"] == [
+        "the rate was not kept: 40 of 40 trials began more than 3.0 ms late, the worst 30000 ms; "
+        "1.0 a second began, 4.0 were due"
+    ]
 
 
 def test_a_machine_that_slept_makes_a_run_invalid() -> None:

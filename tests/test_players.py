@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from smallest_cli.errors import DeviceError
+from smallest_cli.sinks import Destination, open_sinks
+from smallest_cli.sinks.player import PlayerSink
+from smallest_cli.speech import AudioFormat
 from tests.command import SMALLEST, Ran, environment, smallest
-from tests.offline import KEY, Offline, start_offline, watched
+from tests.offline import KEY, Offline, eventually, start_offline, watched
 from tests.programs import need
 from tests.pulse import SAMPLE, Pulse, need_pulse, start_pulse
 
@@ -97,6 +107,20 @@ def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
     config.chmod(0o600)
     assert speak(home, server, TEXT, "-p").code == 0
     assert any((home / "got").read_bytes())
+    for value, said in (("a\\u0000b", "player holds a NUL"), (" ", "player is empty")):
+        config.write_text(f'player = "{value}"\n')
+        ran = speak(home, server, TEXT, "-p")
+        assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
+        assert ran.lines[0].endswith(f"config.toml: {said}")
+
+
+def test_a_player_at_home_is_found_and_is_no_file_of_the_run(home: Path, server: Offline) -> None:
+    (home / "p.sh").write_text("#!/bin/sh\ncat > got\n")
+    (home / "p.sh").chmod(0o755)
+    ran = speak(home, server, TEXT, "-p", "--player", "~/p.sh {rate}", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out)["file"] == "loudspeaker"
+    assert any((home / "got").read_bytes())
 
 
 def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(
@@ -111,6 +135,29 @@ def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(
     assert recording.sound_from() >= 0.3 * RATE * SAMPLE
     ran = speak(home, server, TEXT, "-p", "--device", "nowhere", **sound_env(pulse))
     assert (ran.code, ran.out, ran.lines[0]) == (11, b"", "smallest: no loudspeaker is called nowhere")
+
+
+WAITS = "import sys; sys.stdin.buffer.read(); open('go').read()"
+
+
+def test_what_was_heard_of_a_player_stays_when_it_is_ended(home: Path) -> None:
+    os.mkfifo(home / "go")
+    sink = PlayerSink(AudioFormat(RATE), script(home, WAITS.replace("go", str(home / "go"))))
+    sink.write(bytes(60 * RATE * SAMPLE))
+    eventually(lambda: sink.heard() > 0)
+    sink.abort()
+    assert 0 < sink.heard() < 60 * RATE
+
+
+def test_who_waits_for_a_player_that_died_hears_of_it(home: Path) -> None:
+    player = script(home, "import sys; sys.stdin.buffer.read(10); sys.exit(3)")
+    places = [Destination(None, player=player), Destination(str(home / "a.pcm"))]
+    for destinations in (places[:1], places):
+        with pytest.raises(DeviceError), open_sinks(destinations, AudioFormat(RATE)) as sink:
+            sink.write(bytes(60 * RATE * SAMPLE))
+            while len(destinations) == 1 or sink.heard() < 60 * RATE:  # a file goes on without it
+                sink.heard()
+    assert (home / "a.pcm").stat().st_size == 60 * RATE * SAMPLE
 
 
 DYING = {
@@ -139,6 +186,8 @@ def test_a_player_that_dies_is_told_and_the_file_is_whole(how: str, home: Path, 
 REFUSED = {
     "no such program": (["-p", "--player", "no-such-player"], 11, "there is no player no-such-player"),
     "no words": (["-p", "--player", " "], 2, "names no program"),
+    "an unset variable": (["-p", "--player", ""], 2, "--player is empty"),
+    "an unset device": (["-p", "--device", ""], 2, "--device is empty"),
     "a quotation without end": (["-p", "--player", "aplay 'x"], 2, "cannot be read"),
     "nothing is played": (["-o", "a.wav", "--player", "aplay"], 2, "--player is for the loudspeaker"),
     "silence without a loudspeaker": (["-o", "a.wav", "--lead-silence", "1"], 2, "--lead-silence is for"),
@@ -218,3 +267,113 @@ def test_words_are_shown_as_they_are_heard(
     assert whole == ["Good morning.", "The kettle is on."]
     if voice == "meher":
         assert any(each.startswith("The kettle\x1b[2m is on.") for each in drawn)
+
+
+LONG = (
+    "One may have said more than once that the kettle which stood upon the stove that evening was neither "
+    "copper nor iron but an old and rather dented pot of tin."
+)
+ANEW = "\r\x1b[K"
+
+
+def set_columns(terminal: int, columns: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+
+class Screen:
+    """What is sent to a terminal."""
+
+    def __init__(self, terminal: int) -> None:
+        self._terminal = terminal
+        self.told = ""
+
+    def resize(self, columns: int) -> None:
+        set_columns(self._terminal, columns)
+
+    def read(self) -> bool:
+        """Wait for more; False where no more will come."""
+        try:
+            data = os.read(self._terminal, 65_536)
+        except OSError:  # the other side is closed
+            return False
+        self.told += data.decode()
+        return bool(data)
+
+    def wait_for(self, pattern: str) -> None:
+        while not re.search(pattern, self.told):
+            assert self.read(), self.told
+
+    def wait_for_end(self) -> None:
+        while self.read():
+            pass
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """Each line of the text, every time that it was drawn."""
+        plain = re.sub(r"\x1b\[\d*m", "", self.told)
+        return [each.split(ANEW)[1:] for each in plain.split("\r\n") if ANEW in each]
+
+    @property
+    def text(self) -> str:
+        """What is read in the end."""
+        return " ".join(each[-1] for each in self.lines)
+
+
+@contextmanager
+def following(home: Path, server: Offline, columns: int, source: str = WAITS) -> Iterator[Screen]:
+    """A run on a terminal of its own, which a player makes last until somebody opens `go`."""
+    os.mkfifo(home / "go")
+    player = script(home, source)
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")
+    command = [
+        *SMALLEST,
+        "speak",
+        LONG,
+        "-v",
+        "meher",
+        "-s",
+        "2",
+        "-p",
+        "--player",
+        player,
+        "--follow",
+        "-o",
+        "a.wav",
+    ]
+    parent, child = pty.openpty()
+    set_columns(parent, columns)
+    with subprocess.Popen(command, cwd=home, env=env, stderr=child) as running:
+        os.close(child)
+        try:
+            yield Screen(parent)
+        finally:
+            running.kill()
+            os.close(parent)
+
+
+@pytest.mark.parametrize(("before", "after"), [(30, 120), (60, 30), (30, 12)])
+def test_a_terminal_that_is_resized_loses_no_word_and_repeats_none(
+    before: int, after: int, home: Path, server: Offline
+) -> None:
+    with following(home, server, before) as screen:
+        screen.wait_for(r"\r\n\r\x1b\[K\w[^\r]*\x1b\[2m")  # within the second line
+        screen.resize(after)
+        (home / "go").write_text("")
+        screen.wait_for_end()
+    assert screen.text == LONG
+    assert all(len(each) < after for line in screen.lines[2:] for each in line)
+
+
+def test_a_line_is_no_wider_than_a_narrow_terminal(home: Path, server: Offline) -> None:
+    with following(home, server, 12) as screen:
+        (home / "go").write_text("")
+        screen.wait_for_end()
+    assert screen.text == LONG
+    assert all(len(each) < 12 for line in screen.lines for each in line)
+
+
+def test_what_a_player_that_died_had_not_played_is_not_shown_as_heard(home: Path, server: Offline) -> None:
+    with following(home, server, 80, "import sys; sys.stdin.buffer.read(10); sys.exit(3)") as screen:
+        screen.wait_for_end()
+    assert "ended with status 3" in screen.told
+    assert "iron" not in re.sub(r"\x1b\[2m.*?\x1b\[0m", "", screen.told)

@@ -91,8 +91,8 @@ def test_what_is_not_utf_8_names_the_first_wrong_byte(content: bytes, byte: int,
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nowhere", "No such file or directory"), ("", "No such file or directory"), (".", "Is a directory"),
-        ("0.txt/a", "Not a directory"), ("a\x1b[31m", "No such file or directory"),
+        ("nowhere", "No such file or directory"), (".", "Is a directory"), ("0.txt/a", "Not a directory"),
+        ("a\x1b[31m", "No such file or directory"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_is_one_clear_line(
@@ -103,6 +103,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(
     error = refusal([], [*good, name])
     assert str(error) == f"cannot read {name}: {words}".replace("\x1b", r"\x1b")
     assert error.exit_code == 2
+    assert str(refusal([], [*good, ""])) == "--file is empty"
 
 
 def test_words_and_files_together_are_refused_and_nothing_is_read(tmp_path: Path) -> None:

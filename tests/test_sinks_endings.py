@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.errors import Interrupted, OutputFailed, UsageError
+from smallest_cli.files import FileTarget
 from smallest_cli.sinks import Destination, choose_destinations, open_sinks
 from smallest_cli.sinks.codings import choose_coding
 from smallest_cli.sinks.compressed import CompressedEncoder
 from smallest_cli.sinks.encoded import EncodedSink
 from smallest_cli.sinks.encoders import Encoder, PcmEncoder
-from smallest_cli.sinks.file import FileTarget
 from tests.sounds import FORMAT, decoded, make_fifo, noise, pieces, tone
 
 LIBRARY_CODINGS = ("flac", "ogg", "opus", "mp3", "ulaw", "alaw", "wav-ulaw", "wav-alaw")

@@ -41,6 +41,17 @@ def samples(path: Path) -> bytes:
         return sound.readframes(sound.getnframes())
 
 
+EMPTY = ("--output", "--file", "--voice", "--model", "--dict", "--base-url", "--ca-file", "--api-key-file")
+
+
+@pytest.mark.parametrize("option", [*EMPTY, "--batch", "--dir", "--subtitles", "--player", "--device"])
+def test_an_option_that_is_given_an_unset_variable_is_refused(option: str, home: Path) -> None:
+    ran = smallest(home, "speak", "Hello.", "--local", "-o", "out.wav", option, "")
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == [f"smallest: {option} is empty", "  is a variable not set?"]
+    assert not (home / "out.wav").exists()
+
+
 # What comes out
 
 

@@ -20,6 +20,7 @@ from smallest_cli.stats.quantiles import (
     outliers,
     quantile,
 )
+from smallest_cli.stats.shares import rise
 from smallest_cli.stats.shift import _rank_sums, compare, shift
 
 samples = st.lists(st.integers(-1000, 1000), min_size=1, max_size=30)
@@ -140,6 +141,34 @@ def test_words() -> None:
     assert wide.word == "inconclusive"
     assert wide.needed is not None
     assert wide.needed > 100
+
+
+def test_a_change_under_what_matters_absolutely_is_none() -> None:
+    assert compare([0.0] * 40, [0.0] * 40, 0.05).word == "inconclusive"
+    assert compare([0.0] * 40, [0.0] * 40, 0.05, least=1.0).word == "equivalent"
+    assert compare([0.0] * 40, [2.0] * 40, 0.05, least=1.0).word == "slower"
+
+
+def test_a_handful_of_values_is_told_how_many_would_do() -> None:
+    assert compare([100.0, 101, 102], [100.5, 101.5, 102.5], 0.5).needed == 4  # which closes the interval
+    wide = compare([50.0, 100, 150], [60.0, 100, 160], 0.05).needed
+    assert wide is not None
+    assert wide > 100
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "p"),
+    [
+        ((0, 3), (3, 3), 1 / 20),
+        ((1, 10), (9, 10), 101 / 184756),
+        ((0, 5), (0, 5), 1.0),
+        ((2, 4), (2, 4), 53 / 70),
+    ],
+)
+def test_a_rise_is_as_unlikely_as_fisher_has_it(
+    before: tuple[int, int], after: tuple[int, int], p: float
+) -> None:
+    assert rise(*before, *after) == pytest.approx(p)
 
 
 def test_the_size_that_would_do_is_that_of_the_textbook() -> None:

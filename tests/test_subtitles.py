@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smallest_cli.speech import VIAS, WordTiming
-from smallest_cli.subtitles import COLUMNS, Cue, Passage, cues_of, lines, render, width
+from smallest_cli.subtitles import COLUMNS, LINES, Cue, Passage, cues_of, lines, render, width
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.cases import FEW
 from tests.faults.server import SEGMENT, FaultServer, fault_server
@@ -107,6 +107,44 @@ def test_lines_are_short_and_lose_nothing(text: str) -> None:
     rows = lines(text)
     assert all(width(row) <= COLUMNS for row in rows)
     assert "".join("".join(rows).split()) == "".join(text.split())
+
+
+LONG_WORDS = {
+    "an address": "See https://example.org/" + "b" * 37,
+    "an address among words": f"Read it there, {'b' * 50} and nowhere else, {'c' * 90} nor here.",
+    "chinese": "今天天气很好，我们一起去公园散步，然后在湖边的小店里喝茶聊天。" * 3,
+    "thai": "วันนี้อากาศดีมากเราจึงไปเดินเล่นที่สวนสาธารณะด้วยกันแล้วนั่งดื่มชาที่ร้านเล็กๆริมทะเลสาบจนพระอาทิตย์ตกดิน" * 2,
+}
+
+
+def rows_of(text: str, *, by_word: bool = False) -> list[list[str]]:
+    """The rows of every cue of a text."""
+    whole = Cue(0, 60, text, (Cue(0, 60, text),))
+    return [shown.split("\n") for _, _, shown in parsed(render([whole], "vtt", by_word=by_word))]
+
+
+@pytest.mark.parametrize("by_word", [False, True])
+@pytest.mark.parametrize("name", LONG_WORDS)
+def test_no_blank_is_put_into_a_long_word(name: str, by_word: bool) -> None:
+    text = LONG_WORDS[name]
+    cues = rows_of(text, by_word=by_word)
+    assert all(row in text and width(row) <= COLUMNS for rows in cues for row in rows)
+    assert all(len(rows) <= LINES for rows in cues)
+
+
+long_words = st.lists(st.text(st.sampled_from("ab,é日本คี้"), min_size=1, max_size=130), min_size=1, max_size=9)
+
+
+@given(long_words.map(" ".join))
+def test_cues_are_pieces_of_the_text_in_two_lines(text: str) -> None:
+    cues = rows_of(text)
+    assert all(row in text and width(row) <= COLUMNS for rows in cues for row in rows)
+    assert all(len(rows) <= LINES for rows in cues)
+    assert "".join(row for rows in cues for row in rows).replace(" ", "") == text.replace(" ", "")
+
+
+def test_marks_take_no_column() -> None:
+    assert [width(each) for each in ("ที่", "हिन्दु", "é", "日")] == [1, 4, 1, 2]
 
 
 @given(st.lists(st.tuples(st.floats(-5, 50), st.floats(-5, 50)), min_size=1, max_size=9))
@@ -215,6 +253,7 @@ def test_arriving_text_too(home: Path, server: Offline) -> None:
 
 REFUSED = {
     "a name that tells no form": (["--subtitles", "a.txt"], "is not named .srt, .vtt or .json"),
+    "an unset variable": (["--subtitles", ""], "--subtitles is empty"),
     "stdout": (["--subtitles", "-"], "is not named"),
     "a cue without a file": (["--cue", "word"], "--cue is for subtitles"),
     "words over sse": (["--subtitles", "a.srt", "--cue", "word", "--via", "sse"], "over ws alone"),

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import random
+import re
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from smallest_cli.errors import SettingsError, UsageError
-from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result
+from smallest_cli.errors import UsageError
+from smallest_cli.report.documents import to_csv, to_markdown
+from smallest_cli.report.page import to_html
+from smallest_cli.report.table import render, render_comparison
+from smallest_cli.report.words import promise_words
+from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result, write_text
+from smallest_cli.trials.merging import merge_runs
 from smallest_cli.trials.metrics import derive
 from smallest_cli.trials.record import Trial
-from smallest_cli.trials.slo import judge, parse_promise
-from smallest_cli.trials.summary import summarise
+from smallest_cli.trials.slo import check_promises, judge, parse_promise
+from smallest_cli.trials.summary import Result, summarise
 from smallest_cli.trials.versus import compare_runs
 from tests.bench import MS, RATE, run, trial
+from tests.command import smallest
 
 
 def test_metrics_of_a_warm_trial() -> None:
@@ -78,6 +91,11 @@ def test_gaps_of_one_trial_depend_on_each_other_and_have_no_interval() -> None:
     assert "depend" in gap["p50"]["why"]
 
 
+def test_a_figure_has_one_value_wherever_it_stands() -> None:
+    (arm,) = summarise(run(), [trial(0, 200), trial(1, 300)])["arms"]
+    assert arm["player"][0]["ttfa_p50"] == arm["metrics"]["ttfa"]["p50"]["v"] == 210.0
+
+
 def test_outliers_are_told_of_and_kept() -> None:
     ttfb = summarise(run(), [trial(n, 50 + n % 5) for n in range(30)] + [trial(30, 900)])["arms"][0][
         "metrics"
@@ -106,7 +124,8 @@ def test_a_result_without_a_trial_is_a_result() -> None:
         ("ttfb.max<60", True), ("error_rate<1%", True), ("error_rate<=0", True), ("smooth@100>=0.99", True),
         ("smooth@100>=99%", True), ("audio.p50>=0.4s", True), ("audio.p50>=600ms", False),
         ("rtf.p50<1", True), ("smooth@7>=0.5", False), ("dns.p50<1s", False),
-        ("ws/warm:ttfb.p50<60ms", True), ("sse:ttfb.p50<60ms", False),
+        ("ws/warm:ttfb.p50<60ms", True), ("sse:ttfb.p50<60ms", False), ("warm:ttfb.p50<.06s", True),
+        ("cold:ttfb.p50<1s", False), ("w:ttfb.p50<1s", False),
     ],
 )  # fmt: skip
 def test_a_promise_is_kept_or_not(promise: str, kept: bool) -> None:
@@ -122,10 +141,95 @@ def test_a_promise_says_whether_its_interval_reaches_across() -> None:
     assert judge("ttfb.p99<100ms", arms)[0]["confident"] is False
 
 
+def test_only_an_interval_that_is_there_reaches_across() -> None:
+    arms = summarise(run(), [trial(n, 50 + 100 * n) for n in range(30)])["arms"]
+    high = judge("ttfb.p95<100ms", arms)[0]
+    assert high["ci"][1] is None
+    assert (high["pass"], high["confident"]) == (False, True)  # whatever lies above it is missed, too
+    low = judge("ttfb.p95>100ms", arms)[0]
+    assert (low["pass"], low["confident"]) == (True, True)
+    assert promise_words(judge("ttfb.p95<9s", arms)[0]).endswith(
+        "kept, but so few trials leave its interval open"
+    )
+    for promise in ("error_rate<1%", "smooth@0>=1", "ttfb.mean<1s", "gap.p50<1s", "ttfb.max<1s"):
+        (found,) = judge(promise, arms)
+        assert (found["ci"], found["confident"]) == (None, False)
+        assert "interval" not in promise_words(found)
+
+
+def test_a_threshold_s_figure_has_its_unit() -> None:
+    trials = [trial(0, 480.9), *(trial(n, error="dns") for n in (1, 2))]
+    arms = summarise(run(), trials)["arms"]
+    assert "is 480.9 ms: MISSED" in promise_words(judge("ttfb.p50<300ms", arms)[0])
+    assert "is 66.67 %: MISSED" in promise_words(judge("error_rate<1%", arms)[0])
+    assert "is 0.500 s: kept" in promise_words(judge("audio.p50>0.1s", arms)[0])
+    assert "is 1.362: MISSED" in promise_words(judge("rtf.p50<1", arms)[0])
+    assert "ws/warm/c1  no such figure: MISSED" in promise_words(judge("smooth@7>=0.9", arms)[0])
+
+
+ALL_ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
+
+
+def test_a_threshold_is_for_the_arms_that_can_have_the_figure() -> None:
+    def judged(promise: str) -> list[str]:
+        arms = summarise(run(arms=ALL_ARMS), [trial(n, arm=arm) for n, arm in enumerate(ALL_ARMS)])["arms"]
+        return [each["arm"] for each in judge(promise, arms)]
+
+    assert judged("ttfb_cold.p50<9s") == ["ws/cold/c1", "sse/cold/c1", "http/cold/c1"]
+    assert judged("upgrade.p50<9s") == ["ws/cold/c1"]
+    assert judged("smooth@100>=0.9") == ALL_ARMS[:4]
+    assert judged("ws:gap.p50<9s") == ALL_ARMS[:2]
+    assert judged("error_rate<1%") == ALL_ARMS
+
+
+@pytest.mark.parametrize(
+    ("promise", "words"),
+    [
+        ("smooth@75>=0.9", "75 is not among the prebuffers 0,100"),
+        ("nosuch:ttfb.p50<9s", "no arm"),
+        ("ws/warm:ttfb_cold.p50<9s", "no arm"),
+        ("http:smooth@100>=0.9", "no arm"),
+        ("ttfb_e2e.p50<9s", "no arm"),
+    ],
+)
+def test_what_a_run_cannot_be_held_to_is_known_before_it(promise: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check_promises([promise], ALL_ARMS, [0.0, 100.0])
+
+
+def test_what_a_run_can_be_held_to_is_taken() -> None:
+    check_promises(["cold:ttfb_cold.p50<9s", "smooth@100>=99%", "http/warm:ttfb.p50<.3s"], ALL_ARMS, [100.0])
+    check_promises(["ttfb_e2e.p50<9s"], ["ws/warm/r20"], [0.0])
+
+
+def test_a_slow_reply_over_http_is_not_a_streamed_one() -> None:
+    arm = "http/warm/c1"
+    for trials in ([trial(0, arm=arm)], [trial(0, arm=arm), trial(1, arm=arm)]):
+        (found,) = summarise(run(arms=[arm]), trials)["arms"]
+        assert found["streaming"] is False
+        assert found["player"] == []
+        assert not {"gap", "gap_max", "jitter", "min_safe_buffer", "rtf_stream"} & set(found["metrics"])
+
+
+def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
+    pytest.importorskip("hdrh")
+    from smallest_cli.trials.tally import Tally
+
+    tally = Tally([0])
+    tally.add(trial(arm="http/warm/c1"))
+    found = tally.as_arm("http/warm/c1")
+    assert (found["streaming"], found["player"]) == (False, [])
+    assert "gap" not in found["metrics"]
+
+
 @pytest.mark.parametrize(
     "promise",
-    ["ttfb<300ms", "ttfb.p95", "ttfb.p96<3ms", "speed.p50<1ms", "rtf.p50<1ms", "error_rate<3ms", ""],
-)
+    [
+        "ttfb<300ms", "ttfb.p95", "ttfb.p96<3ms", "speed.p50<1ms", "rtf.p50<1ms", "error_rate<3ms", "",
+        "error_rate<5", "error_rate<1", "error_rate<=100%", "error_rate<0", "smooth@100>95", "smooth@100>1",
+        "smooth@100>=0", "smooth@1.2.3>=1", "ttfb.p50>=0ms", "ttfb.p50<0ms",
+    ],
+)  # fmt: skip
 def test_a_promise_that_means_nothing_is_refused(promise: str) -> None:
     with pytest.raises(UsageError):
         parse_promise(promise)
@@ -164,36 +268,246 @@ def test_merged_runs_are_one_run(tmp_path: Path) -> None:
     assert found["arms"][0]["player"] == whole["arms"][0]["player"]
     assert [each.index for each in merged] == list(range(60))
     assert merged_run["merged"] == ["0", "1"]
+    assert merged_run["complete"]
     again = tmp_path / "again.jsonl"
     again.write_text("".join(raw_lines(merged_run, merged)))
     assert as_text(summarise(*read_raw(again))) == as_text(found)
 
 
+def test_a_merged_run_is_complete_where_each_was() -> None:
+    short = run(id="short", complete=False, cut_short="--max-time")
+    merged = merge_runs([(run(), [trial()]), (short, [trial()])])[0]
+    assert (merged["complete"], merged["cut_short"]) == (False, "--max-time")
+
+
+def merged(**fields: Any) -> dict[str, Any]:
+    return merge_runs([(run(), [trial()]), (run(id="18", **fields), [trial()])])[0]
+
+
 def test_a_merged_run_is_as_bad_as_its_worst() -> None:
-    bad = run(calibration=run()["calibration"] | {"verdict": "suspect"})
-    assert merge_runs([(run(), [trial()]), (bad, [trial()])])[0]["calibration"]["verdict"] == "suspect"
-
-
-def test_runs_of_different_kinds_are_not_merged() -> None:
-    with pytest.raises(UsageError, match="texts"):
-        merge_runs([(run(), [trial()]), (run(texts={}), [trial()])])
+    bad = run()["calibration"] | {"verdict": "suspect", "reasons": ["late"]}
+    assert merged(calibration=bad)["calibration"]["verdict"] == "suspect"
+    assert merged(calibration=bad)["calibration"]["reasons"] == ["late"]
+    assert merged(complete=False)["complete"] is False
+    assert merged(load=run()["load"] | {"count": 5})["load"]["count"] == 8
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("fields", "words"),
     [
-        "",
-        "{}",
-        "[1]\n",
-        '{"schema": "other"}',
-        '{"schema": "smallest.bench.raw/1", "run": {}}\n{"trial": {"index": 1}}',
+        ({"texts": {}}, "texts"),
+        ({"load": run()["load"] | {"concurrency": 2}}, r"load.concurrency \(1, 2\)"),
+        ({"slo": ["ttfb.p50<1s"]}, "slo"),
+        ({"target": {"base_url": "https://a.example", "api": "unified"}}, "target.base_url"),
+        ({"target": run()["target"] | {"api": "v2"}}, "target.api"),
+        ({"buffers_ms": [10.0]}, "buffers_ms"),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str) -> None:
+def test_runs_of_different_kinds_are_not_merged(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        merged(**fields)
+
+
+def test_runs_of_two_offline_servers_are_merged() -> None:
+    assert merged(target={"base_url": "http://127.0.0.1:2", "api": "unified"})["merged"] == ["17", "18"]
+
+
+def test_a_run_is_not_merged_twice() -> None:
+    one, two = (run(), [trial()]), (run(id="18"), [trial()])
+    for runs in ([one, one], [merge_runs([one, two]), two]):
+        with pytest.raises(UsageError, match="twice"):
+            merge_runs(runs)
+
+
+def window(*others: dict[str, Any]) -> float:
+    """Seconds of the window of runs of three seconds each."""
+    runs = [run(id=str(number), **fields) for number, fields in enumerate(others)]
+    pooled = summarise(*merge_runs([(each, [trial(n, started_ns=(n + 9) * 1000 * MS,
+        ended_ns=(n + 10) * 1000 * MS) for n in range(3)]) for each in runs]))  # fmt: skip
+    return float(pooled["run"]["window"]["seconds"])
+
+
+def test_runs_that_were_made_at_once_share_their_window() -> None:
+    later = {"started_utc": "2026-11-21T00:01:00+00:00"}
+    assert window({}, {}) == 3
+    assert window({}, later) == 6
+    assert window({"part_of": "a"}, later | {"part_of": "a"}) == 3
+    assert window({"part_of": "a"}, {"part_of": "b"}, later | {"part_of": "a"}) == 6
+    assert window({"started_utc": "?"}, {"started_utc": "?"}) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds nothing that bench wrote"),
+        ("{}", "holds nothing that bench wrote"),
+        ("[1]\n", "holds nothing that bench wrote"),
+        ("[" * 100_000, "is no JSON, or is cut off"),
+        ('{"schema": "smallest.bench/2"}', "has the schema smallest.bench/2, and smallest.bench/1 or"),
+        ('{"schema": "smallest.bench/1"}', "is damaged: run is missing"),
+        ('{"schema": "smallest.bench.raw/1", "run": {}}\n{"trial": {"index": 1}}', "run.id is missing"),
+    ],
+    ids=range(7),
+)
+def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "x"
     path.write_text(text)
-    with pytest.raises(SettingsError):
+    with pytest.raises(UsageError, match=words):
         read_result(path)
+
+
+def test_a_saved_result_is_not_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "saved.json"
+    path.write_text(as_text(summarise(run(), [trial()])))
+    with pytest.raises(UsageError, match="the schema smallest.bench/1, and smallest.bench.raw/1 is wanted"):
+        read_raw(path)
+
+
+def test_a_file_may_have_a_mark_and_blank_lines(tmp_path: Path) -> None:
+    path = write(tmp_path / "raw.jsonl", [trial()])
+    path.write_text("\ufeff" + path.read_text().replace("\n", "\r\n") + "\n\n")
+    assert read_raw(path) == (run(), [trial()])
+
+
+def test_a_file_that_was_cut_off_between_two_lines_is_incomplete(tmp_path: Path) -> None:
+    path = write(tmp_path / "raw.jsonl", [trial(n) for n in range(5)])
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-2]))
+    cut, trials = read_raw(path)
+    assert (cut["complete"], len(trials)) == (False, 3)
+    assert cut["calibration"]["reasons"] == ["2 trials are missing in the file: it was cut off"]
+    path.write_text("".join([*lines, lines[-1]]))
+    with pytest.raises(UsageError, match="1 trials more than it says"):
+        read_raw(path)
+
+
+def test_a_file_without_a_count_is_held_to_what_was_planned(tmp_path: Path) -> None:
+    path = write(tmp_path / "raw.jsonl", [trial(n) for n in range(2)])
+    path.write_text(path.read_text().replace(', "trials": 2}', "}"))
+    assert read_raw(path)[0]["complete"] is False
+
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 0.0, 1e300, 10**30, float("inf"), float("nan"), "", "x", "<meta>", "\x1b[2J", [],
+    [None], [[]], {}, {"x": {}},
+)  # fmt: skip
+
+
+def spoil(value: Any, luck: random.Random) -> Any:
+    """`value` with one thing in it taken out or made into something odd."""
+    places: list[tuple[Any, Any]] = []
+
+    def walk(node: Any) -> None:
+        inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, child in inner:
+            places.append((node, key))
+            walk(child)
+
+    walk(value)
+    node, key = luck.choice(places)
+    if luck.random() < 0.2:
+        del node[key]
+    else:
+        node[key] = copy.deepcopy(luck.choice(ODD))
+    return value
+
+
+def drawn_everywhere(found: Result) -> str:
+    """Every page of it, and what it is beside itself."""
+    compared = compare_runs(found, found, [], 0.05)
+    lines = [line for _, line in (*render(found, 80), *render_comparison(compared, 80))]
+    return "\n".join([*lines, to_html(found), to_markdown(found), to_csv(found)])
+
+
+def test_a_damaged_result_is_refused_or_can_be_shown(tmp_path: Path) -> None:
+    arms = ["ws/cold/c1", "http/warm/c1"]
+    whole = summarise(
+        run(arms=arms, slo=["ttfb.p50<40ms", "smooth@100>=90%"]),
+        [trial(n, 50 + n, arm=arm, error="dns" if n == 4 else None) for n in range(5) for arm in arms],
+    )
+    luck, refused = random.Random(1), 0
+    path = tmp_path / "saved.json"
+    for _ in range(300):
+        path.write_text(as_text(spoil(json.loads(as_text(whole)), luck)))
+        try:
+            found = read_result(path)
+        except UsageError:
+            refused += 1
+            continue
+        with suppress(UsageError):  # nothing in common, say
+            drawn_everywhere(found)
+    assert refused > 150
+
+
+def test_damaged_trials_are_refused_or_can_be_summed_up(tmp_path: Path) -> None:
+    lines = [
+        json.loads(line)
+        for line in raw_lines(run(), [trial(-1, phase="warmup"), trial(0), trial(1, error="dns", chunks=())])
+    ]
+    luck, refused = random.Random(2), 0
+    path = tmp_path / "raw.jsonl"
+    for _ in range(300):
+        spoilt = spoil(json.loads(json.dumps(lines)), luck)
+        path.write_text("".join(json.dumps(line) + "\n" for line in spoilt))
+        try:
+            found = summarise(*read_raw(path))
+        except UsageError:
+            refused += 1
+            continue
+        with suppress(UsageError):
+            drawn_everywhere(found)
+    assert refused > 100
+
+
+def test_nothing_in_a_file_acts_on_a_page_or_a_terminal(tmp_path: Path) -> None:
+    evil = "\x1b]0;owned\x07<meta http-equiv=refresh>"
+    calibration = run()["calibration"] | {"reasons": [evil]}
+    target = {"base_url": evil, "api": "unified"}
+    failed = trial(1, error="dns", message=evil)
+    path = tmp_path / "saved.json"
+    path.write_text(as_text(summarise(run(calibration=calibration, target=target), [trial(), failed])))
+    found = read_result(path)
+    for text in (to_html(found), to_markdown(found), to_csv(found)):
+        assert "\x1b" not in text
+        assert not re.search(r"(?<!\\)<meta http-equiv=refresh", text)
+    for command in (["report", "saved.json"], ["report", "saved.json", "--html", "-"]):
+        assert b"\x1b" not in smallest(tmp_path, "bench", *command).out
+    write(tmp_path / "raw.jsonl", [trial(), failed], calibration=calibration, target=target)
+    ran = smallest(tmp_path, "bench", "replay", "raw.jsonl")
+    assert b"\x1b" not in ran.out
+    assert b"\\x1b" in ran.out
+    named = json.loads(path.read_text().replace('"ttfb"', json.dumps(evil)))
+    path.write_text(json.dumps(named))
+    with pytest.raises(UsageError, match="is damaged"):
+        read_result(path)
+
+
+def test_a_file_is_written_through_a_link_which_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "link").symlink_to("there")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_text() == "new"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "there"]
+
+
+def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with (tmp_path / "fifo").open("rb+", buffering=0) as pipe:
+        write_text(tmp_path / "fifo", "whole")
+        assert pipe.read(100) == b"whole"
+    assert (tmp_path / "fifo").is_fifo()
+
+
+def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "null").symlink_to("/dev/null")
+    write_text(tmp_path / "null", "nothing")
+    assert (tmp_path / "null").is_char_device()
+
+
+def test_a_place_called_minus_is_refused() -> None:
+    with pytest.raises(UsageError, match="stdout"):
+        write_text(Path("-"), "result")
 
 
 def test_a_trial_comes_back_from_json_as_it_was() -> None:
@@ -215,10 +529,107 @@ def test_runs_are_compared() -> None:
 
 
 def test_runs_that_asked_for_different_things_are_not_compared() -> None:
-    with pytest.raises(UsageError, match="request"):
-        compared(1.0, request={"voice": "another"})
+    with pytest.raises(UsageError, match=r"request.voice \(meher, another\)"):
+        compared(1.0, request=run()["request"] | {"voice": "another"})
     with pytest.raises(UsageError, match="in common"):
         compare_runs(summarise(run(), [trial()]), summarise(run(arms=["sse/warm/c1"]), []), ["ttfb"], 0.05)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"target": {"base_url": "http://127.0.0.1:1", "api": "v2"}}, r"target.api \(unified, v2\)"),
+        ({"request": run()["request"] | {"math_notation": "spoken"}}, r"math_notation \(none, spoken\)"),
+        ({"request": run()["request"] | {"dictionaries": ["d1"]}}, "dictionaries"),
+        ({"load": run()["load"] | {"model": "open", "rate": 2.0, "arrival": "poisson"}}, "load.model"),
+        ({"load": run()["load"] | {"concurrency": 50}}, r"load.concurrency \(1, 50\)"),
+        ({"texts": {"t0": {"characters": 41, "sha256": "01"}}}, "their texts"),
+    ],
+)
+def test_what_was_asked_differently_is_named(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        compared(1.0, **fields)
+
+
+def test_an_option_that_neither_run_gave_is_no_difference() -> None:
+    more = run()["request"] | {"number_language": None, "dictionaries": []}
+    assert compared(1.0, request=more) == "equivalent"
+
+
+def test_a_time_of_the_player_is_compared_where_it_buffered_the_same() -> None:
+    whole = [trial(n) for n in range(30)]
+    before, after = summarise(run(), whole), summarise(run(buffers_ms=[200.0]), whole)
+    with pytest.raises(UsageError, match=r"--buffer, the first, \(0.0, 200.0\)"):
+        compare_runs(before, after, ["ttfa"], 0.05)
+    assert compare_runs(before, after, ["ttfb"], 0.05)["verdict"] == "equivalent"
+
+
+TWO = ["ws/warm/c1", "sse/warm/c1"]
+
+
+def failing(share: float, arms: list[str] = TWO, n: int = 40) -> Result:
+    """A run of which that share of the first arm's trials failed."""
+    good = [trial(i, 100 + i % 20, arm=arm) for arm in arms for i in range(n)]
+    bad = [
+        replace(each, error="http_5xx") if each.arm == TWO[0] and each.index < share * n else each
+        for each in good
+    ]
+    return summarise(run(arms=arms), bad)
+
+
+def test_more_failures_are_a_regression_whatever_the_times() -> None:
+    found = compare_runs(failing(0), failing(0.5), ["ttfb"], 0.05)
+    assert (found["verdict"], found["exit"]) == ("slower", 21)
+    assert found["errors"][0]["failed"] == [0, 20]
+    assert found["errors"][0]["verdict"] == "more"
+    said = [line for _, line in render_comparison(found, 80)]
+    assert "ws/warm/c1  more failures: 0 of 40 (0.0%) in A, 20 of 40 (50.0%) in B" in said
+    assert said[-1] == "overall: slower: more trials fail in B"
+    assert compare_runs(failing(0.5), failing(0), ["ttfb"], 0.05)["errors"][0]["verdict"] == "fewer"
+
+
+def test_one_failure_more_decides_nothing_and_is_told() -> None:
+    found = compare_runs(failing(0), failing(0.02), ["ttfb"], 0.5)
+    assert found["errors"][0]["verdict"] == "unclear"
+    assert found["verdict"] == "equivalent"
+
+
+def test_an_arm_that_fails_wholly_or_is_missing_is_not_equivalent() -> None:
+    gone = compare_runs(failing(0), failing(1), ["ttfb"], 0.05)
+    assert gone["exit"] == 21
+    assert gone["not_compared"][0]["why"] == "B has no trial that succeeded"
+    few = compare_runs(failing(0, n=3), failing(1, n=3), ["ttfb"], 0.5)
+    assert few["exit"] == 23
+    missing = compare_runs(failing(0), failing(0, TWO[1:]), ["ttfb"], 0.05)
+    assert (missing["verdict"], missing["exit"]) == ("inconclusive", 23)
+    assert missing["not_compared"][0]["why"] == "B did not measure it"
+    assert compare_runs(failing(0, TWO[1:]), failing(0), ["ttfb"], 0.05)["verdict"] == "equivalent"
+
+
+def test_a_run_of_which_every_trial_failed_is_invalid() -> None:
+    one = TWO[:1]
+    for pair in ((failing(0, one), failing(1, one)), (failing(1, one), failing(0, one))):
+        assert compare_runs(*pair, ["ttfb"], 0.05)["exit"] == 22
+
+
+def test_an_open_loop_is_compared_by_what_callers_waited() -> None:
+    load = {"model": "open", "concurrency": 5, "rate": 2.0, "arrival": "poisson"}
+    arm = "ws/warm/r2"
+    whole = summarise(run(arms=[arm], load=load), [trial(n, arm=arm, scheduled_ns=n * MS) for n in range(9)])
+    assert [row["metric"] for row in compare_runs(whole, whole, [], 0.05)["comparisons"]] == ["ttfb_e2e"]
+
+
+def test_identical_buffers_of_nothing_are_equivalent() -> None:
+    whole = summarise(run(), [trial(n) for n in range(60)])
+    found = compare_runs(whole, whole, ["min_safe_buffer"], 0.05)
+    assert found["verdict"] == "equivalent"
+    assert found["comparisons"][0]["matters_from_ms"] == 1.0
+
+
+def test_a_least_effect_is_shown_as_it_was_given() -> None:
+    whole = summarise(run(), [trial(n) for n in range(9)])
+    first, *_ = (line for _, line in render_comparison(compare_runs(whole, whole, [], 0.025), 100))
+    assert "under 2.5 % or 1 ms" in first
 
 
 def test_many_comparisons_share_one_chance_of_a_false_alarm() -> None:

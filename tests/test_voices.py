@@ -463,3 +463,14 @@ def test_a_question_for_loudspeakers_where_there_is_none_is_11(home: Path) -> No
     ran = smallest(home, "speak", "Hi.", "--device", "?", env={"PULSE_SERVER": "unix:/nowhere"})
     assert (ran.code, ran.out) == (11, b"")
     assert ran.lines == ["smallest: no loudspeaker was found", "  use -o FILE"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "code", "line"), [("", 2, "--output is empty"), ("nowhere", 10, "there is no folder nowhere")]
+)
+def test_a_folder_that_is_not_there_is_told_before_any_request(
+    folder: str, code: int, line: str, home: Path
+) -> None:
+    ran = smallest(home, "voices", "play", "magnus", "--local", "-o", folder)
+    assert (ran.code, ran.out) == (code, b"")
+    assert ran.lines[0] == f"smallest: {line}"

@@ -17,6 +17,7 @@ from smallest_cli.catalogue import bundled
 from smallest_cli.choosing import LANGUAGES
 from smallest_cli.commands.completion import FILES
 from smallest_cli.shells import Row, model_rows, voice_rows
+from smallest_cli.sinks.player import PRESETS
 from tools import tree
 from tools.tree import FILE, FOLDER, PROGRAM, Argument, Command, Option
 
@@ -27,7 +28,7 @@ COMPLETERS: dict[str, dict[str, str]] = {
     FILE: {"bash": "_smallest_file", "zsh": "_files"},
     FOLDER: {"bash": "_smallest_dir", "zsh": "_files -/"},
     ANYTHING: {"zsh": "_smallest_nothing"},
-    PROGRAM: {"bash": "_smallest_program", "zsh": "_command_names -e", "fish": "(__fish_complete_command)"},
+    PROGRAM: {"bash": "_smallest_program", "zsh": "_smallest_program", "fish": "(_smallest_program)"},
 }
 """What completes a kind of value, by shell; shtab's own where we have no better."""
 SHTABS = {
@@ -37,13 +38,14 @@ SHTABS = {
 
 
 def known() -> dict[str, list[Row]]:
-    """What each list holds until the cache has a newer one."""
+    """What each list holds until the cache has a newer one, and the players, of which it has none."""
     voices = bundled()
     return {
         tree.VOICES: voice_rows(voices),
         tree.MODELS: model_rows(voices),
         tree.LANGUAGES: list(LANGUAGES.items()),
         tree.DEVICES: [],
+        "players": [(name, "") for name in PRESETS],
     }
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from functools import partial
+from pathlib import Path
 
 from smallest_cli.batch.items import Item, plan_items
-from smallest_cli.batch.manifest import Kept, Manifest, look
-from smallest_cli.batch.rows import read_rows
-from smallest_cli.batch.working import IN_A_ROW, Outcome, work_off
-from smallest_cli.console import print_json, say
-from smallest_cli.errors import BatchFailed, UsageError
+from smallest_cli.batch.manifest import Kept, Manifest, check_folder, look
+from smallest_cli.batch.parts import find_parts, remove_parts
+from smallest_cli.batch.rows import read_rows, refuse
+from smallest_cli.batch.tally import Tally, tell
+from smallest_cli.batch.working import work_off
+from smallest_cli.console import print_json
+from smallest_cli.errors import UsageError
 from smallest_cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
 from smallest_cli.safety import safe
 from smallest_cli.settling import Run
-
-SHOWN_FAILURES = 20
 
 
 def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: bool) -> None:
@@ -26,18 +28,22 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
     items = plan_items(rows, run, batch, text, force=who_force)
     if removed := sum(item.script.removed for item in items):
         run.console.warn(f"{removed} control characters were left out of the texts")
-    if not batch.resume:
-        _refuse_much(items, text.max_chars)
     folder = batch.dir or ""
+    check_folder(folder)
+    find = partial(_find_missing, items, run, batch, text)
     if run.report.dry_run:
-        missing = _missing(items, look(folder) if batch.resume else Kept())
+        missing = find(look(folder) if batch.resume else Kept())
         _tell_plan(run, missing, len(items) - len(missing))
         return
+    missing = [] if batch.resume else find(Kept())
     with Manifest(folder) as manifest:
-        missing = _missing(items, manifest.kept if batch.resume else Kept())
-        _refuse_much(missing, text.max_chars)
-        outcomes = work_off(run, missing, manifest, batch.jobs)
-    _tell(run, items, len(items) - len(missing), outcomes)
+        if batch.resume:
+            missing = find(manifest.kept)
+            _clean_up(manifest.folder, items, missing)
+        tally = Tally(len(items), len(items) - len(missing))
+        with tally.told_when_cut_off():
+            work_off(run, missing, manifest, batch.jobs or 1, tally.outcomes.append)
+    tell(run, tally)
 
 
 def check_batch(
@@ -52,31 +58,45 @@ def check_batch(
         raise UsageError("--dir, --naming, --jobs and --resume go with --batch FILE")
     given = {
         "TEXT": words, "-f": text.file, "-o": sound.output, "-p": sound.play, "--device": sound.device,
-        "--player": sound.player, "--lead-silence": sound.lead_silence,
+        "--player": sound.player, "--lead-silence": sound.lead_silence, "--ahead": sound.ahead,
         "--subtitles": captions.subtitles, "--cue": captions.cue, "--follow": captions.follow,
     }  # fmt: skip
     for name, value in given.items():
-        if value:
+        if value not in (None, []) and value is not False:
             raise UsageError(f"{name} and --batch do not go together", hint="the files go to --dir DIR")
-    if batch.dir is None:
+    if not batch.dir:
         raise UsageError("--batch needs a folder for its files", hint="name one: --dir DIR")
 
 
-def _refuse_much(items: list[Item], max_chars: int) -> None:
-    if max_chars and sum(item.characters for item in items) > max_chars:
+def _find_missing(
+    items: list[Item], run: Run, batch: BatchOptions, text: TextOptions, kept: Kept
+) -> list[Item]:
+    """What is to be said. Raises UsageError where it is too much, or would replace what must stay."""
+    missing = [item for item in items if not kept.holds(item)]
+    if text.max_chars and sum(item.characters for item in missing) > text.max_chars:
         raise UsageError(
-            f"the texts together are longer than {max_chars} characters",
+            f"the texts together are longer than {text.max_chars} characters",
             hint="every character is paid for; allow more with --max-chars",
         )
+    if not run.sound.clobber:
+        strangers = [each for each in missing if os.path.exists(each.path) and not kept.wrote(each.path)]
+        problems = [f"row {each.row}: {safe(each.path)} exists" for each in strangers]
+        refuse(problems, batch.batch or "", hint="leave --no-clobber away to replace it")
+    return missing
 
 
-def _missing(items: list[Item], kept: Kept) -> list[Item]:
-    return [item for item in items if not kept.holds(item)]
+def _clean_up(folder: Path, items: list[Item], missing: list[Item]) -> None:
+    """Remove what runs that were cut off left beside files that are whole."""
+    parts = find_parts(folder)
+    for item in missing:
+        parts.pop(item.path.name, None)
+    for item in items:
+        remove_parts(parts, item)
 
 
 def _tell_plan(run: Run, items: list[Item], skipped: int) -> None:
     plan = {
-        "items": len(items),
+        "rows": len(items),
         "skipped": skipped,
         "characters": sum(item.characters for item in items),
         "segments": sum(item.script.segments for item in items),
@@ -88,42 +108,3 @@ def _tell_plan(run: Run, items: list[Item], skipped: int) -> None:
         return
     for name, value in plan.items():
         print(f"{name}\t{', '.join(value) if isinstance(value, list) else value}")
-
-
-def _tell(run: Run, items: list[Item], skipped: int, outcomes: list[Outcome]) -> None:
-    failed = [each for each in outcomes if each.error is not None]
-    done = [each for each in outcomes if each.error is None]
-    untried = len(items) - skipped - len(outcomes)
-    summary = {
-        "done": len(done),
-        "failed": len(failed),
-        "skipped": skipped,
-        "untried": untried,
-        "files": [str(each.item.path) for each in done],
-        "characters": sum(each.characters for each in done),
-        "seconds": round(sum(each.seconds for each in done), 6),
-        "cached": sum(each.cached for each in outcomes),
-    }
-    run.console.tell(
-        f"{len(done)} done  {skipped} were there  {len(failed)} failed"
-        f"  {summary['seconds']:.1f} s  {summary['characters']} characters"
-    )
-    if failed:
-        for line in _failures(failed):
-            say(line)
-        why = f", and {untried} were not tried: {IN_A_ROW} failed one after the other" if untried else ""
-        error = BatchFailed(
-            f"{len(failed)} of {len(items)} items failed{why}",
-            hint="the same command with --resume does these again, and no other",
-        )
-        error.summary = summary
-        raise error
-    if run.report.json:
-        print_json(summary)
-
-
-def _failures(failed: list[Outcome]) -> Iterator[str]:
-    for each in failed[:SHOWN_FAILURES]:
-        yield f"smallest: row {each.item.row} ({safe(each.item.id, 60)}): {each.error}"
-    if len(failed) > SHOWN_FAILURES:
-        yield f"smallest: and {len(failed) - SHOWN_FAILURES} more"

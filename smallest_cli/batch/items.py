@@ -14,7 +14,6 @@ from smallest_cli.cache import heard
 from smallest_cli.casting import cast
 from smallest_cli.errors import UsageError
 from smallest_cli.options import BatchOptions, TextOptions
-from smallest_cli.safety import safe
 from smallest_cli.script import Script, write_script
 from smallest_cli.settling import Run
 from smallest_cli.sinks.codings import ALIASES, check_rate, choose_coding
@@ -28,7 +27,7 @@ class Item:
     """One file to be. `key` is a hash of the text and of everything that it is spoken by."""
 
     row: int
-    id: str
+    id: str | None
     path: Path
     coding: str
     voice: str
@@ -46,20 +45,18 @@ def plan_items(
     rows: Sequence[Row], run: Run, batch: BatchOptions, text: TextOptions, *, force: bool
 ) -> list[Item]:
     """An item for each row, their paths all apart and all in the folder. Raises UsageError for bad rows."""
-    ids = [row.id or str(row.number) for row in rows]
-    problems = [f"row {row.number} has no id" for row in rows if row.id is None and batch.naming == "id"]
+    naming = batch.naming or "id"
+    problems = [f"row {row.number} has no id" for row in rows if row.id is None and naming == "id"]
     if problems and all(row.id is None for row in rows):
         problems = ["no id column; --naming index and --naming text need none"]
-    if len(set(ids)) < len(ids):
-        problems.append("some rows have an id that is the number of a row without one")
     refuse(problems, batch.batch or "")
     items = []
     warnings = {}
-    for row, id, name in zip(rows, ids, _names(rows, ids, batch.naming), strict=True):
+    for row, name in zip(rows, _names(rows, naming), strict=True):
         try:
             template, told = _template(row, run, force=force)
             warnings.update(dict.fromkeys(told))
-            items.append(_item(row, id, name, template, run, batch, text))
+            items.append(_item(row, name, template, run, batch, text))
         except UsageError as error:
             problems.append(f"row {row.number}: {error}")
     if len({item.path for item in items}) < len(items):
@@ -70,14 +67,17 @@ def plan_items(
     return items
 
 
-def _names(rows: Sequence[Row], ids: Sequence[str], naming: str) -> list[str]:
+def _names(rows: Sequence[Row], naming: str) -> list[str]:
     if naming == "index":
         width = max(4, len(str(len(rows))))
         return [f"{row.number:0{width}}" for row in rows]
     if naming == "id":
-        return unique_names([(id, id) for id in ids])
-    slugs = ["-".join(safe_name(row.text[: 2 * SLUG]).replace("_", " ").split())[:SLUG] for row in rows]
-    return unique_names(list(zip(slugs, ids, strict=True)))
+        return unique_names([(row.id or "", row.id or "") for row in rows])
+    return unique_names([(_slug(row.text), row.id or repr(replace(row, number=0))) for row in rows])
+
+
+def _slug(text: str) -> str:
+    return "-".join(safe_name(text[: 2 * SLUG]).replace("_", " ").split())[:SLUG]
 
 
 def _template(row: Row, run: Run, *, force: bool) -> tuple[SpeechRequest, tuple[str, ...]]:
@@ -93,14 +93,12 @@ def _template(row: Row, run: Run, *, force: bool) -> tuple[SpeechRequest, tuple[
 
 
 def _item(
-    row: Row, id: str, name: str, template: SpeechRequest, run: Run, batch: BatchOptions, text: TextOptions
+    row: Row, name: str, template: SpeechRequest, run: Run, batch: BatchOptions, text: TextOptions
 ) -> Item:
     format = row.format or run.sound.format or "wav"
     coding = choose_coding("-", format)
     check_rate(coding, template.format.sample_rate)
     path = Path(batch.dir or "", f"{name}.{ALIASES.get(format, format)}")
-    if not run.sound.clobber and not batch.resume and path.exists():
-        raise UsageError(f"{safe(path)} exists")
     script = write_script([row.text], template, split=text.split, pause_s=text.pause)
     settled = {
         "items": [each.seconds if isinstance(each, Silence) else heard(each) for each in script.items],
@@ -109,4 +107,4 @@ def _item(
         "api": run.settings.api,
     }
     key = hashlib.sha256(json.dumps(settled, sort_keys=True).encode()).hexdigest()
-    return Item(row.number, id, path, coding, template.voice, template.model or "", script, key)
+    return Item(row.number, row.id, path, coding, template.voice, template.model or "", script, key)

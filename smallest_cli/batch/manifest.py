@@ -1,4 +1,4 @@
-"""`manifest.jsonl`: a line for each item, on the disk before the next. The last of an id counts."""
+"""`manifest.jsonl`: a line for each item, on the disk before the next. The last `done` of a file counts."""
 
 from __future__ import annotations
 
@@ -11,35 +11,45 @@ from typing import Any
 
 from smallest_cli.batch.items import Item
 from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.files import sync
 from smallest_cli.safety import reason, safe
-from smallest_cli.sinks.file import sync
 
 NAME = "manifest.jsonl"
 
 
 class Kept:
-    """What a manifest says of its items, the last line of each."""
+    """What a manifest says was written, by file: a row's number changes, and not every row has an id."""
 
     def __init__(self, data: bytes = b"") -> None:
-        self._lines: dict[str, dict[str, Any]] = {}
+        self._done: dict[str, dict[str, Any]] = {}
         for line in data.splitlines():
             try:
                 fields = json.loads(line)
-                self._lines[str(fields["id"])] = fields
+                if fields["status"] == "done":
+                    self._done[str(fields["file"])] = fields
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # cut off by a crash, or not ours: as if the item had not been done
 
     def holds(self, item: Item) -> bool:
         """Whether the item was done as it is asked for now, and its file is still what was written."""
-        kept = self._lines.get(item.id, {})
-        if kept.get("status") != "done" or (kept.get("key"), kept.get("file")) != (item.key, item.path.name):
-            return False
+        kept = self._done.get(item.path.name, {})
+        return kept.get("key") == item.key and self.wrote(item.path)
+
+    def wrote(self, path: Path) -> bool:
+        """Whether a file is what was last written there, whatever was asked for."""
+        kept = self._done.get(path.name, {})
         try:
-            if item.path.stat().st_size != kept.get("bytes"):
-                return False
-            return _digest(item.path) == kept.get("sha256")
+            return path.stat().st_size == kept.get("bytes") and _digest(path) == kept.get("sha256")
         except OSError:
             return False
+
+
+def check_folder(folder: str) -> None:
+    """Raise OutputFailed where something else has the name of the folder, or of one that it would be in."""
+    path = Path(folder)
+    found = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
+    if found and not os.path.isdir(found):
+        raise OutputFailed(f"{safe(found)} is no folder")
 
 
 def look(folder: str) -> Kept:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import count
 
 LONGEST = 60
 LONGEST_BYTES = 150
@@ -37,16 +38,20 @@ def same_place(name: str) -> str:
 
 
 def unique_names(wanted: Sequence[tuple[str, str]]) -> list[str]:
-    """A safe name for each (wanted name, id); ids differ. What would collide is told apart by its id."""
-    names = [safe_name(name) for name, _ in wanted]
-    for digits in (8, 64):
-        taken = Counter(map(same_place, names))
-        names = [
-            f"{safe_name(base)}-{_mark(id, digits)}" if taken[same_place(name)] > 1 else name
-            for name, (base, id) in zip(names, wanted, strict=True)
-        ]
-    return names
+    """A safe name for each (wanted name, id): the first plain, what collides with it told apart by its id.
+
+    So a row that is added behind the others renames none of them.
+    """
+    names: dict[str, str] = {}
+    marks: defaultdict[str, Iterator[int]] = defaultdict(count)
+    for base, id in wanted:
+        name = plain = safe_name(base)
+        while same_place(name) in names:
+            name = f"{plain}-{_mark(id, next(marks[id]))}"
+        names[same_place(name)] = name
+    return list(names.values())
 
 
-def _mark(id: str, digits: int) -> str:
-    return hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:digits]
+def _mark(id: str, number: int) -> str:
+    """Another for each number, for rows that are the same."""
+    return hashlib.sha256(f"{number} {id}".encode("utf-8", "surrogatepass")).hexdigest()[:8]

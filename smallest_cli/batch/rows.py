@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from smallest_cli.errors import UsageError
@@ -16,6 +18,7 @@ from smallest_cli.safety import safe
 
 COLUMNS = ("id", "text", "voice", "model", "language", "speed", "format")
 SHOWN_PROBLEMS = 20
+APART = "columns are apart by commas in a .csv and by tabs in a .tsv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,48 +35,73 @@ class Row:
     format: str | None = None
 
 
+Problems = list[tuple[int, str]]
+"""What is wrong, each with the number of its row; what all rows share is 0's."""
+
+
 def read_rows(path: str) -> list[Row]:
     """The rows of a file; its ending says which kind it is. Raises UsageError, naming every bad row."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in (".csv", ".tsv", ".jsonl"):
         raise UsageError(f"{safe(path)} is not a .csv, .tsv or .jsonl file")
     (content,) = read_texts([], [path], 0)
-    problems: list[str] = []
+    problems: Problems = []
+    delimiter = "\t" if ending == ".tsv" else ","
     parse = _parse_jsonl if ending == ".jsonl" else _parse_table
-    records = parse(content, "\t" if ending == ".tsv" else ",", problems)
+    records = parse(content, delimiter, problems)
     rows = [row for number, fields in records if (row := _row(number, fields, problems))]
     problems += _twice(rows)
-    refuse(problems, path)
+    hint = "" if ending == ".jsonl" or not _is_otherwise_apart(content, delimiter) else APART
+    refuse([problem for _, problem in sorted(problems, key=itemgetter(0))], path, hint=hint)
     if not rows:
         raise UsageError(f"{safe(path)} has no rows")
     return rows
 
 
-def refuse(problems: list[str], path: str) -> None:
+def refuse(problems: list[str], path: str, *, hint: str = "") -> None:
     """Raise UsageError that lists problems, if there are any."""
     if not problems:
         return
     more = [f"and {len(problems) - SHOWN_PROBLEMS} more"] if len(problems) > SHOWN_PROBLEMS else []
-    raise UsageError(f"{safe(path)}: {'; '.join([*problems[:SHOWN_PROBLEMS], *more])}")
+    raise UsageError(f"{safe(path)}: {'; '.join([*problems[:SHOWN_PROBLEMS], *more])}", hint=hint)
 
 
-def _parse_table(content: str, delimiter: str, problems: list[str]) -> list[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
-    found = []
+def _is_otherwise_apart(content: str, delimiter: str) -> bool:
+    header = content.partition("\n")[0]
+    return delimiter not in header and any(other in header for other in ",;\t|")
+
+
+@contextmanager
+def _cells_up_to(length: int) -> Iterator[None]:
+    """How long a text may be is for --max-chars to say; csv's own bound is the whole process's."""
+    former = csv.field_size_limit(length)
     try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        problems += _bad_columns(header)
-        for number, cells in enumerate((cells for cells in reader if cells), start=1):
-            if len(cells) != len(header):
-                problems.append(f"row {number} has {len(cells)} cells for {len(header)} columns")
-            else:
-                found.append((number, dict(zip(header, cells, strict=True))))
+        yield
+    finally:
+        csv.field_size_limit(former)
+
+
+def _parse_table(content: str, delimiter: str, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    found = []
+    number = 0
+    try:
+        with _cells_up_to(len(content)):
+            header = [name.strip().lower() for name in next(reader, [])]
+            problems += ((0, each) for each in _bad_columns(header))
+            for number, cells in enumerate((cells for cells in reader if cells), start=1):
+                if len(cells) != len(header):
+                    count = f"{len(cells)} cells for {len(header)} columns"
+                    problems.append((number, f"row {number} has {count}"))
+                else:
+                    found.append((number, dict(zip(header, cells, strict=True))))
     except csv.Error as error:
-        problems.append(f"line {reader.line_num} cannot be read: {safe(error, 80)}")
+        problems.append((number + 1, f"line {reader.line_num} cannot be read: {safe(error, 80)}"))
     return [] if "text" not in header else found
 
 
-def _parse_jsonl(content: str, _: str, problems: list[str]) -> list[tuple[int, dict[str, Any]]]:
+def _parse_jsonl(content: str, _: str, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
     found = []
     lines = (line for line in content.split("\n") if line.strip())
     for number, line in enumerate(lines, start=1):
@@ -82,17 +110,17 @@ def _parse_jsonl(content: str, _: str, problems: list[str]) -> list[tuple[int, d
         except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
-            problems.append(f"row {number} is no JSON object")
+            problems.append((number, f"row {number} is no JSON object"))
             continue
-        if bad := list(_bad_columns(fields)):
-            problems += [f"row {number}: {each}" for each in bad]
+        names = [name.strip().lower() for name in fields]
+        if bad := [(number, f"row {number}: {each}") for each in _bad_columns(names)]:
+            problems += bad
             continue
-        found.append((number, fields))
+        found.append((number, dict(zip(names, fields.values(), strict=True))))
     return found
 
 
-def _bad_columns(names: Iterable[str]) -> Iterator[str]:
-    names = list(names)
+def _bad_columns(names: list[str]) -> Iterator[str]:
     if "text" not in names:
         yield "no text column"
     for name in sorted(set(names) - set(COLUMNS)):
@@ -101,7 +129,7 @@ def _bad_columns(names: Iterable[str]) -> Iterator[str]:
         yield f"column {safe(name, 40)} comes twice"
 
 
-def _row(number: int, fields: dict[str, Any], problems: list[str]) -> Row | None:
+def _row(number: int, fields: dict[str, Any], problems: Problems) -> Row | None:
     values: dict[str, Any] = {}
     bad = []
     for name, value in fields.items():
@@ -119,7 +147,7 @@ def _row(number: int, fields: dict[str, Any], problems: list[str]) -> Row | None
             values[name] = value if name == "text" else value.strip() or None
     if not bad and not str(values.get("text", "")).strip():
         bad.append(f"row {number} has no text")
-    problems += bad
+    problems += ((number, each) for each in bad)
     return None if bad else Row(number, **values)
 
 
@@ -133,8 +161,8 @@ def _speed(value: Any) -> float | None:
     return speed if 0.5 <= speed <= 2.0 else None
 
 
-def _twice(rows: list[Row]) -> Iterator[str]:
+def _twice(rows: list[Row]) -> Iterator[tuple[int, str]]:
     first: dict[str, int] = {}
     for row in rows:
         if row.id is not None and first.setdefault(row.id, row.number) != row.number:
-            yield f"row {row.number} has the id of row {first[row.id]}, {safe(row.id, 40)}"
+            yield row.number, f"row {row.number} has the id of row {first[row.id]}, {safe(row.id, 40)}"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import queue
-import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from smallest_cli.batch.items import Item
 from smallest_cli.batch.manifest import Manifest
+from smallest_cli.batch.parts import find_parts, remove_parts
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import (
     AccountError,
@@ -23,7 +23,6 @@ from smallest_cli.errors import (
     UnsafeError,
 )
 from smallest_cli.pipeline import Spoken, play
-from smallest_cli.retry import Retries
 from smallest_cli.service import open_service
 from smallest_cli.settling import Run
 from smallest_cli.sinks import Destination, Sink, open_sinks
@@ -43,11 +42,11 @@ IN_A_ROW = 5
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an item; `error` is None where its file is whole."""
+    """What became of an item; `error` is None where its file is whole. `resent` counts characters."""
 
     item: Item
     seconds: float = 0.0
-    characters: int = 0
+    resent: int = 0
     cached: int = 0
     error: SmallestError | None = None
 
@@ -64,52 +63,50 @@ class _Enough(SmallestError):
     """Nothing works any more. What was done so far stands."""
 
 
-def work_off(run: Run, items: list[Item], manifest: Manifest, jobs: int) -> list[Outcome]:
+def work_off(
+    run: Run, items: list[Item], manifest: Manifest, jobs: int, note: Callable[[Outcome], None]
+) -> None:
     """Say every item, at most `jobs` at a time; fewer where the service is lost on the way.
 
-    Raises what would fail them all, and Interrupted.
+    `note` hears of each, once it is in the manifest. Raises what would fail them all, and Interrupted.
     """
     if not items:
-        return []
+        return
     with (
         open_service(run.settings, run.where.api_key_file, run.console.warn) as service,
         run.console.counting(len(items)) as count,
     ):
-        return _Crew(run, service, manifest, min(jobs, len(items)), count).work_off(items)
 
+        def noted(outcome: Outcome) -> None:
+            note(outcome)
+            count()
 
-def find_parts(folder: Path) -> dict[str, list[Path]]:
-    """What earlier runs that were cut off left, by the name of the file it would have been."""
-    found: dict[str, list[Path]] = {}
-    for path in folder.glob("*.part"):
-        name = re.sub(r"(\.[0-9a-f]{8})?\.part$", "", path.name)
-        found.setdefault(name, []).append(path)
-    return found
+        _Crew(run, service, manifest, min(jobs, len(items)), noted).work_off(items)
 
 
 class _Crew:
     """Threads that share a list. Each has a connection of its own, kept from item to item."""
 
     def __init__(
-        self, run: Run, service: Service, manifest: Manifest, size: int, count: Callable[[], None]
+        self, run: Run, service: Service, manifest: Manifest, size: int, note: Callable[[Outcome], None]
     ) -> None:
         self._run = run
         self._service = service
         self._dialer: Dialer = dial(run)
         self._store = find_store(run.settings, run.console.warn)
         self._manifest = manifest
-        self._count = count
+        self._note = note
         self._size = size
         self._waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._sinks: dict[int, Sink] = {}
         self._stop: BaseException | None = None
-        self._outcomes: list[Outcome] = []
+        self._asked: Counter[int] = Counter()
         self._lost = 0
         self._parts = find_parts(manifest.folder)
 
-    def work_off(self, items: list[Item]) -> list[Outcome]:
+    def work_off(self, items: list[Item]) -> None:
         for item in items:
             self._waiting.put(item)
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._size)]
@@ -122,7 +119,6 @@ class _Crew:
             raise
         for failure in filter(None, failures):
             raise failure
-        return sorted(self._outcomes, key=lambda outcome: outcome.item.row)
 
     def _part(self, interruption: Interrupted, threads: list[threading.Thread]) -> None:
         """Give what is half written a true end. Who is in the last steps of an item may end it."""
@@ -164,10 +160,9 @@ class _Crew:
             return None
 
     def _do(self, item: Item, source: Source) -> None:
-        retries = make_retries(self._run)
         before = source.hits
         try:
-            seconds = self._say(item, source, retries)
+            seconds = self._say(item, source)
         except (_Crowded, _Parted, *HOPELESS):
             raise
         except SmallestError as error:
@@ -175,33 +170,34 @@ class _Crew:
             outcome = Outcome(item, error=error, cached=source.hits - before)
         else:
             self._manifest.done(item, seconds)
-            characters = item.characters + retries.resent
-            outcome = Outcome(item, seconds, characters, source.hits - before)
+            resent = self._asked[item.row] - item.characters
+            outcome = Outcome(item, seconds, resent, source.hits - before)
         with self._lock:
-            self._outcomes.append(outcome)
-            self._count()
+            self._note(outcome)
             self._lost = self._lost + 1 if outcome.error and outcome.error.exit_code in ELSEWHERE else 0
             if self._lost >= IN_A_ROW:
                 self._stop = self._stop or _Enough("too many failures")
 
-    def _say(self, item: Item, source: Source, retries: Retries) -> float:
+    def _say(self, item: Item, source: Source) -> float:
         """Seconds of sound in the item's file."""
         sound, format = self._run.sound, self._run.template.format
-        place = Destination(str(item.path), item.coding, keep=sound.partial == "keep")
+        clobber = sound.clobber or self._manifest.kept.wrote(item.path)
+        place = Destination(str(item.path), item.coding, keep=sound.partial == "keep", clobber=clobber)
 
         def ask(request: SpeechRequest) -> Iterator[Event]:
+            self._asked[item.row] += len(request.text)
             return self._heed(item, source.synthesize(request))
 
         me, spoken = threading.get_ident(), Spoken(format)
+        again = make_retries(self._run).over
         with open_sinks([place], format) as sink:
             self._sinks[me] = sink
             try:
-                play(item.script.items, ask, sink, spoken, ahead_s=0, again=retries.over)
+                play(item.script.items, ask, sink, spoken, ahead_s=0, again=again)
                 self._heed_signal()
             finally:
                 self._sinks.pop(me, None)
-        for part in self._parts.pop(item.path.name, ()):
-            part.unlink(missing_ok=True)
+        remove_parts(self._parts, item)
         return spoken.seconds
 
     def _heed_signal(self) -> None:

@@ -47,7 +47,7 @@ def login(
     """
     settings = load_settings({"base_url": base_url, "ca_file": ca_file, "plain_http": plain_http})
     console = Console(quiet=False, verbose=True)
-    key, warnings = read_key_file(api_key_file, "--api-key-file") if api_key_file else (_ask(), [])
+    key, warnings = (_ask(), []) if api_key_file is None else read_key_file(api_key_file, "--api-key-file")
     for warning in warnings:
         console.warn(warning)
     if check:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import sys
 import tempfile
 from contextlib import ExitStack
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from smallest_cli import wav
 from smallest_cli.commands.bench_files import print_result
-from smallest_cli.commands.bench_options import CorpusOptions, LoadOptions, OutcomeOptions
+from smallest_cli.commands.bench_options import (
+    CorpusOptions,
+    LoadOptions,
+    MeasuredServiceOptions,
+    OutcomeOptions,
+)
+from smallest_cli.commands.bench_outputs import check_outputs, make_folder, write_outputs
 from smallest_cli.commands.bench_plan import announce, make_plan, read_numbers
 from smallest_cli.connect import Dialer
-from smallest_cli.console import Console, print_json
-from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.console import Console, print_json, tell_failure, tell_interruption
+from smallest_cli.errors import Interrupted, OutputFailed, UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import answer_question
 from smallest_cli.measure.attempt import Attempt
@@ -24,16 +30,18 @@ from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.run import Measured, measure
 from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.report.screen import LiveView
-from smallest_cli.safety import reason, safe
+from smallest_cli.safety import safe
 from smallest_cli.service import open_local_service, open_service
 from smallest_cli.settings import Settings
 from smallest_cli.settling import settle_voice
-from smallest_cli.speech import AudioFormat, Service
-from smallest_cli.trials.files import raw_lines, write_text
-from smallest_cli.trials.slo import parse_promise
+from smallest_cli.signals import die
+from smallest_cli.speech import Service
+from smallest_cli.trials.slo import check_promises
 from smallest_cli.trials.summary import summarise
 
 CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
+NEARLY = 0.8
+"""Of 1, how much of a word must be that of a command of ours to be taken for it."""
 
 
 @grouped
@@ -44,33 +52,30 @@ def bench(
     texts: CorpusOptions,
     outcome: OutcomeOptions,
     who: VoiceOptions,
-    where: ServiceOptions,
+    where: MeasuredServiceOptions,
     report: ReportOptions,
 ) -> None:
     """Measure latency; bench compare | merge | replay | report | locustfile.
 
-    Those five have a --help of their own. Exit codes: 20 a threshold was missed, 22 the run is invalid or
-    every trial failed.
+    Those five have a --help of their own. Ctrl-C ends a run early: what was measured until then is printed
+    and written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed.
     """
-    if words and words[0] in CHILDREN and "--" not in sys.argv:
-        raise UsageError(
-            f"{words[0]} takes no options of bench",
-            hint=f"put them behind it: smallest bench {words[0]} --help",
-        )
+    if words and "--" not in sys.argv:
+        _refuse_children(words[0])
     if answer_question(who.voice, None):
         return
-    if where.retries is not None:
+    if where.retries:
         raise UsageError("bench never tries again: a failed trial is a result")
     console, settings, template = settle_voice(who, where, report)
     plan = make_plan(load, texts, words or [], outcome, where, settings, template)
     said: dict[str, Any] = {"buffers_ms": read_numbers(outcome.buffer), "slo": outcome.slo or []}
-    for promise in said["slo"]:
-        parse_promise(promise)
+    check_promises(said["slo"], [plan.name(arm) for arm in plan.arms], said["buffers_ms"])
+    check_outputs(outcome, texts, settings, where)
     if report.dry_run:
         _tell_plan(plan, report)
         return
-    folder = _folder(outcome.save_audio)
-    announce(plan, settings, outcome)
+    folder = make_folder(outcome.save_audio)
+    announce(plan, settings, agreed=outcome.yes, quiet=report.quiet)
     kept: list[Attempt] = []
     with ExitStack() as opened:
         service, log = _open(plan, settings, where, console, opened)
@@ -85,7 +90,23 @@ def bench(
             measured = measure(
                 plan, service, dialer, said, view.watch, keep, log=log, calibrated=outcome.calibrate
             )
+    if measured.run["cut_short"]:
+        console.warn(_shortfall(measured, plan))
     _finish(measured, kept, folder, outcome, report)
+
+
+def _refuse_children(word: str) -> None:
+    """Raise UsageError for the name of a command of ours, or nearly one: it must not be spoken and billed."""
+    if word in CHILDREN:
+        raise UsageError(
+            f"{word} takes no options of bench", hint=f"put them behind it: smallest bench {word} --help"
+        )
+    near = get_close_matches(word.lower(), CHILDREN, 1, NEARLY)
+    if near and " " not in word:
+        raise UsageError(
+            f"there is no bench {safe(word, 40)}: is bench {near[0]} meant?",
+            hint="put a text that is to be spoken in quotes, or behind --",
+        )
 
 
 def _let_go(_: Attempt) -> None:
@@ -95,15 +116,18 @@ def _let_go(_: Attempt) -> None:
 def _tell_plan(plan: Plan, report: ReportOptions) -> None:
     told: dict[str, Any] = {
         "characters": plan.characters(),
+        "max_characters": plan.max_chars or None,
         "trials": plan.trials,
-        "arms": ",".join(plan.name(arm) for arm in plan.arms),
+        "seconds": plan.seconds,
+        "arms": [plan.name(arm) for arm in plan.arms],
         "voice": plan.template.voice,
         "model": plan.template.model,
     }
     if report.json:
         print_json(told)
     else:
-        print("\n".join(f"{name}\t{value}" for name, value in told.items()))
+        shown = told | {"arms": ",".join(told["arms"])}
+        print("\n".join(f"{name}\t{value}" for name, value in shown.items() if value is not None))
 
 
 def _open(
@@ -117,15 +141,10 @@ def _open(
     return opened.enter_context(open_local_service(settings.api, behaviour)), log
 
 
-def _folder(name: str | None) -> Path | None:
-    if name is None:
-        return None
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFailed(f"cannot make {safe(folder)}: {reason(error)}") from None
-    return folder
+def _shortfall(measured: Measured, plan: Plan) -> str:
+    made = sum(trial.phase == "measure" for trial in measured.trials)
+    planned = "" if plan.trials is None else f" of {plan.trials}"
+    return f"{measured.run['cut_short']} ended the run early: {made}{planned} trials were made"
 
 
 def _finish(
@@ -136,24 +155,21 @@ def _finish(
     report: ReportOptions,
 ) -> None:
     """Write and print what there is, whole or partial; then end as the run did."""
-    if outcome.jsonl:
-        write_text(Path(outcome.jsonl), "".join(raw_lines(measured.run, measured.trials)))
-    for made in kept if folder else ():
-        _write_sound(folder, made)
     result = summarise(measured.run, measured.trials)
-    print_result(result, json=report.json, save=outcome.save)
-    if measured.interruption is not None:
-        raise measured.interruption
-    if result["exit"]:
-        raise typer.Exit(result["exit"])
+    failures = write_outputs(outcome, measured, result, kept, folder)
+    for failure in failures:
+        if isinstance(failure, OutputFailed):
+            tell_failure(failure)
+    print_result(result, json=report.json, save=None)
+    for signalled in (measured.interruption, *failures):
+        if isinstance(signalled, Interrupted):
+            _end_by(signalled)
+    if failures or result["exit"]:
+        raise typer.Exit(OutputFailed.exit_code if failures else result["exit"])
 
 
-def _write_sound(folder: Path | None, made: Attempt) -> None:
-    trial = made.trial
-    if folder is None or trial.phase != "measure" or not made.pcm:
-        return
-    path = folder / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
-    try:
-        path.write_bytes(wav.header(AudioFormat(trial.rate), len(made.pcm)) + made.pcm)
-    except OSError as error:
-        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
+def _end_by(interruption: Interrupted) -> NoReturn:
+    """End by the signal. Raised again, it would be told on stdout, where the result is already."""
+    sys.stdout.flush()
+    tell_interruption(interruption)
+    die(interruption.signal_number)

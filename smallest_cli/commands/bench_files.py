@@ -4,7 +4,7 @@ what Locust is given to measure with. No network."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,20 +17,21 @@ from smallest_cli.report.documents import to_csv, to_markdown
 from smallest_cli.report.page import to_html
 from smallest_cli.report.screen import print_lines, width
 from smallest_cli.report.table import render, render_comparison
-from smallest_cli.report.words import promise_words
-from smallest_cli.trials.files import as_text, merge_runs, raw_lines, read_raw, read_result, write_text
+from smallest_cli.report.words import CENSURE, promise_words
+from smallest_cli.settling import spare
+from smallest_cli.sinks import refuse_twice
+from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result, write_text
+from smallest_cli.trials.merging import merge_runs
 from smallest_cli.trials.summary import summarise
 from smallest_cli.trials.versus import COMPARABLE, compare_runs
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 SAVE = Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write what --json prints.")]
-REGRESSION, INCONCLUSIVE = 21, 23
-EXITS = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
 
 
 def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> None:
     """A result on stdout, as a table or as JSON, and in a file if one is named; what was missed on stderr."""
-    if save:
+    if save is not None:
         write_text(Path(save), as_text(result))
     if json:
         sys.stdout.write(as_text(result))
@@ -41,38 +42,47 @@ def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> 
         if not each["pass"]:
             say(f"smallest: threshold: {promise_words(each)}")
     if result["exit"] == 22:
-        why = "; ".join(result["run"]["calibration"]["reasons"]) or "no trial succeeded"
-        say(
-            f"smallest: the run is not valid: {why}"
-            if _any_succeeded(result)
-            else "smallest: every trial failed"
-        )
+        say(f"smallest: {_why_invalid(result)}")
 
 
-def _any_succeeded(result: Mapping[str, Any]) -> bool:
-    return any(arm["ok"] for arm in result["arms"])
+def _why_invalid(result: Mapping[str, Any]) -> str:
+    if any(arm["ok"] for arm in result["arms"]):
+        why = "; ".join(result["run"]["calibration"]["reasons"]) or CENSURE["invalid"]
+        return f"the run is not valid: {why}"
+    return "every trial failed" if any(arm["n"] for arm in result["arms"]) else "no trial was made"
 
 
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A file of --save or --jsonl: before.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another: after.")],
     metric: Annotated[
-        str, typer.Option("--metric", metavar="LIST", help=f"Of {', '.join(COMPARABLE)}.")
-    ] = "ttfb",
+        str,
+        typer.Option(
+            "--metric",
+            metavar="LIST",
+            help=f"Of {', '.join(COMPARABLE)}; the default is ttfb, of an open loop ttfb_e2e.",
+        ),
+    ] = "",
     min_effect: Annotated[
         float,
-        typer.Option("--min-effect", metavar="PERCENT", min=0, help="A smaller change does not matter."),
+        typer.Option(
+            "--min-effect",
+            metavar="PERCENT",
+            min=0,
+            help="A smaller change does not matter, nor one under 1 ms.",
+        ),
     ] = 5.0,
     force: Annotated[
-        bool, typer.Option("--force", help="Compare runs of different texts or voices.")
+        bool, typer.Option("--force", help="Compare runs that did not ask for the same.")
     ] = False,
     json: JSON = False,
 ) -> None:
     """Say whether B is faster or slower than A, equivalent, or not to be told apart yet.
 
-    Exit codes: 21 B is slower somewhere, 22 one of them is an invalid run, 23 inconclusive.
+    Exit codes: 21 B is slower somewhere or fails more often, 22 one of them is an invalid run or had no trial
+    that succeeded, 23 inconclusive.
     """
-    metrics = [each.strip() for each in metric.split(",")]
+    metrics = [each.strip() for each in metric.split(",")] if metric else []
     if not set(metrics) <= set(COMPARABLE):
         raise UsageError(f"--metric is a list of {', '.join(COMPARABLE)}")
     runs = read_result(Path(first)), read_result(Path(second))
@@ -81,9 +91,8 @@ def compare(
         print_json(compared)
     else:
         print_lines(render_comparison(compared, width()))
-    code = 22 if "invalid" in compared["verdicts"] else EXITS.get(compared["verdict"], 0)
-    if code:
-        raise typer.Exit(code)
+    if compared["exit"]:
+        raise typer.Exit(compared["exit"])
 
 
 def merge(
@@ -94,9 +103,13 @@ def merge(
     save: SAVE = None,
     json: JSON = False,
 ) -> None:
-    """Make one result of several runs, from their raw trials: exactly, no average of percentiles."""
+    """Make one result of several runs, from their raw trials: exactly, no average of percentiles.
+
+    They must have asked for the same. Runs that were made at once count as one load.
+    """
+    _spare(files, jsonl, save)
     run, trials = merge_runs([read_raw(Path(each)) for each in files])
-    if jsonl:
+    if jsonl is not None:
         write_text(Path(jsonl), "".join(raw_lines(run, trials)))
     print_result(result := summarise(run, trials), json=json, save=save)
     if result["exit"]:
@@ -109,6 +122,7 @@ def replay(
     json: JSON = False,
 ) -> None:
     """Reckon a result again from its raw trials: the same to the last bit."""
+    _spare([file], save)
     print_result(result := summarise(*read_raw(Path(file))), json=json, save=save)
     if result["exit"]:
         raise typer.Exit(result["exit"])
@@ -121,17 +135,25 @@ def report(
     csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="CSV; - is stdout.")] = None,
 ) -> None:
     """Write a result as a page, as Markdown or as CSV; Markdown on stdout where none is named."""
-    result = read_result(Path(file))
     wanted = [(html, to_html), (md, to_markdown), (csv, to_csv)]
-    if not any(target for target, _ in wanted):
+    if all(target is None for target, _ in wanted):
         wanted = [("-", to_markdown)]
     if sum(target == "-" for target, _ in wanted) > 1:
         raise UsageError("stdout takes one of them")
+    _spare([file], html, md, csv)
+    result = read_result(Path(file))
     for target, writer in wanted:
         if target == "-":
             sys.stdout.write(writer(result))
-        elif target:
+        elif target is not None:
             write_text(Path(target), writer(result))
+
+
+def _spare(read: Sequence[str], *written: str | None) -> None:
+    """Refuse to write over what is read, or to one place twice, before anything is. Raises UsageError."""
+    names = [name for name in written if name and name != "-"]
+    refuse_twice(names)
+    spare(read, names, "read here: it would be lost")
 
 
 def locustfile() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from smallest_cli.groups import Options
+from smallest_cli.options import ServiceOptions
 
 
 class LoadOptions(Options):
@@ -23,21 +24,30 @@ class LoadOptions(Options):
     concurrency: Annotated[
         int | None,
         typer.Option(
-            "-c", "--concurrency", metavar="N", min=1, max=1000, help="So many at once; the default is 1."
+            "-c",
+            "--concurrency",
+            metavar="N",
+            min=1,
+            max=1000,
+            help="So many at once, at most; the default is 1, with --rate 5.",
         ),
     ] = None
     rate: Annotated[
         float | None,
         typer.Option(
-            "--rate", metavar="PER_SECOND", min=0.001, help="An open loop: so many begin, whatever ends."
+            "--rate",
+            metavar="PER_SECOND",
+            min=0.001,
+            help="An open loop: so many are due, whatever ends; what -c has no room for waits.",
         ),
     ] = None
     arrival: Annotated[
         Literal["poisson", "constant"], typer.Option("--arrival", help="How an open loop's trials come.")
     ] = "poisson"
-    transport: Annotated[str, typer.Option("--transport", metavar="LIST", help="Of ws, sse and http.")] = (
-        "ws,sse,http"
-    )
+    transport: Annotated[
+        str | None,
+        typer.Option("--transport", metavar="LIST", help="Of ws, sse and http; the default is all three."),
+    ] = None
     conn: Annotated[str, typer.Option("--conn", metavar="LIST", help="Of warm and cold.")] = "warm,cold"
     warmup: Annotated[
         int, typer.Option("--warmup", metavar="N", min=0, help="Uncounted uses of each connection.")
@@ -75,7 +85,11 @@ class OutcomeOptions(Options):
     slo: Annotated[
         list[str] | None,
         typer.Option(
-            "--slo", metavar="EXPR", help="A threshold, as ttfb.p95<300ms (repeatable); missed: exit 20."
+            "--slo",
+            metavar="EXPR",
+            help="A threshold (repeatable), missed: exit 20. [ARM:]METRIC.STATISTIC<LIMIT, as ttfb.p95<300ms "
+            "or ws/warm:ttfa.mean<0.5s; error_rate<1%; smooth@100>=99% (at 100 ms of --buffer). "
+            "Statistics: p50, p90, p95, p99, p99.9, mean, min, max. Units: ms, s, %.",
         ),
     ] = None
     save: Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write what --json prints.")] = (
@@ -90,7 +104,10 @@ class OutcomeOptions(Options):
     max_chars: Annotated[
         int | None,
         typer.Option(
-            "--max-chars", metavar="N", min=0, help="Never send more; the default is 20,000, 0 for no bound."
+            "--max-chars",
+            metavar="N",
+            min=0,
+            help="Never send more, warm-ups too; the default is 20,000, 0 for no bound.",
         ),
     ] = None
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before characters are paid for.")] = False
@@ -98,3 +115,16 @@ class OutcomeOptions(Options):
         bool,
         typer.Option("--calibrate/--no-calibrate", help="Measure this machine first, on the offline server."),
     ] = True
+
+
+class MeasuredServiceOptions(ServiceOptions):
+    """Where the speech comes from. A trial may go over any transport, and is made once."""
+
+    via: Annotated[
+        str | None,
+        typer.Option("--via", metavar="TRANSPORT", help="As --transport, for one of them; auto is all."),
+    ] = None
+    retries: Annotated[
+        int | None,
+        typer.Option("--retries", metavar="N", help="0 alone: a failed trial is a result."),
+    ] = None

@@ -37,29 +37,48 @@ def make_plan(
     """What the options come to. Raises UsageError."""
     if load.count is not None and load.duration is not None:
         raise UsageError("-n and -d each say when to end: give one of them")
-    transports = where.via if where.via not in (None, "auto") else load.transport
-    vias, conns = _choices(transports or "", VIAS, "--transport"), _choices(load.conn, CONNS, "--conn")
+    vias, conns = _transports(load, where), _choices(load.conn, CONNS, "--conn")
+    arms = tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns)
+    count = None if load.duration is not None else load.count or 30
+    lanes = load.concurrency or (1 if load.rate is None else OPEN_IN_FLIGHT)
     most = outcome.max_chars if outcome.max_chars is not None else 0 if settings.local else MAX_CHARS
     plan = Plan(
-        arms=tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns),
+        arms=arms,
         texts=tuple(_texts(texts, words, template)),
         template=template,
-        count=None if load.duration is not None else load.count or 30,
+        count=count,
         seconds=load.duration,
-        concurrency=load.concurrency or (1 if load.rate is None else OPEN_IN_FLIGHT),
+        concurrency=lanes if count is None else min(lanes, count * len(arms)),
         rate=load.rate,
         arrival=load.arrival,
         warmups=load.warmup,
         seed=load.seed if load.seed is not None else secrets.randbelow(10_000),
         max_chars=most,
     )
-    characters = plan.characters()
-    if most and characters is not None and characters > most:
+    _refuse_too_many(plan)
+    return plan
+
+
+def _refuse_too_many(plan: Plan) -> None:
+    """Raise UsageError where the bound is known to be too low; that a run in time meets it, is told after."""
+    characters, least = plan.characters(), plan.least_characters()
+    if plan.max_chars and characters is not None and characters > plan.max_chars:
         raise UsageError(
-            f"the run would send {characters} characters, and {most} are allowed",
+            f"the run would send {characters} characters, and {plan.max_chars} are allowed",
             hint="ask for fewer trials (-n) or arms (--transport, --conn), or allow more with --max-chars",
         )
-    return plan
+    if plan.max_chars and least > plan.max_chars:
+        raise UsageError(
+            f"the warm-ups and the first trial are {least} characters, and {plan.max_chars} are allowed",
+            hint="ask for fewer warm-ups (--warmup) or arms, or allow more with --max-chars",
+        )
+
+
+def _transports(load: LoadOptions, where: ServiceOptions) -> set[str]:
+    if where.via is not None and load.transport is not None:
+        raise UsageError("--via and --transport each say over what: give one of them")
+    given = load.transport if where.via in (None, "auto") else where.via
+    return set(VIAS) if given is None else _choices(given, VIAS, "--transport")
 
 
 def _texts(options: CorpusOptions, words: list[str], template: SpeechRequest) -> Iterator[Text]:
@@ -93,8 +112,11 @@ def read_numbers(given: str) -> list[float]:
     return numbers
 
 
-def announce(plan: Plan, settings: Settings, outcome: OutcomeOptions) -> None:
-    """Say what it will cost, and ask, before a service that may be paid is asked for anything."""
+def announce(plan: Plan, settings: Settings, *, agreed: bool, quiet: bool) -> None:
+    """Say what it will cost, and ask, before a service that may be paid is asked for anything.
+
+    Whoever is asked is told, however quiet it is to be.
+    """
     characters = plan.characters()
     if settings.local:
         return
@@ -109,8 +131,9 @@ def announce(plan: Plan, settings: Settings, outcome: OutcomeOptions) -> None:
         words += f" (about ${most / 10_000 * price:.2f} by the published price)"
     trials = f"{plan.trials} trials" if plan.trials is not None else f"{plan.seconds:g} s of trials"
     arms = "1 arm" if len(plan.arms) == 1 else f"{len(plan.arms)} arms"
-    say(f"{trials} over {arms}, {words}, to {settings.base_url}")
-    if outcome.yes:
+    if not (quiet and agreed):
+        say(f"{trials} over {arms}, {words}, to {settings.base_url}")
+    if agreed:
         return
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("these characters are paid for, and nobody is there to ask", hint="say --yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ PACKAGED = Path(__file__).parents[1] / "completions"
 IN_THE_REPOSITORY = Path(__file__).parents[2] / "completions"
 FILES = {"bash": "smallest.bash", "zsh": "_smallest", "fish": "smallest.fish", "powershell": "smallest.ps1"}
 """Each shell, and its file's name."""
+
+LONGEST_PATH = 4096
 
 Shell = Literal["bash", "zsh", "fish", "powershell"]
 
@@ -67,13 +70,18 @@ def _folder(variable: str, *usual: str) -> Path:
     return Path(os.environ.get(variable) or Path.home().joinpath(*usual))
 
 
+def _quoted(path: Path) -> str:
+    """For bash and zsh to read; whole, since it is to be pasted."""
+    return shlex.quote(safe(path, LONGEST_PATH))
+
+
 def _for_bash() -> tuple[Path, str]:
     named = os.environ.get("BASH_COMPLETION_USER_DIR", "").split(":")[0]
     folder = Path(named) if named else _folder("XDG_DATA_HOME", ".local", "share") / "bash-completion"
     target = folder / "completions" / "smallest"
     return (
         target,
-        f"new shells load it if they have bash-completion; else add to ~/.bashrc: . '{safe(target)}'",
+        f"new shells load it if they have bash-completion; else add to ~/.bashrc: . {_quoted(target)}",
     )
 
 
@@ -81,7 +89,7 @@ def _for_zsh() -> tuple[Path, str]:
     folder = _folder("XDG_DATA_HOME", ".local", "share") / "zsh" / "site-functions"
     return (
         folder / "_smallest",
-        f"add to ~/.zshrc, once: fpath=('{safe(folder)}' $fpath); autoload -Uz compinit && compinit",
+        f"add to ~/.zshrc, once: fpath=({_quoted(folder)} $fpath); autoload -Uz compinit && compinit",
     )
 
 
@@ -94,7 +102,8 @@ def _for_powershell() -> tuple[Path, str]:
     from platformdirs import user_data_path
 
     target = user_data_path("smallest") / "smallest.ps1"
-    return target, f"add to the file that $PROFILE names: . '{safe(target)}'"
+    quoted = safe(target, LONGEST_PATH).replace("'", "''")
+    return target, f"add to the file that $PROFILE names: . '{quoted}'"
 
 
 PLACES: dict[str, Callable[[], tuple[Path, str]]] = {

@@ -144,7 +144,7 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
 
         play(
             script, stage.ask, stage.sink, stage.spoken,
-            ahead_s=run.sound.ahead, begin=begin, again=stage.retries.over,
+            ahead_s=run.ahead_s, begin=begin, again=stage.retries.over,
         )  # fmt: skip
         _refuse_nothing(stage.spoken)
     return sum_up(run, stage)

@@ -135,6 +135,8 @@ def play_voices(
         raise UsageError("voices play takes the voices as words", hint="smallest voices play NAME...")
     settings = load_settings(where.as_dict())
     known = catalogue.known(settings.base_url)
+    if folder == "":
+        raise UsageError("--output is empty", hint="is a variable not set?")
     if folder is not None and not Path(folder).is_dir():
         raise OutputFailed(f"there is no folder {safe(folder)}")
     for name in names:

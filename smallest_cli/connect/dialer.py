@@ -30,6 +30,7 @@ class Dialer:
 
     `timeout` is in seconds, for a whole connection from the name to the end of TLS; `max_time` is for all
     that the dialer's connections do, from now on. `plain_http` lets an http origin be another machine.
+    `until` is when that is over, in seconds of `time.monotonic`.
     Proxies and certificate settings are read from `environ`.
     """
 
@@ -44,7 +45,7 @@ class Dialer:
         clock: Clock = time.perf_counter_ns,
     ) -> None:
         self.timeout = timeout
-        self._until = math.inf if max_time is None else time.monotonic() + max_time
+        self.until = math.inf if max_time is None else time.monotonic() + max_time
         self.clock = clock
         self._ca_file = ca_file
         self._plain_http = plain_http
@@ -86,7 +87,7 @@ class Dialer:
                 sock.close()
                 raise
             phases = replace(phases, tls=self.clock() - started)
-        return Connection(sock, phases, self.clock, self._until)
+        return Connection(sock, phases, self.clock, self.until)
 
     def _take_begun(self) -> HeadStart | None:
         begun, self._begun = self._begun, None
@@ -94,7 +95,7 @@ class Dialer:
 
     def _deadline(self) -> float:
         """When a connection that is begun now must be there. Raises NetworkError where no time is left."""
-        deadline = min(time.monotonic() + self.timeout, self._until)
+        deadline = min(time.monotonic() + self.timeout, self.until)
         if deadline <= time.monotonic():
             raise out_of_time()
         return deadline

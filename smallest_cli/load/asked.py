@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Any, TypeVar
 
 from locust.argument_parser import LocustArgumentParser
@@ -19,7 +19,7 @@ from smallest_cli.script import SPLIT, write_script
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings
 from smallest_cli.settling import settle_voice
 from smallest_cli.speech import VIAS, SpeechRequest
-from smallest_cli.trials.slo import parse_promise
+from smallest_cli.trials.slo import check_promises
 
 PAID_CHARACTERS = 20_000
 
@@ -93,40 +93,63 @@ def read_asked(environment: Environment) -> Asked:
     )
     _, settings, template = settle_voice(who, where, ReportOptions())
     workers = getattr(options, "smallest_workers", 1)
-    users = getattr(options, "smallest_users", options.num_users) or 1
-    buffers = [_number("--buffer", each, float) for each in options.buffer.split(",")]
     return Asked(
         settings,
         _plan(options, settings, template, workers, getattr(environment.runner, "worker_index", 0)),
-        ceil(users / workers),
-        [each for each in buffers if each is not None] or [0.0],
-        _promises(options.slo),
+        ceil(_users(options) / workers),
+        _buffers(options),
+        _promises(options),
         options.smallest_calibrate != "0",
         options.smallest_jsonl,
     )
 
 
-def _plan(options: Any, settings: Settings, template: SpeechRequest, workers: int, index: int) -> Plan:
+def check_options(options: Any) -> None:
+    """Raises UsageError for an option that no worker could do anything with."""
+    for flag, text, kind in (
+        ("--sample-rate", options.sample_rate, int), ("--timeout", options.timeout, float),
+        ("--max-chars", options.max_chars, int), ("--seed", options.seed, int),
+    ):  # fmt: skip
+        _number(flag, text, kind)
+    if options.corpus not in CORPORA:
+        raise UsageError(f"--corpus is one of {', '.join(CORPORA)}")
+    _promises(options)
+
+
+def _users(options: Any) -> int:
+    return getattr(options, "smallest_users", options.num_users) or 1
+
+
+def _arms(options: Any) -> tuple[Arm, ...]:
     vias, conns = options.via.split(","), options.conn.split(",")
     if not set(vias) <= set(VIAS) or not set(conns) <= set(CONNS):
         raise UsageError("--via is a list of ws, sse and http, --conn one of warm and cold")
-    if options.corpus not in CORPORA:
-        raise UsageError(f"--corpus is one of {', '.join(CORPORA)}")
-    words = CORPORA[options.corpus]
+    return tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns)
+
+
+def _buffers(options: Any) -> list[float]:
+    given = [_number("--buffer", each, float) for each in options.buffer.split(",")]
+    return [each for each in given if each is not None] or [0.0]
+
+
+def _plan(options: Any, settings: Settings, template: SpeechRequest, workers: int, index: int) -> Plan:
+    check_options(options)
+    words, name = CORPORA[options.corpus], options.corpus
     if options.text:
+        name = "text"  # as bench names them: texts of one name and sound are compared
         script = write_script([options.text], template, split=SPLIT, pause_s=0)
         words = tuple(item.text for item in script.items if isinstance(item, SpeechRequest))
     most = _number("--max-chars", options.max_chars, int)
     if most is None:
         most = PAID_CHARACTERS if settings.base_url == DEFAULT_BASE_URL else 0
     return Plan(
-        arms=tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns),
-        texts=tuple(Text(f"{options.corpus}{n:02}", each) for n, each in enumerate(words)),
+        arms=_arms(options),
+        texts=tuple(Text(f"{name}{n:02}", each) for n, each in enumerate(words)),
         template=template,
         count=None,
         concurrency=0,
         seed=(_number("--seed", options.seed, int) or 0) + max(index, 0),
-        max_chars=ceil(most / workers),
+        max_chars=max(1, most // workers) if most else 0,  # rounded up, all of them would send more
     )
 
 
@@ -138,13 +161,13 @@ def _number(flag: str, text: str, kind: Callable[[str], Number]) -> Number | Non
         found = kind(text) if text else None
     except ValueError:
         found = kind("-1")
-    if found is not None and found < 0:
+    if found is not None and not 0 <= found < inf:
         raise UsageError(f"{flag} takes a number, not {safe(text)}")
     return found
 
 
-def _promises(text: str) -> list[str]:
-    found = [each.strip() for each in text.split(";") if each.strip()]
-    for promise in found:
-        parse_promise(promise)
+def _promises(options: Any) -> list[str]:
+    found = [each.strip() for each in options.slo.split(";") if each.strip()]
+    arms = [f"{arm.via}/{arm.conn}/c{_users(options)}" for arm in _arms(options)]
+    check_promises(found, arms, _buffers(options))
     return found

@@ -15,12 +15,12 @@ import locust
 
 from smallest_cli.connect import Dialer
 from smallest_cli.load.asked import Asked
-from smallest_cli.measure.lanes import Lane, Source, quiet
+from smallest_cli.measure.lanes import Budget, Lane, Source, quiet
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.probe import probing
 from smallest_cli.measure.run import conditions
 from smallest_cli.measure.share import Passing, Share, named
-from smallest_cli.measure.trust import calibrate
+from smallest_cli.measure.trust import Calibration, calibrate
 from smallest_cli.service import open_service
 from smallest_cli.speech import Service
 from smallest_cli.trials.files import raw_lines, write_text
@@ -66,12 +66,14 @@ class Making:
             return None
         if last:
             self.over = True
+            self.share.cut_short = self.source.cut_short if self.source else None
             self._opened.close()
         return self.share.take(last=last).pack()
 
-    def write_raw(self, name: str, users: int) -> None:
+    def write_raw(self, name: str, users: int, whole: str) -> None:
         """This process's trials as `bench --jsonl` writes them, for an exact `bench merge`. `name` is added
-        to the file's; `users` is how many there were in all. Raises OutputFailed."""
+        to the file's; `users` is how many there were in all, in the run called `whole`. Raises
+        OutputFailed."""
         if not self.raw or not self.share.kept:
             return
         path, about = Path(self.raw), dict(self.share.about)
@@ -79,9 +81,11 @@ class Making:
             path = path.with_name(f"{path.stem}.{name}{path.suffix}")
         head = about | {
             "id": f"{time.time_ns():x}",
+            "part_of": whole,
             "started_utc": self._started.isoformat(timespec="seconds"),
             "interrupted": False,
-            "complete": True,
+            "complete": self.share.cut_short is None,
+            "cut_short": self.share.cut_short,
             "origin_ns": self.origin_ns,
             "arms": [named(arm, users) for arm in about["arms"]],
             "load": about["load"] | {"concurrency": users, "engine": ENGINE},
@@ -97,19 +101,19 @@ def get_ready(asked: Asked, warn: Any) -> Making:
     opened = ExitStack()
     service = opened.enter_context(open_service(settings, None, warn))
     dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)
-    floor, why = None, "not calibrated: --smallest-calibrate 0"
+    calibration = Calibration(None, ("not calibrated: --smallest-calibrate 0",))
     if asked.calibrated:
         small = replace(plan, concurrency=min(asked.lanes, CALIBRATED_LANES))
-        floor, said = calibrate(small, settings.timeout)
-        why = said or ""
+        calibration = calibrate(small, settings.timeout)
     share = Share(
         conditions(plan, service) | {"buffers_ms": asked.buffers_ms, "slo": asked.promises},
-        floor,
-        [why] if why else [],
+        calibration.floor,
+        calibration.reasons,
+        calibration.doubts,
         origin_ns=dialer.clock(),
         kept=[] if asked.raw else None,
     )
     opened.enter_context(quiet())
     opened.enter_context(probing(share.probe))
-    source = Source(plan, 0)
+    source = Source(plan, Budget(plan.max_chars))
     return Making(share, plan, service, dialer, source, asked.raw, share.origin_ns, _opened=opened)

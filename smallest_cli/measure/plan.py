@@ -116,5 +116,11 @@ class Plan:
         """What the run will be charged for, warm-ups included; None where the time decides."""
         if self.count is None:
             return None
-        warm = sum(len(job.text.words) for lane in range(self.lanes) for job in self.warm_up(lane))
-        return warm + sum(len(job.text.words) for job in self.jobs())
+        return self._warm_characters() + sum(len(job.text.words) for job in self.jobs())
+
+    def least_characters(self) -> int:
+        """What it takes to measure anything: the warm-ups and the first trial."""
+        return self._warm_characters() + len(next(self.jobs()).text.words)
+
+    def _warm_characters(self) -> int:
+        return sum(len(job.text.words) for lane in range(self.lanes) for job in self.warm_up(lane))

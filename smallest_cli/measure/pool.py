@@ -43,8 +43,8 @@ class _Part:
         """This process's own verdict, by the same rules as any run's."""
         latest = self.latest
         median_ms, stamped = self.trials.median_ms(), self.stamped.as_lag()
-        drift_s, floor, reasons = latest["drift_s"], latest["floor"], latest["reasons"]
-        return weigh(self.lag.as_lag(), drift_s, floor, median_ms, reasons, stamped=stamped)
+        drift_s, floor, reasons, doubts = (latest[name] for name in ("drift_s", "floor", "reasons", "doubts"))
+        return weigh(self.lag.as_lag(), drift_s, floor, median_ms, reasons, doubts=doubts, stamped=stamped)
 
 
 class Pool:
@@ -83,12 +83,14 @@ class Pool:
         if not abouts:
             return None
         about = abouts[0]
+        short = next(filter(None, (part.latest["cut_short"] for part in self._parts.values())), None)
         arms = [tally.as_arm(named(name, self.users)) for name, tally in sorted(self._arms.items())]
         run = {
             "id": self._id,
             "started_utc": self._started.isoformat(timespec="seconds"),
             "interrupted": False,
-            "complete": all(part.over and not part.early for part in self._parts.values()),
+            "complete": all(part.over and not part.early for part in self._parts.values()) and not short,
+            "cut_short": short,
             "origin_ns": 0,
             **about,
             "arms": [arm["id"] for arm in arms],

@@ -17,9 +17,9 @@ from smallest_cli.errors import Interrupted
 from smallest_cli.measure.lanes import Keep, Progress, Watch, run_lanes
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.probe import Probe
-from smallest_cli.measure.trust import calibrate, floor_of, judge
+from smallest_cli.measure.trust import Calibration, calibrate, floor_of, judge
 from smallest_cli.onset import HOP_MS, LEVEL_DB, RUN_MS, WINDOW_MS
-from smallest_cli.speech import Service
+from smallest_cli.speech import Service, SpeechRequest
 from smallest_cli.stats.quantiles import CONFIDENCE
 from smallest_cli.trials.metrics import METRICS
 from smallest_cli.trials.record import Trial
@@ -51,12 +51,11 @@ def measure(
     measured first, unless `calibrated` is False. Raises what makes every trial hopeless.
     """
     started, begun = datetime.now(UTC), time.time_ns()
-    floor, reasons = None, []
+    calibration = Calibration(None)
     if log is None and calibrated:
-        floor, why = calibrate(plan, dialer.timeout)
-        reasons = [why] if why else []
+        calibration = calibrate(plan, dialer.timeout)
     elif log is None:
-        reasons = ["not calibrated: --no-calibrate"]
+        calibration = Calibration(None, ("not calibrated: --no-calibrate",))
     progress = Progress(plan.trials)
     interruption, whole = None, False
     probe = Probe()
@@ -65,6 +64,7 @@ def measure(
     except Interrupted as interrupted:
         interruption = interrupted
     trials = sorted(progress.trials, key=lambda trial: (trial.phase == "measure", trial.index))
+    floor = calibration.floor
     if log is not None:
         measured = [trial for trial in trials if trial.phase == "measure"]
         floor = floor_of(measured, progress.origin_ns, log)
@@ -73,17 +73,17 @@ def measure(
         "started_utc": started.isoformat(timespec="seconds"),
         "interrupted": interruption is not None,
         "complete": whole,
+        "cut_short": progress.cut_short,
         "origin_ns": progress.origin_ns,
         **conditions(plan, service),
         **said,
-        "calibration": judge(probe, floor, trials, reasons),
+        "calibration": judge(probe, floor, trials, calibration.reasons, calibration.doubts),
     }
     return Measured(run, trials, interruption)
 
 
 def conditions(plan: Plan, service: Service) -> dict[str, Any]:
     """What was asked, where, and from where. No key, no text."""
-    template = plan.template
     return {
         "seed": plan.seed,
         "arms": [plan.name(arm) for arm in plan.arms],
@@ -97,14 +97,7 @@ def conditions(plan: Plan, service: Service) -> dict[str, Any]:
             "warmups": plan.warmups,
         },
         "target": {"base_url": service.base_url, "api": service.api},
-        "request": {
-            "voice": template.voice,
-            "model": template.model,
-            "language": template.language,
-            "speed": template.speed,
-            "sample_rate": template.format.sample_rate,
-            "completion_wait_ms": template.completion_wait_ms,
-        },
+        "request": _asked(plan.template),
         "texts": {text.name: {"characters": len(text.words), "sha256": text.digest} for text in plan.texts},
         "client": {
             "tool": f"smallest {__version__}",
@@ -127,3 +120,23 @@ def conditions(plan: Plan, service: Service) -> dict[str, Any]:
             "version": 1,
         },
     }
+
+
+def _asked(template: SpeechRequest) -> dict[str, Any]:
+    """What every trial asks for. What few give is left out where it was not given: older files lack it."""
+    given = {
+        "number_language": template.number_language,
+        "math_notation": template.math_notation or None,
+        "dictionary": list(template.dictionaries) or None,
+        "consistency": template.consistency,
+        "similarity": template.similarity,
+        "enhancement": template.enhancement,
+    }
+    return {
+        "voice": template.voice,
+        "model": template.model,
+        "language": template.language,
+        "speed": template.speed,
+        "sample_rate": template.format.sample_rate,
+        "completion_wait_ms": template.completion_wait_ms,
+    } | {name: value for name, value in given.items() if value is not None}

@@ -41,8 +41,11 @@ class Share:
     about: Mapping[str, Any]
     floor: Mapping[str, Any] | None = None
     reasons: Sequence[str] = ()
+    doubts: Sequence[str] = ()
     problem: str | None = None
     """Why this process cannot make any trial."""
+    cut_short: str | None = None
+    """The option that ended its part early."""
     probe: Probe = field(default_factory=Probe)
     kept: list[Trial] | None = None
     """Every trial, where the raw ones are wanted."""
@@ -87,7 +90,9 @@ class Share:
         )
         median_ms = quantile(good, 0.5) if good else None
         lags = self._lag.as_lag(), self._stamped.as_lag()
-        return weigh(lags[0], self.drift(), self.floor, median_ms, self.reasons, stamped=lags[1])
+        return weigh(
+            lags[0], self.drift(), self.floor, median_ms, self.reasons, doubts=self.doubts, stamped=lags[1]
+        )
 
     def drift(self) -> float:
         """Seconds by which the wall clock has parted from the monotonic one."""
@@ -100,7 +105,9 @@ class Share:
             "about": dict(self.about),
             "floor": dict(self.floor) if self.floor else None,
             "reasons": list(self.reasons),
+            "doubts": list(self.doubts),
             "problem": self.problem,
+            "cut_short": self.cut_short,
             "drift_s": self.drift(),
             "window_ns": self._ended_ns - (self._begun_ns or 0),
             "last": last,

@@ -11,13 +11,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smallest_cli.connect import Dialer
-from smallest_cli.errors import SettingsError
+from smallest_cli.errors import RemoteError, SettingsError
 from smallest_cli.measure.lanes import Progress, run_lanes
 from smallest_cli.measure.plan import Arm, Plan, Text
 from smallest_cli.measure.probe import Probe, in_ms
+from smallest_cli.player import SECOND
 from smallest_cli.service import open_local_service
 from smallest_cli.stats.quantiles import quantile
 from smallest_cli.trials.record import Trial
@@ -59,8 +60,16 @@ def read_log(path: Path) -> dict[str, dict[str, Any]]:
     return {entry["request_id"]: entry for entry in entries if entry["request_id"]}
 
 
-def calibrate(plan: Plan, timeout: float) -> tuple[dict[str, Any] | None, str | None]:
-    """The floor of this machine at the plan's load, measured on the offline server; or why there is none.
+class Calibration(NamedTuple):
+    """A machine's floor; or the reason why nobody could measure it, or the doubt that it raised itself."""
+
+    floor: dict[str, Any] | None
+    reasons: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+def calibrate(plan: Plan, timeout: float) -> Calibration:
+    """The floor of this machine at the plan's load, measured on the offline server.
 
     It speaks a short text over the plan's transports, as many at once as the plan has, and costs nothing.
     """
@@ -82,9 +91,16 @@ def calibrate(plan: Plan, timeout: float) -> tuple[dict[str, Any] | None, str | 
             with open_local_service(behaviour=behaviour) as service:
                 run_lanes(small, service, Dialer(timeout=timeout), _unwatched, _unkept, progress, Probe())
         except SettingsError as error:
-            return None, f"not calibrated: {error}"
+            return Calibration(None, (f"not calibrated: {error}",))
+        except RemoteError as error:
+            return Calibration(None, doubts=(f"not calibrated: the offline server failed: {error}",))
         measured = [trial for trial in progress.trials if trial.phase == "measure"]
-        return floor_of(measured, progress.origin_ns, log), None
+        if all(trial.error for trial in measured):
+            named = ", ".join(sorted(progress.errors)) or "none was made"
+            return Calibration(
+                None, doubts=(f"not calibrated: every trial on the offline server failed ({named})",)
+            )
+        return Calibration(floor_of(measured, progress.origin_ns, log))
 
 
 def _unwatched(_: Progress) -> None:
@@ -96,17 +112,48 @@ def _unkept(_: object) -> None:
 
 
 def judge(
-    probe: Probe, floor: Mapping[str, Any] | None, trials: Sequence[Trial], reasons: Sequence[str] = ()
+    probe: Probe,
+    floor: Mapping[str, Any] | None,
+    trials: Sequence[Trial],
+    reasons: Sequence[str] = (),
+    doubts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The verdict and what it rests on: ok, suspect or invalid, with reasons in words.
 
     Late means later than 3 ms and than 1 % of the median time to first audio. Suspect: the 99th percentile of
-    a witness is late. Invalid: its median is, or its 99th percentile ten times so, or the machine slept.
+    a witness is late, or an open loop's trials began so. Invalid: a witness's median is, or its 99th
+    percentile ten times so, or the machine slept.
     """
-    good = sorted(
-        trial.chunks[0][0] / 1e6 for trial in trials if trial.phase == "measure" and not trial.error
-    )
-    return weigh(probe.as_json(), probe.drift_s, floor, quantile(good, 0.5) if good else None, reasons)
+    measured = [trial for trial in trials if trial.phase == "measure"]
+    good = sorted(trial.chunks[0][0] / 1e6 for trial in measured if not trial.error)
+    median_ms = quantile(good, 0.5) if good else None
+    late, behind = fall_behind(measured, tolerated(median_ms))
+    weighed = weigh(probe.as_json(), probe.drift_s, floor, median_ms, reasons, doubts=[*doubts, *behind])
+    return weighed | ({"begun_late_ms": late} if late else {})
+
+
+def tolerated(median_ms: float | None) -> float:
+    """How late may be, in ms, where the median time to first audio is that."""
+    return TOLERATED_MS if median_ms is None else max(TOLERATED_MS, TOLERATED_SHARE * median_ms)
+
+
+def fall_behind(measured: Sequence[Trial], limit_ms: float) -> tuple[dict[str, float] | None, list[str]]:
+    """How long an open loop's trials waited for their turn, in ms, and the doubt that this raises, if any.
+
+    All who call come at the rate; if too few may be in flight, those who wait are served at another.
+    """
+    planned = [trial for trial in measured if trial.scheduled_ns is not None]
+    waits = [trial.started_ns - (trial.scheduled_ns or 0) for trial in planned]
+    found = in_ms(waits)
+    if found is None or found["p99"] <= limit_ms:
+        return found, []
+    late = sum(wait > limit_ms * 1e6 for wait in waits)
+    begun = len(waits) * SECOND / max(1, max(trial.started_ns for trial in planned))
+    due = len(waits) * SECOND / max(1, max(trial.scheduled_ns or 0 for trial in planned))
+    return found, [
+        f"the rate was not kept: {late} of {len(waits)} trials began more than {limit_ms:.1f} ms late, "
+        f"the worst {found['max']:.0f} ms; {begun:.1f} a second began, {due:.1f} were due"
+    ]
 
 
 def weigh(
@@ -116,15 +163,18 @@ def weigh(
     median_ms: float | None,
     reasons: Sequence[str] = (),
     *,
+    doubts: Sequence[str] = (),
     stamped: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The verdict of `judge`, from the witnesses in ms and the median time to first audio.
 
+    `reasons` say what was not looked at, and leave the verdict as it is; one of `doubts` makes it suspect.
+
     `stamped` is how late wakes were around each trial's request and first audio: trials that come in bursts
     are stamped when the loop is at its latest, which is but a small part of all wakes.
     """
-    limit = TOLERATED_MS if median_ms is None else max(TOLERATED_MS, TOLERATED_SHARE * median_ms)
-    suspect, invalid = list(reasons), []
+    limit = tolerated(median_ms)
+    suspect, invalid = [*reasons, *doubts], []
     witnesses = (
         ("this machine woke a thread", lag),
         ("around a trial's stamps it did so", stamped),

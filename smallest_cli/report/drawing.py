@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
+
+from smallest_cli.report.markup import markup
 
 WIDTH, LABEL, RIGHT = 760, 130, 14
 ROW = 54
@@ -17,16 +18,16 @@ CURVE_POINTS = 60
 
 def _svg(height: float, parts: Sequence[str], label: str) -> str:
     body = "\n".join(parts)
-    named = escape(label, quote=True)
+    named = markup(label)
     return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{named}">\n{body}\n</svg>'
 
 
 def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{markup(words)}</text>'
 
 
 def _box(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
-    told = f"<title>{escape(title)}</title>" if title else ""
+    told = f"<title>{markup(title)}</title>" if title else ""
     size = f'width="{max(width, 0.6):.1f}" height="{height:.1f}"'
     return f'<rect x="{x:.1f}" y="{y:.1f}" {size} class="{kind}">{told}</rect>'
 
@@ -43,12 +44,15 @@ class _LogAxis:
         self._high = math.log10(max(values) * 1.1)
 
     def __call__(self, value: float) -> float:
-        share = (math.log10(value) - self._low) / (self._high - self._low)
-        return LABEL + share * (WIDTH - LABEL - RIGHT)
+        return LABEL + self._share(value) * (WIDTH - LABEL - RIGHT)
 
     def bin(self, value: float) -> int:
-        share = (math.log10(value) - self._low) / (self._high - self._low)
-        return min(BINS - 1, int(share * BINS))
+        return min(BINS - 1, int(self._share(value) * BINS))
+
+    def _share(self, value: float) -> float:
+        if value <= 0:  # has no place on it
+            return 0.0
+        return min(1.0, max(0.0, (math.log10(value) - self._low) / (self._high - self._low)))
 
     def edge(self, number: int) -> float:
         return LABEL + number / BINS * (WIDTH - LABEL - RIGHT)
@@ -67,10 +71,11 @@ class _LogAxis:
         return kept
 
 
-def distributions(arms: Sequence[Mapping[str, Any]], metric: str = "ttfb") -> str:
+def distributions(arms: Sequence[Mapping[str, Any]], metric: str) -> str:
     """A histogram for each arm over one logarithmic axis, its trials as ticks below, p50 and p95 as lines."""
-    shown = [arm for arm in arms if any(value for value in arm["samples"].get(metric, []))]
-    values = [value for arm in shown for value in arm["samples"][metric] if value]
+    numbered = enumerate(arms)  # an arm has its colour by its number among all, in every picture
+    shown = [(number, arm) for number, arm in numbered if any(arm["samples"].get(metric, []))]
+    values = [value for _, arm in shown for value in arm["samples"][metric] if value]
     if not values:
         return ""
     axis, parts = _LogAxis(values), []
@@ -78,8 +83,8 @@ def distributions(arms: Sequence[Mapping[str, Any]], metric: str = "ttfb") -> st
     for mark in axis.marks():
         parts += [_line(axis(mark), 4, axis(mark), bottom, "grid")]
         parts += [_text(axis(mark), bottom + 16, f"{mark:g} ms", "tick", "middle")]
-    for number, arm in enumerate(shown):
-        parts += _histogram(arm, metric, axis, 8 + ROW * number, f"c{number % 6}")
+    for place, (number, arm) in enumerate(shown):
+        parts += _histogram(arm, metric, axis, 8 + ROW * place, f"c{number % 6}")
     return _svg(bottom + 24, parts, f"distribution of {metric} for each arm, logarithmic")
 
 
@@ -110,7 +115,7 @@ def waterfall(arm: Mapping[str, Any]) -> str:
     courses = arm["drawn"]
     if not courses:
         return ""
-    total = max(_end(course) for course in courses.values())
+    total = max(_end(course) for course in courses.values()) or 1.0
     scale = (WIDTH - LABEL - RIGHT) / total
     parts: list[str] = []
     for number, (name, course) in enumerate(courses.items()):
@@ -164,8 +169,9 @@ def _course(name: str, course: Mapping[str, Any], top: float, scale: float) -> l
 def smoothness(arms: Sequence[Mapping[str, Any]]) -> str:
     """How many trials play without a stall, for each prebuffer: the share whose smallest safe buffer it
     covers."""
-    shown = [(number, arm) for number, arm in enumerate(arms) if arm["samples"].get("min_safe_buffer")]
-    needs = {arm["id"]: [v for v in arm["samples"]["min_safe_buffer"] if v is not None] for _, arm in shown}
+    known = {arm["id"]: arm["samples"].get("min_safe_buffer", []) for arm in arms}
+    needs = {name: kept for name, all_ in known.items() if (kept := [v for v in all_ if v is not None])}
+    shown = [(number, arm) for number, arm in enumerate(arms) if arm["id"] in needs]
     if not needs:
         return ""
     longest = max(max(values) for values in needs.values()) * 1.1 or 100.0

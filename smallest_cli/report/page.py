@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
+from smallest_cli.report.advice import advice
 from smallest_cli.report.drawing import distributions, smoothness, waterfall
+from smallest_cli.report.markup import markup
 from smallest_cli.report.words import (
-    CENSURE,
-    advice,
+    GLANCE,
+    NOT_STREAMED,
     error_words,
     figure,
-    fill_ups,
     interval,
     load_words,
+    open_ends,
     promise_words,
     provenance,
+    verdict_words,
 )
 
 STYLE = """
@@ -70,27 +72,29 @@ KEY = {
 def to_html(result: Mapping[str, Any]) -> str:
     """The page. Its figures are also in it as JSON, in an element of id `figures`."""
     run, arms = result["run"], result["arms"]
-    word = run["calibration"]["verdict"]
+    word, metric = run["calibration"]["verdict"], GLANCE[run["load"]["model"]][0][0]
+    since = ", from the scheduled time" if metric == "ttfb_e2e" else ""
     summary = {arm["id"]: {name: found["p50"]["v"] for name, found in arm["metrics"].items()} for arm in arms}
     figures = json.dumps(summary).replace("<", "\\u003c")
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Speech latency, {_safe(run['started_utc'])}</title>",
+        f"<title>Speech latency, {markup(run['started_utc'])}</title>",
         f"<style>{STYLE}</style>\n</head>\n<body>",
-        f"<h1>Speech latency</h1>\n<p class='soft'>{_safe(provenance(run))}</p>",
-        f"<p class='soft'>{_safe(load_words(run))}{', interrupted' if run['interrupted'] else ''}</p>",
-        f"<p class='lead' id='advice'>{_safe(advice(result))}</p>",
-        f"<p>Verdict: <span class='badge {word}' id='verdict'>{word}</span>, {_safe(CENSURE[word])}.</p>",
-        *(f"<p class='soft'>{_safe(reason)}</p>" for reason in run["calibration"]["reasons"]),
+        f"<h1>Speech latency</h1>\n<p class='soft'>{markup(provenance(run))}</p>",
+        f"<p class='soft'>{markup(load_words(run))}.</p>",
+        f"<p class='lead' id='advice'>{markup(advice(result))}</p>",
+        f"<p>Verdict: <span class='badge {word}' id='verdict'>{word}</span>, "
+        f"{markup(verdict_words(result))}.</p>",
+        *(f"<p class='soft'>{markup(reason)}</p>" for reason in run["calibration"]["reasons"]),
         *_promises(result),
         "<h2>At a glance</h2>",
         _overview(result),
-        "<h2>Time to first audio byte</h2>",
+        f"<h2>Time to first audio byte{since}</h2>",
         "<p class='soft'>Every trial is a tick; lines are the median and the 95th percentile. "
         "The axis is logarithmic.</p>",
-        distributions(arms),
+        distributions(arms, metric),
         *_buffers(result),
         "<h2>Arms</h2>",
         *(_arm(arm, run) for arm in arms),
@@ -100,36 +104,29 @@ def to_html(result: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _safe(text: object) -> str:
-    return escape(str(text), quote=True)
-
-
 def _promises(result: Mapping[str, Any]) -> list[str]:
     return [
-        f"<p class='{'pass' if each['pass'] else 'fail'}'>{_safe(promise_words(each))}</p>"
+        f"<p class='{'pass' if each['pass'] else 'fail'}'>{markup(promise_words(each))}</p>"
         for each in result["slo"]
     ]
 
 
 def _overview(result: Mapping[str, Any]) -> str:
+    columns = GLANCE[result["run"]["load"]["model"]]
     rows = []
     for arm in result["arms"]:
-        cells = [f"<td>{_safe(arm['id'])}</td><td>{arm['ok']} / {arm['n']}</td>"]
-        for metric, names in (
-            ("ttfb", ("p50", "p95", "p99")),
-            ("ttfa", ("p50",)),
-            ("min_safe_buffer", ("p95",)),
-        ):
+        cells = [f"<td>{markup(arm['id'])}</td><td>{arm['ok']} / {arm['n']}</td>"]
+        for place, (metric, name, _) in enumerate(columns):
             found = arm["metrics"].get(metric)
-            for name in names:
-                value = figure(found[name]["v"]) if found else "-"
-                cells.append(f"<td data-arm='{_safe(arm['id'])}' data-figure='{metric}.{name}'>{value}</td>")
-                if (metric, name) == ("ttfb", "p50"):
-                    cells.append(f"<td>{interval(found[name]) if found else '-'}</td>")
-        cells.append(f"<td class='words'>{_safe(error_words(arm))}</td>")
+            value = figure(found[name]["v"]) if found else "-"
+            cells.append(f"<td data-arm='{markup(arm['id'])}' data-figure='{metric}.{name}'>{value}</td>")
+            if place == 0:
+                cells.append(f"<td>{interval(found[name]) if found else '-'}</td>")
+        cells.append(f"<td class='words'>{markup(error_words(arm))}</td>")
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    head = ("arm", "ok", "ttfb p50", "95 % of it", "p95", "p99", "heard at p50", "safe buffer p95", "errors")
-    titles = "".join(f"<th>{_safe(each)}</th>" for each in head)
+    first, *others = (title for _, _, title in columns)
+    head = ("arm", "ok", first, "95 % of it", *others, "errors")
+    titles = "".join(f"<th>{markup(each)}</th>" for each in head)
     note = "<p class='soft'>Milliseconds. A question mark is a bound that so few trials do not give.</p>"
     return _table(titles, "".join(rows)) + note
 
@@ -152,11 +149,15 @@ def _buffers(result: Mapping[str, Any]) -> list[str]:
 
 
 def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    kind = "" if arm["streaming"] else " (not streamed: the reply is made before it is sent)"
-    parts = [f"<section class='arm'><h3>{_safe(arm['id'])}</h3>"]
-    parts.append(f"<p class='soft'>{arm['ok']} of {arm['n']} ok{kind}; errors: {_safe(error_words(arm))}</p>")
-    parts += [f"<p class='soft'>{_safe(name)}: {_safe(words)}</p>" for name, words in arm["messages"].items()]
-    parts += [f"<p class='soft'>a bound of {_safe(each)} trials</p>" for each in fill_ups(arm)]
+    kind = "" if arm["streaming"] else f" ({NOT_STREAMED})"
+    parts = [f"<section class='arm'><h3>{markup(arm['id'])}</h3>"]
+    parts.append(
+        f"<p class='soft'>{arm['ok']} of {arm['n']} ok{kind}; errors: {markup(error_words(arm))}</p>"
+    )
+    parts += [
+        f"<p class='soft'>{markup(name)}: {markup(words)}</p>" for name, words in arm["messages"].items()
+    ]
+    parts += [f"<p class='soft'>{markup(each)}</p>" for each in open_ends(arm)]
     if arm["drawn"]:
         keys = "".join(
             f"<span><i style='background:var({colour})'></i>{name}</span>" for name, colour in KEY.items()
@@ -176,8 +177,10 @@ def _metrics(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         words = " → ".join(part for part in (definition["starts"], definition["stops"]) if part)
         cells = [figure(found["p50"]["v"], unit), interval(found["p50"], unit)]
         cells += [figure(found[p]["v"], unit) for p in ("p95", "p99")] + [figure(found["max"], unit)]
-        middle = "".join(f"<td>{_safe(cell)}</td>" for cell in [found["n"], *cells])
-        rows.append(f"<tr><td>{name} ({unit})</td>{middle}<td class='words'>{_safe(words)}</td></tr>")
+        middle = "".join(f"<td>{markup(cell)}</td>" for cell in [found["n"], *cells])
+        rows.append(
+            f"<tr><td>{markup(f'{name} ({unit})')}</td>{middle}<td class='words'>{markup(words)}</td></tr>"
+        )
     titles = "".join(
         f"<th>{each}</th>" for each in ("metric", "n", "p50", "its 95 % interval", "p95", "p99", "max", "")
     )

@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from smallest_cli.report.words import figure
+from smallest_cli.safety import safe
 
 PLAIN_WIDTH = 80
+LONGEST = 10_000
 DRAW_SECONDS = 0.5
 STYLES = {
     "title": "bold", "head": "bold cyan", "good": "green", "warn": "yellow", "bad": "red", "dim": "dim",
@@ -34,7 +36,11 @@ class Course(Protocol):
 
 
 def print_lines(lines: Iterable[tuple[str, str]]) -> None:
-    """Styled lines on stdout: with their styles on a terminal, without them elsewhere and under NO_COLOR."""
+    """Styled lines on stdout: with their styles on a terminal, without them elsewhere and under NO_COLOR.
+
+    Here they are made safe for a terminal, all of them: parts come from servers and from files.
+    """
+    lines = [(style, safe(line, LONGEST)) for style, line in lines]
     if not sys.stdout.isatty():
         for _, line in lines:
             print(line)

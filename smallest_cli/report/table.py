@@ -8,17 +8,22 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
+from smallest_cli.report.advice import advice
 from smallest_cli.report.words import (
     CENSURE,
-    advice,
+    GLANCE,
+    NOT_STREAMED,
     comparison_words,
     error_words,
+    failure_words,
     figure,
-    fill_ups,
     interval,
     load_words,
+    open_ends,
+    overall_words,
     promise_words,
     provenance,
+    verdict_words,
 )
 
 Line = tuple[str, str]
@@ -26,13 +31,11 @@ Line = tuple[str, str]
 
 VERDICT_STYLES = {"ok": "good", "suspect": "warn", "invalid": "bad"}
 WORD_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
+FAILURE_STYLES = {"more": "bad", "fewer": "good", "unclear": "warn"}
 WIDE = 150
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 16
-_OVERVIEW = (
-    ("ttfb", "p50", 10), ("ttfb", "p95", 9), ("ttfb", "p99", 9), ("ttfa", "p50", 9),
-    ("min_safe_buffer", "p95", 12),
-)  # fmt: skip
+GLANCE_WIDTHS = (10, 9, 9, 11, 12)
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
 
@@ -40,7 +43,7 @@ def render(result: Mapping[str, Any], width: int) -> Iterator[Line]:
     """The whole of it: what was measured, every arm, how times lie, the course of two trials, the advice."""
     run = result["run"]
     yield from _wrapped(provenance(run), width, "dim")
-    yield from _wrapped(load_words(run) + (", interrupted" if run["interrupted"] else ""), width, "dim")
+    yield from _wrapped(load_words(run), width, "dim")
     for arm in result["arms"]:
         yield "", ""
         yield from _arm(arm, run, width)
@@ -53,7 +56,7 @@ def render(result: Mapping[str, Any], width: int) -> Iterator[Line]:
 
 
 def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator[Line]:
-    kind = "" if arm["streaming"] else "  (not streamed: the reply is made before it is sent)"
+    kind = "" if arm["streaming"] else f"  ({NOT_STREAMED})"
     yield "title", f"{arm['id']}  {arm['ok']} of {arm['n']} ok{kind}"
     if arm["errors"]:
         yield from _wrapped(
@@ -81,7 +84,7 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator
 
 
 def _remarks(arm: Mapping[str, Any], width: int) -> Iterator[Line]:
-    said = [f"an open interval ends in ?: {', '.join(open_ends)}"] if (open_ends := fill_ups(arm)) else []
+    said = open_ends(arm)
     if odd := arm["metrics"].get("ttfb", {}).get("outliers"):
         ttfb = arm["metrics"]["ttfb"]
         said.append(
@@ -109,17 +112,15 @@ def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any], *, wide: b
 
 def _overview(result: Mapping[str, Any]) -> Iterator[Line]:
     """Every arm in a line, last of the tables, so that it is what a terminal still shows."""
-    yield (
-        "head",
-        f"{'':<{NAME_WIDTH}}{'ok':>9}{'ttfb p50':>10}{'p95':>9}{'p99':>9}{'heard':>9}{'buffer p95':>12}",
-    )
+    columns = list(zip(GLANCE[result["run"]["load"]["model"]], GLANCE_WIDTHS, strict=True))
+    titles = "".join(f"{title:>{wide}}" for (_, _, title), wide in columns)
+    yield "head", f"{'':<{NAME_WIDTH}}{'ok':>9}{titles}"
     for arm in result["arms"]:
-        metrics = arm["metrics"]
-        cells = [(f"{arm['ok']}/{arm['n']}", 9)]
-        for metric, name, columns in _OVERVIEW:
-            found = metrics.get(metric)
-            cells.append((figure(found[name]["v"]) if found else "-", columns))
-        yield "", f"{arm['id']:<{NAME_WIDTH}}" + "".join(f"{cell:>{columns}}" for cell, columns in cells)
+        cells = f"{arm['ok']}/{arm['n']}".rjust(9)
+        for (metric, name, _), wide in columns:
+            found = arm["metrics"].get(metric)
+            cells += (figure(found[name]["v"]) if found else "-").rjust(wide)
+        yield "", f"{arm['id']:<{NAME_WIDTH}}{cells}"
     yield "", ""
 
 
@@ -141,20 +142,21 @@ def _definitions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
 
 
 def _distributions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
-    """TTFB of each arm on one logarithmic axis."""
-    samples = {arm["id"]: arm["samples"]["ttfb"] for arm in result["arms"] if arm["samples"].get("ttfb")}
-    values = [value for each in samples.values() for value in each if value > 0]
+    """What a caller waits for of each arm on one logarithmic axis."""
+    metric = GLANCE[result["run"]["load"]["model"]][0][0]
+    samples = {arm["id"]: arm["samples"][metric] for arm in result["arms"] if arm["samples"].get(metric)}
+    values = [value for each in samples.values() for value in each if value]
     if not values:
         return
     low, high = math.log10(min(values) * 0.95), math.log10(max(values) * 1.05)
     columns = width - NAME_WIDTH - 1
-    yield "head", "ttfb, logarithmic"
+    yield "head", f"{metric}, logarithmic"
     for name, each in samples.items():
         counts = [0] * columns
         for value in each:
-            if value > 0:
+            if value:
                 counts[min(columns - 1, int((math.log10(value) - low) / (high - low) * columns))] += 1
-        most = max(counts)
+        most = max(counts) or 1
         bars = "".join(BARS[math.ceil(count / most * (len(BARS) - 1))] for count in counts)
         yield "", f"{name:<{NAME_WIDTH}} {bars}".rstrip()
     yield "dim", " " * (NAME_WIDTH + 1) + _axis(low, high, columns)
@@ -179,7 +181,7 @@ def _waterfalls(result: Mapping[str, Any], width: int) -> Iterator[Line]:
     drawn = [(arm["id"], name, course) for arm in result["arms"] for name, course in arm["drawn"].items()]
     if not drawn:
         return
-    total = max(_length(course) for _, _, course in drawn)
+    total = max(_length(course) for _, _, course in drawn) or 1.0
     columns = width - NAME_WIDTH - 8
     key = "course of a trial: d dns, t tcp, s tls, u upgrade, . wait, = audio arrives, - end marker"
     yield from _wrapped(key, width, "head")
@@ -210,9 +212,8 @@ def _judgement(result: Mapping[str, Any], width: int) -> Iterator[Line]:
         yield from _wrapped(promise_words(each), width, "good" if each["pass"] else "bad")
     calibration = result["run"]["calibration"]
     word = calibration["verdict"]
-    yield from _wrapped(
-        f"verdict: {word}, {CENSURE[word]}{_witnesses(calibration)}", width, VERDICT_STYLES[word]
-    )
+    style = VERDICT_STYLES[word] if any(arm["ok"] for arm in result["arms"]) else "bad"
+    yield from _wrapped(f"verdict: {word}, {verdict_words(result)}{_witnesses(calibration)}", width, style)
     for reason in calibration["reasons"]:
         yield from _wrapped(f"  {reason}", width, "dim")
     yield from _wrapped(advice(result), width, "title")
@@ -231,7 +232,7 @@ def render_comparison(compared: Mapping[str, Any], width: int) -> Iterator[Line]
     """What `bench compare` found: B beside A."""
     yield from _wrapped(
         f"B beside A, each at {compared['confidence']:.2%} confidence; "
-        f"changes under {compared['min_effect']:.0%} do not matter",
+        f"changes under {compared['min_effect'] * 100:g} % or {compared['min_effect_ms']:g} ms do not matter",
         width,
         "dim",
     )
@@ -239,10 +240,18 @@ def render_comparison(compared: Mapping[str, Any], width: int) -> Iterator[Line]
         yield from _wrapped(
             f"{row['arm']}  {row['metric']}  {comparison_words(row)}", width, WORD_STYLES[row["verdict"]]
         )
+    if all(row["verdict"] == "none" for row in compared["errors"]):
+        yield "dim", "no trial failed in either run"
+    for row in compared["errors"]:
+        if row["verdict"] != "none":
+            yield from _wrapped(f"{row['arm']}  {failure_words(row)}", width, FAILURE_STYLES[row["verdict"]])
+    for each in compared["not_compared"]:
+        what = "  ".join(part for part in (each["arm"], each["metric"]) if part)
+        yield from _wrapped(f"{what}  not compared: {each['why']}", width, "warn")
     for name, verdict in zip("AB", compared["verdicts"], strict=True):
         if verdict != "ok":
             yield from _wrapped(f"run {name} is {verdict}: {CENSURE[verdict]}", width, "warn")
-    yield "title", f"overall: {compared['verdict']}"
+    yield from _wrapped(f"overall: {overall_words(compared)}", width, "title")
 
 
 def _wrapped(text: str, width: int, style: str) -> Iterator[Line]:

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from smallest_cli.trials.summary import DEPENDENT
+
 Found = Mapping[str, Any]
 
 CENSURE = {
-    "ok": "the harness kept up",
-    "suspect": "the harness may have added to what was measured",
-    "invalid": "the harness was slower than what it measured",
+    "ok": "this tool kept up",
+    "suspect": "this tool may have added to what was measured",
+    "invalid": "this tool was slower than what it measured",
 }
-SHARES = (0.5, 0.9, 0.95, 0.99)
+NOT_STREAMED = "not streamed: the reply is made before it is sent"
+GLANCE = {
+    "closed": (("ttfb", "p50", "ttfb p50"), ("ttfb", "p95", "p95"), ("ttfb", "p99", "p99"),
+               ("ttfa", "p50", "heard p50"), ("min_safe_buffer", "p95", "buffer p95")),
+    "open": (("ttfb_e2e", "p50", "e2e p50"), ("ttfb_e2e", "p95", "p95"), ("ttfb_e2e", "p99", "p99"),
+             ("ttfb", "p50", "ttfb p50"), ("min_safe_buffer", "p95", "buffer p95")),
+}  # fmt: skip
+"""What an overview shows of each arm, by how trials came: metric, quantile, title. The first is what a caller
+waits for: in an open loop from the scheduled time, since a time from the sending hides every queue."""
 
 
 def figure(value: float | None, unit: str = "ms") -> str:
@@ -25,58 +35,28 @@ def figure(value: float | None, unit: str = "ms") -> str:
 
 
 def interval(found: Found, unit: str = "ms") -> str:
-    """The interval of a quantile; a question mark for a bound that so few trials do not give."""
+    """The interval of a quantile: a question mark for a bound that so few trials do not give, a dash where
+    there can be none."""
+    if found.get("why") == DEPENDENT:
+        return "-"
     low, high = (figure(found[name], unit) if found[name] is not None else "?" for name in ("lo", "hi"))
     return f"[{low}, {high}]"
 
 
-def fill_ups(arm: Found) -> list[str]:
-    """Why some intervals are open, once for each reason."""
+def open_ends(arm: Found) -> list[str]:
+    """Why some intervals are open, and some are none, once for each reason."""
     ttfb = arm["metrics"].get("ttfb", {})
     names = [name for name in ("p50", "p95", "p99") if ttfb.get(name, {}).get("why", "").startswith("n<")]
-    return [f"{name} needs n>={ttfb[name]['why'][2:]}" for name in names]
+    needed = ", ".join(f"{name} needs n>={ttfb[name]['why'][2:]}" for name in names)
+    dependent = [name for name, found in arm["metrics"].items() if found["p50"].get("why") == DEPENDENT]
+    said = [f"an open interval ends in ?: {needed}"] if needed else []
+    return said + [f"{name} has no interval: {DEPENDENT}" for name in dependent]
 
 
-def best_arm(result: Found) -> Found | None:
-    """The arm that speaks first at the median, what opening its connection takes included where it has to."""
-    arms = [arm for arm in result["arms"] if waited(arm)]
-    return min(arms, key=lambda arm: waited(arm)["p50"]["v"], default=None)
-
-
-def waited(arm: Found) -> Any:
-    """The metric that a person waits for: of a cold arm with the opening of its connection."""
-    metrics = arm["metrics"]
-    return metrics.get("ttfb_cold") if "/cold/" in arm["id"] else metrics.get("ttfb")
-
-
-def advice(result: Found) -> str:
-    """One plain sentence on what to use, and how."""
-    if limited := sum(arm["errors"].get("http_429", 0) for arm in result["arms"]):
-        tried = sum(arm["n"] for arm in result["arms"])
-        return (
-            f"{limited} of {tried} trials were refused because the account allows fewer at once: that is its "
-            "limit, not latency; measure again with a smaller -c."
-        )
-    arm = best_arm(result)
-    if arm is None:
-        return "No trial succeeded, so there is nothing to advise."
-    ttfb = waited(arm)["p50"]
-    via, conn, _ = arm["id"].split("/")
-    said = (
-        f"Use {via} with a {conn} connection: half of the requests are heard from within "
-        f"{figure(ttfb['v'])} ms {interval(ttfb)}"
-    )
-    safe = arm["metrics"].get("min_safe_buffer")
-    if safe is None:
-        return f"{said}."
-    name = "p99" if safe["n"] >= 100 else "p95"
-    wait = safe[name]["v"]
-    share = name[1:]
-    if wait == 0:
-        return (
-            f"{said}; {share} % of them play without a gap from their first sound on, with no buffer at all."
-        )
-    return f"{said}; start to play after {figure(wait)} ms of buffer for {share} % without a gap."
+def verdict_words(result: Found) -> str:
+    """What the verdict says of this tool, and that it says no more where no trial succeeded."""
+    word = CENSURE[result["run"]["calibration"]["verdict"]]
+    return word if any(arm["ok"] for arm in result["arms"]) else f"{word}, but no trial succeeded"
 
 
 def error_words(arm: Found) -> str:
@@ -85,20 +65,39 @@ def error_words(arm: Found) -> str:
 
 
 def load_words(run: Found) -> str:
-    """How the trials were made to come."""
+    """How the trials were made to come, and what that leaves out; whether there are fewer than were meant."""
     load = run["load"]
+    short = ", interrupted" if run["interrupted"] else "" if run["complete"] else ", incomplete"
+    if run.get("cut_short"):
+        short = f", ended early by {run['cut_short']}"
     if load["model"] == "open":
-        return f"open loop, {load['rate']:g}/s {load['arrival']}, at most {load['concurrency']} in flight"
+        most = f"at most {load['concurrency']} in flight"
+        return f"open loop, {load['rate']:g}/s {load['arrival']}, {most}{short}"
     by = f", by {load['engine']}" if "engine" in load else ""
-    return f"closed loop, {load['concurrency']} in flight{by}"
+    return (
+        f"closed loop, {load['concurrency']} in flight{by}{short}: each waits for an answer before it asks "
+        "again, so the worst waits are fewer than independent callers would see"
+    )
 
 
 def promise_words(each: Found) -> str:
-    """A threshold and what became of it."""
+    """A threshold and what became of it. Of an interval it speaks where the figure has one."""
     kept = "kept" if each["pass"] else "MISSED"
-    doubt = "" if each["confident"] else ", but the interval reaches across"
-    value = "no such figure" if each["value"] is None else f"is {each['value']:.4g}"
-    return f"{each['expr']}  {each['arm']}  {value}: {kept}{doubt}"
+    doubt = ""
+    if each["ci"] and not each["confident"]:
+        bound = each["ci"][each["pass"] == ("<" in each["expr"])]
+        doubt = ", but the interval reaches across"
+        if bound is None:
+            doubt = ", but so few trials leave its interval open"
+    value = "no such figure" if each["value"] is None else f"is {with_unit(each['value'], each.get('unit'))}"
+    return f"{each['expr']}  {each['arm'] or 'no arm'}  {value}: {kept}{doubt}"
+
+
+def with_unit(value: float, unit: str | None) -> str:
+    """A figure as it is read: a share as %, a ratio alone."""
+    if unit == "share":
+        return f"{100 * value:.4g} %"
+    return figure(value, unit or "x") + (f" {unit}" if unit in ("ms", "s") else "")
 
 
 def comparison_words(row: Found) -> str:
@@ -107,6 +106,25 @@ def comparison_words(row: Found) -> str:
     by = f"{figure(shift['v'])} ms {interval(shift)}"
     more = f"; about {row['needed_n']} trials a side would decide" if row["needed_n"] else ""
     return f"{row['verdict']}: shift {by}, {figure(row['matters_from_ms'])} ms would matter{more}"
+
+
+def failure_words(row: Found) -> str:
+    """What may be said of how often one arm failed."""
+    counts = zip(row["failed"], row["n"], row["error_rate"], strict=True)
+    before, after = (f"{failed} of {n} ({rate:.1%})" for failed, n, rate in counts)
+    word = "no telling whether more" if row["verdict"] == "unclear" else row["verdict"]
+    return f"{word} failures: {before} in A, {after} in B"
+
+
+def overall_words(compared: Found) -> str:
+    """The word for the whole, and what it rests on where that is not a time."""
+    why = []
+    if any(row["verdict"] == "more" for row in compared["errors"]):
+        why.append("more trials fail in B")
+    if any(each["missing_in"] == "B" for each in compared["not_compared"]):
+        why.append("B lacks some of what A has")
+    why += [f"every trial of {run} failed" for run in compared["failed"]]
+    return ": ".join([compared["verdict"], *([", ".join(why)] if why else [])])
 
 
 def provenance(run: Found) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -89,7 +89,7 @@ class Destination:
     @property
     def name(self) -> str:
         """Words for a message."""
-        return {None: self.player or "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
+        return {None: "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
 
 
 def choose_destinations(
@@ -150,15 +150,21 @@ def _place(output: str) -> object:
     return object() if stat.S_ISCHR(status.st_mode) else (status.st_dev, status.st_ino)
 
 
+def _nobody(sink: Sink) -> None:
+    """Does not care what is heard."""
+
+
 @contextmanager
-def open_sinks(destinations: Sequence[Destination], audio: AudioFormat) -> Iterator[Sink]:
-    """One sink for one or more places.
+def open_sinks(
+    destinations: Sequence[Destination], audio: AudioFormat, listen: Callable[[Sink], None] = _nobody
+) -> Iterator[Sink]:
+    """One sink for one or more places. `listen` gets the loudspeaker's own, if there is one.
 
     Closed at the end; aborted on the way of an error, which then carries the file that keeps what had come.
     """
     opened: list[Sink] = []
     try:
-        _open_all(destinations, audio, opened)
+        _open_all(destinations, audio, opened, listen)
         (sink,) = opened
         yield sink
         sink.close()
@@ -169,12 +175,19 @@ def open_sinks(destinations: Sequence[Destination], audio: AudioFormat) -> Itera
         raise
 
 
-def _open_all(destinations: Sequence[Destination], audio: AudioFormat, opened: list[Sink]) -> None:
+def _open_all(
+    destinations: Sequence[Destination],
+    audio: AudioFormat,
+    opened: list[Sink],
+    listen: Callable[[Sink], None],
+) -> None:
     """Into `opened`, one by one, so that whatever is open when it fails is known."""
     for destination in destinations:
         # What is no file may wait for its other end, and must be left by a signal. A player never waits.
         with uninterrupted() if destination.is_file or destination.player else nullcontext():
             opened.append(_open(destination, audio))
+        if destination.output is None:
+            listen(opened[-1])
     if len(opened) > 1 or destinations[0].coding not in ("pcm", "wav"):
         # Alone, too, what a library encodes needs a thread: in its callbacks a signal would be lost.
         from smallest_cli.sinks.tee import TeeSink
@@ -193,7 +206,7 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
 
         target = StdoutTarget()
     else:
-        from smallest_cli.sinks.file import FileTarget
+        from smallest_cli.files import FileTarget
 
         target = FileTarget(destination.output, clobber=destination.clobber)
     try:

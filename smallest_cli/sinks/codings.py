@@ -45,8 +45,6 @@ def choose_coding(output: str, format: str | None = None) -> str:
 
 def _formless(output: str, extension: str) -> str:
     """Why a name tells no format."""
-    if not output:
-        return "the name of the file to write is empty"
     if output.endswith(os.sep) or os.path.isdir(output):
         return f"{safe(output)} is a folder, not a file to write"
     if not extension:

@@ -15,8 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from smallest_cli.errors import OutputFailed, SettingsError
+from smallest_cli.files import write_all
 from smallest_cli.safety import safe
-from smallest_cli.sinks.encoders import WavEncoder, position, write_all
+from smallest_cli.sinks.encoders import WavEncoder, position
 from smallest_cli.speech import AudioFormat
 
 KINDS = {

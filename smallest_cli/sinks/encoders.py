@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from smallest_cli import wav
 from smallest_cli.errors import OutputFailed
+from smallest_cli.files import write_all
 
 SAMPLE = 2
 
@@ -36,16 +36,6 @@ class Rewindable(Protocol):
     def rewind(self, byte_count: int) -> None:
         """Leave the first `byte_count` bytes of PCM, in a file that can seek. Raises OSError."""
         ...
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Every byte of `data`, over short writes and a descriptor that would not block."""
-    left = memoryview(data)
-    while left:
-        try:
-            left = left[os.write(descriptor, left) :]
-        except BlockingIOError:
-            select.select([], [descriptor], [])
 
 
 class PcmEncoder:

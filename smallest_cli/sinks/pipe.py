@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from smallest_cli.errors import UsageError
-from smallest_cli.sinks.file import sync
+from smallest_cli.files import sync
 from smallest_cli.writing import stdout_kind, translated
 
 

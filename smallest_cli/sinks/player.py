@@ -36,13 +36,17 @@ ENDING_S = 0.2
 
 
 def command_of(player: str, rate: int) -> list[str]:
-    """The program and its arguments; `{rate}` stands for the sample rate in Hz. Raises UsageError."""
+    """The program, which may be below `~`, and its arguments; `{rate}` stands for the sample rate in Hz.
+
+    Raises UsageError.
+    """
     try:
         words = shlex.split(PRESETS.get(player.strip(), player))
     except ValueError as error:
         raise UsageError(f"--player: {safe(player, 60)} cannot be read: {safe(error)}") from None
     if not words:
         raise UsageError("--player names no program", hint=f"try {', '.join(PRESETS)}")
+    words[0] = os.path.expanduser(words[0])
     return [word.replace("{rate}", str(rate)) for word in words]
 
 
@@ -56,6 +60,7 @@ class PlayerSink:
         self._format = format
         self._taken = self._written = 0
         self._began = 0.0
+        self._stopped: float | None = None
         self._failure: DeviceError | None = None
         self._cancelled = False
         try:
@@ -93,11 +98,13 @@ class PlayerSink:
     def heard(self) -> int:
         """Frames that were played, at the most: no more than were taken, nor than time has passed.
 
-        All of them where the player has ended, since waiting is no use; the next write raises.
+        All of them where the player has taken them and ended well. Raises DeviceError where it ended badly.
         """
-        if self._over.is_set():
+        self._check()
+        if self._over.is_set() and not self._cancelled:
             return self._taken
-        passed = round((time.monotonic() - self._began) * self._format.sample_rate) if self._began else 0
+        now = self._stopped or time.monotonic()
+        passed = round((now - self._began) * self._format.sample_rate) if self._began else 0
         return min(self._written // self._format.frame_size, passed)
 
     @property
@@ -118,6 +125,7 @@ class PlayerSink:
 
     def abort(self) -> None:
         """End the player at once, and what it has started."""
+        self._stopped = self._stopped or time.monotonic()
         self._cancelled = True
         self._queue.put(None)
         for number in (signal.SIGTERM, signal.SIGKILL):

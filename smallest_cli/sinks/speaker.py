@@ -73,6 +73,7 @@ class SpeakerSink:
         self._taken = 0
         self._look = _Look(0, 0, 0.0)
         self._moved = time.monotonic()
+        self._silenced: float | None = None
         self._failure: DeviceError | None = None
         self._whole = False
         self._opened = threading.Event()
@@ -96,12 +97,12 @@ class SpeakerSink:
         self._queue.put(pcm)
 
     def heard(self) -> int:
-        """Frames that have been played; all of them where the device was lost, since waiting is no use."""
+        """Frames that have been played. Raises DeviceError where the device was lost."""
         self._watch()
-        if self._failure:
-            return self._taken
+        self._check()
         handed, held, at = self._look
-        since = round((time.monotonic() - at) * self._format.sample_rate)
+        now = self._silenced or time.monotonic()
+        since = round(max(0.0, now - at) * self._format.sample_rate)
         return min(self._taken, handed - max(0, held - since))
 
     @property
@@ -124,6 +125,7 @@ class SpeakerSink:
 
     def abort(self) -> None:
         """Silence at once; what is queued is not heard."""
+        self._silenced = self._silenced or time.monotonic()
         self._cancelled.set()
         self._queue.put(None)
         self._thread.join(SILENT_WITHIN_S)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from smallest_cli.errors import SmallestError
 from smallest_cli.sinks import Sink
 
 DRAIN_S = 1.0
@@ -37,7 +38,7 @@ class TeeSink:
 
     def heard(self) -> int:
         """The frames of the slowest branch that lives."""
-        return min(branch.sink.heard() for branch in self._living())
+        return min((frames for branch in self._living() for frames in branch.heard()), default=0)
 
     @property
     def can_rewind(self) -> bool:
@@ -92,6 +93,13 @@ class _Branch:
         self.over = threading.Event()
         # A daemon, because a write to a pipe that nobody reads may never return.
         threading.Thread(target=self._run, daemon=True).start()
+
+    def heard(self) -> Iterator[int]:
+        """The frames of its sink; of one that died none, and its thread is to learn of it."""
+        try:
+            yield self.sink.heard()
+        except SmallestError:
+            self.put(b"")
 
     def put(self, order: bytes | int | None) -> None:
         """Frames to write, a number of frames to go back to, or None for the end."""

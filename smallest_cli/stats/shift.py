@@ -10,10 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from statistics import NormalDist
 from typing import Literal
 
-from smallest_cli.stats.quantiles import CONFIDENCE, median
+from smallest_cli.stats.quantiles import CONFIDENCE, quantile
 
 EXACT_SIZE = 20
 SORTED_SIZE = 20_000
@@ -125,18 +126,24 @@ class Comparison:
 
 
 def compare(
-    first: Sequence[float], second: Sequence[float], least_effect: float, confidence: float = CONFIDENCE
+    first: Sequence[float],
+    second: Sequence[float],
+    least_effect: float,
+    confidence: float = CONFIDENCE,
+    least: float = 0.0,
 ) -> Comparison:
     """Whether the second sample is faster (lower), slower, equivalent, or nothing of it can be said.
 
-    `least_effect` is a share of the first sample's median. Different: the interval leaves 0 out. Equivalent:
-    the interval of two one-sided tests (Schuirmann, 1987) lies within the least effect; that wins over
-    different, since a change too small to matter is no news.
+    `least_effect` is a share of the first sample's median; no change under `least`, in the samples' unit,
+    matters either, since a share of a median of 0 is nothing. Different: the interval leaves 0 out.
+    Equivalent: the interval of two one-sided tests (Schuirmann, 1987) lies within the least effect; that wins
+    over different, since a change too small to matter is no news.
     """
-    effect = abs(median(first)) * least_effect
+    effect = max(abs(quantile(sorted(first), 0.5)) * least_effect, least)
     found = shift(first, second, confidence)
     if found.low is None or found.high is None:
-        return Comparison("inconclusive", found, effect)
+        needed = _needed_where_open(sorted(first), sorted(second), effect, confidence)
+        return Comparison("inconclusive", found, effect, needed)
     inner = shift(first, second, 2 * confidence - 1)
     if inner.low is not None and inner.high is not None and -effect < inner.low and inner.high < effect:
         return Comparison("equivalent", found, effect)
@@ -144,17 +151,32 @@ def compare(
         return Comparison("slower", found, effect)
     if found.high < 0:
         return Comparison("faster", found, effect)
-    return Comparison(
-        "inconclusive", found, effect, _needed(len(first), len(second), found, effect, confidence)
-    )
+    sizes, width = (len(first), len(second)), found.high - found.low
+    return Comparison("inconclusive", found, effect, _needed(sizes, width, confidence, effect, confidence))
 
 
-def _needed(n: int, m: int, found: Shift, effect: float, confidence: float) -> int | None:
+def _needed(
+    sizes: tuple[int, int], width: float, covered: float, effect: float, confidence: float
+) -> int | None:
     """The size of each side that finds a shift of `effect` four times of five; it falls with the square of
-    width."""
-    if found.low is None or found.high is None or not effect:
-        return None
+    width.
+
+    `width` is that of an interval which covers the shift with `covered`.
+    """
     normal = NormalDist()
-    critical = normal.inv_cdf((1 + confidence) / 2)
-    ratio = (found.high - found.low) / 2 / effect * (critical + normal.inv_cdf(POWER)) / critical
+    if not effect or not covered > 0:
+        return None
+    critical, reached = (normal.inv_cdf((1 + share) / 2) for share in (confidence, covered))
+    n, m = sizes
+    ratio = width / 2 / effect * (critical + normal.inv_cdf(POWER)) / reached
     return max(math.ceil(ratio**2 * 2 * n * m / (n + m)), min(n, m) + 1)
+
+
+def _needed_where_open(
+    first: Sequence[float], second: Sequence[float], effect: float, confidence: float
+) -> int:
+    """As `_needed`, from the range of all differences: the widest interval that so few values give."""
+    sizes, width = (len(first), len(second)), second[-1] - first[0] - (second[0] - first[-1])
+    covered = 1 - 2 / math.comb(sum(sizes), sizes[0])
+    closed = next(n for n in count(1) if _critical(n, n, confidence) >= 1)
+    return max(closed, _needed(sizes, width, covered, effect, confidence) or 0)

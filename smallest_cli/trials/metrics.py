@@ -10,8 +10,9 @@ from smallest_cli.player import SECOND, play, smallest_safe_buffer
 from smallest_cli.stats.quantiles import quantile
 from smallest_cli.trials.record import Trial
 
-BURST_NS = 5_000_000
-"""A plain HTTP reply whose audio all arrives within this was not streamed: it has no gaps to speak of."""
+UNSTREAMED = "http"
+"""The transport whose reply is made before it is sent. That is its contract, whatever a line does to one
+reply: over a slow one the pieces of every reply come apart, and they are the line's, not the speech's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ METRICS: dict[str, Metric] = {
     "ttfb_cold": Metric("ms", "name asked for", "first audio arrived"),
     "ttfb_e2e": Metric("ms", "scheduled time", "first audio arrived"),
     "sched_delay": Metric("ms", "scheduled time", "request sent"),
-    "ttfa": Metric("ms", "request sent", "first audible sample played"),
+    "ttfa": Metric("ms", "request sent", "first audible sample played, after the first --buffer"),
     "lead_silence": Metric("ms", "first sample", "first audible sample, in the sound"),
     "gap": Metric("ms", "an arrival of audio", "the next, of all trials together"),
     "gap_max": Metric("ms", "an arrival of audio", "the next, the longest of each trial"),
-    "jitter": Metric("ms", "", "smoothed change of delay (RFC 3550, 6.4.1)"),
+    "jitter": Metric("ms", "", "smoothed change of delay against the sound's own pace (RFC 3550, 6.4.1)"),
     "jitter_p99": Metric("ms", "", "gaps' p99 less their p50, of each trial"),
     "min_safe_buffer": Metric("ms", "first audio arrived", "start of play that never stalls"),
     "last_audio": Metric("ms", "request sent", "last audio arrived"),
@@ -48,6 +49,9 @@ METRICS: dict[str, Metric] = {
     "rtfx": Metric("x", "", "audio / last_audio: more is faster", less_is_better=False),
     "rtf_stream": Metric("x", "", "after the first arrival: time / sound; above 1 must stall"),
 }
+CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
+STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
+SCHEDULED = frozenset({"ttfb_e2e", "sched_delay"})
 SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}
 """Nanoseconds in a metric's unit; ratios are as they are."""
 
@@ -92,22 +96,30 @@ def _latency(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
         yield "lead_silence", trial.onset * SECOND / trial.rate
 
 
-def is_streamed(trial: Trial) -> bool:
-    """Whether its audio came over time. Plain HTTP's, whose reply is made before it is sent, mostly did
-    not."""
-    return trial.via != "http" or trial.chunks[-1][0] - trial.chunks[0][0] >= BURST_NS
+def streams(arm: str) -> bool:
+    """Whether sound comes while it is made, over the transport of the arm of that id."""
+    return arm.split("/")[0] != UNSTREAMED
+
+
+def shows(arm: str, metric: str) -> bool:
+    """Whether the arm of that id can have the metric at all, by how it connects, streams and is loaded."""
+    if metric in CONNECTING:
+        return "/cold/" in arm and (metric != "upgrade" or arm.startswith("ws/"))
+    if metric in STREAMING:
+        return streams(arm)
+    return metric not in SCHEDULED or "/r" in arm
 
 
 def gaps(trial: Trial) -> list[int]:
     """Nanoseconds between arrivals of audio. What came in one read came at one time, and is no gap of 0."""
-    if trial.error is not None or not trial.chunks or not is_streamed(trial):
+    if trial.error is not None or not trial.chunks or not streams(trial.arm):
         return []
     times = [at for at, _ in trial.chunks]
     return [after - before for before, after in pairwise(times)]
 
 
 def _stream(trial: Trial) -> Iterator[tuple[str, float]]:
-    if not is_streamed(trial):
+    if not streams(trial.arm):
         return
     yield "min_safe_buffer", smallest_safe_buffer(trial.chunks, trial.rate)
     between = sorted(gaps(trial))

@@ -10,20 +10,23 @@ from typing import Any
 
 from smallest_cli.errors import UsageError
 from smallest_cli.safety import safe
-from smallest_cli.trials.metrics import METRICS
+from smallest_cli.trials.metrics import METRICS, shows
 
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _UNITS = {"ms": ("ms", 1.0), "s": ("ms", 1000.0), "%": ("share", 0.01), "": ("", 1.0)}
 _STATISTICS = ("p50", "p90", "p95", "p99", "p99.9", "mean", "min", "max")
 _FORM = re.compile(
-    r"(?:(?P<arm>[a-z0-9./]+):)?(?P<what>error_rate|smooth@(?P<buffer>[0-9.]+)|(?P<metric>[a-z_]+)\."
-    r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>ms|s|%|)"
+    r"(?:(?P<arm>[a-z0-9./]+):)?(?P<what>error_rate|smooth@(?P<buffer>[0-9.]+)|(?P<metric>[a-z0-9_]+)\."
+    r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
+    r"\s*(?P<unit>ms|s|%|)"
 )
+SMOOTH = "min_safe_buffer"
+"""What `smooth@` is reckoned from: it is there where that metric is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """One threshold; `arm` is the beginning of the ids it is for, "" for all."""
+    """One threshold; `arm` is a part of the ids it is for, "" for all, and `unit` that of its limit."""
 
     text: str
     arm: str
@@ -33,6 +36,13 @@ class Promise:
     buffer_ms: float | None
     sign: str
     limit: float
+    unit: str
+
+    def is_for(self, arm: str) -> bool:
+        """Whether it is judged on the arm of that id: one that is meant, and that can have such a figure."""
+        meant = f"/{self.arm.strip('/')}/" in f"/{arm}/" or not self.arm
+        metric = SMOOTH if self.buffer_ms is not None else self.metric
+        return meant and (metric is None or shows(arm, metric))
 
 
 def parse_promise(text: str) -> Promise:
@@ -55,51 +65,89 @@ def parse_promise(text: str) -> Promise:
         raise UsageError(f"{safe(text, 60)}: {match['what']} is not in {match['unit']}")
     if of == "s" and kind:
         scale /= 1000
-    buffer_ms = float(match["buffer"]) if match["buffer"] else None
     limit = float(match["limit"]) * scale
+    _refuse_vain(text, match, of, limit)
+    try:
+        buffer_ms = float(match["buffer"]) if match["buffer"] else None
+    except ValueError:
+        raise UsageError(f"{safe(text, 60)}: smooth@ takes milliseconds") from None
     return Promise(
-        text.strip(), match["arm"] or "", match["what"], metric, statistic, buffer_ms, match["sign"], limit
+        text.strip(),
+        match["arm"] or "",
+        match["what"],
+        metric,
+        statistic,
+        buffer_ms,
+        match["sign"],
+        limit,
+        of,
     )
 
 
-def judge(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The promise, arm by arm. An arm that has no such figure has not kept it.
+def _refuse_vain(text: str, match: re.Match[str], unit: str, limit: float) -> None:
+    """Refuse what every run would keep, or none: a share from 1 on without its % mostly is a percentage."""
+    if unit == "share" and not match["unit"] and (limit > 1 or (limit == 1 and match["sign"] == "<")):
+        meant = f"{match['what']}{match['sign']}{match['limit']}%"
+        raise UsageError(f"{safe(text, 60)} is {limit:.0%}", hint=f"a share is at most 1; {meant}?")
+    holds = _OPERATORS[match["sign"]]
+    most = 1.0 if unit == "share" else float("inf")
+    if holds(0.0, limit) == holds(most, limit):
+        fate = "always" if holds(0.0, limit) else "never"
+        raise UsageError(f"{safe(text, 60)} {fate} holds")
 
-    `confident` says that the whole interval lies on the same side of the limit.
+
+def check_promises(texts: Sequence[str], arms: Sequence[str], buffers_ms: Sequence[float]) -> None:
+    """Raises UsageError for what a run of those arms and prebuffers cannot be held to."""
+    for text in texts:
+        promise = parse_promise(text)
+        if promise.buffer_ms is not None and promise.buffer_ms not in buffers_ms:
+            known = ",".join(f"{ms:g}" for ms in buffers_ms)
+            raise UsageError(
+                f"{safe(text, 60)}: {promise.buffer_ms:g} is not among the prebuffers {known}",
+                hint="--buffer names them",
+            )
+        if not any(map(promise.is_for, arms)):
+            raise UsageError(
+                f"{safe(text, 60)}: no arm of this run has such a figure", hint=f"its arms: {', '.join(arms)}"
+            )
+
+
+def judge(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The promise, arm by arm, on every arm that it is for. Such an arm without the figure has not kept it.
+
+    `confident` says that there is an interval and that it leaves no doubt.
     """
     promise = parse_promise(text)
-    meant = [arm for arm in arms if arm["id"].startswith(promise.arm)]
+    meant = [arm for arm in arms if promise.is_for(arm["id"])]
     if not meant:
-        return [
-            {
-                "expr": promise.text,
-                "arm": promise.arm,
-                "value": None,
-                "ci": None,
-                "pass": False,
-                "confident": True,
-            }
-        ]
-    return [_judge_arm(promise, arm) for arm in meant]
+        return [_judged(promise, promise.arm, None, None)]
+    return [_judged(promise, arm["id"], *_find(promise, arm)) for arm in meant]
 
 
-def _judge_arm(promise: Promise, arm: Mapping[str, Any]) -> dict[str, Any]:
-    value, interval = _find(promise, arm)
+def _judged(
+    promise: Promise, arm: str, value: float | None, interval: list[float | None] | None
+) -> dict[str, Any]:
     holds = _OPERATORS[promise.sign]
     kept = value is not None and holds(value, promise.limit)
-    bounds = interval or [None, None]
-    confident = all(bound is not None and holds(bound, promise.limit) == kept for bound in bounds)
     return {
         "expr": promise.text,
-        "arm": arm["id"],
+        "arm": arm,
         "value": value,
+        "unit": promise.unit,
         "ci": interval,
         "pass": kept,
-        "confident": confident,
+        "confident": interval is not None and _is_sure(promise, kept, *interval),
     }
 
 
+def _is_sure(promise: Promise, kept: bool, low: float | None, high: float | None) -> bool:
+    """Whether the bound that is nearer to the limit's other side still lies on this one."""
+    nearest = high if kept == promise.sign.startswith("<") else low
+    return nearest is not None and _OPERATORS[promise.sign](nearest, promise.limit) == kept
+
+
 def _find(promise: Promise, arm: Mapping[str, Any]) -> tuple[float | None, list[float | None] | None]:
+    """The figure and its interval; one whose values depend on each other has none."""
     if promise.what == "error_rate":
         return arm["error_rate"], None
     if promise.buffer_ms is not None:
@@ -109,4 +157,7 @@ def _find(promise: Promise, arm: Mapping[str, Any]) -> tuple[float | None, list[
     if described is None:
         return None, None
     found = described[promise.statistic]
-    return (found["v"], [found["lo"], found["hi"]]) if isinstance(found, dict) else (found, None)
+    if not isinstance(found, dict):
+        return found, None
+    known = found["lo"] is not None or found["hi"] is not None
+    return found["v"], [found["lo"], found["hi"]] if known else None

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from smallest_cli.player import SECOND, play
-from smallest_cli.stats.quantiles import Estimate, estimate, median, median_deviation, outliers, quantile
-from smallest_cli.trials.metrics import METRICS, SCALES, derive, gaps, is_streamed
+from smallest_cli.stats.quantiles import Estimate, estimate, median_deviation, outliers, quantile
+from smallest_cli.trials.metrics import METRICS, SCALES, derive, gaps, streams
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import judge
 
@@ -87,7 +87,6 @@ def _arm(name: str, trials: Sequence[Trial], prebuffers: Sequence[int]) -> dict[
     errors = Counter(trial.error for trial in trials if trial.error)
     good = [trial for trial in trials if trial.error is None]
     derived = [derive(trial, prebuffers[0]) for trial in good]
-    streamed = [trial for trial in good if is_streamed(trial)]
     metrics = {
         metric: describe(metric, [each[metric] for each in derived if metric in each]) for metric in METRICS
     }
@@ -99,10 +98,10 @@ def _arm(name: str, trials: Sequence[Trial], prebuffers: Sequence[int]) -> dict[
         "errors": dict(sorted(errors.items())),
         "error_rate": sum(errors.values()) / len(trials) if trials else 0.0,
         "messages": _messages(trials),
-        "streaming": bool(streamed) or not good,
+        "streaming": streams(name),
         "reopened": sum(trial.reused is False for trial in good) if "/warm/" in name else 0,
         "metrics": {metric: value for metric, value in metrics.items() if value is not None},
-        "player": [_played(streamed, prebuffer) for prebuffer in prebuffers] if streamed else [],
+        "player": [_played(good, prebuffer) for prebuffer in prebuffers] if good and streams(name) else [],
         "samples": _samples(good, derived),
         "drawn": _drawn(good),
     }
@@ -149,11 +148,11 @@ def _as_json(found: Estimate) -> dict[str, Any]:
 def _played(trials: Sequence[Trial], prebuffer: int) -> dict[str, Any]:
     """How a player with that prebuffer would have fared."""
     runs = [play(trial.chunks, trial.rate, prebuffer, trial.onset or 0) for trial in trials]
-    heard = [run.heard_ns for run in runs if run.heard_ns is not None]
+    heard = sorted(run.heard_ns for run in runs if run.heard_ns is not None)
     return {
         "buffer_ms": prebuffer / 1e6,
         "smooth": sum(run.stalls == 0 for run in runs) / len(runs),
-        "ttfa_p50": median(heard) / 1e6 if heard else None,
+        "ttfa_p50": quantile(heard, 0.5) / 1e6 if heard else None,
         "stalls_mean": sum(run.stalls for run in runs) / len(runs),
         "stall_total_p95": quantile(sorted(run.stalled_ns for run in runs), 0.95) / 1e6,
         "stall_max": max(run.longest_stall_ns for run in runs) / 1e6,

@@ -14,7 +14,7 @@ from typing import Any
 from hdrh.histogram import HdrHistogram
 
 from smallest_cli.player import play
-from smallest_cli.trials.metrics import METRICS, derive, gaps, is_streamed
+from smallest_cli.trials.metrics import METRICS, derive, gaps, streams
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.summary import DEPENDENT_METRICS, SAMPLED, describe
 
@@ -131,7 +131,7 @@ class Tally:
                 self._of(name).add(derived[name])
         for gap in gaps(trial):
             self._of("gap").add(gap)
-        if is_streamed(trial):
+        if streams(trial.arm):
             self.streamed += 1
             self._play(trial)
 
@@ -197,7 +197,7 @@ class Tally:
             "errors": dict(sorted(self.errors.items())),
             "error_rate": sum(self.errors.values()) / self.n if self.n else 0.0,
             "messages": self.messages,
-            "streaming": bool(self.streamed) or not self.ok,
+            "streaming": streams(name),
             "reopened": self.reopened,
             "metrics": {metric: _described(metric, found) for metric, found in kept.items()},
             "player": [self._played(*each) for each in zip(self.prebuffers_ns, self._players, strict=True)]

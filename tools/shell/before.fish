@@ -14,3 +14,9 @@ function _smallest_list
     printf '%s\n' $$known
   end
 end
+# The players that are known by name, and once something is typed what is on PATH too.
+function _smallest_program
+  printf '%s\n' $_smallest_known_players
+  set -l typed (commandline -ct)
+  test -n "$typed"; and __fish_complete_command
+end

@@ -18,3 +18,10 @@ _smallest_voices() { _smallest_list voices }
 _smallest_models() { _smallest_list models }
 _smallest_languages() { _smallest_list languages }
 _smallest_devices() { _smallest_list devices }
+# The players that are known by name; once something is typed, what is on PATH too.
+_smallest_program() {
+  local ret=1
+  compadd -a _smallest_known_players && ret=0
+  [[ -n $PREFIX ]] && _command_names -e && ret=0
+  return ret
+}

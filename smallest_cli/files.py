@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,16 @@ def sync(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):
             raise
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Every byte of `data`, over short writes and a descriptor that would not block."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
 
 
 def _sync_folder(folder: Path) -> None:
@@ -81,6 +92,11 @@ class FileTarget:
                 return os.open(self._part, flags, mode)
         raise OutputFailed(f"cannot write {safe(self._name)}: {safe(self._part)} is in the way")
 
+    def write(self, data: bytes) -> None:
+        """Write all of it. Raises OutputFailed."""
+        with self._translated():
+            write_all(self.descriptor, data)
+
     def commit(self) -> None:
         """Sync, and take the name. Raises OutputFailed, or UsageError where the name was taken meanwhile;
         the old file is then as it was."""
@@ -139,3 +155,29 @@ class FileTarget:
             raise OutputFailed(f"cannot write {safe(self._name)}: {reason(error)}") from None
         except UnicodeError:
             raise OutputFailed(f"cannot write {safe(self._name)}: no file can have that name") from None
+
+
+def check_target(path: str) -> None:
+    """Raise what writing to `path` would, as far as that can be known, and leave no trace.
+
+    What is no file may wait for its other end, so it is not opened.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        mode = stat.S_IFREG
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        FileTarget(path).abandon(False)
+    elif not os.access(path, os.W_OK):
+        raise OutputFailed(f"cannot write {safe(path)}: it is read-only")
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Write `data` as a `FileTarget` is written: all of it, or the old file stays. Raises OutputFailed."""
+    target = FileTarget(path)
+    try:
+        target.write(data)
+        target.commit()
+    except BaseException:
+        target.abandon(False)
+        raise
