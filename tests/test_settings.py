@@ -224,7 +224,7 @@ def test_a_value_out_of_range_names_its_source(name: str, value: Any, home: Home
     home.write(f"{name} = {toml(value)}")
     error = home.refusal()
     assert type(error) is SettingsError
-    assert str(error).startswith(f"{home.file}: {name}: ")
+    assert str(error).startswith((f"{home.file}: {name}: ", f"{home.file}: {name} "))
     assert len(str(error)) < 200 + len(str(home.file))
 
 
