@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from smallest_cli.catalogue import cache_path
-from smallest_cli.errors import SettingsError
+from smallest_cli.errors import OutputFailed, SettingsError
 from smallest_cli.safety import reason, safe
 from smallest_cli.speech import AudioChunk, Completed, Event, SpeechRequest, WordTiming
 
@@ -122,7 +122,7 @@ class Store:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
-                raise SettingsError(f"cannot clear {safe(self.folder)}: {reason(error)}") from None
+                raise OutputFailed(f"cannot clear {safe(self.folder)}: {reason(error)}") from None
         return held
 
 
@@ -137,7 +137,10 @@ def store_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def open_store(max_bytes: int, environ: Mapping[str, str] = os.environ) -> Store:
-    """The store, made if need be. Raises SettingsError where others could look into it or write there."""
+    """The store, made if need be.
+
+    Raises OutputFailed where it cannot be made, SettingsError where others could look into it or write there.
+    """
     folder = store_folder(environ)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -145,9 +148,7 @@ def open_store(max_bytes: int, environ: Mapping[str, str] = os.environ) -> Store
             folder.mkdir(mode=0o700)
         status = folder.lstat()
     except OSError as error:
-        raise SettingsError(
-            f"cannot keep anything in {safe(folder)}: {reason(error)}", hint="--no-cache does without"
-        ) from None
+        raise OutputFailed(f"cannot keep anything in {safe(folder)}: {reason(error)}") from None
     if not stat.S_ISDIR(status.st_mode):
         raise SettingsError(f"{safe(folder)} is no folder", hint="--no-cache does without")
     if os.name == "posix" and (status.st_uid != os.getuid() or status.st_mode & 0o077):

@@ -47,7 +47,7 @@ def cast(
     if model in catalogue.MODELS:
         raise UsageError(
             f"{known.id} is a voice of {known.model}, not of {model}",
-            hint="leave --model away, choose another voice, or send it anyway with --force",
+            hint=f"use --model {known.model} or another voice, or send it anyway with --force",
         )
     return Cast(known.id, model, (f"the model {safe(model, 60)} is not known here",))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from smallest_cli.catalogue import nearest
+from smallest_cli.safety import safe
 from smallest_cli.speech import Voice
 
 # Codes of waves/api.md, section 2a, and the names that voices are tagged with.
@@ -29,6 +31,11 @@ class Wish:
     age: str | None = None
     use_case: str | None = None
     model: str | None = None
+
+    def words(self) -> str:
+        """The wish as the options that say it."""
+        given = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return " ".join(f"--{name.replace('_', '-')} {safe(value, 60)}" for name, value in given if value)
 
 
 _TAGS = {"language": "languages", "use_case": "use_cases"}
@@ -74,4 +81,9 @@ def what_there_is(voices: Iterable[Voice], wish: Wish) -> str:
             )
             values |= set(value) if isinstance(value, tuple) else {value} if value else set()
         told.append(f"{each.name.replace('_', ' ')}: {' '.join(sorted(values)) or 'not told of any voice'}")
+    if wish.search is not None:
+        near = nearest(wish.search, voices=among)
+        told.append(
+            f"near {safe(wish.search, 60)}: {' '.join(near)}" if near else "smallest voices lists them all"
+        )
     return "; ".join(told)

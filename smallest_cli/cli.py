@@ -24,6 +24,8 @@ from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals
 from smallest_cli.writing import guard_stdout
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+ALIKE = 0.75
+"""How much an option must be like what was typed, to be offered for it."""
 BUG = "this is a bug; please report it with the command and the version"
 
 
@@ -171,9 +173,18 @@ def _convert_finite(convert: Callable[..., float], value: Any, parameter: Any, c
 
 def _told(error: typer.TyperException) -> UsageError:
     """What was typed wrong, in one line, and where to look."""
+    from difflib import get_close_matches
+
     line = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
-    return UsageError(line, hint=f"see {context.command_path} --help" if context else "")
+    hint = f"see {context.command_path} --help" if context else ""
+    if mistyped := getattr(error, "option_name", None):
+        line = line.partition(" (Possible options")[0]
+        if near := get_close_matches(mistyped, getattr(error, "possibilities", None) or (), 1, ALIKE):
+            line += f"; did you mean {near[0]}?"
+    elif line.startswith("No such command") and context and context.info_name == "voices":
+        hint = f"to find a voice: smallest voices --search {shlex.join(sys.argv[2:3])}"
+    return UsageError(line, hint=hint)
 
 
 def _refuse_key_in_argv() -> None:
@@ -186,11 +197,21 @@ def _refuse_key_in_argv() -> None:
         )
 
 
+def _offline_command(typed: list[str]) -> list[str]:
+    """What was typed, for the offline server: without the service that was named, and before any `--`."""
+    end = typed.index("--") if "--" in typed else len(typed)
+    options = [word for word in typed[:end] if not word.startswith("--base-url=")]
+    if "--base-url" in options:
+        at = options.index("--base-url")
+        del options[at : at + 2]
+    return ["smallest", *options, "--local", *typed[end:]]
+
+
 def _fail(error: SmallestError) -> int:
     if isinstance(error, ReaderLeft):
         die(SIGPIPE)
     if isinstance(error, NoKey):
-        error.hint += f"; or speak without one: {shlex.join(['smallest', *sys.argv[1:], '--local'])}"
+        error.hint += f"; or speak without one: {shlex.join(_offline_command(sys.argv[1:]))}"
     _print_failure(error)
     tell_failure(error)
     return error.exit_code

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smallest_cli.connect import parse_base_url
-from smallest_cli.errors import NoKey, SettingsError, UsageError
+from smallest_cli.errors import NoKey, OutputFailed, SettingsError, UsageError
 from smallest_cli.safety import KEY_LENGTH, Secret, reason, safe
 from smallest_cli.settings import DEFAULT_BASE_URL, config_folder, read_private
 
@@ -63,6 +63,13 @@ def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
     return Secret(text, source), warnings
 
 
+def reads_stdin(named: str | None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether `find_key` takes the key from stdin."""
+    if named is not None or environ.get("SMALLEST_API_KEY"):
+        return named == "-"
+    return environ.get("SMALLEST_API_KEY_FILE") == "-"
+
+
 def key_files(named: str | None, environ: Mapping[str, str] = os.environ) -> list[str | Path]:
     """Every file that a key may come from, whether it is there or not; `-` is stdin."""
     files = [named, environ.get("SMALLEST_API_KEY_FILE"), credentials_path(environ), vendor_path(environ)]
@@ -110,7 +117,10 @@ def _vendors_key(environ: Mapping[str, str]) -> str | None:
 
 
 def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.environ) -> Path:
-    """Keep a key for an origin, in a file that is ours alone from its first byte. Raises SettingsError."""
+    """Keep a key for an origin, in a file that is ours alone from its first byte.
+
+    Raises OutputFailed, and SettingsError where what is there is not ours.
+    """
     path = credentials_path(environ)
     stored = _load(environ) | {origin_of(base_url): key.reveal()}
     part = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
@@ -127,19 +137,19 @@ def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.enviro
             part.unlink()
             raise
     except FileExistsError:
-        raise SettingsError(f"cannot write {safe(path)}: {safe(path.parent)} is no folder") from None
+        raise OutputFailed(f"cannot write {safe(path)}: {safe(path.parent)} is no folder") from None
     except OSError as error:
-        raise SettingsError(f"cannot write {safe(path)}: {reason(error)}") from None
+        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
     return path
 
 
 def forget_keys(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Remove our own file, None where there was none. Raises SettingsError."""
+    """Remove our own file, None where there was none. Raises OutputFailed."""
     path = credentials_path(environ)
     try:
         path.unlink()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SettingsError(f"cannot remove {safe(path)}: {reason(error)}") from None
+        raise OutputFailed(f"cannot remove {safe(path)}: {reason(error)}") from None
     return path

@@ -10,6 +10,7 @@
         RateLimited                    6   too many at once          (may be retried)
         NetworkError                   7   the network failed        (may be retried)
           NotReached                   7   no name, no connection, no TLS
+            NoTLS                      7   what answers there knows no TLS   (not retried)
           TooLate                      7   a wait came to its end
           Disconnected                 7   the other side went away
           CutOff                       7   what it sent is not whole
@@ -102,6 +103,12 @@ class NotReached(NetworkError):
     def __init__(self, message: str, *, step: str = "connect") -> None:
         super().__init__(message)
         self.step = step
+
+
+class NoTLS(NotReached):
+    """Another attempt would meet the same server."""
+
+    retryable = False
 
 
 class TooLate(NetworkError):

@@ -5,27 +5,30 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from smallest_cli import catalogue
+from smallest_cli.console import print_json
+from smallest_cli.errors import DeviceError
 from smallest_cli.safety import safe
+from smallest_cli.speech import Voice
 
 if TYPE_CHECKING:
     from smallest_cli.sinks.speaker import Device
 
+VOICE_COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
+DEVICE_COLUMNS = ("name", "default", "rate")
+GAP = "  "
 
-def answer_question(voice: str | None, device: str | None) -> bool:
-    """Answer the option that is a question, if one is; whether one was."""
+
+def answer_question(voice: str | None, device: str | None, *, as_json: bool = False) -> bool:
+    """Answer the option that is a question, if one is; whether one was. Raises DeviceError."""
     if device == "?":
-        print_rows(
-            (each.name, "default" if each.default else "", f"{each.rate} Hz") for each in list_loudspeakers()
-        )
+        print_devices(list_loudspeakers(), as_json=as_json)
     elif voice == "?":
-        print_rows(
-            (each.id, each.name, each.model, each.gender or "", each.accent or "", ", ".join(each.languages))
-            for each in catalogue.bundled()
-        )
+        print_voices(catalogue.bundled(), as_json=as_json)
     else:
         return False
     return True
@@ -41,6 +44,51 @@ def list_loudspeakers() -> list[Device]:
     return devices
 
 
+def print_devices(devices: Sequence[Device], *, as_json: bool) -> None:
+    """Loudspeakers. Raises DeviceError where there is none."""
+    if not devices:
+        raise DeviceError("no loudspeaker was found", hint="use -o FILE")
+    if as_json:
+        told = [{"name": each.name, "default": each.default, "rate": each.rate} for each in devices]
+        print_json({"devices": told})
+        return
+    print_list(
+        DEVICE_COLUMNS,
+        [(each.name, "default" if each.default else "", f"{each.rate} Hz") for each in devices],
+    )
+
+
+def print_voices(voices: Sequence[Voice], *, as_json: bool) -> None:
+    """Voices, a row each."""
+    if as_json:
+        print_json({"voices": [voice._asdict() for voice in voices]})
+        return
+    print_list(
+        VOICE_COLUMNS,
+        [tuple(_cell(getattr(voice, column)) for column in VOICE_COLUMNS) for voice in voices],
+    )
+
+
+def _cell(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value or "")
+
+
+def print_list(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    """A table for a person, rows for a script."""
+    if sys.stdout.isatty():
+        print_table(columns, rows)
+    else:
+        print_rows(rows)
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Names and values: a table of one row for a person, a row for each for a script."""
+    if sys.stdout.isatty():
+        print_table(tuple(facts), [tuple(map(str, facts.values()))])
+    else:
+        print_rows((name, str(value)) for name, value in facts.items())
+
+
 def print_rows(rows: Iterable[tuple[str, ...]]) -> None:
     """Rows for a script to cut: no header, no padding, nothing that acts on a terminal."""
     for row in rows:
@@ -48,12 +96,15 @@ def print_rows(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    """Rows for a person, through $PAGER where the terminal does not hold them. Nothing is cut short."""
-    lines = _align([tuple(columns), *(tuple(map(safe, row)) for row in rows)])
-    lines.insert(1, "─" * max(map(len, lines)))
-    text = "\n".join(f" {line}" for line in lines) + "\n"
+    """Rows for a person, through $PAGER where the terminal does not hold them. Nothing is cut short:
+    a cell is folded between words, and where the words are too wide each row is a list."""
+    size = shutil.get_terminal_size()
+    shown = [tuple(columns), *(tuple(map(safe, row)) for row in rows)]
+    widths = _fit(shown, size.columns - 1)
+    lines = _table(shown, widths) if widths else _lists(shown)
+    text = "\n".join(f" {line}".rstrip() for line in lines) + "\n"
     pager = shlex.split(os.environ.get("PAGER") or "less -FRX")
-    if len(lines) < shutil.get_terminal_size().lines or not shutil.which(pager[0]):
+    if len(lines) < size.lines or not shutil.which(pager[0]):
         print(text, end="")
         return
     import subprocess
@@ -61,12 +112,68 @@ def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None
     subprocess.run(pager, input=text, encoding="utf-8", check=False)
 
 
-def _align(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as their widest cell, two blanks apart. rich's own table takes 0.1 s for all voices."""
+def _fit(rows: Sequence[tuple[str, ...]], width: int) -> list[int] | None:
+    """Each column as wide as its widest cell, or less where that is too much; None where words do not fit."""
     from rich.cells import cell_len
 
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        for row in rows
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns]
+    over = sum(widths) + len(GAP) * (len(widths) - 1) - width
+    if over <= 0:
+        return widths
+    least = [
+        max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in columns
     ]
+    for _ in range(over):
+        widest = max(range(len(widths)), key=lambda at: (widths[at] > least[at], widths[at]))
+        if widths[widest] <= least[widest]:
+            return None
+        widths[widest] -= 1
+    return widths
+
+
+def _table(rows: Sequence[tuple[str, ...]], widths: Sequence[int]) -> list[str]:
+    """Columns two blanks apart. rich's own table takes 0.1 s for all voices."""
+    lines = [line for row in rows[:1] for line in _folded(row, widths)]
+    lines.append("─" * (sum(widths) + len(GAP) * (len(widths) - 1)))
+    return lines + [line for row in rows[1:] for line in _folded(row, widths)]
+
+
+def _folded(row: tuple[str, ...], widths: Sequence[int]) -> Iterator[str]:
+    """One row in as many lines as its highest cell needs."""
+    from itertools import zip_longest
+
+    from rich.cells import cell_len
+
+    cells = [_fold(cell, width) for cell, width in zip(row, widths, strict=True)]
+    for parts in zip_longest(*cells, fillvalue=""):
+        yield GAP.join(
+            part + " " * (width - cell_len(part)) for part, width in zip(parts, widths, strict=True)
+        )
+
+
+def _fold(cell: str, width: int) -> list[str]:
+    """A cell in lines of at most `width`, which holds its longest word."""
+    from rich.cells import cell_len
+
+    if cell_len(cell) <= width:
+        return [cell]
+    lines = [""]
+    for word in cell.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if cell_len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [line for line in lines if line]
+
+
+def _lists(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Each row as a list of its columns, with a line between two."""
+    columns, *rest = rows
+    width = max(map(len, columns))
+    lines = []
+    for row in rest:
+        lines += [f"{name:{width}}{GAP}{cell}" for name, cell in zip(columns, row, strict=True) if cell]
+        lines.append("")
+    return lines[:-1]

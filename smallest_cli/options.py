@@ -20,7 +20,12 @@ class VoiceOptions(Options):
     ] = None
     model: Annotated[
         str | None,
-        typer.Option("-m", "--model", metavar="NAME", help="The model; a known voice tells its own."),
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME",
+            help="The model; without it, that of the voice, else lightning_v3.1_pro.",
+        ),
     ] = None
     language: Annotated[
         str | None, typer.Option("-l", "--language", metavar="CODE", help="The text's language, as en or hi.")
@@ -110,7 +115,7 @@ class SoundOptions(Options):
             "--ahead",
             metavar="SECONDS",
             min=0,
-            help="Ask for the next segment when this much is still to be heard; 0 for no limit; "
+            help="Ask for the next segment once less than this is still to be played; 0 to ask at once; "
             "the default is 30.",
         ),
     ] = None
@@ -141,7 +146,8 @@ class BatchOptions(Options):
             metavar="N",
             min=1,
             max=64,
-            help="Rows at a time; a plan allows so many; the default is 1.",
+            help="How many rows of --batch to say at a time; your plan limits requests at a time; "
+            "the default is 1.",
         ),
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Do only what is missing, changed or failed.")] = (
@@ -233,7 +239,11 @@ class ServiceOptions(Options):
     ] = None
     completion_wait: Annotated[
         int | None,
-        typer.Option("--completion-wait", metavar="MS", help="Ask for this wait before `complete`."),
+        typer.Option(
+            "--completion-wait",
+            metavar="MS",
+            help="How long the service waits in silence before it says that the sound is complete.",
+        ),
     ] = None
     api: Annotated[
         str | None,

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from smallest_cli.connect import is_loopback, parse_base_url
 from smallest_cli.credentials import find_key
 from smallest_cli.errors import ServiceFailed, SettingsError
-from smallest_cli.safety import Secret
+from smallest_cli.safety import Secret, safe
 from smallest_cli.settings import Settings
 from smallest_cli.speech import Api, Service
 
@@ -20,7 +21,7 @@ START_SECONDS = 20.0
 
 @contextmanager
 def open_service(settings: Settings, key_file: str | None, warn: Callable[[str], None]) -> Iterator[Service]:
-    """The service that the settings name, with a key for it; `warn` hears of a key file open to others."""
+    """The service that the settings name, with a key for it; `warn` hears of what may give the key away."""
     if settings.local:
         with open_local_service(settings.api) as service:
             yield service
@@ -28,7 +29,17 @@ def open_service(settings: Settings, key_file: str | None, warn: Callable[[str],
     key, warnings = find_key(key_file, settings.base_url)
     for warning in warnings:
         warn(warning)
+    warn_of_plain_http(settings, warn)
     yield Service(settings.base_url, key, settings.api)
+
+
+def warn_of_plain_http(settings: Settings, warn: Callable[[str], None]) -> None:
+    """Say so where --plain-http lets the key go unencrypted to another machine. Raises SettingsError."""
+    if not settings.plain_http:
+        return
+    origin = parse_base_url(settings.base_url)
+    if not origin.secure and not is_loopback(origin.host):
+        warn(f"the key goes to {safe(origin.netloc)} over plain http, where others can read it")
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,29 @@ _ENVIRONMENT = {
     "ca_file": "SMALLEST_CA_FILE",
 }
 _FLAGS_ONLY = {"plain_http"}
+_WORDS = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+_TEXT, _NUMBER, _WHOLE, _SWITCH = (str,), (int, float), (int,), (bool,)
 _KINDS: dict[str, tuple[type, ...]] = {
-    "base_url": (str,), "voice": (str,), "model": (str,), "language": (str,), "speed": (int, float),
-    "sample_rate": (int,), "via": (str,), "api": (str,), "local": (bool,), "ca_file": (str,),
-    "plain_http": (bool,), "timeout": (int, float), "completion_wait": (int,), "retries": (int,),
-    "cache": (bool,), "cache_max_mb": (int,),
-    "player": (str,),
+    "base_url": _TEXT, "voice": _TEXT, "model": _TEXT, "language": _TEXT, "speed": _NUMBER,
+    "sample_rate": _WHOLE, "via": _TEXT, "api": _TEXT, "local": _SWITCH, "ca_file": _TEXT,
+    "plain_http": _SWITCH, "timeout": _NUMBER, "completion_wait": _WHOLE, "retries": _WHOLE,
+    "cache": _SWITCH, "cache_max_mb": _WHOLE,
+    "player": _TEXT,
 }  # fmt: skip
+_KIND_NAMES: dict[tuple[type, ...], str] = {
+    _TEXT: "a text in quotes", _NUMBER: "a number", _WHOLE: "a whole number", _SWITCH: "true or false",
+}  # fmt: skip
+_Layer = dict[str, tuple[Any, str]]
+"""What one place sets: each value, and where it stands."""
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -83,31 +100,67 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
 
     Raises UsageError for a flag's bad value, SettingsError for any other and for a broken file.
     """
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    warnings: list[str] = []
     path = config_path(environ)
-    for name, value in _load_file(path).items():
-        if name not in _KINDS or name in _FLAGS_ONLY:
-            warnings.append(f"config.toml: {safe(name, 40)} is no setting")
-        elif not isinstance(value, _KINDS[name]) or (isinstance(value, bool) and bool not in _KINDS[name]):
-            raise SettingsError(f"config.toml: {name} has a value of the wrong kind")
-        else:
-            values[name], sources[name] = value, str(path)
-    for name, variable in _ENVIRONMENT.items():
-        if text := environ.get(variable):
-            values[name] = text.lower() not in ("0", "false", "no", "off") if name == "local" else text
-            sources[name] = variable
-    for name, value in flags.items():
-        if name in _KINDS and value is not None:
-            values[name], sources[name] = value, f"--{name.replace('_', '-')}"
-    if values.get("via") == "auto":
-        del values["via"]
-    for name, value in values.items():
+    in_file = _load_file(path)
+    settled: _Layer = {}
+    for layer in (_known(in_file, path), _from_environment(environ), _from_flags(flags)):
+        # A service that is named stands above the offline server that a weaker place wants.
+        if "base_url" in layer and "local" not in layer and "local" in settled:
+            settled["local"] = (False, layer["base_url"][1])
+        settled |= layer
+    if settled.get("via", ("", ""))[0] == "auto":
+        del settled["via"]
+    for name, (value, source) in settled.items():
+        error = UsageError if source.startswith("--") else SettingsError
+        if isinstance(value, str) and (not value.strip() or "\0" in value):
+            raise error(f"{source}: {name} {'holds a NUL' if value.strip() else 'is empty'}")
         if problem := _problem(name, value):
-            error = UsageError if sources[name].startswith("--") else SettingsError
-            raise error(f"{sources[name]}: {problem}")
-    return Settings(**values, sources=sources, warnings=tuple(warnings))
+            place = f"{source}: {name}" if source == str(path) else source
+            raise error(f"{place}: {problem}")
+    values = {name: value for name, (value, _) in settled.items()}
+    sources = {name: source for name, (_, source) in settled.items()}
+    return Settings(**values, sources=sources, warnings=tuple(_warn_of_unknown(in_file)))
+
+
+def _is_setting(name: str) -> bool:
+    """Whether a file may set it."""
+    return name in _KINDS and name not in _FLAGS_ONLY
+
+
+def _known(in_file: Mapping[str, Any], path: Path) -> _Layer:
+    for name, value in in_file.items():
+        kinds = _KINDS.get(name, ())
+        right = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
+        if _is_setting(name) and not right:
+            raise SettingsError(f"{safe(path)}: {name} must be {_KIND_NAMES[kinds]}")
+    return {name: (value, str(path)) for name, value in in_file.items() if _is_setting(name)}
+
+
+def _warn_of_unknown(in_file: Iterable[str]) -> Iterator[str]:
+    for name in in_file:
+        if _is_setting(name):
+            continue
+        is_key = "key" in name.lower() or "token" in name.lower()
+        instead = "; a key is kept by smallest login, or in SMALLEST_API_KEY" if is_key else ""
+        yield f"config.toml: {safe(name, 40)} is no setting{instead}"
+
+
+def _from_environment(environ: Mapping[str, str]) -> _Layer:
+    found: _Layer = {name: (text, variable) for name, variable in _ENVIRONMENT.items()
+                     if (text := environ.get(variable))}  # fmt: skip
+    if "local" in found:
+        word, variable = found["local"]
+        found["local"] = (_WORDS.get(word.strip().lower(), word), variable)
+    return found
+
+
+def _from_flags(flags: Mapping[str, Any]) -> _Layer:
+    given = {
+        name: (value, f"--{name.replace('_', '-')}") for name, value in flags.items() if value is not None
+    }
+    if "local" in given and "base_url" in given:
+        raise UsageError("--local and --base-url name two services", hint="leave one of them away")
+    return {name: each for name, each in given.items() if name in _KINDS}
 
 
 def _problem(name: str, value: Any) -> str | None:
@@ -120,8 +173,8 @@ def _problem(name: str, value: Any) -> str | None:
         "retries": (0, 20),
         "cache_max_mb": (1, 1_000_000),
     }
-    if isinstance(value, str) and (not value.strip() or "\0" in value):
-        return f"{name} {'holds a NUL' if value.strip() else 'is empty'}"
+    if name == "local" and not isinstance(value, bool):
+        return f"{safe(value, 40)} is not one of {', '.join(_WORDS)}"
     if name in choices and value not in choices[name]:
         return f"{safe(value, 40)} is not one of {', '.join(map(str, choices[name]))}"
     if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:
@@ -144,7 +197,7 @@ def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _load_file(path: Path) -> dict[str, Any]:
-    text = read_private(path)
+    text = _read_linked(path)
     if text is None:
         return {}
     import tomllib
@@ -160,29 +213,47 @@ def _load_file(path: Path) -> dict[str, Any]:
 
 
 def read_private(path: Path) -> str | None:
-    """A file of our own, None where there is none. Refused when others could have read or written it.
+    """A file that we wrote, None where there is none. Refused when others could have read or written it.
 
-    Raises SettingsError.
+    A link is refused, for we make none. Raises SettingsError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    except (FileNotFoundError, NotADirectoryError):  # a service's HOME may be /dev/null
-        return None
+        return _read_own(path, getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        if os.path.islink(path):
+            raise SettingsError(f"{safe(path)} is a symbolic link") from None
+        raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
+
+
+def _read_linked(path: Path) -> str | None:
+    """As `read_private`, of a file that a person writes: those who keep their settings elsewhere link it."""
+    try:
+        text = _read_own(path)
     except OSError as error:
         raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
+    if text is None and os.path.islink(path):
+        raise SettingsError(f"{safe(path)} is a symbolic link to nothing")
+    return text
+
+
+def _read_own(path: Path, flags: int = 0) -> str | None:
+    """Raises OSError, and SettingsError where it is not ours alone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | flags | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):  # a service's HOME may be /dev/null
+        return None
     try:
         status = os.fstat(descriptor)
         if os.name == "posix" and status.st_uid not in (os.getuid(), 0):
             raise SettingsError(f"{safe(path)} belongs to somebody else")
         if os.name == "posix" and status.st_mode & 0o077:
-            raise SettingsError(f"{safe(path)} can be read by others", hint=f"chmod 600 {safe(path)}")
+            remedy = f"chmod 600 {safe(path)}" if stat.S_ISREG(status.st_mode) else ""
+            raise SettingsError(f"{safe(path)} can be read by others", hint=remedy)
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(FILE_LIMIT + 1)
         if len(data) > FILE_LIMIT:
             raise SettingsError(f"{safe(path)} is larger than {FILE_LIMIT // 1024} KiB")
         return data.decode("utf-8")
-    except OSError as error:
-        raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{safe(path)} is not UTF-8 text") from None
     finally:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from smallest_cli.casting import cast
 from smallest_cli.console import Console
-from smallest_cli.credentials import key_files
-from smallest_cli.errors import UsageError
+from smallest_cli.credentials import key_files, reads_stdin
+from smallest_cli.errors import OutputFailed, UsageError
 from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.pipeline import AHEAD_S
 from smallest_cli.safety import safe
@@ -93,6 +93,14 @@ def settle(
     return run
 
 
+def refuse_text_and_key(texts: Iterable[str], where: ServiceOptions, settings: Settings) -> None:
+    """Raises UsageError where stdin, `-` among the texts, would be read for the key too."""
+    if "-" in texts and not settings.local and reads_stdin(where.api_key_file):
+        raise UsageError(
+            "stdin cannot be both the text and the key", hint="give the key in a file: --api-key-file FILE"
+        )
+
+
 def spare_own(settings: Settings, where: ServiceOptions, written: Iterable[str]) -> None:
     """Refuse to replace what the settings or a key come from. Raises UsageError."""
     own = [config_path(), *key_files(where.api_key_file), settings.ca_file or ""]
@@ -106,6 +114,18 @@ def spare(read: Iterable[str | Path], written: Iterable[str], role: str) -> None
         for name, target in targets.items():
             if source and stat.S_ISREG(source.st_mode) and os.path.samestat(source, target):
                 raise UsageError(f"{safe(name)} is {role}")
+
+
+def refuse_unwritable(run: Run) -> None:
+    """For a run that opens nothing: refuse a place that could not be written. Raises OutputFailed."""
+    for name in run.written:
+        folder = os.path.dirname(os.path.realpath(name))
+        if not os.path.isdir(folder):
+            raise OutputFailed(f"cannot write {safe(name)}: there is no folder {safe(folder)}")
+        if os.path.isdir(name):
+            raise OutputFailed(f"cannot write {safe(name)}: it is a folder")
+        if not os.access(name if os.path.exists(name) else folder, os.W_OK):
+            raise OutputFailed(f"cannot write {safe(name)}: it is read-only")
 
 
 def _status(path: str | Path) -> os.stat_result | None:

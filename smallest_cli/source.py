@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smallest_cli.connect import Dialer, parse_base_url
+from smallest_cli.errors import OutputFailed
 from smallest_cli.settings import Settings
 from smallest_cli.speech import Event, Service, SpeechRequest, Transport
 from smallest_cli.transports import open_transport
 
 if TYPE_CHECKING:
-    from smallest_cli.cache import Cache
+    from smallest_cli.cache import Cache, Store
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,33 @@ class Source:
         return self.cache.over(request, self.transport.synthesize)
 
 
+def find_store(settings: Settings, warn: Callable[[str], None]) -> Store | None:
+    """Where segments are kept. None where nobody asked for it, and where it cannot be made.
+
+    Of the latter `warn` hears: the sound is what was wanted. Raises SettingsError.
+    """
+    if not settings.cache:
+        return None
+    from smallest_cli.cache import open_store  # for those who want it
+
+    try:
+        return open_store(settings.cache_max_mb * 1_000_000)
+    except OutputFailed as error:
+        warn(f"{error}; --no-cache does without")
+        return None
+
+
 @contextmanager
-def open_source(settings: Settings, service: Service, dialer: Dialer) -> Iterator[Source]:
-    """Connects when it is first asked for what is not in the cache. Raises SettingsError."""
+def open_source(
+    settings: Settings, service: Service, dialer: Dialer, store: Store | None
+) -> Iterator[Source]:
+    """Connects when it is first asked for what is not in the store."""
     cache = None
-    if settings.cache:
-        from smallest_cli.cache import Cache, open_store  # for those who want it
+    if store is not None:
+        from smallest_cli.cache import Cache
 
         place = "local" if settings.local else settings.base_url
-        cache = Cache(open_store(settings.cache_max_mb * 1_000_000), place, settings.api)
+        cache = Cache(store, place, settings.api)
     with open_transport(settings.via, service, dialer) as transport:
         yield Source(transport, cache)
 

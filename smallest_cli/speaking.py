@@ -16,7 +16,7 @@ from smallest_cli.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.service import open_service
 from smallest_cli.settling import Run
 from smallest_cli.sinks import Sink, open_sinks
-from smallest_cli.source import Source, head_start, open_source
+from smallest_cli.source import Source, find_store, head_start, open_source
 from smallest_cli.speech import Event, Silence, SpeechRequest, Transport
 from smallest_cli.telling import Told
 from smallest_cli.timeline import MILLISECOND, Timeline
@@ -89,7 +89,7 @@ def open_stage(run: Run) -> Iterator[Stage]:
         head_start(settings, service, dialer),
         _captioned(run) as (captions, listen),
         open_sinks(run.destinations, run.template.format, listen) as sink,
-        open_source(settings, service, dialer) as source,
+        open_source(settings, service, dialer, find_store(settings, console.warn)) as source,
         console.progress(run.template.format, shown=not (run.plan and run.plan.follow)) as progress,
     ):
         yield Stage(sink, spoken, source, Timeline(), make_retries(run), captions, progress)

@@ -131,6 +131,23 @@ def test_a_folder_that_is_open_to_others_is_refused(mode: int, home: Path, serve
     assert (ran.code, "open to others" in ran.lines[0]) == (3, True)
 
 
+@pytest.mark.parametrize("command", ["speak", "stream", "batch"])
+def test_a_folder_that_cannot_be_made_costs_no_sound(command: str, home: Path, server: Offline) -> None:
+    (home / "out").mkdir()
+    (home / "file").write_bytes(b"")
+    (home / "texts.csv").write_text("id,text\none,First.\ntwo,Second.\n")
+    arguments = ["--batch", "texts.csv", "-d", "out", "--jobs", "2"] if command == "batch" else [TEXT]
+    ran = speak(
+        home, server, *arguments, "--cache", *([] if command == "batch" else ["-o", "out/one.wav"]),
+        command="stream" if command == "stream" else "speak", SMALLEST_CACHE_DIR=str(home / "file"),
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    place = home / "file" / "speech"
+    (warning,) = [line for line in ran.lines if "warning" in line]
+    assert warning.startswith(f"smallest: warning: cannot keep anything in {place}: ")
+    assert (home / "out" / "one.wav").stat().st_size > 1000
+
+
 def test_two_at_once_keep_one(home: Path, server: Offline) -> None:
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_CACHE_DIR=str(home / "cache"))
     command = [*SMALLEST, "speak", "--base-url", server.base_url, TEXT, "--cache"]

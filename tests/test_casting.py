@@ -55,7 +55,8 @@ def test_a_voice_of_the_other_pool_is_refused_unless_it_is_forced(voice: str, mo
     with pytest.raises(UsageError) as caught:
         cast(voice, model)
     assert str(caught.value) == words
-    assert "--force" in caught.value.hint
+    pool = words.split()[5].rstrip(",")
+    assert caught.value.hint == f"use --model {pool} or another voice, or send it anyway with --force"
     assert cast(voice, model, force=True) == Cast(voice.lower(), catalogue.spelled(model))
 
 

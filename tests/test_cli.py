@@ -121,3 +121,16 @@ def test_no_command_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> N
     ran = smallest(tmp_path, *arguments)
     assert (ran.code, ran.out, len(ran.lines)) == (2, b"", 2)
     assert ran.lines[0] == "smallest: Missing command"
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("--speeed", "smallest: No such option: --speeed; did you mean --speed?"),
+        ("--louder", "smallest: No such option: --louder"),
+        ("-z", "smallest: No such option: -z"),
+    ],
+)
+def test_only_an_option_that_is_alike_is_offered(typed: str, line: str, tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "speak", "Hi.", typed)
+    assert (ran.code, ran.lines[0]) == (2, line)

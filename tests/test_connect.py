@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trustme
@@ -247,9 +248,31 @@ def test_another_hosts_certificate_is_refused_for_safety(authority: trustme.CA) 
 def test_a_plain_port_is_no_tls(authority: trustme.CA) -> None:
     with (
         raw_server(lambda sock: sock.sendall(b"hello, not TLS\n" * 10)) as server,
-        pytest.raises(NetworkError, match="TLS handshake"),
+        pytest.raises(NetworkError, match=r"^localhost:\d+ does not speak TLS$") as caught,
     ):
         dialer().dial(local(server.port, secure=True, host="localhost"))
+    assert (caught.value.hint, caught.value.retryable) == ("is the base URL an http one?", False)
+
+
+def test_a_handshake_that_is_refused_is_told_in_words() -> None:
+    refusal = bytes.fromhex("15030100020228")  # an alert: fatal, handshake_failure
+    with (
+        raw_server(lambda sock: sock.sendall(refusal)) as server,
+        pytest.raises(NetworkError, match="failed: [a-z0-9 ]*alert handshake failure$"),
+    ):
+        dialer().dial(local(server.port, secure=True, host="localhost"))
+
+
+@pytest.mark.parametrize("text", ["", "no certificate"])
+def test_a_certificate_file_without_any_is_a_settings_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(text)
+    with (
+        raw_server(wait_for_close) as server,
+        pytest.raises(SettingsError, match="no certificate in") as caught,
+    ):
+        dialer(ca_file=str(tmp_path / "ca.pem")).dial(local(server.port, secure=True, host="localhost"))
+    assert "_ssl.c" not in str(caught.value)
+    assert "PEM" in caught.value.hint
 
 
 def test_a_silent_tls_port_ends_at_the_deadline() -> None:

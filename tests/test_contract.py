@@ -110,6 +110,32 @@ def test_a_dry_run_asks_for_nothing(home: Path, server: Offline) -> None:
     assert list(home.iterdir()) == []
 
 
+def test_a_dry_run_finds_a_place_that_cannot_be_written(home: Path) -> None:
+    (home / "folder.wav").mkdir()
+    for place, words in (("nowhere/x.wav", "there is no folder"), ("folder.wav", "it is a folder")):
+        ran = smallest(home, "speak", TEXT, "--dry-run", "-o", place)
+        assert (ran.code, ran.out) == (10, b"")
+        assert ran.lines[0].startswith(f"smallest: cannot write {place}: {words}")
+    assert smallest(home, "speak", TEXT, "--dry-run", "-o", "new.wav").code == 0
+    assert not (home / "new.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("folder", "folder is a folder, not a file to write"),
+        ("y.wav/", "y.wav/ is a folder, not a file to write"),
+        ("plain", "plain names no format: it has no extension"),
+        ("x.xyz", "no format is known for the extension .xyz of x.xyz"),
+    ],
+)  # fmt: skip
+def test_a_name_that_tells_no_format_says_why(name: str, words: str, home: Path) -> None:
+    (home / "folder").mkdir()
+    ran = smallest(home, "speak", TEXT, "-o", name)
+    assert (ran.code, ran.lines[0]) == (2, f"smallest: {words}")
+    assert ran.lines[1].startswith("  name one with --format, or by .wav")
+
+
 def test_a_question_is_answered_with_a_list(home: Path) -> None:
     ran = smallest(home, "speak", "-v", "?")
     assert (ran.code, ran.err) == (0, "")
@@ -333,6 +359,29 @@ def test_debug_shows_what_came_and_no_key(home: Path, server: Offline) -> None:
     assert KEY not in ran.err
 
 
+@pytest.mark.parametrize("via", VIAS)
+def test_a_voice_that_the_service_does_not_know_points_to_the_list(
+    via: str, home: Path, server: Offline
+) -> None:
+    ran = speak(home, server, TEXT, "-v", "nobody", "-m", "lightning_v3.1", "--via", via, "-o", "out.wav")
+    assert (ran.code, ran.lines[1]) == (5, "  smallest voices lists those that there are")
+
+
+def test_a_limit_that_is_reached_is_said_alike_on_every_transport(home: Path) -> None:
+    hints = set()
+    for via in VIAS:
+        with start_offline(fail=["status:429"]) as server:
+            ran = speak(home, server, TEXT, "--via", via, "--retries", "0", "-o", "out.wav")
+        hints.add((ran.code, ran.lines[1]))
+    assert len(hints) == 1
+
+
+def test_of_a_short_key_no_end_is_told(home: Path) -> None:
+    with start_offline(token="sk_another_one_of_25_chars") as server:
+        ran = speak(home, server, TEXT, "-o", "out.wav", SMALLEST_API_KEY="short")
+    assert (ran.code, ran.lines[1]) == (4, "  the key is from SMALLEST_API_KEY")
+
+
 # Trying again
 
 
@@ -384,6 +433,9 @@ CODES = {
     "complete": case(0, TEXT, "-o", "out.wav"),
     "an option that does not exist": case(2, TEXT, "--louder"),
     "empty text": case(2, "", "-o", "out.wav"),
+    "an empty model": case(2, TEXT, "-m", "", "-o", "out.wav"),
+    "an empty language": case(2, TEXT, "-l", "", "-o", "out.wav"),
+    "two services": case(2, TEXT, "--local", "-o", "out.wav"),
     "voice and model of two pools": case(2, TEXT, "-v", "meher", "-m", "lightning_v3.1", "-o", "out.wav"),
     "Opus at 44100": case(2, TEXT, "-r", "44100", "-o", "out.opus"),
     "formats that clash": case(2, TEXT, "--format", "mp3", "-o", "out.wav"),
@@ -446,6 +498,17 @@ def test_a_bad_settings_file_is_3(text: str, mode: int, word: str, home: Path, s
     (config / "config.toml").chmod(mode)
     ran = speak(home, server, TEXT, "-o", "out.wav")
     assert (ran.code, word in ran.lines[0]) == (3, True)
+
+
+def test_a_variable_that_is_no_switch_is_3(home: Path) -> None:
+    ran = smallest(home, "speak", TEXT, "-o", "out.wav", env={"SMALLEST_LOCAL": "maybe"})
+    assert (ran.code, ran.lines[0].startswith("smallest: SMALLEST_LOCAL: maybe is")) == (3, True)
+
+
+def test_a_service_that_is_typed_is_asked_though_the_variable_says_local(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    assert speak(home, server, TEXT, "-o", "out.wav", SMALLEST_LOCAL="1").code == 0
+    assert len(server.log()) == before + 1
 
 
 def test_a_closed_stdout_is_a_usage_error(home: Path, server: Offline) -> None:

@@ -22,7 +22,7 @@ from smallest_cli.credentials import (
     store_key,
     vendor_path,
 )
-from smallest_cli.errors import NoKey, SettingsError, SmallestError
+from smallest_cli.errors import NoKey, OutputFailed, SettingsError, SmallestError
 from smallest_cli.safety import Secret
 from smallest_cli.settings import DEFAULT_BASE_URL
 from tests.sounds import beside, make_fifo
@@ -148,9 +148,9 @@ def test_what_is_stored_is_ours_alone_and_whole(environ: dict[str, str]) -> None
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(environ: dict[str, str], tmp_path: Path) -> None:
     environ["SMALLEST_CONFIG_DIR"] = key_file(tmp_path / "file", "")
-    told = str(refusal(lambda: store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ)))
+    told = str(refusal(lambda: store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ), OutputFailed))
     assert told.endswith(f"{tmp_path / 'file'} is no folder")
-    assert "Not a directory" in str(refusal(lambda: forget_keys(environ)))
+    assert "Not a directory" in str(refusal(lambda: forget_keys(environ), OutputFailed))
 
 
 def test_a_file_that_login_did_not_write_is_refused(environ: dict[str, str]) -> None:

@@ -111,7 +111,7 @@ def test_a_certificate_of_another_host(
 def test_tls_to_a_plain_port(via: str, tmp_path: Path) -> None:
     with raw_server(lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         run = say(tmp_path, server.base_url.replace("http:", "https:"), via)
-    assert_refused(run, 7, "TLS")
+    assert_refused(run, 7, "does not speak TLS", "is the base URL an http one?")
 
 
 @pytest.mark.parametrize("via", VIAS)

@@ -107,7 +107,16 @@ def test_in_the_background_of_a_script_it_ignores_ctrl_c() -> None:
     [
         (["--colour", "red"], "No such option: --colour"),
         (["--port", "x"], "'x' is not a valid int"),
-        (["--port", "70000"], "port is a number from 0 to 65535"),
+        (["--port", "70000"], "smallest: --port is a number from 0 to 65535"),
+        (["--max-text", "-1"], "smallest: --max-text is a number from 1 to 100000"),
+        (["--idle-timeout", "0"], "smallest: --idle-timeout is a number from 0.01 to 180"),
+        (["--complete-wait", "-1"], "smallest: --complete-wait is a number from 0 to 10000"),
+        (
+            ["--buffered-complete-wait", "-1"],
+            "smallest: --buffered-complete-wait is a number from 0 to 10000",
+        ),
+        (["--first-byte-ms", "-1"], "smallest: --first-byte-ms is a number from 0 to 60000"),
+        (["--fail-times", "-1"], "smallest: --fail-times is a number from 0 to 1e+09"),
         (["--fail", "explode"], "no such failure: explode"),
         (["--complete-per", "x"], "'x' is not one of 'request', 'quiet'"),
         (["--host", "0.0.0.0"], "listening on 0.0.0.0 needs a token of at least 16 characters"),
@@ -115,7 +124,6 @@ def test_in_the_background_of_a_script_it_ignores_ctrl_c() -> None:
         (["--host", "no.such.invalid", "--token", TOKEN], "cannot listen on no.such.invalid:0"),
         (["--tls-cert", "x.pem"], "a certificate and its key are given together"),
         (["--tls-cert", "/x/x.pem", "--tls-key", "/x/y.pem"], "the certificate cannot be used: "),
-        (["--log", "/nowhere/at/all"], "cannot write the log /nowhere/at/all: No such file or directory"),
         (["words"], "unexpected extra argument"),
     ],
 )
@@ -127,6 +135,21 @@ def test_what_cannot_be_served_is_one_line_and_exit_2(arguments: list[str], word
     assert words in first
     assert all(hint.startswith("  ") for hint in hints)
     assert len(hints) < 2
+
+
+def test_a_server_on_every_address_names_one_that_clients_take() -> None:
+    with start_serve("--host", "0.0.0.0", "--token", KEY) as server:
+        assert server.address[0] == "127.0.0.1"
+        env = {"SMALLEST_API_KEY": KEY, "HOME": "/nowhere", "PATH": "/nowhere"}
+        command = [*SMALLEST, "dict", "list", "--base-url", server.base_url]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_log_that_cannot_be_written_is_one_line_and_exit_10() -> None:
+    ran = run_serve("--log", "/nowhere/at/all")
+    assert (ran.returncode, ran.stdout) == (10, "")
+    assert ran.stderr == "smallest: cannot write the log /nowhere/at/all: No such file or directory\n"
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, start_offline
+from tests.raw import answer, raw_server
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,39 @@ def test_what_is_no_key_is_one_clear_line(key: str, home: Path, server: Offline)
     assert (ran.code, ran.out) == (3, b"")
     assert ran.lines[0].startswith("smallest: the key from stdin")
     assert not kept(home).exists()
+
+
+def test_a_key_that_cannot_be_kept_is_10(home: Path, server: Offline) -> None:
+    (home / "config").write_bytes(b"")
+    ran = login(home, server)
+    assert (ran.code, ran.out) == (10, b"")
+    assert ran.lines == [f"smallest: cannot write {kept(home)}: {home / 'config'} is no folder"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("speak", "-o", "out.wav"),
+        ("speak", "-f", "-"),
+        ("stream", "-o", "out.wav"),
+        ("dict", "create", "-f", "-"),
+    ],
+)
+def test_stdin_is_not_both_the_text_and_the_key(arguments: tuple[str, ...], home: Path) -> None:
+    for ways in ({"--api-key-file": "-"}, {}):
+        env = {} if ways else {"SMALLEST_API_KEY_FILE": "-"}
+        ran = smallest(
+            home, *arguments, *(word for way in ways.items() for word in way), stdin=b"a\n", env=env
+        )
+        assert (ran.code, ran.out) == (2, b"")
+        assert ran.lines[0] == "smallest: stdin cannot be both the text and the key"
+
+
+def test_the_key_alone_comes_from_stdin(home: Path, server: Offline) -> None:
+    words = ("--base-url", server.base_url, "Hello.", "-o", "out.wav", "--api-key-file", "-")
+    assert smallest(home, "speak", *words, stdin=KEY.encode()).code == 0
+    ran = smallest(home, "speak", "--local", "-o", "out.wav", "--api-key-file", "-", stdin=b"Hello.")
+    assert ran.code == 0, ran.err  # which asks for no key
 
 
 def test_a_key_file_without_a_name_is_no_wish_to_be_asked(home: Path, server: Offline) -> None:
@@ -155,3 +189,23 @@ def test_a_key_is_not_taken_from_the_command_line(option: str, command: str, hom
     assert "sk_secret" not in ran.err
     for way in ("SMALLEST_API_KEY", "--api-key-file"):
         assert way in ran.err
+
+
+@pytest.mark.parametrize("command", ["login", "speak", "voices", "doctor"])
+def test_a_key_that_goes_over_plain_http_is_warned_of(command: str, home: Path) -> None:
+    arguments = {"speak": ["Hello.", "-o", "out.wav", "--retries", "0"], "voices": ["--refresh"]}
+    where = ["--base-url", "http://api.example.invalid", "--plain-http"]
+    with raw_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")) as proxy:
+        env = {"SMALLEST_API_KEY": KEY, "http_proxy": f"http://127.0.0.1:{proxy.port}"}
+        ran = smallest(home, command, *arguments.get(command, []), *where, stdin=KEY.encode(), env=env)
+    assert ran.code == 7, ran.err
+    warning = "smallest: warning: the key goes to api.example.invalid over plain http"
+    assert [line.startswith(warning) for line in ran.lines].count(True) == 1
+
+
+def test_a_key_that_stays_on_this_machine_is_not_warned_of(home: Path, server: Offline) -> None:
+    ran = smallest(
+        home, "speak", "Hello.", "-o", "out.wav", "--base-url", server.base_url, "--plain-http",
+        env={"SMALLEST_API_KEY": KEY},
+    )  # fmt: skip
+    assert (ran.code, ran.err) == (0, "")

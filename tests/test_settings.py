@@ -98,10 +98,11 @@ def test_the_file_sets_everything_but_what_a_flag_alone_may(home: Home) -> None:
 
 def test_flags_set_everything_and_say_their_names(home: Home) -> None:
     home.write('speed = 9\nvia = "http"')  # what is not used may be wrong
-    settings = home.load(**EVERYTHING, plain_http=True, output="not a setting", force=True)
-    assert {name: getattr(settings, name) for name in EVERYTHING} == EVERYTHING
+    flags = {name: value for name, value in EVERYTHING.items() if name != "local"}
+    settings = home.load(**flags, plain_http=True, output="not a setting", force=True)
+    assert {name: getattr(settings, name) for name in flags} == flags
     assert settings.sources["completion_wait"] == "--completion-wait"
-    assert set(settings.sources) == {*EVERYTHING, "plain_http"}
+    assert set(settings.sources) == {*flags, "plain_http"}
 
 
 def test_the_environment_sets_what_the_contract_names(home: Home) -> None:
@@ -120,12 +121,62 @@ def test_the_environment_sets_what_the_contract_names(home: Home) -> None:
 @pytest.mark.parametrize(
     ("word", "local"),
     [(word, False) for word in ("0", "false", "FALSE", "no", "No", "off", "")]
-    + [(word, True) for word in ("1", "true", "yes", "on", "x")],
+    + [(word, True) for word in ("1", "true", "yes", "on", "ON ")],
 )
 def test_local_is_said_in_many_words(word: str, local: bool, home: Home) -> None:
     home.environ["SMALLEST_LOCAL"] = word
     assert home.load().local is local
     assert home.load(local=True).local
+
+
+@pytest.mark.parametrize("word", ["maybe", "x", "2", "\x1b[31m"])
+def test_a_word_for_local_that_is_none_is_refused(word: str, home: Home) -> None:
+    home.environ["SMALLEST_LOCAL"] = word
+    error = home.refusal()
+    assert type(error) is SettingsError
+    assert str(error).startswith("SMALLEST_LOCAL: ")
+    assert str(error).endswith("is not one of 1, true, yes, on, 0, false, no, off")
+    assert home.load(local=True).local  # what is not used may be wrong
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_environment", "flags", "local", "source"),
+    [
+        ("", {"SMALLEST_LOCAL": "1"}, {"base_url": "http://a"}, False, "--base-url"),
+        ("local = true", {}, {"base_url": "http://a"}, False, "--base-url"),
+        ("local = true", {"SMALLEST_BASE_URL": "http://a"}, {}, False, "SMALLEST_BASE_URL"),
+        ("", {"SMALLEST_LOCAL": "1", "SMALLEST_BASE_URL": "http://a"}, {}, True, "SMALLEST_LOCAL"),
+        ("", {"SMALLEST_BASE_URL": "http://a"}, {"local": True}, True, "--local"),
+        ('base_url = "http://a"', {"SMALLEST_LOCAL": "1"}, {}, True, "SMALLEST_LOCAL"),
+        ('base_url = "http://a"\nlocal = true', {}, {}, True, "{file}"),
+    ],
+)
+def test_the_service_that_is_named_nearer_is_asked(
+    in_file: str, in_environment: dict[str, str], flags: dict[str, Any], local: bool, source: str, home: Home
+) -> None:
+    home.write(in_file)
+    home.environ = in_environment
+    settings = home.load(**flags)
+    assert settings.local is local
+    assert settings.sources["local"] == source.format(file=home.file)
+
+
+def test_two_services_by_flag_are_refused(home: Home) -> None:
+    error = home.refusal(local=True, base_url="http://a")
+    assert (type(error), str(error)) == (UsageError, "--local and --base-url name two services")
+
+
+@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize("name", ["model", "language", "voice", "base_url", "ca_file"])
+def test_a_flag_that_is_empty_is_refused(name: str, value: str, home: Home) -> None:
+    error = home.refusal(**{name: value})
+    assert (type(error), str(error)) == (UsageError, f"--{name.replace('_', '-')}: {name} is empty")
+
+
+def test_a_setting_that_is_empty_is_refused(home: Home) -> None:
+    home.write('model = ""')
+    error = home.refusal()
+    assert (type(error), str(error)) == (SettingsError, f"{home.file}: model is empty")
 
 
 def test_auto_is_the_websocket_wherever_it_is_said(home: Home) -> None:
@@ -137,8 +188,9 @@ def test_auto_is_the_websocket_wherever_it_is_said(home: Home) -> None:
 
 def test_names_that_are_no_settings_warn(home: Home) -> None:
     home.write(f'voise = "meher"\n"a\\u001b[31m" = 1\napi_key = "{SECRET}"\n[speak]\nvoice = "x"')
-    names = ("voise", r"a\x1b[31m", "api_key", "speak")
-    assert home.load() == Settings(warnings=tuple(f"config.toml: {name} is no setting" for name in names))
+    key = "api_key is no setting; a key is kept by smallest login, or in SMALLEST_API_KEY"
+    told = ("voise is no setting", r"a\x1b[31m is no setting", key, "speak is no setting")
+    assert home.load() == Settings(warnings=tuple(f"config.toml: {each}" for each in told))
 
 
 # What is refused: a flag's value as usage, anything else as settings
@@ -172,7 +224,7 @@ def test_a_value_out_of_range_names_its_source(name: str, value: Any, home: Home
     home.write(f"{name} = {toml(value)}")
     error = home.refusal()
     assert type(error) is SettingsError
-    assert str(error).startswith(f"{home.file}: ")
+    assert str(error).startswith((f"{home.file}: {name}: ", f"{home.file}: {name} "))
     assert len(str(error)) < 200 + len(str(home.file))
 
 
@@ -183,18 +235,21 @@ def test_the_ends_of_a_range_belong_to_it(name: str, value: Any, home: Home) -> 
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "kind"),
     [
-        "voice = 1", "voice = true", "voice = ['a']", "speed = '1.0'", "speed = true", "sample_rate = 8000.0",
-        "sample_rate = true", "local = 'yes'", "local = 1", "retries = 1.5", "timeout = 2026-01-01",
-        "base_url = {a = 1}", "[ca_file]",
+        ("voice = 1", "a text in quotes"), ("voice = true", "a text in quotes"),
+        ("voice = ['a']", "a text in quotes"), ("base_url = {a = 1}", "a text in quotes"),
+        ("[ca_file]", "a text in quotes"), ("speed = '1.0'", "a number"), ("speed = true", "a number"),
+        ("timeout = 2026-01-01", "a number"), ("sample_rate = 8000.0", "a whole number"),
+        ("sample_rate = true", "a whole number"), ("retries = 1.5", "a whole number"),
+        ("local = 'yes'", "true or false"), ("local = 1", "true or false"),
     ],
 )  # fmt: skip
-def test_a_value_of_a_foreign_kind_is_refused(line: str, home: Home) -> None:
+def test_a_value_of_a_foreign_kind_is_refused(line: str, kind: str, home: Home) -> None:
     home.write(line)
     error = home.refusal()
     assert type(error) is SettingsError
-    assert str(error) == f"config.toml: {line.split()[0].strip('[]')} has a value of the wrong kind"
+    assert str(error) == f"{home.file}: {line.split()[0].strip('[]')} must be {kind}"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +275,9 @@ def test_a_file_open_to_others_is_refused_with_the_remedy(mode: int, home: Home)
 
 PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a folder": (Path.mkdir, "Is a directory"),
-    "a link": (lambda path: path.symlink_to("/dev/null"), "Too many levels of symbolic links"),
+    "a link to a device": (lambda path: path.symlink_to("/dev/null"), "can be read by others"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a symbolic link to nothing"),
+    "a link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
     "too large": (lambda path: path.write_bytes(b"#" * 65_537), "is larger than 64 KiB"),
     "no text": (lambda path: path.write_bytes(SECRET.encode() + b"\xff"), "is not UTF-8 text"),
 }
@@ -230,9 +287,38 @@ PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_is_no_file_of_ours_is_one_clear_line(case: str, home: Home) -> None:
     make, words = PLACES[case]
     make(home.file)
-    if case != "a link":
+    if "link" not in case:
         home.file.chmod(0o600)
-    assert words in str(home.refusal())
+    error = home.refusal()
+    assert words in str(error)
+    assert error.hint == ""
+
+
+def test_a_link_to_a_file_of_ours_is_followed(home: Home) -> None:
+    kept = home.folder / "dotfiles.toml"
+    kept.write_text('voice = "meher"')
+    kept.chmod(0o600)
+    home.file.symlink_to(kept)
+    assert home.load().voice == "meher"
+    kept.chmod(0o644)
+    error = home.refusal()
+    assert (str(error), error.hint) == (f"{home.file} can be read by others", f"chmod 600 {home.file}")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_link_to_a_file_of_somebody_else_is_refused(home: Home) -> None:
+    theirs = home.folder / "theirs.toml"
+    theirs.touch(0o600)
+    os.chown(theirs, 65_534, 65_534)
+    home.file.symlink_to(theirs)
+    assert str(home.refusal()) == f"{home.file} belongs to somebody else"
+
+
+def test_what_we_write_ourselves_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "keys").touch(0o600)
+    (tmp_path / "link").symlink_to("keys")
+    with pytest.raises(SettingsError, match="link is a symbolic link$"):
+        read_private(tmp_path / "link")
 
 
 def test_a_fifo_is_not_waited_for(home: Home) -> None:

@@ -158,6 +158,9 @@ def test_no_key_names_the_ways_to_set_one_and_the_way_without(home: Path) -> Non
     assert (ran.code, ran.out) == (3, b"")
     for way in ("SMALLEST_API_KEY", "SMALLEST_API_KEY_FILE", "--api-key-file", "--local"):
         assert way in ran.err
+    where = ("--base-url", "http://127.0.0.1:9")
+    ran = smallest(home, "speak", *where, "-o", "out.wav", "--", "-5", "--base-url")
+    assert ran.lines[1].endswith(": smallest speak -o out.wav --local -- -5 --base-url")
 
 
 FAILURES = {

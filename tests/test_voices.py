@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import wave
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from smallest_cli import wire
 from smallest_cli.errors import ProtocolError
+from smallest_cli.speech import Voice
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, start_offline
 from tests.raw import answer, raw_server
@@ -144,6 +146,16 @@ def test_nothing_found_says_what_there_is(home: Path, server: Offline) -> None:
     assert (ran.code, ran.out) == (2, b"")
     assert "american australian british" in ran.err
     assert "hindi" in ran.err
+    assert ran.lines[0] == "smallest: no voice matches --language hindi --accent martian"
+    ran = run(home, server, "voices", "--search", "magnos")
+    assert ran.lines == ["smallest: no voice matches --search magnos", "  near magnos: magnus manon marcos"]
+    ran = run(home, server, "voices", "--search", "q7q7")
+    assert ran.lines[1] == "  smallest voices lists them all"
+
+
+def test_a_voice_behind_voices_is_searched_for_by_an_option(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", "meher")
+    assert (ran.code, ran.lines[1]) == (2, "  to find a voice: smallest voices --search meher")
 
 
 def test_voices_are_sorted_and_counted(home: Path, server: Offline) -> None:
@@ -212,12 +224,36 @@ def at_a_terminal(home: Path, *arguments: str, columns: int = 120, **env: str) -
     return done.stdout.decode()
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
-def test_ids_are_never_cut_short(columns: int, home: Path, server: Offline) -> None:
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+def test_a_table_fits_the_terminal_and_loses_no_word(columns: int, home: Path, server: Offline) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
     table = at_a_terminal(home, "voices", columns=columns, **env, SMALLEST_CACHE_DIR=str(home))
+    assert max(map(len, table.splitlines())) <= columns
+    words = Counter(table.split())
     for row in rows(run(home, server, "voices")):
-        assert f" {row[0]} " in table
+        words.subtract(word for cell in row for word in cell.split())
+    assert min(words.values()) >= 0
+
+
+@pytest.mark.parametrize(
+    ("command", "first", "last"),
+    [
+        (("doctor",), ["state", "what", "found"], "missing"),
+        (("dict", "list"), ["id", "words", "created"], ""),
+        (("speak", "Hello.", "--dry-run"), ["characters", "segments", "voice", "model"], "meher"),
+        (("speak", "-v", "'?'"), ["id", "name", "model", "gender", "accent", "age", "languages"], "meher"),
+        (("cache", "clear"), ["cleared", "segments", "cleared", "bytes"], "0"),
+        (("voices", "clones"), ["id", "name", "model", "status", "language", "created"], ""),
+    ],
+)
+def test_a_person_sees_tables_without_tabs(
+    command: tuple[str, ...], first: list[str], last: str, home: Path, server: Offline
+) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url, "PULSE_SERVER": "unix:/nowhere"}
+    table = at_a_terminal(home, *command, columns=150, **env, SMALLEST_CACHE_DIR=str(home))
+    assert "\t" not in table
+    assert table.splitlines()[0].split() == first
+    assert last in table
 
 
 def test_voices_are_heard_in_their_language(home: Path, server: Offline) -> None:
@@ -232,6 +268,13 @@ def test_voices_are_heard_in_their_language(home: Path, server: Offline) -> None
     assert not gujarati.isascii()
     run(home, server, "voices", "play", "magnus", "--text", "Just this.", "-o", ".")
     assert server.log()[-1]["text"] == "Just this."
+
+
+def test_voices_are_not_saved_where_there_is_no_folder(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    ran = run(home, server, "voices", "play", "magnus", "-o", "no\x1bdir")
+    assert (ran.code, ran.lines) == (10, ["smallest: there is no folder no\\x1bdir"])
+    assert len(server.log()) == before
 
 
 # Clones
@@ -295,7 +338,8 @@ def test_a_dictionary_lives_and_is_heard(home: Path, server: Offline) -> None:
     ran = run(home, server, "dict", "delete", id)
     assert (ran.code, ran.out, ran.err) == (0, b"", "")
     assert run(home, server, "dict", "show", id).code == 5
-    assert run(home, server, "dict", "delete", id).code == 5
+    again = run(home, server, "dict", "delete", id)
+    assert (again.code, again.lines[1]) == (5, "  smallest dict list shows them")
     assert run(home, server, "speak", "Hi.", "--dict", id, "--via", "http", "-o", "out.wav").code == 5
 
 
@@ -341,6 +385,10 @@ def test_the_doctor_finds_a_healthy_service(home: Path, server: Offline) -> None
         assert found[what]["well"], found
     assert "upgrade" in found["connection"]["told"]
     assert "SMALLEST_BASE_URL" in found["base_url"]["told"]
+    assert (found["voice"]["told"], found["model"]["told"]) == (
+        "meher  (default)", "lightning_v3.1_pro  (default)",
+    )  # fmt: skip
+    assert "None" not in ran.out.decode()
 
 
 @pytest.mark.parametrize(
@@ -360,6 +408,35 @@ def test_the_doctor_ends_by_the_first_thing_that_is_wrong(
     assert next(row[1] for row in rows(ran) if row[0] == "--") == what
 
 
+@pytest.mark.parametrize(
+    ("env", "voice", "model"),
+    [
+        ({"SMALLEST_VOICE": "Magnus"}, "magnus  (SMALLEST_VOICE)", "lightning_v3.1  (the voice's own)"),
+        ({"SMALLEST_MODEL": "lightning-v3.1"}, "magnus  (default)", "lightning_v3.1  (SMALLEST_MODEL)"),
+    ],
+)
+def test_the_doctor_says_who_would_speak_and_why(
+    env: dict[str, str], voice: str, model: str, home: Path, server: Offline
+) -> None:
+    found = {row[1]: row for row in rows(run(home, server, "doctor", **env))}
+    assert (found["voice"], found["model"]) == (["ok", "voice", voice], ["ok", "model", model])
+
+
+def test_a_voice_and_a_model_that_clash_are_for_the_doctor(home: Path, server: Offline) -> None:
+    ran = run(home, server, "doctor", SMALLEST_VOICE="meher", SMALLEST_MODEL="lightning_v3.1")
+    assert ran.code == 2
+    assert next(row[1] for row in rows(ran) if row[0] == "--") == "voice"
+
+
+def test_what_only_a_loudspeaker_needs_may_be_missing(home: Path, server: Offline) -> None:
+    ran = run(home, server, "doctor", PULSE_SERVER="unix:/nowhere", PATH="/nowhere")
+    found = {row[1]: row for row in rows(ran)}
+    assert ran.code == 0, ran.out
+    assert (found["loudspeakers"][0], found["players"][0]) == ("--", "--")
+    assert found["loudspeakers"][2].endswith("missing, only --play needs one")
+    assert found["players"][2] == "missing, only --player needs one"
+
+
 def test_voices_to_hear_are_words_and_no_option(home: Path, server: Offline) -> None:
     ran = run(home, server, "voices", "play", "-v", "meher", "magnus")
     assert (ran.code, ran.out) == (2, b"")
@@ -371,10 +448,29 @@ def test_a_question_for_a_voice_is_answered_by_the_list(command: str, home: Path
     ran = smallest(home, command, "-v", "?")
     assert (ran.code, ran.err) == (0, "")
     assert len(rows(ran)) == 264
+    assert {len(row) for row in rows(ran)} == {7}
 
 
-@pytest.mark.parametrize("folder", ["", "nowhere"])
-def test_a_folder_that_is_not_there_is_told_before_any_request(folder: str, home: Path) -> None:
+@pytest.mark.parametrize("command", ["speak", "stream"])
+def test_a_question_with_json_is_answered_by_an_object(command: str, home: Path) -> None:
+    ran = smallest(home, command, "-v", "?", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    voices = json.loads(ran.out)["voices"]
+    assert (len(voices), voices[0].keys()) == (264, set(Voice._fields))
+
+
+def test_a_question_for_loudspeakers_where_there_is_none_is_11(home: Path) -> None:
+    ran = smallest(home, "speak", "Hi.", "--device", "?", env={"PULSE_SERVER": "unix:/nowhere"})
+    assert (ran.code, ran.out) == (11, b"")
+    assert ran.lines == ["smallest: no loudspeaker was found", "  use -o FILE"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "code", "line"), [("", 2, "--output is empty"), ("nowhere", 10, "there is no folder nowhere")]
+)
+def test_a_folder_that_is_not_there_is_told_before_any_request(
+    folder: str, code: int, line: str, home: Path
+) -> None:
     ran = smallest(home, "voices", "play", "magnus", "--local", "-o", folder)
-    assert (ran.code, ran.out) == (2, b"")
-    assert ran.lines == [f"smallest: there is no folder {folder or 'without a name'}"]
+    assert (ran.code, ran.out) == (code, b"")
+    assert ran.lines[0] == f"smallest: {line}"

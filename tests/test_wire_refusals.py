@@ -205,3 +205,18 @@ def test_the_reason_of_a_close_decides_where_it_is_known() -> None:
 
 def test_the_reason_of_a_close_is_told() -> None:
     assert "server full" in str(wire.decode_close(1013, "server full"))
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("Concurrency limit reached", "requests at a time"),
+        ("Invalid Voice ID", "smallest voices"),
+        ("Language 'xx' is not supported", ""),
+    ],
+)
+def test_a_failure_on_a_stream_has_the_hint_of_its_status(message: str, hint: str) -> None:
+    error = wire.decode_error({"status": "error", "message": message})
+    assert error is not None
+    assert hint in error.hint
+    assert bool(hint) == bool(error.hint)

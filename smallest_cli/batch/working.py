@@ -26,7 +26,7 @@ from smallest_cli.pipeline import Spoken, play
 from smallest_cli.service import open_service
 from smallest_cli.settling import Run
 from smallest_cli.sinks import Destination, Sink, open_sinks
-from smallest_cli.source import Source, open_source
+from smallest_cli.source import Source, find_store, open_source
 from smallest_cli.speaking import dial, make_retries
 from smallest_cli.speech import Event, Service, SpeechRequest
 
@@ -93,6 +93,7 @@ class _Crew:
         self._run = run
         self._service = service
         self._dialer: Dialer = dial(run)
+        self._store = find_store(run.settings, run.console.warn)
         self._manifest = manifest
         self._note = note
         self._size = size
@@ -134,7 +135,7 @@ class _Crew:
     def _work(self) -> None:
         """One thread, to the end of the list. What ends the whole run is told to whoever waits."""
         try:
-            with open_source(self._run.settings, self._service, self._dialer) as source:
+            with open_source(self._run.settings, self._service, self._dialer, self._store) as source:
                 while item := self._next():
                     try:
                         self._do(item, source)

@@ -19,6 +19,7 @@ from smallest_cli.credentials import (
 )
 from smallest_cli.errors import UsageError
 from smallest_cli.safety import KEY_LENGTH, Secret, safe
+from smallest_cli.service import warn_of_plain_http
 from smallest_cli.settings import load_settings
 from smallest_cli.speech import Service
 
@@ -37,14 +38,14 @@ def login(
         str | None, typer.Option("--ca-file", metavar="FILE", help="Trust the authorities in FILE.")
     ] = None,
     plain_http: Annotated[
-        bool, typer.Option("--plain-http", help="Send the key over plain http to another machine.")
-    ] = False,
+        bool | None, typer.Option("--plain-http", help="Send the key over plain http to another machine.")
+    ] = None,
 ) -> None:
     """Keep a key for one service.
 
     It is asked for unseen, or read from stdin, and kept when the service takes it.
     """
-    settings = load_settings({"base_url": base_url, "ca_file": ca_file})
+    settings = load_settings({"base_url": base_url, "ca_file": ca_file, "plain_http": plain_http})
     console = Console(quiet=False, verbose=True)
     key, warnings = (_ask(), []) if api_key_file is None else read_key_file(api_key_file, "--api-key-file")
     for warning in warnings:
@@ -52,7 +53,8 @@ def login(
     if check:
         from smallest_cli.account import Account
 
-        dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=plain_http)
+        warn_of_plain_http(settings, console.warn)
+        dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)
         with Account(Service(settings.base_url, key), dialer) as account:
             account.check()
     path = store_key(settings.base_url, key)

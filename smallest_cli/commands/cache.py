@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from smallest_cli.cache import Store, store_folder
 from smallest_cli.console import print_json
-from smallest_cli.listing import print_rows, print_table
+from smallest_cli.listing import print_facts
 from smallest_cli.settings import load_settings
 
 cache = typer.Typer()
@@ -39,10 +38,8 @@ def info(as_json: AsJson = False) -> None:
     }
     if as_json:
         print_json(told)
-    elif sys.stdout.isatty():
-        print_table(tuple(told), [tuple(map(str, told.values()))])
     else:
-        print_rows((name, str(value)) for name, value in told.items())
+        print_facts(told)
 
 
 @cache.command("clear")
@@ -53,4 +50,4 @@ def clear(as_json: AsJson = False) -> None:
     if as_json:
         print_json(told)
     else:
-        print_rows((f"cleared {name}", str(value)) for name, value in told.items())
+        print_facts({f"cleared {name}": value for name, value in told.items()})

@@ -14,10 +14,12 @@ from smallest_cli.asking import open_account
 from smallest_cli.console import print_json
 from smallest_cli.errors import RequestRejected, UsageError
 from smallest_cli.groups import grouped
-from smallest_cli.listing import print_rows
+from smallest_cli.listing import print_list
 from smallest_cli.options import ServiceOptions
 from smallest_cli.reading import read_texts
 from smallest_cli.safety import safe
+from smallest_cli.settings import load_settings
+from smallest_cli.settling import refuse_text_and_key
 from smallest_cli.speech import Dictionary
 
 LARGEST = 1_000_000
@@ -52,7 +54,8 @@ def list_dictionaries(*, as_json: AsJson = False, where: ServiceOptions) -> None
     if as_json:
         print_json({"dictionaries": [_as_fields(each) for each in found]})
     else:
-        print_rows((each.id, str(len(each.items)), each.created or "") for each in found)
+        rows = [(each.id, str(len(each.items)), each.created or "") for each in found]
+        print_list(("id", "words", "created"), rows)
 
 
 @dictionaries.command("show")
@@ -75,6 +78,7 @@ def create(
     items: Items = None, file: Files = None, *, as_json: AsJson = False, where: ServiceOptions
 ) -> None:
     """Make one; prints its id alone."""
+    refuse_text_and_key(file or [], where, load_settings(where.as_dict()))
     pairs = _read(items or [], file or [])
     with open_account(where) as account:
         _print_id(account.create_dictionary(pairs.items()), as_json=as_json)
@@ -94,6 +98,7 @@ def update(
     where: ServiceOptions,
 ) -> None:
     """Add words to one, or change them; prints its id alone."""
+    refuse_text_and_key(file or [], where, load_settings(where.as_dict()))
     pairs = _read(items or [], file or [])
     with open_account(where) as account:
         merged = pairs if replace else dict(_find(account, id).items) | pairs
@@ -105,7 +110,7 @@ def update(
 def delete(id: Id, *, where: ServiceOptions) -> None:
     """Delete one."""
     with open_account(where) as account:
-        account.delete_dictionary(id)
+        account.delete_dictionary(_find(account, id).id)
 
 
 def _find(account: Account, id: str) -> Dictionary:

@@ -13,11 +13,12 @@ import typer
 
 from smallest_cli import __version__
 from smallest_cli.account import Account
+from smallest_cli.casting import cast
 from smallest_cli.connect import Dialer
 from smallest_cli.console import Console, print_json
 from smallest_cli.errors import SmallestError
 from smallest_cli.groups import grouped
-from smallest_cli.listing import list_loudspeakers, print_rows
+from smallest_cli.listing import list_loudspeakers, print_list
 from smallest_cli.options import ServiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.service import open_service
@@ -67,7 +68,8 @@ def doctor(
 ) -> None:
     """Say what works here and what does not.
 
-    The exit code is that of the first thing that is wrong.
+    The exit code is that of the first thing that is wrong. Loudspeakers, players and the offline voice may be
+    missing: files need none of them.
     """
     examination = Examination()
     examination.tell("version", f"smallest {__version__}, Python {sys.version.split()[0]}, {sys.platform}")
@@ -85,10 +87,18 @@ def doctor(
 
 
 def _look_at_settings(examination: Examination, settings: Settings) -> None:
+    with examination.part("voice"):
+        chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url)
+        examination.tell("voice", f"{chosen.voice}  ({settings.sources.get('voice', 'default')})")
+        model_from = settings.sources.get("model", "the voice's own" if settings.voice else "default")
+        examination.tell("model", f"{chosen.model or 'not set'}  ({model_from})")
+        for warning in chosen.warnings:
+            examination.tell("warning", warning)
     for each in fields(settings):
-        if each.name not in ("sources", "warnings"):
+        if each.name not in ("voice", "model", "sources", "warnings"):
+            value = getattr(settings, each.name)
             source = settings.sources.get(each.name, "default")
-            examination.tell(each.name, f"{getattr(settings, each.name)}  ({source})")
+            examination.tell(each.name, f"{'not set' if value is None else value}  ({source})")
     for warning in settings.warnings:
         examination.tell("warning", warning)
 
@@ -120,12 +130,12 @@ def _look_at_connection(examination: Examination, service: Service, dialer: Dial
 
 
 def _look_at_loudspeakers(examination: Examination) -> None:
+    missing = "missing, only --play needs one"
     try:
         devices = [f"{each.name}{' (default)' if each.default else ''}" for each in list_loudspeakers()]
     except SmallestError as error:  # a file needs none, so this alone is nothing wrong
-        examination.findings.append(Finding("loudspeakers", False, safe(f"{error} ({error.hint})")))
-        return
-    examination.findings.append(Finding("loudspeakers", bool(devices), "; ".join(devices) or "none"))
+        devices, missing = [], f"{error} ({error.hint}); {missing}"
+    examination.findings.append(Finding("loudspeakers", bool(devices), safe("; ".join(devices) or missing)))
 
 
 def _look_at_players(examination: Examination) -> None:
@@ -138,7 +148,9 @@ def _look_at_players(examination: Examination) -> None:
             continue
         if done.returncode == 0:
             found.append(command[0])
-    examination.findings.append(Finding("players", bool(found), ", ".join(found) or "none"))
+    examination.findings.append(
+        Finding("players", bool(found), ", ".join(found) or "missing, only --player needs one")
+    )
 
 
 def _look_at_voice(examination: Examination) -> None:
@@ -148,11 +160,14 @@ def _look_at_voice(examination: Examination) -> None:
         with open_local_service():
             examination.tell("offline voice", "present")
     except SmallestError as error:
-        examination.findings.append(Finding("offline voice", False, safe(f"{error} ({error.hint})")))
+        examination.findings.append(
+            Finding("offline voice", False, safe(f"{error} ({error.hint}); only --local needs it"))
+        )
 
 
 def _print(findings: list[Finding], *, as_json: bool) -> None:
     if as_json:
         print_json({"findings": [asdict(each) for each in findings]})
     else:
-        print_rows(("ok" if each.well else "--", each.what, each.told) for each in findings)
+        rows = [("ok" if each.well else "--", each.what, each.told) for each in findings]
+        print_list(("state", "what", "found"), rows)

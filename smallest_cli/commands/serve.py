@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.errors import Interrupted, SettingsError
+from smallest_cli.errors import Interrupted, SettingsError, UsageError
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AS_DISPUTED, _TIME, _FAILURE = "What the sources dispute", "Time", "Failure"
@@ -19,7 +19,10 @@ _AS_DISPUTED, _TIME, _FAILURE = "What the sources dispute", "Time", "Failure"
 def serve(
     host: Annotated[
         str,
-        typer.Option(metavar="ADDRESS", help="Address to listen on; another than loopback needs --token."),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on; another than loopback needs a --token of 16 characters.",
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", help="Port to listen on; 0 takes a free one.")] = 0,
     token: Annotated[
@@ -169,10 +172,13 @@ def serve(
     Prints the base URL on stdout once it listens, and serves until Ctrl-C.
     """
     given = dict(locals())
-    from smallest_cli.local.behaviour import Behaviour
+    from smallest_cli.local.behaviour import BadField, Behaviour
     from smallest_cli.local.voice import INSTALL, Engine
 
-    behaviour = Behaviour.from_fields({**given, "extra_voices": extra_voices or [], "fail": fail or []})
+    try:
+        behaviour = Behaviour.from_fields({**given, "extra_voices": extra_voices or [], "fail": fail or []})
+    except BadField as error:
+        raise UsageError(f"{_flag(error.name)} {error.problem}") from None
     engine = Engine()  # first: it loads while the web server does
     try:
         try:
@@ -181,16 +187,25 @@ def serve(
             raise SettingsError(f"{error.name} is not installed", hint=INSTALL) from None
         engine.check()
         ending = _Ending()
-        run(behaviour, engine, _announcement(behaviour.token), ending.watch)
+        run(behaviour, engine, _announcement(behaviour.host, behaviour.token), ending.watch)
     finally:
         engine.close()
     raise Interrupted(ending.signal_number)
 
 
-def _announcement(token: str | None) -> Callable[[str], None]:
+def _flag(field: str) -> str:
+    name = {"extra_voices": "extra_voice"}.get(field, field)
+    if name in ("idle_timeout_s", "complete_wait_ms", "buffered_complete_wait_ms"):
+        name = name.rpartition("_")[0]
+    return f"--{name.replace('_', '-')}"
+
+
+def _announcement(host: str, token: str | None) -> Callable[[str], None]:
     def announce(base_url: str) -> None:
         print(base_url, flush=True)
         key = "the given token" if token else "any key"
+        if host in ("0.0.0.0", "::"):  # noqa: S104
+            print("It listens on every address of this machine.", file=sys.stderr, flush=True)
         print(f"The offline server takes {key}. Ctrl-C ends it.", file=sys.stderr, flush=True)
 
     return announce

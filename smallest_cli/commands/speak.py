@@ -8,7 +8,7 @@ import typer
 
 from smallest_cli.console import print_json
 from smallest_cli.groups import grouped
-from smallest_cli.listing import answer_question
+from smallest_cli.listing import answer_question, print_facts
 from smallest_cli.options import (
     BatchOptions,
     CaptionOptions,
@@ -20,7 +20,7 @@ from smallest_cli.options import (
 )
 from smallest_cli.reading import read_texts
 from smallest_cli.script import Script, write_script
-from smallest_cli.settling import Run, settle, settle_voice, spare
+from smallest_cli.settling import Run, refuse_text_and_key, refuse_unwritable, settle, settle_voice, spare
 from smallest_cli.speaking import perform
 from smallest_cli.telling import tell
 
@@ -38,7 +38,7 @@ def speak(
     report: ReportOptions,
 ) -> None:
     """Say a finished text: played, into files, or into a pipe."""
-    if answer_question(who.voice, sound.device):
+    if answer_question(who.voice, sound.device, as_json=report.json):
         return
     if batch != BatchOptions():
         from smallest_cli.batch import check_batch, speak_batch
@@ -48,7 +48,9 @@ def speak(
         speak_batch(Run(settings, template, [], sound, where, report, console), batch, text, who.force)
         return
     run = settle(who, sound, where, report, captions)
-    spare(text.file or ([] if words else ["-"]), run.written, "where the text comes from")
+    texts_from = text.file or ([] if words else ["-"])
+    refuse_text_and_key(texts_from, where, run.settings)
+    spare(texts_from, run.written, "where the text comes from")
     texts = read_texts(words or [], text.file or [], text.max_chars)
     script = write_script(
         texts, run.template, split=text.split, pause_s=text.pause, by_sentence=run.plan is not None
@@ -56,6 +58,7 @@ def speak(
     if script.removed:
         run.console.warn(f"{script.removed} control characters were left out of the text")
     if report.dry_run:
+        refuse_unwritable(run)
         _tell_plan(run, script)
         return
     tell(run, perform(run, script.items))
@@ -71,4 +74,4 @@ def _tell_plan(run: Run, script: Script) -> None:
     if run.report.json:
         print_json(plan)
     else:
-        print("\n".join(f"{name}\t{value}" for name, value in plan.items()))
+        print_facts(plan)

@@ -25,7 +25,7 @@ from smallest_cli.options import (
     VoiceOptions,
 )
 from smallest_cli.pipeline import Pump, Spoken, play
-from smallest_cli.settling import Run, settle
+from smallest_cli.settling import Run, refuse_text_and_key, settle
 from smallest_cli.sinks import Sink
 from smallest_cli.speaking import open_stage, sum_up
 from smallest_cli.speech import Conversation, SpeechRequest
@@ -93,11 +93,12 @@ def stream(
 
     Each sentence is heard as soon as it is whole. At a terminal each line is, on Enter.
     """
-    if answer_question(who.voice, sound.device):
+    if answer_question(who.voice, sound.device, as_json=report.json):
         return
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe a text in, or give it as words")
     run = settle(who, sound, where, report, captions)
+    refuse_text_and_key([] if words else ["-"], where, run.settings)
     if arriving.buffering == "server" and run.plan:
         raise UsageError(
             "--subtitles and --follow need --buffering sentence: the service tells no sentence's time"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,9 +15,9 @@ from smallest_cli.account import encode_clone
 from smallest_cli.asking import open_account
 from smallest_cli.choosing import Wish, choose, what_there_is
 from smallest_cli.console import Console, print_json, progress_of
-from smallest_cli.errors import RemoteError, ServiceFailed, SettingsError, UsageError
+from smallest_cli.errors import OutputFailed, RemoteError, ServiceFailed, SettingsError, UsageError
 from smallest_cli.groups import grouped
-from smallest_cli.listing import print_rows, print_table
+from smallest_cli.listing import print_list, print_voices
 from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
@@ -26,9 +25,8 @@ from smallest_cli.settings import Settings, load_settings
 from smallest_cli.settling import settle
 from smallest_cli.shells import keep_voices
 from smallest_cli.speaking import perform
-from smallest_cli.speech import Voice
+from smallest_cli.speech import Clone, Voice
 
-COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
 SORTS = ("id", "name", "model", "gender", "accent", "age")
 
 LOOK_EVERY_S = 2.0
@@ -87,10 +85,10 @@ def list_voices(
     known = _load(settings, where, refresh=refresh)
     found = choose(known, wish)
     if not found:
-        raise UsageError("no voice is like that", hint=what_there_is(known, wish))
+        raise UsageError(f"no voice matches {wish.words()}", hint=what_there_is(known, wish))
     if sort:
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
-    _print(found[:limit], as_json=as_json)
+    print_voices(found[:limit], as_json=as_json)
 
 
 def _load(settings: Settings, where: ServiceOptions, *, refresh: bool) -> tuple[Voice, ...]:
@@ -117,21 +115,6 @@ def _fetch(settings: Settings, where: ServiceOptions) -> tuple[Voice, ...]:
     return listed
 
 
-def _print(found: list[Voice], *, as_json: bool) -> None:
-    if as_json:
-        print_json({"voices": [voice._asdict() for voice in found]})
-        return
-    rows = [tuple(_cell(getattr(voice, column)) for column in COLUMNS) for voice in found]
-    if sys.stdout.isatty():
-        print_table(COLUMNS, rows)
-    else:
-        print_rows(rows)
-
-
-def _cell(value: object) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value or "")
-
-
 @voices.command("play")
 @grouped
 def play_voices(
@@ -152,8 +135,10 @@ def play_voices(
         raise UsageError("voices play takes the voices as words", hint="smallest voices play NAME...")
     settings = load_settings(where.as_dict())
     known = catalogue.known(settings.base_url)
-    if folder is not None and not (folder and Path(folder).is_dir()):
-        raise UsageError(f"there is no folder {safe(folder) or 'without a name'}")
+    if folder == "":
+        raise UsageError("--output is empty", hint="is a variable not set?")
+    if folder is not None and not Path(folder).is_dir():
+        raise OutputFailed(f"there is no folder {safe(folder)}")
     for name in names:
         voice = catalogue.find(name, known)
         chosen = who.but(voice=voice.id if voice else name)
@@ -231,7 +216,7 @@ def list_clones(
     if as_json:
         print_json({"clones": [each._asdict() for each in found]})
     else:
-        print_rows(tuple(str(value or "") for value in each._asdict().values()) for each in found)
+        print_list(Clone._fields, [tuple(str(value or "") for value in each) for each in found])
 
 
 @voices.command("delete")

@@ -17,7 +17,7 @@ from smallest_cli.connect.connection import Clock, Connection, out_of_time
 from smallest_cli.connect.head_start import HeadStart
 from smallest_cli.connect.origin import Origin, is_loopback
 from smallest_cli.connect.proxy import find_proxy, tunnel
-from smallest_cli.errors import NotReached, SettingsError, UnsafeError, Untrusted
+from smallest_cli.errors import NoTLS, NotReached, SettingsError, UnsafeError, Untrusted
 from smallest_cli.safety import reason, safe
 from smallest_cli.speech import Phases
 
@@ -138,9 +138,7 @@ class Dialer:
         except TimeoutError:
             raise NotReached(f"no TLS handshake within {self.timeout:g} s", step="tls") from None
         except OSError as error:
-            raise NotReached(
-                f"the TLS handshake with {safe(origin.netloc)} failed: {reason(error)}", step="tls"
-            ) from None
+            raise _failed_handshake(origin, error) from None
 
     def _tls_context(self) -> ssl.SSLContext:
         """One context for every connection."""
@@ -174,9 +172,29 @@ class Dialer:
                 context.load_verify_locations(capath=named or self._environ["SSL_CERT_DIR"])
             else:
                 context.load_verify_locations(cafile=named)
+        except ssl.SSLError:
+            raise SettingsError(
+                f"there is no certificate in {safe(named)}",
+                hint="a PEM file is wanted: its first certificate begins with -----BEGIN CERTIFICATE-----",
+            ) from None
         except OSError as error:
             raise SettingsError(f"cannot read the certificates in {safe(named)}: {reason(error)}") from None
         return context
+
+
+PLAIN_ANSWERS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
+"""What OpenSSL calls an answer that is no TLS."""
+
+
+def _failed_handshake(origin: Origin, error: OSError) -> NotReached:
+    """In words: OpenSSL's own have its codes and lines of its source in them."""
+    why = getattr(error, "reason", None)
+    if why in PLAIN_ANSWERS:
+        plain = NoTLS(f"{safe(origin.netloc)} does not speak TLS", step="tls")
+        plain.hint = "is the base URL an http one?"
+        return plain
+    told = why.lower().replace("_", " ") if isinstance(why, str) else reason(error)
+    return NotReached(f"the TLS handshake with {safe(origin.netloc)} failed: {safe(told)}", step="tls")
 
 
 def _distrust(origin: Origin, error: ssl.SSLCertVerificationError) -> Untrusted:

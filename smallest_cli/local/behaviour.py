@@ -14,6 +14,14 @@ TEXT_CAP = 100_000
 TOKEN_LENGTH = 16
 
 
+class BadField(UsageError):
+    """A field's bad value; whoever asked for it may know the field by another name."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+        self.name, self.problem = name, problem
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
     """How the server behaves; the defaults are those that real clients need (waves/api.md, 12)."""
@@ -77,7 +85,7 @@ class Behaviour:
         self._check_numbers()
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} is one of {', '.join(map(str, allowed))}")
+                raise BadField(name, f"is one of {', '.join(map(str, allowed))}")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise UsageError("a certificate and its key are given together")
         if not self.on_loopback and len(self.token or "") < TOKEN_LENGTH:
@@ -96,7 +104,7 @@ class Behaviour:
             if value is None and name in ("max_text", "seed"):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise UsageError(f"{name} is a number from {low:g} to {high:g}")
+                raise BadField(name, f"is a number from {low:g} to {high:g}")
 
     @property
     def on_loopback(self) -> bool:
@@ -115,10 +123,10 @@ class Behaviour:
         for name in ("fail", "extra_voices"):
             words = values.get(name, ())
             if not (isinstance(words, tuple) and all(isinstance(word, str) for word in words)):
-                raise UsageError(f"{name} is a list of words")
+                raise BadField(name, "is a list of words")
         for name in ("host", "token", "tls_cert", "tls_key", "log"):
             if not isinstance(values.get(name, ""), str | None):
-                raise UsageError(f"{name} is a word")
+                raise BadField(name, "is a word")
         return cls(**values)
 
 

@@ -22,6 +22,9 @@ from smallest_cli.local.voice import Engine
 BACKLOG = 1024
 
 
+REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (of every address, the one for a URL)
+
+
 async def serve(
     behaviour: Behaviour, engine: Engine, announce: Callable[[str], None], stop: asyncio.Event
 ) -> None:
@@ -37,7 +40,8 @@ async def serve(
     await runner.setup()
     try:
         await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
-        host = f"[{behaviour.host}]" if ":" in behaviour.host else behaviour.host
+        host = REACHED_BY.get(behaviour.host, behaviour.host)
+        host = f"[{host}]" if ":" in host else host
         announce(f"{'https' if tls else 'http'}://{host}:{port}")
         await stop.wait()
     finally:

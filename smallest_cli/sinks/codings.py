@@ -33,16 +33,23 @@ def choose_coding(output: str, format: str | None = None) -> str:
     if named is None:
         if format is not None:
             return format
-        shown = f"the extension {safe(extension)}" if extension else "no extension"
         raise UsageError(
-            f"no format is known for {shown} of {safe(output)}",
-            hint=f"use one of {' '.join(EXTENSIONS)}",
+            _formless(output, extension), hint=f"name one with --format, or by {' '.join(EXTENSIONS)}"
         )
     if format in (None, named):
         return named
     if named == "wav" and format in ("ulaw", "alaw"):
         return f"wav-{format}"
     raise UsageError(f"{safe(output)} is {named} by its name, and --format says {format}")
+
+
+def _formless(output: str, extension: str) -> str:
+    """Why a name tells no format."""
+    if output.endswith(os.sep) or os.path.isdir(output):
+        return f"{safe(output)} is a folder, not a file to write"
+    if not extension:
+        return f"{safe(output)} names no format: it has no extension"
+    return f"no format is known for the extension {safe(extension)} of {safe(output)}"
 
 
 def check_rate(coding: str, sample_rate: int) -> None:

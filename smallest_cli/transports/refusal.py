@@ -13,5 +13,6 @@ def refusal(service: Service, status: int, headers: Mapping[str, str], body: byt
     """The error for an HTTP reply; a rejected key is told by its source and its last four characters."""
     error = wire.decode_refusal(status, {name.lower(): value for name, value in headers.items()}, body)
     if status == 401:
-        error.hint = f"the key is from {service.key.source} and ends {service.key}"
+        ends = f" and ends {service.key}" if len(str(service.key)) > 1 else ""
+        error.hint = f"the key is from {service.key.source}{ends}"
     return error

@@ -31,9 +31,10 @@ def decode_error(fields: Fields) -> RemoteError | None:
     text = describe_failure(fields)
     code = fields.get("code", fields.get("statusCode"))
     if isinstance(code, int) and 400 <= code < 600:
-        error = _class_of_status(code)(text)
+        error = _class_of_status(code)(text, hint=_hint(text, code))
     else:
         error = _class_of_text(text, RequestRejected if fields.get("errors") else ServiceFailed)(text)
+        error.hint = _hint(text, 429 if isinstance(error, RateLimited) else None)
     request_id = fields.get("request_id")
     error.request_id = safe(request_id) if isinstance(request_id, str) else None
     return error
@@ -93,9 +94,15 @@ _HINTS = {
     402: "the account has no credit left",
     403: "the key lacks access, or a limit of the account is reached",
     410: "this part of the service has ended; leave --api away to use the current one",
-    413: "send shorter pieces: --split 250",
+    413: "send shorter pieces, as --split 100",
     429: "the account's limit on requests at a time is reached; try again later",
 }
+
+
+def _hint(text: str, status: int | None) -> str:
+    if re.search(r"invalid voice", text, re.I):
+        return "smallest voices lists those that there are"
+    return _HINTS.get(status or 0, "")
 
 
 def decode_refusal(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
@@ -117,7 +124,7 @@ def decode_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Remo
     except ProtocolError:
         text = safe(headers.get("content-type") or "no text", 60)
     error = _class_of_status(status)(
-        f"the service answered {status}: {text}", hint=_HINTS.get(status, ""), request_id=request_id
+        f"the service answered {status}: {text}", hint=_hint(text, status), request_id=request_id
     )
     error.status = status
     if isinstance(error, RateLimited | ServiceFailed):
