@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -20,10 +21,17 @@ from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 BUG = "this is a bug; please report it with the command and the version"
+BOXES_FROM = 110
+"""Columns that a terminal needs for help in boxes: on a narrower one rich cuts the names of options."""
 
 
 def _rich_help_wanted() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return (
+        sys.stdout is not None
+        and sys.stdout.isatty()
+        and not os.environ.get("NO_COLOR")
+        and shutil.get_terminal_size().columns >= BOXES_FROM
+    )
 
 
 app = typer.Typer(

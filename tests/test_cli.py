@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
+import os
+import pty
+import re
+import struct
 import subprocess
+import termios
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
 
-from smallest_cli.cli import COMMANDS
+from smallest_cli.cli import BOXES_FROM, COMMANDS
 from tests.command import SMALLEST, environment, smallest
+from tools.tree import Command, read_tree
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+PAGES = [*read_tree().walk()]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -44,3 +55,31 @@ def test_the_list_costs_no_command(tmp_path: Path) -> None:
     done = subprocess.run([*SMALLEST, "--help"], env=env, capture_output=True, text=True, check=True)
     assert "smallest_cli.commands" not in done.stderr
     assert "smallest_cli.connect" not in done.stderr
+
+
+def shown(home: Path, path: str, columns: int) -> str:
+    """Help on a terminal that is so wide, without its colours."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("4H", 50, columns, 0, 0))
+    command = [*SMALLEST, *path.split()[1:], "--help"]
+    env = environment(home, TERM="xterm")
+    told = b""
+    with (
+        os.fdopen(parent, "rb", buffering=0) as screen,
+        subprocess.Popen(command, env=env, stdin=child, stdout=child, stderr=child),
+        suppress(OSError),  # the other side is closed
+    ):
+        os.close(child)
+        while more := screen.read(65_536):
+            told += more
+    return STYLE.sub("", told.decode())
+
+
+@pytest.mark.parametrize("columns", [60, 80, BOXES_FROM])
+@pytest.mark.parametrize("page", PAGES, ids=[page.path for page in PAGES])
+def test_no_name_is_cut_in_help_on_a_terminal(page: Command, columns: int, tmp_path: Path) -> None:
+    told = shown(tmp_path, page.path, columns)
+    names = {name for option in page.options for name in (*option.flags, *option.off)}
+    missing = names - set(re.findall(r"(?<![\w-])--?\w[\w-]*", told))
+    assert (missing, "…" in told, max(map(len, told.splitlines())) <= columns) == (set(), False, True)
+    assert ("╭" in told) == (columns >= BOXES_FROM)
