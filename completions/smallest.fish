@@ -144,7 +144,7 @@ complete -c smallest -n '_shtab_smallest_using stream' -l strip-markdown -d 'Lea
 complete -c smallest -n '_shtab_smallest_using stream' -l no-strip-markdown -d 'Leave Markdown'"'"'s marks unread; on when stdin is a pipe.'
 complete -c smallest -n '_shtab_smallest_using stream' -l echo -d 'Print the text as it is heard, to stderr.'
 complete -c smallest -n '_shtab_smallest_using stream' -l drain -x -d 'With --buffering server: quiet that means the end.'
-complete -c smallest -n '_shtab_smallest_using stream' -l max-chars -x -d 'Stop after so many; 0 for no bound.'
+complete -c smallest -n '_shtab_smallest_using stream' -l max-chars -x -d 'Speak what fits in so many, and stop; 0 for no bound.'
 complete -c smallest -n '_shtab_smallest_using stream' -s v -l voice -l voice-id -xka "(_smallest_list voices)" -d 'A voice'"'"'s id or name; ? lists them.'
 complete -c smallest -n '_shtab_smallest_using stream' -s m -l model -xka "(_smallest_list models)" -d 'The model; a known voice tells its own.'
 complete -c smallest -n '_shtab_smallest_using stream' -s l -l language -xka "(_smallest_list languages)" -d 'The text'"'"'s language, as en or hi.'

@@ -93,14 +93,16 @@ class Sentences:
     A piece may be of blanks or marks alone only where more of them came in a row than the limit, or last.
     """
 
-    def __init__(self, limit: int = LIMIT, first_limit: int | None = None) -> None:
+    def __init__(self, limit: int = LIMIT, first_limit: int | None = None, most: int = 0) -> None:
         """`first_limit`: when that many characters have come, the first piece may end at a clause.
 
+        `most`: a sentence that is too long is cut into pieces of at most so many; 0 for `limit`.
         Raises ValueError for a limit below 1: text that arrives may have no end.
         """
         if limit < 1:
             raise ValueError("text that arrives needs a limit")
         self._limit = limit
+        self._most = min(limit, most or limit)
         self._first_limit = first_limit
         self._pending = ""
 
@@ -115,10 +117,10 @@ class Sentences:
         pieces: list[str] = []
         began = 0
         for end in sentence_ends(text, arriving=True):
-            pieces += segments(text[began:end], self._limit)
+            pieces += self._segments(text[began:end])
             began = end
         while len(text) - began > self._limit:
-            cut = began + _cut(text[began : began + self._limit + 1], self._limit)
+            cut = began + _cut(text[began : began + self._most + 1], self._most)
             pieces.append(text[began:cut])
             began = cut
         self._pending = text[began:]
@@ -138,5 +140,8 @@ class Sentences:
 
     def flush(self) -> list[str]:
         """What is left, the last sentence without waiting for its end."""
-        pieces, self._pending = segments(self._pending, self._limit), ""
+        pieces, self._pending = self._segments(self._pending), ""
         return pieces
+
+    def _segments(self, text: str) -> list[str]:
+        return segments(text, self._limit if len(text) <= self._limit else self._most)

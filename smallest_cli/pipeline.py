@@ -98,6 +98,13 @@ def play(
     return pump.spoken
 
 
+def hear_out(sink: Sink, frames: int) -> None:
+    """Until the slowest sink has played so many frames."""
+    pause = threading.Event()
+    while sink.heard() < frames:
+        pause.wait(LOOK_EVERY_S)
+
+
 class Pump:
     """Pours one segment after the other into one sink. `spoken` is what has been poured."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -209,6 +210,62 @@ def test_markdown_from_a_pipe_is_not_read_aloud(home: Path, server: Offline) -> 
     assert "".join(said(server, before)).strip() == "Eggs You must see this page. one two"
     assert stream(home, server, "-o", "out.wav", "--no-strip-markdown", stdin=b"**must**").code == 0
     assert said(server)[-1] == "**must**"
+
+
+# No more than so much
+
+
+@pytest.mark.parametrize(
+    ("line", "spoken"),
+    [("A word and a word.", ("A word and a word. " * 10)), ("a word and a word", "a word and a word " * 11)],
+)
+def test_what_stands_before_the_bound_is_spoken_and_kept(
+    line: str, spoken: str, home: Path, server: Offline
+) -> None:
+    before = len(server.log())
+    ran = stream(
+        home, server, "-o", "out.wav", "--max-chars", "200", "--json", stdin=f"{line}\n".encode() * 100
+    )
+    assert ran.code == 9
+    assert "".join(said(server, before)).startswith(spoken)
+    assert len("".join(said(server, before))) <= 200
+    told = json.loads(ran.out)
+    with wave.open(str(home / "out.wav.part")) as sound:
+        assert sound.getnframes() / sound.getframerate() == pytest.approx(told["audio_seconds"])
+    assert told["audio_seconds"] > 1
+    assert [path.name for path in home.iterdir()] == ["out.wav.part"]
+
+
+def test_it_stops_at_the_bound_though_the_text_goes_on(home: Path, server: Offline) -> None:
+    with streaming(home, server.base_url, "--max-chars", "20") as process:
+        write(process, "The first sentence. ")
+        first = spoken_alone(home, server, "The first sentence. ")
+        assert hear(process, len(first)) == first
+        write(process, "And. ")
+        assert hear(process) == b""
+        assert process.wait(20) == 9
+
+
+def test_what_is_played_up_to_the_bound_is_heard(home: Path, server: Offline) -> None:
+    player = "sh -c 'cat > heard.pcm' {rate}"
+    ran = stream(home, server, "One. Two. Three.", "--max-chars", "10", "-p", "--player", player)
+    assert ran.code == 9
+    assert (home / "heard.pcm").read_bytes() == spoken_alone(home, server, "One. Two. ")
+
+
+@pytest.mark.parametrize("most", [4, 20])
+def test_a_first_sentence_beyond_the_bound_is_not_asked_for(most: int, home: Path, server: Offline) -> None:
+    before = len(server.log())
+    text = "This is a sentence that is too long."
+    ran = stream(home, server, text, "-o", "out.wav", "--max-chars", str(most))
+    assert (ran.code, ran.lines[0]) == (2, f"smallest: the first sentence is longer than {most} characters")
+    assert "--max-chars" in ran.lines[1]
+    assert (said(server, before), list(home.iterdir())) == ([], [])
+
+
+def test_a_text_that_just_fits_is_complete(home: Path, server: Offline) -> None:
+    ran = stream(home, server, "-o", "out.wav", "--max-chars", "9", stdin=b"One. Two.\n\n")
+    assert (ran.code, ran.err) == (0, "")
 
 
 # What goes wrong

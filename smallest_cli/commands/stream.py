@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -24,7 +24,7 @@ from smallest_cli.options import (
     SoundOptions,
     VoiceOptions,
 )
-from smallest_cli.pipeline import Pump, Spoken, play
+from smallest_cli.pipeline import Pump, Spoken, hear_out, play
 from smallest_cli.settling import Run, settle
 from smallest_cli.sinks import Sink
 from smallest_cli.speaking import open_stage, sum_up
@@ -74,7 +74,10 @@ class StreamOptions(Options):
         ),
     ] = 5.0
     max_chars: Annotated[
-        int, typer.Option("--max-chars", metavar="N", min=0, help="Stop after so many; 0 for no bound.")
+        int,
+        typer.Option(
+            "--max-chars", metavar="N", min=0, help="Speak what fits in so many, and stop; 0 for no bound."
+        ),
     ] = 0
 
 
@@ -117,6 +120,7 @@ def stream(
         strip_markdown=not (typed or words) if strip is None else strip,
         by_line=typed,
         apart=run.plan is not None,
+        most=arriving.max_chars,
     )
     told = (
         _by_service(run, arriving, arrivals)
@@ -135,7 +139,7 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
     with open_stage(run) as stage, _echo(stage.sink, wanted=options.echo) as echo:
         stage.transport.connect()
         segments = cut(arrivals, cutter, flush_s=options.flush_ms / 1000, keep_open=stage.transport.connect)
-        script = _script(segments, run, cutter, options.max_chars)
+        script = (replace(run.template, text=segment) for segment in segments)
         format = run.template.format
 
         def begin(request: SpeechRequest, frame: int) -> None:
@@ -146,15 +150,23 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
             script, stage.ask, stage.sink, format,
             ahead_s=run.sound.ahead, begin=begin, again=stage.retries.over,
         )  # fmt: skip
+        if cutter.full:
+            _refuse_rest(stage.sink, spoken, options.max_chars)
         _refuse_nothing(spoken)
     return sum_up(run, stage, spoken)
 
 
-def _script(segments: Iterator[str], run: Run, cutter: Cutter, most: int) -> Iterator[SpeechRequest]:
-    for segment in segments:
-        if most and cutter.characters > most:
-            raise Incomplete(f"the text is longer than {most} characters", hint="allow more: --max-chars")
-        yield replace(run.template, text=segment)
+def _refuse_rest(sink: Sink, spoken: Spoken, most: int) -> NoReturn:
+    """More came than is allowed: what was allowed is heard to its end."""
+    hint = "allow more: --max-chars"
+    if not spoken.byte_count:
+        raise UsageError(f"the first sentence is longer than {most} characters", hint=hint)
+    hear_out(sink, spoken.frames)
+    stopped = Incomplete(
+        f"the text is longer than {most} characters, after {spoken.seconds:.1f} s of audio", hint=hint
+    )
+    stopped.audio_seconds = spoken.seconds
+    raise stopped
 
 
 def _by_service(run: Run, options: StreamOptions, arrivals: Arrivals) -> Told:
