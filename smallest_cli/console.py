@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError
@@ -16,21 +16,34 @@ from smallest_cli.speech import AudioChunk, AudioFormat, Event
 LINE_LIMIT = 1000
 
 
+_line_is_open = False
+
+
 def say(line: str) -> None:
     """One line on stderr; a stderr that is closed or full is no reason to fail."""
-    try:
-        print(safe(line, LINE_LIMIT), file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        return
+    end_text()
+    _write(f"{safe(line, LINE_LIMIT)}\n")
 
 
 def say_text(text: str) -> None:
     """Text that goes on where the last ended, on stderr."""
-    try:
-        sys.stderr.write(safe(text, len(text)))
+    global _line_is_open
+    _line_is_open = True
+    _write(safe(text, len(text)))
+
+
+def end_text() -> None:
+    """End the line of what `say_text` said last."""
+    global _line_is_open
+    if _line_is_open:
+        _line_is_open = False
+        _write("\n")
+
+
+def _write(text: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
-        return
 
 
 class Console:

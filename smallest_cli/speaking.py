@@ -73,10 +73,10 @@ class Stage:
 
 
 @contextmanager
-def open_stage(run: Run) -> Iterator[Stage]:
+def open_stage(run: Run, *, shown: bool = True) -> Iterator[Stage]:
     """Connecting while the sinks and the transport are made ready; a bad path costs no request.
 
-    Closed in the other order.
+    Closed in the other order. `shown`: whether the terminal is free for the line that shows the progress.
     """
     settings, console = run.settings, run.console
     dialer = dial(run)
@@ -86,7 +86,7 @@ def open_stage(run: Run) -> Iterator[Stage]:
         _captioned(run) as (captions, follow),
         open_sinks(run.destinations, run.template.format) as sink,
         open_source(settings, service, dialer) as source,
-        console.progress(run.template.format, shown=not (run.plan and run.plan.follow)) as progress,
+        console.progress(run.template.format, shown=shown and not (run.plan and run.plan.follow)) as progress,
     ):
         follow(sink)
         yield Stage(sink, source, Timeline(), make_retries(run), captions, progress)

@@ -411,7 +411,40 @@ def test_a_typed_line_is_spoken_on_enter(home: Path, server: Offline) -> None:
 def test_the_text_is_echoed_when_it_is_heard(home: Path, server: Offline) -> None:
     ran = stream(home, server, "-o", "out.wav", "--echo", stdin="".join(STORY).encode())
     assert (ran.code, ran.out) == (0, b"")
-    assert ran.err == "".join(STORY)
+    assert ran.err == "".join(STORY) + "\n"
+
+
+def test_what_nobody_heard_is_not_echoed(home: Path) -> None:
+    limits = ("--timeout", "0.3", "--completion-wait", "0", "--retries", "0")
+    with start_offline(fail=["stall:0"]) as server:
+        ran = stream(home, server, "-o", "out.wav", "--echo", *limits, stdin="".join(STORY).encode())
+    assert ran.code == 7
+    assert ran.lines[0].startswith("smallest: no audio")
+
+
+def test_the_echo_s_line_is_ended_before_anything_else_is_said(home: Path) -> None:
+    with start_offline(fail=["close:1011:2"]) as server:
+        ran = stream(home, server, "-o", "out.wav", "--echo", "--retries", "0", stdin="".join(STORY).encode())
+    assert ran.code == 9
+    assert ran.lines[0] == "".join(STORY)
+    assert ran.lines[1].startswith("smallest: ")
+
+
+def test_no_progress_is_drawn_over_the_echo(home: Path, server: Offline) -> None:
+    parent, child = pty.openpty()
+    with streaming(home, server.base_url, "-o", "out.wav", "--echo", "One. Two.", stderr=child) as process:
+        os.close(child)
+        told = b""
+        with os.fdopen(parent, "rb", buffering=0) as screen, suppress(OSError):  # the other side is closed
+            while more := screen.read(65_536):
+                told += more
+    assert process.returncode == 0
+    assert [line.split(b"  ")[0] for line in told.splitlines()] == [b"One. Two.", b"out.wav"]
+
+
+def test_what_is_played_after_the_last_was_asked_for_is_echoed(home: Path, server: Offline) -> None:
+    ran = stream(home, server, "--echo", "-p", "--player", "sh -c 'cat > /dev/null' {rate}", "One. Two.")
+    assert (ran.code, ran.err) == (0, "One. Two.\n")
 
 
 def test_a_pause_of_the_service_is_named_with_what_shortens_it(home: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from smallest_cli.arriving import Arrivals, Cutter, cut
-from smallest_cli.console import say_text
+from smallest_cli.console import end_text, say_text
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
 from smallest_cli.groups import Options, grouped
 from smallest_cli.listing import answer_question
@@ -136,7 +136,8 @@ def stream(
 
 def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: Cutter) -> Told:
     """Each segment is one plain request."""
-    with open_stage(run) as stage, _echo(stage.sink, wanted=options.echo) as echo:
+    echo = _Echo(wanted=options.echo)
+    with echo, open_stage(run, shown=not options.echo) as stage, echo.following(stage.sink):
         stage.transport.connect()
         segments = cut(arrivals, cutter, flush_s=options.flush_ms / 1000, keep_open=stage.transport.connect)
         script = (replace(run.template, text=segment) for segment in segments)
@@ -144,7 +145,7 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
 
         def begin(request: SpeechRequest, frame: int) -> None:
             stage.begin(request, frame)
-            echo(request, frame)
+            echo.begin(request, frame)
 
         spoken = play(
             script, stage.ask, stage.sink, format,
@@ -186,40 +187,55 @@ def _refuse_nothing(spoken: Spoken) -> None:
         raise UsageError("nothing to speak: no text came")
 
 
-@contextmanager
-def _echo(sink: Sink, *, wanted: bool) -> Iterator[_Echo]:
-    echo = _Echo(sink)
-    if not wanted:
-        yield echo
-        return
-    ended = threading.Event()
-
-    def follow() -> None:
-        while not ended.wait(LOOK_EVERY_S):
-            echo.tell()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield echo
-    finally:
-        ended.set()
-        thread.join()
-        echo.tell()
-
-
 class _Echo:
-    """Prints each segment's text when its sound is heard."""
+    """Prints a segment's text when its sound is heard. Around the sink, which plays until it is closed."""
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+    def __init__(self, *, wanted: bool) -> None:
+        self._wanted = wanted
         self._waiting: deque[tuple[int, str]] = deque()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def __call__(self, request: SpeechRequest, frame: int) -> None:
-        self._waiting.append((frame, request.text))
+    def begin(self, request: SpeechRequest, frame: int) -> None:
+        """A segment's sound begins at that frame."""
+        if self._wanted:
+            self._waiting.append((frame, request.text))
 
-    def tell(self) -> None:
+    @contextmanager
+    def following(self, sink: Sink) -> Iterator[None]:
+        """Follow what a sink plays; to the end of the outer context, or to an error within this one."""
+        if not self._wanted:
+            yield
+            return
+        self._thread = threading.Thread(target=self._follow, args=(sink,), daemon=True)
+        self._thread.start()
+        try:
+            yield
+        except BaseException:
+            self._stop()  # before the sink is aborted, which then may call all of it heard
+            self._tell(sink)
+            raise
+
+    def __enter__(self) -> _Echo:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stop()
+        while kind is None and self._waiting:
+            say_text(self._waiting.popleft()[1])
+        end_text()
+
+    def _stop(self) -> None:
+        self._ended.set()
+        if self._thread:
+            self._thread.join()
+
+    def _follow(self, sink: Sink) -> None:
+        while not self._ended.wait(LOOK_EVERY_S):
+            self._tell(sink)
+
+    def _tell(self, sink: Sink) -> None:
         """Print what is heard by now; what a sink that died had not played, nobody heard."""
         with suppress(SmallestError):
-            while self._waiting and self._waiting[0][0] <= self._sink.heard():
+            while self._waiting and self._waiting[0][0] < sink.heard():
                 say_text(self._waiting.popleft()[1])
