@@ -96,6 +96,18 @@ def test_a_text_is_split_as_asked(home: Path, server: Offline) -> None:
     assert max(map(len, said)) <= 100
 
 
+@pytest.mark.parametrize("command", ["speak", "stream"])
+def test_no_segment_is_a_blank(command: str, home: Path, server: Offline) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+    for split, sent in (("1", [*"worldthis"]), ("5", ["world", "this"]), ("6", ["world ", "this"])):
+        before = len(server.log())
+        ran = smallest(
+            home, command, "world this", "-o", "out.wav", "--split", split, "--via", "http", env=env
+        )
+        assert (ran.code, ran.err) == (0, "")
+        assert [entry["text"] for entry in server.log()[before:]] == sent
+
+
 def test_a_dry_run_asks_for_nothing(home: Path, server: Offline) -> None:
     before = len(server.log())
     ran = speak(home, server, LONG, "--dry-run", "--json")
