@@ -207,7 +207,8 @@ class ServiceOptions(Options):
         typer.Option(
             "--timeout",
             metavar="SECONDS",
-            help="For connecting, first audio and each stall; the default is 15.",
+            help="For connecting, first audio and each stall, which over ws is at least the service's"
+            " completion wait and 1 s; the default is 15.",
         ),
     ] = None
     max_time: Annotated[
@@ -224,7 +225,11 @@ class ServiceOptions(Options):
     ] = None
     completion_wait: Annotated[
         int | None,
-        typer.Option("--completion-wait", metavar="MS", help="Ask for this wait before `complete`."),
+        typer.Option(
+            "--completion-wait",
+            metavar="MS",
+            help="Over ws: ask for this much quiet before `complete`; unasked it is 4000.",
+        ),
     ] = None
     api: Annotated[
         str | None,
