@@ -156,6 +156,10 @@ def settle_voice(
     who: VoiceOptions, where: ServiceOptions, report: ReportOptions, cache: bool | None = None
 ) -> tuple[Console, Settings, SpeechRequest]:
     """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
+    if where.completion_wait is not None and where.via in ("sse", "http"):
+        raise UsageError("--completion-wait is for --via ws alone: the others wait for nothing")
+    if report.quiet and (report.verbose or report.debug):
+        raise UsageError(f"--quiet and --{'verbose' if report.verbose else 'debug'} do not go together")
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
     settings = load_settings(who.as_dict() | where.as_dict() | {"cache": cache})
     chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)

@@ -199,6 +199,10 @@ def test_bad_input_costs_no_request(home: Path, server: Offline) -> None:
         ((TEXT, "--json"), 2, "--json"),
         ((TEXT, "--no-such-option"), 2, "--no-such-option"),
         ((TEXT, "--max-chars", "5", "-o", "out.wav"), 2, "--max-chars"),
+        ((TEXT, "--completion-wait", "5", "--via", "http", "-o", "out.wav"), 2, "--completion-wait"),
+        ((TEXT, "--quiet", "--verbose", "-o", "out.wav"), 2, "--verbose"),
+        ((TEXT, "--quiet", "--debug", "-o", "out.wav"), 2, "--debug"),
+        ((TEXT, "--ca-file", "nowhere.pem", "-o", "out.wav"), 3, "nowhere.pem"),
     ):
         ran = speak(home, server, *arguments)
         assert (ran.code, word in ran.err, ran.lines[0].startswith("smallest: ")) == (code, True, True), ran

@@ -273,6 +273,28 @@ def test_a_text_that_just_fits_is_complete(home: Path, server: Offline) -> None:
     assert (ran.code, ran.err) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--drain", "3"), "--drain"),
+        *(
+            (("--buffering", "server", *option), option[0])
+            for option in (
+                ("--split", "250"), ("--first-chunk-chars", "10"), ("--flush-ms", "1500"),
+                ("--max-chars", "9"), ("--strip-markdown",), ("--echo",), ("--cache",),
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_not_be_done_is_refused(
+    arguments: tuple[str, ...], word: str, home: Path, server: Offline
+) -> None:
+    before = len(server.log())
+    ran = stream(home, server, "One. Two.", "-o", "out.wav", *arguments)
+    assert (ran.code, ran.lines[0].startswith(f"smallest: {word} ")) == (2, True), ran.err
+    assert len(server.log()) == before
+
+
 # What goes wrong
 
 

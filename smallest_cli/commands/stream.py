@@ -25,6 +25,7 @@ from smallest_cli.options import (
     VoiceOptions,
 )
 from smallest_cli.pipeline import Pump, Spoken, hear_out, play
+from smallest_cli.script import SPLIT
 from smallest_cli.settling import Run, settle
 from smallest_cli.sinks import Sink
 from smallest_cli.speaking import open_stage, sum_up
@@ -32,6 +33,8 @@ from smallest_cli.speech import Conversation, SpeechRequest
 from smallest_cli.telling import Told, tell
 
 LOOK_EVERY_S = 0.05
+FLUSH_MS = 1500
+DRAIN_S = 5.0
 
 
 class StreamOptions(Options):
@@ -42,8 +45,11 @@ class StreamOptions(Options):
         typer.Option("--buffering", help="Who cuts the text: this tool by sentences, or the service."),
     ] = "sentence"
     split: Annotated[
-        int, typer.Option("--split", metavar="N", min=1, help="Most characters in a segment.")
-    ] = 250
+        int | None,
+        typer.Option(
+            "--split", metavar="N", min=1, help=f"Most characters in a segment; the default is {SPLIT}."
+        ),
+    ] = None
     first_chunk_chars: Annotated[
         int | None,
         typer.Option(
@@ -54,11 +60,14 @@ class StreamOptions(Options):
         ),
     ] = None
     flush_ms: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--flush-ms", metavar="MS", min=1, help="Speak what dangles after so long without more text."
+            "--flush-ms",
+            metavar="MS",
+            min=1,
+            help=f"Speak what dangles after so long without more text; the default is {FLUSH_MS}.",
         ),
-    ] = 1500
+    ] = None
     strip_markdown: Annotated[
         bool | None,
         typer.Option(
@@ -68,11 +77,14 @@ class StreamOptions(Options):
     ] = None
     echo: Annotated[bool, typer.Option("--echo", help="Print the text as it is heard, to stderr.")] = False
     drain: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--drain", metavar="SECONDS", min=0.1, help="With --buffering server: quiet that means the end."
+            "--drain",
+            metavar="SECONDS",
+            min=0.1,
+            help=f"With --buffering server: quiet that means the end; the default is {DRAIN_S:g}.",
         ),
-    ] = 5.0
+    ] = None
     max_chars: Annotated[
         int,
         typer.Option(
@@ -101,12 +113,10 @@ def stream(
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe a text in, or give it as words")
     run = settle(who, sound, where, report, captions)
-    if arriving.buffering == "server" and run.plan:
-        raise UsageError(
-            "--subtitles and --follow need --buffering sentence: the service tells no sentence's time"
-        )
-    if arriving.buffering == "server" and sound.cache:
-        raise UsageError("--cache needs --buffering sentence: what the service cuts is not known before")
+    if arriving.buffering == "server":
+        _refuse_own_cutting(arriving, run)
+    elif arriving.drain is not None:
+        raise UsageError("--drain is for --buffering server")
     if arriving.echo and captions.follow:
         raise UsageError("--echo and --follow both show the text", hint="leave one of them away")
     if report.dry_run:
@@ -115,7 +125,7 @@ def stream(
     arrivals = Arrivals([" ".join(words)] if words else sys.stdin.fileno())
     strip = arriving.strip_markdown
     cutter = Cutter(
-        limit=arriving.split,
+        limit=arriving.split or SPLIT,
         first_limit=arriving.first_chunk_chars,
         strip_markdown=not (typed or words) if strip is None else strip,
         by_line=typed,
@@ -134,12 +144,31 @@ def stream(
     tell(run, told)
 
 
+def _refuse_own_cutting(options: StreamOptions, run: Run) -> None:
+    """What needs sentences of our own cutting is not to be had from the service's."""
+    if run.plan:
+        raise UsageError(
+            "--subtitles and --follow need --buffering sentence: the service tells no sentence's time"
+        )
+    if run.sound.cache:
+        raise UsageError("--cache needs --buffering sentence: what the service cuts is not known before")
+    given = {
+        "--split": options.split, "--first-chunk-chars": options.first_chunk_chars,
+        "--flush-ms": options.flush_ms, "--strip-markdown": options.strip_markdown,
+        "--echo": options.echo, "--max-chars": options.max_chars,
+    }  # fmt: skip
+    if names := [name for name, value in given.items() if value]:
+        raise UsageError(f"{names[0]} needs --buffering sentence: with server the text goes as it comes")
+
+
 def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: Cutter) -> Told:
     """Each segment is one plain request."""
     echo = _Echo(wanted=options.echo)
     with echo, open_stage(run, shown=not options.echo) as stage, echo.following(stage.sink):
         stage.transport.connect()
-        segments = cut(arrivals, cutter, flush_s=options.flush_ms / 1000, keep_open=stage.transport.connect)
+        segments = cut(
+            arrivals, cutter, flush_s=(options.flush_ms or FLUSH_MS) / 1000, keep_open=stage.transport.connect
+        )
         script = (replace(run.template, text=segment) for segment in segments)
         format = run.template.format
 
@@ -176,7 +205,7 @@ def _by_service(run: Run, options: StreamOptions, arrivals: Arrivals) -> Told:
         if not isinstance(stage.transport, Conversation):
             raise UsageError("--buffering server needs --via ws")
         pump = Pump(stage.sink, run.template.format)
-        events = stage.transport.converse(run.template, arrivals, options.drain)
+        events = stage.transport.converse(run.template, arrivals, options.drain or DRAIN_S)
         pump.pour(stage.watch(events))
         _refuse_nothing(pump.spoken)
     return sum_up(run, stage, pump.spoken)

@@ -30,7 +30,8 @@ class Dialer:
 
     `timeout` is in seconds, for a whole connection from the name to the end of TLS; `max_time` is for all
     that the dialer's connections do, from now on. `plain_http` lets an http origin be another machine.
-    Proxies and certificate settings are read from `environ`.
+    Proxies and certificate settings are read from `environ`. Raises SettingsError where `ca_file` is missing,
+    though an http origin would not need it.
     """
 
     def __init__(
@@ -46,6 +47,9 @@ class Dialer:
         self.timeout = timeout
         self._until = math.inf if max_time is None else time.monotonic() + max_time
         self.clock = clock
+        if ca_file is not None:
+            with _readable(ca_file):
+                os.stat(ca_file)
         self._ca_file = ca_file
         self._plain_http = plain_http
         self._environ = environ
@@ -168,14 +172,20 @@ class Dialer:
         if named is None and not self._environ.get("SSL_CERT_DIR"):
             context.load_default_certs()
             return context
-        try:
+        with _readable(named):
             if named is None or os.path.isdir(named):
                 context.load_verify_locations(capath=named or self._environ["SSL_CERT_DIR"])
             else:
                 context.load_verify_locations(cafile=named)
-        except OSError as error:
-            raise SettingsError(f"cannot read the certificates in {safe(named)}: {reason(error)}") from None
         return context
+
+
+@contextmanager
+def _readable(named: str | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"cannot read the certificates in {safe(named)}: {reason(error)}") from None
 
 
 def _distrust(origin: Origin, error: ssl.SSLCertVerificationError) -> Untrusted:
