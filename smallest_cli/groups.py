@@ -23,9 +23,14 @@ class Options:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of the fields, those of a group that this one adds to first."""
+        return [name for each in reversed(cls.__mro__) for name in getattr(each, "__annotations__", ())]
+
     def as_dict(self) -> dict[str, Any]:
         """Every field by its name."""
-        return {name: getattr(self, name) for name in type(self).__annotations__}
+        return {name: getattr(self, name) for name in self.names()}
 
     def but(self, **changed: Any) -> Self:
         """The same, with other values."""
@@ -53,7 +58,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def gathered(**given: Any) -> None:
         for name, group in groups.items():
-            given[name] = group(**{field: given.pop(field) for field in group.__annotations__})
+            given[name] = group(**{field: given.pop(field) for field in group.names()})
         command(**given)
 
     gathered.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]

@@ -237,11 +237,19 @@ class ServiceOptions(Options):
     ] = None
 
 
-class ReportOptions(Options):
+class RunOptions(Options):
     """What is said about a run."""
+
+    dry_run = False
+    """No option here: see ReportOptions."""
 
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False
     verbose: Annotated[bool, typer.Option("--verbose", help="Say how long each step took.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Say what was settled, sent and received.")] = False
+
+
+class ReportOptions(RunOptions):
+    """What is said about a run, or instead of one."""
+
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for, and stop.")] = False

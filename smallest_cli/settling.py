@@ -17,7 +17,7 @@ from smallest_cli.casting import cast
 from smallest_cli.console import Console
 from smallest_cli.credentials import key_files
 from smallest_cli.errors import UsageError
-from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
+from smallest_cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.sinks import Destination, choose_destinations, refuse_twice
@@ -40,7 +40,7 @@ class Run:
     destinations: list[Destination]
     sound: SoundOptions
     where: ServiceOptions
-    report: ReportOptions
+    report: RunOptions
     console: Console
     plan: CaptionPlan | None = None
     started_ns: int = field(default_factory=time.perf_counter_ns)
@@ -57,7 +57,7 @@ def settle(
     who: VoiceOptions,
     sound: SoundOptions,
     where: ServiceOptions,
-    report: ReportOptions,
+    report: RunOptions,
     captions: CaptionOptions | None = None,
 ) -> Run:
     """Settle voice, service and destinations. Raises UsageError and SettingsError."""
@@ -153,7 +153,7 @@ def _settle_captions(
 
 
 def settle_voice(
-    who: VoiceOptions, where: ServiceOptions, report: ReportOptions, cache: bool | None = None
+    who: VoiceOptions, where: ServiceOptions, report: RunOptions, cache: bool | None = None
 ) -> tuple[Console, Settings, SpeechRequest]:
     """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
     if where.completion_wait is not None and where.via in ("sse", "http"):

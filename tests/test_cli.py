@@ -57,6 +57,11 @@ def test_the_list_costs_no_command(tmp_path: Path) -> None:
     assert "smallest_cli.connect" not in done.stderr
 
 
+def test_a_dry_run_is_offered_where_there_is_one() -> None:
+    offering = {page.name for page in PAGES for option in page.options if "--dry-run" in option.flags}
+    assert offering == {"speak", "bench"}
+
+
 def shown(home: Path, path: str, columns: int) -> str:
     """Help on a terminal that is so wide, without its colours."""
     parent, child = pty.openpty()

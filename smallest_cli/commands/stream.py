@@ -19,7 +19,7 @@ from smallest_cli.groups import Options, grouped
 from smallest_cli.listing import answer_question
 from smallest_cli.options import (
     CaptionOptions,
-    ReportOptions,
+    RunOptions,
     ServiceOptions,
     SoundOptions,
     VoiceOptions,
@@ -102,7 +102,7 @@ def stream(
     sound: SoundOptions,
     captions: CaptionOptions,
     where: ServiceOptions,
-    report: ReportOptions,
+    report: RunOptions,
 ) -> None:
     """Speak a text while it is still being written.
 
@@ -119,8 +119,6 @@ def stream(
         raise UsageError("--drain is for --buffering server")
     if arriving.echo and captions.follow:
         raise UsageError("--echo and --follow both show the text", hint="leave one of them away")
-    if report.dry_run:
-        raise UsageError("--dry-run is for a finished text", hint="use speak")
     typed = not words and sys.stdin.isatty()
     arrivals = Arrivals([" ".join(words)] if words else sys.stdin.fileno())
     strip = arriving.strip_markdown
