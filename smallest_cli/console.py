@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError
 from smallest_cli.safety import safe
-from smallest_cli.speech import AudioChunk, AudioFormat, Event
+from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Opened, Phases, Sent, WordTiming
 
 LINE_LIMIT = 1000
 
@@ -122,8 +122,7 @@ class Progress:
     def _line(self, event: Event) -> str:
         if self._began_ns is None:
             self._began_ns = event.at_ns
-        what = f"{len(event.pcm)} bytes of audio" if isinstance(event, AudioChunk) else str(event)
-        return f"{(event.at_ns - self._began_ns) / 1e6:10.3f} ms  {what}"
+        return f"{(event.at_ns - self._began_ns) / 1e6:10.3f} ms  {_told(event)}"
 
     def _show(self, chunk: AudioChunk) -> None:
         self._byte_count += len(chunk.pcm)
@@ -139,6 +138,28 @@ class Progress:
         """Take the line away."""
         if self._status is not None:
             self._status.stop()
+
+
+def _told(event: Event) -> str:
+    match event:
+        case Opened(reused=True):
+            return "the connection is still open"
+        case Opened(phases=phases):
+            return f"connected  {steps_of(phases)}"
+        case Sent():
+            return "request sent"
+        case AudioChunk(pcm=pcm, cached=cached):
+            return f"{len(pcm)} bytes of audio{', cached' if cached else ''}"
+        case WordTiming(word=word, start=start, end=end):
+            return f'word "{word}"  {start * 1000:.0f} to {end * 1000:.0f} ms'
+        case Completed(request_id=request_id):
+            return f"complete  request id {request_id}" if request_id else "complete"
+
+
+def steps_of(phases: Phases) -> str:
+    """How long each step of connecting took."""
+    steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
+    return "  ".join(f"{name} {ns / 1e6:.1f} ms" for name, ns in steps.items())
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.casting import cast
@@ -165,8 +165,8 @@ def settle_voice(
     chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)
     for warning in (*settings.warnings, *chosen.warnings):
         console.warn(warning)
-    for name, source in settings.sources.items():
-        console.debug(f"{name} = {getattr(settings, name)} from {source}")
+    for line in _settled(replace(settings, voice=chosen.voice, model=chosen.model)):
+        console.debug(line)
     template = SpeechRequest(
         text="",
         voice=chosen.voice,
@@ -181,6 +181,13 @@ def settle_voice(
         **_older(who, settings.api),
     )
     return console, settings, template
+
+
+def _settled(settings: Settings) -> Iterator[str]:
+    """Every setting, and where it came from."""
+    for name in (each.name for each in fields(settings) if each.name not in ("sources", "warnings")):
+        value, source = getattr(settings, name), settings.sources.get(name, "default")
+        yield f"{name} = {'not set' if value is None else value} from {source}"
 
 
 def _older(who: VoiceOptions, api: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import stat
 import subprocess
@@ -302,9 +303,26 @@ def test_sound_is_not_written_to_a_terminal(home: Path, server: Offline) -> None
 def test_debug_shows_what_came_and_no_key(home: Path, server: Offline) -> None:
     ran = speak(home, server, TEXT, "-o", "out.wav", "--debug")
     assert (ran.code, ran.out) == (0, b"")
-    for part in ("base_url", "Opened", "bytes of audio", "Completed"):
-        assert part in ran.err
+    assert f"base_url = {server.base_url} from --base-url" in ran.lines
+    for settled in ("voice = meher", "timeout = 15.0", "language = not set"):
+        assert f"{settled} from default" in ran.lines
+    events = [line.split(" ms  ", 1)[1] for line in ran.lines if re.match(r" +\d+\.\d{3} ms  ", line)]
+    assert re.fullmatch(
+        r"connected  dns [\d.]+ ms  tcp [\d.]+ ms  tls [\d.]+ ms  upgrade [\d.]+ ms", events[0]
+    )
+    assert (events[1], events[2]) == ("request sent", "7680 bytes of audio")
+    assert re.fullmatch(r"complete  request id \S+", events[-1])
     assert KEY not in ran.err
+
+
+def test_debug_shows_words_and_what_is_kept_open(home: Path, server: Offline) -> None:
+    ran = speak(
+        home, server, "One. Two.", "--split", "5", "-o", "out.wav", "--debug", "--subtitles", "out.srt"
+    )
+    assert ran.code == 0
+    assert "  the connection is still open" in ran.err
+    ran = speak(home, server, "One.", "-o", "out.wav", "--debug", "--subtitles", "a.srt", "--cue", "word")
+    assert re.search(r' ms  word "One\.?"  \d+ to \d+ ms\n', ran.err)
 
 
 # Trying again
