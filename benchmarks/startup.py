@@ -54,7 +54,7 @@ def on_terminal(*command: str) -> Timed:
             command,
             stdin=subprocess.DEVNULL,
             stdout=child,
-            env=os.environ | {"TERM": "xterm", "PAGER": "cat", "SMALLEST_API_KEY": ""},
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "120", "PAGER": "cat", "SMALLEST_API_KEY": ""},
         ):
             os.close(child)
             try:

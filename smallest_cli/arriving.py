@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from smallest_cli.cutting import Sentences
+from smallest_cli.cutting import Sentences, trimmed
 from smallest_cli.markdown import PlainText
 from smallest_cli.text import Unwrapping
 
@@ -73,7 +73,10 @@ class Arrivals:
 
 
 class Cutter:
-    """Arriving text -> segments. `removed` counts control characters; `characters` all that came."""
+    """Arriving text -> segments. `removed` counts control characters.
+
+    `full` says that what is ready has no room left: it would make more than `most` characters.
+    """
 
     def __init__(
         self,
@@ -83,16 +86,22 @@ class Cutter:
         strip_markdown: bool,
         by_line: bool,
         apart: bool = False,
+        most: int = 0,
     ) -> None:
-        """`by_line`: a line is a whole utterance, as somebody types them. `apart`: so is a sentence."""
+        """`by_line`: a line is a whole utterance, as somebody types them. `apart`: so is a sentence.
+
+        A `most` of 0 is no bound.
+        """
         self._plain = PlainText() if strip_markdown else None
         self._unwrapping = Unwrapping()
-        self._sentences = Sentences(limit, first_limit)
+        self._sentences = Sentences(limit, first_limit, most)
         self._by_line = by_line
         self._limit = limit
         self._together = 0 if apart else limit
+        self._most = most
+        self._given = 0
         self._ready: deque[str] = deque()
-        self.characters = 0
+        self.full = False
 
     @property
     def removed(self) -> int:
@@ -101,7 +110,6 @@ class Cutter:
 
     def feed(self, text: str) -> None:
         """Take in more text."""
-        self.characters += len(text)
         self._ready += self._sentences.feed(self._unwrap(self._plain.feed(text) if self._plain else text))
         if self._by_line and text.endswith("\n"):
             self.flush()
@@ -129,13 +137,24 @@ class Cutter:
     def take(self) -> str:
         """As many sentences as are ready and fit one segment, without paragraph marks; "" for none."""
         segment = ""
-        while self._ready and (not segment.strip() or len(segment) + len(self._ready[0]) <= self._together):
-            segment += self._ready.popleft().replace("\n", "")
+        while self._ready and (not segment.strip() or self._fits(segment, self._ready[0])):
+            piece = self._ready[0].replace("\n", "")
+            room = self._most - self._given - len(segment) if self._most else len(piece)
+            if len(piece.rstrip()) > room:
+                self.full = True
+                break
+            segment += piece[:room]
+            self._ready.popleft()
         if segment.strip():
+            segment = trimmed(segment, self._limit)
+            self._given += len(segment)
             return segment
         if segment:
             self._ready.appendleft(segment)  # a blank goes with what follows
         return ""
+
+    def _fits(self, segment: str, piece: str) -> bool:
+        return len(segment) + len(piece.rstrip()) <= self._together
 
 
 def cut(
@@ -143,8 +162,8 @@ def cut(
 ) -> Iterator[str]:
     """Segments, each as late as it is asked for: whatever is ready by then goes together.
 
-    What dangles is spoken after `flush_s` seconds of quiet. `keep_open` is called from time to time in
-    a long silence.
+    They end with the text, or when `cutter` is full. What dangles is spoken after `flush_s` seconds of quiet.
+    `keep_open` is called from time to time in a long silence.
     """
     while True:
         while not cutter.has_enough and (text := arrivals.next()) is not None:
@@ -153,7 +172,7 @@ def cut(
             cutter.flush()
         if segment := cutter.take():
             yield segment
-        elif arrivals.ended:
+        elif arrivals.ended or cutter.full:
             return
         else:
             _wait(arrivals, cutter, flush_s, keep_open)

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -27,10 +28,17 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ALIKE = 0.75
 """How much an option must be like what was typed, to be offered for it."""
 BUG = "this is a bug; please report it with the command and the version"
+BOXES_FROM = 110
+"""Columns that a terminal needs for help in boxes: on a narrower one rich cuts the names of options."""
 
 
 def _rich_help_wanted() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return (
+        sys.stdout is not None
+        and sys.stdout.isatty()
+        and not os.environ.get("NO_COLOR")
+        and shutil.get_terminal_size().columns >= BOXES_FROM
+    )
 
 
 app = typer.Typer(

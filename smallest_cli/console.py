@@ -6,31 +6,44 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from smallest_cli.errors import Interrupted, SmallestError
 from smallest_cli.safety import safe
-from smallest_cli.speech import AudioChunk, AudioFormat, Event
+from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Opened, Phases, Sent, WordTiming
 
 LINE_LIMIT = 1000
 
 
+_line_is_open = False
+
+
 def say(line: str) -> None:
     """One line on stderr; a stderr that is closed or full is no reason to fail."""
-    try:
-        print(safe(line, LINE_LIMIT), file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        return
+    end_text()
+    _write(f"{safe(line, LINE_LIMIT)}\n")
 
 
 def say_text(text: str) -> None:
     """Text that goes on where the last ended, on stderr."""
-    try:
-        sys.stderr.write(safe(text, len(text)))
+    global _line_is_open
+    _line_is_open = True
+    _write(safe(text, len(text)))
+
+
+def end_text() -> None:
+    """End the line of what `say_text` said last."""
+    global _line_is_open
+    if _line_is_open:
+        _line_is_open = False
+        _write("\n")
+
+
+def _write(text: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
-        return
 
 
 class Console:
@@ -109,8 +122,7 @@ class Progress:
     def _line(self, event: Event) -> str:
         if self._began_ns is None:
             self._began_ns = event.at_ns
-        what = f"{len(event.pcm)} bytes of audio" if isinstance(event, AudioChunk) else str(event)
-        return f"{(event.at_ns - self._began_ns) / 1e6:10.3f} ms  {what}"
+        return f"{(event.at_ns - self._began_ns) / 1e6:10.3f} ms  {_told(event)}"
 
     def _show(self, chunk: AudioChunk) -> None:
         self._byte_count += len(chunk.pcm)
@@ -126,6 +138,28 @@ class Progress:
         """Take the line away."""
         if self._status is not None:
             self._status.stop()
+
+
+def _told(event: Event) -> str:
+    match event:
+        case Opened(reused=True):
+            return "the connection is still open"
+        case Opened(phases=phases):
+            return f"connected  {steps_of(phases)}"
+        case Sent():
+            return "request sent"
+        case AudioChunk(pcm=pcm, cached=cached):
+            return f"{len(pcm)} bytes of audio{', cached' if cached else ''}"
+        case WordTiming(word=word, start=start, end=end):
+            return f'word "{word}"  {start * 1000:.0f} to {end * 1000:.0f} ms'
+        case Completed(request_id=request_id):
+            return f"complete  request id {request_id}" if request_id else "complete"
+
+
+def steps_of(phases: Phases) -> str:
+    """How long each step of connecting took."""
+    steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
+    return "  ".join(f"{name} {ns / 1e6:.1f} ms" for name, ns in steps.items())
 
 
 @contextmanager

@@ -222,7 +222,8 @@ class ServiceOptions(Options):
         typer.Option(
             "--timeout",
             metavar="SECONDS",
-            help="For connecting, first audio and each stall; the default is 15.",
+            help="For connecting, first audio and each stall, which over ws is at least the service's"
+            " completion wait and 1 s; the default is 15.",
         ),
     ] = None
     max_time: Annotated[
@@ -242,7 +243,7 @@ class ServiceOptions(Options):
         typer.Option(
             "--completion-wait",
             metavar="MS",
-            help="How long the service waits in silence before it says that the sound is complete.",
+            help="Over ws: the service's wait in silence before it says complete; unasked it is 4000.",
         ),
     ] = None
     api: Annotated[
@@ -251,11 +252,19 @@ class ServiceOptions(Options):
     ] = None
 
 
-class ReportOptions(Options):
+class RunOptions(Options):
     """What is said about a run."""
+
+    dry_run = False
+    """No option here: see ReportOptions."""
 
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False
     verbose: Annotated[bool, typer.Option("--verbose", help="Say how long each step took.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Say what was settled, sent and received.")] = False
+
+
+class ReportOptions(RunOptions):
+    """What is said about a run, or instead of one."""
+
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for, and stop.")] = False

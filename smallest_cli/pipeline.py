@@ -97,6 +97,13 @@ def play(
                 spoken.characters += len(text)
 
 
+def hear_out(sink: Sink, frames: int) -> None:
+    """Until the slowest sink has played so many frames."""
+    pause = threading.Event()
+    while sink.heard() < frames:
+        pause.wait(LOOK_EVERY_S)
+
+
 class Pump:
     """Pours one segment after the other into one sink, and keeps count in `spoken`."""
 

@@ -60,12 +60,15 @@ def _items(
 def _pieces(paragraph: str, split: int) -> list[str]:
     if not split or len(paragraph) <= split:
         return [paragraph]
-    from smallest_cli.cutting import segments  # the rules of sentences, which a short text starts without
+    from smallest_cli.cutting import (
+        segments,
+        trimmed,
+    )  # the rules of sentences, which a short text starts without
 
-    return segments(paragraph, split)
+    return [trimmed(piece, split) for piece in segments(paragraph, split)]
 
 
 def _sentences(paragraph: str, split: int) -> list[str]:
-    from smallest_cli.cutting import sentences
+    from smallest_cli.cutting import sentences, trimmed
 
-    return sentences(paragraph, split)
+    return [trimmed(piece, split) if split else piece for piece in sentences(paragraph, split)]

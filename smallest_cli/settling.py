@@ -9,15 +9,15 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.casting import cast
 from smallest_cli.console import Console
 from smallest_cli.credentials import key_files, reads_stdin
 from smallest_cli.errors import OutputFailed, UsageError
-from smallest_cli.options import CaptionOptions, ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
+from smallest_cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.pipeline import AHEAD_S
 from smallest_cli.safety import safe
 from smallest_cli.settings import Settings, config_path, load_settings
@@ -42,7 +42,7 @@ class Run:
     destinations: list[Destination]
     sound: SoundOptions
     where: ServiceOptions
-    report: ReportOptions
+    report: RunOptions
     console: Console
     plan: CaptionPlan | None = None
     started_ns: int = field(default_factory=time.perf_counter_ns)
@@ -64,7 +64,7 @@ def settle(
     who: VoiceOptions,
     sound: SoundOptions,
     where: ServiceOptions,
-    report: ReportOptions,
+    report: RunOptions,
     captions: CaptionOptions | None = None,
 ) -> Run:
     """Settle voice, service and destinations. Raises UsageError and SettingsError."""
@@ -187,16 +187,20 @@ def _settle_captions(
 
 
 def settle_voice(
-    who: VoiceOptions, where: ServiceOptions, report: ReportOptions, cache: bool | None = None
+    who: VoiceOptions, where: ServiceOptions, report: RunOptions, cache: bool | None = None
 ) -> tuple[Console, Settings, SpeechRequest]:
     """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
+    if report.quiet and (report.verbose or report.debug):
+        raise UsageError(f"--quiet and --{'verbose' if report.verbose else 'debug'} do not go together")
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
     settings = load_settings(who.as_dict() | where.as_dict() | {"cache": cache})
     chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)
     for warning in (*settings.warnings, *chosen.warnings):
         console.warn(warning)
-    for name, source in settings.sources.items():
-        console.debug(f"{name} = {getattr(settings, name)} from {source}")
+    if where.completion_wait is not None and settings.via != "ws":
+        console.warn(f"--completion-wait does nothing over {settings.via}, where nobody waits")
+    for line in _settled(replace(settings, voice=chosen.voice, model=chosen.model)):
+        console.debug(line)
     template = SpeechRequest(
         text="",
         voice=chosen.voice,
@@ -211,6 +215,13 @@ def settle_voice(
         **_older(who, settings.api),
     )
     return console, settings, template
+
+
+def _settled(settings: Settings) -> Iterator[str]:
+    """Every setting, and where it came from."""
+    for name in (each.name for each in fields(settings) if each.name not in ("sources", "warnings")):
+        value, source = getattr(settings, name), settings.sources.get(name, "default")
+        yield f"{name} = {'not set' if value is None else value} from {source}"
 
 
 def _older(who: VoiceOptions, api: str) -> dict[str, Any]:

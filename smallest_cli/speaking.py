@@ -75,10 +75,11 @@ class Stage:
 
 
 @contextmanager
-def open_stage(run: Run) -> Iterator[Stage]:
+def open_stage(run: Run, *, shown: bool = True) -> Iterator[Stage]:
     """Connecting while the sinks and the transport are made ready; a bad path costs no request.
 
     Closed in the other order. Whatever ends it early carries how much sound had come.
+    `shown`: whether the terminal is free for the line that shows the progress.
     """
     settings, console = run.settings, run.console
     dialer = dial(run)
@@ -90,7 +91,7 @@ def open_stage(run: Run) -> Iterator[Stage]:
         _captioned(run) as (captions, listen),
         open_sinks(run.destinations, run.template.format, listen) as sink,
         open_source(settings, service, dialer, find_store(settings, console.warn)) as source,
-        console.progress(run.template.format, shown=not (run.plan and run.plan.follow)) as progress,
+        console.progress(run.template.format, shown=shown and not (run.plan and run.plan.follow)) as progress,
     ):
         yield Stage(sink, spoken, source, Timeline(), make_retries(run), captions, progress)
         if captions:

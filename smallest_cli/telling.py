@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from smallest_cli.console import print_json
+from smallest_cli.console import print_json, steps_of
 from smallest_cli.pipeline import Spoken
 from smallest_cli.settling import Run
 from smallest_cli.timeline import MILLISECOND, Timeline
@@ -51,8 +51,7 @@ def _first_audio(told: Told, digits: int = 0) -> str:
 def _details(run: Run, told: Told) -> Iterator[str]:
     timeline, spoken = told.timeline, told.spoken
     if phases := timeline.phases:
-        steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
-        yield "connection  " + "  ".join(f"{name} {ns / MILLISECOND:.1f} ms" for name, ns in steps.items())
+        yield f"connection  {steps_of(phases)}"
     yield (
         f"audio  first {_first_audio(told, 1)}"
         f"  longest gap {timeline.longest_gap_ns / MILLISECOND:.1f} ms"

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
+import termios
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import typer
 
-from smallest_cli.cli import COMMANDS
+from smallest_cli.cli import BOXES_FROM, COMMANDS
 from tests.command import SMALLEST, environment, smallest
+from tools.tree import Command, read_tree
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+PAGES = [*read_tree().walk()]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -134,3 +144,36 @@ def test_no_command_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> N
 def test_only_an_option_that_is_alike_is_offered(typed: str, line: str, tmp_path: Path) -> None:
     ran = smallest(tmp_path, "speak", "Hi.", typed)
     assert (ran.code, ran.lines[0]) == (2, line)
+
+
+def test_a_dry_run_is_offered_where_there_is_one() -> None:
+    offering = {page.name for page in PAGES for option in page.options if "--dry-run" in option.flags}
+    assert offering == {"speak", "bench"}
+
+
+def shown(home: Path, path: str, columns: int) -> str:
+    """Help on a terminal that is so wide, without its colours."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("4H", 50, columns, 0, 0))
+    command = [*SMALLEST, *path.split()[1:], "--help"]
+    env = environment(home, TERM="xterm")
+    told = b""
+    with (
+        os.fdopen(parent, "rb", buffering=0) as screen,
+        subprocess.Popen(command, env=env, stdin=child, stdout=child, stderr=child),
+        suppress(OSError),  # the other side is closed
+    ):
+        os.close(child)
+        while more := screen.read(65_536):
+            told += more
+    return STYLE.sub("", told.decode())
+
+
+@pytest.mark.parametrize("columns", [60, 80, BOXES_FROM])
+@pytest.mark.parametrize("page", PAGES, ids=[page.path for page in PAGES])
+def test_no_name_is_cut_in_help_on_a_terminal(page: Command, columns: int, tmp_path: Path) -> None:
+    told = shown(tmp_path, page.path, columns)
+    names = {name for option in page.options for name in (*option.flags, *option.off)}
+    missing = names - set(re.findall(r"(?<![\w-])--?\w[\w-]*", told))
+    assert (missing, "…" in told, max(map(len, told.splitlines())) <= columns) == (set(), False, True)
+    assert ("╭" in told) == (columns >= BOXES_FROM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import stat
 import subprocess
@@ -94,6 +95,18 @@ def test_a_text_is_split_as_asked(home: Path, server: Offline) -> None:
     said = [entry["text"] for entry in server.log()[before + 1 :]]
     assert "".join(said) == LONG[:600].strip()
     assert max(map(len, said)) <= 100
+
+
+@pytest.mark.parametrize("command", ["speak", "stream"])
+def test_no_segment_is_a_blank(command: str, home: Path, server: Offline) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+    for split, sent in (("1", [*"worldthis"]), ("5", ["world", "this"]), ("6", ["world ", "this"])):
+        before = len(server.log())
+        ran = smallest(
+            home, command, "world this", "-o", "out.wav", "--split", split, "--via", "http", env=env
+        )
+        assert (ran.code, ran.err) == (0, "")
+        assert [entry["text"] for entry in server.log()[before:]] == sent
 
 
 def test_a_dry_run_asks_for_nothing(home: Path, server: Offline) -> None:
@@ -354,8 +367,15 @@ def test_sound_is_not_written_to_a_terminal(home: Path, server: Offline) -> None
 def test_debug_shows_what_came_and_no_key(home: Path, server: Offline) -> None:
     ran = speak(home, server, TEXT, "-o", "out.wav", "--debug")
     assert (ran.code, ran.out) == (0, b"")
-    for part in ("base_url", "Opened", "bytes of audio", "Completed"):
-        assert part in ran.err
+    assert f"base_url = {server.base_url} from --base-url" in ran.lines
+    for settled in ("voice = meher", "timeout = 15.0", "language = not set"):
+        assert f"{settled} from default" in ran.lines
+    events = [line.split(" ms  ", 1)[1] for line in ran.lines if re.match(r" +\d+\.\d{3} ms  ", line)]
+    assert re.fullmatch(
+        r"connected  dns [\d.]+ ms  tcp [\d.]+ ms  tls [\d.]+ ms  upgrade [\d.]+ ms", events[0]
+    )
+    assert (events[1], events[2]) == ("request sent", "7680 bytes of audio")
+    assert re.fullmatch(r"complete  request id \S+", events[-1])
     assert KEY not in ran.err
 
 
@@ -380,6 +400,16 @@ def test_of_a_short_key_no_end_is_told(home: Path) -> None:
     with start_offline(token="sk_another_one_of_25_chars") as server:
         ran = speak(home, server, TEXT, "-o", "out.wav", SMALLEST_API_KEY="short")
     assert (ran.code, ran.lines[1]) == (4, "  the key is from SMALLEST_API_KEY")
+
+
+def test_debug_shows_words_and_what_is_kept_open(home: Path, server: Offline) -> None:
+    ran = speak(
+        home, server, "One. Two.", "--split", "5", "-o", "out.wav", "--debug", "--subtitles", "out.srt"
+    )
+    assert ran.code == 0
+    assert "  the connection is still open" in ran.err
+    ran = speak(home, server, "One.", "-o", "out.wav", "--debug", "--subtitles", "a.srt", "--cue", "word")
+    assert re.search(r' ms  word "One\.?"  \d+ to \d+ ms\n', ran.err)
 
 
 # Trying again

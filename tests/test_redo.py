@@ -53,9 +53,8 @@ JOBS = [(name, via) for name, (vias, _) in FAULTS.items() for via in vias]
 
 
 def say(folder: Path, server: FaultServer, via: str, *arguments: str, text: str = LONG, **more: Any) -> Run:
-    return speak(
-        folder, server, text, "--via", via, "--timeout", "0.5", "--completion-wait", "0", *arguments, **more
-    )
+    wait = ("--completion-wait", "0") if via == "ws" else ()
+    return speak(folder, server, text, "--via", via, "--timeout", "0.5", *wait, *arguments, **more)
 
 
 @pytest.mark.parametrize(("name", "via"), JOBS)

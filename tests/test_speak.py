@@ -213,12 +213,23 @@ def test_bad_input_costs_no_request(home: Path, server: Offline) -> None:
         ((TEXT, "--json"), 2, "--json"),
         ((TEXT, "--no-such-option"), 2, "--no-such-option"),
         ((TEXT, "--max-chars", "5", "-o", "out.wav"), 2, "--max-chars"),
+        ((TEXT, "--quiet", "--verbose", "-o", "out.wav"), 2, "--verbose"),
+        ((TEXT, "--quiet", "--debug", "-o", "out.wav"), 2, "--debug"),
+        ((TEXT, "--ca-file", "nowhere.pem", "-o", "out.wav"), 3, "nowhere.pem"),
     ):
         ran = speak(home, server, *arguments)
         assert (ran.code, word in ran.err, ran.lines[0].startswith("smallest: ")) == (code, True, True), ran
         assert ran.out == b"" or "--json" in arguments
     assert len(server.log()) == before
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("via", ["sse", "http"])
+def test_a_wait_that_nobody_waits_is_said(via: str, home: Path, server: Offline) -> None:
+    ran = speak(home, server, TEXT, "--completion-wait", "5", "--via", via, "-o", "out.wav")
+    assert (ran.code, ran.lines) == (
+        0, [f"smallest: warning: --completion-wait does nothing over {via}, where nobody waits"]
+    )  # fmt: skip
 
 
 def test_an_unknown_voice_names_the_nearest_and_is_refused_by_the_service(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -186,8 +187,13 @@ def test_what_is_sent_is_what_was_read(text: str, cuts: list[int], limit: int, s
     cutter = Cutter(limit=limit, first_limit=None, strip_markdown=strip, by_line=False)
     arrivals = Arrivals([*fragments, rest])
     sent = list(cut(arrivals, cutter, flush_s=30, keep_open=lambda: None))
-    assert "".join(sent).rstrip() == " ".join(normalise(wanted).paragraphs)
-    assert all(piece.strip() for piece in sent)
+    rest = " ".join(normalise(wanted).paragraphs)
+    for piece in sent:
+        assert rest.startswith(piece.rstrip())
+        rest = rest[len(piece) :]
+        rest = rest.lstrip() if len(piece) >= limit else rest  # a blank that has no room goes nowhere
+        assert piece.strip()
+    assert rest == ""
 
 
 def test_what_is_ready_goes_together() -> None:
@@ -209,6 +215,84 @@ def test_markdown_from_a_pipe_is_not_read_aloud(home: Path, server: Offline) -> 
     assert "".join(said(server, before)).strip() == "Eggs You must see this page. one two"
     assert stream(home, server, "-o", "out.wav", "--no-strip-markdown", stdin=b"**must**").code == 0
     assert said(server)[-1] == "**must**"
+
+
+# No more than so much
+
+
+@pytest.mark.parametrize(
+    ("line", "spoken"),
+    [("A word and a word.", ("A word and a word. " * 10)), ("a word and a word", "a word and a word " * 11)],
+)
+def test_what_stands_before_the_bound_is_spoken_and_kept(
+    line: str, spoken: str, home: Path, server: Offline
+) -> None:
+    before = len(server.log())
+    ran = stream(
+        home, server, "-o", "out.wav", "--max-chars", "200", "--json", stdin=f"{line}\n".encode() * 100
+    )
+    assert ran.code == 9
+    assert "".join(said(server, before)).startswith(spoken)
+    assert len("".join(said(server, before))) <= 200
+    told = json.loads(ran.out)
+    with wave.open(str(home / "out.wav.part")) as sound:
+        assert sound.getnframes() / sound.getframerate() == pytest.approx(told["audio_seconds"])
+    assert told["audio_seconds"] > 1
+    assert [path.name for path in home.iterdir()] == ["out.wav.part"]
+
+
+def test_it_stops_at_the_bound_though_the_text_goes_on(home: Path, server: Offline) -> None:
+    with streaming(home, server.base_url, "--max-chars", "20") as process:
+        write(process, "The first sentence. ")
+        first = spoken_alone(home, server, "The first sentence. ")
+        assert hear(process, len(first)) == first
+        write(process, "And. ")
+        assert hear(process) == b""
+        assert process.wait(20) == 9
+
+
+def test_what_is_played_up_to_the_bound_is_heard(home: Path, server: Offline) -> None:
+    player = "sh -c 'cat > heard.pcm' {rate}"
+    ran = stream(home, server, "One. Two. Three.", "--max-chars", "10", "-p", "--player", player)
+    assert ran.code == 9
+    assert (home / "heard.pcm").read_bytes() == spoken_alone(home, server, "One. Two. ")
+
+
+@pytest.mark.parametrize("most", [4, 20])
+def test_a_first_sentence_beyond_the_bound_is_not_asked_for(most: int, home: Path, server: Offline) -> None:
+    before = len(server.log())
+    text = "This is a sentence that is too long."
+    ran = stream(home, server, text, "-o", "out.wav", "--max-chars", str(most))
+    assert (ran.code, ran.lines[0]) == (2, f"smallest: the first sentence is longer than {most} characters")
+    assert "--max-chars" in ran.lines[1]
+    assert (said(server, before), list(home.iterdir())) == ([], [])
+
+
+def test_a_text_that_just_fits_is_complete(home: Path, server: Offline) -> None:
+    ran = stream(home, server, "-o", "out.wav", "--max-chars", "9", stdin=b"One. Two.\n\n")
+    assert (ran.code, ran.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--drain", "3"), "--drain"),
+        *(
+            (("--buffering", "server", *option), option[0])
+            for option in (
+                ("--split", "250"), ("--first-chunk-chars", "10"), ("--flush-ms", "1500"),
+                ("--max-chars", "9"), ("--strip-markdown",), ("--echo",), ("--cache",),
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_not_be_done_is_refused(
+    arguments: tuple[str, ...], word: str, home: Path, server: Offline
+) -> None:
+    before = len(server.log())
+    ran = stream(home, server, "One. Two.", "-o", "out.wav", *arguments)
+    assert (ran.code, ran.lines[0].startswith(f"smallest: {word} ")) == (2, True), ran.err
+    assert len(server.log()) == before
 
 
 # What goes wrong
@@ -354,7 +438,40 @@ def test_a_typed_line_is_spoken_on_enter(home: Path, server: Offline) -> None:
 def test_the_text_is_echoed_when_it_is_heard(home: Path, server: Offline) -> None:
     ran = stream(home, server, "-o", "out.wav", "--echo", stdin="".join(STORY).encode())
     assert (ran.code, ran.out) == (0, b"")
-    assert ran.err == "".join(STORY)
+    assert ran.err == "".join(STORY) + "\n"
+
+
+def test_what_nobody_heard_is_not_echoed(home: Path) -> None:
+    limits = ("--timeout", "0.3", "--completion-wait", "0", "--retries", "0")
+    with start_offline(fail=["stall:0"]) as server:
+        ran = stream(home, server, "-o", "out.wav", "--echo", *limits, stdin="".join(STORY).encode())
+    assert ran.code == 7
+    assert ran.lines[0].startswith("smallest: no audio")
+
+
+def test_the_echo_s_line_is_ended_before_anything_else_is_said(home: Path) -> None:
+    with start_offline(fail=["close:1011:2"]) as server:
+        ran = stream(home, server, "-o", "out.wav", "--echo", "--retries", "0", stdin="".join(STORY).encode())
+    assert ran.code == 9
+    assert ran.lines[0] == "".join(STORY)
+    assert ran.lines[1].startswith("smallest: ")
+
+
+def test_no_progress_is_drawn_over_the_echo(home: Path, server: Offline) -> None:
+    parent, child = pty.openpty()
+    with streaming(home, server.base_url, "-o", "out.wav", "--echo", "One. Two.", stderr=child) as process:
+        os.close(child)
+        told = b""
+        with os.fdopen(parent, "rb", buffering=0) as screen, suppress(OSError):  # the other side is closed
+            while more := screen.read(65_536):
+                told += more
+    assert process.returncode == 0
+    assert [line.split(b"  ")[0] for line in told.splitlines()] == [b"One. Two.", b"out.wav"]
+
+
+def test_what_is_played_after_the_last_was_asked_for_is_echoed(home: Path, server: Offline) -> None:
+    ran = stream(home, server, "--echo", "-p", "--player", "sh -c 'cat > /dev/null' {rate}", "One. Two.")
+    assert (ran.code, ran.err) == (0, "One. Two.\n")
 
 
 def test_a_pause_of_the_service_is_named_with_what_shortens_it(home: Path) -> None:

@@ -307,7 +307,7 @@ WORD = Message({"status": "word_timestamp", "data": {"word": "Said", "start": 0.
 
 
 def speak_badly(home: Path, server: FaultServer, *arguments: str) -> Ran:
-    waits = ["--timeout", "2", "--completion-wait", "0"]
+    waits = ["--timeout", "2", *([] if {"sse", "http"} & {*arguments} else ["--completion-wait", "0"])]
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
     return smallest(home, "speak", TEXT, "-o", "a.wav", *waits, *arguments, env=env)
 

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -333,6 +334,27 @@ def test_a_stall_after_audio_ends_at_the_deadline(via: Via, opened: Open) -> Non
     assert isinstance(error, NetworkError)
     assert "no more audio within 0.3 s" in str(error)
     assert heard
+
+
+@pytest.mark.parametrize(
+    ("timeout", "wait_ms", "told"),
+    [
+        (1.1, 100, "no more audio within 1.1 s"),
+        (0.3, 100, "no more audio nor `complete` (due after 0.1 s of quiet) within 0.4 s"),
+        (0.1, None, "no more audio nor `complete` (due after 4 s of quiet) within 4.1 s"),
+    ],
+)
+def test_quiet_that_complete_may_follow_is_no_stall(
+    timeout: float, wait_ms: int | None, told: str, opened: Open
+) -> None:
+    def stall(sock: socket.socket) -> None:
+        speak_ws(chunk(PCM))(sock)
+        wait_for_close(sock)
+
+    request = replace(REQUEST, completion_wait_ms=wait_ms)
+    with raw_server(stall) as server, pytest.raises(NetworkError) as raised:
+        list(opened("ws", server, timeout=timeout).synthesize(request))
+    assert str(raised.value) == told
 
 
 def test_pings_are_no_audio(opened: Open) -> None:

@@ -8,30 +8,33 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
 from smallest_cli.arriving import Arrivals, Cutter, cut
-from smallest_cli.console import say_text
+from smallest_cli.console import end_text, say_text
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
 from smallest_cli.groups import Options, grouped
 from smallest_cli.listing import answer_question
 from smallest_cli.options import (
     CaptionOptions,
-    ReportOptions,
+    RunOptions,
     ServiceOptions,
     SoundOptions,
     VoiceOptions,
 )
-from smallest_cli.pipeline import Pump, Spoken, play
+from smallest_cli.pipeline import Pump, Spoken, hear_out, play
+from smallest_cli.script import SPLIT
 from smallest_cli.settling import Run, refuse_text_and_key, settle
 from smallest_cli.sinks import Sink
-from smallest_cli.speaking import open_stage, sum_up
+from smallest_cli.speaking import Stage, open_stage, sum_up
 from smallest_cli.speech import Conversation, SpeechRequest
 from smallest_cli.telling import Told, tell
 
 LOOK_EVERY_S = 0.05
+FLUSH_MS = 1500
+DRAIN_S = 5.0
 
 
 class StreamOptions(Options):
@@ -42,8 +45,11 @@ class StreamOptions(Options):
         typer.Option("--buffering", help="Who cuts the text: this tool by sentences, or the service."),
     ] = "sentence"
     split: Annotated[
-        int, typer.Option("--split", metavar="N", min=1, help="Most characters in a segment.")
-    ] = 250
+        int | None,
+        typer.Option(
+            "--split", metavar="N", min=1, help=f"Most characters in a segment; the default is {SPLIT}."
+        ),
+    ] = None
     first_chunk_chars: Annotated[
         int | None,
         typer.Option(
@@ -54,11 +60,14 @@ class StreamOptions(Options):
         ),
     ] = None
     flush_ms: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--flush-ms", metavar="MS", min=1, help="Speak what dangles after so long without more text."
+            "--flush-ms",
+            metavar="MS",
+            min=1,
+            help=f"Speak what dangles after so long without more text; the default is {FLUSH_MS}.",
         ),
-    ] = 1500
+    ] = None
     strip_markdown: Annotated[
         bool | None,
         typer.Option(
@@ -68,13 +77,19 @@ class StreamOptions(Options):
     ] = None
     echo: Annotated[bool, typer.Option("--echo", help="Print the text as it is heard, to stderr.")] = False
     drain: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--drain", metavar="SECONDS", min=0.1, help="With --buffering server: quiet that means the end."
+            "--drain",
+            metavar="SECONDS",
+            min=0.1,
+            help=f"With --buffering server: quiet that means the end; the default is {DRAIN_S:g}.",
         ),
-    ] = 5.0
+    ] = None
     max_chars: Annotated[
-        int, typer.Option("--max-chars", metavar="N", min=0, help="Stop after so many; 0 for no bound.")
+        int,
+        typer.Option(
+            "--max-chars", metavar="N", min=0, help="Speak what fits in so many, and stop; 0 for no bound."
+        ),
     ] = 0
 
 
@@ -87,7 +102,7 @@ def stream(
     sound: SoundOptions,
     captions: CaptionOptions,
     where: ServiceOptions,
-    report: ReportOptions,
+    report: RunOptions,
 ) -> None:
     """Speak a text while it is still being written.
 
@@ -99,25 +114,22 @@ def stream(
         raise UsageError("stdin is closed", hint="pipe a text in, or give it as words")
     run = settle(who, sound, where, report, captions)
     refuse_text_and_key([] if words else ["-"], where, run.settings)
-    if arriving.buffering == "server" and run.plan:
-        raise UsageError(
-            "--subtitles and --follow need --buffering sentence: the service tells no sentence's time"
-        )
-    if arriving.buffering == "server" and sound.cache:
-        raise UsageError("--cache needs --buffering sentence: what the service cuts is not known before")
+    if arriving.buffering == "server":
+        _refuse_own_cutting(arriving, run)
+    elif arriving.drain is not None:
+        raise UsageError("--drain is for --buffering server")
     if arriving.echo and captions.follow:
         raise UsageError("--echo and --follow both show the text", hint="leave one of them away")
-    if report.dry_run:
-        raise UsageError("--dry-run is for a finished text", hint="use speak")
     typed = not words and sys.stdin.isatty()
     arrivals = Arrivals([" ".join(words)] if words else sys.stdin.fileno())
     strip = arriving.strip_markdown
     cutter = Cutter(
-        limit=arriving.split,
+        limit=arriving.split or SPLIT,
         first_limit=arriving.first_chunk_chars,
         strip_markdown=not (typed or words) if strip is None else strip,
         by_line=typed,
         apart=run.plan is not None,
+        most=arriving.max_chars,
     )
     told = (
         _by_service(run, arriving, arrivals)
@@ -131,30 +143,56 @@ def stream(
     tell(run, told)
 
 
+def _refuse_own_cutting(options: StreamOptions, run: Run) -> None:
+    """What needs sentences of our own cutting is not to be had from the service's."""
+    if run.plan:
+        raise UsageError(
+            "--subtitles and --follow need --buffering sentence: the service tells no sentence's time"
+        )
+    if run.sound.cache:
+        raise UsageError("--cache needs --buffering sentence: what the service cuts is not known before")
+    given = {
+        "--split": options.split, "--first-chunk-chars": options.first_chunk_chars,
+        "--flush-ms": options.flush_ms, "--strip-markdown": options.strip_markdown,
+        "--echo": options.echo, "--max-chars": options.max_chars,
+    }  # fmt: skip
+    if names := [name for name, value in given.items() if value]:
+        raise UsageError(f"{names[0]} needs --buffering sentence: with server the text goes as it comes")
+
+
 def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: Cutter) -> Told:
     """Each segment is one plain request."""
-    with open_stage(run) as stage, _echo(stage.sink, wanted=options.echo) as echo:
+    echo = _Echo(wanted=options.echo)
+    with echo, open_stage(run, shown=not options.echo) as stage, echo.following(stage.sink):
         stage.transport.connect()
-        segments = cut(arrivals, cutter, flush_s=options.flush_ms / 1000, keep_open=stage.transport.connect)
-        script = _script(segments, run, cutter, options.max_chars)
+        segments = cut(
+            arrivals, cutter, flush_s=(options.flush_ms or FLUSH_MS) / 1000, keep_open=stage.transport.connect
+        )
+        script = (replace(run.template, text=segment) for segment in segments)
 
         def begin(request: SpeechRequest, frame: int) -> None:
             stage.begin(request, frame)
-            echo(request, frame)
+            echo.begin(request, frame)
 
         play(
             script, stage.ask, stage.sink, stage.spoken,
             ahead_s=run.ahead_s, begin=begin, again=stage.retries.over,
         )  # fmt: skip
+        if cutter.full:
+            _refuse_rest(stage, options.max_chars)
         _refuse_nothing(stage.spoken)
     return sum_up(run, stage)
 
 
-def _script(segments: Iterator[str], run: Run, cutter: Cutter, most: int) -> Iterator[SpeechRequest]:
-    for segment in segments:
-        if most and cutter.characters > most:
-            raise Incomplete(f"the text is longer than {most} characters", hint="allow more: --max-chars")
-        yield replace(run.template, text=segment)
+def _refuse_rest(stage: Stage, most: int) -> NoReturn:
+    """More came than is allowed: what was allowed is heard to its end."""
+    spoken, hint = stage.spoken, "allow more: --max-chars"
+    if not spoken.byte_count:
+        raise UsageError(f"the first sentence is longer than {most} characters", hint=hint)
+    hear_out(stage.sink, spoken.frames)
+    raise Incomplete(
+        f"the text is longer than {most} characters, after {spoken.seconds:.1f} s of audio", hint=hint
+    )
 
 
 def _by_service(run: Run, options: StreamOptions, arrivals: Arrivals) -> Told:
@@ -163,7 +201,7 @@ def _by_service(run: Run, options: StreamOptions, arrivals: Arrivals) -> Told:
         if not isinstance(stage.transport, Conversation):
             raise UsageError("--buffering server needs --via ws")
         pump = Pump(stage.sink, stage.spoken)
-        events = stage.transport.converse(run.template, arrivals, options.drain)
+        events = stage.transport.converse(run.template, arrivals, options.drain or DRAIN_S)
         pump.pour(stage.watch(events))
         _refuse_nothing(stage.spoken)
     return sum_up(run, stage)
@@ -174,40 +212,55 @@ def _refuse_nothing(spoken: Spoken) -> None:
         raise UsageError("nothing to speak: no text came")
 
 
-@contextmanager
-def _echo(sink: Sink, *, wanted: bool) -> Iterator[_Echo]:
-    echo = _Echo(sink)
-    if not wanted:
-        yield echo
-        return
-    ended = threading.Event()
-
-    def follow() -> None:
-        while not ended.wait(LOOK_EVERY_S):
-            echo.tell()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield echo
-    finally:
-        ended.set()
-        thread.join()
-        echo.tell()
-
-
 class _Echo:
-    """Prints each segment's text when its sound is heard."""
+    """Prints a segment's text when its sound is heard. Around the sink, which plays until it is closed."""
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+    def __init__(self, *, wanted: bool) -> None:
+        self._wanted = wanted
         self._waiting: deque[tuple[int, str]] = deque()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def __call__(self, request: SpeechRequest, frame: int) -> None:
-        self._waiting.append((frame, request.text))
+    def begin(self, request: SpeechRequest, frame: int) -> None:
+        """A segment's sound begins at that frame."""
+        if self._wanted:
+            self._waiting.append((frame, request.text))
 
-    def tell(self) -> None:
+    @contextmanager
+    def following(self, sink: Sink) -> Iterator[None]:
+        """Follow what a sink plays; to the end of the outer context, or to an error within this one."""
+        if not self._wanted:
+            yield
+            return
+        self._thread = threading.Thread(target=self._follow, args=(sink,), daemon=True)
+        self._thread.start()
+        try:
+            yield
+        except BaseException:
+            self._stop()  # before the sink is aborted, which then may call all of it heard
+            self._tell(sink)
+            raise
+
+    def __enter__(self) -> _Echo:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stop()
+        while kind is None and self._waiting:
+            say_text(self._waiting.popleft()[1])
+        end_text()
+
+    def _stop(self) -> None:
+        self._ended.set()
+        if self._thread:
+            self._thread.join()
+
+    def _follow(self, sink: Sink) -> None:
+        while not self._ended.wait(LOOK_EVERY_S):
+            self._tell(sink)
+
+    def _tell(self, sink: Sink) -> None:
         """Print what is heard by now; what a sink that died had not played, nobody heard."""
         with suppress(SmallestError):
-            while self._waiting and self._waiting[0][0] <= self._sink.heard():
+            while self._waiting and self._waiting[0][0] < sink.heard():
                 say_text(self._waiting.popleft()[1])

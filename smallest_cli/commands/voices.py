@@ -18,7 +18,7 @@ from smallest_cli.console import Console, print_json, progress_of
 from smallest_cli.errors import OutputFailed, RemoteError, ServiceFailed, SettingsError, UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import print_list, print_voices
-from smallest_cli.options import ReportOptions, ServiceOptions, SoundOptions, VoiceOptions
+from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
 from smallest_cli.settings import Settings, load_settings
@@ -128,7 +128,7 @@ def play_voices(
     *,
     who: VoiceOptions,
     where: ServiceOptions,
-    report: ReportOptions,
+    report: RunOptions,
 ) -> None:
     """Hear voices, one after the other, say the same sentence in their language."""
     if who.voice is not None:

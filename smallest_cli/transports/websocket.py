@@ -34,6 +34,8 @@ from smallest_cli.speech import (
 from smallest_cli.transports.refusal import refusal
 
 MILLISECONDS = 1000
+COMPLETION_GRACE_S = 1.0
+"""How late `complete` may come after the service's completion wait, where the time-out is shorter."""
 CONTROL_LIMIT = 125
 """Bytes that a close, ping or pong may carry (RFC 6455, 5.5)."""
 
@@ -53,8 +55,7 @@ class WebSocketTransport:
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Ask for one segment. The socket outlives it only when the service said that it is complete.
 
-        Only audio moves the deadline on: pings and other messages do not. It is longer by the
-        service's own completion wait, in which silence is no stall (section 2a).
+        Only audio moves the deadline on: pings and other messages do not.
         """
         request = self._named(request)
         while True:
@@ -133,11 +134,19 @@ class WebSocketTransport:
             yield wire.encode_request(replace(request, text=""), end)
 
     def _patience(self, request: SpeechRequest) -> float:
-        """Seconds in which more must come: the service's own completion wait is no stall (section 2a)."""
-        wait = request.completion_wait_ms
-        return (
-            self._dialer.timeout + (wire.DEFAULT_COMPLETION_WAIT_MS if wait is None else wait) / MILLISECONDS
-        )
+        """Seconds in which more must come.
+
+        Nobody can tell a stall from the quiet that the service keeps before `complete` (section 2a): a
+        time-out shorter than that quiet would end every segment, and a longer one needs no addition.
+        """
+        timeout = self._dialer.timeout
+        return max(timeout, _completion_wait(request) + min(timeout, COMPLETION_GRACE_S))
+
+    def _expect_more(self, connection: Connection, request: SpeechRequest) -> None:
+        awaited, patience = "more audio", self._patience(request)
+        if patience > self._dialer.timeout:
+            awaited += f" nor `complete` (due after {_completion_wait(request):g} s of quiet)"
+        connection.expect(awaited, patience)
 
     def _ask(self, connection: Connection, request: SpeechRequest) -> Iterator[Event]:
         completed = False
@@ -152,7 +161,7 @@ class WebSocketTransport:
                     completed = isinstance(event, Completed)
                     yield event
                     if isinstance(event, AudioChunk):
-                        connection.expect("more audio", self._patience(request))
+                        self._expect_more(connection, request)
                     if completed:
                         break
         finally:
@@ -250,6 +259,12 @@ class WebSocketTransport:
         finally:
             connection.close()
             self._socket = None
+
+
+def _completion_wait(request: SpeechRequest) -> float:
+    """Seconds of quiet before `complete`: what was asked for, else the service's own."""
+    wait_ms = request.completion_wait_ms
+    return (wire.DEFAULT_COMPLETION_WAIT_MS if wait_ms is None else wait_ms) / MILLISECONDS
 
 
 def _wait_for(connection: Connection, fragments: Fragments) -> None:

@@ -200,10 +200,12 @@ PROTOCOL = (
 )  # fmt: skip
 
 CUT = (
-    case("stall mid audio", "36", ALL, 9, "part", Reply(), FEW, Stall(), says="no more audio",
+    case("stall mid audio", "36", WS, 9, "part", Reply(), FEW, Stall(), says="no more audio",
          arguments=SHORT),
-    case("stall before the end marker", "37", STREAMS, 9, "part", Reply(), Audio(), Stall(), samples=SEGMENT,
+    case("stall mid audio", "36", POST, 9, "part", Reply(), FEW, Stall(), says="no more audio"),
+    case("stall before the end marker", "37", WS, 9, "part", Reply(), Audio(), Stall(), samples=SEGMENT,
          arguments=SHORT),
+    case("stall before the end marker", "37", SSE, 9, "part", Reply(), Audio(), Stall(), samples=SEGMENT),
     case("reset mid audio", "39", ALL, 9, "part", Reply(), FEW, Rst(), samples=2 * CHUNK),
     case("reset inside a message", "39", STREAMS, 9, "part", Reply(), FEW, Half(), Rst(), samples=2 * CHUNK),
     case("closed inside a message", "40", ALL, 9, "part", Reply(), FEW, Half(), Fin(), samples=2 * CHUNK),
