@@ -229,7 +229,7 @@ class ServiceOptions(Options):
     max_time: Annotated[
         float | None,
         typer.Option(
-            "--max-time", metavar="SECONDS", min=0.01, help="For the whole run; without it, no bound."
+            "--max-time", metavar="SECONDS", min=0.01, help="For all that the service does in this run; without it, no bound."
         ),
     ] = None
     retries: Annotated[
