@@ -229,7 +229,10 @@ class ServiceOptions(Options):
     max_time: Annotated[
         float | None,
         typer.Option(
-            "--max-time", metavar="SECONDS", min=0.01, help="For all that the service does in this run; without it, no bound."
+            "--max-time",
+            metavar="SECONDS",
+            min=0.01,
+            help="For all that the service does in this run; without it, no bound.",
         ),
     ] = None
     retries: Annotated[
