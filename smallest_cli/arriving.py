@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from smallest_cli.cutting import Sentences, trimmed
+from smallest_cli.cutting import Sentences
 from smallest_cli.markdown import PlainText
 from smallest_cli.text import Unwrapping
 
@@ -137,7 +137,7 @@ class Cutter:
     def take(self) -> str:
         """As many sentences as are ready and fit one segment, without paragraph marks; "" for none."""
         segment = ""
-        while self._ready and (not segment.strip() or self._fits(segment, self._ready[0])):
+        while self._ready and (not segment.strip() or len(segment) + len(self._ready[0]) <= self._together):
             piece = self._ready[0].replace("\n", "")
             room = self._most - self._given - len(segment) if self._most else len(piece)
             if len(piece.rstrip()) > room:
@@ -146,15 +146,11 @@ class Cutter:
             segment += piece[:room]
             self._ready.popleft()
         if segment.strip():
-            segment = trimmed(segment, self._limit)
             self._given += len(segment)
             return segment
         if segment:
             self._ready.appendleft(segment)  # a blank goes with what follows
         return ""
-
-    def _fits(self, segment: str, piece: str) -> bool:
-        return len(segment) + len(piece.rstrip()) <= self._together
 
 
 def cut(

@@ -15,9 +15,9 @@ _BLANKS = re.compile(r"\s+")
 def segments(paragraph: str, limit: int = LIMIT) -> list[str]:
     """Pieces of at most `limit` characters, as few as sentence ends allow; 0 cuts nothing.
 
-    Blanks stay with the piece before, at whose end they do not count. A sentence that is too long is cut at
-    a clause, else at a blank, else between two characters as a person sees them. A piece without letter or
-    digit is left only where there is no room for it beside one. Raises ValueError for a negative limit.
+    Blanks stay with the piece before. A sentence that is too long is cut at a clause, else at a blank, else
+    between two characters as a person sees them. A piece without letter or digit is left only where there
+    is no room for it beside one. Raises ValueError for a negative limit.
     """
     if limit < 0:
         raise ValueError("a limit is not negative")
@@ -26,15 +26,14 @@ def segments(paragraph: str, limit: int = LIMIT) -> list[str]:
     pieces: list[str] = []
     began = held = 0
     for end in _ends_of_sentences(paragraph):
-        bare = began + len(paragraph[began:end].rstrip())
-        if bare - began > limit and held > began:
+        if end - began > limit and held > began:
             pieces.append(paragraph[began:held])
             began = held
-        last = _last_spoken(paragraph, began, end) if bare - began > limit else began
-        while bare - began > limit:
+        last = _last_spoken(paragraph, began, end) if end - began > limit else began
+        while end - began > limit:
             # What is left must hold a letter, if what follows the last one leaves room for it.
-            most = last - began if began < last < began + limit and bare - last <= limit else limit
-            cut = _cut(paragraph, began, most)
+            most = last - began if began < last < began + limit and end - last <= limit else limit
+            cut = began + _cut(paragraph[began : began + most + 1], most)
             pieces.append(paragraph[began:cut])
             began = cut
         held = end
@@ -51,11 +50,6 @@ def sentences(paragraph: str, limit: int = LIMIT) -> list[str]:
         pieces += segments(paragraph[began:end], limit)
         began = end
     return pieces
-
-
-def trimmed(piece: str, limit: int) -> str:
-    """What is sent of a piece: without the blanks at its end where they would make it longer than `limit`."""
-    return piece if len(piece) <= limit else piece.rstrip()
 
 
 def _ends_of_sentences(text: str) -> Iterator[int]:
@@ -78,26 +72,14 @@ def _last_spoken(text: str, began: int, end: int) -> int:
     return last
 
 
-def _cut(text: str, began: int, limit: int) -> int:
-    """Where `text`, longer than `limit` from `began` on, is best cut: behind all blanks that are there."""
-    return _behind_blanks(text, began + _best_place(text[began : began + limit + 2], limit))
-
-
-def _best_place(text: str, limit: int) -> int:
-    """The best place for a cut: at most `limit` characters before it, but for blanks."""
+def _cut(text: str, limit: int) -> int:
+    """Where `text`, which is longer than `limit`, is best cut: from 1 to `limit`."""
     for kind, start in ((CLAUSE_END, limit // 3), (_BLANKS, 0)):
-        found = (match for match in kind.finditer(text, start, limit + 1) if not joined(text, match.end()))
-        cuts = [match.end() for match in found if match.start() + len(match[0].rstrip()) <= limit]
+        ends = (match.end() for match in kind.finditer(text, start))
+        cuts = [end for end in ends if end <= limit and not joined(text, end)]
         if cuts and SPOKEN.search(text, 0, cuts[-1]):
             return cuts[-1]
     return whole_characters(text, limit)
-
-
-def _behind_blanks(text: str, at: int) -> int:
-    """Behind the blanks at `at`, but for one that a mark belongs to."""
-    blanks = _BLANKS.match(text, at)
-    end = blanks.end() if blanks else at
-    return end - 1 if end > at and joined(text, end) else end
 
 
 class Sentences:
@@ -138,7 +120,7 @@ class Sentences:
             pieces += self._segments(text[began:end])
             began = end
         while len(text) - began > self._limit:
-            cut = _cut(text, began, self._most)
+            cut = began + _cut(text[began : began + self._most + 1], self._most)
             pieces.append(text[began:cut])
             began = cut
         self._pending = text[began:]
@@ -162,4 +144,4 @@ class Sentences:
         return pieces
 
     def _segments(self, text: str) -> list[str]:
-        return segments(text, self._limit if len(text.rstrip()) <= self._limit else self._most)
+        return segments(text, self._limit if len(text) <= self._limit else self._most)

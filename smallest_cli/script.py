@@ -60,15 +60,17 @@ def _items(
 def _pieces(paragraph: str, split: int) -> list[str]:
     if not split or len(paragraph) <= split:
         return [paragraph]
-    from smallest_cli.cutting import (
-        segments,
-        trimmed,
-    )  # the rules of sentences, which a short text starts without
+    from smallest_cli.cutting import segments  # the rules of sentences, which a short text starts without
 
-    return [trimmed(piece, split) for piece in segments(paragraph, split)]
+    return _spoken(segments(paragraph, split))
 
 
 def _sentences(paragraph: str, split: int) -> list[str]:
-    from smallest_cli.cutting import sentences, trimmed
+    from smallest_cli.cutting import sentences
 
-    return [trimmed(piece, split) if split else piece for piece in sentences(paragraph, split)]
+    return _spoken(sentences(paragraph, split))
+
+
+def _spoken(pieces: list[str]) -> list[str]:
+    """Without a blank that had room in no piece: a service has nothing to say to it."""
+    return [piece for piece in pieces if piece.strip()]

@@ -97,18 +97,6 @@ def test_a_text_is_split_as_asked(home: Path, server: Offline) -> None:
     assert max(map(len, said)) <= 100
 
 
-@pytest.mark.parametrize("command", ["speak", "stream"])
-def test_no_segment_is_a_blank(command: str, home: Path, server: Offline) -> None:
-    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
-    for split, sent in (("1", [*"worldthis"]), ("5", ["world", "this"]), ("6", ["world ", "this"])):
-        before = len(server.log())
-        ran = smallest(
-            home, command, "world this", "-o", "out.wav", "--split", split, "--via", "http", env=env
-        )
-        assert (ran.code, ran.err) == (0, "")
-        assert [entry["text"] for entry in server.log()[before:]] == sent
-
-
 def test_a_dry_run_asks_for_nothing(home: Path, server: Offline) -> None:
     before = len(server.log())
     ran = speak(home, server, LONG, "--dry-run", "--json")
@@ -410,6 +398,20 @@ def test_debug_shows_words_and_what_is_kept_open(home: Path, server: Offline) ->
     assert "  the connection is still open" in ran.err
     ran = speak(home, server, "One.", "-o", "out.wav", "--debug", "--subtitles", "a.srt", "--cue", "word")
     assert re.search(r' ms  word "One\.?"  \d+ to \d+ ms\n', ran.err)
+
+
+@pytest.mark.parametrize("command", ["speak", "stream"])
+def test_segments_are_the_text_and_no_segment_is_a_blank(command: str, home: Path, server: Offline) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+    for split in (1, 5, 6):
+        before = len(server.log())
+        arguments = ("world this", "-o", "out.wav", "--split", str(split), "--via", "http")
+        ran = smallest(home, command, *arguments, env=env)
+        assert (ran.code, ran.err) == (0, "")
+        sent = [entry["text"] for entry in server.log()[before:]]
+        assert all(text.strip() for text in sent)
+        assert "".join(sent).replace(" ", "") == "worldthis"
+        assert split == 1 or ("".join(sent) == "world this" and max(map(len, sent)) <= split)
 
 
 # Trying again
