@@ -63,10 +63,11 @@ def print_voices(voices: Sequence[Voice], *, as_json: bool) -> None:
     if as_json:
         print_json({"voices": [voice._asdict() for voice in voices]})
         return
-    print_list(
-        VOICE_COLUMNS,
-        [tuple(_cell(getattr(voice, column)) for column in VOICE_COLUMNS) for voice in voices],
-    )
+    rows = [tuple(_cell(getattr(voice, column)) for column in VOICE_COLUMNS) for voice in voices]
+    if sys.stdout.isatty():
+        _page_table(VOICE_COLUMNS, rows)
+    else:
+        print_rows(rows)
 
 
 def _cell(value: object) -> str:
@@ -96,20 +97,28 @@ def print_rows(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    """Rows for a person, through $PAGER where the terminal does not hold them. Nothing is cut short:
-    a cell is folded between words, and where the words are too wide each row is a list."""
-    size = shutil.get_terminal_size()
-    shown = [tuple(columns), *(tuple(map(safe, row)) for row in rows)]
-    widths = _fit(shown, size.columns - 1)
-    lines = _table(shown, widths) if widths else _lists(shown)
-    text = "\n".join(f" {line}".rstrip() for line in lines) + "\n"
+    """Rows for a person. Nothing is cut short: a cell is folded between words, and where the words are too
+    wide each row is a list."""
+    print("\n".join(_lines(columns, rows)))
+
+
+def _page_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    """As `print_table`, but through $PAGER where the terminal does not hold it."""
+    lines = _lines(columns, rows)
     pager = shlex.split(os.environ.get("PAGER") or "less -FRX")
-    if len(lines) < size.lines or not shutil.which(pager[0]):
-        print(text, end="")
+    if len(lines) < shutil.get_terminal_size().lines or not shutil.which(pager[0]):
+        print("\n".join(lines))
         return
     import subprocess
 
-    subprocess.run(pager, input=text, encoding="utf-8", check=False)
+    subprocess.run(pager, input="\n".join(lines) + "\n", encoding="utf-8", check=False)
+
+
+def _lines(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    shown = [tuple(columns), *(tuple(map(safe, row)) for row in rows)]
+    widths = _fit(shown, shutil.get_terminal_size().columns - 1)
+    lines = _table(shown, widths) if widths else _lists(shown)
+    return [f" {line}".rstrip() for line in lines]
 
 
 def _fit(rows: Sequence[tuple[str, ...]], width: int) -> list[int] | None:

@@ -10,6 +10,7 @@ when the loop gets to it: how late that is, the lag probe witnesses in the same 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def begin(environment: Environment, **_: Any) -> None:
     runner = environment.runner
     NOW.failed = INVALID
     if not isinstance(runner, WorkerRunner):
-        NOW.pool, NOW.name = Pool(ENGINE), f"{time.time_ns():x}"
+        NOW.pool, NOW.name = Pool(ENGINE), os.urandom(8).hex()
     if isinstance(runner, MasterRunner):
         tell_workers(environment.parsed_options, runner.worker_count)
         _refuse(environment.parsed_options)

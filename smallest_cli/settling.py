@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from smallest_cli.casting import cast
 from smallest_cli.console import Console
 from smallest_cli.credentials import key_files, reads_stdin
-from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.errors import OutputFailed, SettingsError, UsageError
 from smallest_cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.pipeline import AHEAD_S
 from smallest_cli.safety import safe
@@ -190,6 +190,8 @@ def settle_voice(
     who: VoiceOptions, where: ServiceOptions, report: RunOptions, cache: bool | None = None
 ) -> tuple[Console, Settings, SpeechRequest]:
     """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
+    if where.ca_file is not None and not os.path.exists(where.ca_file):
+        raise SettingsError(f"--ca-file: there is no {safe(where.ca_file)}")
     if report.quiet and (report.verbose or report.debug):
         raise UsageError(f"--quiet and --{'verbose' if report.verbose else 'debug'} do not go together")
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)

@@ -288,11 +288,6 @@ def test_a_certificate_file_that_is_missing_is_a_settings_error() -> None:
         dialer(ca_file="/nowhere/ca.pem").dial(local(server.port, secure=True, host="localhost"))
 
 
-def test_a_certificate_file_that_is_missing_is_told_where_it_is_not_needed() -> None:
-    with pytest.raises(SettingsError, match="certificates in /nowhere/ca.pem"):
-        dialer(ca_file="/nowhere/ca.pem")
-
-
 # Plain http and proxies
 
 

@@ -215,10 +215,10 @@ def test_what_the_service_names_cannot_act_on_a_terminal(home: Path) -> None:
         assert "a\\x1b[31m" in shown
 
 
-def at_a_terminal(home: Path, *arguments: str, columns: int = 120, **env: str) -> str:
+def at_a_terminal(home: Path, *arguments: str, columns: int = 120, rows: int = 50, **env: str) -> str:
     """What a person sees; `cat` is the pager."""
-    command = " ".join([f"stty cols {columns} rows 50;", *SMALLEST, *arguments])
-    env = environment(home, TERM="xterm", PAGER="cat", **env)
+    command = " ".join([f"stty cols {columns} rows {rows};", *SMALLEST, *arguments])
+    env = environment(home, **{"TERM": "xterm", "PAGER": "cat"} | env)
     done = subprocess.run(["script", "-qec", command, "/dev/null"], env=env, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout.decode()
@@ -374,6 +374,11 @@ def test_what_are_no_words_is_a_usage_error(
 
 
 # The doctor
+
+
+def test_the_doctor_keeps_nobody_waiting(home: Path) -> None:
+    told = at_a_terminal(home, "doctor", "--local", rows=5, PAGER="true", PULSE_SERVER="unix:/nowhere")
+    assert "loudspeakers" in told
 
 
 def test_the_doctor_finds_a_healthy_service(home: Path, server: Offline) -> None:

@@ -31,8 +31,7 @@ class Dialer:
     `timeout` is in seconds, for a whole connection from the name to the end of TLS; `max_time` is for all
     that the dialer's connections do, from now on. `plain_http` lets an http origin be another machine.
     `until` is when that is over, in seconds of `time.monotonic`.
-    Proxies and certificate settings are read from `environ`. Raises SettingsError where `ca_file` is missing,
-    though an http origin would not need it.
+    Proxies and certificate settings are read from `environ`.
     """
 
     def __init__(
@@ -48,11 +47,6 @@ class Dialer:
         self.timeout = timeout
         self.until = math.inf if max_time is None else time.monotonic() + max_time
         self.clock = clock
-        if ca_file is not None:
-            try:
-                os.stat(ca_file)
-            except OSError as error:
-                raise _unreadable(ca_file, error) from None
         self._ca_file = ca_file
         self._plain_http = plain_http
         self._environ = environ
@@ -184,7 +178,7 @@ class Dialer:
                 hint="a PEM file is wanted: its first certificate begins with -----BEGIN CERTIFICATE-----",
             ) from None
         except OSError as error:
-            raise _unreadable(named, error) from None
+            raise SettingsError(f"cannot read the certificates in {safe(named)}: {reason(error)}") from None
         return context
 
 
@@ -201,10 +195,6 @@ def _failed_handshake(origin: Origin, error: OSError) -> NotReached:
         return plain
     told = why.lower().replace("_", " ") if isinstance(why, str) else reason(error)
     return NotReached(f"the TLS handshake with {safe(origin.netloc)} failed: {safe(told)}", step="tls")
-
-
-def _unreadable(named: str | None, error: OSError) -> SettingsError:
-    return SettingsError(f"cannot read the certificates in {safe(named)}: {reason(error)}")
 
 
 def _distrust(origin: Origin, error: ssl.SSLCertVerificationError) -> Untrusted:

@@ -34,8 +34,9 @@ PIPE_BYTES = 4096
 SAID_BYTES = 2000
 LOOK_EVERY_S = 0.1
 ENDING_S = 0.2
-STUCK_S = 10.0
-"""Players take sound in pieces of a second or two. What one has taken it may play for as long as it likes."""
+STUCK_S = 60.0
+"""Players take sound in pieces of a second or two, unless somebody paused them. What one has taken it may play
+for as long as it likes."""
 
 
 def command_of(player: str, rate: int) -> list[str]:
