@@ -35,8 +35,8 @@ SAID_BYTES = 2000
 LOOK_EVERY_S = 0.1
 ENDING_S = 0.2
 STUCK_S = 60.0
-"""Players take sound in pieces of a second or two, unless somebody paused them. What one has taken it may play
-for as long as it likes."""
+"""Players take sound in pieces of a second or two, unless somebody paused them. What one has taken it
+may play for as long as it likes."""
 
 
 def command_of(player: str, rate: int) -> list[str]:
