@@ -23,15 +23,12 @@ DEVICE_COLUMNS = ("name", "default", "rate")
 GAP = "  "
 
 
-def answer_question(voice: str | None, device: str | None, *, as_json: bool = False) -> bool:
-    """Answer the option that is a question, if one is; whether one was. Raises DeviceError."""
+def answer_question(voice: str | None, device: str | None, *, as_json: bool = False) -> None:
+    """Answer the option that is `?`: which loudspeakers there are, or which voices. Raises DeviceError."""
     if device == "?":
         print_devices(list_loudspeakers(), as_json=as_json)
     elif voice == "?":
         print_voices(catalogue.bundled(), as_json=as_json)
-    else:
-        return False
-    return True
 
 
 def list_loudspeakers() -> list[Device]:

@@ -8,7 +8,6 @@ import typer
 
 from smallest_cli.console import print_json
 from smallest_cli.groups import grouped
-from smallest_cli.listing import answer_question, print_facts
 from smallest_cli.options import (
     BatchOptions,
     CaptionOptions,
@@ -38,7 +37,10 @@ def speak(
     report: ReportOptions,
 ) -> None:
     """Say a finished text: played, into files, or into a pipe."""
-    if answer_question(who.voice, sound.device, as_json=report.json):
+    if "?" in (who.voice, sound.device):
+        from smallest_cli.listing import answer_question  # for those who ask
+
+        answer_question(who.voice, sound.device, as_json=report.json)
         return
     if batch != BatchOptions():
         from smallest_cli.batch import check_batch, speak_batch
@@ -74,4 +76,6 @@ def _tell_plan(run: Run, script: Script) -> None:
     if run.report.json:
         print_json(plan)
     else:
+        from smallest_cli.listing import print_facts
+
         print_facts(plan)

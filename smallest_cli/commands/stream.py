@@ -16,7 +16,6 @@ from smallest_cli.arriving import Arrivals, Cutter, cut
 from smallest_cli.console import end_text, say_text
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
 from smallest_cli.groups import Options, grouped
-from smallest_cli.listing import answer_question
 from smallest_cli.options import (
     CaptionOptions,
     RunOptions,
@@ -108,7 +107,10 @@ def stream(
 
     Each sentence is heard as soon as it is whole. At a terminal each line is, on Enter.
     """
-    if answer_question(who.voice, sound.device, as_json=report.json):
+    if "?" in (who.voice, sound.device):
+        from smallest_cli.listing import answer_question  # for those who ask
+
+        answer_question(who.voice, sound.device, as_json=report.json)
         return
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe a text in, or give it as words")
