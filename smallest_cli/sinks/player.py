@@ -165,6 +165,7 @@ class PlayerSink:
                 f"the player {self._name} has taken no sound for {STUCK_S:g} s", hint="use -o FILE"
             )
             self._send(signal.SIGKILL)
+            self._process.wait()
         finally:
             self._over.set()
 
