@@ -21,7 +21,7 @@ from smallest_cli.report.table import render, render_comparison
 from smallest_cli.report.words import promise_words
 from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.trials.merging import merge_runs
-from smallest_cli.trials.metrics import derive
+from smallest_cli.trials.metrics import STREAMING, derive
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import check_promises, judge, parse_promise
 from smallest_cli.trials.summary import Result, summarise
@@ -203,12 +203,21 @@ def test_what_a_run_can_be_held_to_is_taken() -> None:
 
 
 def test_a_slow_reply_over_http_is_not_a_streamed_one() -> None:
-    arm = "http/warm/c1"
-    for trials in ([trial(0, arm=arm)], [trial(0, arm=arm), trial(1, arm=arm)]):
-        (found,) = summarise(run(arms=[arm]), trials)["arms"]
-        assert found["streaming"] is False
-        assert found["player"] == []
-        assert not {"gap", "gap_max", "jitter", "min_safe_buffer", "rtf_stream"} & set(found["metrics"])
+    arm, burst = "http/warm/c1", ((50 * MS, RATE // 2), (51 * MS, 10))
+    trials = [trial(0, arm=arm), *(trial(n, arm=arm, chunks=burst) for n in range(1, 9))]
+    (found,) = summarise(run(arms=[arm]), trials)["arms"]
+    assert found["streaming"] is False
+    assert found["player"] == []
+    assert not STREAMING & set(found["metrics"])
+    assert not STREAMING & set(found["samples"])
+
+
+def test_replies_over_http_that_come_over_time_are_streamed() -> None:
+    arm, burst = "http/warm/c1", ((50 * MS, RATE // 2), (51 * MS, 10))
+    trials = [trial(0, arm=arm, chunks=burst), *(trial(n, arm=arm) for n in range(1, 9))]
+    (found,) = summarise(run(arms=[arm]), trials)["arms"]
+    assert (found["streaming"], found["metrics"]["min_safe_buffer"]["n"]) == (True, 8)
+    assert found["player"]
 
 
 def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
@@ -217,9 +226,12 @@ def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
 
     tally = Tally([0])
     tally.add(trial(arm="http/warm/c1"))
+    assert tally.as_arm("http/warm/c1")["streaming"] is True
+    for _ in range(8):
+        tally.add(trial(arm="http/warm/c1", chunks=((50 * MS, RATE // 2), (51 * MS, 10))))
     found = tally.as_arm("http/warm/c1")
     assert (found["streaming"], found["player"]) == (False, [])
-    assert "gap" not in found["metrics"]
+    assert not STREAMING & set(found["metrics"])
 
 
 @pytest.mark.parametrize(

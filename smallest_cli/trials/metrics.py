@@ -11,8 +11,9 @@ from smallest_cli.stats.quantiles import quantile
 from smallest_cli.trials.record import Trial
 
 UNSTREAMED = "http"
-"""The transport whose reply is made before it is sent. That is its contract, whatever a line does to one
-reply: over a slow one the pieces of every reply come apart, and they are the line's, not the speech's."""
+"""The transport whose reply is made before it is sent, by its contract."""
+BURST_NS = 5_000_000
+"""A reply of that transport whose audio all arrives within this was not streamed: it has no gaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,18 @@ def _latency(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
 
 
 def streams(arm: str) -> bool:
-    """Whether sound comes while it is made, over the transport of the arm of that id."""
+    """Whether sound is to come while it is made, over the transport of the arm of that id."""
     return arm.split("/")[0] != UNSTREAMED
+
+
+def is_streamed(trial: Trial) -> bool:
+    """Whether its audio came over time."""
+    return streams(trial.arm) or trial.chunks[-1][0] - trial.chunks[0][0] >= BURST_NS
+
+
+def is_streaming(arm: str, good: int, streamed: int) -> bool:
+    """Whether an arm is a streaming one: most of its good trials were, not one slow reply."""
+    return 2 * streamed > good if good else streams(arm)
 
 
 def shows(arm: str, metric: str) -> bool:
@@ -112,14 +123,14 @@ def shows(arm: str, metric: str) -> bool:
 
 def gaps(trial: Trial) -> list[int]:
     """Nanoseconds between arrivals of audio. What came in one read came at one time, and is no gap of 0."""
-    if trial.error is not None or not trial.chunks or not streams(trial.arm):
+    if trial.error is not None or not trial.chunks or not is_streamed(trial):
         return []
     times = [at for at, _ in trial.chunks]
     return [after - before for before, after in pairwise(times)]
 
 
 def _stream(trial: Trial) -> Iterator[tuple[str, float]]:
-    if not streams(trial.arm):
+    if not is_streamed(trial):
         return
     yield "min_safe_buffer", smallest_safe_buffer(trial.chunks, trial.rate)
     between = sorted(gaps(trial))

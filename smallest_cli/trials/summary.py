@@ -8,7 +8,7 @@ from typing import Any
 
 from smallest_cli.player import SECOND, play
 from smallest_cli.stats.quantiles import Estimate, estimate, median_deviation, outliers, quantile
-from smallest_cli.trials.metrics import METRICS, SCALES, derive, gaps, streams
+from smallest_cli.trials.metrics import METRICS, SCALES, STREAMING, derive, gaps, is_streamed, is_streaming
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import judge
 
@@ -87,10 +87,14 @@ def _arm(name: str, trials: Sequence[Trial], prebuffers: Sequence[int]) -> dict[
     errors = Counter(trial.error for trial in trials if trial.error)
     good = [trial for trial in trials if trial.error is None]
     derived = [derive(trial, prebuffers[0]) for trial in good]
+    streamed = [trial for trial in good if is_streamed(trial)]
+    streaming = is_streaming(name, len(good), len(streamed))
+    if not streaming:
+        streamed, derived = [], [_unstreamed(each) for each in derived]
     metrics = {
         metric: describe(metric, [each[metric] for each in derived if metric in each]) for metric in METRICS
     }
-    metrics["gap"] = describe("gap", [gap for trial in good for gap in gaps(trial)], dependent=True)
+    metrics["gap"] = describe("gap", [gap for trial in streamed for gap in gaps(trial)], dependent=True)
     return {
         "id": name,
         "n": len(trials),
@@ -98,13 +102,17 @@ def _arm(name: str, trials: Sequence[Trial], prebuffers: Sequence[int]) -> dict[
         "errors": dict(sorted(errors.items())),
         "error_rate": sum(errors.values()) / len(trials) if trials else 0.0,
         "messages": _messages(trials),
-        "streaming": streams(name),
+        "streaming": streaming,
         "reopened": sum(trial.reused is False for trial in good) if "/warm/" in name else 0,
         "metrics": {metric: value for metric, value in metrics.items() if value is not None},
-        "player": [_played(good, prebuffer) for prebuffer in prebuffers] if good and streams(name) else [],
+        "player": [_played(streamed, prebuffer) for prebuffer in prebuffers] if streamed else [],
         "samples": _samples(good, derived),
         "drawn": _drawn(good),
     }
+
+
+def _unstreamed(derived: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in derived.items() if name not in STREAMING}
 
 
 def _messages(trials: Iterable[Trial]) -> dict[str, str]:

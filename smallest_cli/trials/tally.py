@@ -14,7 +14,7 @@ from typing import Any
 from hdrh.histogram import HdrHistogram
 
 from smallest_cli.player import play
-from smallest_cli.trials.metrics import METRICS, derive, gaps, streams
+from smallest_cli.trials.metrics import METRICS, STREAMING, derive, gaps, is_streamed, is_streaming
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.summary import DEPENDENT_METRICS, SAMPLED, describe
 
@@ -131,7 +131,7 @@ class Tally:
                 self._of(name).add(derived[name])
         for gap in gaps(trial):
             self._of("gap").add(gap)
-        if streams(trial.arm):
+        if is_streamed(trial):
             self.streamed += 1
             self._play(trial)
 
@@ -188,7 +188,9 @@ class Tally:
 
     def as_arm(self, name: str) -> dict[str, Any]:
         """The arm as results have it; no trial is drawn, since none is kept."""
-        kept = {metric: self._metrics[metric] for metric in METRICS if metric in self._metrics}
+        streaming = is_streaming(name, self.ok, self.streamed)
+        had = self._metrics.keys() - (() if streaming else STREAMING)
+        kept = {metric: self._metrics[metric] for metric in METRICS if metric in had}
         samples = {metric: kept[metric].values() for metric in SAMPLED if metric in kept}
         return {
             "id": name,
@@ -197,11 +199,11 @@ class Tally:
             "errors": dict(sorted(self.errors.items())),
             "error_rate": sum(self.errors.values()) / self.n if self.n else 0.0,
             "messages": self.messages,
-            "streaming": streams(name),
+            "streaming": streaming,
             "reopened": self.reopened,
             "metrics": {metric: _described(metric, found) for metric, found in kept.items()},
             "player": [self._played(*each) for each in zip(self.prebuffers_ns, self._players, strict=True)]
-            if self.streamed
+            if self.streamed and streaming
             else [],
             "samples": {"trial": [], "text": []}
             | {metric: [value / 1e6 for value in values] for metric, values in samples.items()},
