@@ -21,7 +21,7 @@ from smallest_cli import __version__
 from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SettingsError, SmallestError, UsageError
 from smallest_cli.safety import reason, safe
-from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals
+from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals, unwatch
 from smallest_cli.writing import guard_stdout
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -125,6 +125,7 @@ def run() -> NoReturn:
         _print_failure(interruption)
         tell_interruption(interruption)
         die(interruption.signal_number)
+    unwatch()
     sys.exit(code)
 
 

@@ -32,6 +32,9 @@ WAKE_EVERY_S = 0.01
 _holds: list[None] = []
 _seen = threading.Event()
 """Whether the signal that came has been raised."""
+_wakers: list[int] = []
+"""Where Python writes a byte for each signal, while we watch."""
+_unwatched = threading.Event()
 
 
 def catch_signals() -> None:
@@ -78,6 +81,8 @@ def _watch(wake: int) -> None:
     os.set_blocking(write, False)
     signal.signal(wake, lambda *_: None)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    _wakers.append(write)
+    _unwatched.clear()
     # Not as a Thread, whose start waits until it runs: half a millisecond.
     _thread.start_new_thread(_end_waits, (read, wake))
 
@@ -88,6 +93,16 @@ def _end_waits(came: int, wake: int) -> None:
     while number := os.read(came, 1):
         while number[0] != wake and not _seen.wait(WAKE_EVERY_S):
             signal.pthread_kill(main, wake)
+    os.close(came)
+    _unwatched.set()
+
+
+def unwatch() -> None:
+    """Let go of what `catch_signals` took, for a process that goes on after its run."""
+    while _wakers:
+        signal.set_wakeup_fd(-1)
+        os.close(_wakers.pop())
+        _unwatched.wait(LATER_S * 100)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
