@@ -74,10 +74,11 @@ def test_a_real_player_plays_it_all(name: str, pulse: Pulse, home: Path, server:
         ran = speak(home, server, TEXT, "-p", "--player", name, "-o", "a.pcm", **sound_env(pulse))
     assert (ran.code, ran.out, ran.err) == (0, b"", "")
     pcm = (home / "a.pcm").read_bytes()
+    found = recording.pcm[recording.sound_from() : recording.sound_to()]
     if name in ("aplay", "paplay"):
         assert loud(recording.pcm) == loud(pcm)
     else:  # these convert and dither
-        assert len(loud(recording.pcm)) == pytest.approx(len(loud(pcm)), rel=0.2)
+        assert abs(len(found) - len(pcm)) < RATE * SAMPLE // 2
 
 
 @pytest.mark.parametrize("lead", ["0.5", "500ms"])
@@ -139,7 +140,7 @@ def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(
         ran = speak(home, server, TEXT, *arguments, **sound_env(pulse))
     assert (ran.code, ran.out, ran.err) == (0, b"", "")
     pcm = (home / "a.pcm").read_bytes()
-    assert loud(recording.pcm) == loud(pcm)
+    assert pcm.strip(b"\0") in bytes(recording.pcm)
     assert recording.sound_from() >= 0.3 * RATE * SAMPLE
     ran = speak(home, server, TEXT, "-p", "--device", "nowhere", **sound_env(pulse))
     assert (ran.code, ran.out, ran.lines[0]) == (11, b"", "smallest: no loudspeaker is called nowhere")
