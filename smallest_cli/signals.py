@@ -28,6 +28,7 @@ HAS_TIMER = hasattr(signal, "setitimer")
 WAKE = getattr(signal, "SIGURG", None)
 """What ends a wait of the main thread. Nobody else sends it to us, and by itself it does nothing."""
 WAKE_EVERY_S = 0.01
+UNWATCHED_WITHIN_S = 0.1
 
 _holds: list[None] = []
 _seen = threading.Event()
@@ -102,7 +103,7 @@ def unwatch() -> None:
     while _wakers:
         signal.set_wakeup_fd(-1)
         os.close(_wakers.pop())
-        _unwatched.wait(LATER_S * 100)
+        _unwatched.wait(UNWATCHED_WITHIN_S)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
