@@ -94,7 +94,7 @@ def _end_waits(came: int, wake: int) -> None:
     while number := os.read(came, 1):
         while number[0] != wake and not _seen.wait(WAKE_EVERY_S):
             signal.pthread_kill(main, wake)
-    os.close(came)
+    _close(came)
     _unwatched.set()
 
 
@@ -102,8 +102,13 @@ def unwatch() -> None:
     """Let go of what `catch_signals` took, for a process that goes on after its run."""
     while _wakers:
         signal.set_wakeup_fd(-1)
-        os.close(_wakers.pop())
+        _close(_wakers.pop())
         _unwatched.wait(UNWATCHED_WITHIN_S)
+
+
+def _close(end: int) -> None:
+    with suppress(OSError):  # no run depends on it, and the descriptor is gone all the same
+        os.close(end)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
