@@ -75,7 +75,8 @@ def bench(
     if report.dry_run:
         _tell_plan(plan, report)
         return
-    folder = make_folder(outcome.save_audio)
+    if outcome.save_audio is not None:
+        make_folder(outcome.save_audio)
     announce(plan, settings, agreed=outcome.yes, quiet=report.quiet)
     kept: list[Attempt] = []
     with ExitStack() as opened:
@@ -87,13 +88,13 @@ def bench(
             plain_http=settings.plain_http,
         )
         with LiveView(quiet=report.quiet) as view:
-            keep = kept.append if folder else _let_go
+            keep = kept.append if outcome.save_audio else _let_go
             measured = measure(
                 plan, service, dialer, said, view.watch, keep, log=log, calibrated=outcome.calibrate
             )
     if measured.run["cut_short"]:
         console.warn(_shortfall(measured, plan))
-    _finish(measured, kept, folder, outcome, report)
+    _finish(measured, kept, outcome, report)
 
 
 def _refuse_children(word: str) -> None:
@@ -148,16 +149,10 @@ def _shortfall(measured: Measured, plan: Plan) -> str:
     return f"{measured.run['cut_short']} ended the run early: {made}{planned} trials were made"
 
 
-def _finish(
-    measured: Measured,
-    kept: list[Attempt],
-    folder: Path | None,
-    outcome: OutcomeOptions,
-    report: ReportOptions,
-) -> None:
+def _finish(measured: Measured, kept: list[Attempt], outcome: OutcomeOptions, report: ReportOptions) -> None:
     """Write and print what there is, whole or partial; then end as the run did."""
     result = summarise(measured.run, measured.trials)
-    failures = write_outputs(outcome, measured, result, kept, folder)
+    failures = write_outputs(outcome, measured, result, kept)
     for failure in failures:
         if isinstance(failure, OutputFailed):
             tell_failure(failure)

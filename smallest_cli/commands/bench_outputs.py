@@ -3,7 +3,7 @@ whatever becomes of the others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,49 +44,32 @@ def _check_folder(folder: Path) -> None:
     check_target(str(there / "trial.wav"))
 
 
-def make_folder(name: str | None) -> Path | None:
-    """The folder for every trial's sound, if it is wanted. Raises OutputFailed."""
-    if name is None:
-        return None
-    folder = Path(name)
+def make_folder(name: str) -> None:
+    """Make the folder for every trial's sound. Raises OutputFailed."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputFailed(f"cannot make {safe(folder)}: {reason(error)}") from None
-    return folder
+        raise OutputFailed(f"cannot make {safe(name)}: {reason(error)}") from None
 
 
 def write_outputs(
-    outcome: OutcomeOptions,
-    measured: Measured,
-    result: dict[str, Any],
-    kept: Iterable[Attempt],
-    folder: Path | None,
+    outcome: OutcomeOptions, measured: Measured, result: dict[str, Any], kept: Iterable[Attempt]
 ) -> list[OutputFailed | Interrupted]:
     """Write all that was asked for; what could not be written, and the signal that cut one of them short."""
     failures: list[OutputFailed | Interrupted] = []
-    for write in _writes(outcome, measured, result, kept, folder):
+    writes: list[tuple[str | None, Callable[[Path], None]]] = [
+        (outcome.jsonl, lambda path: write_text(path, "".join(raw_lines(measured.run, measured.trials)))),
+        (outcome.save, lambda path: write_text(path, as_text(result))),
+        (outcome.save_audio, lambda path: _write_sounds(path, kept)),
+    ]
+    for name, write in writes:
+        if name is None:
+            continue
         try:
-            write()
+            write(Path(name))
         except (OutputFailed, Interrupted) as failure:
             failures.append(failure)
     return failures
-
-
-def _writes(
-    outcome: OutcomeOptions,
-    measured: Measured,
-    result: dict[str, Any],
-    kept: Iterable[Attempt],
-    folder: Path | None,
-) -> Iterator[Callable[[], None]]:
-    jsonl, save = outcome.jsonl, outcome.save
-    if jsonl is not None:
-        yield lambda: write_text(Path(jsonl), "".join(raw_lines(measured.run, measured.trials)))
-    if save is not None:
-        yield lambda: write_text(Path(save), as_text(result))
-    if folder is not None:
-        yield lambda: _write_sounds(folder, kept)
 
 
 def _write_sounds(folder: Path, kept: Iterable[Attempt]) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 from smallest_cli.report.advice import advice
 from smallest_cli.report.words import (
     NOT_STREAMED,
+    cells,
     error_words,
     figure,
-    interval,
     load_words,
-    open_ends,
     promise_words,
     provenance,
+    remarks,
     verdict_words,
 )
 from smallest_cli.safety import safe
@@ -48,7 +48,7 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
         f"{arm['ok']} of {arm['n']} ok{kind}; errors: {_plain(error_words(arm))}.",
     ]
     lines += ["", *(f"- {_plain(f'{name}: {words}')}" for name, words in arm["messages"].items())]
-    lines += [f"- {_plain(each)}" for each in open_ends(arm)]
+    lines += [f"- {_plain(each)}" for each in remarks(arm)]
     if arm["metrics"]:
         lines += [
             "",
@@ -63,15 +63,10 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
 
 
 def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    unit, definition = found["unit"], run["defs"]["metrics"][name]
-    cells = [
-        f"{name} ({unit})",
-        str(found["n"]),
-        figure(found["p50"]["v"], unit),
-        interval(found["p50"], unit),
-    ]
-    cells += [figure(found[p]["v"], unit) for p in ("p95", "p99")] + [figure(found["max"], unit)]
-    return f"| {' | '.join([*cells, _plain(definition['starts']), _plain(definition['stops'])])} |"
+    definition = run["defs"]["metrics"][name]
+    head = [f"{name} ({found['unit']})", str(found["n"])]
+    ends = [_plain(definition["starts"]), _plain(definition["stops"])]
+    return f"| {' | '.join([*head, *cells(found), *ends])} |"
 
 
 def _played(row: Mapping[str, Any]) -> str:

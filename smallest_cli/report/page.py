@@ -12,13 +12,14 @@ from smallest_cli.report.markup import markup
 from smallest_cli.report.words import (
     GLANCE,
     NOT_STREAMED,
+    cells,
     error_words,
     figure,
     interval,
     load_words,
-    open_ends,
     promise_words,
     provenance,
+    remarks,
     verdict_words,
 )
 
@@ -157,7 +158,7 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     parts += [
         f"<p class='soft'>{markup(name)}: {markup(words)}</p>" for name, words in arm["messages"].items()
     ]
-    parts += [f"<p class='soft'>{markup(each)}</p>" for each in open_ends(arm)]
+    parts += [f"<p class='soft'>{markup(each)}</p>" for each in remarks(arm)]
     if arm["drawn"]:
         keys = "".join(
             f"<span><i style='background:var({colour})'></i>{name}</span>" for name, colour in KEY.items()
@@ -175,9 +176,7 @@ def _metrics(arm: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     for name, found in arm["metrics"].items():
         unit, definition = found["unit"], run["defs"]["metrics"][name]
         words = " → ".join(part for part in (definition["starts"], definition["stops"]) if part)
-        cells = [figure(found["p50"]["v"], unit), interval(found["p50"], unit)]
-        cells += [figure(found[p]["v"], unit) for p in ("p95", "p99")] + [figure(found["max"], unit)]
-        middle = "".join(f"<td>{markup(cell)}</td>" for cell in [found["n"], *cells])
+        middle = "".join(f"<td>{markup(cell)}</td>" for cell in [found["n"], *cells(found)])
         rows.append(
             f"<tr><td>{markup(f'{name} ({unit})')}</td>{middle}<td class='words'>{markup(words)}</td></tr>"
         )

@@ -13,16 +13,16 @@ from smallest_cli.report.words import (
     CENSURE,
     GLANCE,
     NOT_STREAMED,
+    cells,
     comparison_words,
     error_words,
     failure_words,
     figure,
-    interval,
     load_words,
-    open_ends,
     overall_words,
     promise_words,
     provenance,
+    remarks,
     verdict_words,
 )
 
@@ -34,7 +34,7 @@ WORD_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconcl
 FAILURE_STYLES = {"more": "bad", "fewer": "good", "unclear": "warn"}
 WIDE = 150
 BARS = " ▁▂▃▄▅▆▇█"
-NAME_WIDTH = 16
+NAME_WIDTH = 18
 GLANCE_WIDTHS = (10, 9, 9, 11, 12)
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
@@ -80,31 +80,15 @@ def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator
                 + f" {row['smooth']:.1%} without a stall, heard at {heard} ms, {stalls:.1f} stalls"
             ),
         )
-    yield from _remarks(arm, width)
-
-
-def _remarks(arm: Mapping[str, Any], width: int) -> Iterator[Line]:
-    said = open_ends(arm)
-    if odd := arm["metrics"].get("ttfb", {}).get("outliers"):
-        ttfb = arm["metrics"]["ttfb"]
-        said.append(
-            f"{odd} outlier{'s' * (odd > 1)} in ttfb, kept: the mean is {figure(ttfb['mean'])} ms with them, "
-            f"{figure(ttfb['mean_without_outliers'])} without"
-        )
-    if arm["reopened"]:
-        said.append(f"{arm['reopened']} trials had to open a connection that should have been kept")
-    for each in said:
+    for each in remarks(arm):
         yield from _wrapped(each, width, "dim")
 
 
 def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any], *, wide: bool, width: int) -> str:
     unit = found["unit"]
     label = name if unit == "ms" else f"{name} ({unit})"
-    line = f"{label:<{NAME_WIDTH}}{figure(found['p50']['v'], unit):>9} {interval(found['p50'], unit):>18}"
-    line += (
-        "".join(f"{figure(found[p]['v'], unit):>9}" for p in ("p95", "p99"))
-        + f"{figure(found['max'], unit):>9}"
-    )
+    p50, within, *greater = cells(found)
+    line = f"{label:<{NAME_WIDTH}}{p50:>9} {within:>18}{''.join(f'{each:>9}' for each in greater)}"
     definition = run["defs"]["metrics"][name]
     more = " -> ".join(part for part in (definition["starts"], definition["stops"]) if part)
     return f"{line}   {more}"[:width] if wide else line

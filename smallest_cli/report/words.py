@@ -34,6 +34,17 @@ def figure(value: float | None, unit: str = "ms") -> str:
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def cells(found: Found) -> list[str]:
+    """A metric as every table has it: p50, its interval, p95, p99, the greatest."""
+    p50, p95, p99 = (_bounded(found[name], found[name]["v"], found["unit"]) for name in ("p50", "p95", "p99"))
+    greatest = _bounded(found, found["max"], found["unit"])
+    return [p50, interval(found["p50"], found["unit"]), p95, p99, greatest]
+
+
+def _bounded(said: Found, value: float, unit: str) -> str:
+    return f"{'>=' * said.get('at_least', False)}{figure(value, unit)}"
+
+
 def interval(found: Found, unit: str = "ms") -> str:
     """The interval of a quantile: a question mark for a bound that so few trials do not give, a dash where
     there can be none."""
@@ -43,7 +54,24 @@ def interval(found: Found, unit: str = "ms") -> str:
     return f"[{low}, {high}]"
 
 
-def open_ends(arm: Found) -> list[str]:
+def remarks(arm: Found) -> list[str]:
+    """What must be known to read an arm's figures right."""
+    said, ttfb = _open_ends(arm), arm["metrics"].get("ttfb", {})
+    if odd := ttfb.get("outliers"):
+        said.append(
+            f"{odd} outlier{'s' * (odd > 1)} in ttfb, kept: the mean is {figure(ttfb['mean'])} ms with them, "
+            f"{figure(ttfb['mean_without_outliers'])} without"
+        )
+    if arm.get("first_is_outlier"):
+        said.append("the first trial measured is an outlier: a longer --warmup keeps such out")
+    if any(found.get("at_least") for found in arm["metrics"].values()):
+        said.append("in *_censored a trial that was given up counts with what it waited, marked >=")
+    if arm["reopened"]:
+        said.append(f"{arm['reopened']} trials had to open a connection that should have been kept")
+    return said
+
+
+def _open_ends(arm: Found) -> list[str]:
     """Why some intervals are open, and some are none, once for each reason."""
     ttfb = arm["metrics"].get("ttfb", {})
     names = [name for name in ("p50", "p95", "p99") if ttfb.get(name, {}).get("why", "").startswith("n<")]
@@ -89,7 +117,10 @@ def promise_words(each: Found) -> str:
         doubt = ", but the interval reaches across"
         if bound is None:
             doubt = ", but so few trials leave its interval open"
-    value = "no such figure" if each["value"] is None else f"is {with_unit(each['value'], each.get('unit'))}"
+    least = "at least " * each.get("at_least", False)
+    value = "no such figure"
+    if each["value"] is not None:
+        value = f"is {least}{with_unit(each['value'], each.get('unit'))}"
     return f"{each['expr']}  {each['arm'] or 'no arm'}  {value}: {kept}{doubt}"
 
 

@@ -49,7 +49,14 @@ METRICS: dict[str, Metric] = {
     "rtf": Metric("x", "", "last_audio / audio: less is faster"),
     "rtfx": Metric("x", "", "audio / last_audio: more is faster", less_is_better=False),
     "rtf_stream": Metric("x", "", "after the first arrival: time / sound; above 1 must stall"),
+    "ttfb_censored": Metric("ms", "request sent, connection open", "first audio arrived, or given up"),
+    "ttfb_e2e_censored": Metric("ms", "scheduled time", "first audio arrived, or given up"),
+    "complete_censored": Metric("ms", "request sent", "end marker arrived, or given up"),
 }
+CENSORED = {"ttfb_censored": "ttfb", "ttfb_e2e_censored": "ttfb_e2e", "complete_censored": "complete"}
+"""Metrics that are the same as others but for the trials that ran into a timeout: those count as well, each
+with the time after which it was given up. The true value is at least that."""
+TIMEOUTS = ("timeout_first", "timeout_stall")
 CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
 STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
 SCHEDULED = frozenset({"ttfb_e2e", "sched_delay"})
@@ -70,6 +77,20 @@ def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
         for part in (_connection(trial), _latency(trial, prebuffer_ns), _stream(trial), _whole(trial))
         for name, value in part
     }
+
+
+def bounds(trial: Trial) -> dict[str, float]:
+    """What a trial that ran into a timeout adds to the censored metrics: how many nanoseconds they took at
+    least."""
+    if trial.error not in TIMEOUTS or trial.sent_ns is None:
+        return {}
+    waited = max(0, trial.ended_ns - trial.sent_ns)
+    found: dict[str, float] = {"complete_censored": waited}
+    if not trial.chunks:
+        found["ttfb_censored"] = waited
+        if trial.scheduled_ns is not None:
+            found["ttfb_e2e_censored"] = trial.sent_ns - trial.scheduled_ns + waited
+    return found
 
 
 def _connection(trial: Trial) -> Iterator[tuple[str, float]]:
@@ -114,6 +135,7 @@ def is_streaming(arm: str, good: int, streamed: int) -> bool:
 
 def shows(arm: str, metric: str) -> bool:
     """Whether the arm of that id can have the metric at all, by how it connects, streams and is loaded."""
+    metric = CENSORED.get(metric, metric)
     if metric in CONNECTING:
         return "/cold/" in arm and (metric != "upgrade" or arm.startswith("ws/"))
     if metric in STREAMING:

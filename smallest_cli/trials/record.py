@@ -21,8 +21,8 @@ told."""
 class Trial:
     """One measured run, or a warm-up. Times are nanoseconds.
 
-    `scheduled_ns` and `started_ns` count from the run's beginning, `sent_ns` from the same; all others from
-    the moment at which the request was sent.
+    Those of chunks and `completed_ns` count from the moment at which the request was sent, all others from
+    the run's beginning.
     """
 
     index: int

@@ -10,7 +10,7 @@ from typing import Any
 
 from smallest_cli.errors import UsageError
 from smallest_cli.safety import safe
-from smallest_cli.trials.metrics import METRICS, shows
+from smallest_cli.trials.metrics import CENSORED, METRICS, shows
 
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _UNITS = {"ms": ("ms", 1.0), "s": ("ms", 1000.0), "%": ("share", 0.01), "": ("", 1.0)}
@@ -112,6 +112,15 @@ def check_promises(texts: Sequence[str], arms: Sequence[str], buffers_ms: Sequen
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """What a run shows of a promise; `at_least` where the true value may be greater."""
+
+    value: float | None = None
+    interval: list[float | None] | None = None
+    at_least: bool = False
+
+
 def judge(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The promise, arm by arm, on every arm that it is for. Such an arm without the figure has not kept it.
 
@@ -120,23 +129,24 @@ def judge(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     promise = parse_promise(text)
     meant = [arm for arm in arms if promise.is_for(arm["id"])]
     if not meant:
-        return [_judged(promise, promise.arm, None, None)]
-    return [_judged(promise, arm["id"], *_find(promise, arm)) for arm in meant]
+        return [_judged(promise, promise.arm, _Figure())]
+    return [_judged(promise, arm["id"], _find(promise, arm)) for arm in meant]
 
 
-def _judged(
-    promise: Promise, arm: str, value: float | None, interval: list[float | None] | None
-) -> dict[str, Any]:
-    holds = _OPERATORS[promise.sign]
-    kept = value is not None and holds(value, promise.limit)
+def _judged(promise: Promise, arm: str, figure: _Figure) -> dict[str, Any]:
+    open_above = figure.at_least and promise.sign.startswith("<")
+    kept = (
+        figure.value is not None and not open_above and _OPERATORS[promise.sign](figure.value, promise.limit)
+    )
     return {
         "expr": promise.text,
         "arm": arm,
-        "value": value,
+        "value": figure.value,
         "unit": promise.unit,
-        "ci": interval,
+        "ci": figure.interval,
         "pass": kept,
-        "confident": interval is not None and _is_sure(promise, kept, *interval),
+        "confident": figure.interval is not None and _is_sure(promise, kept, *figure.interval),
+        "at_least": figure.at_least,
     }
 
 
@@ -146,18 +156,24 @@ def _is_sure(promise: Promise, kept: bool, low: float | None, high: float | None
     return nearest is not None and _OPERATORS[promise.sign](nearest, promise.limit) == kept
 
 
-def _find(promise: Promise, arm: Mapping[str, Any]) -> tuple[float | None, list[float | None] | None]:
-    """The figure and its interval; one whose values depend on each other has none."""
+def _find(promise: Promise, arm: Mapping[str, Any]) -> _Figure:
+    """The figure and its interval; one whose values depend on each other has none.
+
+    Without a timeout a censored metric is the plain one.
+    """
     if promise.what == "error_rate":
-        return arm["error_rate"], None
+        return _Figure(arm["error_rate"])
     if promise.buffer_ms is not None:
         rows = [row for row in arm["player"] if row["buffer_ms"] == promise.buffer_ms]
-        return (rows[0]["smooth"] if rows else None), None
-    described = arm["metrics"].get(promise.metric)
+        return _Figure(rows[0]["smooth"] if rows else None)
+    metric, statistic = promise.metric or "", promise.statistic or ""
+    described = arm["metrics"].get(metric) or arm["metrics"].get(CENSORED.get(metric))
     if described is None:
-        return None, None
-    found = described[promise.statistic]
+        return _Figure()
+    found = described[statistic]
     if not isinstance(found, dict):
-        return found, None
+        return _Figure(found, at_least=statistic != "min" and described.get("at_least", False))
     known = found["lo"] is not None or found["hi"] is not None
-    return found["v"], [found["lo"], found["hi"]] if known else None
+    return _Figure(
+        found["v"], [found["lo"], found["hi"]] if known else None, at_least=found.get("at_least", False)
+    )

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from smallest_cli.player import SECOND, play
 from smallest_cli.stats.quantiles import Estimate, estimate, median_deviation, outliers, quantile
-from smallest_cli.trials.metrics import METRICS, SCALES, STREAMING, derive, gaps, is_streamed, is_streaming
+from smallest_cli.trials.metrics import (
+    CENSORED,
+    METRICS,
+    SCALES,
+    STREAMING,
+    bounds,
+    derive,
+    gaps,
+    is_streamed,
+    is_streaming,
+)
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import judge
+from smallest_cli.trials.truncated import mark_truncated
 
 SCHEMA = "smallest.bench/1"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 DEPENDENT = "values of one trial depend on each other"
+GIVEN_UP = "trials were given up before"
 DRAWN_ROWS = 400
 SAMPLED = ("ttfb", "ttfb_cold", "ttfb_e2e", "ttfa", "min_safe_buffer", "last_audio")
 """The metrics whose single values a result keeps."""
@@ -27,7 +40,7 @@ Result = dict[str, Any]
 def summarise(run: Mapping[str, Any], trials: Sequence[Trial]) -> Result:
     """The result of a run: `run` is what is known of it beside its trials. Raises nothing, whatever
     failed."""
-    measured = [trial for trial in trials if trial.phase == "measure"]
+    measured = mark_truncated([trial for trial in trials if trial.phase == "measure"])
     prebuffers = [round(ms * 1e6) for ms in run["buffers_ms"]]
     arms = [
         _arm(name, [trial for trial in measured if trial.arm == name], prebuffers) for name in run["arms"]
@@ -95,6 +108,7 @@ def _arm(name: str, trials: Sequence[Trial], prebuffers: Sequence[int]) -> dict[
         metric: describe(metric, [each[metric] for each in derived if metric in each]) for metric in METRICS
     }
     metrics["gap"] = describe("gap", [gap for trial in streamed for gap in gaps(trial)], dependent=True)
+    metrics |= _censored(trials, derived)
     return {
         "id": name,
         "n": len(trials),
@@ -104,11 +118,31 @@ def _arm(name: str, trials: Sequence[Trial], prebuffers: Sequence[int]) -> dict[
         "messages": _messages(trials),
         "streaming": streaming,
         "reopened": sum(trial.reused is False for trial in good) if "/warm/" in name else 0,
+        "first_is_outlier": _first_is_outlier(good),
         "metrics": {metric: value for metric, value in metrics.items() if value is not None},
         "player": [_played(streamed, prebuffer) for prebuffer in prebuffers] if streamed else [],
         "samples": _samples(good, derived),
         "drawn": _drawn(good),
     }
+
+
+def _censored(
+    trials: Sequence[Trial], derived: Sequence[Mapping[str, float]]
+) -> dict[str, dict[str, Any] | None]:
+    """The metrics in which timeouts count, where there were any."""
+    given_up = [bounds(trial) for trial in trials]
+    found = {}
+    for name, plain in CENSORED.items():
+        if least := [each[name] for each in given_up if name in each]:
+            values = [each[plain] for each in derived if plain in each]
+            found[name] = describe(name, [*values, *least], bounded_from=min(least))
+    return found
+
+
+def _first_is_outlier(good: Sequence[Trial]) -> bool:
+    """Whether the first trial tells of a warm-up that was too short."""
+    in_order = sorted(good, key=lambda trial: trial.started_ns)
+    return 0 in outliers([trial.chunks[0][0] for trial in in_order])
 
 
 def _unstreamed(derived: Mapping[str, float]) -> dict[str, float]:
@@ -124,8 +158,14 @@ def _messages(trials: Iterable[Trial]) -> dict[str, str]:
     return first
 
 
-def describe(metric: str, values: Sequence[float], *, dependent: bool = False) -> dict[str, Any] | None:
-    """A metric over trials, in its own unit; None where no trial has it."""
+def describe(
+    metric: str, values: Sequence[float], *, dependent: bool = False, bounded_from: float = inf
+) -> dict[str, Any] | None:
+    """A metric over trials, in its own unit; None where no trial has it.
+
+    `bounded_from` is the least of those values that are only known to be at least so great. A quantile from
+    there on is told to be at least what it says.
+    """
     if not values:
         return None
     scale = SCALES[METRICS[metric].unit]
@@ -142,15 +182,26 @@ def describe(metric: str, values: Sequence[float], *, dependent: bool = False) -
         "outliers": len(odd),
         "mean_without_outliers": sum(kept) / len(kept),
     }
+    if bounded_from < inf:
+        described["at_least"] = True
     for name, p in QUANTILES.items():
         found = estimate(ordered, p)
-        described[name] = _as_json(Estimate(found.value, None, None, DEPENDENT) if dependent else found)
+        if dependent:
+            found = Estimate(found.value, None, None, DEPENDENT)
+        described[name] = _as_json(found, bounded_from / scale)
     return described
 
 
-def _as_json(found: Estimate) -> dict[str, Any]:
-    bounds = {"v": found.value, "lo": found.low, "hi": found.high}
-    return bounds | ({"why": found.why} if found.why else {})
+def _as_json(found: Estimate, bounded_from: float) -> dict[str, Any]:
+    high, why = found.high, found.why
+    if high is not None and high >= bounded_from:
+        high, why = None, GIVEN_UP
+    told: dict[str, Any] = {"v": found.value, "lo": found.low, "hi": high}
+    if why:
+        told["why"] = why
+    if found.value >= bounded_from:
+        told["at_least"] = True
+    return told
 
 
 def _played(trials: Sequence[Trial], prebuffer: int) -> dict[str, Any]:

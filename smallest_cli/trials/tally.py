@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
 from smallest_cli.player import play
-from smallest_cli.trials.metrics import METRICS, STREAMING, derive, gaps, is_streamed, is_streaming
+from smallest_cli.trials.metrics import (
+    CENSORED,
+    METRICS,
+    STREAMING,
+    bounds,
+    derive,
+    gaps,
+    is_streamed,
+    is_streaming,
+)
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.summary import DEPENDENT_METRICS, SAMPLED, describe
 
@@ -73,6 +83,12 @@ class Histogram:
             if there is not None:
                 setattr(self, name, there if here is None else choose(here, there))
 
+    def floor(self) -> float:
+        """Where the bucket of the least value begins; infinity without any."""
+        if self.low is None:
+            return inf
+        return float(self.counts.get_lowest_equivalent_value(round(self.low / self.step)) * self.step)
+
     def values(self) -> list[float]:
         """Values that ascend, each the middle of its bucket; at most `MOST_VALUES`, evenly by rank."""
         return list(self._spread())
@@ -112,6 +128,8 @@ class Tally:
         self.errors: Counter[str] = Counter()
         self.messages: dict[str, str] = {}
         self._metrics: dict[str, Histogram] = {}
+        self._bounds: dict[str, Histogram] = {}
+        """What was waited in vain, for the censored metrics."""
         self._players = [_Player() for _ in self.prebuffers_ns]
 
     def add(self, trial: Trial) -> None:
@@ -120,6 +138,8 @@ class Tally:
         if trial.error is not None:
             self.errors[trial.error] += 1
             self.messages.setdefault(trial.error, trial.message or "")
+            for name, waited in bounds(trial).items():
+                _of(name, self._bounds).add(waited)
             return
         self.ok += 1
         self.characters += trial.characters
@@ -128,17 +148,12 @@ class Tally:
         self.audio_ns += round(derived["audio"])
         for name in KEPT:
             if name in derived:
-                self._of(name).add(derived[name])
+                _of(name, self._metrics).add(derived[name])
         for gap in gaps(trial):
-            self._of("gap").add(gap)
+            _of("gap", self._metrics).add(gap)
         if is_streamed(trial):
             self.streamed += 1
             self._play(trial)
-
-    def _of(self, name: str) -> Histogram:
-        if name not in self._metrics:
-            self._metrics[name] = Histogram(_STEPS[METRICS[name].unit])
-        return self._metrics[name]
 
     def _play(self, trial: Trial) -> None:
         for prebuffer, player in zip(self.prebuffers_ns, self._players, strict=True):
@@ -157,6 +172,7 @@ class Tally:
             "errors": dict(self.errors),
             "messages": self.messages,
             "metrics": {name: each.pack() for name, each in self._metrics.items()},
+            "bounds": {name: each.pack() for name, each in self._bounds.items()},
             "players": [
                 [each.smooth, each.stalls, each.longest_ns, each.heard.pack(), each.stalled.pack()]
                 for each in self._players
@@ -171,8 +187,9 @@ class Tally:
         self.audio_ns += audio_ns
         self.errors.update(packed["errors"])
         self.messages = dict(packed["messages"]) | self.messages
-        for name, histogram in packed["metrics"].items():
-            self._of(name).merge(histogram)
+        for kept, came in ((self._metrics, packed["metrics"]), (self._bounds, packed["bounds"])):
+            for name, histogram in came.items():
+                _of(name, kept).merge(histogram)
         for player, (smooth, stalls, longest, heard, stalled) in zip(
             self._players, packed["players"], strict=True
         ):
@@ -191,6 +208,8 @@ class Tally:
         streaming = is_streaming(name, self.ok, self.streamed)
         had = self._metrics.keys() - (() if streaming else STREAMING)
         kept = {metric: self._metrics[metric] for metric in METRICS if metric in had}
+        metrics = {metric: _described(metric, found) for metric, found in kept.items()}
+        metrics |= {metric: self._censored(metric) for metric in CENSORED if metric in self._bounds}
         samples = {metric: kept[metric].values() for metric in SAMPLED if metric in kept}
         return {
             "id": name,
@@ -201,7 +220,7 @@ class Tally:
             "messages": self.messages,
             "streaming": streaming,
             "reopened": self.reopened,
-            "metrics": {metric: _described(metric, found) for metric, found in kept.items()},
+            "metrics": metrics,
             "player": [self._played(*each) for each in zip(self.prebuffers_ns, self._players, strict=True)]
             if self.streamed and streaming
             else [],
@@ -209,6 +228,14 @@ class Tally:
             | {metric: [value / 1e6 for value in values] for metric, values in samples.items()},
             "drawn": {},
         }
+
+    def _censored(self, metric: str) -> dict[str, Any]:
+        least, plain = self._bounds[metric], self._metrics.get(CENSORED[metric])
+        both = Histogram(least.step)
+        for each in (least, plain):
+            if each:
+                both.merge(each.pack())
+        return _described(metric, both, least.floor())
 
     def _played(self, prebuffer: int, player: _Player) -> dict[str, Any]:
         heard = describe("ttfa", player.heard.values())
@@ -223,8 +250,15 @@ class Tally:
         }
 
 
-def _described(metric: str, found: Histogram) -> dict[str, Any]:
-    described = describe(metric, found.values(), dependent=metric in DEPENDENT_METRICS)
+def _of(name: str, kept: dict[str, Histogram]) -> Histogram:
+    if name not in kept:
+        kept[name] = Histogram(_STEPS[METRICS[name].unit])
+    return kept[name]
+
+
+def _described(metric: str, found: Histogram, bounded_from: float = inf) -> dict[str, Any]:
+    dependent = metric in DEPENDENT_METRICS
+    described = describe(metric, found.values(), dependent=dependent, bounded_from=bounded_from)
     if described is None:
         return {}
     scale = {"ms": 1e6, "s": 1e9, "x": 1.0}[METRICS[metric].unit]
