@@ -66,8 +66,8 @@ def remarks(arm: Found) -> list[str]:
         said.append("the first trial measured is an outlier: a longer --warmup keeps such out")
     if any(found.get("at_least") for found in arm["metrics"].values()):
         said.append("in *_censored a trial that was given up counts with what it waited, marked >=")
-    if arm["reopened"]:
-        said.append(f"{arm['reopened']} trials had to open a connection that should have been kept")
+    if again := arm["reopened"]:
+        said.append(f"{again} trial{'s' * (again > 1)} had to open a connection that should have been kept")
     return said
 
 
