@@ -25,6 +25,8 @@ from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals, u
 from smallest_cli.writing import guard_stdout
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+NO_THREAD = "can't start new thread"
+"""What Python says where the system gives no more of them: it has no error of its own for that."""
 ALIKE = 0.75
 """How much an option must be like what was typed, to be offered for it."""
 BUG = "this is a bug; please report it with the command and the version"
@@ -138,13 +140,23 @@ def _attempt() -> int:
     except typer.TyperException as error:
         return _fail(_told(error))
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            return _fail(
-                SettingsError(f"this machine has no more to give: {reason(error)}", hint="see ulimit -a")
-            )
+        if lacking := _lacking(error):
+            return _fail(SettingsError(f"this machine has no more to give: {lacking}", hint="see ulimit -a"))
         say(f"smallest: {type(error).__name__}: {safe(error)}")
         say(f"  {BUG}")
         return SmallestError.exit_code
+
+
+def _lacking(error: Exception) -> str:
+    """What the machine has no more of; "" if that is not what the error is about."""
+    match error:
+        case OSError(errno=number) if number in EXHAUSTED:
+            return reason(error)
+        case MemoryError():
+            return reason(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
+        case RuntimeError() if str(error) == NO_THREAD:
+            return NO_THREAD
+    return ""
 
 
 def _invoke() -> int:

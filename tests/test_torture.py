@@ -78,7 +78,7 @@ def test_whichever_call_fails_the_run_is_told_right(
 ) -> None:
     whole = torture(tmp_path, 0, via, piped)
     assert whole.run.code == 0, whole.run.err
-    assert {"getaddrinfo", "connect_ex", "sendall", "write", "fsync"} <= set(whole.calls)
+    assert {"getaddrinfo", "connect_ex", "sendall", "write", "fsync", "start_new_thread"} <= set(whole.calls)
     failed = []
     for first in itertools.count(1, BATCH):
         turns = range(first, first + BATCH)

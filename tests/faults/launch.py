@@ -12,6 +12,7 @@ fail=N          the N-th call that can fail does (0: none); at the end the descr
 
 from __future__ import annotations
 
+import _thread
 import errno
 import io
 import itertools
@@ -27,7 +28,8 @@ from typing import Any
 from smallest_cli.__main__ import main as run_smallest
 
 DAY_S = 86_400.0
-FAILURES: list[tuple[Any, str, OSError]] = [
+NO_THREAD = RuntimeError("can't start new thread")
+FAILURES: list[tuple[Any, str, Exception]] = [
     (socket, "getaddrinfo", socket.gaierror(socket.EAI_AGAIN, "try again")),
     (socket.socket, "connect_ex", OSError(errno.ENETUNREACH, "unreachable")),
     (socket.socket, "recv", ConnectionResetError(errno.ECONNRESET, "reset")),
@@ -41,6 +43,8 @@ FAILURES: list[tuple[Any, str, OSError]] = [
     (os, "replace", OSError(errno.EIO, os.strerror(errno.EIO))),
     (os, "close", OSError(errno.EIO, os.strerror(errno.EIO))),
     (io, "open", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
+    (_thread, "start_new_thread", NO_THREAD),
+    (threading, "_start_new_thread" if sys.version_info < (3, 13) else "_start_joinable_thread", NO_THREAD),
 ]
 
 
@@ -52,7 +56,7 @@ class Torture:
         self._lock = threading.Lock()
         self.calls: list[str] = []
 
-    def wrap(self, place: Any, name: str, failure: OSError) -> None:
+    def wrap(self, place: Any, name: str, failure: Exception) -> None:
         """Have a function counted. It fails without having done anything, as the system's do."""
         real: Callable[..., Any] = getattr(place, name)
 
@@ -61,7 +65,7 @@ class Torture:
                 self.calls.append(name)
                 fails = len(self.calls) == self._turn
             if fails:
-                if name == "connect_ex":
+                if name == "connect_ex" and isinstance(failure, OSError):
                     return failure.errno
                 if name == "close":
                     real(*arguments)  # the descriptor is gone all the same
