@@ -171,6 +171,15 @@ def test_a_proxy_that_speaks_no_http(via: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("via", VIAS)
+def test_a_proxy_that_leaves_is_not_asked_for_ever(via: str, tmp_path: Path) -> None:
+    seen: list[bytes] = []
+    with raw_server(lambda sock: seen.append(read_request(sock))) as proxy:
+        run = say(tmp_path, NOBODY, via, HTTPS_PROXY=named(proxy.port))
+    assert_refused(run, 7, "closed")
+    assert len(seen) <= 2
+
+
+@pytest.mark.parametrize("via", VIAS)
 def test_a_proxy_that_hangs(via: str, tmp_path: Path) -> None:
     with raw_server(wait_for_close) as proxy:
         run = say(tmp_path, NOBODY, via, "--timeout", "0.3", HTTPS_PROXY=named(proxy.port))

@@ -112,6 +112,8 @@ FAILURES: list[tuple[str, Via, list[Step]]] = [
     ("app_error", "ws", [["error", "something broke"]]),
     ("timeout_first", "ws", [["hang"]]),
     ("timeout_first", "sse", [["head"], ["hang"]]),
+    ("timeout_first", "sse", [["hang"]]),
+    ("timeout_first", "http", [["hang"]]),
     ("timeout_stall", "http", [*PLAY, ["hang"]]),
     ("truncated", "sse", [*PLAY, ["cut"]]),
     ("truncated", "http", [*PLAY, ["cut"]]),
@@ -125,11 +127,15 @@ FAILURES: list[tuple[str, Via, list[Step]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "via", "steps"), FAILURES, ids=[f"{n} {v}" for n, v, _ in FAILURES])
+FAILURE_IDS = [f"{name} {via} {steps[0][0]}" for name, via, steps in FAILURES]
+
+
+@pytest.mark.parametrize(("name", "via", "steps"), FAILURES, ids=FAILURE_IDS)
 def test_a_failure_has_its_name(name: str, via: Via, steps: list[Step], tmp_path: Path) -> None:
     made = ask(steps, via, tmp_path, timeout=0.2 if "hang" in [step[0] for step in steps] else 5.0)
     assert made.trial.error == name, made.trial.message
     assert made.trial.message
+    assert made.trial.sent_ns is not None
     assert KEY not in repr(made.trial)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from typing import Any
 
 import pytest
 
-from smallest_cli.report.documents import to_markdown
+from smallest_cli.report.documents import to_csv, to_markdown
 from smallest_cli.report.page import to_html
 from smallest_cli.report.table import render
 from smallest_cli.report.words import promise_words
@@ -46,7 +47,8 @@ def test_a_timeout_counts_with_what_it_waited() -> None:
     censored = metrics["ttfb_censored"]
     assert censored["n"] == 20
     assert censored["p50"] == {"v": 59.0, "lo": 55.0, "hi": 64.0}
-    assert censored["p99"] == {"v": 2000.0, "lo": 68.0, "hi": None, "why": "n<368", "at_least": True}
+    assert censored["p99"] == {"v": 2000.0, "lo": 68.0, "hi": None, "why": "n<368"}
+    assert censored["at_least"] == ["mean", "max", "p99", "p99.9"]
     assert metrics["complete_censored"]["max"] == 2000
 
 
@@ -54,15 +56,16 @@ def test_no_interval_ends_at_a_wait_that_was_given_up() -> None:
     found = describe("ttfb_censored", [1 * MS] * 50 + [9 * MS] * 50, bounded_from=9 * MS)
     assert found is not None
     assert found["p50"] == {"v": 1.0, "lo": 1.0, "hi": None, "why": "trials were given up before"}
-    assert found["p90"] == {
-        "v": 9.0, "lo": 9.0, "hi": None, "why": "trials were given up before", "at_least": True,
-    }  # fmt: skip
+    assert found["p90"] == {"v": 9.0, "lo": 9.0, "hi": None, "why": "trials were given up before"}
+    assert found["at_least"] == ["mean", "max", "p90", "p95", "p99", "p99.9"]
 
 
 def test_a_first_byte_that_came_is_known_however_the_trial_ended() -> None:
     stalled = given_up(19, 900, chunks=((40 * MS, 10),), error="timeout_stall")
     metrics = arm_of([*NINETEEN, stalled])["metrics"]
-    assert "ttfb_censored" not in metrics
+    assert (metrics["ttfb"]["n"], metrics["ttfb_censored"]["n"]) == (19, 20)
+    assert metrics["ttfb_censored"]["min"] == 40
+    assert "at_least" not in metrics["ttfb_censored"]
     assert metrics["complete_censored"]["p99"]["v"] == 900
 
 
@@ -95,6 +98,24 @@ def test_what_is_known_to_be_at_least_so_long_keeps_no_promise_to_be_shorter(
 ) -> None:
     (judged,) = judge(promise, [arm_of([*NINETEEN, given_up(19, 2000)])])
     assert judged["pass"] is kept
+
+
+def test_where_all_was_given_up_even_the_least_is_a_bound() -> None:
+    (judged,) = judge("ttfb_censored.min<3s", [arm_of([given_up(n, 2000) for n in range(3)])])
+    assert (judged["pass"], judged["at_least"]) == (False, True)
+
+
+def test_a_promise_says_why_its_interval_is_open() -> None:
+    found = arm_of([*(trial(n, 50) for n in range(60)), *(given_up(n, 2000) for n in range(60, 110))])
+    (judged,) = judge("ttfb_censored.p50<100ms", [found])
+    assert promise_words(judged).endswith("kept, but trials that were given up leave its interval open")
+
+
+def test_a_spreadsheet_is_told_what_is_a_bound() -> None:
+    head, *rows = csv.reader(to_csv(summarise(run(), [*NINETEEN, given_up(19, 2000)])).splitlines())
+    told = {row[1]: row[head.index("at_least")] for row in rows}
+    assert told["ttfb_censored"] == "mean max p99 p99.9"
+    assert told["ttfb"] == ""
 
 
 def test_a_promise_says_that_its_figure_is_a_bound() -> None:
@@ -137,9 +158,9 @@ def test_a_tally_of_many_machines_counts_timeouts_as_well() -> None:
         raw, counted = whole["metrics"][name], tallied["metrics"][name]
         assert counted["n"] == raw["n"] == 20
         assert counted["mean"] == pytest.approx(raw["mean"])
+        assert counted["at_least"] == raw["at_least"]
         for quantile in ("p50", "p99"):
             assert counted[quantile]["v"] == pytest.approx(raw[quantile]["v"], rel=0.0005)
-            assert counted[quantile].get("at_least") == raw[quantile].get("at_least")
 
 
 def test_too_little_sound_for_its_text_is_a_failure_of_whatever_arm() -> None:

@@ -84,11 +84,11 @@ def to_csv(result: Mapping[str, Any]) -> str:
     """A row for each arm and metric; quantiles with their bounds, empty where a bound is open.
 
     Before them each arm has rows of counts, which have an n alone: its trials, those that succeeded, and
-    those of each class of error.
+    those of each class of error. The last column names the statistics whose true value may be greater.
     """
     out = io.StringIO()
     writer = csv.writer(out)
-    head = [*CSV_HEAD, *(f"{name}{end}" for name in QUANTILES for end in ("", "_lo", "_hi"))]
+    head = [*CSV_HEAD, *(f"{name}{end}" for name in QUANTILES for end in ("", "_lo", "_hi")), "at_least"]
     writer.writerow(head)
     for arm in result["arms"]:
         counts = {"trials": arm["n"], "ok": arm["ok"]}
@@ -97,5 +97,6 @@ def to_csv(result: Mapping[str, Any]) -> str:
         writer.writerows([arm["id"], name, "trials", count, *empty] for name, count in counts.items())
         for metric, found in arm["metrics"].items():
             known = [arm["id"], metric, *(found[name] for name in CSV_HEAD[2:])]
-            writer.writerow([*known, *(found[name][key] for name in QUANTILES for key in ("v", "lo", "hi"))])
+            quantiles = [found[name][key] for name in QUANTILES for key in ("v", "lo", "hi")]
+            writer.writerow([*known, *quantiles, " ".join(found.get("at_least", ()))])
     return out.getvalue()

@@ -128,7 +128,7 @@ def _overview(result: Mapping[str, Any]) -> str:
     first, *others = (title for _, _, title in columns)
     head = ("arm", "ok", first, "95 % of it", *others, "errors")
     titles = "".join(f"<th>{markup(each)}</th>" for each in head)
-    note = "<p class='soft'>Milliseconds. A question mark is a bound that so few trials do not give.</p>"
+    note = "<p class='soft'>Milliseconds. A question mark is a bound that these trials do not give.</p>"
     return _table(titles, "".join(rows)) + note
 
 

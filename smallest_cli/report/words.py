@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from smallest_cli.trials.summary import DEPENDENT
+from smallest_cli.trials.summary import DEPENDENT, GIVEN_UP
 
 Found = Mapping[str, Any]
 
@@ -36,17 +36,16 @@ def figure(value: float | None, unit: str = "ms") -> str:
 
 def cells(found: Found) -> list[str]:
     """A metric as every table has it: p50, its interval, p95, p99, the greatest."""
-    p50, p95, p99 = (_bounded(found[name], found[name]["v"], found["unit"]) for name in ("p50", "p95", "p99"))
-    greatest = _bounded(found, found["max"], found["unit"])
-    return [p50, interval(found["p50"], found["unit"]), p95, p99, greatest]
+    p50, p95, p99 = (_bounded(found, name, found[name]["v"]) for name in ("p50", "p95", "p99"))
+    return [p50, interval(found["p50"], found["unit"]), p95, p99, _bounded(found, "max", found["max"])]
 
 
-def _bounded(said: Found, value: float, unit: str) -> str:
-    return f"{'>=' * said.get('at_least', False)}{figure(value, unit)}"
+def _bounded(found: Found, name: str, value: float) -> str:
+    return f"{'>=' * (name in found.get('at_least', ()))}{figure(value, found['unit'])}"
 
 
 def interval(found: Found, unit: str = "ms") -> str:
-    """The interval of a quantile: a question mark for a bound that so few trials do not give, a dash where
+    """The interval of a quantile: a question mark for a bound that the trials do not give, a dash where
     there can be none."""
     if found.get("why") == DEPENDENT:
         return "-"
@@ -116,7 +115,8 @@ def promise_words(each: Found) -> str:
         bound = each["ci"][each["pass"] == ("<" in each["expr"])]
         doubt = ", but the interval reaches across"
         if bound is None:
-            doubt = ", but so few trials leave its interval open"
+            who = "trials that were given up" if each.get("why") == GIVEN_UP else "so few trials"
+            doubt = f", but {who} leave its interval open"
     least = "at least " * each.get("at_least", False)
     value = "no such figure"
     if each["value"] is not None:

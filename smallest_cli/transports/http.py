@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 from smallest_cli import wire
@@ -24,9 +25,8 @@ class HTTPTransport:
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Ask for one segment. It is whole when the WAV header, or else HTTP's own framing, says so."""
         body = wire.encode_request(replace(request, encoding="wav", completion_wait_ms=None))
-        with self._poster.post(self._path, body, accept="audio/wav") as reply:
-            yield reply.opened
-            yield reply.sent
+        with ExitStack() as exchanges:
+            reply = yield from self._poster.post(exchanges, self._path, body, accept="audio/wav")
             request_id = reply.headers.get("X-Request-Id")
             wav = WavReader(request.format)
             for piece in reply.body:

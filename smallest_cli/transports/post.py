@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
@@ -16,9 +16,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from smallest_cli import wire
 from smallest_cli.connect import Connection, Dialer, Origin, parse_base_url
-from smallest_cli.errors import CutOff, Disconnected, NetworkError, ProtocolError
+from smallest_cli.errors import CutOff, Disconnected, NetworkError, ProtocolError, RemoteError
 from smallest_cli.safety import safe
-from smallest_cli.speech import Opened, Phases, Sent, Service
+from smallest_cli.speech import Event, Opened, Phases, Sent, Service
 from smallest_cli.transports.refusal import refusal
 
 READ_SIZE = 64 * 1024
@@ -28,8 +28,6 @@ READ_SIZE = 64 * 1024
 class Reply:
     """A 200 whose body is still coming. `connection` carries it and its stamps."""
 
-    opened: Opened
-    sent: Sent
     headers: dict[str, str]
     connection: Connection
     body: Iterator[bytes]
@@ -55,12 +53,21 @@ class Poster:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(self._line))
 
-    def post(self, path: str, body: bytes, accept: str) -> AbstractContextManager[Reply]:
-        """Send `body`; the reply's own body is read while the context lasts, and let go after it.
+    def post(
+        self, exchanges: ExitStack, path: str, body: bytes, accept: str
+    ) -> Generator[Event, None, Reply]:
+        """Send `body`, and tell how that went whatever became of it: Opened and Sent, as far as it came.
 
-        Raises the error that a reply other than 200 means.
+        The reply's own body is read while `exchanges` lasts, and let go with it. Raises the error that a
+        reply other than 200 means.
         """
-        return self.exchange("POST", path, body, accept)
+        try:
+            reply = exchanges.enter_context(self.exchange("POST", path, body, accept))
+        except RemoteError:
+            yield from self._line.asked()
+            raise
+        yield from self._line.asked()
+        return reply
 
     @contextmanager
     def exchange(
@@ -71,7 +78,10 @@ class Poster:
         accept: str = "application/json",
         content_type: str = "application/json",
     ) -> Iterator[Reply]:
-        """As `post`, with any method; a body that is a file is sent as it is read."""
+        """Send `body`, and have the reply; a body that is a file is sent as it is read.
+
+        Raises the error that a reply other than 200 means.
+        """
         url = self._origin.url("http", path)
         headers = {
             "Authorization": f"Bearer {self._service.key.reveal()}",
@@ -87,13 +97,7 @@ class Poster:
                 raise self._refusal(response)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise ProtocolError("the service compresses, which nobody asked it to")
-            yield Reply(
-                self._line.opened(connection),
-                Sent(at_ns=connection.sent_ns),
-                dict(response.headers),
-                connection,
-                _pieces(response, connection),
-            )
+            yield Reply(dict(response.headers), connection, _pieces(response, connection))
         finally:
             response.close()
 
@@ -182,17 +186,21 @@ class _Line:
 
     def dial(self) -> Connection:
         """For the pool: the connection that was prepared, where it is still good, else a new one."""
+        self.fresh = True  # whatever becomes of it: what is lost in dialling is not lost again and again
         prepared, self._prepared = self._prepared, None
         if prepared is None or prepared.readable():
             self.drop()
             self.connection = prepared = self._dialer.dial(self._origin)
-        self.fresh = True
         self.expect_audio()
         return prepared
 
-    def opened(self, connection: Connection) -> Opened:
-        phases = connection.phases if self.fresh else Phases()
-        return Opened(phases, reused=not self.fresh, at_ns=self.opened_ns)
+    def asked(self) -> Iterator[Event]:
+        """What became of the last request on its way out, once the first of it was sent."""
+        connection = self.connection
+        if connection is not None and connection.sent_ns >= self.opened_ns:
+            phases = connection.phases if self.fresh else Phases()
+            yield Opened(phases, reused=not self.fresh, at_ns=self.opened_ns)
+            yield Sent(at_ns=connection.sent_ns)
 
     def drop(self) -> None:
         if self.connection is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 from smallest_cli import wire
@@ -24,9 +25,8 @@ class SSETransport:
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Ask for one segment. Only audio moves the deadline on."""
         body = wire.encode_request(replace(request, completion_wait_ms=None))
-        with self._poster.post(self._path, body, accept="text/event-stream") as reply:
-            yield reply.opened
-            yield reply.sent
+        with ExitStack() as exchanges:
+            reply = yield from self._poster.post(exchanges, self._path, body, accept="text/event-stream")
             kind = reply.headers.get("Content-Type", "no type")
             if not kind.lower().startswith("text/event-stream"):
                 raise ProtocolError(f"the service sent {safe(kind, 60)} instead of events")

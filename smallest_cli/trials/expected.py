@@ -56,12 +56,12 @@ _RUN = {
     "defs": fields({"metrics": mapping(fields({"starts": text, "stops": text}), _NAME)}),
 }  # fmt: skip
 _MERGED = {"merged": each(text), "part_of": text, "cut_short": optional(text)}
-_ESTIMATE = fields({"v": number(), "lo": _KNOWN, "hi": _KNOWN}, {"why": text, "at_least": flag})
+_ESTIMATE = fields({"v": number(), "lo": _KNOWN, "hi": _KNOWN}, {"why": text})
 _METRIC = fields(
     {"unit": one_of(*SCALES), "n": whole(1), "outliers": whole(0)}
     | dict.fromkeys(("mean", "min", "max", "mad", "mean_without_outliers"), number())
     | dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9"), _ESTIMATE),
-    {"at_least": flag},
+    {"at_least": each(text)},
 )
 _PLAYED = fields(
     {"ttfa_p50": _KNOWN}
@@ -105,7 +105,7 @@ _JUDGED = fields(
         "expr": _promise, "arm": text, "value": _KNOWN, "ci": optional(tuple_of(_KNOWN, _KNOWN)),
         "pass": flag, "confident": flag,
     },
-    {"unit": one_of("share", *SCALES), "at_least": flag},
+    {"unit": one_of("share", *SCALES), "at_least": flag, "why": optional(text)},
 )  # fmt: skip
 _RESULT = fields(
     {"run": fields(_RUN, _MERGED), "arms": each(_arm), "slo": each(_JUDGED), "exit": whole(0, 255)}

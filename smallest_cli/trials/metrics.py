@@ -55,7 +55,7 @@ METRICS: dict[str, Metric] = {
 }
 CENSORED = {"ttfb_censored": "ttfb", "ttfb_e2e_censored": "ttfb_e2e", "complete_censored": "complete"}
 """Metrics that are the same as others but for the trials that ran into a timeout: those count as well, each
-with the time after which it was given up. The true value is at least that."""
+with the time after which it was given up, which the true value exceeds."""
 TIMEOUTS = ("timeout_first", "timeout_stall")
 CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
 STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
@@ -85,11 +85,20 @@ def bounds(trial: Trial) -> dict[str, float]:
     if trial.error not in TIMEOUTS or trial.sent_ns is None:
         return {}
     waited = max(0, trial.ended_ns - trial.sent_ns)
-    found: dict[str, float] = {"complete_censored": waited}
-    if not trial.chunks:
-        found["ttfb_censored"] = waited
-        if trial.scheduled_ns is not None:
-            found["ttfb_e2e_censored"] = trial.sent_ns - trial.scheduled_ns + waited
+    return {"complete_censored": waited} | ({} if trial.chunks else _since_due(trial, waited))
+
+
+def known(trial: Trial) -> dict[str, float]:
+    """What a trial that stalled after its first audio adds to the censored metrics as it was, in ns."""
+    if trial.error not in TIMEOUTS or trial.sent_ns is None or not trial.chunks:
+        return {}
+    return _since_due(trial, trial.chunks[0][0])
+
+
+def _since_due(trial: Trial, ns: float) -> dict[str, float]:
+    found = {"ttfb_censored": ns}
+    if trial.scheduled_ns is not None and trial.sent_ns is not None:
+        found["ttfb_e2e_censored"] = trial.sent_ns - trial.scheduled_ns + ns
     return found
 
 

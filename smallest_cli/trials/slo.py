@@ -114,11 +114,13 @@ def check_promises(texts: Sequence[str], arms: Sequence[str], buffers_ms: Sequen
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """What a run shows of a promise; `at_least` where the true value may be greater."""
+    """What a run shows of a promise; `at_least` where the true value may be greater, `why` its interval is
+    open."""
 
     value: float | None = None
     interval: list[float | None] | None = None
     at_least: bool = False
+    why: str | None = None
 
 
 def judge(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -147,6 +149,7 @@ def _judged(promise: Promise, arm: str, figure: _Figure) -> dict[str, Any]:
         "pass": kept,
         "confident": figure.interval is not None and _is_sure(promise, kept, *figure.interval),
         "at_least": figure.at_least,
+        "why": figure.why,
     }
 
 
@@ -170,10 +173,9 @@ def _find(promise: Promise, arm: Mapping[str, Any]) -> _Figure:
     described = arm["metrics"].get(metric) or arm["metrics"].get(CENSORED.get(metric))
     if described is None:
         return _Figure()
-    found = described[statistic]
+    found, at_least = described[statistic], statistic in described.get("at_least", ())
     if not isinstance(found, dict):
-        return _Figure(found, at_least=statistic != "min" and described.get("at_least", False))
+        return _Figure(found, at_least=at_least)
     known = found["lo"] is not None or found["hi"] is not None
-    return _Figure(
-        found["v"], [found["lo"], found["hi"]] if known else None, at_least=found.get("at_least", False)
-    )
+    interval = [found["lo"], found["hi"]] if known else None
+    return _Figure(found["v"], interval, at_least, found.get("why"))

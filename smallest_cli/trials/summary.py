@@ -19,6 +19,7 @@ from smallest_cli.trials.metrics import (
     gaps,
     is_streamed,
     is_streaming,
+    known,
 )
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import judge
@@ -130,12 +131,14 @@ def _censored(
     trials: Sequence[Trial], derived: Sequence[Mapping[str, float]]
 ) -> dict[str, dict[str, Any] | None]:
     """The metrics in which timeouts count, where there were any."""
-    given_up = [bounds(trial) for trial in trials]
+    at_least, came = [bounds(trial) for trial in trials], [known(trial) for trial in trials]
     found = {}
     for name, plain in CENSORED.items():
-        if least := [each[name] for each in given_up if name in each]:
+        least = [each[name] for each in at_least if name in each]
+        late = [each[name] for each in came if name in each]
+        if least or late:
             values = [each[plain] for each in derived if plain in each]
-            found[name] = describe(name, [*values, *least], bounded_from=min(least))
+            found[name] = describe(name, [*values, *late, *least], bounded_from=min(least, default=inf))
     return found
 
 
@@ -163,8 +166,8 @@ def describe(
 ) -> dict[str, Any] | None:
     """A metric over trials, in its own unit; None where no trial has it.
 
-    `bounded_from` is the least of those values that are only known to be at least so great. A quantile from
-    there on is told to be at least what it says.
+    `bounded_from` is the least of those values that are only known to be at least so great. `at_least` then
+    names the statistics of which the same is true.
     """
     if not values:
         return None
@@ -182,13 +185,15 @@ def describe(
         "outliers": len(odd),
         "mean_without_outliers": sum(kept) / len(kept),
     }
-    if bounded_from < inf:
-        described["at_least"] = True
     for name, p in QUANTILES.items():
         found = estimate(ordered, p)
         if dependent:
             found = Estimate(found.value, None, None, DEPENDENT)
         described[name] = _as_json(found, bounded_from / scale)
+    if bounded_from < inf:
+        told = {"min": ordered[0], "max": ordered[-1]} | {name: described[name]["v"] for name in QUANTILES}
+        bounded = [name for name, value in told.items() if value >= bounded_from / scale]
+        described["at_least"] = ["mean", *bounded]
     return described
 
 
@@ -196,12 +201,8 @@ def _as_json(found: Estimate, bounded_from: float) -> dict[str, Any]:
     high, why = found.high, found.why
     if high is not None and high >= bounded_from:
         high, why = None, GIVEN_UP
-    told: dict[str, Any] = {"v": found.value, "lo": found.low, "hi": high}
-    if why:
-        told["why"] = why
-    if found.value >= bounded_from:
-        told["at_least"] = True
-    return told
+    told = {"v": found.value, "lo": found.low, "hi": high}
+    return told | ({"why": why} if why else {})
 
 
 def _played(trials: Sequence[Trial], prebuffer: int) -> dict[str, Any]:
