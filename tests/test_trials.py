@@ -234,6 +234,24 @@ def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
     assert not STREAMING & set(found["metrics"])
 
 
+def test_a_tally_of_more_than_it_gives_out_tells_the_ends_and_outliers_of_all() -> None:
+    pytest.importorskip("hdrh")
+    from smallest_cli.trials.tally import MOST_VALUES, Tally
+
+    tally = Tally([0])
+    for n in range(500):
+        tally.add(trial(n, 9000 if n % 100 == 0 else 100 + n % 50))
+    while tally.n <= 2 * MOST_VALUES:
+        tally.merge(tally.pack())
+    odd = tally.n // 100
+    for ttfb_ms in (1.0, 19_000.778):
+        tally.add(trial(0, ttfb_ms))
+    found = tally.as_arm("ws/warm/c1")["metrics"]["ttfb"]
+    assert found["n"] == tally.n
+    assert (found["min"], found["max"]) == (1.0, 19_000.778)
+    assert found["outliers"] == pytest.approx(odd, rel=0.01)
+
+
 @pytest.mark.parametrize(
     "promise",
     [

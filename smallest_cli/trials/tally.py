@@ -18,6 +18,7 @@ from smallest_cli.player import play
 from smallest_cli.trials.metrics import (
     CENSORED,
     METRICS,
+    SCALES,
     STREAMING,
     bounds,
     derive,
@@ -261,6 +262,12 @@ def _described(metric: str, found: Histogram, bounded_from: float = inf) -> dict
     described = describe(metric, found.values(), dependent=dependent, bounded_from=bounded_from)
     if described is None:
         return {}
-    scale = {"ms": 1e6, "s": 1e9, "x": 1.0}[METRICS[metric].unit]
-    exact = {"n": len(found), "mean": found.total / len(found) / scale}
+    scale = SCALES[METRICS[metric].unit]
+    exact = {
+        "n": len(found),
+        "mean": found.total / len(found) / scale,
+        "min": (found.low or 0.0) / scale,
+        "max": (found.high or 0.0) / scale,
+        "outliers": round(described["outliers"] * len(found) / described["n"]),
+    }
     return described | exact | {"digits": DIGITS}
