@@ -252,6 +252,23 @@ def test_a_tally_of_more_than_it_gives_out_tells_the_ends_and_outliers_of_all() 
     assert found["outliers"] == pytest.approx(odd, rel=0.01)
 
 
+def test_a_window_of_many_processes_counts_characters_as_one_process_does() -> None:
+    pytest.importorskip("hdrh")
+    from smallest_cli.measure.attempt import Attempt
+    from smallest_cli.measure.pool import Pool
+    from smallest_cli.measure.share import Share
+
+    trials = [trial(n, error="reset" if n % 4 == 0 else None) for n in range(8)]
+    share, pool = Share(run()), Pool("a test")
+    for each in trials:
+        share.add(Attempt(each, b"", None))
+    pool.take("worker", share.take(last=True).pack())
+    pooled, whole = pool.result(), summarise(run(), trials)
+    assert pooled is not None
+    assert pooled["run"]["window"] == pytest.approx(whole["run"]["window"])
+    assert pooled["run"]["window"]["characters"] == 320
+
+
 @pytest.mark.parametrize(
     "promise",
     [

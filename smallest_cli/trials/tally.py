@@ -125,7 +125,9 @@ class Tally:
 
     def __init__(self, prebuffers_ns: Sequence[int]) -> None:
         self.prebuffers_ns = tuple(prebuffers_ns)
-        self.n = self.ok = self.streamed = self.reopened = self.characters = self.audio_ns = 0
+        self.n = self.ok = self.streamed = self.reopened = self.audio_ns = 0
+        self.characters = self.good_characters = 0
+        """Sent, and those of the good trials."""
         self.errors: Counter[str] = Counter()
         self.messages: dict[str, str] = {}
         self._metrics: dict[str, Histogram] = {}
@@ -136,6 +138,7 @@ class Tally:
     def add(self, trial: Trial) -> None:
         """Count a trial that is over."""
         self.n += 1
+        self.characters += trial.characters
         if trial.error is not None:
             self.errors[trial.error] += 1
             self.messages.setdefault(trial.error, trial.message or "")
@@ -143,7 +146,7 @@ class Tally:
                 _of(name, self._bounds).add(waited)
             return
         self.ok += 1
-        self.characters += trial.characters
+        self.good_characters += trial.characters
         self.reopened += trial.reused is False and "/warm/" in trial.arm
         derived = derive(trial, self.prebuffers_ns[0])
         self.audio_ns += round(derived["audio"])
@@ -169,7 +172,8 @@ class Tally:
     def pack(self) -> dict[str, Any]:
         """What travels to whoever merges it."""
         return {
-            "counts": [self.n, self.ok, self.streamed, self.reopened, self.characters, self.audio_ns],
+            "counts": [self.n, self.ok, self.streamed, self.reopened, self.audio_ns],
+            "characters": [self.characters, self.good_characters],
             "errors": dict(self.errors),
             "messages": self.messages,
             "metrics": {name: each.pack() for name, each in self._metrics.items()},
@@ -182,10 +186,11 @@ class Tally:
 
     def merge(self, packed: Mapping[str, Any]) -> None:
         """Add what `pack` gave elsewhere, of the same prebuffers."""
-        n, ok, streamed, reopened, characters, audio_ns = packed["counts"]
+        n, ok, streamed, reopened, audio_ns = packed["counts"]
         self.n, self.ok, self.streamed = self.n + n, self.ok + ok, self.streamed + streamed
-        self.reopened, self.characters = self.reopened + reopened, self.characters + characters
-        self.audio_ns += audio_ns
+        self.reopened, self.audio_ns = self.reopened + reopened, self.audio_ns + audio_ns
+        sent, good = packed["characters"]
+        self.characters, self.good_characters = self.characters + sent, self.good_characters + good
         self.errors.update(packed["errors"])
         self.messages = dict(packed["messages"]) | self.messages
         for kept, came in ((self._metrics, packed["metrics"]), (self._bounds, packed["bounds"])):
