@@ -14,11 +14,10 @@ from typing import Any
 from smallest_cli.measure.share import named
 from smallest_cli.measure.trust import weigh
 from smallest_cli.player import SECOND
+from smallest_cli.trials.expected import VERDICTS
 from smallest_cli.trials.files import SAME
 from smallest_cli.trials.summary import Result, assemble
 from smallest_cli.trials.tally import Histogram, Tally
-
-VERDICTS = ("ok", "suspect", "invalid")
 
 
 class _Part:
