@@ -76,9 +76,7 @@ def what_there_is(voices: Iterable[Voice], wish: Wish) -> str:
             continue
         values: set[str] = set()
         for voice in among:
-            value = getattr(
-                voice, {"language": "languages", "use_case": "use_cases"}.get(each.name, each.name)
-            )
+            value = getattr(voice, _TAGS.get(each.name, each.name))
             values |= set(value) if isinstance(value, tuple) else {value} if value else set()
         told.append(f"{each.name.replace('_', ' ')}: {' '.join(sorted(values)) or 'not told of any voice'}")
     if wish.search is not None:

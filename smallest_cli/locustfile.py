@@ -30,8 +30,8 @@ from smallest_cli.measure.lanes import Lane
 from smallest_cli.measure.pool import Pool
 from smallest_cli.measure.share import Share
 from smallest_cli.trials.files import as_text, write_text
+from smallest_cli.trials.summary import INVALID
 
-INVALID = 22
 GRACE_SECONDS = 30.0
 """How long a trial that is under way at the end may take, unless --stop-timeout says."""
 FINISH, LAST, REPORT = "smallest.finish", "smallest.last", "smallest"

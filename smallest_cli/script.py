@@ -9,7 +9,6 @@ from smallest_cli.errors import UsageError
 from smallest_cli.speech import Silence, SpeechRequest
 from smallest_cli.text import normalise
 
-PAUSE_S = 0.4
 SPLIT = 250
 
 

@@ -13,7 +13,6 @@ import sys
 from smallest_cli.errors import ProtocolError
 from smallest_cli.speech import AudioFormat
 
-HEADER_SIZE = 44
 UNKNOWN_DATA_SIZE = 0x7FFF_F000
 LARGEST_DATA_SIZE = 0xFFFF_FFFF - 36
 PCM, EXTENSIBLE = 1, 0xFFFE

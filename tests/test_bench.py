@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smallest_cli.commands.bench_outputs import keep_sounds
+from smallest_cli.errors import OutputFailed
+from smallest_cli.measure.attempt import Attempt
 from smallest_cli.trials.files import as_text, raw_lines
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.summary import summarise
@@ -341,6 +346,40 @@ def test_a_place_that_fails_at_the_end_takes_nothing_else_along(tmp_path: Path, 
     assert smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json").out == ran.out
     assert len(list((tmp_path / "s").iterdir())) == 3
     assert ran.lines[1:] == ["smallest: cannot write full: No space left on device"]
+
+
+def test_sound_waits_on_disk_until_it_is_written_and_what_nobody_writes_is_let_go(tmp_path: Path) -> None:
+    pcm = os.urandom(9600)
+    held = sys.getrefcount(pcm)
+    with keep_sounds(str(tmp_path)) as sounds:
+        assert sounds is not None
+        for made in (
+            Attempt(trial(0, phase="warmup"), pcm, None),
+            Attempt(trial(1), pcm, None),
+            Attempt(trial(2), b"", None),
+            Attempt(trial(3), pcm[:4800], None),
+        ):
+            sounds.keep(made)
+        del made
+        assert sys.getrefcount(pcm) == held
+        sounds.write(tmp_path)
+    written = {path.name: path.read_bytes()[44:] for path in tmp_path.iterdir()}
+    assert written == {"000001-ws-warm-c1-t1.wav": pcm, "000003-ws-warm-c1-t0.wav": pcm[:4800]}
+
+
+def test_a_disk_that_cannot_keep_the_sound_is_told_of_when_the_run_is_over(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with keep_sounds(str(tmp_path)) as sounds:
+        assert sounds is not None
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        try:
+            for n in range(3):
+                sounds.keep(Attempt(trial(n), bytes(9600), None))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with pytest.raises(OutputFailed, match="cannot keep the sound of trials: File too large"):
+            sounds.write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def save(path: Path, trials: list[Trial], **fields: object) -> str:

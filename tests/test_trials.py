@@ -9,6 +9,7 @@ import random
 import re
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from smallest_cli.report.table import render, render_comparison
 from smallest_cli.report.words import promise_words
 from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.trials.merging import merge_runs
-from smallest_cli.trials.metrics import STREAMING, derive
+from smallest_cli.trials.metrics import METRICS, STREAMING, derive, shows
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.slo import check_promises, judge, parse_promise
 from smallest_cli.trials.summary import Result, summarise
@@ -232,6 +233,69 @@ def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
     found = tally.as_arm("http/warm/c1")
     assert (found["streaming"], found["player"]) == (False, [])
     assert not STREAMING & set(found["metrics"])
+
+
+def test_a_tally_of_more_than_it_gives_out_tells_the_ends_and_outliers_of_all() -> None:
+    pytest.importorskip("hdrh")
+    from smallest_cli.trials.tally import MOST_VALUES, Tally
+
+    tally = Tally([0])
+    for n in range(500):
+        tally.add(trial(n, 9000 if n % 100 == 0 else 100 + n % 50))
+    while tally.n <= 2 * MOST_VALUES:
+        tally.merge(tally.pack())
+    odd = tally.n // 100
+    for ttfb_ms in (1.0, 19_000.778):
+        tally.add(trial(0, ttfb_ms))
+    found = tally.as_arm("ws/warm/c1")["metrics"]["ttfb"]
+    assert found["n"] == tally.n
+    assert (found["min"], found["max"]) == (1.0, 19_000.778)
+    assert found["outliers"] == pytest.approx(odd, rel=0.01)
+
+
+def test_a_load_run_has_every_figure_that_a_promise_may_be_made_of() -> None:
+    pytest.importorskip("hdrh")
+    from smallest_cli.trials.tally import Tally
+
+    for arm in ("ws/cold/c1", "sse/warm/c1", "http/warm/c1"):
+        tally = Tally([0])
+        for n in range(3):
+            tally.add(trial(n, arm=arm))
+        tally.add(trial(3, arm=arm, error="timeout_first", chunks=()))
+        found = [tally.as_arm(arm)]
+        for metric in filter(partial(shows, arm), METRICS):
+            (judged,) = judge(f"{metric}.mean>0", found)
+            assert judged["value"] is not None, metric
+
+
+def test_sound_that_came_fast_keeps_its_three_digits_in_a_tally() -> None:
+    pytest.importorskip("hdrh")
+    from smallest_cli.trials.tally import Tally
+
+    for last_ms in (0.1, 3, 250, 9000):
+        tally = Tally([0])
+        trials = [trial(chunks=((round(last_ms * MS * part), 2 * RATE),)) for part in (0.9, 1, 1.1)]
+        for each in trials:
+            tally.add(each)
+        told = tally.as_arm("ws/warm/c1")["metrics"]["rtfx"]["p50"]["v"]
+        assert told == pytest.approx(derive(trials[1])["rtfx"], rel=0.0005)
+
+
+def test_a_window_of_many_processes_counts_characters_as_one_process_does() -> None:
+    pytest.importorskip("hdrh")
+    from smallest_cli.measure.attempt import Attempt
+    from smallest_cli.measure.pool import Pool
+    from smallest_cli.measure.share import Share
+
+    trials = [trial(n, error="reset" if n % 4 == 0 else None) for n in range(8)]
+    share, pool = Share(run()), Pool("a test")
+    for each in trials:
+        share.add(Attempt(each, b"", None))
+    pool.take("worker", share.take(last=True).pack())
+    pooled, whole = pool.result(), summarise(run(), trials)
+    assert pooled is not None
+    assert pooled["run"]["window"] == pytest.approx(whole["run"]["window"])
+    assert pooled["run"]["window"]["characters"] == 320
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from smallest_cli import cli
 from smallest_cli.commands.voices import SORTS
 from smallest_cli.sinks.codings import ALIASES, CODINGS
 from smallest_cli.speech import APIS, SAMPLE_RATES, VIAS
-from smallest_cli.trials.versus import COMPARABLE
+from smallest_cli.trials.summary import SAMPLED
 
 FILE, FOLDER, PROGRAM = "file", "folder", "program"
 VOICES, MODELS, LANGUAGES, DEVICES = "voices", "models", "languages", "devices"
@@ -37,7 +37,7 @@ VALUES: dict[str, tuple[str, ...] | str] = {
     "--enhancement": ("0", "1", "2"),
     "--transport": VIAS,
     "--conn": ("warm", "cold"),
-    "--metric": COMPARABLE,
+    "--metric": SAMPLED,
     "--gender": ("female", "male"),
     "--sort": SORTS,
 }

@@ -18,7 +18,7 @@ from smallest_cli.commands.bench_options import (
     MeasuredServiceOptions,
     OutcomeOptions,
 )
-from smallest_cli.commands.bench_outputs import check_outputs, make_folder, write_outputs
+from smallest_cli.commands.bench_outputs import Sounds, check_outputs, keep_sounds, make_folder, write_outputs
 from smallest_cli.commands.bench_plan import announce, make_plan, read_numbers
 from smallest_cli.connect import Dialer
 from smallest_cli.console import Console, print_json, tell_failure, tell_interruption
@@ -78,23 +78,23 @@ def bench(
     if outcome.save_audio is not None:
         make_folder(outcome.save_audio)
     announce(plan, settings, agreed=outcome.yes, quiet=report.quiet)
-    kept: list[Attempt] = []
-    with ExitStack() as opened:
-        service, log = _open(plan, settings, where, console, opened)
-        dialer = Dialer(
-            timeout=settings.timeout,
-            max_time=where.max_time,
-            ca_file=settings.ca_file,
-            plain_http=settings.plain_http,
-        )
-        with LiveView(quiet=report.quiet) as view:
-            keep = kept.append if outcome.save_audio else _let_go
-            measured = measure(
-                plan, service, dialer, said, view.watch, keep, log=log, calibrated=outcome.calibrate
+    with keep_sounds(outcome.save_audio) as sounds:
+        with ExitStack() as opened:
+            service, log = _open(plan, settings, where, console, opened)
+            dialer = Dialer(
+                timeout=settings.timeout,
+                max_time=where.max_time,
+                ca_file=settings.ca_file,
+                plain_http=settings.plain_http,
             )
-    if measured.run["cut_short"]:
-        console.warn(_shortfall(measured, plan))
-    _finish(measured, kept, outcome, report)
+            with LiveView(quiet=report.quiet) as view:
+                keep = sounds.keep if sounds else _let_go
+                measured = measure(
+                    plan, service, dialer, said, view.watch, keep, log=log, calibrated=outcome.calibrate
+                )
+        if measured.run["cut_short"]:
+            console.warn(_shortfall(measured, plan))
+        _finish(measured, sounds, outcome, report)
 
 
 def _refuse_children(word: str) -> None:
@@ -149,10 +149,12 @@ def _shortfall(measured: Measured, plan: Plan) -> str:
     return f"{measured.run['cut_short']} ended the run early: {made}{planned} trials were made"
 
 
-def _finish(measured: Measured, kept: list[Attempt], outcome: OutcomeOptions, report: ReportOptions) -> None:
+def _finish(
+    measured: Measured, sounds: Sounds | None, outcome: OutcomeOptions, report: ReportOptions
+) -> None:
     """Write and print what there is, whole or partial; then end as the run did."""
     result = summarise(measured.run, measured.trials)
-    failures = write_outputs(outcome, measured, result, kept)
+    failures = write_outputs(outcome, measured, result, sounds)
     for failure in failures:
         if isinstance(failure, OutputFailed):
             tell_failure(failure)

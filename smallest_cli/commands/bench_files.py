@@ -22,8 +22,8 @@ from smallest_cli.settling import spare
 from smallest_cli.sinks import refuse_twice
 from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.trials.merging import merge_runs
-from smallest_cli.trials.summary import summarise
-from smallest_cli.trials.versus import COMPARABLE, compare_runs
+from smallest_cli.trials.summary import INVALID, SAMPLED, summarise
+from smallest_cli.trials.versus import compare_runs
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 SAVE = Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write what --json prints.")]
@@ -41,7 +41,7 @@ def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> 
     for each in result["slo"]:
         if not each["pass"]:
             say(f"smallest: threshold: {promise_words(each)}")
-    if result["exit"] == 22:
+    if result["exit"] == INVALID:
         say(f"smallest: {_why_invalid(result)}")
 
 
@@ -60,7 +60,7 @@ def compare(
         typer.Option(
             "--metric",
             metavar="LIST",
-            help=f"Of {', '.join(COMPARABLE)}; the default is ttfb, of an open loop ttfb_e2e.",
+            help=f"Of {', '.join(SAMPLED)}; the default is ttfb, of an open loop ttfb_e2e.",
         ),
     ] = "",
     min_effect: Annotated[
@@ -83,8 +83,8 @@ def compare(
     that succeeded, 23 inconclusive.
     """
     metrics = [each.strip() for each in metric.split(",")] if metric else []
-    if not set(metrics) <= set(COMPARABLE):
-        raise UsageError(f"--metric is a list of {', '.join(COMPARABLE)}")
+    if not set(metrics) <= set(SAMPLED):
+        raise UsageError(f"--metric is a list of {', '.join(SAMPLED)}")
     runs = read_result(Path(first)), read_result(Path(second))
     compared = compare_runs(*runs, metrics, min_effect / 100, force=force)
     if json:

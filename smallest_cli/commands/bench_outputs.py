@@ -3,7 +3,12 @@ whatever becomes of the others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ from smallest_cli.settling import spare, spare_own
 from smallest_cli.sinks import refuse_twice
 from smallest_cli.speech import AudioFormat
 from smallest_cli.trials.files import as_text, raw_lines, refuse_stdout, write_text
+from smallest_cli.trials.record import Trial
 
 
 def check_outputs(
@@ -52,16 +58,79 @@ def make_folder(name: str) -> None:
         raise OutputFailed(f"cannot make {safe(name)}: {reason(error)}") from None
 
 
+class Sounds:
+    """The sound of trials until it is written: on disk, since memory would grow with it."""
+
+    def __init__(self, spool: FileIO) -> None:
+        self._spool, self._lock = spool, threading.Lock()
+        self._kept: list[tuple[Trial, int]] = []
+        self._failure: OutputFailed | None = None
+
+    def keep(self, made: Attempt) -> None:
+        """Add the sound of a trial that is over, if it will be written. A disk that fails is told of by
+        `write`: no trial is lost to it."""
+        if made.trial.phase != "measure" or not made.pcm:
+            return
+        with self._lock:
+            if self._failure is not None:
+                return
+            try:
+                rest = memoryview(made.pcm)
+                while rest:
+                    rest = rest[self._spool.write(rest) :]
+            except OSError as error:
+                self._failure = OutputFailed(f"cannot keep the sound of trials: {reason(error)}")
+                self._kept.clear()
+                self._spool.truncate(0)  # what room is left is for the results
+            else:
+                self._kept.append((made.trial, len(made.pcm)))
+
+    def write(self, folder: Path) -> None:
+        """A WAV for each. Raises OutputFailed."""
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            while self._kept:  # from the last on, so that the disk never holds more than one of them twice
+                trial, size = self._kept.pop()
+                at = self._spool.seek(-size, os.SEEK_END)
+                _write_sound(folder, trial, self._spool.read(size))
+                self._spool.truncate(at)
+
+
+def _write_sound(folder: Path, trial: Trial, pcm: bytes) -> None:
+    path = folder / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
+    try:
+        path.write_bytes(wav.header(AudioFormat(trial.rate), len(pcm)) + pcm)
+    except OSError as error:
+        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
+
+
+@contextmanager
+def keep_sounds(folder: str | None) -> Iterator[Sounds | None]:
+    """Room for the sound of trials, where they will be written; None where nobody wants them. Raises
+    OutputFailed."""
+    if folder is None:
+        yield None
+        return
+    with ExitStack() as opened:
+        try:
+            spool = opened.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
+        except OSError as error:
+            raise OutputFailed(f"cannot write in {safe(folder)}: {reason(error)}") from None
+        yield Sounds(spool)
+
+
 def write_outputs(
-    outcome: OutcomeOptions, measured: Measured, result: dict[str, Any], kept: Iterable[Attempt]
+    outcome: OutcomeOptions, measured: Measured, result: dict[str, Any], sounds: Sounds | None
 ) -> list[OutputFailed | Interrupted]:
     """Write all that was asked for; what could not be written, and the signal that cut one of them short."""
     failures: list[OutputFailed | Interrupted] = []
     writes: list[tuple[str | None, Callable[[Path], None]]] = [
         (outcome.jsonl, lambda path: write_text(path, "".join(raw_lines(measured.run, measured.trials)))),
         (outcome.save, lambda path: write_text(path, as_text(result))),
-        (outcome.save_audio, lambda path: _write_sounds(path, kept)),
     ]
+    if sounds is not None:
+        writes.append((outcome.save_audio, sounds.write))
     for name, write in writes:
         if name is None:
             continue
@@ -70,15 +139,3 @@ def write_outputs(
         except (OutputFailed, Interrupted) as failure:
             failures.append(failure)
     return failures
-
-
-def _write_sounds(folder: Path, kept: Iterable[Attempt]) -> None:
-    for made in kept:
-        trial = made.trial
-        if trial.phase != "measure" or not made.pcm:
-            continue
-        path = folder / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
-        try:
-            path.write_bytes(wav.header(AudioFormat(trial.rate), len(made.pcm)) + made.pcm)
-        except OSError as error:
-            raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None

@@ -14,11 +14,10 @@ from typing import Any
 from smallest_cli.measure.share import named
 from smallest_cli.measure.trust import weigh
 from smallest_cli.player import SECOND
+from smallest_cli.trials.expected import VERDICTS
 from smallest_cli.trials.files import SAME
 from smallest_cli.trials.summary import Result, assemble
 from smallest_cli.trials.tally import Histogram, Tally
-
-VERDICTS = ("ok", "suspect", "invalid")
 
 
 class _Part:
@@ -139,12 +138,11 @@ class Pool:
     def _window(self) -> dict[str, Any]:
         ns = max(1, *(part.latest["window_ns"] for part in self._parts.values()), 1)
         tallies = self._arms.values()
-        characters = sum(tally.characters for tally in tallies)
         return {
             "seconds": ns / SECOND,
             "trials": sum(tally.n for tally in tallies),
-            "characters": characters,
+            "characters": sum(tally.characters for tally in tallies),
             "trials_per_s": sum(tally.ok for tally in tallies) * SECOND / ns,
             "audio_s_per_s": sum(tally.audio_ns for tally in tallies) / ns,
-            "characters_per_s": characters * SECOND / ns,
+            "characters_per_s": sum(tally.good_characters for tally in tallies) * SECOND / ns,
         }

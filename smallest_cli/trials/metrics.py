@@ -18,12 +18,11 @@ BURST_NS = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A name, its unit, what starts and stops its clock, and whether less of it is better."""
+    """A unit, and what starts and stops the clock."""
 
     unit: str
     starts: str
     stops: str
-    less_is_better: bool = True
 
 
 METRICS: dict[str, Metric] = {
@@ -45,9 +44,9 @@ METRICS: dict[str, Metric] = {
     "last_audio": Metric("ms", "request sent", "last audio arrived"),
     "complete": Metric("ms", "request sent", "end marker arrived"),
     "tail_wait": Metric("ms", "last audio arrived", "end marker arrived"),
-    "audio": Metric("s", "first sample", "last sample, in the sound", less_is_better=False),
+    "audio": Metric("s", "first sample", "last sample, in the sound"),
     "rtf": Metric("x", "", "last_audio / audio: less is faster"),
-    "rtfx": Metric("x", "", "audio / last_audio: more is faster", less_is_better=False),
+    "rtfx": Metric("x", "", "audio / last_audio: more is faster"),
     "rtf_stream": Metric("x", "", "after the first arrival: time / sound; above 1 must stall"),
     "ttfb_censored": Metric("ms", "request sent, connection open", "first audio arrived, or given up"),
     "ttfb_e2e_censored": Metric("ms", "scheduled time", "first audio arrived, or given up"),

@@ -53,11 +53,6 @@ class Trial:
         """Frames of sound that came."""
         return sum(frames for _, frames in self.chunks)
 
-    @property
-    def via(self) -> str:
-        """The transport."""
-        return self.arm.split("/")[0]
-
     def as_json(self) -> dict[str, Any]:
         """The trial as an object for JSON."""
         return asdict(self) | {"chunks": [list(chunk) for chunk in self.chunks]}

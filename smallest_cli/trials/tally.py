@@ -18,6 +18,8 @@ from smallest_cli.player import play
 from smallest_cli.trials.metrics import (
     CENSORED,
     METRICS,
+    SCALES,
+    SCHEDULED,
     STREAMING,
     bounds,
     derive,
@@ -34,10 +36,10 @@ MOST_VALUES = 100_000
 never too narrow."""
 _STEPS = {"ms": 1_000.0, "s": 1_000.0, "x": 1e-6}
 """What one count of a histogram is worth, in the units of `derive`: a microsecond, or a millionth."""
-KEPT = (
-    "dns", "tcp", "tls", "upgrade", "ttfb", "ttfb_cold", "ttfa", "lead_silence", "gap", "gap_max",
-    "min_safe_buffer", "last_audio", "complete", "audio", "rtf",
-)  # fmt: skip
+_FAST_STEP = 1e-5
+"""That of `rtfx`, so that a sound that comes up to 36,000 times as fast as it lasts has its three digits."""
+KEPT = tuple(name for name in METRICS if name not in CENSORED and name not in SCHEDULED)
+"""All that a closed loop can have; a trial that was given up adds to the censored ones by itself."""
 
 
 @dataclass
@@ -124,7 +126,9 @@ class Tally:
 
     def __init__(self, prebuffers_ns: Sequence[int]) -> None:
         self.prebuffers_ns = tuple(prebuffers_ns)
-        self.n = self.ok = self.streamed = self.reopened = self.characters = self.audio_ns = 0
+        self.n = self.ok = self.streamed = self.reopened = self.audio_ns = 0
+        self.characters = self.good_characters = 0
+        """Sent, and those of the good trials."""
         self.errors: Counter[str] = Counter()
         self.messages: dict[str, str] = {}
         self._metrics: dict[str, Histogram] = {}
@@ -135,6 +139,7 @@ class Tally:
     def add(self, trial: Trial) -> None:
         """Count a trial that is over."""
         self.n += 1
+        self.characters += trial.characters
         if trial.error is not None:
             self.errors[trial.error] += 1
             self.messages.setdefault(trial.error, trial.message or "")
@@ -142,7 +147,7 @@ class Tally:
                 _of(name, self._bounds).add(waited)
             return
         self.ok += 1
-        self.characters += trial.characters
+        self.good_characters += trial.characters
         self.reopened += trial.reused is False and "/warm/" in trial.arm
         derived = derive(trial, self.prebuffers_ns[0])
         self.audio_ns += round(derived["audio"])
@@ -168,7 +173,8 @@ class Tally:
     def pack(self) -> dict[str, Any]:
         """What travels to whoever merges it."""
         return {
-            "counts": [self.n, self.ok, self.streamed, self.reopened, self.characters, self.audio_ns],
+            "counts": [self.n, self.ok, self.streamed, self.reopened, self.audio_ns],
+            "characters": [self.characters, self.good_characters],
             "errors": dict(self.errors),
             "messages": self.messages,
             "metrics": {name: each.pack() for name, each in self._metrics.items()},
@@ -181,10 +187,11 @@ class Tally:
 
     def merge(self, packed: Mapping[str, Any]) -> None:
         """Add what `pack` gave elsewhere, of the same prebuffers."""
-        n, ok, streamed, reopened, characters, audio_ns = packed["counts"]
+        n, ok, streamed, reopened, audio_ns = packed["counts"]
         self.n, self.ok, self.streamed = self.n + n, self.ok + ok, self.streamed + streamed
-        self.reopened, self.characters = self.reopened + reopened, self.characters + characters
-        self.audio_ns += audio_ns
+        self.reopened, self.audio_ns = self.reopened + reopened, self.audio_ns + audio_ns
+        sent, good = packed["characters"]
+        self.characters, self.good_characters = self.characters + sent, self.good_characters + good
         self.errors.update(packed["errors"])
         self.messages = dict(packed["messages"]) | self.messages
         for kept, came in ((self._metrics, packed["metrics"]), (self._bounds, packed["bounds"])):
@@ -252,7 +259,7 @@ class Tally:
 
 def _of(name: str, kept: dict[str, Histogram]) -> Histogram:
     if name not in kept:
-        kept[name] = Histogram(_STEPS[METRICS[name].unit])
+        kept[name] = Histogram(_FAST_STEP if name == "rtfx" else _STEPS[METRICS[name].unit])
     return kept[name]
 
 
@@ -261,6 +268,12 @@ def _described(metric: str, found: Histogram, bounded_from: float = inf) -> dict
     described = describe(metric, found.values(), dependent=dependent, bounded_from=bounded_from)
     if described is None:
         return {}
-    scale = {"ms": 1e6, "s": 1e9, "x": 1.0}[METRICS[metric].unit]
-    exact = {"n": len(found), "mean": found.total / len(found) / scale}
+    scale = SCALES[METRICS[metric].unit]
+    exact = {
+        "n": len(found),
+        "mean": found.total / len(found) / scale,
+        "min": (found.low or 0.0) / scale,
+        "max": (found.high or 0.0) / scale,
+        "outliers": round(described["outliers"] * len(found) / described["n"]),
+    }
     return described | exact | {"digits": DIGITS}

@@ -13,7 +13,6 @@ from smallest_cli.trials.likeness import differences
 from smallest_cli.trials.summary import INVALID, Result
 
 SCHEMA = "smallest.bench.compare/1"
-COMPARABLE = ("ttfb", "ttfb_cold", "ttfb_e2e", "ttfa", "min_safe_buffer", "last_audio")
 LEAST_EFFECT_MS = 1.0
 """A change of less matters to nobody, whatever share it is: the p50 of `min_safe_buffer` is mostly 0."""
 ASKED = (
