@@ -34,6 +34,7 @@ def arm_of(trials: list[Trial], **fields: Any) -> dict[str, Any]:
 
 
 NINETEEN = [trial(n, 50 + n) for n in range(19)]
+STALLED = given_up(20, 900, chunks=((40 * MS, 10),), error="timeout_stall")
 
 
 def test_without_a_timeout_nothing_is_censored() -> None:
@@ -61,8 +62,7 @@ def test_no_interval_ends_at_a_wait_that_was_given_up() -> None:
 
 
 def test_a_first_byte_that_came_is_known_however_the_trial_ended() -> None:
-    stalled = given_up(19, 900, chunks=((40 * MS, 10),), error="timeout_stall")
-    metrics = arm_of([*NINETEEN, stalled])["metrics"]
+    metrics = arm_of([*NINETEEN, STALLED])["metrics"]
     assert (metrics["ttfb"]["n"], metrics["ttfb_censored"]["n"]) == (19, 20)
     assert metrics["ttfb_censored"]["min"] == 40
     assert "at_least" not in metrics["ttfb_censored"]
@@ -151,12 +151,13 @@ def test_a_tally_of_many_machines_counts_timeouts_as_well() -> None:
     for each in NINETEEN:
         here.add(each)
     there.add(given_up(19, 2000))
+    there.add(STALLED)
     merged.merge(here.pack())
     merged.merge(there.pack())
-    whole, tallied = arm_of([*NINETEEN, given_up(19, 2000)]), merged.as_arm("ws/warm/c1")
+    whole, tallied = arm_of([*NINETEEN, given_up(19, 2000), STALLED]), merged.as_arm("ws/warm/c1")
     for name in ("ttfb_censored", "complete_censored"):
         raw, counted = whole["metrics"][name], tallied["metrics"][name]
-        assert counted["n"] == raw["n"] == 20
+        assert counted["n"] == raw["n"] == 21
         assert counted["mean"] == pytest.approx(raw["mean"])
         assert counted["at_least"] == raw["at_least"]
         for quantile in ("p50", "p99"):

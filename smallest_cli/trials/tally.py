@@ -26,6 +26,7 @@ from smallest_cli.trials.metrics import (
     gaps,
     is_streamed,
     is_streaming,
+    known,
 )
 from smallest_cli.trials.record import Trial
 from smallest_cli.trials.summary import DEPENDENT_METRICS, SAMPLED, describe
@@ -145,6 +146,8 @@ class Tally:
             self.messages.setdefault(trial.error, trial.message or "")
             for name, waited in bounds(trial).items():
                 _of(name, self._bounds).add(waited)
+            for name, came in known(trial).items():
+                _of(name, self._metrics).add(came)
             return
         self.ok += 1
         self.good_characters += trial.characters
@@ -213,10 +216,11 @@ class Tally:
     def as_arm(self, name: str) -> dict[str, Any]:
         """The arm as results have it; no trial is drawn, since none is kept."""
         streaming = is_streaming(name, self.ok, self.streamed)
-        had = self._metrics.keys() - (() if streaming else STREAMING)
+        had = self._metrics.keys() - CENSORED.keys() - (frozenset() if streaming else STREAMING)
         kept = {metric: self._metrics[metric] for metric in METRICS if metric in had}
         metrics = {metric: _described(metric, found) for metric, found in kept.items()}
-        metrics |= {metric: self._censored(metric) for metric in CENSORED if metric in self._bounds}
+        late = self._bounds.keys() | self._metrics.keys()
+        metrics |= {metric: self._censored(metric) for metric in CENSORED if metric in late}
         samples = {metric: kept[metric].values() for metric in SAMPLED if metric in kept}
         return {
             "id": name,
@@ -237,12 +241,12 @@ class Tally:
         }
 
     def _censored(self, metric: str) -> dict[str, Any]:
-        least, plain = self._bounds[metric], self._metrics.get(CENSORED[metric])
-        both = Histogram(least.step)
-        for each in (least, plain):
+        least = self._bounds.get(metric, Histogram())
+        whole = Histogram()
+        for each in (least, self._metrics.get(metric), self._metrics.get(CENSORED[metric])):
             if each:
-                both.merge(each.pack())
-        return _described(metric, both, least.floor())
+                whole.merge(each.pack())
+        return _described(metric, whole, least.floor())
 
     def _played(self, prebuffer: int, player: _Player) -> dict[str, Any]:
         heard = describe("ttfa", player.heard.values())
