@@ -200,6 +200,21 @@ def test_a_connection_that_was_closed_in_between_is_opened_again(via: Via, opene
             assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
 
 
+@pytest.mark.timeout(30)
+def test_a_service_that_never_stops_talking_between_two_segments_is_left(opened: Open) -> None:
+    def chatter(sock: socket.socket) -> None:
+        speak_ws(chunk(PCM), COMPLETE)(sock)
+        while True:
+            sock.sendall(frames.frame(b"", 10) * 10_000)
+
+    with raw_server(chatter, WHOLE["ws"]) as server:
+        transport = opened("ws", server, timeout=0.2)
+        list(transport.synthesize(REQUEST))
+        second = list(transport.synthesize(REQUEST))
+    assert [each.reused for each in second if isinstance(each, Opened)] == [False]
+    assert pcm_of(second) == PCM
+
+
 @pytest.mark.parametrize("via", ["sse", "http"])
 def test_a_kept_connection_carries_the_next_post(via: Via, opened: Open) -> None:
     def script(sock: socket.socket) -> None:

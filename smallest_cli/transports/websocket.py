@@ -203,9 +203,9 @@ class WebSocketTransport:
 
     def _alive(self, connection: Connection) -> bool:
         """Whether an idle socket can carry another request; what still comes on it is read away."""
+        connection.expect("end of what nobody asked for", self._dialer.timeout)  # one bound for all of it
         try:
             while connection.readable():
-                connection.expect("rest of a message", self._dialer.timeout)
                 self._read_frame(connection)
         except RemoteError:
             return False
