@@ -82,19 +82,19 @@ def play(
 
     A segment is asked for when less than `ahead_s` seconds are still to be heard; 0 is no limit.
     `begin` hears of each segment and of the frame at which it will be heard. `again` attempts each, as often
-    as it sees fit. Raises what `ask` raises while no audio has come, Incomplete after that.
+    as it sees fit. Raises what `ask` and `script` raise while no audio has come, Incomplete after that.
     """
     pump = Pump(sink, spoken)
-    for item in script:
-        match item:
-            case Silence(seconds=seconds):
-                pump.rest(seconds)
-            case SpeechRequest(text=text):
-                pump.wait(ahead_s)
-                begin(item, spoken.frames)
-                with pump.incomplete():
+    with pump.incomplete():
+        for item in script:
+            match item:
+                case Silence(seconds=seconds):
+                    pump.rest(seconds)
+                case SpeechRequest(text=text):
+                    pump.wait(ahead_s)
+                    begin(item, spoken.frames)
                     again(Segment(len(text), pump, partial(ask, item), spoken.frames))
-                spoken.characters += len(text)
+                    spoken.characters += len(text)
 
 
 def hear_out(sink: Sink, frames: int) -> None:

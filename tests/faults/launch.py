@@ -6,6 +6,7 @@ no-resolver     getaddrinfo says so on the descriptor, and never answers
 slow-start      the first import says so on the descriptor, and waits
 slow-disk=N     the first N calls of fsync say so on the descriptor, and wait until interrupted
 no-rename       the new file cannot take its name
+hasty           a wait for text lasts a thousandth of its time
 clock           every look at the wall clock is a day away from the one before
 fail=N          the N-th call that can fail does (0: none); at the end the descriptor has their names
 """
@@ -17,6 +18,7 @@ import errno
 import io
 import itertools
 import os
+import queue
 import socket
 import sys
 import threading
@@ -117,6 +119,13 @@ def misbehave(how: str, descriptor: int) -> Torture | None:
             os.fsync = slow
         case ("no-rename", _, _):
             Torture(1).wrap(os, "replace", OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
+        case ("hasty", _, _):
+            get = queue.Queue.get
+
+            def hurried(waiting: Any, block: bool = True, timeout: float | None = None) -> Any:
+                return get(waiting, block, timeout and timeout / 1000)
+
+            queue.Queue.get = hurried
         case ("clock", _, _):
             now, turns = time.time, itertools.count()
             time.time = lambda: now() + DAY_S * (-1) ** next(turns)
