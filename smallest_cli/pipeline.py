@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed
+from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed, SettingsError
+from smallest_cli.shortage import shortage_told
 from smallest_cli.sinks import Sink
 from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Sent, Silence, SpeechRequest
 
@@ -134,10 +135,14 @@ class Pump:
 
     @contextmanager
     def incomplete(self) -> Iterator[None]:
-        """A failure of the other side, after audio of the run, as Incomplete."""
+        """A failure of the other side or of this machine, after audio of the run, as Incomplete.
+
+        Before it, SettingsError says what the machine has no more of.
+        """
         try:
-            yield
-        except RemoteError as error:
+            with shortage_told():
+                yield
+        except (RemoteError, SettingsError) as error:
             if not self.spoken.byte_count:
                 raise
             raise Incomplete(
