@@ -180,6 +180,7 @@ class WebSocketTransport:
             unused, self._unused = self._unused, None
             return connection, unused or Opened(Phases(), reused=True, at_ns=self._dialer.clock())
         self.close()
+        self._unused = None
         connection = self._dialer.dial(self._origin)
         connection.expect("answer to the upgrade", self._dialer.timeout)
         started = self._dialer.clock()
