@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import shlex
@@ -19,14 +18,12 @@ import typer
 
 from smallest_cli import __version__
 from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
-from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SettingsError, SmallestError, UsageError
-from smallest_cli.safety import reason, safe
+from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
+from smallest_cli.safety import safe
+from smallest_cli.shortage import find_shortage
 from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals, unwatch
 from smallest_cli.writing import guard_stdout
 
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-NO_THREAD = "can't start new thread"
-"""What Python says where the system gives no more of them: it has no error of its own for that."""
 ALIKE = 0.75
 """How much an option must be like what was typed, to be offered for it."""
 BUG = "this is a bug; please report it with the command and the version"
@@ -140,23 +137,11 @@ def _attempt() -> int:
     except typer.TyperException as error:
         return _fail(_told(error))
     except Exception as error:
-        if lacking := _lacking(error):
-            return _fail(SettingsError(f"this machine has no more to give: {lacking}", hint="see ulimit -a"))
+        if shortage := find_shortage(error):
+            return _fail(shortage)
         say(f"smallest: {type(error).__name__}: {safe(error)}")
         say(f"  {BUG}")
         return SmallestError.exit_code
-
-
-def _lacking(error: Exception) -> str:
-    """What the machine has no more of; "" if that is not what the error is about."""
-    match error:
-        case OSError(errno=number) if number in EXHAUSTED:
-            return reason(error)
-        case MemoryError():
-            return reason(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
-        case RuntimeError() if str(error) == NO_THREAD:
-            return NO_THREAD
-    return ""
 
 
 def _invoke() -> int:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed
+from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed, SettingsError
+from smallest_cli.shortage import shortage_told
 from smallest_cli.sinks import Sink
 from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Sent, Silence, SpeechRequest
 
@@ -82,19 +83,19 @@ def play(
 
     A segment is asked for when less than `ahead_s` seconds are still to be heard; 0 is no limit.
     `begin` hears of each segment and of the frame at which it will be heard. `again` attempts each, as often
-    as it sees fit. Raises what `ask` raises while no audio has come, Incomplete after that.
+    as it sees fit. Raises what `ask` and `script` raise while no audio has come, Incomplete after that.
     """
     pump = Pump(sink, spoken)
-    for item in script:
-        match item:
-            case Silence(seconds=seconds):
-                pump.rest(seconds)
-            case SpeechRequest(text=text):
-                pump.wait(ahead_s)
-                begin(item, spoken.frames)
-                with pump.incomplete():
+    with pump.incomplete():
+        for item in script:
+            match item:
+                case Silence(seconds=seconds):
+                    pump.rest(seconds)
+                case SpeechRequest(text=text):
+                    pump.wait(ahead_s)
+                    begin(item, spoken.frames)
                     again(Segment(len(text), pump, partial(ask, item), spoken.frames))
-                spoken.characters += len(text)
+                    spoken.characters += len(text)
 
 
 def hear_out(sink: Sink, frames: int) -> None:
@@ -134,10 +135,14 @@ class Pump:
 
     @contextmanager
     def incomplete(self) -> Iterator[None]:
-        """A failure of the other side, after audio of the run, as Incomplete."""
+        """A failure of the other side or of this machine, after audio of the run, as Incomplete.
+
+        Before it, SettingsError says what the machine has no more of.
+        """
         try:
-            yield
-        except RemoteError as error:
+            with shortage_told():
+                yield
+        except (RemoteError, SettingsError) as error:
             if not self.spoken.byte_count:
                 raise
             raise Incomplete(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from smallest_cli.connect import Dialer
 from smallest_cli.console import Progress
-from smallest_cli.errors import Interrupted, SmallestError
+from smallest_cli.errors import Interrupted, RemoteError, SmallestError
 from smallest_cli.pipeline import Spoken, play
 from smallest_cli.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.service import open_service
@@ -58,6 +58,17 @@ class Stage:
     def transport(self) -> Transport:
         """The way to the service, past the cache."""
         return self.source.transport
+
+    def stay_connected(self) -> None:
+        """Connect before it is needed, or stay so. Raises RemoteError where another attempt would not help.
+
+        What may pass is left to the next segment, which connects again, under the retries.
+        """
+        try:
+            self.transport.connect()
+        except RemoteError as error:
+            if not error.retryable:
+                raise
 
     def begin(self, request: SpeechRequest, frame: int) -> None:
         """A segment's sound begins at that frame."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,17 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def smallest(
-    home: Path, *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None, **options: Any
+    home: Path,
+    *arguments: str,
+    stdin: bytes = b"",
+    env: dict[str, str] | None = None,
+    command: Sequence[str] = SMALLEST,
+    **options: Any,
 ) -> Ran:
     """Run it to its end."""
     options.setdefault("cwd", home)
     done = subprocess.run(
-        [*SMALLEST, *arguments],
+        [*command, *arguments],
         input=stdin,
         capture_output=True,
         env=environment(home, **(env or {})),

@@ -37,6 +37,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "writing",
             "groups",
             "files",
+            "shortage",
         }
     ),
     frozenset(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smallest_cli import errors
-from smallest_cli.errors import Incomplete, NetworkError, ProtocolError, RemoteError, ServiceFailed
+from smallest_cli.errors import (
+    Incomplete,
+    NetworkError,
+    ProtocolError,
+    RemoteError,
+    ServiceFailed,
+    SettingsError,
+)
 from smallest_cli.pipeline import Pump, Spoken, play
 from smallest_cli.sinks import Destination, open_sinks
 from smallest_cli.speech import (
@@ -189,6 +198,38 @@ def test_after_it_the_run_is_incomplete_and_says_how_much_there_is(kind: type[Re
         assert caught.value.exit_code == 9
         assert (caught.value.hint, caught.value.request_id) == ("mend it", "r")
         assert caught.value.__cause__ is error
+
+
+SHORTAGES = [
+    RuntimeError("can't start new thread"),
+    MemoryError(),
+    *(OSError(number, os.strerror(number)) for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)),
+]
+
+
+@pytest.mark.parametrize("error", SHORTAGES, ids=repr)
+def test_a_machine_with_no_more_to_give_ends_a_run_as_a_failure_of_the_other_side_does(
+    error: Exception,
+) -> None:
+    with pytest.raises(SettingsError, match="^this machine has no more to give: ") as told:
+        pour(broken([Sent()], error))
+    assert (told.value.exit_code, told.value.hint) == (3, "see ulimit -a")
+    with pytest.raises(Incomplete, match=r"^this machine has no more to give: .+, after 1\.0 s of audio$"):
+        pour(segment(SECOND), broken([], error))
+    with pytest.raises(Incomplete, match="no more to give"):
+        play(scarce(error), answers(segment(SECOND)), Shelf(), Spoken(FORMAT))
+
+
+def scarce(error: Exception) -> Iterator[SpeechRequest]:
+    yield request()
+    raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(errno.EBADF, "bad")], ids=repr)
+def test_what_is_a_bug_stays_one_after_audio_too(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        pour(segment(SECOND), broken([], error))
+    assert caught.value is error
 
 
 def test_what_had_come_is_kept_beside_the_name(tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ import pytest
 
 from smallest_cli.speech import VIAS
 from tests.command import SMALLEST, Ran, environment, smallest
+from tests.faults.server import SEGMENT, fault_server
+from tests.faults.steps import Audio, Fin, Reply, Whole
 from tests.offline import KEY, Offline, start_offline
+from tests.test_signals import LAUNCH, ROOT
 
 TEXT = "Good morning. The kettle is on, and the cat has opinions about it."
 
@@ -329,3 +332,30 @@ def test_the_version_and_the_help_are_on_stdout(home: Path) -> None:
         ran = smallest(home, *arguments)
         assert (ran.code, ran.err) == (0, "")
         assert b"Usage" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("thread", "code"),
+    [
+        pytest.param(1, 0, id="the watch for signals, which a run does without"),
+        pytest.param(2, 3, id="the head start"),
+        pytest.param(3, 3, id="looking up the name"),
+        pytest.param(4, 9, id="looking it up again"),
+        pytest.param(5, 0, id="no other"),
+    ],
+)
+def test_threads_that_run_out_are_3_before_audio_and_9_after_it(thread: int, code: int, home: Path) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "PYTHONPATH": str(ROOT)}
+    with fault_server((Reply(), Audio(), Whole(), Fin())) as server:
+        where = ("--base-url", server.base_url, "--retries", "0", "-o", "out.wav", "--json")
+        words = (f"no-thread={thread}", "speak", "--split", "5", "One. Two.")
+        ran = smallest(home, *words, *where, env=env, command=LAUNCH)
+    told, part = json.loads(ran.out), home / "out.wav.part"
+    assert ran.code == code
+    assert part.exists() == (code == 9)
+    if code:
+        assert told["error"].startswith("this machine has no more to give: can't start new thread")
+        assert told["audio_seconds"] == (SEGMENT / 24_000 if code == 9 else 0)
+        assert told["partial"] == (str(part) if code == 9 else None)
+    if code == 9:
+        assert len(samples(part)) == 2 * SEGMENT

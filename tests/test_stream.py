@@ -6,9 +6,11 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
+import threading
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,15 @@ from websockets.exceptions import ConnectionClosed
 from smallest_cli.arriving import Arrivals, Cutter, cut
 from smallest_cli.markdown import PlainText
 from smallest_cli.text import normalise
+from tests import frames
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, launch, start_offline
+from tests.raw import Script, answer, raw_server
+from tests.test_signals import LAUNCH, ROOT
 
 STORY = ["The cat sat", " down. It looked", " at Dr. Smith, who was 3.", "5 metres away. Then it slept"]
 SENTENCES = ["The cat sat down. ", "It looked at Dr. Smith, who was 3.5 metres away. ", "Then it slept"]
+SOUND = bytes(range(200)) * 20
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +52,13 @@ def stream(home: Path, server: Offline, *arguments: str, stdin: bytes = b"") -> 
 
 @contextmanager
 def streaming(
-    home: Path, base_url: str, *arguments: str, **options: Any
+    home: Path, base_url: str, *arguments: str, command: Sequence[str] = (*SMALLEST, "stream"), **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A `stream` whose stdin stays open; its stdout is raw PCM."""
-    env = environment(home, SMALLEST_API_KEY=KEY)
+    env = environment(home, SMALLEST_API_KEY=KEY, PYTHONPATH=str(ROOT))
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    command = [*SMALLEST, "stream", "--base-url", base_url, *arguments]
-    with subprocess.Popen(command, env=env, cwd=home, bufsize=0, **options) as process:
+    words = [*command, "--base-url", base_url, *arguments]
+    with subprocess.Popen(words, env=env, cwd=home, bufsize=0, **options) as process:
         try:
             yield process
         finally:
@@ -365,6 +371,83 @@ def test_a_socket_that_is_closed_in_a_silence_is_opened_again(home: Path) -> Non
         assert process.wait(20) == 0
         assert process.stderr
         assert process.stderr.read() == b""
+
+
+def test_a_service_that_is_down_at_first_is_asked_again(home: Path) -> None:
+    with start_offline(fail=["status:503"], fail_times=1) as server:
+        ran = stream(home, server, "One sentence.", "-o", "out.wav")
+        assert (ran.code, ran.err) == (0, "")
+        assert said(server)[-1:] == ["One sentence."]
+    assert (home / "out.wav").exists()
+
+
+def test_a_key_that_is_rejected_is_told_before_any_text_has_come(home: Path) -> None:
+    with (
+        start_offline(token="sk_another_one_of_25_chars") as server,
+        streaming(home, server.base_url, "-o", "out.wav") as process,
+    ):
+        assert process.wait(20) == 4
+
+
+def speak_one(sock: socket.socket) -> None:
+    """Say one segment and leave; what only keeps the socket open is not answered."""
+    frames.upgrade(sock)
+    while "text" not in frames.read_message(sock):
+        pass
+    sock.sendall(frames.chunk(SOUND) + frames.COMPLETE)
+
+
+@contextmanager
+def lost_in_a_silence(
+    home: Path, status: bytes, then: Script, *arguments: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A `stream` that has spoken one sentence, whose service then left and answered `status` to the next
+    call; `then` is what it does after that."""
+    refused = threading.Event()
+
+    def refuse(sock: socket.socket) -> None:
+        answer(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")(sock)
+        refused.set()
+
+    launcher = [*LAUNCH, "hasty", "stream"]
+    with (
+        raw_server(speak_one, refuse, then) as server,
+        streaming(home, server.base_url, "-o", "out.wav", *arguments, command=launcher) as process,
+    ):
+        write(process, "The first sentence. ")
+        assert refused.wait(20)
+        yield process
+
+
+@pytest.mark.parametrize("retries", ["0", "2"])
+def test_a_service_that_is_lost_in_a_silence_may_come_back(retries: str, home: Path) -> None:
+    with lost_in_a_silence(home, b"503 Down", speak_one, "--retries", retries) as process:
+        write(process, "The second. ")
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(20) == 0
+    with wave.open(str(home / "out.wav")) as sound:
+        assert sound.readframes(10_000) == 2 * SOUND
+
+
+def test_a_service_that_stays_lost_is_9_and_keeps_the_part(home: Path) -> None:
+    down = answer(b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n")
+    with lost_in_a_silence(home, b"503 Down", down, "--retries", "0", "--json") as process:
+        write(process, "The second. ")
+        assert process.stdin
+        process.stdin.close()
+        assert json.loads(hear(process, 10_000))["partial"] == str(home / "out.wav.part")
+        assert process.wait(20) == 9
+    with wave.open(str(home / "out.wav.part")) as sound:
+        assert sound.readframes(10_000) == SOUND
+
+
+def test_a_key_that_is_rejected_in_a_silence_is_told_at_once(home: Path) -> None:
+    with lost_in_a_silence(home, b"401 No", speak_one, "--json") as process:
+        told = json.loads(hear(process, 10_000))
+        assert (told["exit"], told["partial"]) == (9, str(home / "out.wav.part"))
+        assert "SMALLEST_API_KEY" in told["hint"]
+        assert process.wait(20) == 9
 
 
 def test_a_reader_that_leaves_ends_it_quietly(home: Path, server: Offline) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -200,6 +201,21 @@ def test_a_connection_that_was_closed_in_between_is_opened_again(via: Via, opene
             assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
 
 
+@pytest.mark.timeout(30)
+def test_a_service_that_never_stops_talking_between_two_segments_is_left(opened: Open) -> None:
+    def chatter(sock: socket.socket) -> None:
+        speak_ws(chunk(PCM), COMPLETE)(sock)
+        while True:
+            sock.sendall(frames.frame(b"", 10) * 10_000)
+
+    with raw_server(chatter, WHOLE["ws"]) as server:
+        transport = opened("ws", server, timeout=0.2)
+        list(transport.synthesize(REQUEST))
+        second = list(transport.synthesize(REQUEST))
+    assert [each.reused for each in second if isinstance(each, Opened)] == [False]
+    assert pcm_of(second) == PCM
+
+
 @pytest.mark.parametrize("via", ["sse", "http"])
 def test_a_kept_connection_carries_the_next_post(via: Via, opened: Open) -> None:
     def script(sock: socket.socket) -> None:
@@ -236,6 +252,28 @@ def test_a_connection_is_timed_by_its_first_request_alone(via: Via, opened: Open
         first, second = (each for each in events if isinstance(each, Opened))
         assert first.phases.tcp > 0
         assert (first.reused, second.reused, second.phases) == (False, True, Phases())
+
+
+def test_a_connection_that_was_lost_before_its_first_request_is_not_timed_later(opened: Open) -> None:
+    left = threading.Event()
+
+    def leave(sock: socket.socket) -> None:
+        upgrade(sock)
+        sock.shutdown(socket.SHUT_RDWR)
+        left.set()
+
+    def speak_twice(sock: socket.socket) -> None:
+        upgrade(sock)
+        for _ in range(2):
+            frames.read_message(sock)
+            sock.sendall(chunk(PCM) + COMPLETE)
+
+    with raw_server(leave, speak_twice) as server:
+        transport = opened("ws", server)
+        transport.connect()
+        assert left.wait(10)
+        events = [*transport.synthesize(REQUEST), *transport.synthesize(REQUEST)]
+    assert [each.reused for each in events if isinstance(each, Opened)][-2:] == [False, True]
 
 
 def test_messages_of_another_request_are_dropped(opened: Open) -> None:

@@ -166,9 +166,9 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
     """Each segment is one plain request."""
     echo = _Echo(wanted=options.echo)
     with echo, open_stage(run, shown=not options.echo) as stage, echo.following(stage.sink):
-        stage.transport.connect()
+        stage.stay_connected()
         segments = cut(
-            arrivals, cutter, flush_s=(options.flush_ms or FLUSH_MS) / 1000, keep_open=stage.transport.connect
+            arrivals, cutter, flush_s=(options.flush_ms or FLUSH_MS) / 1000, keep_open=stage.stay_connected
         )
         script = (replace(run.template, text=segment) for segment in segments)
 

@@ -180,6 +180,7 @@ class WebSocketTransport:
             unused, self._unused = self._unused, None
             return connection, unused or Opened(Phases(), reused=True, at_ns=self._dialer.clock())
         self.close()
+        self._unused = None
         connection = self._dialer.dial(self._origin)
         connection.expect("answer to the upgrade", self._dialer.timeout)
         started = self._dialer.clock()
@@ -203,9 +204,9 @@ class WebSocketTransport:
 
     def _alive(self, connection: Connection) -> bool:
         """Whether an idle socket can carry another request; what still comes on it is read away."""
+        connection.expect("end of what nobody asked for", self._dialer.timeout)  # one bound for all of it
         try:
             while connection.readable():
-                connection.expect("rest of a message", self._dialer.timeout)
                 self._read_frame(connection)
         except RemoteError:
             return False

@@ -6,6 +6,8 @@ no-resolver     getaddrinfo says so on the descriptor, and never answers
 slow-start      the first import says so on the descriptor, and waits
 slow-disk=N     the first N calls of fsync say so on the descriptor, and wait until interrupted
 no-rename       the new file cannot take its name
+no-thread=N     the N-th thread cannot be started (0: all can)
+hasty           a wait for text lasts a thousandth of its time
 clock           every look at the wall clock is a day away from the one before
 fail=N          the N-th call that can fail does (0: none); at the end the descriptor has their names
 """
@@ -17,6 +19,7 @@ import errno
 import io
 import itertools
 import os
+import queue
 import socket
 import sys
 import threading
@@ -29,6 +32,10 @@ from smallest_cli.__main__ import main as run_smallest
 
 DAY_S = 86_400.0
 NO_THREAD = RuntimeError("can't start new thread")
+THREADS: list[tuple[Any, str, Exception]] = [
+    (_thread, "start_new_thread", NO_THREAD),
+    (threading, "_start_new_thread" if sys.version_info < (3, 13) else "_start_joinable_thread", NO_THREAD),
+]
 FAILURES: list[tuple[Any, str, Exception]] = [
     (socket, "getaddrinfo", socket.gaierror(socket.EAI_AGAIN, "try again")),
     (socket.socket, "connect_ex", OSError(errno.ENETUNREACH, "unreachable")),
@@ -43,8 +50,7 @@ FAILURES: list[tuple[Any, str, Exception]] = [
     (os, "replace", OSError(errno.EIO, os.strerror(errno.EIO))),
     (os, "close", OSError(errno.EIO, os.strerror(errno.EIO))),
     (io, "open", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
-    (_thread, "start_new_thread", NO_THREAD),
-    (threading, "_start_new_thread" if sys.version_info < (3, 13) else "_start_joinable_thread", NO_THREAD),
+    *THREADS,
 ]
 
 
@@ -117,6 +123,17 @@ def misbehave(how: str, descriptor: int) -> Torture | None:
             os.fsync = slow
         case ("no-rename", _, _):
             Torture(1).wrap(os, "replace", OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
+        case ("no-thread", _, turn):
+            torture = Torture(int(turn))
+            for place, name, failure in THREADS:
+                torture.wrap(place, name, failure)
+        case ("hasty", _, _):
+            get = queue.Queue.get
+
+            def hurried(waiting: Any, block: bool = True, timeout: float | None = None) -> Any:
+                return get(waiting, block, timeout and timeout / 1000)
+
+            queue.Queue.get = hurried
         case ("clock", _, _):
             now, turns = time.time, itertools.count()
             time.time = lambda: now() + DAY_S * (-1) ** next(turns)
