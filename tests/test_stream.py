@@ -84,6 +84,11 @@ def said(server: Offline, since: int = 0) -> list[str]:
     return [entry["text"] for entry in server.log()[since:]]
 
 
+def spoken_in_vain(home: Path, silent: Offline) -> Ran:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": silent.base_url}
+    return smallest(home, "speak", "Hm.", "-o", "no.wav", "--timeout", "1", "--retries", "0", env=env)
+
+
 def spoken_alone(home: Path, server: Offline, text: str) -> bytes:
     env = {"SMALLEST_API_KEY": KEY}
     return smallest(
@@ -159,6 +164,28 @@ def test_the_service_cuts_what_arrives_before_the_end_of_it(home: Path) -> None:
         write(process, "This is a sentence that is long enough. ")
         assert hear(process, 10_000)
         write(process, "And this is one more.")
+        assert process.stdin
+        process.stdin.close()
+        assert hear(process, 10_000_000)
+        assert process.wait(20) == 0
+
+
+def test_a_writer_may_think_for_longer_than_any_time_out(home: Path) -> None:
+    """A run that gives up on another service, after a second, is the time that it thinks."""
+    buffered = ("--buffering", "server", "--drain", "0.5", "--timeout", "0.3")
+    with (
+        start_offline(fail=["stall:0"]) as silent,
+        start_offline(buffered_complete_wait_ms=100) as server,
+        streaming(home, server.base_url, *buffered) as process,
+    ):
+        for text in ("One sentence. ", "And another. "):
+            env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": silent.base_url}
+            given_up = smallest(
+                home, "speak", "Hm.", "-o", "a.wav", "--timeout", "1", "--retries", "0", env=env
+            )
+            assert given_up.code == 7
+            write(process, text)
+            assert hear(process)
         assert process.stdin
         process.stdin.close()
         assert hear(process, 10_000_000)

@@ -101,6 +101,7 @@ class WebSocketTransport:
                 if not fragments.ended and not connection.readable():
                     _wait_for(connection, fragments)
                 for message in self._next_buffered(request, fragments, context, asked=asked):
+                    connection.expect("room for the text", self._dialer.timeout)
                     with _translated():
                         self._socket.send(message)
                     if not asked:
