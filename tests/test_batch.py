@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smallest_cli.batch.names import safe_name, same_place, unique_names
+from smallest_cli.names import safe_name, same_place, unique_names
 from smallest_cli.speech import VIAS
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.server import FaultServer, fault_server
