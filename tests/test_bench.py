@@ -333,6 +333,14 @@ def test_a_bad_place_costs_no_request(
     assert sorted(tmp_path.rglob("*")) == there
 
 
+def test_a_stderr_that_is_closed_is_no_reason_to_fail(tmp_path: Path, server: Offline) -> None:
+    asked = ["bench", "--yes", "--no-calibrate", "--json", *QUICK, "--base-url", server.base_url]
+    env = {"SMALLEST_API_KEY": OFFLINE_KEY}
+    ran = smallest(tmp_path, *asked, env=env, preexec_fn=lambda: os.close(2))
+    assert (ran.code, ran.err) == (0, "")
+    assert result(ran)["arms"][0]["n"] == 3
+
+
 def test_a_place_that_fails_at_the_end_takes_nothing_else_along(tmp_path: Path, server: Offline) -> None:
     (tmp_path / "full").symlink_to("/dev/full")  # so that no mistake of ours replaces the device itself
     ran = measure(tmp_path, server, *QUICK, "--jsonl", "raw.jsonl", "--save", "full", "--save-audio", "s")
