@@ -19,6 +19,7 @@ import trustme
 from smallest_cli.connect import Dialer, Origin, find_proxy, parse_base_url
 from smallest_cli.connect.addresses import STAGGER_SECONDS, race
 from smallest_cli.errors import NetworkError, ProtocolError, SettingsError, UnsafeError
+from tests.command import smallest
 from tests.raw import raw_server, read_request, wait_for_close
 
 
@@ -350,10 +351,20 @@ def test_one_set_of_rules_finds_the_proxy(
     assert (find_proxy(Origin(secure, host, 443), environ) is not None) is used
 
 
-@pytest.mark.parametrize("url", ["socks5://p:1", "https://p:1", "http://", "http://p:port"])
+@pytest.mark.parametrize("url", ["socks5://p:1", "https://p:1", "http://", "http://p:port", "http://[::1"])
 def test_an_unknown_kind_of_proxy_is_an_error_never_direct(url: str) -> None:
     with pytest.raises(SettingsError, match="proxy"):
         find_proxy(Origin(True, "api.example", 443), {"https_proxy": url})
+
+
+def test_a_proxy_that_is_no_url_is_one_clear_line(tmp_path: Path) -> None:
+    env = {"SMALLEST_API_KEY": "sk_test_0123456789abcdef", "https_proxy": "http://user:secret@[::1"}
+    ran = smallest(tmp_path, "speak", "Hi.", "-o", "x.wav", "--base-url", "https://api.example", env=env)
+    assert (ran.code, ran.out) == (3, b"")
+    assert ran.lines == [
+        "smallest: the proxy in https_proxy or all_proxy is not a URL",
+        "  it looks like http://HOST:PORT",
+    ]
 
 
 def test_the_environment_of_the_tests_names_no_proxy() -> None:
