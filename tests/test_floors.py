@@ -81,6 +81,7 @@ STEPS = frozenset(
         ("wav", "speech"),
         ("wav", "errors"),
         ("stops", "graphemes"),
+        ("files", "signals"),
         ("batch", "speaking"),
         ("locustfile", "load"),
         ("__main__", "cli"),

@@ -7,6 +7,8 @@ slow-start      the first import says so on the descriptor, and waits
 slow-disk=N     the first N calls of fsync say so on the descriptor, and wait until interrupted
 no-rename       the new file cannot take its name
 late-signal     a signal comes when a batch has looked for one, and its sink is aborted before it is closed
+no-link=NAME    a file system without hard links, which says so by the error of that name
+no-name         as no-link, and the new file cannot take its name either
 clock           every look at the wall clock is a day away from the one before
 fail=N          the N-th call that can fail does (0: none); at the end the descriptor has their names
 """
@@ -151,6 +153,12 @@ def misbehave(how: str, descriptor: int) -> Torture | None:
             late = LateSignal()
             threading.settrace(late.watch_thread)
             sys.settrace(late.watch_main)
+        case ("no-link", _, name):
+            number = getattr(errno, name)
+            Torture(1).wrap(os, "link", OSError(number, os.strerror(number)))
+        case ("no-name", _, _):
+            misbehave("no-link=EPERM", descriptor)
+            misbehave("no-rename", descriptor)
         case ("clock", _, _):
             now, turns = time.time, itertools.count()
             time.time = lambda: now() + DAY_S * (-1) ** next(turns)
