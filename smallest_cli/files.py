@@ -12,6 +12,10 @@ from pathlib import Path
 
 from smallest_cli.errors import OutputFailed, UsageError
 from smallest_cli.safety import reason, safe
+from smallest_cli.signals import uninterrupted
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system says that has no hard links."""
 
 
 def sync(descriptor: int) -> None:
@@ -129,7 +133,27 @@ class FileTarget:
             os.link(part, self._final)  # unlike a rename, this never replaces what came there meanwhile
         except FileExistsError:
             raise self._exists() from None
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            self._reserve_name(part)
+            return
         part.unlink()
+
+    def _reserve_name(self, part: Path) -> None:
+        """Take the name by an empty file first, which is made only where there is none, and replace that."""
+        with uninterrupted():
+            try:
+                reserved = os.open(self._final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                raise self._exists() from None
+            try:
+                os.close(reserved)
+                os.replace(part, self._final)
+            except OSError:
+                with suppress(OSError):
+                    self._final.unlink()
+                raise
 
     def _exists(self) -> UsageError:
         return UsageError(f"{safe(self._name)} exists", hint="leave --no-clobber away to replace it")

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smallest_cli.batch.names import safe_name, same_place, unique_names
+from smallest_cli.names import safe_name, same_place, unique_names
 from smallest_cli.speech import VIAS
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.server import FaultServer, fault_server
@@ -357,6 +357,36 @@ def test_an_interrupt_waits_for_no_service(home: Path) -> None:
     ]
     assert manifest(home) == []
     assert not [name for name in files(home) if not name.endswith(".part")]
+
+
+@pytest.mark.parametrize("coding", ["wav", "flac"])
+def test_a_signal_between_the_last_look_and_the_end_of_a_file_is_no_success(
+    coding: str, home: Path, server: Offline
+) -> None:
+    """The old file stays, and nothing claims that it is the new one."""
+    table(home, "a,Said once.")
+    assert batch(home, server, "--format", coding).code == 0
+    kept, told = manifest(home), (home / "out" / f"a.{coding}").read_bytes()
+    table(home, "a,Said in quite another way.")
+    command = [SMALLEST[0], "-m", "tests.faults.launch", "late-signal", "speak"]
+    interrupted = subprocess.run(
+        [*command, "--base-url", server.base_url, "--batch", "in.csv", "-d", "out", "--format", coding],
+        env=environment(home, SMALLEST_API_KEY=KEY, PYTHONPATH=str(Path(__file__).parent.parent)),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert interrupted.returncode == -signal.SIGTERM, interrupted.stderr
+    assert interrupted.stderr.splitlines() == [
+        "smallest: 0 of 1 rows done; --resume goes on",
+        "smallest: interrupted",
+        f"  what had come is kept in {home}/out/a.{coding}.part",
+    ]
+    assert (manifest(home), (home / "out" / f"a.{coding}").read_bytes()) == (kept, told)
+    assert resumed(home, server, "--format", coding) == (1, 0)
+    assert files(home) == [f"a.{coding}"]
+    assert (home / "out" / f"a.{coding}").read_bytes() != told
 
 
 # What fails

@@ -312,6 +312,7 @@ BAD_PLACES = [
     (("--save", "folder"), 10, "it is a folder"),
     (("--save-audio", "/proc/sounds"), 10, "/proc"),
     (("--save-audio", "text"), 10, "Not a directory"),
+    (("--save-audio", "x" * 300), 10, "File name too long"),
     (("--save", "-"), 2, "stdout has the result already"),
     (("--jsonl", "-"), 2, "stdout has the result already"),
     (("--save", "x", "--jsonl", "./x"), 2, "named twice"),
@@ -336,6 +337,23 @@ def test_a_bad_place_costs_no_request(
     assert (ran.code, ran.out) == (code, b"")
     assert words in ran.lines[0]
     assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_a_folder_that_is_gone_takes_no_sounds(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    plan = ["bench", *QUICK, "--local", "--dry-run", "--save-audio", "sounds"]
+    ran = smallest(tmp_path, *plan, cwd=gone, preexec_fn=gone.rmdir)
+    assert (ran.code, ran.out) == (10, b"")
+    assert ran.lines == ["smallest: cannot make sounds: No such file or directory"]
+
+
+def test_a_stderr_that_is_closed_is_no_reason_to_fail(tmp_path: Path, server: Offline) -> None:
+    asked = ["bench", "--yes", "--no-calibrate", "--json", *QUICK, "--base-url", server.base_url]
+    env = {"SMALLEST_API_KEY": OFFLINE_KEY}
+    ran = smallest(tmp_path, *asked, env=env, preexec_fn=lambda: os.close(2))
+    assert (ran.code, ran.err) == (0, "")
+    assert result(ran)["arms"][0]["n"] == 3
 
 
 def test_a_place_that_fails_at_the_end_takes_nothing_else_along(tmp_path: Path, server: Offline) -> None:

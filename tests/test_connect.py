@@ -19,6 +19,7 @@ import trustme
 from smallest_cli.connect import Dialer, Origin, find_proxy, parse_base_url
 from smallest_cli.connect.addresses import STAGGER_SECONDS, race
 from smallest_cli.errors import NetworkError, ProtocolError, SettingsError, UnsafeError
+from tests.command import smallest
 from tests.raw import raw_server, read_request, wait_for_close
 
 
@@ -40,6 +41,8 @@ def local(port: int, *, secure: bool = False, host: str = "127.0.0.1") -> Origin
         ("http://127.0.0.1:8080/", Origin(False, "127.0.0.1", 8080)),
         ("wss://host/some/prefix/", Origin(True, "host", 443, "/some/prefix")),
         ("http://[::1]:99", Origin(False, "::1", 99)),
+        ("https://B\u00dccher.example/p", Origin(True, "xn--bcher-kva.example", 443, "/p")),
+        ("https://a_b.example", Origin(True, "a_b.example", 443)),
     ],
 )
 def test_a_base_url_is_taken_apart(given: str, origin: Origin) -> None:
@@ -57,6 +60,12 @@ def test_an_address_is_put_together_again() -> None:
 def test_what_is_no_base_url_is_refused(given: str) -> None:
     with pytest.raises(SettingsError):
         parse_base_url(given)
+
+
+@pytest.mark.parametrize("host", ["stra\u00dfe.example", "b\u00fc..example", "\u00fc" * 70, "\udcff.example"])
+def test_a_host_that_may_be_taken_for_another_is_refused(host: str) -> None:
+    with pytest.raises(SettingsError, match="ASCII"):
+        parse_base_url(f"https://{host}")
 
 
 # Reaching an address
@@ -350,10 +359,32 @@ def test_one_set_of_rules_finds_the_proxy(
     assert (find_proxy(Origin(secure, host, 443), environ) is not None) is used
 
 
-@pytest.mark.parametrize("url", ["socks5://p:1", "https://p:1", "http://", "http://p:port"])
+@pytest.mark.parametrize("url", ["socks5://p:1", "https://p:1", "http://", "http://p:port", "http://[::1"])
 def test_an_unknown_kind_of_proxy_is_an_error_never_direct(url: str) -> None:
     with pytest.raises(SettingsError, match="proxy"):
         find_proxy(Origin(True, "api.example", 443), {"https_proxy": url})
+
+
+def test_a_proxy_that_is_no_url_is_one_clear_line(tmp_path: Path) -> None:
+    env = {"SMALLEST_API_KEY": "sk_test_0123456789abcdef", "https_proxy": "http://user:secret@[::1"}
+    ran = smallest(tmp_path, "speak", "Hi.", "-o", "x.wav", "--base-url", "https://api.example", env=env)
+    assert (ran.code, ran.out) == (3, b"")
+    assert ran.lines == [
+        "smallest: the proxy in https_proxy or all_proxy is not a URL",
+        "  it looks like http://HOST:PORT",
+    ]
+
+
+def test_a_proxy_is_asked_for_a_host_in_ascii(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+    with raw_server(tunnel(b"HTTP/1.1 407 no\r\n\r\n", seen)) as proxy:  # type: ignore[arg-type]
+        named = f"http://127.0.0.1:{proxy.port}"
+        env = {"SMALLEST_API_KEY": "sk_test_0123456789abcdef", "https_proxy": named}
+        to = ["--base-url", "https://b\u00fccher.example", "--retries", "0"]
+        ran = smallest(tmp_path, "speak", "Hi.", "-o", "x.wav", *to, env=env)
+    assert (ran.code, ran.out) == (7, b"")
+    assert ran.lines == [f"smallest: the proxy 127.0.0.1:{proxy.port} answered 407"]
+    assert seen[0].startswith(b"CONNECT xn--bcher-kva.example:443 HTTP/1.1\r\n")
 
 
 def test_the_environment_of_the_tests_names_no_proxy() -> None:

@@ -138,6 +138,36 @@ def test_a_new_file_that_cannot_take_its_name(via: str, tmp_path: Path) -> None:
     assert assert_kept(ran, 10, "cannot write out.wav: Stale file handle") == SEGMENT
 
 
+@pytest.mark.parametrize("name", ["EPERM", "ENOTSUP", "ENOSYS"])
+def test_no_clobber_needs_no_hard_links(name: str, tmp_path: Path) -> None:
+    with fault_server(GOOD) as server:
+        ran = run(tmp_path, server, "new.wav", "--no-clobber", how=f"no-link={name}")
+    assert (ran.code, ran.err) == (0, b"")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["new.wav"]
+    assert assert_counts(wav_samples(tmp_path / "new.wav"), 0) == SEGMENT
+
+
+def test_no_clobber_without_hard_links_spares_what_came_meanwhile(tmp_path: Path) -> None:
+    script = (Reply("chunked"), Audio(2 * CHUNK), Stage(), Audio(2 * CHUNK), Whole())
+    with fault_server(script) as server:
+        process = start(tmp_path, server, "new.wav", "--no-clobber", how="no-link=EPERM")
+        assert server.stage.wait(HUNG_S)
+        (tmp_path / "new.wav").write_bytes(b"came meanwhile")
+        server.release.set()
+        _, err = process.communicate(timeout=HUNG_S)
+    assert (process.returncode, err.splitlines()[0]) == (2, b"smallest: new.wav exists")
+    assert (tmp_path / "new.wav").read_bytes() == b"came meanwhile"
+    assert assert_counts(wav_samples(tmp_path / "new.wav.part"), 0) == SEGMENT
+
+
+def test_a_name_that_was_reserved_is_given_back(tmp_path: Path) -> None:
+    with fault_server(GOOD) as server:
+        ran = run(tmp_path, server, "new.wav", "--no-clobber", how="no-name")
+    assert (ran.code, ran.err.splitlines()[0]) == (10, b"smallest: cannot write new.wav: Stale file handle")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["new.wav.part"]
+    assert assert_counts(wav_samples(tmp_path / "new.wav.part"), 0) == SEGMENT
+
+
 @pytest.mark.parametrize("via", VIAS)
 def test_two_runs_on_one_name_end_in_one_of_the_two(via: str, tmp_path: Path) -> None:
     script = (Reply("chunked"), Audio(2 * CHUNK), Stage(), Audio(2 * CHUNK), Whole())

@@ -16,7 +16,7 @@ HOUSE = Path(smallest_cli.__file__).parent
 
 # A room is a module of the package, or one of its sub-packages with all its files.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"speech", "errors", "safety", "wav", "graphemes", "stops"}),
+    frozenset({"speech", "errors", "safety", "wav", "graphemes", "stops", "names"}),
     frozenset(
         {
             "wire",
@@ -82,6 +82,7 @@ STEPS = frozenset(
         ("wav", "speech"),
         ("wav", "errors"),
         ("stops", "graphemes"),
+        ("files", "signals"),
         ("batch", "speaking"),
         ("locustfile", "load"),
         ("__main__", "cli"),

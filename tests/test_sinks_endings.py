@@ -137,6 +137,35 @@ def test_once_the_last_byte_is_in_a_signal_completes_the_file(coding: str, tmp_p
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("coding", ["wav", "flac"])
+def test_what_another_thread_aborted_is_not_finished(coding: str, tmp_path: Path) -> None:
+    """A signal takes the main thread there while a worker is between two steps."""
+    path = tmp_path / "out"
+    path.write_bytes(b"old")
+    with (
+        pytest.raises(OutputFailed, match="interrupted"),
+        open_sinks([Destination(str(path), coding)], FORMAT) as sink,
+    ):
+        sink.write(noise(50_000))
+        assert sink.abort() == tmp_path / "out.part"
+    assert path.read_bytes() == b"old"
+    assert decoded((tmp_path / "out.part").read_bytes(), coding) == noise(50_000)
+
+
+def test_nothing_is_written_by_the_number_that_an_abort_let_go(tmp_path: Path) -> None:
+    """It is somebody else's by then."""
+    with (
+        pytest.raises(OutputFailed, match="interrupted"),
+        open_sinks([Destination(str(tmp_path / "out"), "pcm")], FORMAT) as sink,
+    ):
+        sink.abort()
+        with (tmp_path / "other").open("w+b", buffering=0) as other:
+            for step in (lambda: sink.write(b"RIFF"), lambda: sink.rewind(0)):
+                with pytest.raises(OutputFailed, match="interrupted"):
+                    step()
+            assert other.read() == b""
+
+
 def test_a_descriptor_is_let_go_once(tmp_path: Path) -> None:
     """Its number is somebody else's by the time that what failed is cleared away."""
     target = FileTarget(str(tmp_path / "out"), clobber=False)

@@ -329,6 +329,22 @@ def test_a_signal_silences_the_loudspeaker_and_completes_the_file(tmp_path: Path
     assert decoded(path.read_bytes(), "wav") == pcm
 
 
+def test_a_branch_that_was_aborted_is_no_success(tmp_path: Path) -> None:
+    """For whoever closes it on another thread than the one that a signal came to."""
+    path, pcm = tmp_path / "out", noise(50_000)
+    path.write_bytes(b"old")
+    with (
+        pytest.raises(OutputFailed, match="interrupted"),
+        open_sinks([Destination(str(path), "flac"), Destination(str(tmp_path / "b"), "wav")], FORMAT) as sink,
+    ):
+        sink.write(pcm)
+        assert sink.abort() == tmp_path / "out.part"
+        sink.close()
+    assert path.read_bytes() == b"old"
+    assert not (tmp_path / "b").exists()
+    assert decoded((tmp_path / "b.part").read_bytes(), "wav") == pcm
+
+
 def test_an_abort_with_much_to_encode_is_no_race(tmp_path: Path) -> None:
     """The thread that encodes is the one that ends the file: libsndfile survives nothing else."""
     pcm = tone(24_000) * 40

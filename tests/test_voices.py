@@ -17,6 +17,8 @@ from smallest_cli import wire
 from smallest_cli.errors import ProtocolError
 from smallest_cli.speech import Voice
 from tests.command import SMALLEST, Ran, environment, smallest
+from tests.faults.server import fault_server
+from tests.faults.steps import GOOD
 from tests.offline import KEY, Offline, start_offline
 from tests.raw import answer, raw_server
 
@@ -275,6 +277,27 @@ def test_voices_are_not_saved_where_there_is_no_folder(home: Path, server: Offli
     ran = run(home, server, "voices", "play", "magnus", "-o", "no\x1bdir")
     assert (ran.code, ran.lines) == (10, ["smallest: there is no folder no\\x1bdir"])
     assert len(server.log()) == before
+
+
+def test_what_a_service_calls_a_voice_names_no_place(home: Path) -> None:
+    """Ids that lead out of the folder, and two that would be one file."""
+    ids = [f"{home}/evil", "../evil", "a/b", "a_b", "magnus"]
+    body = json.dumps({"voices": [{"voiceId": id, "displayName": id} for id in ids]}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
+    (home / "evil.wav").write_bytes(b"old")
+    (home / "out").mkdir()
+    with raw_server(answer(head, body)) as peer, fault_server(GOOD) as speaker:
+        assert smallest(home, "voices", "--base-url", peer.base_url, env=env).code == 0
+        kept = home / "cache" / "voices.json"
+        kept.write_text(json.dumps(json.loads(kept.read_text()) | {"base_url": speaker.base_url}))
+        ran = smallest(home, "voices", "play", *ids, "-o", "out", "--base-url", speaker.base_url, env=env)
+    assert (ran.code, ran.out) == (0, b"")
+    assert (home / "evil.wav").read_bytes() == b"old"
+    names = sorted(path.name for path in (home / "out").iterdir())
+    assert len(names) == len(ids)
+    assert {"a_b.wav", "magnus.wav"} < set(names)
+    assert all(name[0] not in ".-" for name in names)
 
 
 # Clones

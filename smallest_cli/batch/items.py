@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from smallest_cli.batch.names import safe_name, unique_names
 from smallest_cli.batch.rows import Row, refuse
 from smallest_cli.cache import heard
 from smallest_cli.casting import cast
 from smallest_cli.errors import UsageError
+from smallest_cli.names import safe_name, unique_names
 from smallest_cli.options import BatchOptions, TextOptions
 from smallest_cli.script import Script, write_script
 from smallest_cli.settling import Run

@@ -17,6 +17,7 @@ from smallest_cli.connect import Dialer
 from smallest_cli.errors import (
     AccountError,
     Interrupted,
+    OutputFailed,
     RateLimited,
     SettingsError,
     SmallestError,
@@ -190,13 +191,17 @@ class _Crew:
 
         me, spoken = threading.get_ident(), Spoken(format)
         again = make_retries(self._run).over
-        with open_sinks([place], format) as sink:
-            self._sinks[me] = sink
-            try:
-                play(item.script.items, ask, sink, spoken, ahead_s=0, again=again)
-                self._heed_signal()
-            finally:
-                self._sinks.pop(me, None)
+        try:
+            with open_sinks([place], format) as sink:
+                self._sinks[me] = sink
+                try:
+                    play(item.script.items, ask, sink, spoken, ahead_s=0, again=again)
+                    self._heed_signal()
+                finally:
+                    self._sinks.pop(me, None)
+        except OutputFailed:
+            self._heed_signal()  # the main thread may have aborted the sink under us: no fault of the item's
+            raise
         remove_parts(self._parts, item)
         return spoken.seconds
 

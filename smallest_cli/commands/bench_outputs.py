@@ -46,8 +46,20 @@ def check_outputs(
 
 def _check_folder(folder: Path) -> None:
     """Raise OutputFailed where no file could be written in a folder that may have to be made first."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        there = next(each for each in (folder, *folder.absolute().parents) if _is_there(each))
+    except OSError as error:
+        raise OutputFailed(f"cannot make {safe(folder)}: {reason(error)}") from None
     check_target(str(there / "trial.wav"))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something has that name. Raises OSError where nothing can, or where nobody may look."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def make_folder(name: str) -> None:

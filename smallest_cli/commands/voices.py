@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from smallest_cli.console import Console, print_json, progress_of
 from smallest_cli.errors import OutputFailed, RemoteError, ServiceFailed, SettingsError, UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import print_list, print_voices
+from smallest_cli.names import unique_names
 from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
@@ -139,15 +141,24 @@ def play_voices(
         raise UsageError("--output is empty", hint="is a variable not set?")
     if folder is not None and not Path(folder).is_dir():
         raise OutputFailed(f"there is no folder {safe(folder)}")
+    found = {name: catalogue.find(name, known) for name in names}
+    ids = {name: voice.id if voice else name for name, voice in found.items()}
+    files = _files(ids.values())
     for name in names:
-        voice = catalogue.find(name, known)
-        chosen = who.but(voice=voice.id if voice else name)
+        voice, chosen = found[name], who.but(voice=ids[name])
         sound = SoundOptions(
-            output=[str(Path(folder, f"{chosen.voice}.wav"))] if folder else None, play=not folder
+            output=[str(Path(folder, files[ids[name]]))] if folder else None, play=not folder
         )
         run = settle(chosen, sound, where, report)
         Console(quiet=report.quiet, verbose=True).tell(f"{chosen.voice}  {run.template.model}")
         perform(run, [replace(run.template, text=text or sentence(voice))])
+
+
+def _files(ids: Iterable[str]) -> dict[str, str]:
+    """A file's name for each id. An id is whatever a service says, so that it may not name the place."""
+    apart = list(dict.fromkeys(ids))
+    names = unique_names([(id, id) for id in apart])
+    return {id: f"{name}.wav" for id, name in zip(apart, names, strict=True)}
 
 
 def sentence(voice: Voice | None) -> str:

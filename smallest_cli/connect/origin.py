@@ -30,7 +30,7 @@ class Origin(NamedTuple):
 
 
 def parse_base_url(base_url: str) -> Origin:
-    """The origin of a base URL; http, https, ws and wss are taken. Raises SettingsError."""
+    """The origin of an http, https, ws or wss base URL, its host in ASCII. Raises SettingsError."""
     try:
         parts = urlsplit(base_url)
         port = parts.port
@@ -43,7 +43,26 @@ def parse_base_url(base_url: str) -> Origin:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise SettingsError("the base URL holds more than scheme, host, port and path")
     secure = parts.scheme in ("https", "wss")
-    return Origin(secure, parts.hostname, port or (443 if secure else 80), parts.path.rstrip("/"))
+    return Origin(secure, _ascii(parts.hostname), port or (443 if secure else 80), parts.path.rstrip("/"))
+
+
+def _ascii(host: str) -> str:
+    """A host as the network has it: xn--... for a name in another script. Raises SettingsError.
+
+    Where the standard library's rules (of 2003) would change the name, as they make ss of a sharp s, today's
+    may lead to another host, and the key would go to the wrong one.
+    """
+    if host.isascii():
+        return host
+    try:
+        name = host.encode("idna")
+        if name.decode("idna") == host:
+            return name.decode("ascii")
+    except UnicodeError:
+        pass
+    raise SettingsError(
+        f"the host {safe(host)} cannot be written in ASCII for certain", hint="name it by its form in xn--"
+    )
 
 
 def is_loopback(host: str) -> bool:

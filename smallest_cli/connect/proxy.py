@@ -43,7 +43,12 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
 
     if proxy_bypass_environment(f"{origin.host}:{origin.port}", settings):
         return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError:
+        raise SettingsError(
+            f"the proxy in {scheme}_proxy or all_proxy is not a URL", hint="it looks like http://HOST:PORT"
+        ) from None
     try:
         port = parts.port or 80
     except ValueError:

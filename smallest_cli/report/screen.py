@@ -63,7 +63,7 @@ class LiveView:
     watches."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._watched = sys.stderr.isatty() and not quiet
+        self._watched = sys.stderr is not None and sys.stderr.isatty() and not quiet
         self._live: Any = None
         self._drawn = 0.0
 

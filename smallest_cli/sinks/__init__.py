@@ -47,7 +47,10 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Finish: return when every frame is synced to disk, written out or played to its end."""
+        """Finish: return when every frame is synced to disk, written out or played to its end.
+
+        A file that another thread's `abort` kept from being finished raises OutputFailed.
+        """
         ...
 
     def abort(self) -> Path | None:

@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from smallest_cli.errors import SmallestError
+from smallest_cli.errors import OutputFailed, SmallestError
+from smallest_cli.safety import safe
 from smallest_cli.sinks.encoders import Encoder, Rewindable
 from smallest_cli.speech import AudioFormat
 from smallest_cli.writing import translated
@@ -37,7 +38,8 @@ class Target(Protocol):
 class EncodedSink:
     """A sink of bytes, at `name` (words for a message). What failed is kept unless `keep` is False.
 
-    `abort` may be called while another thread is at work in here, and then leaves that work alone.
+    `abort` may be called while another thread is at work in here, and then leaves that work alone. Where it
+    came first, that thread's next step raises OutputFailed: there is nothing left to write to.
     """
 
     def __init__(
@@ -51,11 +53,12 @@ class EncodedSink:
         self._keep = keep
         self._frames = 0
         self._busy = threading.Lock()
-        self._encoded = self._last_byte_in = self._ended = False
+        self._encoded = self._last_byte_in = self._completed = self._aborted = False
 
     def write(self, pcm: bytes) -> None:
         """Encode and write the frames, before this returns."""
         with self._busy, translated(self._name):
+            self._check()
             self._encoder.write(pcm)
         self._frames += len(pcm) // self._frame_size
 
@@ -73,15 +76,22 @@ class EncodedSink:
         if self._rewindable is None:
             raise NotImplementedError
         with self._busy, translated(self._name):
+            self._check()
             self._rewindable.rewind(frames * self._frame_size)
         self._frames = frames
 
     def close(self) -> None:
         """Finish the format and commit the target."""
         with self._busy:
-            if not self._ended:
+            self._check()
+            if not self._completed:
                 self._last_byte_in = True
                 self._complete()
+
+    def _check(self) -> None:
+        """Raise OutputFailed after an abort: the descriptor's number may be another file's by now."""
+        if self._aborted:
+            raise OutputFailed(f"{safe(self._name)} was not finished: the run was interrupted")
 
     def _complete(self) -> None:
         try:
@@ -93,7 +103,7 @@ class EncodedSink:
         except SmallestError:
             self._last_byte_in = False
             raise
-        self._ended = True
+        self._completed = True
 
     def abort(self) -> Path | None:
         """Give a file a true end and leave it beside its name; a pipe gets nothing more.
@@ -103,12 +113,12 @@ class EncodedSink:
         if not self._busy.acquire(blocking=False):
             return None
         try:
-            if self._last_byte_in and not self._ended:
+            if self._last_byte_in and not self._completed:
                 with suppress(SmallestError):
                     self._complete()
-            if self._ended:
+            if self._completed or self._aborted:
                 return None
-            self._ended = True
+            self._aborted = True
             self._end_early()
             return self._target.abandon(self._keep and self._frames > 0)
         finally:

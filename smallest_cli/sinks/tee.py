@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from smallest_cli.errors import SmallestError
+from smallest_cli.errors import OutputFailed, SmallestError
 from smallest_cli.sinks import Sink
 
 DRAIN_S = 1.0
@@ -51,7 +51,7 @@ class TeeSink:
             branch.put(frames)
 
     def close(self) -> None:
-        """Wait for every branch to finish. Raises the first failure of any."""
+        """Wait for every branch to finish. Raises the first failure of any, an abort's among them."""
         for branch in self._branches:
             branch.put(None)
         for branch in self._branches:
@@ -126,7 +126,7 @@ class _Branch:
         return self._kept
 
     def _cut_short(self) -> None:
-        """Abort the sink under the thread that uses it; what that thread has kept counts."""
+        """Abort the sink, from whichever thread; what another has kept counts."""
         if kept := self.sink.abort():
             self._kept = kept
 
@@ -136,7 +136,7 @@ class _Branch:
         except BaseException as error:  # whatever it is, the thread that waits for us is to have it
             self._failures.append(error)
             self.failed = True
-            self._kept = self.sink.abort()
+            self._cut_short()
         finally:
             self.over.set()
 
@@ -147,11 +147,10 @@ class _Branch:
             else:
                 self.sink.write(order)
         self._completing = True  # before the question, as `cancel` comes before `hurry`: one sees the other
-        if self._deadline is None:
-            self.sink.close()
-        else:
+        if self._deadline is not None:
             self._completing = False
-            self._kept = self.sink.abort()
+            raise OutputFailed("the sound was not finished: the run was interrupted")
+        self.sink.close()
 
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline

@@ -8,6 +8,9 @@ slow-disk=N     the first N calls of fsync say so on the descriptor, and wait un
 no-rename       the new file cannot take its name
 no-thread=N     the N-th thread cannot be started (0: all can)
 hasty           a wait for text lasts a thousandth of its time
+late-signal     a signal comes when a batch has looked for one, and its sink is aborted before it is closed
+no-link=NAME    a file system without hard links, which says so by the error of that name
+no-name         as no-link, and the new file cannot take its name either
 clock           every look at the wall clock is a day away from the one before
 fail=N          the N-th call that can fail does (0: none); at the end the descriptor has their names
 """
@@ -20,12 +23,14 @@ import io
 import itertools
 import os
 import queue
+import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
+from types import FrameType
 from typing import Any
 
 from smallest_cli.__main__ import main as run_smallest
@@ -94,6 +99,33 @@ class SlowImport(MetaPathFinder):
             threading.Event().wait()
 
 
+class LateSignal:
+    """Watches calls as a debugger does, and has the signal come when nobody looks for it any more."""
+
+    def __init__(self) -> None:
+        self._aborted = threading.Event()
+
+    def watch_thread(self, frame: FrameType, *_: object) -> Callable[..., None] | None:
+        """The look for a signal that comes behind the last sound of an item."""
+        is_last = (
+            frame.f_code.co_name == "_heed_signal" and frame.f_back and frame.f_back.f_code.co_name == "_say"
+        )
+        return self._after_looking if is_last else None
+
+    def watch_main(self, frame: FrameType, *_: object) -> Callable[..., None] | None:
+        """Sinks that are aborted."""
+        return self._after_aborting if frame.f_code.co_qualname.endswith("Sink.abort") else None
+
+    def _after_looking(self, _: FrameType, event: str, __: object) -> None:
+        if event == "return" and not self._aborted.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+            self._aborted.wait()
+
+    def _after_aborting(self, _: FrameType, event: str, __: object) -> None:
+        if event == "return":
+            self._aborted.set()
+
+
 def announce(descriptor: int) -> None:
     """Tell whoever waits for it that we are there."""
     os.write(descriptor, b"!")
@@ -134,6 +166,16 @@ def misbehave(how: str, descriptor: int) -> Torture | None:
                 return get(waiting, block, timeout and timeout / 1000)
 
             queue.Queue.get = hurried
+        case ("late-signal", _, _):
+            late = LateSignal()
+            threading.settrace(late.watch_thread)
+            sys.settrace(late.watch_main)
+        case ("no-link", _, name):
+            number = getattr(errno, name)
+            Torture(1).wrap(os, "link", OSError(number, os.strerror(number)))
+        case ("no-name", _, _):
+            misbehave("no-link=EPERM", descriptor)
+            misbehave("no-rename", descriptor)
         case ("clock", _, _):
             now, turns = time.time, itertools.count()
             time.time = lambda: now() + DAY_S * (-1) ** next(turns)
