@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import wave
 from collections import Counter
@@ -14,11 +15,15 @@ from pathlib import Path
 import pytest
 
 from smallest_cli import wire
-from smallest_cli.errors import ProtocolError
-from smallest_cli.speech import Voice
+from smallest_cli.account import Account
+from smallest_cli.commands.voices import wait_for_clone
+from smallest_cli.connect import Dialer
+from smallest_cli.errors import ProtocolError, TooLate
+from smallest_cli.safety import Secret
+from smallest_cli.speech import Clone, Service, Voice
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, start_offline
-from tests.raw import answer, raw_server
+from tests.raw import Script, answer, raw_server
 
 
 @pytest.fixture(scope="module")
@@ -296,6 +301,62 @@ def test_a_voice_is_cloned_listed_and_spoken(home: Path, server: Offline) -> Non
     assert [id, "Me", "lightning-v3.1", "completed", "en"] in [row[:5] for row in listed]
     ran = run(home, server, "speak", "Hello.", "-v", id, "-m", "lightning_v3.1", "-o", "out.wav")
     assert (ran.code, ran.err) == (0, "")
+
+
+def replies(*bodies: object) -> list[Script]:
+    """A connection for each, and the last again and again."""
+    sent = [json.dumps(body).encode() for body in bodies]
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return [answer(head % len(body), body) for body in sent]
+
+
+PROCESSING = {"voiceId": "voice_x", "status": "processing"}
+TOLD = "voice_x was made; smallest voices clones tells how it is"
+
+
+@pytest.mark.parametrize(
+    ("listed", "options", "code", "line"),
+    [
+        ([], (), 8, "the service does not list the voice voice_x, which it made"),
+        ([PROCESSING | {"status": "failed"}], (), 8, "the service could not clone the voice voice_x"),
+        ([PROCESSING], ("--max-time", "1"), 7, ""),
+        ("nonsense", (), 8, ""),
+    ],
+)
+def test_the_id_of_a_clone_outlives_a_wait_that_fails(
+    listed: object, options: tuple[str, ...], code: int, line: str, home: Path
+) -> None:
+    recording(home / "me.wav", 6)
+    with raw_server(*replies({"data": PROCESSING}, {"data": listed})) as peer:
+        where = ("--base-url", peer.base_url, *options)
+        ran = smallest(
+            home, "voices", "clone", "me.wav", "--name", "Me", "--wait", *where, env={"SMALLEST_API_KEY": KEY}
+        )
+    assert (ran.code, ran.out) == (code, b"voice_x\n")
+    assert ran.lines[0].startswith(f"smallest: {line}")
+    assert ran.lines[1] == f"  {TOLD}"
+
+
+def test_a_clone_that_is_interrupted_has_told_its_id(home: Path) -> None:
+    recording(home / "me.wav", 6)
+    with raw_server(*replies({"data": PROCESSING}, {"data": [PROCESSING]})) as peer:
+        command = [*SMALLEST, "voices", "clone", "me.wav", "--name", "Me", "--wait"]
+        env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=peer.base_url)
+        with subprocess.Popen(
+            command, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"voice_x\n"
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=50)
+    assert process.returncode == -signal.SIGINT
+
+
+def test_nobody_waits_for_a_clone_for_ever() -> None:
+    with raw_server(*replies({"data": [PROCESSING]})) as peer:
+        service = Service(peer.base_url, Secret(KEY, "a test"))
+        with Account(service, Dialer(timeout=10)) as account, pytest.raises(TooLate, match="voice_x"):
+            wait_for_clone(account, Clone("voice_x", "Me", None, "processing"), 0.01)
 
 
 def test_a_bad_recording_is_refused_before_anything_is_sent(home: Path, server: Offline) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +14,19 @@ from typing import Annotated
 import typer
 
 from smallest_cli import catalogue
-from smallest_cli.account import encode_clone
+from smallest_cli.account import Account, encode_clone
 from smallest_cli.asking import open_account
 from smallest_cli.choosing import Wish, choose, what_there_is
 from smallest_cli.console import Console, print_json, progress_of
-from smallest_cli.errors import OutputFailed, RemoteError, ServiceFailed, SettingsError, UsageError
+from smallest_cli.errors import (
+    OutputFailed,
+    RemoteError,
+    ServiceFailed,
+    SettingsError,
+    SmallestError,
+    TooLate,
+    UsageError,
+)
 from smallest_cli.groups import grouped
 from smallest_cli.listing import print_list, print_voices
 from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, VoiceOptions
@@ -30,6 +41,8 @@ from smallest_cli.speech import Clone, Voice
 SORTS = ("id", "name", "model", "gender", "accent", "age")
 
 LOOK_EVERY_S = 2.0
+CLONING_S = 300.0
+UNLISTED_LOOKS = 3
 SENTENCES = Path(__file__).parents[1] / "auditions.json"
 
 voices = typer.Typer(invoke_without_command=True)
@@ -176,11 +189,16 @@ def clone_voice(
     model: Annotated[
         str | None, typer.Option("-m", "--model", metavar="NAME", help="The pool that it is made for.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when it can be used.")] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait", help="Return when it can be used; wait for 5 minutes at most, or for --max-time."
+        ),
+    ] = False,
     *,
     where: ServiceOptions,
 ) -> None:
-    """Clone a voice from a recording; prints its id alone."""
+    """Clone a voice from a recording; prints its id alone, as soon as it has one."""
     sample = read_sample(file)
     given = {
         "displayName": name,
@@ -195,12 +213,39 @@ def clone_voice(
     with open_account(where) as account:
         with progress_of(body, f"sending {safe(Path(file).name)}") as sent:
             made = account.create_clone(sent, kind)
-        while wait and made.status in ("pending", "processing"):
-            threading.Event().wait(LOOK_EVERY_S)
-            made = next((each for each in account.clones() if each.id == made.id), made)
-    if made.status == "failed":
-        raise ServiceFailed(f"the service could not clone the voice {safe(made.id)}")
-    print(safe(made.id))
+        print(safe(made.id), flush=True)  # whatever comes now, another attempt would make a second one
+        with _made_already(made):
+            if wait:
+                made = wait_for_clone(account, made, where.max_time or CLONING_S)
+            if made.status == "failed":
+                raise ServiceFailed(f"the service could not clone the voice {safe(made.id)}")
+
+
+@contextmanager
+def _made_already(clone: Clone) -> Iterator[None]:
+    """Have what goes wrong name the voice that there is by now."""
+    try:
+        yield
+    except SmallestError as error:
+        there = f"{safe(clone.id)} was made; smallest voices clones tells how it is"
+        error.hint = f"{error.hint}; {there}" if error.hint else there
+        raise
+
+
+def wait_for_clone(account: Account, made: Clone, patience_s: float) -> Clone:
+    """The clone as it is once the service is done with it, well or not. Raises RemoteError."""
+    pause, until, unlisted = threading.Event(), time.monotonic() + patience_s, 0
+    while made.status in ("pending", "processing"):
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TooLate(f"the voice {safe(made.id)} was still {made.status} after {patience_s:g} s")
+        pause.wait(min(left_s, LOOK_EVERY_S))
+        listed = next((each for each in account.clones() if each.id == made.id), None)
+        unlisted = 0 if listed else unlisted + 1
+        if unlisted == UNLISTED_LOOKS:
+            raise ServiceFailed(f"the service does not list the voice {safe(made.id)}, which it made")
+        made = listed or made
+    return made
 
 
 @voices.command("clones")
