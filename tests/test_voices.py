@@ -241,6 +241,28 @@ def test_a_table_fits_the_terminal_and_loses_no_word(columns: int, home: Path, s
 
 
 @pytest.mark.parametrize(
+    ("env", "paged"),
+    [
+        ({"PAGER": "less"}, True),
+        ({"PAGER": ""}, False),
+        ({"PAGER": " "}, False),
+        ({"PAGER": 'less "'}, False),
+        ({"PAGER": "less", "TERM": "dumb"}, False),
+        ({"PAGER": "less", "TERM": ""}, False),
+    ],
+)
+def test_a_long_table_is_paged_where_a_pager_can_show_it(
+    env: dict[str, str], paged: bool, home: Path
+) -> None:
+    less = home / "less"
+    less.write_text("#!/bin/sh\necho through less\nexec cat\n")
+    less.chmod(0o755)
+    env = {"PATH": f"{home}:{os.environ['PATH']}", "SMALLEST_CACHE_DIR": str(home)} | env
+    shown = at_a_terminal(home, "voices", rows=5, **env)
+    assert ("through less" in shown, "meher" in shown) == (paged, True)
+
+
+@pytest.mark.parametrize(
     ("command", "first", "last"),
     [
         (("doctor",), ["state", "what", "found"], "missing"),
