@@ -297,6 +297,21 @@ def test_voices_are_heard_in_their_language(home: Path, server: Offline) -> None
     assert server.log()[-1]["text"] == "Just this."
 
 
+def test_voices_that_were_heard_are_listed_in_one_object(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", "play", "magnus", "Krupa", "--json", "-o", ".")
+    assert ran.code == 0
+    heard = json.loads(ran.out)["voices"]
+    assert [(each["voice"], each["file"]) for each in heard] == [
+        ("magnus", "magnus.wav"), ("krupa", "krupa.wav"),
+    ]  # fmt: skip
+    spoken = json.loads(run(home, server, "speak", "Hello.", "--json", "-o", "out.wav").out)
+    assert [each.keys() for each in heard] == [spoken.keys()] * 2
+    ran = run(home, server, "voices", "play", "magnus", "magnos", "--json", "-o", ".")
+    failed = json.loads(ran.out)
+    assert (ran.code, failed["exit"]) == (5, 5)
+    assert [each["voice"] for each in failed["voices"]] == ["magnus"]
+
+
 def test_voices_are_not_saved_where_there_is_no_folder(home: Path, server: Offline) -> None:
     before = len(server.log())
     ran = run(home, server, "voices", "play", "magnus", "-o", "no\x1bdir")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from smallest_cli.asking import open_account
 from smallest_cli.choosing import Wish, choose, what_there_is
 from smallest_cli.console import Console, print_json, progress_of
 from smallest_cli.errors import (
+    Interrupted,
     OutputFailed,
     RemoteError,
     ServiceFailed,
@@ -37,6 +38,7 @@ from smallest_cli.settling import settle
 from smallest_cli.shells import keep_voices
 from smallest_cli.speaking import perform
 from smallest_cli.speech import Clone, Voice
+from smallest_cli.telling import as_json
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
 
@@ -143,15 +145,35 @@ def play_voices(
     where: ServiceOptions,
     report: RunOptions,
 ) -> None:
-    """Hear voices, one after the other, say the same sentence in their language."""
+    """Hear voices, one after the other, say the same sentence in their language.
+
+    The object of --json lists in "voices" what speak --json would print of each.
+    """
     if who.voice is not None:
         raise UsageError("voices play takes the voices as words", hint="smallest voices play NAME...")
-    settings = load_settings(where.as_dict())
-    known = catalogue.known(settings.base_url)
     if folder == "":
         raise UsageError("--output is empty", hint="is a variable not set?")
     if folder is not None and not Path(folder).is_dir():
         raise OutputFailed(f"there is no folder {safe(folder)}")
+    heard: list[dict[str, Any]] = []
+    with _summed_up(heard):
+        for each in _play_each(names, text, folder, who, where, report):
+            heard.append(each)
+    if report.json:
+        print_json({"voices": heard})
+
+
+def _play_each(
+    names: list[str],
+    text: str | None,
+    folder: str | None,
+    who: VoiceOptions,
+    where: ServiceOptions,
+    report: RunOptions,
+) -> Iterator[dict[str, Any]]:
+    """Voices in their turn; of each, when it was heard, what --json tells."""
+    settings = load_settings(where.as_dict())
+    known = catalogue.known(settings.base_url)
     for name in names:
         voice = catalogue.find(name, known)
         chosen = who.but(voice=voice.id if voice else name)
@@ -160,7 +182,17 @@ def play_voices(
         )
         run = settle(chosen, sound, where, report)
         Console(quiet=report.quiet, verbose=True).tell(f"{chosen.voice}  {run.template.model}")
-        perform(run, [replace(run.template, text=text or sentence(voice))])
+        yield as_json(run, perform(run, [replace(run.template, text=text or sentence(voice))]))
+
+
+@contextmanager
+def _summed_up(heard: list[dict[str, Any]]) -> Iterator[None]:
+    """Have what ends it early tell of the voices that were heard."""
+    try:
+        yield
+    except (SmallestError, Interrupted) as end:
+        end.summary = {"voices": heard}
+        raise
 
 
 def sentence(voice: Voice | None) -> str:
