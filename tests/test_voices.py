@@ -312,6 +312,18 @@ def test_voices_that_were_heard_are_listed_in_one_object(home: Path, server: Off
     assert [each["voice"] for each in failed["voices"]] == ["magnus"]
 
 
+def test_voices_say_a_text_as_speak_would(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    ran = run(home, server, "voices", "play", "magnus", "--text", " \t", "-o", ".", "--max-time", "5")
+    assert (ran.code, ran.lines) == (2, ["smallest: nothing to speak: the text is empty"])
+    assert (len(server.log()), list(home.glob("*.wav"))) == (before, [])
+    text = "This is one of many sentences. " * 10 + "\a"
+    ran = run(home, server, "voices", "play", "magnus", "--text", text, "-o", ".")
+    assert (ran.code, "1 control characters" in ran.err) == (0, True)
+    said = [entry["text"] for entry in server.log()[before:]]
+    assert (len(said), "".join(said)) == (2, text.strip(" \a"))
+
+
 def test_voices_are_not_saved_where_there_is_no_folder(home: Path, server: Offline) -> None:
     before = len(server.log())
     ran = run(home, server, "voices", "play", "magnus", "-o", "no\x1bdir")

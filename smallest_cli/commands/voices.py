@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +33,7 @@ from smallest_cli.listing import print_list, print_voices
 from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
+from smallest_cli.script import PAUSE_S, SPLIT, write_script
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.settling import settle
 from smallest_cli.shells import keep_voices
@@ -181,8 +182,11 @@ def _play_each(
             output=[str(Path(folder, f"{chosen.voice}.wav"))] if folder else None, play=not folder
         )
         run = settle(chosen, sound, where, report)
+        script = write_script([text or sentence(voice)], run.template, split=SPLIT, pause_s=PAUSE_S)
+        if script.removed:
+            run.console.warn(f"{script.removed} control characters were left out of the text")
         Console(quiet=report.quiet, verbose=True).tell(f"{chosen.voice}  {run.template.model}")
-        yield as_json(run, perform(run, [replace(run.template, text=text or sentence(voice))]))
+        yield as_json(run, perform(run, script.items))
 
 
 @contextmanager
