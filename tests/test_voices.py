@@ -331,6 +331,27 @@ def test_voices_are_not_saved_where_there_is_no_folder(home: Path, server: Offli
     assert len(server.log()) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--search", ""], "--search"),
+        (["-l", ""], "--language"),
+        (["--model", ""], "--model"),
+        (["play", "magnus", "--text", ""], "--text"),
+        (["play", "magnus", "-o", ""], "--output"),
+        (["clone", "me.wav", "--name", ""], "--name"),
+        (["clone", "me.wav", "--name", "Me", "--tag", ""], "--tag"),
+    ],
+)
+def test_an_empty_option_is_refused_before_any_request(arguments: list[str], option: str, home: Path) -> None:
+    recording(home / "me.wav", 6)
+    with raw_server(*replies({})) as peer:
+        env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": peer.base_url}
+        ran = smallest(home, "voices", *arguments, env=env)
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == [f"smallest: {option} is empty", "  is a variable not set?"]
+
+
 # Clones
 
 

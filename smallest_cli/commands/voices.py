@@ -152,8 +152,6 @@ def play_voices(
     """
     if who.voice is not None:
         raise UsageError("voices play takes the voices as words", hint="smallest voices play NAME...")
-    if folder == "":
-        raise UsageError("--output is empty", hint="is a variable not set?")
     if folder is not None and not Path(folder).is_dir():
         raise OutputFailed(f"there is no folder {safe(folder)}")
     heard: list[dict[str, Any]] = []
