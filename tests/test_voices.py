@@ -533,7 +533,9 @@ def test_the_doctor_finds_a_healthy_service(home: Path, server: Offline) -> None
         ({"SMALLEST_API_KEY": ""}, 3, "key"),
         ({"SMALLEST_API_KEY": "sk_wrong_0123456789abcdef"}, 4, "connection"),
         ({"SMALLEST_BASE_URL": "http://127.0.0.1:1"}, 7, "connection"),
-        ({"SMALLEST_BASE_URL": "gopher://x"}, 3, "connection"),
+        ({"SMALLEST_BASE_URL": "gopher://x"}, 3, "base_url"),
+        ({"SMALLEST_BASE_URL": "https://x?key=1"}, 3, "base_url"),
+        ({"SMALLEST_BASE_URL": "https://me:hunter2@x"}, 3, "settings"),
     ],
 )
 def test_the_doctor_ends_by_the_first_thing_that_is_wrong(
