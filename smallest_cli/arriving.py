@@ -23,13 +23,15 @@ class Arrivals:
     """What is written to a descriptor, read by a thread of its own as bytes become available.
 
     The queue is short: a writer that is faster than speech is made to wait. `fileno` becomes readable
-    when something can be taken. `broken` says whether bytes came that are not UTF-8.
+    when something can be taken. `broken` says whether bytes came that are not UTF-8, `characters` how many
+    were taken.
     """
 
     def __init__(self, pieces: Iterable[str] | int) -> None:
         """`pieces`: a descriptor to read, or the text itself."""
         self.ended = False
         self.broken = False
+        self.characters = 0
         self._queue: queue.Queue[str | None] = queue.Queue(MOST_WAITING)
         self._woken, self._wake = os.pipe()
         texts = self._read(pieces) if isinstance(pieces, int) else iter(pieces)
@@ -49,6 +51,7 @@ class Arrivals:
             return None
         os.read(self._woken, 1)
         self.ended = text is None
+        self.characters += len(text or "")
         return text
 
     def _fill(self, texts: Iterator[str]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Self, dataclass_transform, get_type_hints
 
+from typer.models import OptionInfo
+
 from smallest_cli.errors import UsageError
 
 
@@ -35,13 +37,22 @@ class Options:
 
 
 def _refuse_empty(given: dict[str, Any], annotations: dict[str, Any]) -> None:
-    """What is empty is a variable that was not set, and never what was meant. Raises UsageError."""
+    """What is empty is a variable that was not set, and never what was meant. Raises UsageError.
+
+    Of an argument each command judges by itself.
+    """
     for field, value in given.items():
         if value == "" or (isinstance(value, list) and "" in value):
             (option,) = annotations[field].__metadata__
-            names = (option.default, *option.param_decls)  # Typer has the first where a default might stand
-            flag = next(name for name in names if name.startswith("--"))
-            raise UsageError(f"{flag} is empty", hint="is a variable not set?")
+            if isinstance(option, OptionInfo):
+                raise UsageError(f"{_flag(option)} is empty", hint="is a variable not set?")
+
+
+def _flag(option: Any) -> str:
+    """An option's long name."""
+    # Typer has the first where a default might stand.
+    names: tuple[str, ...] = (option.default, *option.param_decls)
+    return next(name for name in names if name.startswith("--"))
 
 
 def _fields(group: type[Options]) -> dict[str, None]:
@@ -52,8 +63,8 @@ def _fields(group: type[Options]) -> dict[str, None]:
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """`command`, its parameters that are groups spread into one option for each field.
 
-    So a command's signature stays as short as its body. The command raises UsageError where a text of theirs
-    is empty.
+    So a command's signature stays as short as its body. The command raises UsageError where the text of an
+    option is empty.
     """
     hints = get_type_hints(command, include_extras=True)
     spread: list[inspect.Parameter] = []
@@ -70,10 +81,9 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def gathered(**given: Any) -> None:
+        _refuse_empty(given, gathered.__annotations__)
         for name, group in groups.items():
-            values = {field: given.pop(field) for field in _fields(group)}
-            _refuse_empty(values, gathered.__annotations__)
-            given[name] = group(**values)
+            given[name] = group(**{field: given.pop(field) for field in _fields(group)})
         command(**given)
 
     gathered.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]

@@ -102,13 +102,23 @@ def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None
 def _page_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     """As `print_table`, but through $PAGER where the terminal does not hold it."""
     lines = _lines(columns, rows)
-    pager = shlex.split(os.environ.get("PAGER") or "less -FRX")
-    if len(lines) < shutil.get_terminal_size().lines or not shutil.which(pager[0]):
+    pager = _pager()
+    if len(lines) < shutil.get_terminal_size().lines or not pager or not shutil.which(pager[0]):
         print("\n".join(lines))
         return
     import subprocess
 
     subprocess.run(pager, input="\n".join(lines) + "\n", encoding="utf-8", check=False)
+
+
+def _pager() -> list[str]:
+    """The command that shows a long table; [] for none, as an empty $PAGER and a dumb terminal ask for."""
+    if os.environ.get("TERM", "dumb") in ("", "dumb"):
+        return []
+    try:
+        return shlex.split(os.environ.get("PAGER", "less -FRX"))
+    except ValueError:  # a quote that is not closed
+        return []
 
 
 def _lines(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:

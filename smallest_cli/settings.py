@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 _KIND_NAMES: dict[tuple[type, ...], str] = {
     _TEXT: "a text in quotes", _NUMBER: "a number", _WHOLE: "a whole number", _SWITCH: "true or false",
 }  # fmt: skip
+_HOST = re.compile(r"\w+://(\[[^]/]*\]|[^:/?#@]+)(:\d*)?/")
 _Layer = dict[str, tuple[Any, str]]
 """What one place sets: each value, and where it stands."""
 
@@ -173,6 +175,8 @@ def _problem(name: str, value: Any) -> str | None:
         "retries": (0, 20),
         "cache_max_mb": (1, 1_000_000),
     }
+    if name == "base_url" and _names_somebody(value):
+        return "a base URL holds no user name and no password"
     if name == "local" and not isinstance(value, bool):
         return f"{safe(value, 40)} is not one of {', '.join(_WORDS)}"
     if name in choices and value not in choices[name]:
@@ -180,6 +184,12 @@ def _problem(name: str, value: Any) -> str | None:
     if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:
         return f"{safe(value, 40)} is not from {ranges[name][0]:g} to {ranges[name][1]:g}"
     return None
+
+
+def _names_somebody(url: str) -> bool:
+    """Whether an address may hold who asks, which is then shown nowhere: an @ that is not of its path."""
+    before, at, _ = url.rpartition("@")
+    return bool(at) and not _HOST.match(before)
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:

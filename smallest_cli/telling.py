@@ -28,7 +28,7 @@ class Told:
 def tell(run: Run, told: Told) -> None:
     """How it went: a line, more of them where --verbose asks, or the object of --json."""
     if run.report.json:
-        print_json(_as_json(run, told))
+        print_json(as_json(run, told))
     for line in _details(run, told):
         run.console.detail(line)
     spoken = told.spoken
@@ -65,7 +65,8 @@ def _details(run: Run, told: Told) -> Iterator[str]:
     yield f"voice {run.template.voice}  model {run.template.model}  via {run.settings.via}"
 
 
-def _as_json(run: Run, told: Told) -> dict[str, Any]:
+def as_json(run: Run, told: Told) -> dict[str, Any]:
+    """What a run came to, as the object of --json."""
     names = [each.name for each in run.destinations]
     return {
         "file": names[0] if len(names) == 1 else names,

@@ -12,6 +12,7 @@ import pytest
 
 from smallest_cli.errors import SettingsError, SmallestError, UsageError
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings, config_folder, load_settings, read_private
+from tests.command import smallest
 
 SECRET = "sk_0123456789abcdef"
 
@@ -342,3 +343,30 @@ def test_the_folder_is_the_systems_own_unless_it_is_named(tmp_path: Path) -> Non
     assert read_private(tmp_path / "file" / "config.toml") is None  # as below a HOME of /dev/null
     with pytest.raises(SettingsError, match="File name too long"):
         read_private(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hunter2@host", "https://hunter2@host/p", "ftp://user:hunter2@host", "user:hunter2@host",
+        "http://user:hun/hunter2@host", "http://user:hun?hunter2@host", "http://user:hunter2@[::1]:9/@x",
+    ],
+)  # fmt: skip
+def test_a_password_in_a_base_url_is_refused_and_never_shown(url: str, tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "speak", "Hi.", "--debug", "--base-url", url, env={"SMALLEST_API_KEY": SECRET})
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == ["smallest: --base-url: a base URL holds no user name and no password"]
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("doctor", "--json"), ("voices", "clones"), ("login",)])
+def test_no_command_shows_a_password_of_a_base_url(command: tuple[str, ...], tmp_path: Path) -> None:
+    env = {"SMALLEST_API_KEY": SECRET, "SMALLEST_BASE_URL": "http://user:hunter2@host"}
+    ran = smallest(tmp_path, *command, env=env)
+    told = ran.out.decode() + ran.err
+    assert (ran.code, "hunter2" in told) == (3, False)
+    assert "SMALLEST_BASE_URL: a base URL holds no user name and no password" in told
+
+
+@pytest.mark.parametrize("url", ["http://host/@team", "https://host:9/a@b/@c", "http://[::1]:9/@x"])
+def test_a_path_may_hold_an_at_sign(url: str, home: Home) -> None:
+    assert home.load(base_url=url).base_url == url

@@ -156,6 +156,16 @@ def test_the_service_may_cut_the_text(api: str, home: Path, server: Offline) -> 
     assert len(ran.out) > 2 * 24_000
 
 
+def test_what_the_service_cuts_is_counted_too(home: Path, server: Offline) -> None:
+    text = "".join(STORY)
+    ran = stream(
+        home, server, "--buffering", "server", "--drain", "0.5", "--json", "--verbose", "-o", "out.wav",
+        stdin=text.encode(),
+    )  # fmt: skip
+    assert json.loads(ran.out)["characters"] == len(text)
+    assert f"  {len(text)} characters" in ran.lines[-1]
+
+
 def test_the_service_cuts_what_arrives_before_the_end_of_it(home: Path) -> None:
     with (
         start_offline(buffered_complete_wait_ms=100) as server,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import wave
 from collections import Counter
@@ -14,13 +15,17 @@ from pathlib import Path
 import pytest
 
 from smallest_cli import wire
-from smallest_cli.errors import ProtocolError
-from smallest_cli.speech import Voice
+from smallest_cli.account import Account
+from smallest_cli.commands.voices import wait_for_clone
+from smallest_cli.connect import Dialer
+from smallest_cli.errors import ProtocolError, TooLate
+from smallest_cli.safety import Secret
+from smallest_cli.speech import Clone, Service, Voice
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.server import fault_server
 from tests.faults.steps import GOOD
 from tests.offline import KEY, Offline, start_offline
-from tests.raw import answer, raw_server
+from tests.raw import Script, answer, raw_server
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +243,28 @@ def test_a_table_fits_the_terminal_and_loses_no_word(columns: int, home: Path, s
 
 
 @pytest.mark.parametrize(
+    ("env", "paged"),
+    [
+        ({"PAGER": "less"}, True),
+        ({"PAGER": ""}, False),
+        ({"PAGER": " "}, False),
+        ({"PAGER": 'less "'}, False),
+        ({"PAGER": "less", "TERM": "dumb"}, False),
+        ({"PAGER": "less", "TERM": ""}, False),
+    ],
+)
+def test_a_long_table_is_paged_where_a_pager_can_show_it(
+    env: dict[str, str], paged: bool, home: Path
+) -> None:
+    less = home / "less"
+    less.write_text("#!/bin/sh\necho through less\nexec cat\n")
+    less.chmod(0o755)
+    env = {"PATH": f"{home}:{os.environ['PATH']}", "SMALLEST_CACHE_DIR": str(home)} | env
+    shown = at_a_terminal(home, "voices", rows=5, **env)
+    assert ("through less" in shown, "meher" in shown) == (paged, True)
+
+
+@pytest.mark.parametrize(
     ("command", "first", "last"),
     [
         (("doctor",), ["state", "what", "found"], "missing"),
@@ -272,6 +299,33 @@ def test_voices_are_heard_in_their_language(home: Path, server: Offline) -> None
     assert server.log()[-1]["text"] == "Just this."
 
 
+def test_voices_that_were_heard_are_listed_in_one_object(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", "play", "magnus", "Krupa", "--json", "-o", ".")
+    assert ran.code == 0
+    heard = json.loads(ran.out)["voices"]
+    assert [(each["voice"], each["file"]) for each in heard] == [
+        ("magnus", "magnus.wav"), ("krupa", "krupa.wav"),
+    ]  # fmt: skip
+    spoken = json.loads(run(home, server, "speak", "Hello.", "--json", "-o", "out.wav").out)
+    assert [each.keys() for each in heard] == [spoken.keys()] * 2
+    ran = run(home, server, "voices", "play", "magnus", "magnos", "--json", "-o", ".")
+    failed = json.loads(ran.out)
+    assert (ran.code, failed["exit"]) == (5, 5)
+    assert [each["voice"] for each in failed["voices"]] == ["magnus"]
+
+
+def test_voices_say_a_text_as_speak_would(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    ran = run(home, server, "voices", "play", "magnus", "--text", " \t", "-o", ".", "--max-time", "5")
+    assert (ran.code, ran.lines) == (2, ["smallest: nothing to speak: the text is empty"])
+    assert (len(server.log()), list(home.glob("*.wav"))) == (before, [])
+    text = "This is one of many sentences. " * 10 + "\a"
+    ran = run(home, server, "voices", "play", "magnus", "--text", text, "-o", ".")
+    assert (ran.code, "1 control characters" in ran.err) == (0, True)
+    said = [entry["text"] for entry in server.log()[before:]]
+    assert (len(said), "".join(said)) == (2, text.strip(" \a"))
+
+
 def test_voices_are_not_saved_where_there_is_no_folder(home: Path, server: Offline) -> None:
     before = len(server.log())
     ran = run(home, server, "voices", "play", "magnus", "-o", "no\x1bdir")
@@ -300,6 +354,27 @@ def test_what_a_service_calls_a_voice_names_no_place(home: Path) -> None:
     assert all(name[0] not in ".-" for name in names)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--search", ""], "--search"),
+        (["-l", ""], "--language"),
+        (["--model", ""], "--model"),
+        (["play", "magnus", "--text", ""], "--text"),
+        (["play", "magnus", "-o", ""], "--output"),
+        (["clone", "me.wav", "--name", ""], "--name"),
+        (["clone", "me.wav", "--name", "Me", "--tag", ""], "--tag"),
+    ],
+)
+def test_an_empty_option_is_refused_before_any_request(arguments: list[str], option: str, home: Path) -> None:
+    recording(home / "me.wav", 6)
+    with raw_server(*replies({})) as peer:
+        env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": peer.base_url}
+        ran = smallest(home, "voices", *arguments, env=env)
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == [f"smallest: {option} is empty", "  is a variable not set?"]
+
+
 # Clones
 
 
@@ -319,6 +394,62 @@ def test_a_voice_is_cloned_listed_and_spoken(home: Path, server: Offline) -> Non
     assert [id, "Me", "lightning-v3.1", "completed", "en"] in [row[:5] for row in listed]
     ran = run(home, server, "speak", "Hello.", "-v", id, "-m", "lightning_v3.1", "-o", "out.wav")
     assert (ran.code, ran.err) == (0, "")
+
+
+def replies(*bodies: object) -> list[Script]:
+    """A connection for each, and the last again and again."""
+    sent = [json.dumps(body).encode() for body in bodies]
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return [answer(head % len(body), body) for body in sent]
+
+
+PROCESSING = {"voiceId": "voice_x", "status": "processing"}
+TOLD = "voice_x was made; smallest voices clones tells how it is"
+
+
+@pytest.mark.parametrize(
+    ("listed", "options", "code", "line"),
+    [
+        ([], (), 8, "the service does not list the voice voice_x, which it made"),
+        ([PROCESSING | {"status": "failed"}], (), 8, "the service could not clone the voice voice_x"),
+        ([PROCESSING], ("--max-time", "1"), 7, ""),
+        ("nonsense", (), 8, ""),
+    ],
+)
+def test_the_id_of_a_clone_outlives_a_wait_that_fails(
+    listed: object, options: tuple[str, ...], code: int, line: str, home: Path
+) -> None:
+    recording(home / "me.wav", 6)
+    with raw_server(*replies({"data": PROCESSING}, {"data": listed})) as peer:
+        where = ("--base-url", peer.base_url, *options)
+        ran = smallest(
+            home, "voices", "clone", "me.wav", "--name", "Me", "--wait", *where, env={"SMALLEST_API_KEY": KEY}
+        )
+    assert (ran.code, ran.out) == (code, b"voice_x\n")
+    assert ran.lines[0].startswith(f"smallest: {line}")
+    assert ran.lines[1] == f"  {TOLD}"
+
+
+def test_a_clone_that_is_interrupted_has_told_its_id(home: Path) -> None:
+    recording(home / "me.wav", 6)
+    with raw_server(*replies({"data": PROCESSING}, {"data": [PROCESSING]})) as peer:
+        command = [*SMALLEST, "voices", "clone", "me.wav", "--name", "Me", "--wait"]
+        env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=peer.base_url)
+        with subprocess.Popen(
+            command, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"voice_x\n"
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=50)
+    assert process.returncode == -signal.SIGINT
+
+
+def test_nobody_waits_for_a_clone_for_ever() -> None:
+    with raw_server(*replies({"data": [PROCESSING]})) as peer:
+        service = Service(peer.base_url, Secret(KEY, "a test"))
+        with Account(service, Dialer(timeout=10)) as account, pytest.raises(TooLate, match="voice_x"):
+            wait_for_clone(account, Clone("voice_x", "Me", None, "processing"), 0.01)
 
 
 def test_a_bad_recording_is_refused_before_anything_is_sent(home: Path, server: Offline) -> None:
@@ -425,7 +556,9 @@ def test_the_doctor_finds_a_healthy_service(home: Path, server: Offline) -> None
         ({"SMALLEST_API_KEY": ""}, 3, "key"),
         ({"SMALLEST_API_KEY": "sk_wrong_0123456789abcdef"}, 4, "connection"),
         ({"SMALLEST_BASE_URL": "http://127.0.0.1:1"}, 7, "connection"),
-        ({"SMALLEST_BASE_URL": "gopher://x"}, 3, "connection"),
+        ({"SMALLEST_BASE_URL": "gopher://x"}, 3, "base_url"),
+        ({"SMALLEST_BASE_URL": "https://x?key=1"}, 3, "base_url"),
+        ({"SMALLEST_BASE_URL": "https://me:hunter2@x"}, 3, "settings"),
     ],
 )
 def test_the_doctor_ends_by_the_first_thing_that_is_wrong(

@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "SMALLEST_CACHE_DIR": "Where lists and what --cache keeps are, instead of the usual place.",
     "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "The proxy, and who is reached without.",
     "NO_COLOR": "No colours.",
-    "PAGER": "What shows a long table of voices; less -FRX without it.",
+    "PAGER": "What shows a long table of voices; less -FRX without it, nothing where it is empty.",
 }
 FILES = {
     "~/.config/smallest/config.toml": f"Settings: {', '.join(SETTINGS)}. Refused where others can read it.",

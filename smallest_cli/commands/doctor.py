@@ -14,7 +14,7 @@ import typer
 from smallest_cli import __version__
 from smallest_cli.account import Account
 from smallest_cli.casting import cast
-from smallest_cli.connect import Dialer
+from smallest_cli.connect import Dialer, parse_base_url
 from smallest_cli.console import Console, print_json
 from smallest_cli.errors import SmallestError
 from smallest_cli.groups import grouped
@@ -98,7 +98,10 @@ def _look_at_settings(examination: Examination, settings: Settings) -> None:
         if each.name not in ("voice", "model", "sources", "warnings"):
             value = getattr(settings, each.name)
             source = settings.sources.get(each.name, "default")
-            examination.tell(each.name, f"{'not set' if value is None else value}  ({source})")
+            with examination.part(each.name):
+                if each.name == "base_url" and not settings.local:
+                    parse_base_url(value)
+                examination.tell(each.name, f"{'not set' if value is None else value}  ({source})")
     for warning in settings.warnings:
         examination.tell("warning", warning)
 

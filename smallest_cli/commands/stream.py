@@ -205,6 +205,7 @@ def _by_service(run: Run, options: StreamOptions, arrivals: Arrivals) -> Told:
         pump = Pump(stage.sink, stage.spoken)
         events = stage.transport.converse(run.template, arrivals, options.drain or DRAIN_S)
         pump.pour(stage.watch(events))
+        stage.spoken.characters = arrivals.characters
         _refuse_nothing(stage.spoken)
     return sum_up(run, stage)
 

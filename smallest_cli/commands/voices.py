@@ -4,34 +4,49 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from smallest_cli import catalogue
-from smallest_cli.account import encode_clone
+from smallest_cli.account import Account, encode_clone
 from smallest_cli.asking import open_account
 from smallest_cli.choosing import Wish, choose, what_there_is
 from smallest_cli.console import Console, print_json, progress_of
-from smallest_cli.errors import OutputFailed, RemoteError, ServiceFailed, SettingsError, UsageError
+from smallest_cli.errors import (
+    Interrupted,
+    OutputFailed,
+    RemoteError,
+    ServiceFailed,
+    SettingsError,
+    SmallestError,
+    TooLate,
+    UsageError,
+)
 from smallest_cli.groups import grouped
 from smallest_cli.listing import print_list, print_voices
 from smallest_cli.names import unique_names
-from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, VoiceOptions
+from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, TextOptions, VoiceOptions
 from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
+from smallest_cli.script import SPLIT, write_script
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.settling import settle
 from smallest_cli.shells import keep_voices
 from smallest_cli.speaking import perform
 from smallest_cli.speech import Clone, Voice
+from smallest_cli.telling import as_json
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
 
 LOOK_EVERY_S = 2.0
+CLONING_S = 300.0
+UNLISTED_LOOKS = 3
 SENTENCES = Path(__file__).parents[1] / "auditions.json"
 
 voices = typer.Typer(invoke_without_command=True)
@@ -132,15 +147,33 @@ def play_voices(
     where: ServiceOptions,
     report: RunOptions,
 ) -> None:
-    """Hear voices, one after the other, say the same sentence in their language."""
+    """Hear voices, one after the other, say the same sentence in their language.
+
+    The object of --json lists in "voices" what speak --json would print of each.
+    """
     if who.voice is not None:
         raise UsageError("voices play takes the voices as words", hint="smallest voices play NAME...")
-    settings = load_settings(where.as_dict())
-    known = catalogue.known(settings.base_url)
-    if folder == "":
-        raise UsageError("--output is empty", hint="is a variable not set?")
     if folder is not None and not Path(folder).is_dir():
         raise OutputFailed(f"there is no folder {safe(folder)}")
+    heard: list[dict[str, Any]] = []
+    with _summed_up(heard):
+        for each in _play_each(names, text, folder, who, where, report):
+            heard.append(each)
+    if report.json:
+        print_json({"voices": heard})
+
+
+def _play_each(
+    names: list[str],
+    text: str | None,
+    folder: str | None,
+    who: VoiceOptions,
+    where: ServiceOptions,
+    report: RunOptions,
+) -> Iterator[dict[str, Any]]:
+    """Voices in their turn; of each, when it was heard, what --json tells."""
+    settings = load_settings(where.as_dict())
+    known = catalogue.known(settings.base_url)
     found = {name: catalogue.find(name, known) for name in names}
     ids = {name: voice.id if voice else name for name, voice in found.items()}
     files = _files(ids.values())
@@ -150,8 +183,23 @@ def play_voices(
             output=[str(Path(folder, files[ids[name]]))] if folder else None, play=not folder
         )
         run = settle(chosen, sound, where, report)
+        script = write_script(
+            [text or sentence(voice)], run.template, split=SPLIT, pause_s=TextOptions().pause
+        )
+        if script.removed:
+            run.console.warn(f"{script.removed} control characters were left out of the text")
         Console(quiet=report.quiet, verbose=True).tell(f"{chosen.voice}  {run.template.model}")
-        perform(run, [replace(run.template, text=text or sentence(voice))])
+        yield as_json(run, perform(run, script.items))
+
+
+@contextmanager
+def _summed_up(heard: list[dict[str, Any]]) -> Iterator[None]:
+    """Have what ends it early tell of the voices that were heard."""
+    try:
+        yield
+    except (SmallestError, Interrupted) as end:
+        end.summary = {"voices": heard}
+        raise
 
 
 def _files(ids: Iterable[str]) -> dict[str, str]:
@@ -187,11 +235,16 @@ def clone_voice(
     model: Annotated[
         str | None, typer.Option("-m", "--model", metavar="NAME", help="The pool that it is made for.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when it can be used.")] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait", help="Return when it can be used; wait for 5 minutes at most, or for --max-time."
+        ),
+    ] = False,
     *,
     where: ServiceOptions,
 ) -> None:
-    """Clone a voice from a recording; prints its id alone."""
+    """Clone a voice from a recording; prints its id alone, as soon as it has one."""
     sample = read_sample(file)
     given = {
         "displayName": name,
@@ -206,12 +259,39 @@ def clone_voice(
     with open_account(where) as account:
         with progress_of(body, f"sending {safe(Path(file).name)}") as sent:
             made = account.create_clone(sent, kind)
-        while wait and made.status in ("pending", "processing"):
-            threading.Event().wait(LOOK_EVERY_S)
-            made = next((each for each in account.clones() if each.id == made.id), made)
-    if made.status == "failed":
-        raise ServiceFailed(f"the service could not clone the voice {safe(made.id)}")
-    print(safe(made.id))
+        print(safe(made.id), flush=True)  # whatever comes now, another attempt would make a second one
+        with _made_already(made):
+            if wait:
+                made = wait_for_clone(account, made, where.max_time or CLONING_S)
+            if made.status == "failed":
+                raise ServiceFailed(f"the service could not clone the voice {safe(made.id)}")
+
+
+@contextmanager
+def _made_already(clone: Clone) -> Iterator[None]:
+    """Have what goes wrong name the voice that there is by now."""
+    try:
+        yield
+    except SmallestError as error:
+        there = f"{safe(clone.id)} was made; smallest voices clones tells how it is"
+        error.hint = f"{error.hint}; {there}" if error.hint else there
+        raise
+
+
+def wait_for_clone(account: Account, made: Clone, patience_s: float) -> Clone:
+    """The clone as it is once the service is done with it, well or not. Raises RemoteError."""
+    pause, until, unlisted = threading.Event(), time.monotonic() + patience_s, 0
+    while made.status in ("pending", "processing"):
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TooLate(f"the voice {safe(made.id)} was still {made.status} after {patience_s:g} s")
+        pause.wait(min(left_s, LOOK_EVERY_S))
+        listed = next((each for each in account.clones() if each.id == made.id), None)
+        unlisted = 0 if listed else unlisted + 1
+        if unlisted == UNLISTED_LOOKS:
+            raise ServiceFailed(f"the service does not list the voice {safe(made.id)}, which it made")
+        made = listed or made
+    return made
 
 
 @voices.command("clones")
