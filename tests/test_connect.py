@@ -135,8 +135,11 @@ def test_ctrl_c_does_not_wait_for_the_resolver() -> None:
         "def dead(*a, **k):\n    os.write(1, b'asked\\n')\n    never.wait()\n"
         "socket.getaddrinfo = dead\n"
         "from smallest_cli.connect import Dialer, Origin\n"
+        "from smallest_cli.errors import Interrupted\n"
+        "from smallest_cli.signals import catch_signals\n"
+        "catch_signals()\n"
         "try:\n    Dialer(timeout=60, environ={}).dial(Origin(True, 'slow.invalid', 443))\n"
-        "except KeyboardInterrupt:\n    sys.exit(42)\n"
+        "except Interrupted:\n    sys.exit(42)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
