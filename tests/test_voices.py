@@ -373,6 +373,41 @@ def test_what_are_no_words_is_a_usage_error(
     assert ran.lines[0].startswith("smallest: ")
 
 
+AWKWARD = {
+    "[sic]": "sick", "[1": "2]", "{": "brace", "क्\u200dष": "kSh", "می\u200cروم": "miravam", "\ufeffmark": "m",
+    "x" * 400: "y" * 400, "a,b": 'say "a"', "one\rtwo": "three\nfour", "five": "six\r\nseven",
+    "\x1b[31m": "red",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", ["[sic]", "[1", "{", "\ufeffmark", "Word"])
+def test_words_that_are_shown_read_back_as_they_are(first: str, home: Path, server: Offline) -> None:
+    words = {first: AWKWARD.get(first, "pronunciation")} | AWKWARD
+    id = run(home, server, "dict", "create", "-f", "-", stdin=json.dumps(words).encode()).out.decode().strip()
+    shown = run(home, server, "dict", "show", id, PYTHONIOENCODING="ascii")
+    assert (shown.code, shown.err) == (0, "")
+    again = run(home, server, "dict", "create", "-f", "-", "--json", stdin=shown.out)
+    assert again.code == 0, again.err
+    items = json.loads(again.out)["items"]
+    assert [(each["word"], each["pronunciation"]) for each in items] == list(words.items())
+
+
+def test_words_at_a_terminal_are_safe_and_whole(home: Path, server: Offline) -> None:
+    words = {"\x1b[31m": "red\u202e", "x" * 400: "y"}
+    id = run(home, server, "dict", "create", "-f", "-", stdin=json.dumps(words).encode()).out.decode().strip()
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+    told = at_a_terminal(home, "dict", "show", id, **env)
+    assert told.splitlines() == [r"\x1b[31m,red\u202e", "x" * 400 + ",y"]
+
+
+def test_words_that_no_file_can_hold_are_not_shown_as_others(home: Path, server: Offline) -> None:
+    items = [{"word": "a\ud800", "pronunciation": "b"}]
+    id = server.post("/waves/v1/pronunciation-dicts", {"items": items}).json()["id"]
+    ran = run(home, server, "dict", "show", id)
+    assert (ran.code, ran.out, len(ran.lines)) == (8, b"", 2)
+    assert json.loads(run(home, server, "dict", "show", id, "--json").out)["items"] == items
+
+
 # The doctor
 
 
