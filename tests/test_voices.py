@@ -348,6 +348,8 @@ def test_a_dictionary_lives_and_is_heard(home: Path, server: Offline) -> None:
     [
         "word,pronunciation\nSQL,sequel\n",
         "SQL,sequel\n",
+        "word,pronunciation\rSQL,other\rSQL,sequel\r",
+        "word,pronunciation\r\nSQL,sequel\r\n",
         '[{"word": "SQL", "pronunciation": "sequel"}]',
         '{"items": [{"word": "SQL", "pronunciation": "sequel"}]}',
         '{"SQL": "sequel"}',
@@ -363,6 +365,8 @@ def test_words_come_from_csv_and_json(text: str, home: Path, server: Offline) ->
     [
         ([], b""), (["SQL"], b""), (["=x"], b""), (["x="], b""), (["-f", "-"], b"a,b,c\n"),
         (["-f", "-"], b"[1]"), (["-f", "-"], b"{"), (["-f", "missing.csv"], b""),
+        (["-f", "-"], b"a," + b"b" * 131_073), (["-f", "-"], b"[" * 100_000),
+        (["-f", "-"], b'{"a": "\\ud800"}'), (["a=\udcff"], b""),
     ],
 )  # fmt: skip
 def test_what_are_no_words_is_a_usage_error(

@@ -75,7 +75,11 @@ def show(id: Id, *, as_json: AsJson = False, where: ServiceOptions) -> None:
     if sys.stdout.isatty():
         print(_as_csv([(_whole(word), _whole(said)) for word, said in found.items]), end="")
         return
-    sys.stdout.buffer.write(_in_utf_8(_as_csv(found.items)))
+    if not all(_is_text(word + said) for word, said in found.items):
+        raise ProtocolError(
+            "the service's dictionary has a word that is not Unicode text", hint="--json prints it escaped"
+        )
+    sys.stdout.buffer.write(_as_csv(found.items).encode())
 
 
 @dictionaries.command("create")
@@ -156,13 +160,9 @@ def _whole(word: str) -> str:
     return safe(word, LONGEST_ESCAPE * len(word))
 
 
-def _in_utf_8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise ProtocolError(
-            "the service's dictionary has a word that is no Unicode text", hint="--json prints it escaped"
-        ) from None
+def _is_text(word: str) -> bool:
+    """Whether it has no half of a character, as a stray byte in argv or an escape in JSON gives one."""
+    return not any("\ud800" <= character <= "\udfff" for character in word)
 
 
 def _is_header(row: Sequence[str]) -> bool:
@@ -186,11 +186,16 @@ def _read(items: list[str], files: list[str]) -> dict[str, str]:
     for word, said in pairs:
         if not word or not said:
             raise UsageError(f"{safe(word, 60) or 'a word'} has no pronunciation or is empty")
+        if not _is_text(word + said):
+            raise UsageError(f"{safe(f'{word}={said}', 60)} is not Unicode text")
     return dict(pairs)
 
 
 def _parse_csv(text: str) -> list[tuple[str, str]]:
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise UsageError(f"the CSV cannot be read: {safe(error)}") from None
     if rows and _is_header(rows[0]):
         del rows[0]
     if any(len(row) != 2 for row in rows):
@@ -207,6 +212,8 @@ def _parse_json(text: str) -> list[tuple[str, str]]:
             "the file is not valid JSON",
             hint='a CSV whose first word begins with [ or { has it in quotes: "["',
         ) from None
+    except RecursionError:
+        raise UsageError("the JSON is nested too deeply") from None
     if isinstance(given, dict) and isinstance(given.get("items"), list):
         given = given["items"]
     if isinstance(given, dict):
