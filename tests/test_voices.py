@@ -313,6 +313,16 @@ def test_a_bad_recording_is_refused_before_anything_is_sent(home: Path, server: 
     assert (ran.code, "console" in ran.err) == (2, True)
 
 
+def test_a_recording_may_have_any_name_and_a_voice_one_that_can_be_sent(home: Path, server: Offline) -> None:
+    recording(home / "\udcff.wav", 6)
+    ran = run(home, server, "voices", "clone", "\udcff.wav", "--name", "Me")
+    assert (ran.code, ran.err) == (0, "")
+    for options in (("--name", "\udcff"), ("--name", "Me", "--tag", "good", "--tag", "\udcff")):
+        ran = run(home, server, "voices", "clone", "\udcff.wav", *options)
+        assert (ran.code, ran.out, len(ran.lines)) == (2, b"", 1)
+        assert "UTF-8" in ran.err
+
+
 # Dictionaries
 
 
