@@ -125,6 +125,12 @@ def test_in_the_background_of_a_script_it_ignores_ctrl_c() -> None:
         (["--tls-cert", "x.pem"], "a certificate and its key are given together"),
         (["--tls-cert", "/x/x.pem", "--tls-key", "/x/y.pem"], "the certificate cannot be used: "),
         (["words"], "unexpected extra argument"),
+        (["--extra-voice", "a", "--extra-voice", ""], "smallest: --extra-voice is empty"),
+        (["--log", ""], "smallest: --log is empty"),
+        (["--host", ""], "smallest: --host is empty"),
+        (["--token", ""], "smallest: --token is empty"),
+        (["--tls-cert", "", "--tls-key", ""], "smallest: --tls-cert is empty"),
+        (["--fail", ""], "smallest: --fail is empty"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_exit_2(arguments: list[str], words: str) -> None:
