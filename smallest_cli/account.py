@@ -8,7 +8,8 @@ from typing import BinaryIO
 from smallest_cli import wire
 from smallest_cli.catalogue import MODELS
 from smallest_cli.connect import Dialer
-from smallest_cli.errors import ProtocolError
+from smallest_cli.errors import ProtocolError, UsageError
+from smallest_cli.safety import safe
 from smallest_cli.speech import Clone, Dictionary, Service, Voice
 from smallest_cli.transports.post import Poster
 
@@ -86,10 +87,16 @@ class Account:
 
 
 def encode_clone(sample: bytes, file_name: str, fields: Mapping[str, str]) -> tuple[bytes, str]:
-    """A multipart body and its type, from the recording and the fields that go with it."""
+    """A multipart body and its type, from the recording and the fields that go with it. Raises UsageError."""
     from urllib3.filepost import encode_multipart_formdata
 
+    for value in fields.values():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{safe(value, 60)} is not UTF-8 text") from None
     suffix = file_name[file_name.rfind(".") :].lower()
     parts: dict[str, str | tuple[str, bytes, str]] = dict(fields)
-    parts["file"] = (file_name, sample, wire.CLONE_TYPES[suffix])
+    sendable = file_name.encode(errors="replace").decode()
+    parts["file"] = (sendable, sample, wire.CLONE_TYPES[suffix])
     return encode_multipart_formdata(parts)

@@ -45,6 +45,8 @@ class Arrivals:
         """The next text, waiting at most so long (None is for ever); None where none came or all has."""
         if self.ended:
             return None
+        if timeout_s is not None:
+            timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         try:
             text = self._queue.get(timeout=timeout_s) if timeout_s != 0 else self._queue.get_nowait()
         except queue.Empty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import sys
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -11,6 +12,7 @@ from smallest_cli.errors import UsageError
 from smallest_cli.safety import reason, safe
 
 LARGEST_CHARACTER = 4
+BLOCK = 256 * 1024
 
 
 def read_texts(words: Sequence[str], files: Sequence[str], max_chars: int) -> list[str]:
@@ -63,10 +65,12 @@ def _read_stdin(max_chars: int) -> str:
 
 
 def _decode(file: BinaryIO, name: str, max_chars: int) -> str:
-    most = LARGEST_CHARACTER * max_chars + len(codecs.BOM_UTF8)
-    data = file.read(most + 1) if max_chars else file.read()
-    if max_chars and len(data) > most:
-        raise _too_long(max_chars)
+    most = LARGEST_CHARACTER * max_chars + len(codecs.BOM_UTF8) if max_chars else math.inf
+    data = bytearray()
+    while block := file.read(BLOCK):  # a read of the whole bound would have the room for it made first
+        data += block
+        if len(data) > most:
+            raise _too_long(max_chars)
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:

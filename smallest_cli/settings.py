@@ -213,7 +213,7 @@ def _load_file(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix("\ufeff"))  # which Notepad writes
     except tomllib.TOMLDecodeError as error:
         # Only the place is told: the line itself may hold something private.
         place = str(error).rpartition("(")[2].rstrip(")")

@@ -143,7 +143,13 @@ def _player(sound: SoundOptions, settings: Settings) -> str | None:
     if player or sound.player is not None:
         from smallest_cli.sinks.player import command_of
 
-        command_of(player or "", settings.sample_rate)
+        try:
+            command_of(player or "", settings.sample_rate)
+        except UsageError as error:
+            if sound.player is not None:
+                raise
+            place = safe(settings.sources["player"])
+            raise SettingsError(f"{place}: {str(error).removeprefix('--')}", hint=error.hint) from None
     return player
 
 

@@ -18,6 +18,12 @@ from typing import Any
 import pytest
 import requests
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from smallest_cli.commands.serve import serve
 from smallest_cli.local.behaviour import Behaviour
@@ -125,6 +131,12 @@ def test_in_the_background_of_a_script_it_ignores_ctrl_c() -> None:
         (["--tls-cert", "x.pem"], "a certificate and its key are given together"),
         (["--tls-cert", "/x/x.pem", "--tls-key", "/x/y.pem"], "the certificate cannot be used: "),
         (["words"], "unexpected extra argument"),
+        (["--extra-voice", "a", "--extra-voice", ""], "smallest: --extra-voice is empty"),
+        (["--log", ""], "smallest: --log is empty"),
+        (["--host", ""], "smallest: --host is empty"),
+        (["--token", ""], "smallest: --token is empty"),
+        (["--tls-cert", "", "--tls-key", ""], "smallest: --tls-cert is empty"),
+        (["--fail", ""], "smallest: --fail is empty"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_exit_2(arguments: list[str], words: str) -> None:
@@ -278,6 +290,19 @@ def test_tls(authority: trustme.CA, tls_files: dict[str, str]) -> None:
         with pytest.raises(requests.exceptions.SSLError):
             server.post(HTTP["unified"], hello())  # an authority that nobody knows
         assert server.raw(b"GET / HTTP/1.1\r\n\r\n")[:5] != b"HTTP/"
+
+
+def test_a_key_that_is_encrypted_is_no_question(tls_files: dict[str, str], tmp_path: Path) -> None:
+    key = load_pem_private_key(Path(tls_files["key"]).read_bytes(), None)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"1234"))
+    encrypted = tmp_path / "encrypted.pem"
+    encrypted.write_bytes(pem)
+    ran = run_serve("--tls-cert", tls_files["cert"], "--tls-key", str(encrypted))
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.splitlines() == [
+        "smallest: the key of the certificate is encrypted",
+        "  openssl pkey -in KEY -out PLAIN_KEY",
+    ]
 
 
 # As a child

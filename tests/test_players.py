@@ -121,6 +121,11 @@ def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
         ran = speak(home, server, TEXT, "-p")
         assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
         assert ran.lines[0].endswith(f"config.toml: {said}")
+    config.write_text("player = '\"'\n")
+    ran = speak(home, server, TEXT, "-p")
+    assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
+    assert ran.lines[0].endswith('config.toml: player: " cannot be read: No closing quotation')
+    assert speak(home, server, TEXT, "-p", "--player", '"').code == 2
 
 
 def test_a_player_at_home_is_found_and_is_no_file_of_the_run(home: Path, server: Offline) -> None:

@@ -141,6 +141,12 @@ def test_a_text_without_end_is_not_read_to_it() -> None:
     assert str(refusal([], ["/dev/zero"])) == "the text is longer than 100 characters"
 
 
+@pytest.mark.parametrize("max_chars", [10**10, 10**19, 10**400])
+def test_a_bound_that_no_memory_holds_is_a_bound_like_any(max_chars: int, tmp_path: Path) -> None:
+    files = written(tmp_path, "Hello.", BOM + b"a" * 1_000_000)
+    assert read_texts([], files, max_chars) == ["Hello.", "a" * 1_000_000]
+
+
 # Stdin, in a process of its own
 
 READ = """

@@ -55,6 +55,13 @@ def home(tmp_path: Path) -> Iterator[Home]:
 # Which source wins
 
 
+def test_a_byte_order_mark_is_no_setting(home: Home) -> None:
+    home.write(b'\xef\xbb\xbfvoice = "magnus"\n')
+    assert home.load().voice == "magnus"
+    home.write(b'\xef\xbb\xbf\xef\xbb\xbfvoice = "magnus"\n')
+    assert "not valid TOML" in str(home.refusal())
+
+
 def test_where_nothing_is_set_the_defaults_stand(home: Home) -> None:
     assert home.load() == Settings()
     assert (home.load().base_url, dict(home.load().sources)) == (DEFAULT_BASE_URL, {})

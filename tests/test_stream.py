@@ -189,16 +189,33 @@ def test_a_writer_may_think_for_longer_than_any_time_out(home: Path) -> None:
         streaming(home, server.base_url, *buffered) as process,
     ):
         for text in ("One sentence. ", "And another. "):
-            env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": silent.base_url}
-            given_up = smallest(
-                home, "speak", "Hm.", "-o", "a.wav", "--timeout", "1", "--retries", "0", env=env
-            )
-            assert given_up.code == 7
+            assert spoken_in_vain(home, silent).code == 7
             write(process, text)
             assert hear(process)
         assert process.stdin
         process.stdin.close()
         assert hear(process, 10_000_000)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("seconds", ["4294968", "1e10", "1e300"])
+def test_any_quiet_may_mean_the_end(seconds: str, home: Path) -> None:
+    """Even one that no call of the system can wait for: the service's close ends it sooner."""
+    with start_offline(idle_timeout_s=1, buffered_complete_wait_ms=50) as server:
+        ran = stream(home, server, "--buffering", "server", "--drain", seconds, stdin=b"Hello there.")
+    assert (ran.code, ran.err) == (0, "")
+    assert len(ran.out) > 10_000
+
+
+def test_what_dangles_may_wait_for_ever(home: Path, server: Offline) -> None:
+    with streaming(home, server.base_url, "--flush-ms", "9" * 20) as process:
+        write(process, "The first sentence. And")
+        assert hear(process, 10_000)
+        wanted = spoken_alone(home, server, "The first sentence. ") + spoken_alone(home, server, "And so on.")
+        write(process, " so on.")
+        assert process.stdin
+        process.stdin.close()
+        assert len(hear(process, 10_000_000)) == len(wanted) - 10_000
         assert process.wait(20) == 0
 
 

@@ -467,6 +467,16 @@ def test_a_bad_recording_is_refused_before_anything_is_sent(home: Path, server: 
     assert (ran.code, "console" in ran.err) == (2, True)
 
 
+def test_a_recording_may_have_any_name_and_a_voice_one_that_can_be_sent(home: Path, server: Offline) -> None:
+    recording(home / "\udcff.wav", 6)
+    ran = run(home, server, "voices", "clone", "\udcff.wav", "--name", "Me")
+    assert (ran.code, ran.err) == (0, "")
+    for options in (("--name", "\udcff"), ("--name", "Me", "--tag", "good", "--tag", "\udcff")):
+        ran = run(home, server, "voices", "clone", "\udcff.wav", *options)
+        assert (ran.code, ran.out, len(ran.lines)) == (2, b"", 1)
+        assert "UTF-8" in ran.err
+
+
 # Dictionaries
 
 
@@ -502,6 +512,8 @@ def test_a_dictionary_lives_and_is_heard(home: Path, server: Offline) -> None:
     [
         "word,pronunciation\nSQL,sequel\n",
         "SQL,sequel\n",
+        "word,pronunciation\rSQL,other\rSQL,sequel\r",
+        "word,pronunciation\r\nSQL,sequel\r\n",
         '[{"word": "SQL", "pronunciation": "sequel"}]',
         '{"items": [{"word": "SQL", "pronunciation": "sequel"}]}',
         '{"SQL": "sequel"}',
@@ -517,6 +529,8 @@ def test_words_come_from_csv_and_json(text: str, home: Path, server: Offline) ->
     [
         ([], b""), (["SQL"], b""), (["=x"], b""), (["x="], b""), (["-f", "-"], b"a,b,c\n"),
         (["-f", "-"], b"[1]"), (["-f", "-"], b"{"), (["-f", "missing.csv"], b""),
+        (["-f", "-"], b"a," + b"b" * 131_073), (["-f", "-"], b"[" * 100_000),
+        (["-f", "-"], b'{"a": "\\ud800"}'), (["a=\udcff"], b""),
     ],
 )  # fmt: skip
 def test_what_are_no_words_is_a_usage_error(
@@ -525,6 +539,41 @@ def test_what_are_no_words_is_a_usage_error(
     ran = run(home, server, "dict", "create", *arguments, stdin=stdin)
     assert (ran.code, ran.out) == (2, b"")
     assert ran.lines[0].startswith("smallest: ")
+
+
+AWKWARD = {
+    "[sic]": "sick", "[1": "2]", "{": "brace", "क्\u200dष": "kSh", "می\u200cروم": "miravam", "\ufeffmark": "m",
+    "x" * 400: "y" * 400, "a,b": 'say "a"', "one\rtwo": "three\nfour", "five": "six\r\nseven",
+    "\x1b[31m": "red",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", ["[sic]", "[1", "{", "\ufeffmark", "Word"])
+def test_words_that_are_shown_read_back_as_they_are(first: str, home: Path, server: Offline) -> None:
+    words = {first: AWKWARD.get(first, "pronunciation")} | AWKWARD
+    id = run(home, server, "dict", "create", "-f", "-", stdin=json.dumps(words).encode()).out.decode().strip()
+    shown = run(home, server, "dict", "show", id, PYTHONIOENCODING="ascii")
+    assert (shown.code, shown.err) == (0, "")
+    again = run(home, server, "dict", "create", "-f", "-", "--json", stdin=shown.out)
+    assert again.code == 0, again.err
+    items = json.loads(again.out)["items"]
+    assert [(each["word"], each["pronunciation"]) for each in items] == list(words.items())
+
+
+def test_words_at_a_terminal_are_safe_and_whole(home: Path, server: Offline) -> None:
+    words = {"\x1b[31m": "red\u202e", "x" * 400: "y"}
+    id = run(home, server, "dict", "create", "-f", "-", stdin=json.dumps(words).encode()).out.decode().strip()
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+    told = at_a_terminal(home, "dict", "show", id, **env)
+    assert told.splitlines() == [r"\x1b[31m,red\u202e", "x" * 400 + ",y"]
+
+
+def test_words_that_no_file_can_hold_are_not_shown_as_others(home: Path, server: Offline) -> None:
+    items = [{"word": "a\ud800", "pronunciation": "b"}]
+    id = server.post("/waves/v1/pronunciation-dicts", {"items": items}).json()["id"]
+    ran = run(home, server, "dict", "show", id)
+    assert (ran.code, ran.out, len(ran.lines)) == (8, b"", 2)
+    assert json.loads(run(home, server, "dict", "show", id, "--json").out)["items"] == items
 
 
 # The doctor

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +14,7 @@ import typer
 from smallest_cli.account import Account
 from smallest_cli.asking import open_account
 from smallest_cli.console import print_json
-from smallest_cli.errors import RequestRejected, UsageError
+from smallest_cli.errors import ProtocolError, RequestRejected, UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import print_list
 from smallest_cli.options import ServiceOptions
@@ -23,6 +25,9 @@ from smallest_cli.settling import refuse_text_and_key
 from smallest_cli.speech import Dictionary
 
 LARGEST = 1_000_000
+HEADER = ("word", "pronunciation")
+LONGEST_ESCAPE = len(r"\U000e0001")
+JSON_BEGINS = ("[", "{")
 
 dictionaries = typer.Typer()
 
@@ -67,9 +72,14 @@ def show(id: Id, *, as_json: AsJson = False, where: ServiceOptions) -> None:
     if as_json:
         print_json(_as_fields(found))
         return
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows((safe(word), safe(said)) for word, said in found.items)
-    print(out.getvalue(), end="")
+    if sys.stdout.isatty():
+        print(_as_csv([(_whole(word), _whole(said)) for word, said in found.items]), end="")
+        return
+    if not all(_is_text(word + said) for word, said in found.items):
+        raise ProtocolError(
+            "the service's dictionary has a word that is not Unicode text", hint="--json prints it escaped"
+        )
+    sys.stdout.buffer.write(_as_csv(found.items).encode())
 
 
 @dictionaries.command("create")
@@ -132,12 +142,39 @@ def _as_fields(dictionary: Dictionary) -> dict[str, Any]:
     return {"id": dictionary.id, "items": items, "created": dictionary.created}
 
 
+def _as_csv(items: Sequence[tuple[str, str]]) -> str:
+    """Rows that `_parse_csv` reads back as they are."""
+    out = io.StringIO(newline="")
+    plain = csv.writer(out, lineterminator="\n")
+    quoted = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    if items and _is_header(items[0]):
+        plain.writerow(HEADER)  # the words themselves would be taken for it
+    for word, said in items:
+        # Unquoted, `[` and `{` begin JSON, a mark at the start is no text, and csv lets a lone CR through.
+        bare = word.lstrip()[:1] not in JSON_BEGINS and word[:1] != "\ufeff" and "\r" not in word + said
+        (plain if bare else quoted).writerow((word, said))
+    return out.getvalue()
+
+
+def _whole(word: str) -> str:
+    return safe(word, LONGEST_ESCAPE * len(word))
+
+
+def _is_text(word: str) -> bool:
+    """Whether it has no half of a character, as a stray byte in argv or an escape in JSON gives one."""
+    return not any("\ud800" <= character <= "\udfff" for character in word)
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    return tuple(cell.strip().lower() for cell in row) == HEADER
+
+
 def _read(items: list[str], files: list[str]) -> dict[str, str]:
     """Words and pronunciations; of a word that comes twice the last counts. Raises UsageError."""
     pairs: list[tuple[str, str]] = []
     if files:
         for text in read_texts([], files, LARGEST):
-            pairs += _parse_json(text) if text.lstrip()[:1] in ("[", "{") else _parse_csv(text)
+            pairs += _parse_json(text) if text.lstrip()[:1] in JSON_BEGINS else _parse_csv(text)
     for item in items:
         word, equals, said = item.partition("=")
         if not equals:
@@ -149,12 +186,17 @@ def _read(items: list[str], files: list[str]) -> dict[str, str]:
     for word, said in pairs:
         if not word or not said:
             raise UsageError(f"{safe(word, 60) or 'a word'} has no pronunciation or is empty")
+        if not _is_text(word + said):
+            raise UsageError(f"{safe(f'{word}={said}', 60)} is not Unicode text")
     return dict(pairs)
 
 
 def _parse_csv(text: str) -> list[tuple[str, str]]:
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
-    if rows and [cell.strip().lower() for cell in rows[0]] == ["word", "pronunciation"]:
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise UsageError(f"the CSV cannot be read: {safe(error)}") from None
+    if rows and _is_header(rows[0]):
         del rows[0]
     if any(len(row) != 2 for row in rows):
         raise UsageError("a row of the CSV has not two columns: word,pronunciation")
@@ -166,7 +208,12 @@ def _parse_json(text: str) -> list[tuple[str, str]]:
     try:
         given = json.loads(text)
     except ValueError:
-        raise UsageError("the file is not valid JSON") from None
+        raise UsageError(
+            "the file is not valid JSON",
+            hint='a CSV whose first word begins with [ or { has it in quotes: "["',
+        ) from None
+    except RecursionError:
+        raise UsageError("the JSON is nested too deeply") from None
     if isinstance(given, dict) and isinstance(given.get("items"), list):
         given = given["items"]
     if isinstance(given, dict):

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -172,6 +172,7 @@ def serve(
     Prints the base URL on stdout once it listens, and serves until Ctrl-C.
     """
     given = dict(locals())
+    _refuse_empty(given)
     from smallest_cli.local.behaviour import BadField, Behaviour
     from smallest_cli.local.voice import INSTALL, Engine
 
@@ -191,6 +192,13 @@ def serve(
     finally:
         engine.close()
     raise Interrupted(ending.signal_number)
+
+
+def _refuse_empty(given: dict[str, Any]) -> None:
+    """As `grouped` does it for groups: what is empty is a variable that was not set. Raises UsageError."""
+    for field, value in given.items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise UsageError(f"{_flag(field)} is empty", hint="is a variable not set?")
 
 
 def _flag(field: str) -> str:

@@ -18,6 +18,8 @@ Clock = Callable[[], int]
 
 HEAD_LIMIT = 64 * 1024
 READ_SIZE = 64 * 1024
+LONGEST_WAIT_S = 2_000_000.0
+"""23 days: a little more, and the milliseconds that a socket waits are too many for the system's call."""
 
 
 class Connection:
@@ -91,7 +93,7 @@ class Connection:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             self._too_late()
-        return remaining
+        return min(remaining, LONGEST_WAIT_S)
 
     def _fail(self, error: OSError) -> NoReturn:
         if isinstance(error, TimeoutError):

@@ -78,10 +78,15 @@ def _tls(behaviour: Behaviour) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(behaviour.tls_cert, behaviour.tls_key)
+        context.load_cert_chain(behaviour.tls_cert, behaviour.tls_key, _refuse_encrypted)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"the certificate cannot be used: {error}") from None
     return context
+
+
+def _refuse_encrypted() -> str:
+    """Instead of OpenSSL, which would ask for a pass phrase at the terminal. Raises UsageError."""
+    raise UsageError("the key of the certificate is encrypted", hint="openssl pkey -in KEY -out PLAIN_KEY")
 
 
 def run(
