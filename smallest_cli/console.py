@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from smallest_cli.errors import Interrupted, SmallestError
-from smallest_cli.safety import safe
+from smallest_cli.safety import escaped, safe
 from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Opened, Phases, Sent, WordTiming
 
 LINE_LIMIT = 1000
@@ -29,7 +29,7 @@ def say_text(text: str) -> None:
     """Text that goes on where the last ended, on stderr."""
     global _line_is_open
     _line_is_open = True
-    _write(safe(text, len(text)))
+    _write(escaped(text))
 
 
 def end_text() -> None:

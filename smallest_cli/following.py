@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from smallest_cli.errors import SmallestError
-from smallest_cli.safety import safe
+from smallest_cli.safety import escaped
 from smallest_cli.sinks import Sink
 from smallest_cli.subtitles import Passage, is_timed, lines, spaced, width
 
@@ -101,7 +101,7 @@ class Follower:
     def _print(self, passage: Passage, heard: int | None) -> None:
         """Lines that were spoken stay; the one that is being spoken is drawn anew. None for all of it."""
         if self._page is None:
-            self._page = Page(" ".join(safe(passage.text, len(passage.text)).split()))
+            self._page = Page(" ".join(escaped(passage.text).split()))
         page, columns = self._page, _columns()
         spoken = len(page.text) if heard is None else _spoken(passage, page.text, heard, self._rate)
         while rows := page.lay_out(columns):

@@ -51,19 +51,23 @@ class Secret:
 def safe(text: object, limit: int = SHOWN_LENGTH) -> str:
     """`text` as one line that a terminal only shows: no control, no bidirectional override.
 
-    Whatever is not plainly printable comes out as an escape such as \\x1b or \\u202e; longer
-    text than `limit` characters is cut with an ellipsis.
+    Longer text than `limit` characters is cut with an ellipsis.
     """
+    line = escaped(str(text)[: limit + 1])
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def escaped(text: str) -> str:
+    """The whole of `text` in one line: what is not plainly printable is an escape, as \\x1b or \\u202e."""
     shown = []
-    for character in str(text)[: limit + 1]:
+    for character in text:
         if character in "\t\r\n":
             shown.append(" ")
         elif character == " " or unicodedata.category(character)[0] not in "CZ":
             shown.append(character)
         else:
             shown.append(character.encode("unicode_escape").decode("ascii"))
-    line = "".join(shown)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return "".join(shown)
 
 
 def reason(error: OSError) -> str:

@@ -17,13 +17,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smallest_cli.errors import SettingsError
-from smallest_cli.safety import KEY_LENGTH, SHOWN_LENGTH, Secret, safe
+from smallest_cli.safety import KEY_LENGTH, SHOWN_LENGTH, Secret, escaped, safe
 from smallest_cli.speech import Service
 
 KEY = "sk_0123456789abcdefWXYZ"
 SECRET = Secret(KEY, "SMALLEST_API_KEY")
 
 fuzz = settings(deadline=None, max_examples=300)
+
+
+@fuzz
+@given(st.text())
+def test_an_escaped_text_loses_nothing_however_it_grows(text: str) -> None:
+    shown = escaped(text)
+    assert len(shown) >= len(text)
+    assert shown == "".join(map(escaped, text))
 
 
 def leaks(shown: str, key: str = KEY) -> bool:

@@ -573,6 +573,11 @@ def test_the_text_is_echoed_when_it_is_heard(home: Path, server: Offline) -> Non
     assert ran.err == "".join(STORY) + "\n"
 
 
+def test_what_a_terminal_cannot_show_takes_nothing_from_the_echo(home: Path, server: Offline) -> None:
+    ran = stream(home, server, "-o", "out.wav", "--echo", stdin="A क्\u200dष and the end.".encode())
+    assert (ran.code, ran.err) == (0, "A क्\\u200dष and the end.\n")
+
+
 def test_what_nobody_heard_is_not_echoed(home: Path) -> None:
     limits = ("--timeout", "0.3", "--completion-wait", "0", "--retries", "0")
     with start_offline(fail=["stall:0"]) as server:

@@ -19,14 +19,13 @@ from smallest_cli.groups import grouped
 from smallest_cli.listing import print_list
 from smallest_cli.options import ServiceOptions
 from smallest_cli.reading import read_texts
-from smallest_cli.safety import safe
+from smallest_cli.safety import escaped, safe
 from smallest_cli.settings import load_settings
 from smallest_cli.settling import refuse_text_and_key
 from smallest_cli.speech import Dictionary
 
 LARGEST = 1_000_000
 HEADER = ("word", "pronunciation")
-LONGEST_ESCAPE = len(r"\U000e0001")
 JSON_BEGINS = ("[", "{")
 
 dictionaries = typer.Typer()
@@ -73,7 +72,7 @@ def show(id: Id, *, as_json: AsJson = False, where: ServiceOptions) -> None:
         print_json(_as_fields(found))
         return
     if sys.stdout.isatty():
-        print(_as_csv([(_whole(word), _whole(said)) for word, said in found.items]), end="")
+        print(_as_csv([(escaped(word), escaped(said)) for word, said in found.items]), end="")
         return
     if not all(_is_text(word + said) for word, said in found.items):
         raise ProtocolError(
@@ -154,10 +153,6 @@ def _as_csv(items: Sequence[tuple[str, str]]) -> str:
         bare = word.lstrip()[:1] not in JSON_BEGINS and word[:1] != "\ufeff" and "\r" not in word + said
         (plain if bare else quoted).writerow((word, said))
     return out.getvalue()
-
-
-def _whole(word: str) -> str:
-    return safe(word, LONGEST_ESCAPE * len(word))
 
 
 def _is_text(word: str) -> bool:
