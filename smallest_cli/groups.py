@@ -45,14 +45,15 @@ def _refuse_empty(given: dict[str, Any], annotations: dict[str, Any]) -> None:
         if value == "" or (isinstance(value, list) and "" in value):
             (option,) = annotations[field].__metadata__
             if isinstance(option, OptionInfo):
-                raise UsageError(f"{_flag(option)} is empty", hint="is a variable not set?")
+                raise UsageError(f"{_flag(field, option)} is empty", hint="is a variable not set?")
 
 
-def _flag(option: Any) -> str:
-    """An option's long name."""
+def _flag(field: str, option: Any) -> str:
+    """An option's long name: the one that it was given, or else that of its field."""
     # Typer has the first where a default might stand.
-    names: tuple[str, ...] = (option.default, *option.param_decls)
-    return next(name for name in names if name.startswith("--"))
+    names = (option.default, *option.param_decls)
+    given = (name for name in names if isinstance(name, str) and name.startswith("--"))
+    return next(given, f"--{field.replace('_', '-')}")
 
 
 def _fields(group: type[Options]) -> dict[str, None]:

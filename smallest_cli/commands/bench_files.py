@@ -13,6 +13,7 @@ import typer
 
 from smallest_cli.console import print_json, say
 from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.groups import grouped
 from smallest_cli.report.documents import to_csv, to_markdown
 from smallest_cli.report.page import to_html
 from smallest_cli.report.screen import print_lines, width
@@ -52,17 +53,18 @@ def _why_invalid(result: Mapping[str, Any]) -> str:
     return "every trial failed" if any(arm["n"] for arm in result["arms"]) else "no trial was made"
 
 
+@grouped
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A file of --save or --jsonl: before.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another: after.")],
     metric: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--metric",
             metavar="LIST",
             help=f"Of {', '.join(SAMPLED)}; the default is ttfb, of an open loop ttfb_e2e.",
         ),
-    ] = "",
+    ] = None,
     min_effect: Annotated[
         float,
         typer.Option(
@@ -95,6 +97,7 @@ def compare(
         raise typer.Exit(compared["exit"])
 
 
+@grouped
 def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files of --jsonl.")],
     jsonl: Annotated[
@@ -116,6 +119,7 @@ def merge(
         raise typer.Exit(result["exit"])
 
 
+@grouped
 def replay(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file of --jsonl.")],
     save: SAVE = None,
@@ -128,6 +132,7 @@ def replay(
         raise typer.Exit(result["exit"])
 
 
+@grouped
 def report(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file of --save or --jsonl.")],
     html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="A page; - is stdout.")] = None,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from smallest_cli.console import say
 from smallest_cli.errors import Interrupted, SettingsError, UsageError
+from smallest_cli.groups import grouped
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AS_DISPUTED, _TIME, _FAILURE = "What the sources dispute", "Time", "Failure"
 
 
+@grouped
 def serve(
     host: Annotated[
         str,
@@ -172,7 +174,6 @@ def serve(
     Prints the base URL on stdout once it listens, and serves until Ctrl-C.
     """
     given = dict(locals())
-    _refuse_empty(given)
     from smallest_cli.local.behaviour import BadField, Behaviour
     from smallest_cli.local.voice import INSTALL, Engine
 
@@ -194,13 +195,6 @@ def serve(
     raise Interrupted(ending.signal_number)
 
 
-def _refuse_empty(given: dict[str, Any]) -> None:
-    """As `grouped` does it for groups: what is empty is a variable that was not set. Raises UsageError."""
-    for field, value in given.items():
-        if value == "" or (isinstance(value, list) and "" in value):
-            raise UsageError(f"{_flag(field)} is empty", hint="is a variable not set?")
-
-
 def _flag(field: str) -> str:
     name = {"extra_voices": "extra_voice"}.get(field, field)
     if name in ("idle_timeout_s", "complete_wait_ms", "buffered_complete_wait_ms"):
@@ -213,8 +207,8 @@ def _announcement(host: str, token: str | None) -> Callable[[str], None]:
         print(base_url, flush=True)
         key = "the given token" if token else "any key"
         if host in ("0.0.0.0", "::"):  # noqa: S104
-            print("It listens on every address of this machine.", file=sys.stderr, flush=True)
-        print(f"The offline server takes {key}. Ctrl-C ends it.", file=sys.stderr, flush=True)
+            say("It listens on every address of this machine.")
+        say(f"The offline server takes {key}. Ctrl-C ends it.")
 
     return announce
 
