@@ -327,9 +327,33 @@ def test_the_command_writes_them(found: Result, tmp_path: Path) -> None:
     assert (tmp_path / "r.csv").read_text() == to_csv(found).replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("name", ["", "."])
-def test_what_is_no_file_s_name_is_told(name: str, found: Result, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("", 2, ["smallest: --html is empty", "  is a variable not set?"]),
+        (".", 10, ["smallest: cannot write .: it is a folder"]),
+    ],
+)
+def test_what_is_no_file_s_name_is_told(
+    name: str, code: int, said: list[str], found: Result, tmp_path: Path
+) -> None:
     (tmp_path / "r.json").write_text(json.dumps(found))
     ran = smallest(tmp_path, "bench", "report", "r.json", "--html", name)
-    assert (ran.code, ran.out) == (10, b"")
-    assert ran.lines == ["smallest: cannot write .: it is a folder"]
+    assert (ran.code, ran.out) == (code, b"")
+    assert ran.lines == said
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("compare", "a", "b", "--metric="), "--metric"),
+        (("merge", "a", "--jsonl="), "--jsonl"),
+        (("replay", "a", "--save="), "--save"),
+    ],
+)
+def test_an_option_that_is_empty_is_a_variable_that_was_not_set(
+    words: tuple[str, ...], option: str, tmp_path: Path
+) -> None:
+    ran = smallest(tmp_path, "bench", *words)
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == [f"smallest: {option} is empty", "  is a variable not set?"]
