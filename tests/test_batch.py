@@ -389,6 +389,26 @@ def test_a_signal_between_the_last_look_and_the_end_of_a_file_is_no_success(
     assert (home / "out" / f"a.{coding}").read_bytes() != told
 
 
+def test_a_signal_while_a_file_is_written_names_what_is_kept_of_it(home: Path, server: Offline) -> None:
+    table(home, "a,Said once.")
+    command = [SMALLEST[0], "-m", "tests.faults.launch", "signal-in-writing", "speak"]
+    interrupted = subprocess.run(
+        [*command, "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"],
+        env=environment(home, SMALLEST_API_KEY=KEY, PYTHONPATH=str(Path(__file__).parent.parent)),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert interrupted.returncode == -signal.SIGTERM, interrupted.stderr
+    assert interrupted.stderr.splitlines() == [
+        "smallest: 0 of 1 rows done; --resume goes on",
+        "smallest: interrupted",
+        f"  what had come is kept in {home}/out/a.wav.part",
+    ]
+    assert files(home) == ["a.wav.part"]
+
+
 # What fails
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from smallest_cli.batch.items import Item
 from smallest_cli.batch.manifest import Manifest
@@ -106,6 +107,8 @@ class _Crew:
         self._asked: Counter[int] = Counter()
         self._lost = 0
         self._parts = find_parts(manifest.folder)
+        self._kept: Path | None = None
+        """What a thread kept that parted while the main thread could not abort its sink."""
 
     def work_off(self, items: list[Item]) -> None:
         for item in items:
@@ -132,6 +135,7 @@ class _Crew:
         for thread in threads:
             if thread.ident is not None:
                 thread.join(max(0.0, until - time.monotonic()))
+        interruption.partial = interruption.partial or self._kept
 
     def _work(self) -> None:
         """One thread, to the end of the list. What ends the whole run is told to whoever waits."""
@@ -144,7 +148,8 @@ class _Crew:
                         if crowded.partial:
                             crowded.partial.unlink(missing_ok=True)
                         break
-                    except _Parted:
+                    except _Parted as parted:
+                        self._kept = parted.partial or self._kept
                         break
             self._ended.put(None)
         except BaseException as error:
@@ -199,16 +204,19 @@ class _Crew:
                     self._heed_signal()
                 finally:
                     self._sinks.pop(me, None)
-        except OutputFailed:
-            self._heed_signal()  # the main thread may have aborted the sink under us: no fault of the item's
+        except OutputFailed as failure:
+            # The main thread may have aborted the sink under us: no fault of the item's.
+            self._heed_signal(failure.partial)
             raise
         remove_parts(self._parts, item)
         return spoken.seconds
 
-    def _heed_signal(self) -> None:
+    def _heed_signal(self, kept: Path | None = None) -> None:
         """Raise _Parted after a signal: the main thread's Interrupted names the file that is kept."""
         if isinstance(self._stop, Interrupted):
-            raise _Parted("interrupted")
+            parted = _Parted("interrupted")
+            parted.partial = kept
+            raise parted
 
     def _heed(self, item: Item, events: Iterator[Event]) -> Iterator[Event]:
         """The same events, for as long as nobody asked us to stop.

@@ -9,6 +9,7 @@ no-rename       the new file cannot take its name
 no-thread=N     the N-th thread cannot be started (0: all can)
 hasty           a wait for text lasts a thousandth of its time
 late-signal     a signal comes when a batch has looked for one, and its sink is aborted before it is closed
+signal-in-writing  a signal comes while a sink writes, and has been seen before it has written
 no-link=NAME    a file system without hard links, which says so by the error of that name
 no-name         as no-link, and the new file cannot take its name either
 clock           every look at the wall clock is a day away from the one before
@@ -117,13 +118,26 @@ class LateSignal:
         return self._after_aborting if frame.f_code.co_qualname.endswith("Sink.abort") else None
 
     def _after_looking(self, _: FrameType, event: str, __: object) -> None:
-        if event == "return" and not self._aborted.is_set():
+        if event == "return":
+            self._come()
+
+    def _come(self) -> None:
+        if not self._aborted.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
             self._aborted.wait()
 
     def _after_aborting(self, _: FrameType, event: str, __: object) -> None:
         if event == "return":
             self._aborted.set()
+
+
+class SignalInWriting(LateSignal):
+    """Has it come while a sink is at work, which then cannot be aborted by another thread."""
+
+    def watch_thread(self, frame: FrameType, *_: object) -> None:
+        """The first sound that goes into a WAV."""
+        if frame.f_code.co_qualname == "WavEncoder.write":
+            self._come()
 
 
 def announce(descriptor: int) -> None:
@@ -166,8 +180,8 @@ def misbehave(how: str, descriptor: int) -> Torture | None:
                 return get(waiting, block, timeout and timeout / 1000)
 
             queue.Queue.get = hurried
-        case ("late-signal", _, _):
-            late = LateSignal()
+        case ("late-signal" | "signal-in-writing", _, _):
+            late = LateSignal() if how == "late-signal" else SignalInWriting()
             threading.settrace(late.watch_thread)
             sys.settrace(late.watch_main)
         case ("no-link", _, name):
