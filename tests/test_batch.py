@@ -359,6 +359,21 @@ def test_an_interrupt_waits_for_no_service(home: Path) -> None:
     assert not [name for name in files(home) if not name.endswith(".part")]
 
 
+def assert_interrupted(home: Path, server: Offline, how: str, *options: str, kept: str) -> None:
+    """A batch of one row, in a world that misbehaves in that way, ends by a signal and names what is kept."""
+    ran = smallest(
+        home, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out", *options,
+        env={"SMALLEST_API_KEY": KEY, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        command=[SMALLEST[0], "-m", "tests.faults.launch", how],
+    )  # fmt: skip
+    assert ran.code == -signal.SIGTERM, ran.err
+    assert ran.lines == [
+        "smallest: 0 of 1 rows done; --resume goes on",
+        "smallest: interrupted",
+        f"  what had come is kept in {home}/out/{kept}",
+    ]
+
+
 @pytest.mark.parametrize("coding", ["wav", "flac"])
 def test_a_signal_between_the_last_look_and_the_end_of_a_file_is_no_success(
     coding: str, home: Path, server: Offline
@@ -368,21 +383,7 @@ def test_a_signal_between_the_last_look_and_the_end_of_a_file_is_no_success(
     assert batch(home, server, "--format", coding).code == 0
     kept, told = manifest(home), (home / "out" / f"a.{coding}").read_bytes()
     table(home, "a,Said in quite another way.")
-    command = [SMALLEST[0], "-m", "tests.faults.launch", "late-signal", "speak"]
-    interrupted = subprocess.run(
-        [*command, "--base-url", server.base_url, "--batch", "in.csv", "-d", "out", "--format", coding],
-        env=environment(home, SMALLEST_API_KEY=KEY, PYTHONPATH=str(Path(__file__).parent.parent)),
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    assert interrupted.returncode == -signal.SIGTERM, interrupted.stderr
-    assert interrupted.stderr.splitlines() == [
-        "smallest: 0 of 1 rows done; --resume goes on",
-        "smallest: interrupted",
-        f"  what had come is kept in {home}/out/a.{coding}.part",
-    ]
+    assert_interrupted(home, server, "late-signal", "--format", coding, kept=f"a.{coding}.part")
     assert (manifest(home), (home / "out" / f"a.{coding}").read_bytes()) == (kept, told)
     assert resumed(home, server, "--format", coding) == (1, 0)
     assert files(home) == [f"a.{coding}"]
@@ -391,21 +392,7 @@ def test_a_signal_between_the_last_look_and_the_end_of_a_file_is_no_success(
 
 def test_a_signal_while_a_file_is_written_names_what_is_kept_of_it(home: Path, server: Offline) -> None:
     table(home, "a,Said once.")
-    command = [SMALLEST[0], "-m", "tests.faults.launch", "signal-in-writing", "speak"]
-    interrupted = subprocess.run(
-        [*command, "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"],
-        env=environment(home, SMALLEST_API_KEY=KEY, PYTHONPATH=str(Path(__file__).parent.parent)),
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    assert interrupted.returncode == -signal.SIGTERM, interrupted.stderr
-    assert interrupted.stderr.splitlines() == [
-        "smallest: 0 of 1 rows done; --resume goes on",
-        "smallest: interrupted",
-        f"  what had come is kept in {home}/out/a.wav.part",
-    ]
+    assert_interrupted(home, server, "signal-in-writing", kept="a.wav.part")
     assert files(home) == ["a.wav.part"]
 
 
