@@ -24,7 +24,7 @@ from time import perf_counter_ns
 
 from benchmarks.figures import GATE, Figure, conclude
 from smallest_cli import wav
-from smallest_cli.speech import VIAS, AudioFormat, Via
+from smallest_cli.models import VIAS, AudioFormat, Via
 
 FORMAT = AudioFormat(24_000)
 BLOCK = 7_680  # 160 ms, as the service sends

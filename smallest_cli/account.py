@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 from smallest_cli import wire
-from smallest_cli.catalogue import MODELS
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import ProtocolError, UsageError
-from smallest_cli.safety import safe
-from smallest_cli.speech import Clone, Dictionary, Service, Voice
+from smallest_cli.models import Clone, Dictionary, Service, Voice
+from smallest_cli.security import safe
 from smallest_cli.transports.post import Poster
+from smallest_cli.voices import MODELS
 
 
 class Account:

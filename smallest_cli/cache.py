@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from smallest_cli.catalogue import cache_path
 from smallest_cli.errors import OutputFailed, SettingsError
-from smallest_cli.safety import reason, safe
-from smallest_cli.speech import AudioChunk, Completed, Event, SpeechRequest, WordTiming
+from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, WordTiming
+from smallest_cli.security import reason, safe
+from smallest_cli.voices import cache_path
 
 VERSION = 1
 """Of the entries' form; another one finds nothing of this one's."""

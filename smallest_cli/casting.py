@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from smallest_cli import catalogue
+from smallest_cli import voices as catalogue
 from smallest_cli.errors import UsageError
-from smallest_cli.safety import safe
-from smallest_cli.speech import Api, Voice
+from smallest_cli.models import Api, Voice
+from smallest_cli.security import safe
 
 DEFAULT_VOICE, DEFAULT_MODEL = "meher", "lightning_v3.1_pro"
 OLDER_VOICE = "magnus"

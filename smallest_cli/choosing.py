@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from smallest_cli.catalogue import nearest
-from smallest_cli.safety import safe
-from smallest_cli.speech import Voice
+from smallest_cli.models import Voice
+from smallest_cli.security import safe
+from smallest_cli.voices import nearest
 
 # Codes of waves/api.md, section 2a, and the names that voices are tagged with.
 LANGUAGES = {

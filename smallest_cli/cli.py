@@ -19,10 +19,10 @@ import typer
 from smallest_cli import __version__
 from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.shortage import find_shortage
 from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals, unwatch
-from smallest_cli.writing import guard_stdout
+from smallest_cli.stdio import guard_stdout
 
 ALIKE = 0.75
 """How much an option must be like what was typed, to be offered for it."""

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from smallest_cli.errors import Interrupted, SmallestError
-from smallest_cli.safety import escaped, safe
-from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Opened, Phases, Sent, WordTiming
+from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Opened, Phases, Sent, WordTiming
+from smallest_cli.security import escaped, safe
 
 LINE_LIMIT = 1000
 

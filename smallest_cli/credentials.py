@@ -11,7 +11,7 @@ from pathlib import Path
 
 from smallest_cli.connect import parse_base_url
 from smallest_cli.errors import NoKey, OutputFailed, SettingsError, UsageError
-from smallest_cli.safety import KEY_LENGTH, Secret, reason, safe
+from smallest_cli.security import KEY_LENGTH, Secret, reason, safe
 from smallest_cli.settings import DEFAULT_BASE_URL, config_folder, read_private
 
 _WAYS = "set SMALLEST_API_KEY, or SMALLEST_API_KEY_FILE, or use --api-key-file FILE, or smallest login"

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smallest_cli.errors import OutputFailed, UsageError
-from smallest_cli.safety import reason, safe
+from smallest_cli.security import reason, safe
 from smallest_cli.signals import uninterrupted
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from smallest_cli.errors import SmallestError
-from smallest_cli.safety import escaped
+from smallest_cli.security import escaped
 from smallest_cli.sinks import Sink
 from smallest_cli.subtitles import Passage, is_timed, lines, spaced, width
 

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from smallest_cli import catalogue
+from smallest_cli import voices as catalogue
 from smallest_cli.console import print_json
 from smallest_cli.errors import DeviceError
-from smallest_cli.safety import safe
-from smallest_cli.speech import Voice
+from smallest_cli.models import Voice
+from smallest_cli.security import safe
 
 if TYPE_CHECKING:
     from smallest_cli.sinks.speaker import Device

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed, SettingsError
+from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Sent, Silence, SpeechRequest
 from smallest_cli.shortage import shortage_told
 from smallest_cli.sinks import Sink
-from smallest_cli.speech import AudioChunk, AudioFormat, Completed, Event, Sent, Silence, SpeechRequest
 
 AHEAD_S = 30.0
 LOOK_EVERY_S = 0.05

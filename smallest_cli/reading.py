@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from smallest_cli.errors import UsageError
-from smallest_cli.safety import reason, safe
+from smallest_cli.security import reason, safe
 
 LARGEST_CHARACTER = 4
 BLOCK = 256 * 1024

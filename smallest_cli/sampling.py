@@ -6,7 +6,7 @@ from pathlib import Path
 
 from smallest_cli import wire
 from smallest_cli.errors import UsageError
-from smallest_cli.safety import reason, safe
+from smallest_cli.security import reason, safe
 
 
 def read_sample(path: str) -> bytes:

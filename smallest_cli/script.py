@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from smallest_cli.errors import UsageError
-from smallest_cli.speech import Silence, SpeechRequest
+from smallest_cli.models import Silence, SpeechRequest
 from smallest_cli.text import normalise
 
 SPLIT = 250

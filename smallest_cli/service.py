@@ -12,9 +12,9 @@ from typing import Any
 from smallest_cli.connect import is_loopback, parse_base_url
 from smallest_cli.credentials import find_key
 from smallest_cli.errors import ServiceFailed, SettingsError
-from smallest_cli.safety import Secret, safe
+from smallest_cli.models import Api, Service
+from smallest_cli.security import Secret, safe
 from smallest_cli.settings import Settings
-from smallest_cli.speech import Api, Service
 
 START_SECONDS = 20.0
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from smallest_cli.errors import SettingsError, UsageError
-from smallest_cli.safety import reason, safe
-from smallest_cli.speech import APIS, SAMPLE_RATES, VIAS, Api, Via
+from smallest_cli.models import APIS, SAMPLE_RATES, VIAS, Api, Via
+from smallest_cli.security import reason, safe
 
 DEFAULT_BASE_URL = "https://api.smallest.ai"
 FILE_LIMIT = 64 * 1024

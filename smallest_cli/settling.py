@@ -17,13 +17,13 @@ from smallest_cli.casting import cast
 from smallest_cli.console import Console
 from smallest_cli.credentials import key_files, reads_stdin
 from smallest_cli.errors import OutputFailed, SettingsError, UsageError
+from smallest_cli.models import AudioFormat, SpeechRequest
 from smallest_cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.pipeline import AHEAD_S
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.sinks import Destination, choose_destinations, refuse_twice
-from smallest_cli.speech import AudioFormat, SpeechRequest
-from smallest_cli.writing import stdout_kind
+from smallest_cli.stdio import stdout_kind
 
 if TYPE_CHECKING:
     from pathlib import Path

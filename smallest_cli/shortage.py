@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from smallest_cli.errors import SettingsError
-from smallest_cli.safety import reason
+from smallest_cli.security import reason
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 NO_THREAD = "can't start new thread"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from smallest_cli.connect import Dialer, parse_base_url
 from smallest_cli.errors import OutputFailed
+from smallest_cli.models import Event, Service, SpeechRequest, Transport
 from smallest_cli.settings import Settings
-from smallest_cli.speech import Event, Service, SpeechRequest, Transport
 from smallest_cli.transports import open_transport
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from pathlib import PurePath
 
 from smallest_cli.errors import UsageError
 from smallest_cli.graphemes import whole_characters
-from smallest_cli.safety import safe
-from smallest_cli.speech import WordTiming
+from smallest_cli.models import WordTiming
+from smallest_cli.security import safe
 
 COLUMNS = 42
 LINES = 2

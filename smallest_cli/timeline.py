@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from smallest_cli.speech import AudioChunk, Completed, Event, Opened, Phases, Sent
+from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent
 
 MILLISECOND = 1_000_000
 

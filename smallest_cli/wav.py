@@ -11,7 +11,7 @@ import struct
 import sys
 
 from smallest_cli.errors import ProtocolError
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 
 UNKNOWN_DATA_SIZE = 0x7FFF_F000
 LARGEST_DATA_SIZE = 0xFFFF_FFFF - 36

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from smallest_cli.errors import DeviceError
+from smallest_cli.models import AudioFormat
 from smallest_cli.sinks.speaker import SpeakerSink, list_devices
-from smallest_cli.speech import AudioFormat
 
 CHUNK = 7680
 

@@ -16,9 +16,7 @@ from smallest_cli import wire
 from smallest_cli.errors import (
     SmallestError,
 )
-from smallest_cli.speech import (
-    Event,
-)
+from smallest_cli.models import Event
 
 GOLDEN = Path(__file__).parent / "golden"
 

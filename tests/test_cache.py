@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from smallest_cli.speech import VIAS
+from smallest_cli.models import VIAS
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, start_offline
 

@@ -6,49 +6,49 @@ import subprocess
 import sys
 from collections import Counter
 
-from smallest_cli import catalogue
-from smallest_cli.speech import Voice
+from smallest_cli import voices
+from smallest_cli.models import Voice
 
 
 def test_snapshot_has_the_documented_counts() -> None:
-    assert Counter(voice.model for voice in catalogue.bundled()) == {
+    assert Counter(voice.model for voice in voices.bundled()) == {
         "lightning_v3.1": 73,
         "lightning_v3.1_pro": 191,
     }
 
 
 def test_ids_are_unique() -> None:
-    ids = [voice.id for voice in catalogue.bundled()]
+    ids = [voice.id for voice in voices.bundled()]
     assert len(set(ids)) == len(ids) == 264
 
 
 def test_what_nobody_states_is_none() -> None:
-    unstated = [voice for voice in catalogue.bundled() if voice.gender is None]
+    unstated = [voice for voice in voices.bundled() if voice.gender is None]
     assert unstated == [Voice("kartik", "Kartik", "lightning_v3.1", languages=("hindi", "english"))]
 
 
 def test_find_by_id_and_by_name_in_any_case() -> None:
     magnus = Voice("magnus", "Magnus", "lightning_v3.1", "male", "american", ("english",))
-    assert catalogue.find("magnus") == catalogue.find(" MAGNUS ") == magnus
+    assert voices.find("magnus") == voices.find(" MAGNUS ") == magnus
     named = Voice("voice_1", "My Clone", "lightning_v3.1")
-    assert catalogue.find("my clone", [named]) is named
-    assert catalogue.find("my clone") is None
+    assert voices.find("my clone", [named]) is named
+    assert voices.find("my clone") is None
 
 
 def test_an_id_goes_before_the_name_of_another() -> None:
     by_name, by_id = Voice("a", "b", "m"), Voice("b", "c", "m")
-    assert catalogue.find("b", [by_name, by_id]) is by_id
+    assert voices.find("b", [by_name, by_id]) is by_id
 
 
 def test_nearest_names_what_was_meant() -> None:
-    assert catalogue.nearest("Magnuss")[0] == "magnus"
-    assert catalogue.nearest("meherr", 1) == ["meher"]
-    assert catalogue.nearest("qqqqqqqq") == []
+    assert voices.nearest("Magnuss")[0] == "magnus"
+    assert voices.nearest("meherr", 1) == ["meher"]
+    assert voices.nearest("qqqqqqqq") == []
 
 
 def test_voices_that_time_words_are_in_the_catalogue() -> None:
-    assert {"meher", "devansh", "kartik", "maithili", "liam", "avery"} == catalogue.WORD_TIMING_VOICES
-    assert all(catalogue.find(name) for name in catalogue.WORD_TIMING_VOICES)
+    assert {"meher", "devansh", "kartik", "maithili", "liam", "avery"} == voices.WORD_TIMING_VOICES
+    assert all(voices.find(name) for name in voices.WORD_TIMING_VOICES)
 
 
 def test_import_reads_no_file_and_no_difflib() -> None:

@@ -158,7 +158,7 @@ def test_players_are_programs_and_no_words_of_the_shell(home: Path) -> None:
 
 
 def test_without_a_cache_the_bundled_voices_are_offered(tmp_path: Path) -> None:
-    from smallest_cli.catalogue import bundled
+    from smallest_cli.voices import bundled
 
     ids = {voice.id for voice in bundled()}
     env = environment(tmp_path)

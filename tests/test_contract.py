@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli.speech import APIS, VIAS
+from smallest_cli.models import APIS, VIAS
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, start_offline
 from tests.pulse import need_pulse, start_pulse

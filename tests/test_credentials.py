@@ -23,7 +23,7 @@ from smallest_cli.credentials import (
     vendor_path,
 )
 from smallest_cli.errors import NoKey, OutputFailed, SettingsError, SmallestError
-from smallest_cli.safety import Secret
+from smallest_cli.security import Secret
 from smallest_cli.settings import DEFAULT_BASE_URL
 from tests.sounds import beside, make_fifo
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import trustme
 
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 from smallest_cli.wav import header
 from tests import frames
 from tests.command import SMALLEST, environment

@@ -219,7 +219,7 @@ def test_the_words_of_the_wire_stay_in_the_wire() -> None:
     ("name", "source", "seen"),
     [
         ("wire", "from smallest_cli import speech", None),
-        ("wire", "from smallest_cli.speech import Voice\nimport json, requests", None),
+        ("wire", "from smallest_cli.models import Voice\nimport json, requests", None),
         ("wire", "from smallest_cli import __version__", None),
         ("transports.sse", "from smallest_cli import connect, wire\nfrom smallest_cli.errors import X", None),
         ("transports.sse", "from smallest_cli.transports.http import x\nfrom . import http", None),
@@ -227,7 +227,7 @@ def test_the_words_of_the_wire_stay_in_the_wire() -> None:
         ("commands.serve", "from smallest_cli.local import server", None),
         ("__main__", "from smallest_cli.cli import run", None),
         ("safety", "from smallest_cli.errors import UsageError", None),
-        ("errors", "from smallest_cli.safety import safe", "both are on floor 0"),
+        ("errors", "from smallest_cli.security import safe", "both are on floor 0"),
         ("speech", "from smallest_cli.errors import UsageError", "both are on floor 0"),
         ("speech", "from smallest_cli.wav import header", "both are on floor 0"),
         ("wav", "import numpy", "standard library only"),

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 
 from smallest_cli.errors import OutputFailed, ReaderLeft, UsageError
+from smallest_cli.models import AudioFormat
 from smallest_cli.sinks import Destination, choose_destinations, open_sinks
 from smallest_cli.sinks.codings import CODINGS, check_rate, choose_coding
-from smallest_cli.speech import AudioFormat
 from tests.programs import need
 
 FORMAT = AudioFormat(24_000)

@@ -20,12 +20,12 @@ from smallest_cli.errors import (
     SmallestError,
     UsageError,
 )
+from smallest_cli.models import AudioFormat, Service, SpeechRequest
 from smallest_cli.pipeline import Pump, Spoken
-from smallest_cli.safety import Secret
+from smallest_cli.security import Secret
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.sinks import Destination, open_sinks
 from smallest_cli.sinks.codings import EXTENSIONS, choose_coding
-from smallest_cli.speech import AudioFormat, Service, SpeechRequest
 from smallest_cli.transports import open_transport
 from tests.faults.cases import ALL
 from tests.faults.server import Step, fault_server

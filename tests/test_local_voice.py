@@ -18,13 +18,13 @@ import numpy
 import pytest
 import soundfile
 
-from smallest_cli import catalogue
+from smallest_cli import voices as catalogue
 from smallest_cli.errors import ServiceFailed
 from smallest_cli.local.casting import V2_VOICES, cast, voices
 from smallest_cli.local.espeak import EVENT_END, EVENT_WORD, EspeakEvent, Words
 from smallest_cli.local.order import FAILED, FRAME, Order
 from smallest_cli.local.voice import Engine, block_bytes
-from smallest_cli.speech import AudioChunk, AudioFormat, SpeechRequest, WordTiming
+from smallest_cli.models import AudioChunk, AudioFormat, SpeechRequest, WordTiming
 from tests.offline import children_of, eventually
 
 TEXT = "Modern problems require modern solutions."

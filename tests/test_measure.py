@@ -19,8 +19,8 @@ from smallest_cli.measure.plan import Arm, Plan, Text
 from smallest_cli.measure.probe import Probe, probing
 from smallest_cli.measure.run import conditions
 from smallest_cli.measure.trust import calibrate, floor_of, judge, weigh
-from smallest_cli.safety import Secret
-from smallest_cli.speech import VIAS, Service, SpeechRequest, Via
+from smallest_cli.models import VIAS, Service, SpeechRequest, Via
+from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
 from smallest_cli.trials.record import ERROR_CLASSES, Trial
 from tests.bench import KEY, MS, RATE, trial

@@ -20,9 +20,7 @@ from smallest_cli.errors import (
     ServiceFailed,
     SettingsError,
 )
-from smallest_cli.pipeline import Pump, Spoken, play
-from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.speech import (
+from smallest_cli.models import (
     AudioChunk,
     AudioFormat,
     Completed,
@@ -34,6 +32,8 @@ from smallest_cli.speech import (
     SpeechRequest,
     WordTiming,
 )
+from smallest_cli.pipeline import Pump, Spoken, play
+from smallest_cli.sinks import Destination, open_sinks
 
 FORMAT = AudioFormat(8_000)
 SECOND = bytes(range(250)) * 64

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.errors import DeviceError
+from smallest_cli.models import AudioFormat
 from smallest_cli.sinks import Destination, open_sinks
 from smallest_cli.sinks.player import PlayerSink
-from smallest_cli.speech import AudioFormat
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, eventually, start_offline, watched
 from tests.programs import need

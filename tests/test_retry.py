@@ -17,8 +17,8 @@ from smallest_cli.errors import (
     ServiceFailed,
     UnsafeError,
 )
+from smallest_cli.models import AudioChunk, Completed, Event, Sent
 from smallest_cli.retry import Retries
-from smallest_cli.speech import AudioChunk, Completed, Event, Sent
 
 CHARACTERS = 12
 WHOLE: list[Event] = [Sent(), AudioChunk(b"ab"), Completed()]

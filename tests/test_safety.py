@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smallest_cli.errors import SettingsError
-from smallest_cli.safety import KEY_LENGTH, SHOWN_LENGTH, Secret, escaped, safe
-from smallest_cli.speech import Service
+from smallest_cli.models import Service
+from smallest_cli.security import KEY_LENGTH, SHOWN_LENGTH, Secret, escaped, safe
 
 KEY = "sk_0123456789abcdefWXYZ"
 SECRET = Secret(KEY, "SMALLEST_API_KEY")

@@ -211,7 +211,7 @@ import sys
 sys.modules["soundfile"] = None  # as where it is not installed
 from smallest_cli.errors import SettingsError
 from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 try:
     with open_sinks([Destination("out", sys.argv[1])], AudioFormat()):
         pass
@@ -230,7 +230,7 @@ def test_plain_sound_loads_no_library_and_starts_no_thread(coding: str, tmp_path
     code = """
 import sys, threading
 from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 with open_sinks([Destination("out", sys.argv[1])], AudioFormat()) as sink:
     sink.write(bytes(100))
     print(threading.active_count(), {"soundfile", "numpy", "cffi", "queue", "sounddevice"} & set(sys.modules))
@@ -263,7 +263,7 @@ def test_stdout_is_a_place_too(stdout: str, tmp_path: Path) -> None:
 import sys
 from smallest_cli.errors import UsageError
 from smallest_cli.sinks import choose_destinations
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 try:
     choose_destinations(["-", sys.argv[1]], AudioFormat(), format="pcm")
 except UsageError as error:

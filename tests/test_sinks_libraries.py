@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.models import AudioFormat
 from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.speech import AudioFormat
 from tests.command import environment
 
 CODE = """
 import sys
 from smallest_cli.errors import SmallestError
 from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 try:
     with open_sinks([Destination("out", sys.argv[1])], AudioFormat()) as sink:
         sink.write(bytes(100_000))

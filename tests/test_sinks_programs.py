@@ -168,7 +168,7 @@ def test_soundfile_reads_what_came_through_a_pipe(coding: str, tmp_path: Path) -
 POUR = """
 import sys
 from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 with open_sinks([Destination("-", sys.argv[1])], AudioFormat(24_000)) as sink:
     sink.write(sys.stdin.buffer.read())
 """

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.errors import OutputFailed, ReaderLeft
+from smallest_cli.models import AudioFormat
 from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.speech import AudioFormat
 from tests.sounds import FORMAT, beside, make_fifo, noise, pour
 
 PCM = noise(30_000)
@@ -104,7 +104,7 @@ SPEAKER = """
 import sys
 from smallest_cli.errors import SmallestError
 from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 ending, coding = sys.argv[1:]
 try:
     with open_sinks([Destination("-", coding)], AudioFormat(24_000)) as sink:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli.speech import VIAS
+from smallest_cli.models import VIAS
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.server import SEGMENT, fault_server
 from tests.faults.steps import Audio, Fin, Reply, Whole

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smallest_cli.speech import AudioChunk, Completed, Event, Opened, Phases, Sent, WordTiming
+from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent, WordTiming
 from smallest_cli.timeline import MILLISECOND, Timeline
 
 

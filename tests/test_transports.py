@@ -24,8 +24,7 @@ from smallest_cli.errors import (
     ServiceFailed,
     UnsafeError,
 )
-from smallest_cli.safety import Secret
-from smallest_cli.speech import (
+from smallest_cli.models import (
     AudioChunk,
     AudioFormat,
     Completed,
@@ -38,6 +37,7 @@ from smallest_cli.speech import (
     Transport,
     Via,
 )
+from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
 from tests import frames
 from tests.frames import COMPLETE, chunk, upgrade

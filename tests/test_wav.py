@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from smallest_cli import wav
 from smallest_cli.errors import ProtocolError
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 
 RATE_24K, RATE_44K = AudioFormat(24_000), AudioFormat(44_100)
 PCM = struct.pack("<8h", 0, 1200, 2400, 1200, 0, -1200, -2400, -1200)

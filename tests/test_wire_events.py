@@ -13,11 +13,7 @@ from smallest_cli import wire
 from smallest_cli.errors import (
     ProtocolError,
 )
-from smallest_cli.speech import (
-    AudioChunk,
-    Completed,
-    Event,
-)
+from smallest_cli.models import AudioChunk, Completed, Event
 from tests.published import (
     OLDER,
     PCM,

@@ -18,12 +18,7 @@ from smallest_cli.errors import (
     RequestRejected,
     ServiceFailed,
 )
-from smallest_cli.speech import (
-    AudioChunk,
-    Completed,
-    Event,
-    WordTiming,
-)
+from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
 from tests.published import (
     OLD_TASK,
     OLDER,

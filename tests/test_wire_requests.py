@@ -9,12 +9,7 @@ from typing import Any
 import pytest
 
 from smallest_cli import wire
-from smallest_cli.speech import (
-    SAMPLE_RATES,
-    AudioFormat,
-    Buffering,
-    SpeechRequest,
-)
+from smallest_cli.models import SAMPLE_RATES, AudioFormat, Buffering, SpeechRequest
 from tests.published import (
     OLDER,
     REFUSALS,

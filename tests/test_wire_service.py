@@ -16,7 +16,7 @@ from smallest_cli.errors import (
     RemoteError,
     SmallestError,
 )
-from smallest_cli.speech import (
+from smallest_cli.models import (
     AudioChunk,
     AudioFormat,
     Buffering,

@@ -16,11 +16,7 @@ from smallest_cli.errors import (
     RequestRejected,
     SmallestError,
 )
-from smallest_cli.speech import (
-    AudioChunk,
-    Completed,
-    WordTiming,
-)
+from smallest_cli.models import AudioChunk, Completed, WordTiming
 from tests.published import (
     HOSTILE,
     PCM,

@@ -15,7 +15,7 @@ from smallest_cli.batch.working import work_off
 from smallest_cli.console import print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.settling import Run
 
 

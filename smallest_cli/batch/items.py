@@ -12,12 +12,12 @@ from smallest_cli.batch.rows import Row, refuse
 from smallest_cli.cache import heard
 from smallest_cli.casting import cast
 from smallest_cli.errors import UsageError
+from smallest_cli.models import Silence, SpeechRequest
 from smallest_cli.names import safe_name, unique_names
 from smallest_cli.options import BatchOptions, TextOptions
 from smallest_cli.script import Script, write_script
 from smallest_cli.settling import Run
 from smallest_cli.sinks.codings import ALIASES, check_rate, choose_coding
-from smallest_cli.speech import Silence, SpeechRequest
 
 SLUG = 40
 

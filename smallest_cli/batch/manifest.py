@@ -12,7 +12,7 @@ from typing import Any
 from smallest_cli.batch.items import Item
 from smallest_cli.errors import OutputFailed, UsageError
 from smallest_cli.files import sync
-from smallest_cli.safety import reason, safe
+from smallest_cli.security import reason, safe
 
 NAME = "manifest.jsonl"
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from smallest_cli.errors import UsageError
 from smallest_cli.reading import read_texts
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 
 COLUMNS = ("id", "text", "voice", "model", "language", "speed", "format")
 SHOWN_PROBLEMS = 20

@@ -10,7 +10,7 @@ from typing import Any
 from smallest_cli.batch.working import IN_A_ROW, Outcome
 from smallest_cli.console import print_json, say
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.settling import Run
 
 SHOWN_FAILURES = 20

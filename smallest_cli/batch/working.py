@@ -24,13 +24,13 @@ from smallest_cli.errors import (
     SmallestError,
     UnsafeError,
 )
+from smallest_cli.models import Event, Service, SpeechRequest
 from smallest_cli.pipeline import Spoken, play
 from smallest_cli.service import open_service
 from smallest_cli.settling import Run
 from smallest_cli.sinks import Destination, Sink, open_sinks
 from smallest_cli.source import Source, find_store, open_source
 from smallest_cli.speaking import dial, make_retries
-from smallest_cli.speech import Event, Service, SpeechRequest
 
 PARTING_S = 2.0
 """How long a signal waits for what is in its last steps."""

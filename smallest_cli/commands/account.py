@@ -18,10 +18,10 @@ from smallest_cli.credentials import (
     vendor_path,
 )
 from smallest_cli.errors import UsageError
-from smallest_cli.safety import KEY_LENGTH, Secret, safe
+from smallest_cli.models import Service
+from smallest_cli.security import KEY_LENGTH, Secret, safe
 from smallest_cli.service import warn_of_plain_http
 from smallest_cli.settings import load_settings
-from smallest_cli.speech import Service
 
 
 def login(

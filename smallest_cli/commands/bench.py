@@ -28,14 +28,14 @@ from smallest_cli.listing import answer_question
 from smallest_cli.measure.attempt import Attempt
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.run import Measured, measure
+from smallest_cli.models import Service
 from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.report.screen import LiveView
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.service import open_local_service, open_service
 from smallest_cli.settings import Settings
 from smallest_cli.settling import settle_voice
 from smallest_cli.signals import die
-from smallest_cli.speech import Service
 from smallest_cli.trials.slo import check_promises
 from smallest_cli.trials.summary import summarise
 

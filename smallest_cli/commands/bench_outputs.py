@@ -18,12 +18,12 @@ from smallest_cli.errors import Interrupted, OutputFailed
 from smallest_cli.files import check_target
 from smallest_cli.measure.attempt import Attempt
 from smallest_cli.measure.run import Measured
+from smallest_cli.models import AudioFormat
 from smallest_cli.options import ServiceOptions
-from smallest_cli.safety import reason, safe
+from smallest_cli.security import reason, safe
 from smallest_cli.settings import Settings
 from smallest_cli.settling import spare, spare_own
 from smallest_cli.sinks import refuse_twice
-from smallest_cli.speech import AudioFormat
 from smallest_cli.trials.files import as_text, raw_lines, refuse_stdout, write_text
 from smallest_cli.trials.record import Trial
 

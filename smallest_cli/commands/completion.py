@@ -13,7 +13,7 @@ import typer
 
 from smallest_cli.console import say
 from smallest_cli.errors import OutputFailed, SettingsError
-from smallest_cli.safety import reason, safe
+from smallest_cli.security import reason, safe
 
 PACKAGED = Path(__file__).parents[1] / "completions"
 IN_THE_REPOSITORY = Path(__file__).parents[2] / "completions"

@@ -17,12 +17,12 @@ from smallest_cli.console import print_json
 from smallest_cli.errors import ProtocolError, RequestRejected, UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import print_list
+from smallest_cli.models import Dictionary
 from smallest_cli.options import ServiceOptions
 from smallest_cli.reading import read_texts
-from smallest_cli.safety import escaped, safe
+from smallest_cli.security import escaped, safe
 from smallest_cli.settings import load_settings
 from smallest_cli.settling import refuse_text_and_key
-from smallest_cli.speech import Dictionary
 
 LARGEST = 1_000_000
 HEADER = ("word", "pronunciation")

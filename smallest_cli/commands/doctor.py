@@ -19,11 +19,11 @@ from smallest_cli.console import Console, print_json
 from smallest_cli.errors import SmallestError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import list_loudspeakers, print_list
+from smallest_cli.models import Opened, Service, SpeechRequest
 from smallest_cli.options import ServiceOptions
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
-from smallest_cli.speech import Opened, Service, SpeechRequest
 from smallest_cli.transports import open_transport
 
 PLAYERS = {"ffplay": "-version"} | dict.fromkeys(("aplay", "sox", "mpv", "pw-play"), "--version")

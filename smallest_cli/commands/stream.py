@@ -16,6 +16,7 @@ from smallest_cli.arriving import Arrivals, Cutter, cut
 from smallest_cli.console import end_text, say_text
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
 from smallest_cli.groups import Options, grouped
+from smallest_cli.models import Conversation, SpeechRequest
 from smallest_cli.options import (
     CaptionOptions,
     RunOptions,
@@ -28,7 +29,6 @@ from smallest_cli.script import SPLIT
 from smallest_cli.settling import Run, refuse_text_and_key, settle
 from smallest_cli.sinks import Sink
 from smallest_cli.speaking import Stage, open_stage, sum_up
-from smallest_cli.speech import Conversation, SpeechRequest
 from smallest_cli.telling import Told, tell
 
 LOOK_EVERY_S = 0.05

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smallest_cli import catalogue
+from smallest_cli import voices as catalogue
 from smallest_cli.account import Account, encode_clone
 from smallest_cli.asking import open_account
 from smallest_cli.choosing import Wish, choose, what_there_is
@@ -30,16 +30,16 @@ from smallest_cli.errors import (
 )
 from smallest_cli.groups import grouped
 from smallest_cli.listing import print_list, print_voices
+from smallest_cli.models import Clone, Voice
 from smallest_cli.names import unique_names
 from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, TextOptions, VoiceOptions
-from smallest_cli.safety import safe
 from smallest_cli.sampling import read_sample
 from smallest_cli.script import SPLIT, write_script
+from smallest_cli.security import safe
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.settling import settle
 from smallest_cli.shells import keep_voices
 from smallest_cli.speaking import perform
-from smallest_cli.speech import Clone, Voice
 from smallest_cli.telling import as_json
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
@@ -47,7 +47,7 @@ SORTS = ("id", "name", "model", "gender", "accent", "age")
 LOOK_EVERY_S = 2.0
 CLONING_S = 300.0
 UNLISTED_LOOKS = 3
-SENTENCES = Path(__file__).parents[1] / "auditions.json"
+SENTENCES = Path(__file__).parents[1] / "data" / "auditions.json"
 
 voices = typer.Typer(invoke_without_command=True)
 

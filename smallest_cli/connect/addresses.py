@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import Any
 
 from smallest_cli.errors import NotReached
-from smallest_cli.safety import reason, safe
+from smallest_cli.security import reason, safe
 
 STAGGER_SECONDS = 0.25
 

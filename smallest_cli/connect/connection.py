@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, TooLate
-from smallest_cli.safety import reason
-from smallest_cli.speech import Phases
+from smallest_cli.models import Phases
+from smallest_cli.security import reason
 
 Clock = Callable[[], int]
 

@@ -18,8 +18,8 @@ from smallest_cli.connect.head_start import HeadStart
 from smallest_cli.connect.origin import Origin, is_loopback
 from smallest_cli.connect.proxy import find_proxy, tunnel
 from smallest_cli.errors import NoTLS, NotReached, SettingsError, UnsafeError, Untrusted
-from smallest_cli.safety import reason, safe
-from smallest_cli.speech import Phases
+from smallest_cli.models import Phases
+from smallest_cli.security import reason, safe
 
 if TYPE_CHECKING:
     import ssl

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from smallest_cli.speech import Phases
+from smallest_cli.models import Phases
 
 Connected = tuple[socket.socket, Phases]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from smallest_cli.errors import SettingsError
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 
 
 class Origin(NamedTuple):

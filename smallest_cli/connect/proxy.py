@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from smallest_cli.connect.connection import Clock, Connection, read_head
 from smallest_cli.connect.origin import Origin, is_loopback
 from smallest_cli.errors import NotReached, SettingsError
-from smallest_cli.safety import safe
-from smallest_cli.speech import Phases
+from smallest_cli.models import Phases
+from smallest_cli.security import safe
 
 
 class Proxy(NamedTuple):

@@ -21,8 +21,8 @@ from smallest_cli.measure.probe import probing
 from smallest_cli.measure.run import conditions
 from smallest_cli.measure.share import Passing, Share, named
 from smallest_cli.measure.trust import Calibration, calibrate
+from smallest_cli.models import Service
 from smallest_cli.service import open_service
-from smallest_cli.speech import Service
 from smallest_cli.trials.files import raw_lines, write_text
 
 ENGINE = f"locust {locust.__version__}"

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from smallest_cli import catalogue
-from smallest_cli.speech import SpeechRequest, Voice
+from smallest_cli import voices as catalogue
+from smallest_cli.models import SpeechRequest, Voice
 
 V2_VOICES = (
     Voice("ryan", "Ryan", "lightning-v2", "male", "american", ("english",)),

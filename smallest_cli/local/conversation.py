@@ -22,7 +22,7 @@ from smallest_cli.local.journal import Entry
 from smallest_cli.local.limits import Busy
 from smallest_cli.local.refusals import BUSY, INTERNAL, INVALID, status_body
 from smallest_cli.local.studio import Studio
-from smallest_cli.speech import Api, AudioChunk, Completed, WordTiming
+from smallest_cli.models import Api, AudioChunk, Completed, WordTiming
 
 LONGEST_IDLE_S = 180.0
 

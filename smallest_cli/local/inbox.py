@@ -14,7 +14,7 @@ from smallest_cli.local.behaviour import TEXT_CAP
 from smallest_cli.local.buffers import release
 from smallest_cli.local.rules import Issue, issue, refuse
 from smallest_cli.local.studio import Studio
-from smallest_cli.speech import Api, Buffering, SpeechRequest
+from smallest_cli.models import Api, Buffering, SpeechRequest
 
 DEFAULT_DELAY_MS = 3_000
 MOST_CONTEXTS = 64

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter_ns
 
 from smallest_cli.errors import OutputFailed
-from smallest_cli.speech import Via
+from smallest_cli.models import Via
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from smallest_cli.local.journal import Entry
 from smallest_cli.local.refusals import INTERNAL
 from smallest_cli.local.studio import Studio
 from smallest_cli.local.voice import block_bytes
-from smallest_cli.speech import Api, AudioChunk, Completed, SpeechRequest
+from smallest_cli.models import Api, AudioChunk, Completed, SpeechRequest
 
 SLICE = 1024
 IN_MEMORY = 16 << 20

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from smallest_cli.local.behaviour import TEXT_CAP
-from smallest_cli.safety import safe
-from smallest_cli.speech import SAMPLE_RATES, Api, Via
+from smallest_cli.models import SAMPLE_RATES, Api, Via
+from smallest_cli.security import safe
 from smallest_cli.wire import ENCODINGS, Fields
 
 Issue = dict[str, Any]

@@ -15,7 +15,7 @@ from smallest_cli.local.limits import Busy, bearer, stranger
 from smallest_cli.local.replies import Call, one_shot, server_sent
 from smallest_cli.local.rules import refuse
 from smallest_cli.local.studio import Studio
-from smallest_cli.speech import APIS, Api, Via
+from smallest_cli.models import APIS, Api, Via
 
 BODY_LIMIT = 1 << 20
 SUCCESSORS: dict[Api, tuple[str, ...]] = {"v3.1": (wire.PATHS["unified"]["http"],), "v2": ()}

@@ -11,7 +11,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from time import perf_counter
 
-from smallest_cli import catalogue, wire
+from smallest_cli import voices as catalogue
+from smallest_cli import wire
 from smallest_cli.local.behaviour import Behaviour
 from smallest_cli.local.casting import V2_VOICES
 from smallest_cli.local.desk import Desk
@@ -20,7 +21,7 @@ from smallest_cli.local.journal import Journal
 from smallest_cli.local.limits import Limits
 from smallest_cli.local.rules import Rules
 from smallest_cli.local.voice import Engine
-from smallest_cli.speech import Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
+from smallest_cli.models import Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
 
 V2_SAMPLE_RATE = 24_000
 

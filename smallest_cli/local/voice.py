@@ -10,11 +10,11 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 
-from smallest_cli.catalogue import WORD_TIMING_VOICES
 from smallest_cli.errors import ServiceFailed, SettingsError
 from smallest_cli.local.casting import cast
 from smallest_cli.local.order import AUDIO, END, FRAME, WORD, Order
-from smallest_cli.speech import AudioChunk, SpeechRequest, WordTiming
+from smallest_cli.models import AudioChunk, SpeechRequest, WordTiming
+from smallest_cli.voices import WORD_TIMING_VOICES
 
 INSTALL = "pip install 'smallest-cli[local]'"
 PARTS = ("numpy", "soxr")

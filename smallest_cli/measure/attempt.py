@@ -16,9 +16,9 @@ from smallest_cli.errors import (
     UnsafeError,
     Untrusted,
 )
+from smallest_cli.models import AudioChunk, Completed, Event, Opened, Sent, SpeechRequest, Transport
 from smallest_cli.onset import find_onset
 from smallest_cli.player import Chunk
-from smallest_cli.speech import AudioChunk, Completed, Event, Opened, Sent, SpeechRequest, Transport
 from smallest_cli.trials.record import Trial
 
 

@@ -19,8 +19,8 @@ from smallest_cli.errors import AccountError, Interrupted, RequestRejected, Unsa
 from smallest_cli.measure.attempt import Attempt, attempt
 from smallest_cli.measure.plan import Job, Plan
 from smallest_cli.measure.probe import Probe, probing
+from smallest_cli.models import Service, Transport
 from smallest_cli.player import SECOND
-from smallest_cli.speech import Service, Transport
 from smallest_cli.stats.quantiles import quantile
 from smallest_cli.transports import open_transport
 from smallest_cli.trials.record import Trial

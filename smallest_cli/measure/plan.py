@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from smallest_cli.models import SpeechRequest, Via
 from smallest_cli.player import SECOND
-from smallest_cli.speech import SpeechRequest, Via
 
 Conn = Literal["warm", "cold"]
 CONNS: tuple[Conn, ...] = ("warm", "cold")

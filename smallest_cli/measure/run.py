@@ -18,8 +18,8 @@ from smallest_cli.measure.lanes import Keep, Progress, Watch, run_lanes
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.probe import Probe
 from smallest_cli.measure.trust import Calibration, calibrate, floor_of, judge
+from smallest_cli.models import Service, SpeechRequest
 from smallest_cli.onset import HOP_MS, LEVEL_DB, RUN_MS, WINDOW_MS
-from smallest_cli.speech import Service, SpeechRequest
 from smallest_cli.stats.quantiles import CONFIDENCE
 from smallest_cli.trials.metrics import METRICS
 from smallest_cli.trials.record import Trial

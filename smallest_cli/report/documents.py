@@ -19,7 +19,7 @@ from smallest_cli.report.words import (
     remarks,
     verdict_words,
 )
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 
 LONGEST = 10_000
 CSV_HEAD = ("arm", "metric", "unit", "n", "mean", "min", "max", "mad", "outliers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 
 LONGEST = 10_000
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from smallest_cli.report.words import figure
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 
 PLAIN_WIDTH = 80
 LONGEST = 10_000

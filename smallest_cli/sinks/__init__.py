@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
-from smallest_cli.safety import safe
+from smallest_cli.models import AudioFormat
+from smallest_cli.security import safe
 from smallest_cli.signals import uninterrupted
 from smallest_cli.sinks.codings import check_rate, choose_coding
-from smallest_cli.speech import AudioFormat
-from smallest_cli.writing import stdout_kind, translated
+from smallest_cli.stdio import stdout_kind, translated
 
 if TYPE_CHECKING:
     from smallest_cli.sinks.encoders import Encoder

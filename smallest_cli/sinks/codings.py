@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from smallest_cli.errors import UsageError
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 
 CODINGS = ("wav", "pcm", "flac", "ogg", "opus", "mp3", "ulaw", "alaw")
 ALIASES = {"mulaw": "ulaw"}

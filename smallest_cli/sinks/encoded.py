@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from smallest_cli.errors import OutputFailed, SmallestError
-from smallest_cli.safety import safe
+from smallest_cli.models import AudioFormat
+from smallest_cli.security import safe
 from smallest_cli.sinks.encoders import Encoder, Rewindable
-from smallest_cli.speech import AudioFormat
-from smallest_cli.writing import translated
+from smallest_cli.stdio import translated
 
 
 class Target(Protocol):

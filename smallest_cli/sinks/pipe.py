@@ -9,7 +9,7 @@ from pathlib import Path
 
 from smallest_cli.errors import UsageError
 from smallest_cli.files import sync
-from smallest_cli.writing import stdout_kind, translated
+from smallest_cli.stdio import stdout_kind, translated
 
 
 class StdoutTarget:

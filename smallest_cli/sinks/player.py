@@ -18,8 +18,8 @@ import time
 from contextlib import suppress
 
 from smallest_cli.errors import DeviceError, UsageError
-from smallest_cli.safety import reason, safe
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
+from smallest_cli.security import reason, safe
 
 PRESETS = {
     "ffplay": "ffplay -loglevel error -nodisp -autoexit -fflags nobuffer -flags low_delay -probesize 32"

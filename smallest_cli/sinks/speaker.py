@@ -21,8 +21,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from smallest_cli.errors import DeviceError
-from smallest_cli.safety import safe
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
+from smallest_cli.security import safe
 
 LATENCY_S = 0.2
 """The device's buffer: it bridges a busy machine. The first sound waits for a quarter of it at most."""

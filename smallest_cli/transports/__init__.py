@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from smallest_cli.connect import Dialer
-from smallest_cli.speech import Service, Transport, Via
+from smallest_cli.models import Service, Transport, Via
 
 
 @contextmanager

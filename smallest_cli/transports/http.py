@@ -9,7 +9,7 @@ from dataclasses import replace
 from smallest_cli import wire
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import CutOff
-from smallest_cli.speech import AudioChunk, Completed, Event, Service, SpeechRequest
+from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
 from smallest_cli.transports.post import Poster, is_framed
 from smallest_cli.wav import WavReader
 

@@ -17,8 +17,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from smallest_cli import wire
 from smallest_cli.connect import Connection, Dialer, Origin, parse_base_url
 from smallest_cli.errors import CutOff, Disconnected, NetworkError, ProtocolError, RemoteError
-from smallest_cli.safety import safe
-from smallest_cli.speech import Event, Opened, Phases, Sent, Service
+from smallest_cli.models import Event, Opened, Phases, Sent, Service
+from smallest_cli.security import safe
 from smallest_cli.transports.refusal import refusal
 
 READ_SIZE = 64 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from smallest_cli import wire
 from smallest_cli.errors import RemoteError
-from smallest_cli.speech import Service
+from smallest_cli.models import Service
 
 
 def refusal(service: Service, status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:

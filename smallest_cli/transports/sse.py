@@ -9,8 +9,8 @@ from dataclasses import replace
 from smallest_cli import wire
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import CutOff, ProtocolError
-from smallest_cli.safety import safe
-from smallest_cli.speech import AudioChunk, Completed, Event, Service, SpeechRequest
+from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
+from smallest_cli.security import safe
 from smallest_cli.transports.post import Poster
 
 

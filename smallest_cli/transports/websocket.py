@@ -19,7 +19,7 @@ from websocket import ABNF
 from smallest_cli import wire
 from smallest_cli.connect import Connection, Dialer, parse_base_url, read_head
 from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, RemoteError
-from smallest_cli.speech import (
+from smallest_cli.models import (
     AudioChunk,
     Buffering,
     Completed,

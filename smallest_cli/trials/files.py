@@ -11,7 +11,7 @@ from typing import Any
 
 from smallest_cli.errors import UsageError
 from smallest_cli.files import write_whole
-from smallest_cli.safety import reason, safe
+from smallest_cli.security import reason, safe
 from smallest_cli.trials.expected import check_raw, check_result
 from smallest_cli.trials.metrics import METRICS
 from smallest_cli.trials.record import Trial

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 
 SHOWN = 40
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from smallest_cli.errors import UsageError
 from smallest_cli.player import SECOND
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.trials.expected import VERDICTS
 from smallest_cli.trials.files import SAME
 from smallest_cli.trials.likeness import differences

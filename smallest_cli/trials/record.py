@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from smallest_cli.models import Phases
 from smallest_cli.player import Chunk
-from smallest_cli.speech import Phases
 
 ERROR_CLASSES = (
     "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_first",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 
 MOST = 10**18
 """Greater than any number of ours: as nanoseconds it is 31 years."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smallest_cli.errors import UsageError
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.trials.metrics import CENSORED, METRICS, shows
 
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from smallest_cli.errors import ProtocolError
-from smallest_cli.speech import Clone, Dictionary
+from smallest_cli.models import Clone, Dictionary
 from smallest_cli.wire.objects import decode_object, excerpt
 
 DICTIONARIES_PATH = "/waves/v1/pronunciation-dicts"

@@ -16,7 +16,7 @@ from smallest_cli.errors import (
     ServiceFailed,
     UnsafeError,
 )
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.wire.objects import decode_object, payload
 from smallest_cli.wire.routes import (
     Fields,

@@ -12,13 +12,7 @@ from typing import Any
 from smallest_cli.errors import (
     ProtocolError,
 )
-from smallest_cli.speech import (
-    AudioChunk,
-    Completed,
-    Event,
-    SpeechRequest,
-    WordTiming,
-)
+from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, WordTiming
 from smallest_cli.wire.failures import decode_error
 from smallest_cli.wire.objects import decode_object, payload
 from smallest_cli.wire.routes import (

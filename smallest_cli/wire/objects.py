@@ -8,7 +8,7 @@ from typing import Any
 from smallest_cli.errors import (
     ProtocolError,
 )
-from smallest_cli.safety import safe
+from smallest_cli.security import safe
 from smallest_cli.wire.routes import Fields
 
 

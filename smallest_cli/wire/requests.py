@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from smallest_cli.speech import (
-    AudioFormat,
-    Buffering,
-    SpeechRequest,
-)
+from smallest_cli.models import AudioFormat, Buffering, SpeechRequest
 from smallest_cli.wire.routes import (
     DEFAULT_SAMPLE_RATE,
     KEEP_ALIVE_TYPES,

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from smallest_cli.speech import (
-    Api,
-    Via,
-)
+from smallest_cli.models import Api, Via
 
 Fields = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from smallest_cli.errors import ProtocolError
-from smallest_cli.speech import Voice
+from smallest_cli.models import Voice
 from smallest_cli.wire.objects import decode_object
 
 VOICES_LIMIT = 4 * 1024 * 1024

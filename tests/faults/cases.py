@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smallest_cli import wav
-from smallest_cli.speech import AudioFormat
+from smallest_cli.models import AudioFormat
 from tests import frames
 from tests.faults.server import SEGMENT, Script, Step
 from tests.faults.steps import (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from smallest_cli.safety import Secret
+from smallest_cli.security import Secret
 
 Via = Literal["ws", "sse", "http"]
 Api = Literal["unified", "v3.1", "v2"]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from smallest_cli.errors import OutputFailed, ReaderLeft, SmallestError
-from smallest_cli.safety import reason, safe
+from smallest_cli.security import reason, safe
 
 StdoutKind = Literal["terminal", "file", "pipe", "closed"]
 

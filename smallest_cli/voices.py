@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from smallest_cli.speech import Voice
+from smallest_cli.models import Voice
 
-SNAPSHOT = Path(__file__).with_name("catalogue.json")
+SNAPSHOT = Path(__file__).parent / "data" / "catalogue.json"
 MODELS = ("lightning_v3.1", "lightning_v3.1_pro")
 FRESH_FOR_S = 24 * 3600
 WORD_TIMING_VOICES = frozenset({"meher", "devansh", "kartik", "maithili", "liam", "avery"})

@@ -1,0 +1,305 @@
+"""Imports point down only, between the layers of ARCHITECTURE.md, and never in a circle."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import smallest_cli
+
+PACKAGE = "smallest_cli"
+ROOT = Path(smallest_cli.__file__).parent
+
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"errors", "security", "signals", "models", "files", "stdio", "settings", "voices", "data"}),
+    frozenset({"protocol", "network", "text", "audio"}),
+    frozenset({"transports", "server"}),
+    frozenset({"client"}),
+    frozenset({"synthesis"}),
+    frozenset({"bench"}),
+    frozenset({"cli"}),
+    frozenset({"__main__", "__init__"}),
+)
+"""Layer 0 is the modules at the root, which may import each other; from layer 1 on they are packages."""
+IMPORTS_SERVER = frozenset({"cli.commands.serve"})
+"""The offline server is a program of its own; other code starts it as a child process."""
+FORBIDDEN = {
+    ("protocol", "requests"): "the codec does no I/O",
+    ("protocol", "socket"): "the codec does no I/O",
+    ("protocol", "time"): "the codec has no clock",
+}
+OUTSIDE_CLI = ("typer", "rich")
+"""Only `cli` knows how the command line is parsed and drawn."""
+ROOT_MODULES = 12
+PACKAGE_FILES = 18
+WIRE_WORDS = frozenset({"voice_id", "continue"})
+"""Field names of the protocol: only its codec and the server's configuration spell them."""
+
+
+def layer_of(top: str) -> int | None:
+    return next((layer for layer, names in enumerate(LAYERS) if top in names), None)
+
+
+def modules(root: Path) -> dict[str, ast.Module]:
+    """Every module under `root`: its dotted name without the package's -> its tree."""
+    trees = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+        trees[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return trees
+
+
+def imports(name: str, tree: ast.Module, known: frozenset[str]) -> Iterator[str]:
+    """Full names that a module imports anywhere in its file, functions and TYPE_CHECKING blocks included.
+
+    `from package import x` gives the module x where there is one, else the package.
+    """
+    own = [PACKAGE, *name.split(".")] if name != "__init__" else [PACKAGE]
+    package = own if name == "__init__" or any(other.startswith(f"{name}.") for other in known) else own[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(package[: len(package) - node.level + 1] + ([base] if base else []))
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                inside = full.removeprefix(f"{PACKAGE}.")
+                is_module = inside in known or any(other.startswith(f"{inside}.") for other in known)
+                yield full if base.split(".")[0] == PACKAGE and is_module else base
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__"):
+                target = str(node.args[0].value)
+                yield target if not target.startswith(".") else ".".join([*package, target.lstrip(".")])
+
+
+def violations(trees: dict[str, ast.Module]) -> list[str]:
+    """Every import that the table forbids, one line each."""
+    found = []
+    known = frozenset(trees)
+    for name, tree in trees.items():
+        top = name.split(".")[0]
+        if (layer := layer_of(top)) is None:
+            continue  # test_every_module_has_a_layer reports it
+        for imported in imports(name, tree, known):
+            outer, _, inside = imported.partition(".")
+            if outer != PACKAGE:
+                if reason := FORBIDDEN.get((top, outer)):
+                    found.append(f"{name} imports {imported}: {reason}")
+                if outer in OUTSIDE_CLI and top not in ("cli", "__main__"):
+                    found.append(f"{name} imports {imported}: only cli may")
+                continue
+            other = inside.split(".")[0]
+            if not inside or other == top:
+                continue
+            below = layer_of(other)
+            if other == "server" and name not in IMPORTS_SERVER:
+                found.append(f"{name} imports {inside}: only cli/commands/serve may import the server")
+            elif below is not None and below > layer:
+                found.append(f"{name} (layer {layer}) imports {inside} (layer {below}): upwards")
+            elif below == layer and layer > 0:
+                found.append(f"{name} imports {inside}: sideways, both are on layer {layer}")
+    return found
+
+
+def circles(trees: dict[str, ast.Module]) -> list[str]:
+    """Modules that import themselves through others, imports in functions and for types included."""
+    known = frozenset(trees)
+    graph = {
+        name: {
+            inside
+            for imported in imports(name, tree, known)
+            if (inside := imported.removeprefix(f"{PACKAGE}.")) in known and inside != name
+        }
+        for name, tree in trees.items()
+    }
+    found = []
+    for start in graph:
+        seen: set[str] = set()
+        ahead = set(graph[start])
+        while ahead:
+            name = ahead.pop()
+            if name == start:
+                found.append(start)
+                break
+            seen.add(name)
+            ahead |= graph.get(name, set()) - seen
+    return found
+
+
+TREES = modules(ROOT)
+
+
+def test_every_module_has_a_layer() -> None:
+    missing = sorted({name.split(".")[0] for name in TREES if layer_of(name.split(".")[0]) is None})
+    assert not missing, f"add {', '.join(missing)} to LAYERS in {Path(__file__).name}"
+
+
+def test_no_module_is_on_two_layers() -> None:
+    assert sum(map(len, LAYERS)) == len(frozenset().union(*LAYERS))
+
+
+def test_imports_point_down() -> None:
+    assert violations(TREES) == []
+
+
+def test_no_import_circles() -> None:
+    assert circles(TREES) == []
+
+
+def test_few_modules_at_the_root() -> None:
+    at_root = [path.name for path in ROOT.glob("*.py")]
+    assert len(at_root) <= ROOT_MODULES, sorted(at_root)
+
+
+def test_packages_stay_small() -> None:
+    sizes = {
+        str(folder.relative_to(ROOT)): len(list(folder.glob("*.py")))
+        for folder in ROOT.rglob("*/")
+        if folder.is_dir() and folder.relative_to(ROOT).parts[0] != "bench"
+    }
+    assert {name: size for name, size in sizes.items() if size > PACKAGE_FILES} == {}
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    """It is imported whenever anything of it is."""
+    assert list(imports("__init__", TREES["__init__"], frozenset(TREES))) == []
+
+
+def wire_words(tree: ast.Module) -> set[str]:
+    """Protocol field names that occur as string constants or in f-strings."""
+    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str)} & WIRE_WORDS
+
+
+def test_only_the_codec_spells_protocol_fields() -> None:
+    users = {name.split(".")[0] for name, tree in TREES.items() if wire_words(tree)}
+    assert users - {"server"} == {"protocol"}
+
+
+# The checks themselves, on small made-up packages
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "expected"),
+    [
+        ("protocol.json", "from smallest_cli import models", None),
+        ("protocol.json", "from smallest_cli.models import Voice\nimport json", None),
+        ("protocol.json", "from smallest_cli import __version__", None),
+        (
+            "transports.sse",
+            "from smallest_cli import network, protocol\nfrom smallest_cli.errors import X",
+            None,
+        ),
+        ("transports.sse", "from smallest_cli.transports.http import x\nfrom . import http", None),
+        ("transports.http", "from smallest_cli.audio.wav import x", None),
+        ("server.app", "from smallest_cli.server import auth\nfrom .auth import x", None),
+        ("cli.commands.serve", "from smallest_cli.server import app", None),
+        ("cli.app", "import typer, rich", None),
+        ("__main__", "from smallest_cli.cli.app import run", None),
+        ("security", "from smallest_cli.errors import UsageError", None),
+        ("errors", "from smallest_cli.protocol import json", "upwards"),
+        ("protocol.json", "import requests", "does no I/O"),
+        ("protocol.json", "def read():\n    from time import sleep", "no clock"),
+        ("protocol.json", "from smallest_cli import text", "sideways"),
+        ("protocol.json", "from ..text import x", "sideways"),
+        ("protocol.json", "import smallest_cli.text", "sideways"),
+        ("protocol.json", "def late():\n    from smallest_cli.text import x", "sideways"),
+        ("protocol.json", "if TYPE_CHECKING:\n    from smallest_cli.text import x", "sideways"),
+        ("protocol.json", "import_module('smallest_cli.text')", "sideways"),
+        ("protocol.json", "importlib.import_module('smallest_cli.cli')", "upwards"),
+        ("protocol.json", "from smallest_cli import cli", "upwards"),
+        ("audio.tee", "from smallest_cli import network", "sideways"),
+        ("audio.tee", "from .. import network", "sideways"),
+        ("audio.tee", "from smallest_cli.synthesis.pipeline import x", "upwards"),
+        ("transports.sse", "from smallest_cli.server.auth import x", "only cli/commands/serve"),
+        ("client.service", "from smallest_cli import server", "only cli/commands/serve"),
+        ("cli.commands.speak", "from smallest_cli.server.app import x", "only cli/commands/serve"),
+        ("synthesis.session", "from smallest_cli.cli.options import x", "upwards"),
+        ("synthesis.session", "import typer", "only cli may"),
+        ("bench.report.terminal", "from rich.text import Text", "only cli may"),
+    ],
+)
+def test_the_check_finds(name: str, source: str, expected: str | None) -> None:
+    package = ["__init__", "__main__", "errors", "models", "security", "protocol", "protocol.json", "network"]
+    package += [
+        "text",
+        "audio",
+        "audio.tee",
+        "audio.wav",
+        "transports",
+        "transports.http",
+        "server",
+        "server.app",
+    ]
+    package += [
+        "server.auth",
+        "client",
+        "client.service",
+        "synthesis",
+        "synthesis.pipeline",
+        "synthesis.session",
+    ]
+    package += [
+        "bench",
+        "bench.report",
+        "bench.report.terminal",
+        "cli",
+        "cli.app",
+        "cli.options",
+        "cli.commands",
+    ]
+    trees = dict.fromkeys([*package, "transports.sse"], ast.parse("")) | {name: ast.parse(source)}
+    found = violations(trees)
+    assert len(found) == (expected is not None), found
+    assert all(expected in line for line in found if expected is not None)
+
+
+def test_a_circle_is_found() -> None:
+    sources = {
+        "errors": "from smallest_cli import models",
+        "models": "from smallest_cli.files import x",
+        "files": "def f():\n    from smallest_cli.errors import x",
+        "voices": "from smallest_cli import files",
+    }
+    trees = {name: ast.parse(source) for name, source in sources.items()}
+    assert circles(trees) == ["errors", "models", "files"]
+
+
+def test_a_module_without_a_layer_is_found(tmp_path: Path) -> None:
+    (tmp_path / "attic").mkdir()
+    for path in ("__init__.py", "cellar.py", "attic/__init__.py", "attic/box.py"):
+        (tmp_path / path).write_text("", encoding="utf-8")
+    trees = modules(tmp_path)
+    assert set(trees) == {"__init__", "cellar", "attic", "attic.box"}
+    assert [name for name in trees if layer_of(name) is None] == ["attic", "attic.box", "cellar"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x['voice_id']", {"voice_id"}),
+        ("{'continue': True}", {"continue"}),
+        ("def f(n):\n    return f'{n}voice_id'", {"voice_id"}),
+        ('"""A voice_id in a docstring."""', set()),
+        ("voice_id = 1\nwhile True:\n    continue", set()),
+    ],
+)
+def test_protocol_words_are_found(source: str, words: set[str]) -> None:
+    assert wire_words(ast.parse(source)) == words
+
+
+def test_layer_0_uses_few_packages() -> None:
+    """It is imported by every command: the standard library, and platformdirs where settings are read."""
+    allowed = sys.stdlib_module_names | {PACKAGE, "platformdirs", "wcwidth"}
+    for name, tree in TREES.items():
+        if name.split(".")[0] in LAYERS[0]:
+            others = {each.split(".")[0] for each in imports(name, tree, frozenset(TREES))}
+            assert others <= allowed, name
