@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
-from smallest_cli import wire
+from smallest_cli import protocol
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import ProtocolError, UsageError
 from smallest_cli.models import Clone, Dictionary, Service, Voice
@@ -37,53 +37,55 @@ class Account:
             got = bytearray()
             for piece in reply.body:
                 got += piece
-                if len(got) > wire.VOICES_LIMIT:
+                if len(got) > protocol.VOICES_LIMIT:
                     raise ProtocolError("the service's reply is too large")
         return bytes(got)
 
     def check(self) -> None:
         """Ask for something that costs nothing and needs a good key."""
-        self._ask("GET", wire.voices_path(MODELS[0]))
+        self._ask("GET", protocol.voices_path(MODELS[0]))
 
     def voices(self) -> list[Voice]:
         """Every voice of both pools; the reply names no pool, the path does."""
-        replies = ((pool, self._ask("GET", wire.voices_path(pool))) for pool in MODELS)
-        return [voice for pool, body in replies for voice in wire.decode_voices(body, pool)]
+        replies = ((pool, self._ask("GET", protocol.voices_path(pool))) for pool in MODELS)
+        return [voice for pool, body in replies for voice in protocol.decode_voices(body, pool)]
 
     def dictionaries(self) -> list[Dictionary]:
         """Every pronunciation dictionary of the account."""
-        return wire.decode_dictionaries(self._ask("GET", wire.DICTIONARIES_PATH))
+        return protocol.decode_dictionaries(self._ask("GET", protocol.DICTIONARIES_PATH))
 
     def create_dictionary(self, items: Iterable[tuple[str, str]]) -> Dictionary:
         """A new one; at least one item."""
-        return wire.decode_dictionary(
-            self._ask("POST", wire.DICTIONARIES_PATH, wire.encode_dictionary(items))
+        return protocol.decode_dictionary(
+            self._ask("POST", protocol.DICTIONARIES_PATH, protocol.encode_dictionary(items))
         )
 
     def replace_dictionary(self, id: str, items: Iterable[tuple[str, str]]) -> Dictionary:
         """Other items under the same id; the service knows no merging."""
-        body = wire.encode_dictionary(items, id)
-        return wire.decode_dictionary(self._ask("PUT", wire.DICTIONARIES_PATH, body))
+        body = protocol.encode_dictionary(items, id)
+        return protocol.decode_dictionary(self._ask("PUT", protocol.DICTIONARIES_PATH, body))
 
     def delete_dictionary(self, id: str) -> None:
         """Delete one."""
-        wire.decode_deleted(self._ask("DELETE", wire.DICTIONARIES_PATH, wire.encode_dictionary_id(id)))
+        protocol.decode_deleted(
+            self._ask("DELETE", protocol.DICTIONARIES_PATH, protocol.encode_dictionary_id(id))
+        )
 
     def clones(self) -> list[Clone]:
         """Every cloned voice of the account."""
-        return wire.decode_clones(self._ask("GET", wire.CLONES_PATH))
+        return protocol.decode_clones(self._ask("GET", protocol.CLONES_PATH))
 
     def create_clone(self, body: BinaryIO, content_type: str) -> Clone:
         """A new voice out of a multipart body, as `encode_clone` makes it."""
-        return wire.decode_clone(self._ask("POST", wire.CLONES_PATH, body, content_type))
+        return protocol.decode_clone(self._ask("POST", protocol.CLONES_PATH, body, content_type))
 
     def balance(self) -> float:
         """US dollars of credit."""
-        return wire.decode_balance(self._ask("GET", wire.BALANCE_PATH))
+        return protocol.decode_balance(self._ask("GET", protocol.BALANCE_PATH))
 
     def concurrency(self) -> int | None:
         """Requests at a time, None where the account does not tell."""
-        return wire.decode_concurrency(self._ask("GET", wire.SUBSCRIPTION_PATH))
+        return protocol.decode_concurrency(self._ask("GET", protocol.SUBSCRIPTION_PATH))
 
 
 def encode_clone(sample: bytes, file_name: str, fields: Mapping[str, str]) -> tuple[bytes, str]:
@@ -98,5 +100,5 @@ def encode_clone(sample: bytes, file_name: str, fields: Mapping[str, str]) -> tu
     suffix = file_name[file_name.rfind(".") :].lower()
     parts: dict[str, str | tuple[str, bytes, str]] = dict(fields)
     sendable = file_name.encode(errors="replace").decode()
-    parts["file"] = (sendable, sample, wire.CLONE_TYPES[suffix])
+    parts["file"] = (sendable, sample, protocol.CLONE_TYPES[suffix])
     return encode_multipart_formdata(parts)

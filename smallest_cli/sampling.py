@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smallest_cli import wire
+from smallest_cli import protocol
 from smallest_cli.errors import UsageError
 from smallest_cli.security import reason, safe
 
@@ -15,14 +15,14 @@ def read_sample(path: str) -> bytes:
     The length is known of what libsndfile reads; of WebM and MP4 only the service can tell.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in wire.CLONE_TYPES:
+    if suffix not in protocol.CLONE_TYPES:
         raise UsageError(f"{safe(path)} is not one of {' '.join(wire.CLONE_TYPES)}")
     try:
         with open(path, "rb") as file:
-            data = file.read(wire.CLONE_LARGEST + 1)
+            data = file.read(protocol.CLONE_LARGEST + 1)
     except OSError as error:
         raise UsageError(f"cannot read {safe(path)}: {reason(error)}") from None
-    if len(data) > wire.CLONE_LARGEST:
+    if len(data) > protocol.CLONE_LARGEST:
         raise UsageError(f"{safe(path)} is larger than {wire.CLONE_LARGEST >> 20} MB")
     if suffix in (".wav", ".mp3"):
         _check_length(path, data)
@@ -39,7 +39,7 @@ def _check_length(path: str, data: bytes) -> None:
             seconds = sound.frames / sound.samplerate
     except soundfile.LibsndfileError:
         raise UsageError(f"{safe(path)} is no recording that can be read") from None
-    least, most = wire.CLONE_SECONDS
+    least, most = protocol.CLONE_SECONDS
     if not least <= seconds <= most:
         raise UsageError(
             f"{safe(path)} is {seconds:.1f} s long",

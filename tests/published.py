@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import settings
 
-from smallest_cli import wire
+from smallest_cli import protocol
 from smallest_cli.errors import (
     SmallestError,
 )
@@ -40,11 +40,11 @@ fuzz = settings(deadline=None, max_examples=150)
 
 
 def decode(message: dict[str, Any], **options: Any) -> list[Event]:
-    return wire.decode_message(json.dumps(message), **options)
+    return protocol.decode_message(json.dumps(message), **options)
 
 
 def stream(*pieces: bytes) -> list[Event]:
-    events = wire.EventStream()
+    events = protocol.EventStream()
     return [event for piece in pieces for event in events.feed(piece)]
 
 

@@ -232,7 +232,7 @@ def test_the_words_of_the_wire_stay_in_the_wire() -> None:
         ("speech", "from smallest_cli.wav import header", "both are on floor 0"),
         ("wav", "import numpy", "standard library only"),
         ("wav", "def read():\n    from soundfile import x", "standard library only"),
-        ("wav", "from smallest_cli.wire import x", "imports point down"),
+        ("wav", "from smallest_cli.protocol import x", "imports point down"),
         ("wire", "from smallest_cli import text", "both are on floor 1"),
         ("wire", "from . import text", "both are on floor 1"),
         ("wire", "from .text import x", "both are on floor 1"),

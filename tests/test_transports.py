@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from smallest_cli import wav, wire
+from smallest_cli import protocol, wav
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import (
     AccountError,
@@ -512,7 +512,7 @@ def test_a_frame_that_claims_too_much_is_refused_before_it_is_held(opened: Open)
         frames.read_message(sock)
         sock.sendall(b"\x81\x7f" + (2**62).to_bytes(8, "big"))
         piece = b"x" * 65536
-        for _ in range(2 * wire.MESSAGE_LIMIT // len(piece)):
+        for _ in range(2 * protocol.MESSAGE_LIMIT // len(piece)):
             sock.sendall(piece)
 
     with raw_server(script) as server:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli import wire
+from smallest_cli import protocol
 from smallest_cli.account import Account
 from smallest_cli.commands.voices import wait_for_clone
 from smallest_cli.connect import Dialer
@@ -78,7 +78,7 @@ def test_a_published_list_of_voices_is_read() -> None:
             ]
         }
     )
-    devansh, bare = wire.decode_voices(body.encode(), "lightning_v3.1")
+    devansh, bare = protocol.decode_voices(body.encode(), "lightning_v3.1")
     assert (devansh.name, devansh.languages, devansh.accent) == ("Devansh", ("hindi", "english"), "indian")
     assert (devansh.gender, devansh.age, devansh.use_cases) == ("male", "young", ("conversational",))
     assert (bare.name, bare.model, bare.languages, bare.gender) == ("bare", "lightning_v3.1", (), None)
@@ -87,30 +87,32 @@ def test_a_published_list_of_voices_is_read() -> None:
 @pytest.mark.parametrize("body", [b'{"voices": "nope"}', b"[]", b'{"voices": [{"displayName": "A"}]}', b"x"])
 def test_a_list_that_cannot_be_read_is_refused(body: bytes) -> None:
     with pytest.raises(ProtocolError):
-        wire.decode_voices(body, "lightning_v3.1")
+        protocol.decode_voices(body, "lightning_v3.1")
 
 
 def test_published_clones_and_dictionaries_are_read() -> None:
     clone = b"""{"message": "Voice clone created successfully", "data": {"voiceId": "voice_dLP5T67Qw7",
         "displayName": "my-custom-voice", "status": "completed", "language": "en",
         "model": {"_id": "65f0", "modelName": "lightning-v3.1"}, "createdAt": "2026-04-20T09:42:17.103Z"}}"""
-    assert wire.decode_clone(clone).model == "lightning-v3.1"
+    assert protocol.decode_clone(clone).model == "lightning-v3.1"
     plain = clone.replace(b'{"_id": "65f0", "modelName": "lightning-v3.1"}', b'"lightning-v3.1"')
-    assert wire.decode_clone(plain) == wire.decode_clone(clone)
+    assert protocol.decode_clone(plain) == protocol.decode_clone(clone)
     listed = b'{"data": [{"voiceId": "voice_1", "status": "pending", "modelIds": ["lightning-v3.1"]}]}'
-    assert wire.decode_clones(listed)[0].model == "lightning-v3.1"
+    assert protocol.decode_clones(listed)[0].model == "lightning-v3.1"
     items = b'"items": [{"word": "mysql", "pronunciation": "my-sequel"}]'
-    made = wire.decode_dictionary(b'{"id": "64f1", ' + items + b', "createdAt": "2023-09-01T12:00:00.000Z"}')
+    made = protocol.decode_dictionary(
+        b'{"id": "64f1", ' + items + b', "createdAt": "2023-09-01T12:00:00.000Z"}'
+    )
     assert (made.id, made.items) == ("64f1", (("mysql", "my-sequel"),))
-    assert wire.decode_dictionaries(b'[{"id": "64f1", ' + items + b"}]")[0].items == made.items
-    wire.decode_deleted(b'{"id": "64f1", "deleted": true}')
-    assert wire.decode_balance(b'{"success": true, "data": {"creditBalance": -1.5}}') == -1.5
+    assert protocol.decode_dictionaries(b'[{"id": "64f1", ' + items + b"}]")[0].items == made.items
+    protocol.decode_deleted(b'{"id": "64f1", "deleted": true}')
+    assert protocol.decode_balance(b'{"success": true, "data": {"creditBalance": -1.5}}') == -1.5
     for read, body in (
-        (wire.decode_dictionaries, b"{}"),
-        (wire.decode_dictionary, b'{"id": "1", "items": [{"word": "a"}]}'),
-        (wire.decode_deleted, b"{}"),
-        (wire.decode_clones, b'{"data": {}}'),
-        (wire.decode_balance, b'{"data": {"creditBalance": "much"}}'),
+        (protocol.decode_dictionaries, b"{}"),
+        (protocol.decode_dictionary, b'{"id": "1", "items": [{"word": "a"}]}'),
+        (protocol.decode_deleted, b"{}"),
+        (protocol.decode_clones, b'{"data": {}}'),
+        (protocol.decode_balance, b'{"data": {"creditBalance": "much"}}'),
     ):
         with pytest.raises(ProtocolError):
             read(body)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from smallest_cli.errors import UsageError
 from smallest_cli.local.faults import FaultSpec
-from smallest_cli.wire import DEFAULT_COMPLETION_WAIT_MS, ErrorForm, SSEShape
+from smallest_cli.protocol import DEFAULT_COMPLETION_WAIT_MS, ErrorForm, SSEShape
 
 TEXT_CAP = 100_000
 TOKEN_LENGTH = 16

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from aiohttp import WSMsgType, web
 
-from smallest_cli import wire
+from smallest_cli import protocol
 from smallest_cli.errors import ServiceFailed
 from smallest_cli.local import faults
 from smallest_cli.local.faults import Fault, FaultSpec
@@ -74,7 +74,7 @@ class Conversation:
                 # the one error that is documented, and it names no session
                 text = f"Connection timed out after {idle_s:g} seconds of inactivity"
                 await self.socket.send_str(
-                    wire.encode_error_message(text, form=self.studio.behaviour.error_form)
+                    protocol.encode_error_message(text, form=self.studio.behaviour.error_form)
                 )
                 await self.socket.close()
                 return
@@ -184,14 +184,14 @@ class Conversation:
     async def _send(self, event: AudioChunk | WordTiming | Completed, job: Job) -> None:
         event = replace(event, request_id=job.request_id)
         older = self.studio.behaviour.complete_form == "older"
-        await self.socket.send_str(wire.encode_message(event, self.session_id, job.request, older=older))
+        await self.socket.send_str(protocol.encode_message(event, self.session_id, job.request, older=older))
 
     # failing
 
     async def _fail(self, text: str, issues: list[dict[str, object]] | None = None) -> None:
         form = self.studio.behaviour.error_form
         await self.socket.send_str(
-            wire.encode_error_message(text, session_id=self.session_id, issues=issues or (), form=form)
+            protocol.encode_error_message(text, session_id=self.session_id, issues=issues or (), form=form)
         )
 
     async def _break(self, error: Fault | ServiceFailed) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 from uuid import uuid4
 
-from smallest_cli import wire
+from smallest_cli import protocol
 from smallest_cli.errors import ProtocolError
 from smallest_cli.local.behaviour import TEXT_CAP
 from smallest_cli.local.buffers import release
@@ -97,12 +97,12 @@ class Inbox:
     def read(self, data: str | bytes) -> str | None:
         """Take in a message; gives a message to answer with at once, if any. Raises Refused."""
         try:
-            fields = wire.decode_object(data)
+            fields = protocol.decode_object(data)
         except ProtocolError:
             raise Refused from None
-        if wire.is_keep_alive(fields):
-            return wire.PONG
-        buffering = wire.decode_buffering(fields)
+        if protocol.is_keep_alive(fields):
+            return protocol.PONG
+        buffering = protocol.decode_buffering(fields)
         text = fields.get("text")
         blank = isinstance(text, str) and not text.strip()
         if buffering is None and blank and text:
@@ -120,7 +120,7 @@ class Inbox:
             self._continue(request, buffering, buffering.context)
         return None
 
-    def _request(self, fields: wire.Fields, buffering: Buffering | None, silent: bool) -> SpeechRequest:
+    def _request(self, fields: protocol.Fields, buffering: Buffering | None, silent: bool) -> SpeechRequest:
         """The request of a message that nothing is wrong with; a closing one needs no text."""
         optional: set[str] = set()
         if buffering is not None and buffering.context is not None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from smallest_cli import wav, wire
+from smallest_cli import protocol, wav
 from smallest_cli.errors import ServiceFailed
 from smallest_cli.local.faults import Fault, FaultSpec
 from smallest_cli.local.journal import Entry
@@ -60,7 +60,7 @@ class Call:
 
 async def server_sent(call: Call) -> web.StreamResponse:
     """The event stream: each block in slices of 1024 bytes, PCM whatever format was asked for."""
-    shape = call.studio.behaviour.sse_shape or wire.SSE_SHAPES[call.api]
+    shape = call.studio.behaviour.sse_shape or protocol.SSE_SHAPES[call.api]
     response = call.response("text/event-stream")
     await response.prepare(call.http)
     try:
@@ -68,15 +68,17 @@ async def server_sent(call: Call) -> web.StreamResponse:
             async for block in sound:
                 slices = (block[at : at + SLICE] for at in range(0, len(block), SLICE))
                 call.entry.audio()
-                await response.write(b"".join(wire.encode_sse(AudioChunk(part), shape) for part in slices))
+                await response.write(
+                    b"".join(protocol.encode_sse(AudioChunk(part), shape) for part in slices)
+                )
     except (Fault, ServiceFailed) as error:
         call.entry.status = str(error)
         if isinstance(error, Fault) and error.spec.kind == "close":
             return cut(call, response)
-        failure = wire.encode_error_message(INTERNAL["message"])  # an inferred form: none is documented
+        failure = protocol.encode_error_message(INTERNAL["message"])  # an inferred form: none is documented
         await response.write(b"data: " + failure.encode() + b"\n\n")
     else:
-        await response.write(wire.encode_sse(Completed(), shape))
+        await response.write(protocol.encode_sse(Completed(), shape))
         call.entry.completed()
     await response.write_eof()
     return response

@@ -13,8 +13,8 @@ from typing import Any
 
 from smallest_cli.local.behaviour import TEXT_CAP
 from smallest_cli.models import SAMPLE_RATES, Api, Via
+from smallest_cli.protocol import ENCODINGS, Fields
 from smallest_cli.security import safe
-from smallest_cli.wire import ENCODINGS, Fields
 
 Issue = dict[str, Any]
 Check = Callable[[str, Any], Iterator[Issue]]

@@ -11,8 +11,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from time import perf_counter
 
+from smallest_cli import protocol
 from smallest_cli import voices as catalogue
-from smallest_cli import wire
 from smallest_cli.local.behaviour import Behaviour
 from smallest_cli.local.casting import V2_VOICES
 from smallest_cli.local.desk import Desk
@@ -58,15 +58,15 @@ class Studio:
     def voices(self, pool: str) -> tuple[Voice, ...] | None:
         """The voices of a pool by its name in paths, None for a pool that is not there."""
         for model in ("lightning_v3.1", "lightning_v3.1_pro"):
-            if wire.voices_path(model) == f"/waves/v1/{pool}/get_voices":
+            if protocol.voices_path(model) == f"/waves/v1/{pool}/get_voices":
                 return tuple(voice for voice in catalogue.bundled() if voice.model == model)
         return V2_VOICES if pool == "lightning-v2" and self.behaviour.legacy == "on" else None
 
-    def decode(self, fields: wire.Fields, api: Api) -> SpeechRequest:
+    def decode(self, fields: protocol.Fields, api: Api) -> SpeechRequest:
         """The request in a message that nothing was wrong with."""
         if api == "v2":
             fields = {"sample_rate": V2_SAMPLE_RATE, **fields}
-        request = wire.decode_request(fields)
+        request = protocol.decode_request(fields)
         return replace(request, format=AudioFormat(int(request.format.sample_rate)))
 
     def pace(self, received: float) -> Pace:

@@ -14,7 +14,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from smallest_cli import wire
+from smallest_cli import protocol
 from smallest_cli.connect import Connection, Dialer, Origin, parse_base_url
 from smallest_cli.errors import CutOff, Disconnected, NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import Event, Opened, Phases, Sent, Service
@@ -121,7 +121,7 @@ class Poster:
     def _refusal(self, response: requests.Response) -> Exception:
         try:
             with _translated():
-                body = response.raw.read(wire.REFUSAL_LIMIT)
+                body = response.raw.read(protocol.REFUSAL_LIMIT)
         except (NetworkError, ProtocolError):
             body = b""  # the status alone is enough
         return refusal(self._service, response.status_code, dict(response.headers), body)
@@ -145,7 +145,7 @@ def _pieces(response: requests.Response, connection: Connection) -> Iterator[byt
     promised = response.headers.get("Content-Length", "")
     left = int(promised) if promised.isdecimal() else None
     while True:
-        connection.allow(wire.MESSAGE_LIMIT)
+        connection.allow(protocol.MESSAGE_LIMIT)
         with _translated():
             piece = response.raw.read1(READ_SIZE)
         if not piece:
@@ -178,7 +178,7 @@ class _Line:
         self.opened_ns = self._dialer.clock()
         if self.connection is not None:
             self.connection.expect("audio", self._dialer.timeout)
-            self.connection.allow(wire.MESSAGE_LIMIT)
+            self.connection.allow(protocol.MESSAGE_LIMIT)
 
     def prepare(self) -> None:
         if self.connection is None:

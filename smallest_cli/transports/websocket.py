@@ -16,7 +16,7 @@ from typing import Any
 import websocket
 from websocket import ABNF
 
-from smallest_cli import wire
+from smallest_cli import protocol
 from smallest_cli.connect import Connection, Dialer, parse_base_url, read_head
 from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import (
@@ -80,7 +80,7 @@ class WebSocketTransport:
         connection.expect("keep-alive", self._dialer.timeout)
         try:
             with _translated():
-                self._socket.send(wire.KEEP_ALIVE)
+                self._socket.send(protocol.KEEP_ALIVE)
         except Disconnected:
             self.close()  # it is opened again when it is needed
 
@@ -112,7 +112,7 @@ class WebSocketTransport:
                 if not fragments.ended and not connection.readable():
                     continue
                 connection.expect("end of the speech", drain_s if whole else self._patience(request))
-                for event in wire.decode_message(self._receive(connection), connection.received_ns):
+                for event in protocol.decode_message(self._receive(connection), connection.received_ns):
                     whole = isinstance(event, Completed)
                     yield event
         except NetworkError:
@@ -129,10 +129,10 @@ class WebSocketTransport:
             return
         while (text := fragments.next()) is not None:
             asked = True
-            yield wire.encode_request(replace(request, text=text), Buffering(more=True, context=context))
+            yield protocol.encode_request(replace(request, text=text), Buffering(more=True, context=context))
         if fragments.ended and asked:
             end = Buffering(flush=context is None, close=context is not None, context=context)
-            yield wire.encode_request(replace(request, text=""), end)
+            yield protocol.encode_request(replace(request, text=""), end)
 
     def _patience(self, request: SpeechRequest) -> float:
         """Seconds in which more must come.
@@ -154,11 +154,13 @@ class WebSocketTransport:
         try:
             connection.expect("audio", self._dialer.timeout)
             with _translated():
-                self._socket.send(wire.encode_request(request))
+                self._socket.send(protocol.encode_request(request))
             yield Sent(at_ns=connection.sent_ns)
             while not completed:
                 message = self._receive(connection)
-                for event in wire.decode_message(message, connection.received_ns, own_id=request.request_id):
+                for event in protocol.decode_message(
+                    message, connection.received_ns, own_id=request.request_id
+                ):
                     completed = isinstance(event, Completed)
                     yield event
                     if isinstance(event, AudioChunk):
@@ -188,7 +190,7 @@ class WebSocketTransport:
         try:
             with _translated():
                 self._socket = websocket.create_connection(
-                    self._origin.url("ws", wire.PATHS[self._service.api]["ws"]),
+                    self._origin.url("ws", protocol.PATHS[self._service.api]["ws"]),
                     socket=_Upgrading(connection, self._service),
                     header=[f"Authorization: Bearer {self._service.key.reveal()}"],
                     redirect_limit=0,
@@ -221,7 +223,7 @@ class WebSocketTransport:
 
     def _read_frame(self, connection: Connection) -> bytes | None:
         """Read one frame; the text message that it ends, if it ends one. Pings are answered."""
-        connection.allow(wire.MESSAGE_LIMIT - len(self._fragments))
+        connection.allow(protocol.MESSAGE_LIMIT - len(self._fragments))
         with _translated():
             frame = self._socket.recv_frame()
             if frame.mask_value:
@@ -233,7 +235,7 @@ class WebSocketTransport:
         match frame.opcode:
             case ABNF.OPCODE_CLOSE:
                 code = int.from_bytes(frame.data[:2], "big") if frame.data else 1005
-                raise wire.decode_close(code, frame.data[2:].decode("utf-8", "replace"))
+                raise protocol.decode_close(code, frame.data[2:].decode("utf-8", "replace"))
             case ABNF.OPCODE_BINARY:
                 raise ProtocolError("the service sent a binary message")
             case ABNF.OPCODE_TEXT | ABNF.OPCODE_CONT:
@@ -266,7 +268,7 @@ class WebSocketTransport:
 def _completion_wait(request: SpeechRequest) -> float:
     """Seconds of quiet before `complete`: what was asked for, else the service's own."""
     wait_ms = request.completion_wait_ms
-    return (wire.DEFAULT_COMPLETION_WAIT_MS if wait_ms is None else wait_ms) / MILLISECONDS
+    return (protocol.DEFAULT_COMPLETION_WAIT_MS if wait_ms is None else wait_ms) / MILLISECONDS
 
 
 def _wait_for(connection: Connection, fragments: Fragments) -> None:
@@ -318,7 +320,7 @@ class _Upgrading:
         except HTTPException:
             raise ProtocolError("the service did not answer in HTTP") from None
         try:
-            body = reply.read(wire.REFUSAL_LIMIT)
+            body = reply.read(protocol.REFUSAL_LIMIT)
         except (HTTPException, NetworkError, ProtocolError):
             body = b""  # the status alone is enough
         if 200 <= reply.status < 300:
@@ -332,6 +334,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except websocket.WebSocketConnectionClosedException:
-        raise wire.decode_close(1006) from None
+        raise protocol.decode_close(1006) from None
     except (websocket.WebSocketException, ValueError):
         raise ProtocolError("the service broke the WebSocket protocol") from None

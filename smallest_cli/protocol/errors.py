@@ -16,11 +16,9 @@ from smallest_cli.errors import (
     ServiceFailed,
     UnsafeError,
 )
+from smallest_cli.protocol.endpoints import Fields
+from smallest_cli.protocol.json import decode_object, payload
 from smallest_cli.security import safe
-from smallest_cli.wire.objects import decode_object, payload
-from smallest_cli.wire.routes import (
-    Fields,
-)
 
 
 def decode_error(fields: Fields) -> RemoteError | None:

@@ -8,8 +8,8 @@ from typing import Any
 from smallest_cli.errors import (
     ProtocolError,
 )
+from smallest_cli.protocol.endpoints import Fields
 from smallest_cli.security import safe
-from smallest_cli.wire.routes import Fields
 
 
 def decode_object(data: bytes | str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import Clone, Dictionary
-from smallest_cli.wire.objects import decode_object, excerpt
+from smallest_cli.protocol.json import decode_object, excerpt
 
 DICTIONARIES_PATH = "/waves/v1/pronunciation-dicts"
 CLONES_PATH = "/waves/v1/voice-cloning"

@@ -4,7 +4,45 @@ Every fact is from waves/api.md; the section stands at the function. The client 
 decodes messages, the offline server does the reverse; they meet nowhere else.
 """
 
-from smallest_cli.wire.account import (
+from smallest_cli.protocol.endpoints import (
+    DEFAULT_COMPLETION_WAIT_MS,
+    DEFAULT_MODEL,
+    DEFAULT_SAMPLE_RATE,
+    ENCODINGS,
+    HEALTH_PATH,
+    MESSAGE_LIMIT,
+    PATHS,
+    REFUSAL_LIMIT,
+    SSE_SHAPES,
+    ErrorForm,
+    Fields,
+    SSEShape,
+    voices_path,
+)
+from smallest_cli.protocol.errors import (
+    decode_close,
+    decode_error,
+    decode_refusal,
+    decode_retry_after,
+    describe_failure,
+)
+from smallest_cli.protocol.json import decode_object
+from smallest_cli.protocol.messages import (
+    PONG,
+    EventStream,
+    decode_message,
+    encode_error_message,
+    encode_message,
+    encode_sse,
+)
+from smallest_cli.protocol.requests import (
+    KEEP_ALIVE,
+    decode_buffering,
+    decode_request,
+    encode_request,
+    is_keep_alive,
+)
+from smallest_cli.protocol.resources import (
     BALANCE_PATH,
     CLONE_LARGEST,
     CLONE_SECONDS,
@@ -22,45 +60,7 @@ from smallest_cli.wire.account import (
     encode_dictionary,
     encode_dictionary_id,
 )
-from smallest_cli.wire.failures import (
-    decode_close,
-    decode_error,
-    decode_refusal,
-    decode_retry_after,
-    describe_failure,
-)
-from smallest_cli.wire.messages import (
-    PONG,
-    EventStream,
-    decode_message,
-    encode_error_message,
-    encode_message,
-    encode_sse,
-)
-from smallest_cli.wire.objects import decode_object
-from smallest_cli.wire.requests import (
-    KEEP_ALIVE,
-    decode_buffering,
-    decode_request,
-    encode_request,
-    is_keep_alive,
-)
-from smallest_cli.wire.routes import (
-    DEFAULT_COMPLETION_WAIT_MS,
-    DEFAULT_MODEL,
-    DEFAULT_SAMPLE_RATE,
-    ENCODINGS,
-    HEALTH_PATH,
-    MESSAGE_LIMIT,
-    PATHS,
-    REFUSAL_LIMIT,
-    SSE_SHAPES,
-    ErrorForm,
-    Fields,
-    SSEShape,
-    voices_path,
-)
-from smallest_cli.wire.voices import VOICES_LIMIT, decode_voices, encode_voices
+from smallest_cli.protocol.voices import VOICES_LIMIT, decode_voices, encode_voices
 
 __all__ = [
     "BALANCE_PATH",

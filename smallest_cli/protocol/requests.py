@@ -6,11 +6,7 @@ import json
 from typing import Any
 
 from smallest_cli.models import AudioFormat, Buffering, SpeechRequest
-from smallest_cli.wire.routes import (
-    DEFAULT_SAMPLE_RATE,
-    KEEP_ALIVE_TYPES,
-    Fields,
-)
+from smallest_cli.protocol.endpoints import DEFAULT_SAMPLE_RATE, KEEP_ALIVE_TYPES, Fields
 
 
 def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -> bytes:

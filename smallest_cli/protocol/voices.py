@@ -8,7 +8,7 @@ from typing import Any
 
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import Voice
-from smallest_cli.wire.objects import decode_object
+from smallest_cli.protocol.json import decode_object
 
 VOICES_LIMIT = 4 * 1024 * 1024
 

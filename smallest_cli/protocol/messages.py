@@ -13,14 +13,9 @@ from smallest_cli.errors import (
     ProtocolError,
 )
 from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, WordTiming
-from smallest_cli.wire.failures import decode_error
-from smallest_cli.wire.objects import decode_object, payload
-from smallest_cli.wire.routes import (
-    MESSAGE_LIMIT,
-    ErrorForm,
-    Fields,
-    SSEShape,
-)
+from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, ErrorForm, Fields, SSEShape
+from smallest_cli.protocol.errors import decode_error
+from smallest_cli.protocol.json import decode_object, payload
 
 
 def encode_message(
