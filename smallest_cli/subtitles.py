@@ -15,9 +15,9 @@ from itertools import accumulate
 from pathlib import PurePath
 
 from smallest_cli.errors import UsageError
-from smallest_cli.graphemes import whole_characters
 from smallest_cli.models import WordTiming
 from smallest_cli.security import safe
+from smallest_cli.text.graphemes import whole_characters
 
 COLUMNS = 42
 LINES = 2

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from smallest_cli.markdown import PlainText
+from smallest_cli.text.markdown import PlainText
 
 
 def words(*fragments: str) -> str:

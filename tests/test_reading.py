@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.errors import UsageError
-from smallest_cli.reading import read_texts
+from smallest_cli.text.input import read_texts
 from tests.sounds import beside, make_fifo
 
 BOM = "\ufeff".encode()
@@ -152,7 +152,7 @@ def test_a_bound_that_no_memory_holds_is_a_bound_like_any(max_chars: int, tmp_pa
 READ = """
 import json, sys
 from smallest_cli.errors import UsageError
-from smallest_cli.reading import read_texts
+from smallest_cli.text.input import read_texts
 try:
     print(json.dumps(read_texts([], sys.argv[2:], int(sys.argv[1]))))
 except UsageError as error:

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from smallest_cli.arriving import Arrivals, Cutter, cut
-from smallest_cli.markdown import PlainText
-from smallest_cli.text import normalise
+from smallest_cli.text.markdown import PlainText
+from smallest_cli.text.normalize import normalise
+from smallest_cli.text.stream import Arrivals, Cutter, cut
 from tests import frames
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, eventually, launch, start_offline

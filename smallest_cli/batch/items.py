@@ -15,9 +15,9 @@ from smallest_cli.errors import UsageError
 from smallest_cli.models import Silence, SpeechRequest
 from smallest_cli.names import safe_name, unique_names
 from smallest_cli.options import BatchOptions, TextOptions
-from smallest_cli.script import Script, write_script
 from smallest_cli.settling import Run
 from smallest_cli.sinks.codings import ALIASES, check_rate, choose_coding
+from smallest_cli.text.script import Script, write_script
 
 SLUG = 40
 

@@ -13,8 +13,8 @@ from operator import itemgetter
 from typing import Any
 
 from smallest_cli.errors import UsageError
-from smallest_cli.reading import read_texts
 from smallest_cli.security import safe
+from smallest_cli.text.input import read_texts
 
 COLUMNS = ("id", "text", "voice", "model", "language", "speed", "format")
 SHOWN_PROBLEMS = 20

@@ -15,10 +15,10 @@ from smallest_cli.measure.corpus import CORPORA
 from smallest_cli.measure.plan import CONNS, OPEN_IN_FLIGHT, Arm, Plan, Text
 from smallest_cli.models import VIAS, SpeechRequest
 from smallest_cli.options import ServiceOptions
-from smallest_cli.reading import read_texts
-from smallest_cli.script import SPLIT, write_script
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings
+from smallest_cli.text.input import read_texts
+from smallest_cli.text.script import SPLIT, write_script
 
 MAX_CHARS = 20_000
 PRICE = {"lightning_v3.1_pro": 0.195}

@@ -19,10 +19,10 @@ from smallest_cli.groups import grouped
 from smallest_cli.listing import print_list
 from smallest_cli.models import Dictionary
 from smallest_cli.options import ServiceOptions
-from smallest_cli.reading import read_texts
 from smallest_cli.security import escaped, safe
 from smallest_cli.settings import load_settings
 from smallest_cli.settling import refuse_text_and_key
+from smallest_cli.text.input import read_texts
 
 LARGEST = 1_000_000
 HEADER = ("word", "pronunciation")

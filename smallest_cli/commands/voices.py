@@ -34,13 +34,13 @@ from smallest_cli.models import Clone, Voice
 from smallest_cli.names import unique_names
 from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, TextOptions, VoiceOptions
 from smallest_cli.sampling import read_sample
-from smallest_cli.script import SPLIT, write_script
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.settling import settle
 from smallest_cli.shells import keep_voices
 from smallest_cli.speaking import perform
 from smallest_cli.telling import as_json
+from smallest_cli.text.script import SPLIT, write_script
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
 

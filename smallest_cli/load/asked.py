@@ -15,10 +15,10 @@ from smallest_cli.measure.corpus import CORPORA
 from smallest_cli.measure.plan import CONNS, Arm, Plan, Text
 from smallest_cli.models import VIAS, SpeechRequest
 from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
-from smallest_cli.script import SPLIT, write_script
 from smallest_cli.security import safe
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings
 from smallest_cli.settling import settle_voice
+from smallest_cli.text.script import SPLIT, write_script
 from smallest_cli.trials.slo import check_promises
 
 PAID_CHARACTERS = 20_000

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from smallest_cli.cutting import Sentences
-from smallest_cli.markdown import PlainText
-from smallest_cli.text import Unwrapping
+from smallest_cli.text.markdown import PlainText
+from smallest_cli.text.normalize import Unwrapping
+from smallest_cli.text.segments import Sentences
 
 READ_SIZE = 64 * 1024
 MOST_WAITING = 8

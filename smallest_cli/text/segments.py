@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from smallest_cli.graphemes import joined, whole_characters
-from smallest_cli.stops import CLAUSE_END, SPOKEN, sentence_ends
+from smallest_cli.text.graphemes import joined, whole_characters
+from smallest_cli.text.sentences import CLAUSE_END, SPOKEN, sentence_ends
 
 LIMIT = 250
 _BLANKS = re.compile(r"\s+")

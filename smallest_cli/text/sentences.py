@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from smallest_cli.graphemes import joined
+from smallest_cli.text.graphemes import joined
 
 _STOPS = ".!?…؟۔։።፧‼⁇⁈⁉"
 _FIRM = "!?؟‼⁇⁈⁉"

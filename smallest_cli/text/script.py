@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Silence, SpeechRequest
-from smallest_cli.text import normalise
+from smallest_cli.text.normalize import normalise
 
 SPLIT = 250
 
@@ -59,13 +59,15 @@ def _items(
 def _pieces(paragraph: str, split: int) -> list[str]:
     if not split or len(paragraph) <= split:
         return [paragraph]
-    from smallest_cli.cutting import segments  # the rules of sentences, which a short text starts without
+    from smallest_cli.text.segments import (
+        segments,  # the rules of sentences, which a short text starts without
+    )
 
     return _spoken(segments(paragraph, split))
 
 
 def _sentences(paragraph: str, split: int) -> list[str]:
-    from smallest_cli.cutting import sentences
+    from smallest_cli.text.segments import sentences
 
     return _spoken(sentences(paragraph, split))
 
