@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from time import perf_counter_ns
 
 from benchmarks.figures import GATE, Figure, conclude
-from smallest_cli import wav
+from smallest_cli.audio import wav
 from smallest_cli.models import VIAS, AudioFormat, Via
 
 FORMAT = AudioFormat(24_000)

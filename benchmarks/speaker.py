@@ -23,8 +23,8 @@ from statistics import median
 from typing import Any, Protocol
 
 from benchmarks.figures import GATE, Figure, conclude
+from smallest_cli.audio.speaker import LATENCY_S, SpeakerSink
 from smallest_cli.models import AudioFormat
-from smallest_cli.sinks.speaker import LATENCY_S, SpeakerSink
 from tests.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
 
 RATE = 24_000

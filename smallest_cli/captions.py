@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from smallest_cli import voices
+from smallest_cli.audio.destinations import Destination
 from smallest_cli.errors import (
     DeviceError,
     Incomplete,
@@ -19,7 +20,6 @@ from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Speec
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings
 from smallest_cli.signals import uninterrupted
-from smallest_cli.sinks import Destination
 from smallest_cli.subtitles import Passage, cues_of, is_timed, kind_of, render
 
 SPARING = (DeviceError, Interrupted, ReaderLeft)

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 
+from smallest_cli.audio.destinations import Sink
 from smallest_cli.errors import SmallestError
 from smallest_cli.security import escaped
-from smallest_cli.sinks import Sink
 from smallest_cli.subtitles import Passage, is_timed, lines, spaced, width
 
 LOOK_EVERY_S = 0.05

@@ -16,7 +16,7 @@ from smallest_cli.models import Voice
 from smallest_cli.security import safe
 
 if TYPE_CHECKING:
-    from smallest_cli.sinks.speaker import Device
+    from smallest_cli.audio.speaker import Device
 
 VOICE_COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
 DEVICE_COLUMNS = ("name", "default", "rate")
@@ -33,8 +33,8 @@ def answer_question(voice: str | None, device: str | None, *, as_json: bool = Fa
 
 def list_loudspeakers() -> list[Device]:
     """Every loudspeaker, kept for the shell to complete. Raises DeviceError."""
+    from smallest_cli.audio.speaker import list_devices
     from smallest_cli.shells import keep_devices
-    from smallest_cli.sinks.speaker import list_devices
 
     devices = list_devices()
     keep_devices(each.name for each in devices)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from smallest_cli.audio.destinations import Destination, choose_destinations, refuse_twice
 from smallest_cli.casting import cast
 from smallest_cli.console import Console
 from smallest_cli.credentials import key_files, reads_stdin
@@ -22,7 +23,6 @@ from smallest_cli.options import CaptionOptions, RunOptions, ServiceOptions, Sou
 from smallest_cli.pipeline import AHEAD_S
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings, config_path, load_settings
-from smallest_cli.sinks import Destination, choose_destinations, refuse_twice
 from smallest_cli.stdio import stdout_kind
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _player(sound: SoundOptions, settings: Settings) -> str | None:
         raise UsageError("--device and --player do not go together", hint="name the device in the command")
     player = sound.player or (None if sound.device else settings.player)
     if player or sound.player is not None:
-        from smallest_cli.sinks.player import command_of
+        from smallest_cli.audio.player import command_of
 
         try:
             command_of(player or "", settings.sample_rate)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from smallest_cli.audio.speaker import SpeakerSink, list_devices
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import AudioFormat
-from smallest_cli.sinks.speaker import SpeakerSink, list_devices
 
 CHUNK = 7680
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import soundfile
 
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.models import AudioFormat
-from smallest_cli.sinks import Destination, open_sinks
 
 FORMAT = AudioFormat(24_000)
 PIECE = 7680

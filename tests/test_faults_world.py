@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import trustme
 
+from smallest_cli.audio.wav import header
 from smallest_cli.models import AudioFormat
-from smallest_cli.wav import header
 from tests import frames
 from tests.command import SMALLEST, environment
 from tests.faults.cases import CASES, FEW, Case

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from smallest_cli.audio.destinations import Destination, choose_destinations, open_sinks
+from smallest_cli.audio.formats import CODINGS, check_rate, choose_coding
 from smallest_cli.errors import OutputFailed, ReaderLeft, UsageError
 from smallest_cli.models import AudioFormat
-from smallest_cli.sinks import Destination, choose_destinations, open_sinks
-from smallest_cli.sinks.codings import CODINGS, check_rate, choose_coding
 from tests.programs import need
 
 FORMAT = AudioFormat(24_000)

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from smallest_cli.audio.destinations import Destination, open_sinks
+from smallest_cli.audio.formats import EXTENSIONS, choose_coding
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import (
     Incomplete,
@@ -24,8 +26,6 @@ from smallest_cli.models import AudioFormat, Service, SpeechRequest
 from smallest_cli.pipeline import Pump, Spoken
 from smallest_cli.security import Secret
 from smallest_cli.settings import Settings, load_settings
-from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.sinks.codings import EXTENSIONS, choose_coding
 from smallest_cli.transports import open_transport
 from tests.faults.cases import ALL
 from tests.faults.server import Step, fault_server

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smallest_cli import errors
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.errors import (
     Incomplete,
     NetworkError,
@@ -33,7 +34,6 @@ from smallest_cli.models import (
     WordTiming,
 )
 from smallest_cli.pipeline import Pump, Spoken, play
-from smallest_cli.sinks import Destination, open_sinks
 
 FORMAT = AudioFormat(8_000)
 SECOND = bytes(range(250)) * 64

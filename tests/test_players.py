@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.audio.destinations import Destination, open_sinks
+from smallest_cli.audio.player import PlayerSink
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import AudioFormat
-from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.sinks.player import PlayerSink
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, eventually, start_offline, watched
 from tests.programs import need
@@ -94,7 +94,7 @@ def test_a_command_gets_the_sound_and_the_rate_and_no_text(lead: str, home: Path
 
 
 def test_a_player_that_takes_no_sound_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smallest_cli.sinks.player.STUCK_S", 0.2)
+    monkeypatch.setattr("smallest_cli.audio.player.STUCK_S", 0.2)
     destination = Destination(None, player="sleep 1000")
     told = pytest.raises(DeviceError, match="the player sleep has taken no sound for")
     with told, open_sinks([destination], AudioFormat()) as sink:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.errors import OutputFailed
-from smallest_cli.sinks import Destination, open_sinks
 from tests.sounds import FORMAT, beside, make_fifo, noise, pour
 
 PCM = noise(5_000)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.audio.destinations import Destination, choose_destinations, open_sinks
+from smallest_cli.audio.encoders import Encoder, PcmEncoder
+from smallest_cli.audio.file import EncodedSink
+from smallest_cli.audio.formats import choose_coding
+from smallest_cli.audio.libsndfile import CompressedEncoder
 from smallest_cli.errors import Interrupted, OutputFailed, UsageError
 from smallest_cli.files import FileTarget
-from smallest_cli.sinks import Destination, choose_destinations, open_sinks
-from smallest_cli.sinks.codings import choose_coding
-from smallest_cli.sinks.compressed import CompressedEncoder
-from smallest_cli.sinks.encoded import EncodedSink
-from smallest_cli.sinks.encoders import Encoder, PcmEncoder
 from tests.sounds import FORMAT, decoded, make_fifo, noise, pieces, tone
 
 LIBRARY_CODINGS = ("flac", "ogg", "opus", "mp3", "ulaw", "alaw", "wav-ulaw", "wav-alaw")
@@ -210,7 +210,7 @@ def test_a_missing_library_is_told_with_its_remedy(coding: str, tmp_path: Path) 
 import sys
 sys.modules["soundfile"] = None  # as where it is not installed
 from smallest_cli.errors import SettingsError
-from smallest_cli.sinks import Destination, open_sinks
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.models import AudioFormat
 try:
     with open_sinks([Destination("out", sys.argv[1])], AudioFormat()):
@@ -229,7 +229,7 @@ except SettingsError as error:
 def test_plain_sound_loads_no_library_and_starts_no_thread(coding: str, tmp_path: Path) -> None:
     code = """
 import sys, threading
-from smallest_cli.sinks import Destination, open_sinks
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.models import AudioFormat
 with open_sinks([Destination("out", sys.argv[1])], AudioFormat()) as sink:
     sink.write(bytes(100))
@@ -262,7 +262,7 @@ def test_stdout_is_a_place_too(stdout: str, tmp_path: Path) -> None:
     code = """
 import sys
 from smallest_cli.errors import UsageError
-from smallest_cli.sinks import choose_destinations
+from smallest_cli.audio.destinations import choose_destinations
 from smallest_cli.models import AudioFormat
 try:
     choose_destinations(["-", sys.argv[1]], AudioFormat(), format="pcm")

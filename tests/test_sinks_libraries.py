@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.models import AudioFormat
-from smallest_cli.sinks import Destination, open_sinks
 from tests.command import environment
 
 CODE = """
 import sys
 from smallest_cli.errors import SmallestError
-from smallest_cli.sinks import Destination, open_sinks
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.models import AudioFormat
 try:
     with open_sinks([Destination("out", sys.argv[1])], AudioFormat()) as sink:

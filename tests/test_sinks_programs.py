@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from smallest_cli.sinks import Destination, open_sinks
+from smallest_cli.audio.destinations import Destination, open_sinks
 from tests.programs import need
 from tests.sounds import FORMAT, beside, decoded, likeness, make_fifo, noise, pour, tone
 
@@ -167,7 +167,7 @@ def test_soundfile_reads_what_came_through_a_pipe(coding: str, tmp_path: Path) -
 
 POUR = """
 import sys
-from smallest_cli.sinks import Destination, open_sinks
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.models import AudioFormat
 with open_sinks([Destination("-", sys.argv[1])], AudioFormat(24_000)) as sink:
     sink.write(sys.stdin.buffer.read())

@@ -12,9 +12,9 @@ from types import FrameType
 
 import pytest
 
+from smallest_cli.audio.destinations import Destination, open_sinks
+from smallest_cli.audio.tee import TeeSink
 from smallest_cli.errors import DeviceError, Interrupted, OutputFailed, ReaderLeft
-from smallest_cli.sinks import Destination, open_sinks
-from smallest_cli.sinks.tee import TeeSink
 from tests.sounds import FORMAT, beside, decoded, likeness, make_fifo, noise, pieces, tone
 
 CODINGS = ("wav", "pcm", "flac", "ogg", "opus", "mp3", "ulaw", "alaw")

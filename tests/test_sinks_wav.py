@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.errors import OutputFailed, ReaderLeft
 from smallest_cli.models import AudioFormat
-from smallest_cli.sinks import Destination, open_sinks
 from tests.sounds import FORMAT, beside, make_fifo, noise, pour
 
 PCM = noise(30_000)
@@ -103,7 +103,7 @@ def test_a_reader_that_left_is_told(tmp_path: Path) -> None:
 SPEAKER = """
 import sys
 from smallest_cli.errors import SmallestError
-from smallest_cli.sinks import Destination, open_sinks
+from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.models import AudioFormat
 ending, coding = sys.argv[1:]
 try:

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from smallest_cli import protocol, wav
+from smallest_cli import protocol
+from smallest_cli.audio import wav
 from smallest_cli.connect import Dialer
 from smallest_cli.errors import (
     AccountError,

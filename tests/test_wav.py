@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallest_cli import wav
+from smallest_cli.audio import wav
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import AudioFormat
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import shtab
 
+from smallest_cli.audio.player import PRESETS
 from smallest_cli.choosing import LANGUAGES
 from smallest_cli.commands.completion import FILES
 from smallest_cli.shells import Row, model_rows, voice_rows
-from smallest_cli.sinks.player import PRESETS
 from smallest_cli.voices import bundled
 from tools import tree
 from tools.tree import FILE, FOLDER, PROGRAM, Argument, Command, Option

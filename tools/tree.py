@@ -13,9 +13,9 @@ from typing import Any
 import typer
 
 from smallest_cli import cli
+from smallest_cli.audio.formats import ALIASES, CODINGS
 from smallest_cli.commands.voices import SORTS
 from smallest_cli.models import APIS, SAMPLE_RATES, VIAS
-from smallest_cli.sinks.codings import ALIASES, CODINGS
 from smallest_cli.trials.summary import SAMPLED
 
 FILE, FOLDER, PROGRAM = "file", "folder", "program"

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from smallest_cli.audio.destinations import Destination, Sink, open_sinks
 from smallest_cli.batch.items import Item
 from smallest_cli.batch.manifest import Manifest
 from smallest_cli.batch.parts import find_parts, remove_parts
@@ -28,7 +29,6 @@ from smallest_cli.models import Event, Service, SpeechRequest
 from smallest_cli.pipeline import Spoken, play
 from smallest_cli.service import open_service
 from smallest_cli.settling import Run
-from smallest_cli.sinks import Destination, Sink, open_sinks
 from smallest_cli.source import Source, find_store, open_source
 from smallest_cli.speaking import dial, make_retries
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from smallest_cli.audio.destinations import refuse_twice
 from smallest_cli.console import print_json, say
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.groups import grouped
@@ -20,7 +21,6 @@ from smallest_cli.report.screen import print_lines, width
 from smallest_cli.report.table import render, render_comparison
 from smallest_cli.report.words import CENSURE, promise_words
 from smallest_cli.settling import spare
-from smallest_cli.sinks import refuse_twice
 from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.trials.merging import merge_runs
 from smallest_cli.trials.summary import INVALID, SAMPLED, summarise

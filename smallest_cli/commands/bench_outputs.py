@@ -12,7 +12,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from smallest_cli import wav
+from smallest_cli.audio import wav
+from smallest_cli.audio.destinations import refuse_twice
 from smallest_cli.commands.bench_options import CorpusOptions, OutcomeOptions
 from smallest_cli.errors import Interrupted, OutputFailed
 from smallest_cli.files import check_target
@@ -23,7 +24,6 @@ from smallest_cli.options import ServiceOptions
 from smallest_cli.security import reason, safe
 from smallest_cli.settings import Settings
 from smallest_cli.settling import spare, spare_own
-from smallest_cli.sinks import refuse_twice
 from smallest_cli.trials.files import as_text, raw_lines, refuse_stdout, write_text
 from smallest_cli.trials.record import Trial
 

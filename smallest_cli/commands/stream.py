@@ -12,6 +12,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from smallest_cli.audio.destinations import Sink
 from smallest_cli.console import end_text, say_text
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
 from smallest_cli.groups import Options, grouped
@@ -25,7 +26,6 @@ from smallest_cli.options import (
 )
 from smallest_cli.pipeline import Pump, Spoken, hear_out, play
 from smallest_cli.settling import Run, refuse_text_and_key, settle
-from smallest_cli.sinks import Sink
 from smallest_cli.speaking import Stage, open_stage, sum_up
 from smallest_cli.telling import Told, tell
 from smallest_cli.text.script import SPLIT

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from smallest_cli import protocol, wav
+from smallest_cli import protocol
+from smallest_cli.audio import wav
 from smallest_cli.errors import ServiceFailed
 from smallest_cli.local.faults import Fault, FaultSpec
 from smallest_cli.local.journal import Entry

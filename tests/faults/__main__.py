@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from smallest_cli import wav
+from smallest_cli.audio import wav
 from smallest_cli.models import AudioFormat
 from tests import frames
 from tests.faults.talk import Talk, open_talk

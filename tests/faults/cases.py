@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-from smallest_cli import wav
+from smallest_cli.audio import wav
 from smallest_cli.models import AudioFormat
 from tests import frames
 from tests.faults.server import SEGMENT, Script, Step

@@ -11,7 +11,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from smallest_cli import wav
+from smallest_cli.audio import wav
 from smallest_cli.models import AudioFormat
 from tests import frames
 from tests.faults.server import SEGMENT, Gone, Talk, counter, reset

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from smallest_cli import wav
+from smallest_cli.audio import wav
 from smallest_cli.errors import OutputFailed
 from smallest_cli.files import write_all
 

@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from smallest_cli.audio.formats import check_rate, choose_coding
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import safe
 from smallest_cli.signals import uninterrupted
-from smallest_cli.sinks.codings import check_rate, choose_coding
 from smallest_cli.stdio import stdout_kind, translated
 
 if TYPE_CHECKING:
-    from smallest_cli.sinks.encoders import Encoder
+    from smallest_cli.audio.encoders import Encoder
 
 
 class Sink(Protocol):
@@ -193,7 +193,7 @@ def _open_all(
             listen(opened[-1])
     if len(opened) > 1 or destinations[0].coding not in ("pcm", "wav"):
         # Alone, too, what a library encodes needs a thread: in its callbacks a signal would be lost.
-        from smallest_cli.sinks.tee import TeeSink
+        from smallest_cli.audio.tee import TeeSink
 
         opened[:] = [TeeSink(opened)]
 
@@ -201,11 +201,11 @@ def _open_all(
 def _open(destination: Destination, audio: AudioFormat) -> Sink:
     if destination.output is None:
         return _open_loudspeaker(destination, audio)
-    from smallest_cli.sinks.encoded import EncodedSink, Target
+    from smallest_cli.audio.file import EncodedSink, Target
 
     target: Target
     if destination.output == "-":
-        from smallest_cli.sinks.pipe import StdoutTarget
+        from smallest_cli.audio.pipe import StdoutTarget
 
         target = StdoutTarget()
     else:
@@ -224,29 +224,29 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
 def _open_loudspeaker(destination: Destination, audio: AudioFormat) -> Sink:
     sink: Sink
     if destination.player:
-        from smallest_cli.sinks.player import PlayerSink
+        from smallest_cli.audio.player import PlayerSink
 
         sink = PlayerSink(audio, destination.player)
     else:
-        from smallest_cli.sinks.speaker import SpeakerSink
+        from smallest_cli.audio.speaker import SpeakerSink
 
         sink = SpeakerSink(audio, destination.device)
     if not destination.lead_s:
         return sink
-    from smallest_cli.sinks.lead import LeadSink
+    from smallest_cli.audio.lead import LeadSink
 
     return LeadSink(sink, audio, destination.lead_s)
 
 
 def _encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:
-    from smallest_cli.sinks.encoders import PcmEncoder, WavEncoder
-    from smallest_cli.wav import header
+    from smallest_cli.audio.encoders import PcmEncoder, WavEncoder
+    from smallest_cli.audio.wav import header
 
     if coding == "pcm":
         return PcmEncoder(descriptor)
     if coding == "wav":
         return WavEncoder(descriptor, partial(header, audio), audio.byte_rate)
-    from smallest_cli.sinks.compressed import CompressedEncoder, G711WavEncoder
+    from smallest_cli.audio.libsndfile import CompressedEncoder, G711WavEncoder
 
     if coding.startswith("wav-"):
         return G711WavEncoder(coding, descriptor, audio)

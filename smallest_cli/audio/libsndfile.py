@@ -14,11 +14,11 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from smallest_cli.audio.encoders import WavEncoder, position
 from smallest_cli.errors import OutputFailed, SettingsError
 from smallest_cli.files import write_all
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import safe
-from smallest_cli.sinks.encoders import WavEncoder, position
 
 KINDS = {
     "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"),

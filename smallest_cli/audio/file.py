@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from smallest_cli.audio.encoders import Encoder, Rewindable
 from smallest_cli.errors import OutputFailed, SmallestError
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import safe
-from smallest_cli.sinks.encoders import Encoder, Rewindable
 from smallest_cli.stdio import translated
 
 

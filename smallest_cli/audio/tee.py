@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from smallest_cli.audio.destinations import Sink
 from smallest_cli.errors import OutputFailed, SmallestError
-from smallest_cli.sinks import Sink
 
 DRAIN_S = 1.0
 """How long an abort lets a branch write what it is still owed: a file takes it all, a slow pipe may not."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from smallest_cli.audio.destinations import Sink
 from smallest_cli.models import AudioFormat
-from smallest_cli.sinks import Sink
 
 
 class LeadSink:
