@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 from smallest_cli import protocol
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import ProtocolError, UsageError
 from smallest_cli.models import Clone, Dictionary, Service, Voice
+from smallest_cli.network import Dialer
 from smallest_cli.security import safe
 from smallest_cli.transports.post import Poster
 from smallest_cli.voices import MODELS

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from smallest_cli.connect import Dialer, parse_base_url
 from smallest_cli.errors import OutputFailed
 from smallest_cli.models import Event, Service, SpeechRequest, Transport
+from smallest_cli.network import Dialer, parse_base_url
 from smallest_cli.settings import Settings
 from smallest_cli.transports import open_transport
 

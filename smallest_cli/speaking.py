@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.destinations import Sink, open_sinks
-from smallest_cli.connect import Dialer
 from smallest_cli.console import Progress
 from smallest_cli.errors import Interrupted, RemoteError, SmallestError
 from smallest_cli.models import Event, Silence, SpeechRequest, Transport
+from smallest_cli.network import Dialer
 from smallest_cli.pipeline import Spoken, play
 from smallest_cli.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.service import open_service

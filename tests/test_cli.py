@@ -71,7 +71,7 @@ def test_the_list_costs_no_command(tmp_path: Path) -> None:
     env = environment(tmp_path, PYTHONPROFILEIMPORTTIME="1")
     done = subprocess.run([*SMALLEST, "--help"], env=env, capture_output=True, text=True, check=True)
     assert "smallest_cli.commands" not in done.stderr
-    assert "smallest_cli.connect" not in done.stderr
+    assert "smallest_cli.network" not in done.stderr
 
 
 PRINTING = [

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.audio.formats import EXTENSIONS, choose_coding
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import (
     Incomplete,
     OutputFailed,
@@ -23,6 +22,7 @@ from smallest_cli.errors import (
     UsageError,
 )
 from smallest_cli.models import AudioFormat, Service, SpeechRequest
+from smallest_cli.network import Dialer
 from smallest_cli.pipeline import Pump, Spoken
 from smallest_cli.security import Secret
 from smallest_cli.settings import Settings, load_settings

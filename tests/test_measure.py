@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import RequestRejected
 from smallest_cli.measure.attempt import Attempt, attempt
 from smallest_cli.measure.lanes import Budget, Progress, Source, quiet, run_lanes
@@ -20,6 +19,7 @@ from smallest_cli.measure.probe import Probe, probing
 from smallest_cli.measure.run import conditions
 from smallest_cli.measure.trust import calibrate, floor_of, judge, weigh
 from smallest_cli.models import VIAS, Service, SpeechRequest, Via
+from smallest_cli.network import Dialer
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
 from smallest_cli.trials.record import ERROR_CLASSES, Trial

@@ -14,7 +14,6 @@ import pytest
 
 from smallest_cli import protocol
 from smallest_cli.audio import wav
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import (
     AccountError,
     NetworkError,
@@ -38,6 +37,7 @@ from smallest_cli.models import (
     Transport,
     Via,
 )
+from smallest_cli.network import Dialer
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
 from tests import frames

@@ -17,9 +17,9 @@ import pytest
 from smallest_cli import protocol
 from smallest_cli.account import Account
 from smallest_cli.commands.voices import wait_for_clone
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import ProtocolError, TooLate
 from smallest_cli.models import Clone, Service, Voice
+from smallest_cli.network import Dialer
 from smallest_cli.security import Secret
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.server import fault_server

@@ -15,7 +15,6 @@ from smallest_cli.audio.destinations import Destination, Sink, open_sinks
 from smallest_cli.batch.items import Item
 from smallest_cli.batch.manifest import Manifest
 from smallest_cli.batch.parts import find_parts, remove_parts
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import (
     AccountError,
     Interrupted,
@@ -26,6 +25,7 @@ from smallest_cli.errors import (
     UnsafeError,
 )
 from smallest_cli.models import Event, Service, SpeechRequest
+from smallest_cli.network import Dialer
 from smallest_cli.pipeline import Spoken, play
 from smallest_cli.service import open_service
 from smallest_cli.settling import Run

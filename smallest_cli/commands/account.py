@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from smallest_cli.connect import Dialer
 from smallest_cli.console import Console
 from smallest_cli.credentials import (
     forget_keys,
@@ -19,6 +18,7 @@ from smallest_cli.credentials import (
 )
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Service
+from smallest_cli.network import Dialer
 from smallest_cli.security import KEY_LENGTH, Secret, safe
 from smallest_cli.service import warn_of_plain_http
 from smallest_cli.settings import load_settings

@@ -20,7 +20,6 @@ from smallest_cli.commands.bench_options import (
 )
 from smallest_cli.commands.bench_outputs import Sounds, check_outputs, keep_sounds, make_folder, write_outputs
 from smallest_cli.commands.bench_plan import announce, make_plan, read_numbers
-from smallest_cli.connect import Dialer
 from smallest_cli.console import Console, print_json, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, OutputFailed, UsageError
 from smallest_cli.groups import grouped
@@ -29,6 +28,7 @@ from smallest_cli.measure.attempt import Attempt
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.run import Measured, measure
 from smallest_cli.models import Service
+from smallest_cli.network import Dialer
 from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.report.screen import LiveView
 from smallest_cli.security import safe

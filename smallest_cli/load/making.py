@@ -13,7 +13,6 @@ from typing import Any
 import gevent
 import locust
 
-from smallest_cli.connect import Dialer
 from smallest_cli.load.asked import Asked
 from smallest_cli.measure.lanes import Budget, Lane, Source, quiet
 from smallest_cli.measure.plan import Plan
@@ -22,6 +21,7 @@ from smallest_cli.measure.run import conditions
 from smallest_cli.measure.share import Passing, Share, named
 from smallest_cli.measure.trust import Calibration, calibrate
 from smallest_cli.models import Service
+from smallest_cli.network import Dialer
 from smallest_cli.service import open_service
 from smallest_cli.trials.files import raw_lines, write_text
 

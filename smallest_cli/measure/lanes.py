@@ -14,12 +14,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import AccountError, Interrupted, RequestRejected, UnsafeError
 from smallest_cli.measure.attempt import Attempt, attempt
 from smallest_cli.measure.plan import Job, Plan
 from smallest_cli.measure.probe import Probe, probing
 from smallest_cli.models import Service, Transport
+from smallest_cli.network import Dialer
 from smallest_cli.player import SECOND
 from smallest_cli.stats.quantiles import quantile
 from smallest_cli.transports import open_transport

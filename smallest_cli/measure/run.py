@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from smallest_cli import __version__
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import Interrupted
 from smallest_cli.measure.lanes import Keep, Progress, Watch, run_lanes
 from smallest_cli.measure.plan import Plan
 from smallest_cli.measure.probe import Probe
 from smallest_cli.measure.trust import Calibration, calibrate, floor_of, judge
 from smallest_cli.models import Service, SpeechRequest
+from smallest_cli.network import Dialer
 from smallest_cli.onset import HOP_MS, LEVEL_DB, RUN_MS, WINDOW_MS
 from smallest_cli.stats.quantiles import CONFIDENCE
 from smallest_cli.trials.metrics import METRICS

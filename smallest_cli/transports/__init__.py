@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from smallest_cli.connect import Dialer
 from smallest_cli.models import Service, Transport, Via
+from smallest_cli.network import Dialer
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from smallest_cli import protocol
 from smallest_cli.audio.wav import WavReader
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import CutOff
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
+from smallest_cli.network import Dialer
 from smallest_cli.transports.post import Poster, is_framed
 
 

@@ -15,9 +15,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from smallest_cli import protocol
-from smallest_cli.connect import Connection, Dialer, Origin, parse_base_url
 from smallest_cli.errors import CutOff, Disconnected, NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import Event, Opened, Phases, Sent, Service
+from smallest_cli.network import Connection, Dialer, Origin, parse_base_url
 from smallest_cli.security import safe
 from smallest_cli.transports.refusal import refusal
 

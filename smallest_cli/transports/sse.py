@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from smallest_cli import protocol
-from smallest_cli.connect import Dialer
 from smallest_cli.errors import CutOff, ProtocolError
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
+from smallest_cli.network import Dialer
 from smallest_cli.security import safe
 from smallest_cli.transports.post import Poster
 

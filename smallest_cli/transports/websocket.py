@@ -17,7 +17,6 @@ import websocket
 from websocket import ABNF
 
 from smallest_cli import protocol
-from smallest_cli.connect import Connection, Dialer, parse_base_url, read_head
 from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import (
     AudioChunk,
@@ -31,6 +30,7 @@ from smallest_cli.models import (
     Service,
     SpeechRequest,
 )
+from smallest_cli.network import Connection, Dialer, parse_base_url, read_head
 from smallest_cli.transports.refusal import refusal
 
 MILLISECONDS = 1000

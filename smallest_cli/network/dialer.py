@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from smallest_cli.connect.addresses import Address, race, resolve
-from smallest_cli.connect.connection import Clock, Connection, out_of_time
-from smallest_cli.connect.head_start import HeadStart
-from smallest_cli.connect.origin import Origin, is_loopback
-from smallest_cli.connect.proxy import find_proxy, tunnel
 from smallest_cli.errors import NoTLS, NotReached, SettingsError, UnsafeError, Untrusted
 from smallest_cli.models import Phases
+from smallest_cli.network.connection import Clock, Connection, out_of_time
+from smallest_cli.network.dns import Address, race, resolve
+from smallest_cli.network.origin import Origin, is_loopback
+from smallest_cli.network.preconnect import HeadStart
+from smallest_cli.network.proxy import find_proxy, tunnel
 from smallest_cli.security import reason, safe
 
 if TYPE_CHECKING:

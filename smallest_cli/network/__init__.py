@@ -3,10 +3,10 @@
 Every failure leaves here as one of our errors, so the transports translate no socket errors.
 """
 
-from smallest_cli.connect.connection import Connection, read_head
-from smallest_cli.connect.dialer import Dialer
-from smallest_cli.connect.origin import Origin, is_loopback, parse_base_url
-from smallest_cli.connect.proxy import Proxy, find_proxy
+from smallest_cli.network.connection import Connection, read_head
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.network.origin import Origin, is_loopback, parse_base_url
+from smallest_cli.network.proxy import Proxy, find_proxy
 
 __all__ = [
     "Connection",

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from smallest_cli.connect.connection import Clock, Connection, read_head
-from smallest_cli.connect.origin import Origin, is_loopback
 from smallest_cli.errors import NotReached, SettingsError
 from smallest_cli.models import Phases
+from smallest_cli.network.connection import Clock, Connection, read_head
+from smallest_cli.network.origin import Origin, is_loopback
 from smallest_cli.security import safe
 
 
