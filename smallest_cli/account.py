@@ -10,7 +10,7 @@ from smallest_cli.errors import ProtocolError, UsageError
 from smallest_cli.models import Clone, Dictionary, Service, Voice
 from smallest_cli.network import Dialer
 from smallest_cli.security import safe
-from smallest_cli.transports.post import Poster
+from smallest_cli.transports.http_session import Poster
 from smallest_cli.voices import MODELS
 
 

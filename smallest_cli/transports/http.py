@@ -11,7 +11,7 @@ from smallest_cli.audio.wav import WavReader
 from smallest_cli.errors import CutOff
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
 from smallest_cli.network import Dialer
-from smallest_cli.transports.post import Poster, is_framed
+from smallest_cli.transports.http_session import Poster, is_framed
 
 
 class HTTPTransport:

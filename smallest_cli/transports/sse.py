@@ -11,7 +11,7 @@ from smallest_cli.errors import CutOff, ProtocolError
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
 from smallest_cli.network import Dialer
 from smallest_cli.security import safe
-from smallest_cli.transports.post import Poster
+from smallest_cli.transports.http_session import Poster
 
 
 class SSETransport:
