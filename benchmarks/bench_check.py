@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smallest_cli.service import open_local_service
+from smallest_cli.client.service import open_local_service
 from smallest_cli.stats.quantiles import estimate, quantile
 from smallest_cli.stats.shift import compare
 from tests.faults import start_faults

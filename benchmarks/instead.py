@@ -20,8 +20,8 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from benchmarks.figures import Figure, conclude, ratio
+from smallest_cli.client.service import open_local_service
 from smallest_cli.models import Service
-from smallest_cli.service import open_local_service
 from tests.seeds import TODAYS_EVENTS, WITH_WEBSOCKETS
 
 PEERS = Path(".venv-peers")

@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.figures import Figure, conclude, limit
+from smallest_cli.client.service import open_local_service
 from smallest_cli.models import VIAS, Service
-from smallest_cli.service import open_local_service
 
 HOUR_S = 3600
 GROWTH_GOAL, PEAK_GOAL_MB = 1.1, 40.0

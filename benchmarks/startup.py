@@ -23,7 +23,7 @@ import trustme
 
 from benchmarks.far import FAR, open_relay
 from benchmarks.figures import CALM, Figure, conclude, is_calm, limit, ratio
-from smallest_cli.service import open_local_service
+from smallest_cli.client.service import open_local_service
 
 TABLE_GOAL = 1.3
 ROUND_TRIP_S, ROUND_TRIPS, FAR_GOAL = 0.03, 3, 1.6

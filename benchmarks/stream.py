@@ -22,8 +22,8 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from benchmarks.figures import Figure, conclude, limit
+from smallest_cli.client.service import open_local_service
 from smallest_cli.models import Service
-from smallest_cli.service import open_local_service
 
 GOAL_MS = 5.0
 TOKENS_PER_S = 30

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.destinations import Sink, open_sinks
+from smallest_cli.client.retry import WAITING_BUDGET_S, Retries
+from smallest_cli.client.service import open_service
+from smallest_cli.client.source import Source, find_store, head_start, open_source
 from smallest_cli.console import Progress
 from smallest_cli.errors import Interrupted, RemoteError, SmallestError
 from smallest_cli.models import Event, Silence, SpeechRequest, Transport
 from smallest_cli.network import Dialer
 from smallest_cli.pipeline import Spoken, play
-from smallest_cli.retry import WAITING_BUDGET_S, Retries
-from smallest_cli.service import open_service
 from smallest_cli.settling import Run
-from smallest_cli.source import Source, find_store, head_start, open_source
 from smallest_cli.telling import Told
 from smallest_cli.timeline import MILLISECOND, Timeline
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli.credentials import (
+from smallest_cli.client.credentials import (
     credentials_path,
     find_key,
     forget_keys,
@@ -223,7 +223,7 @@ def test_a_key_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> Non
 
 READ_STDIN = """
 import sys
-from smallest_cli.credentials import read_key_file
+from smallest_cli.client.credentials import read_key_file
 from smallest_cli.errors import SettingsError
 try:
     key, warnings = read_key_file("-", "--api-key-file")

@@ -347,7 +347,7 @@ def test_ctrl_c_is_not_the_childs_to_act_on() -> None:
 
 PARENT = """
 import json, os, sys
-from smallest_cli.service import open_local_service
+from smallest_cli.client.service import open_local_service
 with open_local_service() as service:
     print(json.dumps([service.base_url, service.key.reveal()]), flush=True)
     sys.stdin.read()

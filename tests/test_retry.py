@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smallest_cli.client.retry import Retries
 from smallest_cli.errors import (
     AccountError,
     NetworkError,
@@ -18,7 +19,6 @@ from smallest_cli.errors import (
     UnsafeError,
 )
 from smallest_cli.models import AudioChunk, Completed, Event, Sent
-from smallest_cli.retry import Retries
 
 CHARACTERS = 12
 WHOLE: list[Event] = [Sent(), AudioChunk(b"ab"), Completed()]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from smallest_cli.audio.formats import ALIASES, check_rate, choose_coding
 from smallest_cli.batch.rows import Row, refuse
-from smallest_cli.cache import heard
 from smallest_cli.casting import cast
+from smallest_cli.client.cache import heard
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Silence, SpeechRequest
 from smallest_cli.names import safe_name, unique_names

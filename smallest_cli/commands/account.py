@@ -8,19 +8,13 @@ from typing import Annotated
 
 import typer
 
+from smallest_cli.client.credentials import forget_keys, origin_of, read_key_file, store_key, vendor_path
+from smallest_cli.client.service import warn_of_plain_http
 from smallest_cli.console import Console
-from smallest_cli.credentials import (
-    forget_keys,
-    origin_of,
-    read_key_file,
-    store_key,
-    vendor_path,
-)
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Service
 from smallest_cli.network import Dialer
 from smallest_cli.security import KEY_LENGTH, Secret, safe
-from smallest_cli.service import warn_of_plain_http
 from smallest_cli.settings import load_settings
 
 
@@ -51,7 +45,7 @@ def login(
     for warning in warnings:
         console.warn(warning)
     if check:
-        from smallest_cli.account import Account
+        from smallest_cli.client.api import Account
 
         warn_of_plain_http(settings, console.warn)
         dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)

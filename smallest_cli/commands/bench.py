@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from smallest_cli.client.service import open_local_service, open_service
 from smallest_cli.commands.bench_files import print_result
 from smallest_cli.commands.bench_options import (
     CorpusOptions,
@@ -32,7 +33,6 @@ from smallest_cli.network import Dialer
 from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.report.screen import LiveView
 from smallest_cli.security import safe
-from smallest_cli.service import open_local_service, open_service
 from smallest_cli.settings import Settings
 from smallest_cli.settling import settle_voice
 from smallest_cli.signals import die

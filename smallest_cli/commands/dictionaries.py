@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from smallest_cli.account import Account
-from smallest_cli.asking import open_account
+from smallest_cli.client.api import Account
+from smallest_cli.client.asking import open_account
 from smallest_cli.console import print_json
 from smallest_cli.errors import ProtocolError, RequestRejected, UsageError
 from smallest_cli.groups import grouped

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.account import Account
 from smallest_cli.casting import cast
+from smallest_cli.client.api import Account
+from smallest_cli.client.service import open_service
 from smallest_cli.console import Console, print_json
 from smallest_cli.errors import SmallestError
 from smallest_cli.groups import grouped
@@ -22,7 +23,6 @@ from smallest_cli.models import Opened, Service, SpeechRequest
 from smallest_cli.network import Dialer, parse_base_url
 from smallest_cli.options import ServiceOptions
 from smallest_cli.security import safe
-from smallest_cli.service import open_service
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.transports import open_transport
 
@@ -157,7 +157,7 @@ def _look_at_players(examination: Examination) -> None:
 
 
 def _look_at_voice(examination: Examination) -> None:
-    from smallest_cli.service import open_local_service
+    from smallest_cli.client.service import open_local_service
 
     try:
         with open_local_service():

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from smallest_cli import voices as catalogue
-from smallest_cli.account import Account, encode_clone
-from smallest_cli.asking import open_account
 from smallest_cli.choosing import Wish, choose, what_there_is
+from smallest_cli.client.api import Account, encode_clone
+from smallest_cli.client.asking import open_account
+from smallest_cli.client.cloning import read_sample
 from smallest_cli.console import Console, print_json, progress_of
 from smallest_cli.errors import (
     Interrupted,
@@ -33,7 +34,6 @@ from smallest_cli.listing import print_list, print_voices
 from smallest_cli.models import Clone, Voice
 from smallest_cli.names import unique_names
 from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, TextOptions, VoiceOptions
-from smallest_cli.sampling import read_sample
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.settling import settle

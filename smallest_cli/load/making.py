@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import locust
 
+from smallest_cli.client.service import open_service
 from smallest_cli.load.asked import Asked
 from smallest_cli.measure.lanes import Budget, Lane, Source, quiet
 from smallest_cli.measure.plan import Plan
@@ -22,7 +23,6 @@ from smallest_cli.measure.share import Passing, Share, named
 from smallest_cli.measure.trust import Calibration, calibrate
 from smallest_cli.models import Service
 from smallest_cli.network import Dialer
-from smallest_cli.service import open_service
 from smallest_cli.trials.files import raw_lines, write_text
 
 ENGINE = f"locust {locust.__version__}"

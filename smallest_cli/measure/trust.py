@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from smallest_cli.client.service import open_local_service
 from smallest_cli.errors import RemoteError, SettingsError
 from smallest_cli.measure.lanes import Progress, run_lanes
 from smallest_cli.measure.plan import Arm, Plan, Text
 from smallest_cli.measure.probe import Probe, in_ms
 from smallest_cli.network import Dialer
 from smallest_cli.player import SECOND
-from smallest_cli.service import open_local_service
 from smallest_cli.stats.quantiles import quantile
 from smallest_cli.trials.record import Trial
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from smallest_cli.credentials import find_key
+from smallest_cli.client.credentials import find_key
 from smallest_cli.errors import ServiceFailed, SettingsError
 from smallest_cli.models import Api, Service
 from smallest_cli.network import is_loopback, parse_base_url

@@ -14,7 +14,7 @@ from smallest_cli.settings import Settings
 from smallest_cli.transports import open_transport
 
 if TYPE_CHECKING:
-    from smallest_cli.cache import Cache, Store
+    from smallest_cli.client.cache import Cache, Store
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find_store(settings: Settings, warn: Callable[[str], None]) -> Store | None:
     """
     if not settings.cache:
         return None
-    from smallest_cli.cache import open_store  # for those who want it
+    from smallest_cli.client.cache import open_store  # for those who want it
 
     try:
         return open_store(settings.cache_max_mb * 1_000_000)
@@ -59,7 +59,7 @@ def open_source(
     """Connects when it is first asked for what is not in the store."""
     cache = None
     if store is not None:
-        from smallest_cli.cache import Cache
+        from smallest_cli.client.cache import Cache
 
         place = "local" if settings.local else settings.base_url
         cache = Cache(store, place, settings.api)
