@@ -208,7 +208,7 @@ def watched(*pids: int) -> Iterator[Callable[[], None]]:
 def launch(behaviour: dict[str, Any], **options: Any) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     """Start the child as `smallest speak --local` does, and read its one line."""
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "smallest_cli.local"],
+        [sys.executable, "-P", "-m", "smallest_cli.server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         **options,

@@ -12,8 +12,8 @@ import pytest
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 
 from smallest_cli.errors import UsageError
-from smallest_cli.local.behaviour import Behaviour
-from smallest_cli.local.studio import Luck, Pace
+from smallest_cli.server.config import Behaviour
+from smallest_cli.server.state import Luck, Pace
 from tests.offline import (
     HTTP,
     KEY,

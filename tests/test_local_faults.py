@@ -14,7 +14,7 @@ import requests
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 
 from smallest_cli.errors import UsageError
-from smallest_cli.local.faults import Faults, FaultSpec
+from smallest_cli.server.faults import Faults, FaultSpec
 from tests.offline import (
     HTTP,
     KEY,

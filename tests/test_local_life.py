@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from smallest_cli.commands.serve import serve
-from smallest_cli.local.behaviour import Behaviour
+from smallest_cli.server.config import Behaviour
 from tests.offline import (
     HTTP,
     KEY,
@@ -209,7 +209,7 @@ def test_without_its_extra_it_says_what_to_install(tmp_path: Path, site: str, wo
     assert ran.stderr.startswith(f"smallest: {words}")
     assert ran.stderr.endswith("\n  pip install 'smallest-cli[local]'\n")
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "smallest_cli.local"],
+        [sys.executable, "-P", "-m", "smallest_cli.server"],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -318,7 +318,7 @@ def test_a_key_that_is_encrypted_is_no_question(tls_files: dict[str, str], tmp_p
     ],
 )
 def test_a_child_that_cannot_serve_says_why(line: bytes, words: str) -> None:
-    command = [sys.executable, "-P", "-m", "smallest_cli.local"]
+    command = [sys.executable, "-P", "-m", "smallest_cli.server"]
     ran = subprocess.run(command, input=line, capture_output=True, timeout=30)
     answer = json.loads(ran.stdout)
     assert (ran.returncode, answer["exit"], answer["error"], ran.stderr) == (2, 2, words, b"")

@@ -20,11 +20,11 @@ import soundfile
 
 from smallest_cli import voices as catalogue
 from smallest_cli.errors import ServiceFailed
-from smallest_cli.local.casting import V2_VOICES, cast, voices
-from smallest_cli.local.espeak import EVENT_END, EVENT_WORD, EspeakEvent, Words
-from smallest_cli.local.order import FAILED, FRAME, Order
-from smallest_cli.local.voice import Engine, block_bytes
 from smallest_cli.models import AudioChunk, AudioFormat, SpeechRequest, WordTiming
+from smallest_cli.server.voice.engine import Engine, block_bytes
+from smallest_cli.server.voice.espeak import EVENT_END, EVENT_WORD, EspeakEvent, Words
+from smallest_cli.server.voice.ipc import FAILED, FRAME, Order
+from smallest_cli.server.voice.voice_map import V2_VOICES, cast, voices
 from tests.offline import children_of, eventually
 
 TEXT = "Modern problems require modern solutions."
@@ -182,7 +182,7 @@ def test_an_order_that_cannot_be_carried_out_is_a_failure_not_a_wrong_voice() ->
     """By the bytes that pass between the processes: one for a fork's attention, then the order."""
     control, theirs = socket.socketpair()
     with control, theirs:
-        command = [sys.executable, "-m", "smallest_cli.local.voice_process", str(theirs.fileno())]
+        command = [sys.executable, "-m", "smallest_cli.server.voice.process", str(theirs.fileno())]
         with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
             theirs.close()
             assert json.loads(control.recv(1_000)) == {"sample_rate": 22_050}
@@ -330,7 +330,7 @@ def test_language_as_asked_else_by_script_else_the_voices_own(
 
 
 def test_every_language_and_variant_exists(engine: Engine) -> None:
-    from smallest_cli.local.casting import ENGLISH_ACCENTS, LANGUAGES, VARIANTS
+    from smallest_cli.server.voice.voice_map import ENGLISH_ACCENTS, LANGUAGES, VARIANTS
 
     async def everything() -> None:
         for language in LANGUAGES:

@@ -54,7 +54,7 @@ def open_local_service(api: Api = "unified", behaviour: Mapping[str, Any] | None
 
     with subprocess.Popen(
         # -P: nothing is imported from the current folder.
-        [sys.executable, "-P", "-m", "smallest_cli.local"],
+        [sys.executable, "-P", "-m", "smallest_cli.server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -174,8 +174,8 @@ def serve(
     Prints the base URL on stdout once it listens, and serves until Ctrl-C.
     """
     given = dict(locals())
-    from smallest_cli.local.behaviour import BadField, Behaviour
-    from smallest_cli.local.voice import INSTALL, Engine
+    from smallest_cli.server.config import BadField, Behaviour
+    from smallest_cli.server.voice.engine import INSTALL, Engine
 
     try:
         behaviour = Behaviour.from_fields({**given, "extra_voices": extra_voices or [], "fail": fail or []})
@@ -184,7 +184,7 @@ def serve(
     engine = Engine()  # first: it loads while the web server does
     try:
         try:
-            from smallest_cli.local.running import run
+            from smallest_cli.server.run import run
         except ImportError as error:
             raise SettingsError(f"{error.name} is not installed", hint=INSTALL) from None
         engine.check()

@@ -2,7 +2,7 @@
 
 What it does is data: one script of steps for each request, the last one repeated. Its audio is a counter
 (16-bit samples that count up over the whole run), so one look tells what was lost, repeated, shifted or
-foreign. It keeps a log of what was asked. It is no model of the real service; `smallest_cli.local` is.
+foreign. It keeps a log of what was asked. It is no model of the real service; `smallest_cli.server` is.
 """
 
 from __future__ import annotations

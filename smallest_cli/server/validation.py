@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from smallest_cli.local.behaviour import TEXT_CAP
 from smallest_cli.models import SAMPLE_RATES, Api, Via
 from smallest_cli.protocol import ENCODINGS, Fields
 from smallest_cli.security import safe
+from smallest_cli.server.config import TEXT_CAP
 
 Issue = dict[str, Any]
 Check = Callable[[str, Any], Iterator[Issue]]

@@ -8,14 +8,14 @@ from aiohttp import web
 
 from smallest_cli import protocol
 from smallest_cli.errors import ProtocolError
-from smallest_cli.local import refusals
-from smallest_cli.local.conversation import Conversation
-from smallest_cli.local.journal import Entry
-from smallest_cli.local.limits import Busy, bearer, stranger
-from smallest_cli.local.replies import Call, one_shot, server_sent
-from smallest_cli.local.rules import refuse
-from smallest_cli.local.studio import Studio
 from smallest_cli.models import APIS, Api, Via
+from smallest_cli.server import error_bodies
+from smallest_cli.server.auth import Busy, bearer, stranger
+from smallest_cli.server.http import Call, one_shot, server_sent
+from smallest_cli.server.request_log import Entry
+from smallest_cli.server.state import Studio
+from smallest_cli.server.validation import refuse
+from smallest_cli.server.websocket import Conversation
 
 BODY_LIMIT = 1 << 20
 SUCCESSORS: dict[Api, tuple[str, ...]] = {"v3.1": (protocol.PATHS["unified"]["http"],), "v2": ()}
@@ -68,11 +68,11 @@ class Server:
         try:
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            return web.json_response(refusals.NOT_FOUND, status=404)
+            return web.json_response(error_bodies.NOT_FOUND, status=404)
         except web.HTTPRequestEntityTooLarge:
             return web.json_response({"error": f"More than {BODY_LIMIT} bytes"}, status=413)
         except Busy:
-            return web.json_response(refusals.BUSY, status=429, headers={"Retry-After": "1"})
+            return web.json_response(error_bodies.BUSY, status=429, headers={"Retry-After": "1"})
 
     def _key(self, http: web.Request) -> str | None:
         key = bearer(http)
@@ -88,7 +88,7 @@ class Server:
             return _unauthorized()
         voices = self._studio.voices(http.match_info["pool"])
         if voices is None:
-            return web.json_response(refusals.BAD_MODEL, status=400)
+            return web.json_response(error_bodies.BAD_MODEL, status=400)
         return web.Response(
             body=protocol.encode_voices(voices), content_type="application/json", charset="utf-8"
         )
@@ -103,7 +103,7 @@ class Server:
             try:
                 fields = protocol.decode_object(await http.read())
             except ProtocolError:
-                return web.json_response(refusals.INVALID, status=400)
+                return web.json_response(error_bodies.INVALID, status=400)
             return await self._synthesize(http, key, fields, api, via)
 
         return reply
@@ -115,7 +115,7 @@ class Server:
         if issues := refuse(fields, studio.rules(api, via)):
             return web.json_response({"error": issues}, status=400)
         if not studio.desk.has(fields.get("pronunciation_dicts")):
-            return web.json_response(refusals.INVALID, status=400)
+            return web.json_response(error_bodies.INVALID, status=400)
         request = studio.decode(fields, api)
         entry = Entry(via, request.text, key)
         try:
@@ -153,16 +153,16 @@ class Server:
 
 
 def _unauthorized() -> web.Response:
-    return web.json_response(refusals.UNAUTHORIZED, status=401)
+    return web.json_response(error_bodies.UNAUTHORIZED, status=401)
 
 
 def _broken(status: int, retry_after: int | None) -> web.Response:
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return web.json_response(refusals.status_body(status), status=status, headers=headers)
+    return web.json_response(error_bodies.status_body(status), status=status, headers=headers)
 
 
 def _retired(*endpoint: str) -> Reply:
     async def reply(http: web.Request) -> web.StreamResponse:
-        return web.json_response(refusals.retired(*endpoint), status=410)
+        return web.json_response(error_bodies.retired(*endpoint), status=410)
 
     return reply

@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from smallest_cli import protocol
 from smallest_cli.errors import ProtocolError
-from smallest_cli.local.behaviour import TEXT_CAP
-from smallest_cli.local.buffers import release
-from smallest_cli.local.rules import Issue, issue, refuse
-from smallest_cli.local.studio import Studio
 from smallest_cli.models import Api, Buffering, SpeechRequest
+from smallest_cli.server.buffers import release
+from smallest_cli.server.config import TEXT_CAP
+from smallest_cli.server.state import Studio
+from smallest_cli.server.validation import Issue, issue, refuse
 
 DEFAULT_DELAY_MS = 3_000
 MOST_CONTEXTS = 64

@@ -1,4 +1,4 @@
-"""The server as somebody's child: `python -m smallest_cli.local`.
+"""The server as somebody's child: `python -m smallest_cli.server`.
 
 Reads one line of JSON from stdin (fields of `Behaviour`, `{}` for none), writes one line of JSON to
 stdout (`base_url` and `key`, or `error`, `exit` and `hint`), and serves until its stdin ends: that
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 
 from smallest_cli.errors import SettingsError, SmallestError, UsageError
-from smallest_cli.local.voice import INSTALL, Engine
+from smallest_cli.server.voice.engine import INSTALL, Engine
 
 KEY_BYTES = 24
 
@@ -37,14 +37,14 @@ def main() -> int:
 
 
 def _serve(engine: Engine) -> None:
-    from smallest_cli.local.behaviour import Behaviour
+    from smallest_cli.server.config import Behaviour
 
     given = _read_fields()
     if given.get("token") is None:
         given["token"] = os.urandom(KEY_BYTES).hex()
     behaviour = Behaviour.from_fields(given)
     try:
-        from smallest_cli.local.running import run
+        from smallest_cli.server.run import run
     except ImportError as error:
         raise SettingsError(f"{error.name} is not installed", hint=INSTALL) from None
     engine.check()

@@ -15,12 +15,12 @@ from aiohttp import web
 from smallest_cli import protocol
 from smallest_cli.audio import wav
 from smallest_cli.errors import ServiceFailed
-from smallest_cli.local.faults import Fault, FaultSpec
-from smallest_cli.local.journal import Entry
-from smallest_cli.local.refusals import INTERNAL
-from smallest_cli.local.studio import Studio
-from smallest_cli.local.voice import block_bytes
 from smallest_cli.models import Api, AudioChunk, Completed, SpeechRequest
+from smallest_cli.server.error_bodies import INTERNAL
+from smallest_cli.server.faults import Fault, FaultSpec
+from smallest_cli.server.request_log import Entry
+from smallest_cli.server.state import Studio
+from smallest_cli.server.voice.engine import block_bytes
 
 SLICE = 1024
 IN_MEMORY = 16 << 20

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy
 
-from smallest_cli.local.espeak import (
+from smallest_cli.server.voice.espeak import (
     CHARS_UTF8,
     EVENT_NONE,
     PITCH,
@@ -31,8 +31,8 @@ from smallest_cli.local.espeak import (
     Words,
     load_library,
 )
-from smallest_cli.local.order import FAILED, FRAME, SIZE, Order
-from smallest_cli.local.output import Output
+from smallest_cli.server.voice.ipc import FAILED, FRAME, SIZE, Order
+from smallest_cli.server.voice.writer import Output
 
 RATE_AT_NORMAL_SPEED = 175
 

@@ -14,10 +14,10 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from smallest_cli.errors import UsageError
-from smallest_cli.local.behaviour import Behaviour
-from smallest_cli.local.server import Server
-from smallest_cli.local.studio import Studio
-from smallest_cli.local.voice import Engine
+from smallest_cli.server.app import Server
+from smallest_cli.server.config import Behaviour
+from smallest_cli.server.state import Studio
+from smallest_cli.server.voice.engine import Engine
 
 BACKLOG = 1024
 

@@ -13,15 +13,15 @@ from time import perf_counter
 
 from smallest_cli import protocol
 from smallest_cli import voices as catalogue
-from smallest_cli.local.behaviour import Behaviour
-from smallest_cli.local.casting import V2_VOICES
-from smallest_cli.local.desk import Desk
-from smallest_cli.local.faults import Fault, Faults, FaultSpec
-from smallest_cli.local.journal import Journal
-from smallest_cli.local.limits import Limits
-from smallest_cli.local.rules import Rules
-from smallest_cli.local.voice import Engine
 from smallest_cli.models import Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
+from smallest_cli.server.account_api import Desk
+from smallest_cli.server.auth import Limits
+from smallest_cli.server.config import Behaviour
+from smallest_cli.server.faults import Fault, Faults, FaultSpec
+from smallest_cli.server.request_log import Journal
+from smallest_cli.server.validation import Rules
+from smallest_cli.server.voice.engine import Engine
+from smallest_cli.server.voice.voice_map import V2_VOICES
 
 V2_SAMPLE_RATE = 24_000
 

@@ -11,9 +11,9 @@ import sys
 from collections.abc import AsyncGenerator
 
 from smallest_cli.errors import ServiceFailed, SettingsError
-from smallest_cli.local.casting import cast
-from smallest_cli.local.order import AUDIO, END, FRAME, WORD, Order
 from smallest_cli.models import AudioChunk, SpeechRequest, WordTiming
+from smallest_cli.server.voice.ipc import AUDIO, END, FRAME, WORD, Order
+from smallest_cli.server.voice.voice_map import cast
 from smallest_cli.voices import WORD_TIMING_VOICES
 
 INSTALL = "pip install 'smallest-cli[local]'"
@@ -37,7 +37,7 @@ class Engine:
         with theirs:
             # -P: nothing is imported from the current folder.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "smallest_cli.local.voice_process", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "smallest_cli.server.voice.process", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -15,14 +15,14 @@ from aiohttp import WSMsgType, web
 
 from smallest_cli import protocol
 from smallest_cli.errors import ServiceFailed
-from smallest_cli.local import faults
-from smallest_cli.local.faults import Fault, FaultSpec
-from smallest_cli.local.inbox import Inbox, Job, Refused
-from smallest_cli.local.journal import Entry
-from smallest_cli.local.limits import Busy
-from smallest_cli.local.refusals import BUSY, INTERNAL, INVALID, status_body
-from smallest_cli.local.studio import Studio
 from smallest_cli.models import Api, AudioChunk, Completed, WordTiming
+from smallest_cli.server import faults
+from smallest_cli.server.auth import Busy
+from smallest_cli.server.error_bodies import BUSY, INTERNAL, INVALID, status_body
+from smallest_cli.server.faults import Fault, FaultSpec
+from smallest_cli.server.request_log import Entry
+from smallest_cli.server.state import Studio
+from smallest_cli.server.text_buffer import Inbox, Job, Refused
 
 LONGEST_IDLE_S = 180.0
 

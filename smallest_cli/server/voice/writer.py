@@ -12,7 +12,7 @@ from typing import Any
 import numpy
 import soxr
 
-from smallest_cli.local.order import AUDIO, END, FRAME, WORD, Order
+from smallest_cli.server.voice.ipc import AUDIO, END, FRAME, WORD, Order
 
 MP3_BIT_RATE = 128
 
