@@ -16,7 +16,7 @@ from types import TracebackType
 from smallest_cli.audio.destinations import Sink
 from smallest_cli.errors import SmallestError
 from smallest_cli.security import escaped
-from smallest_cli.subtitles import Passage, is_timed, lines, spaced, width
+from smallest_cli.synthesis.subtitles import Passage, is_timed, lines, spaced, width
 
 LOOK_EVERY_S = 0.05
 USUAL_COLUMNS = 80

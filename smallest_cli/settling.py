@@ -20,15 +20,15 @@ from smallest_cli.console import Console
 from smallest_cli.errors import OutputFailed, SettingsError, UsageError
 from smallest_cli.models import AudioFormat, SpeechRequest
 from smallest_cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
-from smallest_cli.pipeline import AHEAD_S
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.stdio import stdout_kind
+from smallest_cli.synthesis.pipeline import AHEAD_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from smallest_cli.captions import CaptionPlan
+    from smallest_cli.synthesis.captions import CaptionPlan
 
 LONGEST_LEAD_S = 10
 
@@ -186,7 +186,7 @@ def _settle_captions(
         raise UsageError("--follow needs a terminal on stderr")
     if options.subtitles is None and not options.follow:
         return None
-    from smallest_cli.captions import CaptionPlan, plan_captions  # for those who want any
+    from smallest_cli.synthesis.captions import CaptionPlan, plan_captions  # for those who want any
 
     plan = CaptionPlan(options.subtitles, by_word=options.cue == "word", follow=options.follow)
     return plan_captions(plan, template, settings, force=force)

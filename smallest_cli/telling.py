@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from smallest_cli.console import print_json, steps_of
-from smallest_cli.pipeline import Spoken
 from smallest_cli.settling import Run
-from smallest_cli.timeline import MILLISECOND, Timeline
+from smallest_cli.synthesis.pipeline import Spoken
+from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
 
 NOTABLE_WAIT_MS = 200
 

@@ -248,7 +248,7 @@ def test_the_words_of_the_wire_stay_in_the_wire() -> None:
         ("transports", "from .. import sinks", "both are on floor 2"),
         ("sinks.file", "from smallest_cli import connect", "sinks know no network"),
         ("sinks.file", "from smallest_cli import wire", "sinks know no network"),
-        ("sinks.file", "from smallest_cli.pipeline import x", "imports point down"),
+        ("sinks.file", "from smallest_cli.synthesis.pipeline import x", "imports point down"),
         ("transports.sse", "from smallest_cli.server.auth import x", "nothing imports local"),
         ("service", "from smallest_cli import local", "nothing imports local"),
         ("commands.speak", "from smallest_cli.server.app import x", "nothing imports local"),

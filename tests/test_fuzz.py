@@ -23,9 +23,9 @@ from smallest_cli.errors import (
 )
 from smallest_cli.models import AudioFormat, Service, SpeechRequest
 from smallest_cli.network import Dialer
-from smallest_cli.pipeline import Pump, Spoken
 from smallest_cli.security import Secret
 from smallest_cli.settings import Settings, load_settings
+from smallest_cli.synthesis.pipeline import Pump, Spoken
 from smallest_cli.transports import open_transport
 from tests.faults.cases import ALL
 from tests.faults.server import Step, fault_server

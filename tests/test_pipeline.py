@@ -33,7 +33,7 @@ from smallest_cli.models import (
     SpeechRequest,
     WordTiming,
 )
-from smallest_cli.pipeline import Pump, Spoken, play
+from smallest_cli.synthesis.pipeline import Pump, Spoken, play
 
 FORMAT = AudioFormat(8_000)
 SECOND = bytes(range(250)) * 64

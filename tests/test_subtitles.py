@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smallest_cli.models import VIAS, WordTiming
-from smallest_cli.subtitles import COLUMNS, LINES, Cue, Passage, cues_of, lines, render, width
+from smallest_cli.synthesis.subtitles import COLUMNS, LINES, Cue, Passage, cues_of, lines, render, width
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.cases import FEW
 from tests.faults.server import SEGMENT, FaultServer, fault_server

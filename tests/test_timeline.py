@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent, WordTiming
-from smallest_cli.timeline import MILLISECOND, Timeline
+from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
 
 
 def at(ms: float) -> int:

@@ -6,17 +6,17 @@ import os
 from functools import partial
 from pathlib import Path
 
-from smallest_cli.batch.items import Item, plan_items
-from smallest_cli.batch.manifest import Kept, Manifest, check_folder, look
-from smallest_cli.batch.parts import find_parts, remove_parts
-from smallest_cli.batch.rows import read_rows, refuse
 from smallest_cli.batch.tally import Tally, tell
-from smallest_cli.batch.working import work_off
 from smallest_cli.console import print_json
 from smallest_cli.errors import UsageError
 from smallest_cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
 from smallest_cli.security import safe
 from smallest_cli.settling import Run
+from smallest_cli.synthesis.batch.items import Item, plan_items
+from smallest_cli.synthesis.batch.manifest import Kept, Manifest, check_folder, look
+from smallest_cli.synthesis.batch.parts import find_parts, remove_parts
+from smallest_cli.synthesis.batch.rows import read_rows, refuse
+from smallest_cli.synthesis.batch.workers import work_off
 
 
 def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: bool) -> None:

@@ -18,7 +18,7 @@ from smallest_cli.options import (
     VoiceOptions,
 )
 from smallest_cli.settling import Run, refuse_text_and_key, refuse_unwritable, settle, settle_voice, spare
-from smallest_cli.speaking import perform
+from smallest_cli.synthesis.session import perform
 from smallest_cli.telling import tell
 from smallest_cli.text.input import read_texts
 from smallest_cli.text.script import Script, write_script

@@ -24,9 +24,9 @@ from smallest_cli.options import (
     SoundOptions,
     VoiceOptions,
 )
-from smallest_cli.pipeline import Pump, Spoken, hear_out, play
 from smallest_cli.settling import Run, refuse_text_and_key, settle
-from smallest_cli.speaking import Stage, open_stage, sum_up
+from smallest_cli.synthesis.pipeline import Pump, Spoken, hear_out, play
+from smallest_cli.synthesis.session import Stage, open_stage, sum_up
 from smallest_cli.telling import Told, tell
 from smallest_cli.text.script import SPLIT
 from smallest_cli.text.stream import Arrivals, Cutter, cut

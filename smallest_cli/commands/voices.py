@@ -38,7 +38,7 @@ from smallest_cli.security import safe
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.settling import settle
 from smallest_cli.shells import keep_voices
-from smallest_cli.speaking import perform
+from smallest_cli.synthesis.session import perform
 from smallest_cli.telling import as_json
 from smallest_cli.text.script import SPLIT, write_script
 

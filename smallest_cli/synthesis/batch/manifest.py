@@ -9,10 +9,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from smallest_cli.batch.items import Item
 from smallest_cli.errors import OutputFailed, UsageError
 from smallest_cli.files import sync
 from smallest_cli.security import reason, safe
+from smallest_cli.synthesis.batch.items import Item
 
 NAME = "manifest.jsonl"
 

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smallest_cli.audio.destinations import Destination, Sink, open_sinks
-from smallest_cli.batch.items import Item
-from smallest_cli.batch.manifest import Manifest
-from smallest_cli.batch.parts import find_parts, remove_parts
 from smallest_cli.client.service import open_service
 from smallest_cli.client.source import Source, find_store, open_source
 from smallest_cli.errors import (
@@ -28,9 +25,12 @@ from smallest_cli.errors import (
 )
 from smallest_cli.models import Event, Service, SpeechRequest
 from smallest_cli.network import Dialer
-from smallest_cli.pipeline import Spoken, play
 from smallest_cli.settling import Run
-from smallest_cli.speaking import dial, make_retries
+from smallest_cli.synthesis.batch.items import Item
+from smallest_cli.synthesis.batch.manifest import Manifest
+from smallest_cli.synthesis.batch.parts import find_parts, remove_parts
+from smallest_cli.synthesis.pipeline import Spoken, play
+from smallest_cli.synthesis.session import dial, make_retries
 
 PARTING_S = 2.0
 """How long a signal waits for what is in its last steps."""

@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from smallest_cli.batch.items import Item
+from smallest_cli.synthesis.batch.items import Item
 
 Parts = dict[str, list[Path]]
 

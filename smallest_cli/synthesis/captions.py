@@ -20,7 +20,7 @@ from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Speec
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings
 from smallest_cli.signals import uninterrupted
-from smallest_cli.subtitles import Passage, cues_of, is_timed, kind_of, render
+from smallest_cli.synthesis.subtitles import Passage, cues_of, is_timed, kind_of, render
 
 SPARING = (DeviceError, Interrupted, ReaderLeft)
 TIMED_LANGUAGES = (None, "auto", "en", "hi")

@@ -16,13 +16,13 @@ from smallest_cli.console import Progress
 from smallest_cli.errors import Interrupted, RemoteError, SmallestError
 from smallest_cli.models import Event, Silence, SpeechRequest, Transport
 from smallest_cli.network import Dialer
-from smallest_cli.pipeline import Spoken, play
 from smallest_cli.settling import Run
+from smallest_cli.synthesis.pipeline import Spoken, play
+from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
 from smallest_cli.telling import Told
-from smallest_cli.timeline import MILLISECOND, Timeline
 
 if TYPE_CHECKING:
-    from smallest_cli.captions import Captions
+    from smallest_cli.synthesis.captions import Captions
 
 
 def dial(run: Run) -> Dialer:
@@ -124,8 +124,8 @@ def _captioned(run: Run) -> Iterator[tuple[Captions | None, Callable[[Sink], Non
     if not run.plan:
         yield None, lambda sink: None
         return
-    from smallest_cli.captions import Captions, open_subtitles
     from smallest_cli.following import Follower
+    from smallest_cli.synthesis.captions import Captions, open_subtitles
 
     sound, format = run.sound, run.template.format
     captions = Captions(format)
