@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from smallest_cli.bench.stats.comparison import compare
+from smallest_cli.bench.stats.quantiles import estimate, quantile
 from smallest_cli.client.service import open_local_service
-from smallest_cli.stats.quantiles import estimate, quantile
-from smallest_cli.stats.shift import compare
 from tests.faults import start_faults
 
 TRIES = 3

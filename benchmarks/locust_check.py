@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.crew import Entry, Load, Ran, run
 from benchmarks.figures import Figure, conclude
 from benchmarks.hosts import Host, joined, why_not
-from smallest_cli.stats.quantiles import quantile
+from smallest_cli.bench.stats.quantiles import quantile
 
 ADDRESSES = ("10.83.7.1", "10.83.7.2", "10.83.7.3", "10.83.7.4")
 METRICS, QUANTILES = ("ttfb", "ttfa", "min_safe_buffer", "gap"), {"p50": 0.5, "p99": 0.99}

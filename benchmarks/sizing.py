@@ -16,7 +16,7 @@ from benchmarks.crew import Load, run
 from benchmarks.figures import Figure, conclude
 from benchmarks.hosts import Host, joined, why_not
 from benchmarks.locust_check import ADDRESSES, truths, unfinished, verdict
-from smallest_cli.stats.quantiles import quantile
+from smallest_cli.bench.stats.quantiles import quantile
 
 STREAMS = (25, 50, 100, 200, 400)
 SECONDS = 60

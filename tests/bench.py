@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from smallest_cli.bench.metrics import METRICS
+from smallest_cli.bench.playback import Chunk
+from smallest_cli.bench.record import Trial
 from smallest_cli.models import Phases
-from smallest_cli.player import Chunk
-from smallest_cli.trials.metrics import METRICS
-from smallest_cli.trials.record import Trial
 from tests.command import Ran, smallest
 
 MS = 1_000_000

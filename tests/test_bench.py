@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from smallest_cli.bench.record import Trial
+from smallest_cli.bench.results import summarise
+from smallest_cli.bench.storage import as_text, raw_lines
+from smallest_cli.bench.trial import Attempt
 from smallest_cli.commands.bench_outputs import keep_sounds
 from smallest_cli.errors import OutputFailed
-from smallest_cli.measure.attempt import Attempt
-from smallest_cli.trials.files import as_text, raw_lines
-from smallest_cli.trials.record import Trial
-from smallest_cli.trials.summary import summarise
 from tests.bench import KEY, bench, result, run, trial
 from tests.command import SMALLEST, environment, smallest
 from tests.faults import start_faults

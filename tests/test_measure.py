@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.bench.calibration import calibrate, floor_of, judge, weigh
+from smallest_cli.bench.plan import Arm, Plan, Text
+from smallest_cli.bench.probe import Probe, probing
+from smallest_cli.bench.record import ERROR_CLASSES, Trial
+from smallest_cli.bench.runner import conditions
+from smallest_cli.bench.trial import Attempt, attempt
+from smallest_cli.bench.workers import Budget, Progress, Source, quiet, run_lanes
 from smallest_cli.errors import RequestRejected
-from smallest_cli.measure.attempt import Attempt, attempt
-from smallest_cli.measure.lanes import Budget, Progress, Source, quiet, run_lanes
-from smallest_cli.measure.plan import Arm, Plan, Text
-from smallest_cli.measure.probe import Probe, probing
-from smallest_cli.measure.run import conditions
-from smallest_cli.measure.trust import calibrate, floor_of, judge, weigh
 from smallest_cli.models import VIAS, Service, SpeechRequest, Via
 from smallest_cli.network import Dialer
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
-from smallest_cli.trials.record import ERROR_CLASSES, Trial
 from tests.bench import KEY, MS, RATE, trial
 from tests.faults import Step, start_faults
 from tests.offline import KEY as OFFLINE_KEY

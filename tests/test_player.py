@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallest_cli.onset import find_onset
-from smallest_cli.player import SECOND, Playback, play, smallest_safe_buffer
+from smallest_cli.bench.onset import find_onset
+from smallest_cli.bench.playback import SECOND, Playback, play, smallest_safe_buffer
 
 Chunks = list[tuple[int, int]]
 RATE = 24_000

@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 
+from smallest_cli.bench.compare import compare_runs
+from smallest_cli.bench.merge import merge_runs
+from smallest_cli.bench.metrics import METRICS, STREAMING, derive, shows
+from smallest_cli.bench.record import Trial
+from smallest_cli.bench.report.export import to_csv, to_markdown
+from smallest_cli.bench.report.format import promise_words
+from smallest_cli.bench.report.html import to_html
+from smallest_cli.bench.report.terminal import render, render_comparison
+from smallest_cli.bench.results import Result, summarise
+from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
+from smallest_cli.bench.thresholds import check_promises, judge, parse_promise
 from smallest_cli.errors import UsageError
-from smallest_cli.report.documents import to_csv, to_markdown
-from smallest_cli.report.page import to_html
-from smallest_cli.report.table import render, render_comparison
-from smallest_cli.report.words import promise_words
-from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.trials.merging import merge_runs
-from smallest_cli.trials.metrics import METRICS, STREAMING, derive, shows
-from smallest_cli.trials.record import Trial
-from smallest_cli.trials.slo import check_promises, judge, parse_promise
-from smallest_cli.trials.summary import Result, summarise
-from smallest_cli.trials.versus import compare_runs
 from tests.bench import MS, RATE, run, trial
 from tests.command import smallest
 
@@ -223,7 +223,7 @@ def test_replies_over_http_that_come_over_time_are_streamed() -> None:
 
 def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
     pytest.importorskip("hdrh")
-    from smallest_cli.trials.tally import Tally
+    from smallest_cli.bench.locust.histograms import Tally
 
     tally = Tally([0])
     tally.add(trial(arm="http/warm/c1"))
@@ -237,7 +237,7 @@ def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
 
 def test_a_tally_of_more_than_it_gives_out_tells_the_ends_and_outliers_of_all() -> None:
     pytest.importorskip("hdrh")
-    from smallest_cli.trials.tally import MOST_VALUES, Tally
+    from smallest_cli.bench.locust.histograms import MOST_VALUES, Tally
 
     tally = Tally([0])
     for n in range(500):
@@ -255,7 +255,7 @@ def test_a_tally_of_more_than_it_gives_out_tells_the_ends_and_outliers_of_all() 
 
 def test_a_load_run_has_every_figure_that_a_promise_may_be_made_of() -> None:
     pytest.importorskip("hdrh")
-    from smallest_cli.trials.tally import Tally
+    from smallest_cli.bench.locust.histograms import Tally
 
     for arm in ("ws/cold/c1", "sse/warm/c1", "http/warm/c1"):
         tally = Tally([0])
@@ -270,7 +270,7 @@ def test_a_load_run_has_every_figure_that_a_promise_may_be_made_of() -> None:
 
 def test_sound_that_came_fast_keeps_its_three_digits_in_a_tally() -> None:
     pytest.importorskip("hdrh")
-    from smallest_cli.trials.tally import Tally
+    from smallest_cli.bench.locust.histograms import Tally
 
     for last_ms in (0.1, 3, 250, 9000):
         tally = Tally([0])
@@ -283,9 +283,9 @@ def test_sound_that_came_fast_keeps_its_three_digits_in_a_tally() -> None:
 
 def test_a_window_of_many_processes_counts_characters_as_one_process_does() -> None:
     pytest.importorskip("hdrh")
-    from smallest_cli.measure.attempt import Attempt
-    from smallest_cli.measure.pool import Pool
-    from smallest_cli.measure.share import Share
+    from smallest_cli.bench.locust.aggregate import Pool
+    from smallest_cli.bench.locust.worker_stats import Share
+    from smallest_cli.bench.trial import Attempt
 
     trials = [trial(n, error="reset" if n % 4 == 0 else None) for n in range(8)]
     share, pool = Share(run()), Pool("a test")

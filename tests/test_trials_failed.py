@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from smallest_cli.report.documents import to_csv, to_markdown
-from smallest_cli.report.page import to_html
-from smallest_cli.report.table import render
-from smallest_cli.report.words import promise_words
-from smallest_cli.trials.expected import check_result
-from smallest_cli.trials.record import Trial
-from smallest_cli.trials.slo import judge
-from smallest_cli.trials.summary import describe, summarise
-from smallest_cli.trials.tally import Tally
+from smallest_cli.bench.locust.histograms import Tally
+from smallest_cli.bench.record import Trial
+from smallest_cli.bench.report.export import to_csv, to_markdown
+from smallest_cli.bench.report.format import promise_words
+from smallest_cli.bench.report.html import to_html
+from smallest_cli.bench.report.terminal import render
+from smallest_cli.bench.results import describe, summarise
+from smallest_cli.bench.schema import check_result
+from smallest_cli.bench.thresholds import judge
 from tests.bench import MS, RATE, run, trial
 
 

@@ -14,9 +14,9 @@ import typer
 
 from smallest_cli import cli
 from smallest_cli.audio.formats import ALIASES, CODINGS
+from smallest_cli.bench.results import SAMPLED
 from smallest_cli.commands.voices import SORTS
 from smallest_cli.models import APIS, SAMPLE_RATES, VIAS
-from smallest_cli.trials.summary import SAMPLED
 
 FILE, FOLDER, PROGRAM = "file", "folder", "program"
 VOICES, MODELS, LANGUAGES, DEVICES = "voices", "models", "languages", "devices"

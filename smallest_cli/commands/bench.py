@@ -11,6 +11,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from smallest_cli.bench.plan import Plan
+from smallest_cli.bench.report.screen import LiveView
+from smallest_cli.bench.results import summarise
+from smallest_cli.bench.runner import Measured, measure
+from smallest_cli.bench.thresholds import check_promises
+from smallest_cli.bench.trial import Attempt
 from smallest_cli.client.service import open_local_service, open_service
 from smallest_cli.commands.bench_files import print_result
 from smallest_cli.commands.bench_options import (
@@ -25,19 +31,13 @@ from smallest_cli.console import Console, print_json, tell_failure, tell_interru
 from smallest_cli.errors import Interrupted, OutputFailed, UsageError
 from smallest_cli.groups import grouped
 from smallest_cli.listing import answer_question
-from smallest_cli.measure.attempt import Attempt
-from smallest_cli.measure.plan import Plan
-from smallest_cli.measure.run import Measured, measure
 from smallest_cli.models import Service
 from smallest_cli.network import Dialer
 from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
-from smallest_cli.report.screen import LiveView
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings
 from smallest_cli.settling import settle_voice
 from smallest_cli.signals import die
-from smallest_cli.trials.slo import check_promises
-from smallest_cli.trials.summary import summarise
 
 CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
 NEARLY = 0.8

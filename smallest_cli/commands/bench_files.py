@@ -12,19 +12,19 @@ from typing import Annotated, Any
 import typer
 
 from smallest_cli.audio.destinations import refuse_twice
+from smallest_cli.bench.compare import compare_runs
+from smallest_cli.bench.merge import merge_runs
+from smallest_cli.bench.report.export import to_csv, to_markdown
+from smallest_cli.bench.report.format import CENSURE, promise_words
+from smallest_cli.bench.report.html import to_html
+from smallest_cli.bench.report.screen import print_lines, width
+from smallest_cli.bench.report.terminal import render, render_comparison
+from smallest_cli.bench.results import INVALID, SAMPLED, summarise
+from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.console import print_json, say
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.groups import grouped
-from smallest_cli.report.documents import to_csv, to_markdown
-from smallest_cli.report.page import to_html
-from smallest_cli.report.screen import print_lines, width
-from smallest_cli.report.table import render, render_comparison
-from smallest_cli.report.words import CENSURE, promise_words
 from smallest_cli.settling import spare
-from smallest_cli.trials.files import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.trials.merging import merge_runs
-from smallest_cli.trials.summary import INVALID, SAMPLED, summarise
-from smallest_cli.trials.versus import compare_runs
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 SAVE = Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write what --json prints.")]

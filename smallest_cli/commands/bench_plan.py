@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import typer
 
+from smallest_cli.bench.corpus import CORPORA
+from smallest_cli.bench.plan import CONNS, OPEN_IN_FLIGHT, Arm, Plan, Text
 from smallest_cli.commands.bench_options import CorpusOptions, LoadOptions, OutcomeOptions
 from smallest_cli.console import say
 from smallest_cli.errors import UsageError
-from smallest_cli.measure.corpus import CORPORA
-from smallest_cli.measure.plan import CONNS, OPEN_IN_FLIGHT, Arm, Plan, Text
 from smallest_cli.models import VIAS, SpeechRequest
 from smallest_cli.options import ServiceOptions
 from smallest_cli.security import safe
