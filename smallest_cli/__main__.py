@@ -21,7 +21,7 @@ def main() -> None:
     gc.set_threshold(100_000)  # what start-up allocates stays: to walk it again and again takes 4 ms of it
     if not sys.flags.dev_mode:  # which looks for what was left open
         atexit.register(gc.freeze)  # what ends anyway is not searched for cycles: 16 ms of a short run
-    from smallest_cli.cli import run
+    from smallest_cli.cli.app import run
 
     run()
 

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smallest_cli import cli
+from smallest_cli.cli import app
 from tests.faults.cases import ALL, CASES, FEW, RETRIED, WS, Case
 from tests.faults.invariants import KEY, OLD, Run, assert_invariants
 from tests.faults.server import SEGMENT, FaultServer, fault_server
@@ -106,12 +106,12 @@ def command(folder: Path, *arguments: str, piped: bool) -> Run:
     reading, writing = os.pipe()
     os.chdir(folder)
     sys.argv = ["smallest", *arguments]
-    cli.app.registered_commands.clear()
+    app.app.registered_commands.clear()
     code = 0
     with descriptor_as(1, writing), descriptor_as(2, said):
         os.close(writing)
         try:
-            cli.run()
+            app.run()
         except SystemExit as left:
             code = int(left.code or 0)
         gc.collect()

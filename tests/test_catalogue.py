@@ -53,7 +53,7 @@ def test_voices_that_time_words_are_in_the_catalogue() -> None:
 
 def test_import_reads_no_file_and_no_difflib() -> None:
     code = (
-        "import sys; from smallest_cli import catalogue; "
-        "assert 'difflib' not in sys.modules; assert catalogue.bundled.cache_info().currsize == 0"
+        "import sys; from smallest_cli import voices; "
+        "assert 'difflib' not in sys.modules; assert voices.bundled.cache_info().currsize == 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

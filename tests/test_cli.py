@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from smallest_cli.cli import BOXES_FROM, COMMANDS
+from smallest_cli.cli.app import BOXES_FROM, COMMANDS
 from tests.command import SMALLEST, environment, smallest
 from tools.tree import Command, read_tree
 
@@ -29,8 +29,8 @@ PAGES = [*read_tree().walk()]
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_listed_by_the_first_line_of_its_help(name: str) -> None:
     place, line = COMMANDS[name]
-    file, _, attribute = place.partition(".")
-    command = getattr(import_module(f"smallest_cli.commands.{file}"), attribute)
+    file, _, attribute = place.rpartition(".")
+    command = getattr(import_module(f"smallest_cli.cli.commands.{file}"), attribute)
     if isinstance(command, typer.Typer):
         assert command.registered_callback
         command = command.registered_callback.callback
@@ -70,7 +70,7 @@ def test_what_is_no_finite_number_is_refused(option: str, number: str, tmp_path:
 def test_the_list_costs_no_command(tmp_path: Path) -> None:
     env = environment(tmp_path, PYTHONPROFILEIMPORTTIME="1")
     done = subprocess.run([*SMALLEST, "--help"], env=env, capture_output=True, text=True, check=True)
-    assert "smallest_cli.commands" not in done.stderr
+    assert "smallest_cli.cli.commands" not in done.stderr
     assert "smallest_cli.network" not in done.stderr
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli.commands.completion import FILES
+from smallest_cli.cli.commands.completion import FILES
 from tests.command import environment, smallest
 from tests.keyboard import PROMPT, Keyboard, at_keyboard
 from tests.offline import KEY

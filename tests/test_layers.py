@@ -214,7 +214,7 @@ def test_only_the_codec_spells_protocol_fields() -> None:
         ("protocol.json", "def late():\n    from smallest_cli.text.normalize import x", "sideways"),
         ("protocol.json", "if TYPE_CHECKING:\n    from smallest_cli.text.normalize import x", "sideways"),
         ("protocol.json", "import_module('smallest_cli.text.normalize')", "sideways"),
-        ("protocol.json", "importlib.import_module('smallest_cli.cli')", "upwards"),
+        ("protocol.json", "importlib.import_module('smallest_cli.cli.app')", "upwards"),
         ("protocol.json", "from smallest_cli import cli", "upwards"),
         ("audio.tee", "from smallest_cli import network", "sideways"),
         ("audio.tee", "from .. import network", "sideways"),

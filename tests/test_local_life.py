@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from smallest_cli.commands.serve import serve
+from smallest_cli.cli.commands.serve import serve
 from smallest_cli.server.config import Behaviour
 from tests.offline import (
     HTTP,

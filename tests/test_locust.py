@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 pytestmark = pytest.mark.long
 
-LOCUSTFILE = Path(__file__).parents[1] / "smallest_cli" / "locustfile.py"
+LOCUSTFILE = Path(__file__).parents[1] / "smallest_cli" / "bench" / "locust" / "locustfile.py"
 OPTIONS = ("--only-summary", "--smallest-calibrate", "0", "--text", "Hello there.")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli.cli import COMMANDS
+from smallest_cli.cli.app import COMMANDS
 from tests.programs import need
 
 ROOT = Path(__file__).parent.parent

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from smallest_cli import protocol
+from smallest_cli.cli.commands.voices import wait_for_clone
 from smallest_cli.client.api import Account
-from smallest_cli.commands.voices import wait_for_clone
 from smallest_cli.errors import ProtocolError, TooLate
 from smallest_cli.models import Clone, Service, Voice
 from smallest_cli.network import Dialer

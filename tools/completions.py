@@ -15,8 +15,8 @@ import shtab
 
 from smallest_cli.audio.player import PRESETS
 from smallest_cli.choosing import LANGUAGES
-from smallest_cli.commands.completion import FILES
-from smallest_cli.shells import Row, model_rows, voice_rows
+from smallest_cli.cli.commands.completion import FILES
+from smallest_cli.cli.completion_lists import Row, model_rows, voice_rows
 from smallest_cli.voices import bundled
 from tools import tree
 from tools.tree import FILE, FOLDER, PROGRAM, Argument, Command, Option

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from smallest_cli.cli.console import Console
+from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.client.api import Account
 from smallest_cli.client.service import open_service
-from smallest_cli.console import Console
 from smallest_cli.network import Dialer
-from smallest_cli.options import ServiceOptions
 from smallest_cli.settings import load_settings
 
 

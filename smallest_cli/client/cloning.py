@@ -16,14 +16,14 @@ def read_sample(path: str) -> bytes:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in protocol.CLONE_TYPES:
-        raise UsageError(f"{safe(path)} is not one of {' '.join(wire.CLONE_TYPES)}")
+        raise UsageError(f"{safe(path)} is not one of {' '.join(protocol.CLONE_TYPES)}")
     try:
         with open(path, "rb") as file:
             data = file.read(protocol.CLONE_LARGEST + 1)
     except OSError as error:
         raise UsageError(f"cannot read {safe(path)}: {reason(error)}") from None
     if len(data) > protocol.CLONE_LARGEST:
-        raise UsageError(f"{safe(path)} is larger than {wire.CLONE_LARGEST >> 20} MB")
+        raise UsageError(f"{safe(path)} is larger than {protocol.CLONE_LARGEST >> 20} MB")
     if suffix in (".wav", ".mp3"):
         _check_length(path, data)
     return data

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.destinations import Sink, open_sinks
+from smallest_cli.cli.console import Progress
+from smallest_cli.cli.run_config import Run
+from smallest_cli.cli.summary import Told
 from smallest_cli.client.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.client.service import open_service
 from smallest_cli.client.source import Source, find_store, head_start, open_source
-from smallest_cli.console import Progress
 from smallest_cli.errors import Interrupted, RemoteError, SmallestError
 from smallest_cli.models import Event, Silence, SpeechRequest, Transport
 from smallest_cli.network import Dialer
-from smallest_cli.settling import Run
 from smallest_cli.synthesis.pipeline import Spoken, play
 from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
-from smallest_cli.telling import Told
 
 if TYPE_CHECKING:
     from smallest_cli.synthesis.captions import Captions
@@ -124,7 +124,7 @@ def _captioned(run: Run) -> Iterator[tuple[Captions | None, Callable[[Sink], Non
     if not run.plan:
         yield None, lambda sink: None
         return
-    from smallest_cli.following import Follower
+    from smallest_cli.cli.live_text import Follower
     from smallest_cli.synthesis.captions import Captions, open_subtitles
 
     sound, format = run.sound, run.template.format

@@ -95,7 +95,7 @@ class SlowImport(MetaPathFinder):
 
     def find_spec(self, fullname: str, *_: object) -> None:
         """Finds nothing."""
-        if fullname == "smallest_cli.cli":
+        if fullname == "smallest_cli.cli.app":
             announce(self._descriptor)
             threading.Event().wait()
 

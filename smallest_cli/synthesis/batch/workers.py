@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smallest_cli.audio.destinations import Destination, Sink, open_sinks
+from smallest_cli.cli.run_config import Run
 from smallest_cli.client.service import open_service
 from smallest_cli.client.source import Source, find_store, open_source
 from smallest_cli.errors import (
@@ -25,7 +26,6 @@ from smallest_cli.errors import (
 )
 from smallest_cli.models import Event, Service, SpeechRequest
 from smallest_cli.network import Dialer
-from smallest_cli.settling import Run
 from smallest_cli.synthesis.batch.items import Item
 from smallest_cli.synthesis.batch.manifest import Manifest
 from smallest_cli.synthesis.batch.parts import find_parts, remove_parts

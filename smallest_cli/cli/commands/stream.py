@@ -13,21 +13,15 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from smallest_cli.audio.destinations import Sink
-from smallest_cli.console import end_text, say_text
+from smallest_cli.cli.console import end_text, say_text
+from smallest_cli.cli.option_groups import Options, grouped
+from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
+from smallest_cli.cli.run_config import Run, refuse_text_and_key, settle
+from smallest_cli.cli.summary import Told, tell
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
-from smallest_cli.groups import Options, grouped
 from smallest_cli.models import Conversation, SpeechRequest
-from smallest_cli.options import (
-    CaptionOptions,
-    RunOptions,
-    ServiceOptions,
-    SoundOptions,
-    VoiceOptions,
-)
-from smallest_cli.settling import Run, refuse_text_and_key, settle
 from smallest_cli.synthesis.pipeline import Pump, Spoken, hear_out, play
 from smallest_cli.synthesis.session import Stage, open_stage, sum_up
-from smallest_cli.telling import Told, tell
 from smallest_cli.text.script import SPLIT
 from smallest_cli.text.stream import Arrivals, Cutter, cut
 
@@ -108,7 +102,7 @@ def stream(
     Each sentence is heard as soon as it is whole. At a terminal each line is, on Enter.
     """
     if "?" in (who.voice, sound.device):
-        from smallest_cli.listing import answer_question  # for those who ask
+        from smallest_cli.cli.tables import answer_question  # for those who ask
 
         answer_question(who.voice, sound.device, as_json=report.json)
         return

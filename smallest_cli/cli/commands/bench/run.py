@@ -17,26 +17,32 @@ from smallest_cli.bench.results import summarise
 from smallest_cli.bench.runner import Measured, measure
 from smallest_cli.bench.thresholds import check_promises
 from smallest_cli.bench.trial import Attempt
-from smallest_cli.client.service import open_local_service, open_service
-from smallest_cli.commands.bench_files import print_result
-from smallest_cli.commands.bench_options import (
+from smallest_cli.cli.commands.bench.options import (
     CorpusOptions,
     LoadOptions,
     MeasuredServiceOptions,
     OutcomeOptions,
 )
-from smallest_cli.commands.bench_outputs import Sounds, check_outputs, keep_sounds, make_folder, write_outputs
-from smallest_cli.commands.bench_plan import announce, make_plan, read_numbers
-from smallest_cli.console import Console, print_json, tell_failure, tell_interruption
+from smallest_cli.cli.commands.bench.outputs import (
+    Sounds,
+    check_outputs,
+    keep_sounds,
+    make_folder,
+    write_outputs,
+)
+from smallest_cli.cli.commands.bench.plan import announce, make_plan, read_numbers
+from smallest_cli.cli.commands.bench.results import print_result
+from smallest_cli.cli.console import Console, print_json, tell_failure, tell_interruption
+from smallest_cli.cli.option_groups import grouped
+from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
+from smallest_cli.cli.run_config import settle_voice
+from smallest_cli.cli.tables import answer_question
+from smallest_cli.client.service import open_local_service, open_service
 from smallest_cli.errors import Interrupted, OutputFailed, UsageError
-from smallest_cli.groups import grouped
-from smallest_cli.listing import answer_question
 from smallest_cli.models import Service
 from smallest_cli.network import Dialer
-from smallest_cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings
-from smallest_cli.settling import settle_voice
 from smallest_cli.signals import die
 
 CHILDREN = ("compare", "merge", "replay", "report", "locustfile")

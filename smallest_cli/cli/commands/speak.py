@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from smallest_cli.console import print_json
-from smallest_cli.groups import grouped
-from smallest_cli.options import (
+from smallest_cli.cli.console import print_json
+from smallest_cli.cli.option_groups import grouped
+from smallest_cli.cli.options import (
     BatchOptions,
     CaptionOptions,
     ReportOptions,
@@ -17,9 +17,16 @@ from smallest_cli.options import (
     TextOptions,
     VoiceOptions,
 )
-from smallest_cli.settling import Run, refuse_text_and_key, refuse_unwritable, settle, settle_voice, spare
+from smallest_cli.cli.run_config import (
+    Run,
+    refuse_text_and_key,
+    refuse_unwritable,
+    settle,
+    settle_voice,
+    spare,
+)
+from smallest_cli.cli.summary import tell
 from smallest_cli.synthesis.session import perform
-from smallest_cli.telling import tell
 from smallest_cli.text.input import read_texts
 from smallest_cli.text.script import Script, write_script
 
@@ -38,12 +45,12 @@ def speak(
 ) -> None:
     """Say a finished text: played, into files, or into a pipe."""
     if "?" in (who.voice, sound.device):
-        from smallest_cli.listing import answer_question  # for those who ask
+        from smallest_cli.cli.tables import answer_question  # for those who ask
 
         answer_question(who.voice, sound.device, as_json=report.json)
         return
     if batch != BatchOptions():
-        from smallest_cli.batch import check_batch, speak_batch
+        from smallest_cli.cli.commands.batch import check_batch, speak_batch
 
         check_batch(batch, words, text, sound, captions)
         console, settings, template = settle_voice(who, where, report, sound.cache)
@@ -76,6 +83,6 @@ def _tell_plan(run: Run, script: Script) -> None:
     if run.report.json:
         print_json(plan)
     else:
-        from smallest_cli.listing import print_facts
+        from smallest_cli.cli.tables import print_facts
 
         print_facts(plan)

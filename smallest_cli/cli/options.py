@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.groups import Options
+from smallest_cli.cli.option_groups import Options
 
 
 class VoiceOptions(Options):

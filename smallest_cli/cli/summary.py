@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from smallest_cli.console import print_json, steps_of
-from smallest_cli.settling import Run
+from smallest_cli.cli.console import print_json, steps_of
+from smallest_cli.cli.run_config import Run
 from smallest_cli.synthesis.pipeline import Spoken
 from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
 

@@ -11,17 +11,17 @@ from typing import Annotated, Any
 
 import typer
 
+from smallest_cli.cli.console import print_json
+from smallest_cli.cli.option_groups import grouped
+from smallest_cli.cli.options import ServiceOptions
+from smallest_cli.cli.run_config import refuse_text_and_key
+from smallest_cli.cli.tables import print_list
 from smallest_cli.client.api import Account
 from smallest_cli.client.asking import open_account
-from smallest_cli.console import print_json
 from smallest_cli.errors import ProtocolError, RequestRejected, UsageError
-from smallest_cli.groups import grouped
-from smallest_cli.listing import print_list
 from smallest_cli.models import Dictionary
-from smallest_cli.options import ServiceOptions
 from smallest_cli.security import escaped, safe
 from smallest_cli.settings import load_settings
-from smallest_cli.settling import refuse_text_and_key
 from smallest_cli.text.input import read_texts
 
 LARGEST = 1_000_000

@@ -6,12 +6,12 @@ import os
 from functools import partial
 from pathlib import Path
 
-from smallest_cli.batch.tally import Tally, tell
-from smallest_cli.console import print_json
+from smallest_cli.cli.commands.tally import Tally, tell
+from smallest_cli.cli.console import print_json
+from smallest_cli.cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
+from smallest_cli.cli.run_config import Run
 from smallest_cli.errors import UsageError
-from smallest_cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
 from smallest_cli.security import safe
-from smallest_cli.settling import Run
 from smallest_cli.synthesis.batch.items import Item, plan_items
 from smallest_cli.synthesis.batch.manifest import Kept, Manifest, check_folder, look
 from smallest_cli.synthesis.batch.parts import find_parts, remove_parts

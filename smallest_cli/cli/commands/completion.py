@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.console import say
+from smallest_cli.cli.console import say
 from smallest_cli.errors import OutputFailed, SettingsError
 from smallest_cli.security import reason, safe
 
-PACKAGED = Path(__file__).parents[1] / "completions"
-IN_THE_REPOSITORY = Path(__file__).parents[2] / "completions"
+PACKAGED = Path(__file__).parents[2] / "completions"
+IN_THE_REPOSITORY = Path(__file__).parents[3] / "completions"
 FILES = {"bash": "smallest.bash", "zsh": "_smallest", "fish": "smallest.fish", "powershell": "smallest.ps1"}
 """Each shell, and its file's name."""
 

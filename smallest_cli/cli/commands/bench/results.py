@@ -21,10 +21,10 @@ from smallest_cli.bench.report.screen import print_lines, width
 from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import INVALID, SAMPLED, summarise
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.console import print_json, say
+from smallest_cli.cli.console import print_json, say
+from smallest_cli.cli.option_groups import grouped
+from smallest_cli.cli.run_config import spare
 from smallest_cli.errors import SettingsError, UsageError
-from smallest_cli.groups import grouped
-from smallest_cli.settling import spare
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 SAVE = Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write what --json prints.")]
@@ -172,4 +172,4 @@ def locustfile() -> None:
         raise SettingsError(
             f"{' and '.join(missing)} is not installed", hint="pip install 'smallest-cli[locust]'"
         )
-    print(Path(__file__).parents[1] / "locustfile.py")
+    print(Path(__file__).parents[3] / "bench" / "locust" / "locustfile.py")

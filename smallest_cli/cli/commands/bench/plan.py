@@ -10,11 +10,11 @@ import typer
 
 from smallest_cli.bench.corpus import CORPORA
 from smallest_cli.bench.plan import CONNS, OPEN_IN_FLIGHT, Arm, Plan, Text
-from smallest_cli.commands.bench_options import CorpusOptions, LoadOptions, OutcomeOptions
-from smallest_cli.console import say
+from smallest_cli.cli.commands.bench.options import CorpusOptions, LoadOptions, OutcomeOptions
+from smallest_cli.cli.console import say
+from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.errors import UsageError
 from smallest_cli.models import VIAS, SpeechRequest
-from smallest_cli.options import ServiceOptions
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings
 from smallest_cli.text.input import read_texts

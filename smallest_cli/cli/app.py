@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
+from smallest_cli.cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
 from smallest_cli.security import safe
 from smallest_cli.shortage import find_shortage
@@ -54,25 +54,25 @@ COMMANDS = {
     "speak": ("speak.speak", "Say a finished text: played, into files, or into a pipe."),
     "stream": ("stream.stream", "Speak a text while it is still being written."),
     "voices": ("voices.voices", "List and search voices; hear them; clone one."),
-    "bench": ("bench.bench", "Measure latency; bench compare | merge | replay | report | locustfile."),
-    "dict": ("dictionaries.dictionaries", "Pronunciation dictionaries."),
+    "bench": ("bench.run.bench", "Measure latency; bench compare | merge | replay | report | locustfile."),
+    "dict": ("dict.dictionaries", "Pronunciation dictionaries."),
     "cache": ("cache.cache", "What `--cache` keeps on this machine; cache info | clear."),
     "serve": ("serve.serve", "Serve the Waves API from this machine, offline."),
-    "login": ("account.login", "Keep a key for one service."),
-    "logout": ("account.logout", "Forget the keys that `login` kept."),
+    "login": ("auth.login", "Keep a key for one service."),
+    "logout": ("auth.logout", "Forget the keys that `login` kept."),
     "doctor": ("doctor.doctor", "Say what works here and what does not."),
     "completion": ("completion.completion", "Print what a shell needs to complete our commands on TAB."),
 }
 """Each command, where it is, and its line in the list. Only the one that is run is imported."""
-CHILDREN = {"bench": ("bench_files", ("compare", "merge", "replay", "report", "locustfile"))}
+CHILDREN = {"bench": ("bench.results", ("compare", "merge", "replay", "report", "locustfile"))}
 """Commands that have some of their own: the file that those are in, and their names."""
 
 
 def register(names: Iterable[str]) -> None:
     """Put commands on the command line, each by its own file."""
     for name in names:
-        file, _, attribute = COMMANDS[name][0].partition(".")
-        command = getattr(import_module(f"smallest_cli.commands.{file}"), attribute)
+        file, _, attribute = COMMANDS[name][0].rpartition(".")
+        command = getattr(import_module(f"smallest_cli.cli.commands.{file}"), attribute)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
@@ -82,7 +82,7 @@ def register(names: Iterable[str]) -> None:
 def register_children(name: str) -> None:
     """Put the commands of a command on the command line, in its place."""
     file, children = CHILDREN[name]
-    module = import_module(f"smallest_cli.commands.{file}")
+    module = import_module(f"smallest_cli.cli.commands.{file}")
     group = typer.Typer(name=name, help=COMMANDS[name][1])
     for child in children:
         group.command(child)(getattr(module, child))

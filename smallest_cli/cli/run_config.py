@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from smallest_cli.audio.destinations import Destination, choose_destinations, refuse_twice
 from smallest_cli.casting import cast
+from smallest_cli.cli.console import Console
+from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.client.credentials import key_files, reads_stdin
-from smallest_cli.console import Console
 from smallest_cli.errors import OutputFailed, SettingsError, UsageError
 from smallest_cli.models import AudioFormat, SpeechRequest
-from smallest_cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.stdio import stdout_kind

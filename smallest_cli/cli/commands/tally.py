@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from smallest_cli.console import print_json, say
+from smallest_cli.cli.console import print_json, say
+from smallest_cli.cli.run_config import Run
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError
 from smallest_cli.security import safe
-from smallest_cli.settling import Run
 from smallest_cli.synthesis.batch.workers import IN_A_ROW, Outcome
 
 SHOWN_FAILURES = 20

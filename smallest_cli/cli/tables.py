@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from smallest_cli import voices as catalogue
-from smallest_cli.console import print_json
+from smallest_cli.cli.console import print_json
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import Voice
 from smallest_cli.security import safe
@@ -34,7 +34,7 @@ def answer_question(voice: str | None, device: str | None, *, as_json: bool = Fa
 def list_loudspeakers() -> list[Device]:
     """Every loudspeaker, kept for the shell to complete. Raises DeviceError."""
     from smallest_cli.audio.speaker import list_devices
-    from smallest_cli.shells import keep_devices
+    from smallest_cli.cli.completion_lists import keep_devices
 
     devices = list_devices()
     keep_devices(each.name for each in devices)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from smallest_cli.cli.console import print_json
+from smallest_cli.cli.tables import print_facts
 from smallest_cli.client.cache import Store, store_folder
-from smallest_cli.console import print_json
-from smallest_cli.listing import print_facts
 from smallest_cli.settings import load_settings
 
 cache = typer.Typer()

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.console import say
+from smallest_cli.cli.console import say
+from smallest_cli.cli.option_groups import grouped
 from smallest_cli.errors import Interrupted, SettingsError, UsageError
-from smallest_cli.groups import grouped
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AS_DISPUTED, _TIME, _FAILURE = "What the sources dispute", "Time", "Failure"

@@ -15,10 +15,16 @@ import typer
 
 from smallest_cli import voices as catalogue
 from smallest_cli.choosing import Wish, choose, what_there_is
+from smallest_cli.cli.completion_lists import keep_voices
+from smallest_cli.cli.console import Console, print_json, progress_of
+from smallest_cli.cli.option_groups import grouped
+from smallest_cli.cli.options import RunOptions, ServiceOptions, SoundOptions, TextOptions, VoiceOptions
+from smallest_cli.cli.run_config import settle
+from smallest_cli.cli.summary import as_json
+from smallest_cli.cli.tables import print_list, print_voices
 from smallest_cli.client.api import Account, encode_clone
 from smallest_cli.client.asking import open_account
 from smallest_cli.client.cloning import read_sample
-from smallest_cli.console import Console, print_json, progress_of
 from smallest_cli.errors import (
     Interrupted,
     OutputFailed,
@@ -29,17 +35,11 @@ from smallest_cli.errors import (
     TooLate,
     UsageError,
 )
-from smallest_cli.groups import grouped
-from smallest_cli.listing import print_list, print_voices
 from smallest_cli.models import Clone, Voice
 from smallest_cli.names import unique_names
-from smallest_cli.options import RunOptions, ServiceOptions, SoundOptions, TextOptions, VoiceOptions
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings, load_settings
-from smallest_cli.settling import settle
-from smallest_cli.shells import keep_voices
 from smallest_cli.synthesis.session import perform
-from smallest_cli.telling import as_json
 from smallest_cli.text.script import SPLIT, write_script
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
@@ -47,7 +47,7 @@ SORTS = ("id", "name", "model", "gender", "accent", "age")
 LOOK_EVERY_S = 2.0
 CLONING_S = 300.0
 UNLISTED_LOOKS = 3
-SENTENCES = Path(__file__).parents[1] / "data" / "auditions.json"
+SENTENCES = Path(__file__).parents[2] / "data" / "auditions.json"
 
 voices = typer.Typer(invoke_without_command=True)
 

@@ -18,14 +18,14 @@ from smallest_cli.bench.record import Trial
 from smallest_cli.bench.runner import Measured
 from smallest_cli.bench.storage import as_text, raw_lines, refuse_stdout, write_text
 from smallest_cli.bench.trial import Attempt
-from smallest_cli.commands.bench_options import CorpusOptions, OutcomeOptions
+from smallest_cli.cli.commands.bench.options import CorpusOptions, OutcomeOptions
+from smallest_cli.cli.options import ServiceOptions
+from smallest_cli.cli.run_config import spare, spare_own
 from smallest_cli.errors import Interrupted, OutputFailed
 from smallest_cli.files import check_target
 from smallest_cli.models import AudioFormat
-from smallest_cli.options import ServiceOptions
 from smallest_cli.security import reason, safe
 from smallest_cli.settings import Settings
-from smallest_cli.settling import spare, spare_own
 
 
 def check_outputs(

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from smallest_cli.cli.console import Console
 from smallest_cli.client.credentials import forget_keys, origin_of, read_key_file, store_key, vendor_path
 from smallest_cli.client.service import warn_of_plain_http
-from smallest_cli.console import Console
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Service
 from smallest_cli.network import Dialer

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.groups import Options
-from smallest_cli.options import ServiceOptions
+from smallest_cli.cli.option_groups import Options
+from smallest_cli.cli.options import ServiceOptions
 
 
 class LoadOptions(Options):
