@@ -10,7 +10,7 @@ from contextlib import closing
 from benchmarks.figures import Figure, conclude
 from smallest_cli.client.service import open_local_service
 from smallest_cli.models import VIAS, Opened, SpeechRequest
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.transports import open_transport
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.playback import Chunk
-from smallest_cli.bench.record import Trial
+from smallest_cli.bench.trial import Trial
 from smallest_cli.models import Phases
 from tests.command import Ran, smallest
 

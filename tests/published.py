@@ -12,11 +12,11 @@ from typing import Any
 
 from hypothesis import settings
 
-from smallest_cli import protocol
 from smallest_cli.errors import (
     SmallestError,
 )
 from smallest_cli.models import Event
+from smallest_cli.protocol.messages import EventStream, decode_message
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -40,11 +40,11 @@ fuzz = settings(deadline=None, max_examples=150)
 
 
 def decode(message: dict[str, Any], **options: Any) -> list[Event]:
-    return protocol.decode_message(json.dumps(message), **options)
+    return decode_message(json.dumps(message), **options)
 
 
 def stream(*pieces: bytes) -> list[Event]:
-    events = protocol.EventStream()
+    events = EventStream()
     return [event for piece in pieces for event in events.feed(piece)]
 
 

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smallest_cli.files import safe_name, same_place, unique_names
 from smallest_cli.models import VIAS
-from smallest_cli.names import safe_name, same_place, unique_names
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.server import FaultServer, fault_server
 from tests.faults.steps import Audio, Reply, Status, Whole

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.storage import as_text, raw_lines
-from smallest_cli.bench.trial import Attempt
+from smallest_cli.bench.trial import Attempt, Trial
 from smallest_cli.cli.commands.bench.outputs import keep_sounds
 from smallest_cli.errors import OutputFailed
 from tests.bench import KEY, bench, result, run, trial

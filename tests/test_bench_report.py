@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.report.export import to_csv, to_markdown
 from smallest_cli.bench.report.format import figure
 from smallest_cli.bench.report.html import to_html
-from smallest_cli.bench.report.screen import progress_lines
-from smallest_cli.bench.report.terminal import render
+from smallest_cli.bench.report.terminal import progress_lines, render
 from smallest_cli.bench.results import Result, summarise
+from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Progress
 from tests.bench import MS, RATE, run, trial
 from tests.command import smallest

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli import voices
-from smallest_cli.casting import Cast, cast
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Api, Voice
+from smallest_cli.voices import Cast, bundled_voices, cache_voices, canonical_model, cast
 
 STANDARD, PRO = "lightning_v3.1", "lightning_v3.1_pro"
 
@@ -38,7 +37,7 @@ def test_a_voice_and_a_model_that_belong_together_cost_no_word(
 
 
 def test_every_bundled_voice_brings_its_own_model() -> None:
-    for voice in voices.bundled():
+    for voice in bundled_voices():
         assert cast(voice.id, None) == cast(voice.id, voice.model) == Cast(voice.id, voice.model)
 
 
@@ -57,7 +56,7 @@ def test_a_voice_of_the_other_pool_is_refused_unless_it_is_forced(voice: str, mo
     assert str(caught.value) == words
     pool = words.split()[5].rstrip(",")
     assert caught.value.hint == f"use --model {pool} or another voice, or send it anyway with --force"
-    assert cast(voice, model, force=True) == Cast(voice.lower(), voices.spelled(model))
+    assert cast(voice, model, force=True) == Cast(voice.lower(), canonical_model(model))
 
 
 @pytest.mark.parametrize("voice", [None, "meher", "magnus"])
@@ -106,7 +105,7 @@ def test_the_older_apis_have_no_pools(api: Api, voice: str | None, model: str | 
 def test_what_a_service_listed_last_goes_before_the_bundled_voices() -> None:
     """And only for that service."""
     here, elsewhere = "http://here", "http://elsewhere"
-    voices.keep(here, [Voice("meher", "Meher", STANDARD), Voice("voice_1", "My Clone", PRO)])
+    cache_voices(here, [Voice("meher", "Meher", STANDARD), Voice("voice_1", "My Clone", PRO)])
     assert cast("meher", None, base_url=here) == Cast("meher", STANDARD)
     assert cast("my clone", None, base_url=here) == Cast("voice_1", PRO)
     assert cast("meher", None, base_url=elsewhere) == Cast("meher", PRO)

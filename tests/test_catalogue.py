@@ -6,54 +6,54 @@ import subprocess
 import sys
 from collections import Counter
 
-from smallest_cli import voices
 from smallest_cli.models import Voice
+from smallest_cli.voices import WORD_TIMING_VOICES, bundled_voices, find_voice, nearest_ids
 
 
 def test_snapshot_has_the_documented_counts() -> None:
-    assert Counter(voice.model for voice in voices.bundled()) == {
+    assert Counter(voice.model for voice in bundled_voices()) == {
         "lightning_v3.1": 73,
         "lightning_v3.1_pro": 191,
     }
 
 
 def test_ids_are_unique() -> None:
-    ids = [voice.id for voice in voices.bundled()]
+    ids = [voice.id for voice in bundled_voices()]
     assert len(set(ids)) == len(ids) == 264
 
 
 def test_what_nobody_states_is_none() -> None:
-    unstated = [voice for voice in voices.bundled() if voice.gender is None]
+    unstated = [voice for voice in bundled_voices() if voice.gender is None]
     assert unstated == [Voice("kartik", "Kartik", "lightning_v3.1", languages=("hindi", "english"))]
 
 
 def test_find_by_id_and_by_name_in_any_case() -> None:
     magnus = Voice("magnus", "Magnus", "lightning_v3.1", "male", "american", ("english",))
-    assert voices.find("magnus") == voices.find(" MAGNUS ") == magnus
+    assert find_voice("magnus") == find_voice(" MAGNUS ") == magnus
     named = Voice("voice_1", "My Clone", "lightning_v3.1")
-    assert voices.find("my clone", [named]) is named
-    assert voices.find("my clone") is None
+    assert find_voice("my clone", [named]) is named
+    assert find_voice("my clone") is None
 
 
 def test_an_id_goes_before_the_name_of_another() -> None:
     by_name, by_id = Voice("a", "b", "m"), Voice("b", "c", "m")
-    assert voices.find("b", [by_name, by_id]) is by_id
+    assert find_voice("b", [by_name, by_id]) is by_id
 
 
 def test_nearest_names_what_was_meant() -> None:
-    assert voices.nearest("Magnuss")[0] == "magnus"
-    assert voices.nearest("meherr", 1) == ["meher"]
-    assert voices.nearest("qqqqqqqq") == []
+    assert nearest_ids("Magnuss")[0] == "magnus"
+    assert nearest_ids("meherr", 1) == ["meher"]
+    assert nearest_ids("qqqqqqqq") == []
 
 
 def test_voices_that_time_words_are_in_the_catalogue() -> None:
-    assert {"meher", "devansh", "kartik", "maithili", "liam", "avery"} == voices.WORD_TIMING_VOICES
-    assert all(voices.find(name) for name in voices.WORD_TIMING_VOICES)
+    assert {"meher", "devansh", "kartik", "maithili", "liam", "avery"} == WORD_TIMING_VOICES
+    assert all(find_voice(name) for name in WORD_TIMING_VOICES)
 
 
 def test_import_reads_no_file_and_no_difflib() -> None:
     code = (
         "import sys; from smallest_cli import voices; "
-        "assert 'difflib' not in sys.modules; assert voices.bundled.cache_info().currsize == 0"
+        "assert 'difflib' not in sys.modules; assert bundled_voices.cache_info().currsize == 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -158,9 +158,9 @@ def test_players_are_programs_and_no_words_of_the_shell(home: Path) -> None:
 
 
 def test_without_a_cache_the_bundled_voices_are_offered(tmp_path: Path) -> None:
-    from smallest_cli.voices import bundled
+    from smallest_cli.voices import bundled_voices
 
-    ids = {voice.id for voice in bundled()}
+    ids = {voice.id for voice in bundled_voices()}
     env = environment(tmp_path)
     assert set(bash_offers(["smallest", "speak", "-v"], env)) == ids
     offered = fish("smallest speak -v ", tmp_path)

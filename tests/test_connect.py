@@ -17,8 +17,10 @@ import pytest
 import trustme
 
 from smallest_cli.errors import NetworkError, ProtocolError, SettingsError, UnsafeError
-from smallest_cli.network import Dialer, Origin, find_proxy, parse_base_url
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.dns import STAGGER_SECONDS, race
+from smallest_cli.network.origin import Origin, parse_base_url
+from smallest_cli.network.proxy import find_proxy
 from tests.command import smallest
 from tests.raw import raw_server, read_request, wait_for_close
 
@@ -134,7 +136,8 @@ def test_ctrl_c_does_not_wait_for_the_resolver() -> None:
         "never = threading.Event()\n"
         "def dead(*a, **k):\n    os.write(1, b'asked\\n')\n    never.wait()\n"
         "socket.getaddrinfo = dead\n"
-        "from smallest_cli.network import Dialer, Origin\n"
+        "from smallest_cli.network.dialer import Dialer\n"
+        "from smallest_cli.network.origin import Origin\n"
         "from smallest_cli.errors import Interrupted\n"
         "from smallest_cli.signals import catch_signals\n"
         "catch_signals()\n"

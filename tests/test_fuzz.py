@@ -22,7 +22,7 @@ from smallest_cli.errors import (
     UsageError,
 )
 from smallest_cli.models import AudioFormat, Service, SpeechRequest
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import Secret
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.pipeline import Pump, Spoken

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.errors import NetworkError
-from smallest_cli.network import Dialer, parse_base_url
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.network.origin import parse_base_url
 from tests.command import smallest
 
 

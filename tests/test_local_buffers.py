@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection
 
-from smallest_cli.server.buffers import LONGEST, ends_sentence, release
+from smallest_cli.server.text_buffer import LONGEST, ends_sentence, release
 from tests.offline import (
     HTTP,
     WS,

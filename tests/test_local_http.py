@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import soundfile
 
-from smallest_cli import voices
+from smallest_cli.voices import bundled_voices
 from tests.offline import HTTP, SSE, WS, Offline, hello, pcm_of, pcm_of_sse, start_offline
 
 APIS = ("unified", "v3.1", "v2")
@@ -184,7 +184,7 @@ def test_each_pool_lists_its_own_voices(server: Offline, pool: str, model: str) 
     assert (reply.status_code, reply.headers["Content-Type"]) == (200, JSON)
     listed = reply.json()["voices"]
     assert [voice["voiceId"] for voice in listed] == [
-        voice.id for voice in voices.bundled() if voice.model == model
+        voice.id for voice in bundled_voices() if voice.model == model
     ]
     for voice in listed:
         assert set(voice) == {"voiceId", "displayName", "tags"}

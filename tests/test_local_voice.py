@@ -18,13 +18,13 @@ import numpy
 import pytest
 import soundfile
 
-from smallest_cli import voices as catalogue
 from smallest_cli.errors import ServiceFailed
 from smallest_cli.models import AudioChunk, AudioFormat, SpeechRequest, WordTiming
 from smallest_cli.server.voice.engine import Engine, block_bytes
 from smallest_cli.server.voice.espeak import EVENT_END, EVENT_WORD, EspeakEvent, Words
 from smallest_cli.server.voice.ipc import FAILED, FRAME, Order
 from smallest_cli.server.voice.voice_map import V2_VOICES, cast, voices
+from smallest_cli.voices import bundled_voices
 from tests.offline import children_of, eventually
 
 TEXT = "Modern problems require modern solutions."
@@ -273,14 +273,14 @@ def test_engine_quirks_make_no_word_twice() -> None:
 
 @pytest.mark.parametrize("gender", ["female", "male"])
 def test_the_gender_is_the_catalogues_for_every_voice(gender: str) -> None:
-    listed = [voice.id for voice in (*catalogue.bundled(), *V2_VOICES) if voice.gender == gender]
+    listed = [voice.id for voice in (*bundled_voices(), *V2_VOICES) if voice.gender == gender]
     variants = {cast(SpeechRequest(TEXT, voice)).espeak_voice.partition("+")[2] for voice in listed}
     declared = {name: _declared_gender(name) for name in variants}
     assert set(declared.values()) == {gender}, declared
 
 
 def test_each_of_264_voices_is_cast_and_most_sound_different() -> None:
-    parts = [cast(SpeechRequest("", voice.id)) for voice in catalogue.bundled()]
+    parts = [cast(SpeechRequest("", voice.id)) for voice in bundled_voices()]
     assert len(parts) == 264
     assert len({(part.espeak_voice, part.pitch) for part in parts}) > 200
 

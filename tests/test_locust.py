@@ -188,7 +188,7 @@ def post(port: int, what: str, form: dict[str, str]) -> bool:
 def test_what_is_mended_of_locust() -> None:
     program = (
         "import locust.stats as s, locust.argument_parser as a\n"
-        "from smallest_cli.bench.locust.mending import mend\n"
+        "from smallest_cli.bench.locust.locustfile import mend\n"
         "mend()\n"
         "print(s.bucket_response_time(147.4), a.default_args_dict() is a.default_args_dict())"
     )

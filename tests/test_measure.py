@@ -14,13 +14,12 @@ import pytest
 from smallest_cli.bench.calibration import calibrate, floor_of, judge, weigh
 from smallest_cli.bench.plan import Arm, Plan, Text
 from smallest_cli.bench.probe import Probe, probing
-from smallest_cli.bench.record import ERROR_CLASSES, Trial
 from smallest_cli.bench.runner import conditions
-from smallest_cli.bench.trial import Attempt, attempt
+from smallest_cli.bench.trial import ERROR_CLASSES, Attempt, Trial, attempt
 from smallest_cli.bench.workers import Budget, Progress, Source, quiet, run_lanes
 from smallest_cli.errors import RequestRejected
 from smallest_cli.models import VIAS, Service, SpeechRequest, Via
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
 from tests.bench import KEY, MS, RATE, trial

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallest_cli.bench.stats.comparison import _rank_sums, compare, shift
+from smallest_cli.bench.stats.comparison import _rank_sums, compare, rise, shift
 from smallest_cli.bench.stats.quantiles import (
     CONFIDENCE,
     estimate,
@@ -21,7 +21,6 @@ from smallest_cli.bench.stats.quantiles import (
     outliers,
     quantile,
 )
-from smallest_cli.bench.stats.shares import rise
 
 samples = st.lists(st.integers(-1000, 1000), min_size=1, max_size=30)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallest_cli.text.graphemes import joined
 from smallest_cli.text.normalize import Unwrapping, normalise
 from smallest_cli.text.segments import Sentences, segments
+from smallest_cli.text.sentences import joined
 
 # Normalising
 

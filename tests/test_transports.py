@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import pytest
 
-from smallest_cli import protocol
 from smallest_cli.audio import wav
 from smallest_cli.errors import (
     AccountError,
@@ -37,7 +36,8 @@ from smallest_cli.models import (
     Transport,
     Via,
 )
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.protocol.endpoints import MESSAGE_LIMIT
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
 from tests import frames
@@ -513,7 +513,7 @@ def test_a_frame_that_claims_too_much_is_refused_before_it_is_held(opened: Open)
         frames.read_message(sock)
         sock.sendall(b"\x81\x7f" + (2**62).to_bytes(8, "big"))
         piece = b"x" * 65536
-        for _ in range(2 * protocol.MESSAGE_LIMIT // len(piece)):
+        for _ in range(2 * MESSAGE_LIMIT // len(piece)):
             sock.sendall(piece)
 
     with raw_server(script) as server:

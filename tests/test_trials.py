@@ -18,7 +18,6 @@ import pytest
 from smallest_cli.bench.compare import compare_runs
 from smallest_cli.bench.merge import merge_runs
 from smallest_cli.bench.metrics import METRICS, STREAMING, derive, shows
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.report.export import to_csv, to_markdown
 from smallest_cli.bench.report.format import promise_words
 from smallest_cli.bench.report.html import to_html
@@ -26,6 +25,7 @@ from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import Result, summarise
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.bench.thresholds import check_promises, judge, parse_promise
+from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
 from tests.bench import MS, RATE, run, trial
 from tests.command import smallest

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from smallest_cli.bench.locust.histograms import Tally
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.report.export import to_csv, to_markdown
 from smallest_cli.bench.report.format import promise_words
 from smallest_cli.bench.report.html import to_html
@@ -17,6 +16,7 @@ from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import describe, summarise
 from smallest_cli.bench.schema import check_result
 from smallest_cli.bench.thresholds import judge
+from smallest_cli.bench.trial import Trial
 from tests.bench import MS, RATE, run, trial
 
 

@@ -14,12 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli import protocol
-from smallest_cli.cli.commands.voices import wait_for_clone
 from smallest_cli.client.api import Account
+from smallest_cli.client.cloning import wait_for_clone
 from smallest_cli.errors import ProtocolError, TooLate
 from smallest_cli.models import Clone, Service, Voice
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.protocol.resources import (
+    decode_balance,
+    decode_clone,
+    decode_clones,
+    decode_deleted,
+    decode_dictionaries,
+    decode_dictionary,
+    decode_voices,
+)
 from smallest_cli.security import Secret
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.server import fault_server
@@ -78,7 +86,7 @@ def test_a_published_list_of_voices_is_read() -> None:
             ]
         }
     )
-    devansh, bare = protocol.decode_voices(body.encode(), "lightning_v3.1")
+    devansh, bare = decode_voices(body.encode(), "lightning_v3.1")
     assert (devansh.name, devansh.languages, devansh.accent) == ("Devansh", ("hindi", "english"), "indian")
     assert (devansh.gender, devansh.age, devansh.use_cases) == ("male", "young", ("conversational",))
     assert (bare.name, bare.model, bare.languages, bare.gender) == ("bare", "lightning_v3.1", (), None)
@@ -87,32 +95,30 @@ def test_a_published_list_of_voices_is_read() -> None:
 @pytest.mark.parametrize("body", [b'{"voices": "nope"}', b"[]", b'{"voices": [{"displayName": "A"}]}', b"x"])
 def test_a_list_that_cannot_be_read_is_refused(body: bytes) -> None:
     with pytest.raises(ProtocolError):
-        protocol.decode_voices(body, "lightning_v3.1")
+        decode_voices(body, "lightning_v3.1")
 
 
 def test_published_clones_and_dictionaries_are_read() -> None:
     clone = b"""{"message": "Voice clone created successfully", "data": {"voiceId": "voice_dLP5T67Qw7",
         "displayName": "my-custom-voice", "status": "completed", "language": "en",
         "model": {"_id": "65f0", "modelName": "lightning-v3.1"}, "createdAt": "2026-04-20T09:42:17.103Z"}}"""
-    assert protocol.decode_clone(clone).model == "lightning-v3.1"
+    assert decode_clone(clone).model == "lightning-v3.1"
     plain = clone.replace(b'{"_id": "65f0", "modelName": "lightning-v3.1"}', b'"lightning-v3.1"')
-    assert protocol.decode_clone(plain) == protocol.decode_clone(clone)
+    assert decode_clone(plain) == decode_clone(clone)
     listed = b'{"data": [{"voiceId": "voice_1", "status": "pending", "modelIds": ["lightning-v3.1"]}]}'
-    assert protocol.decode_clones(listed)[0].model == "lightning-v3.1"
+    assert decode_clones(listed)[0].model == "lightning-v3.1"
     items = b'"items": [{"word": "mysql", "pronunciation": "my-sequel"}]'
-    made = protocol.decode_dictionary(
-        b'{"id": "64f1", ' + items + b', "createdAt": "2023-09-01T12:00:00.000Z"}'
-    )
+    made = decode_dictionary(b'{"id": "64f1", ' + items + b', "createdAt": "2023-09-01T12:00:00.000Z"}')
     assert (made.id, made.items) == ("64f1", (("mysql", "my-sequel"),))
-    assert protocol.decode_dictionaries(b'[{"id": "64f1", ' + items + b"}]")[0].items == made.items
-    protocol.decode_deleted(b'{"id": "64f1", "deleted": true}')
-    assert protocol.decode_balance(b'{"success": true, "data": {"creditBalance": -1.5}}') == -1.5
+    assert decode_dictionaries(b'[{"id": "64f1", ' + items + b"}]")[0].items == made.items
+    decode_deleted(b'{"id": "64f1", "deleted": true}')
+    assert decode_balance(b'{"success": true, "data": {"creditBalance": -1.5}}') == -1.5
     for read, body in (
-        (protocol.decode_dictionaries, b"{}"),
-        (protocol.decode_dictionary, b'{"id": "1", "items": [{"word": "a"}]}'),
-        (protocol.decode_deleted, b"{}"),
-        (protocol.decode_clones, b'{"data": {}}'),
-        (protocol.decode_balance, b'{"data": {"creditBalance": "much"}}'),
+        (decode_dictionaries, b"{}"),
+        (decode_dictionary, b'{"id": "1", "items": [{"word": "a"}]}'),
+        (decode_deleted, b"{}"),
+        (decode_clones, b'{"data": {}}'),
+        (decode_balance, b'{"data": {"creditBalance": "much"}}'),
     ):
         with pytest.raises(ProtocolError):
             read(body)

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smallest_cli import protocol
 from smallest_cli.errors import (
     ProtocolError,
 )
 from smallest_cli.models import AudioChunk, Completed, Event
+from smallest_cli.protocol.endpoints import MESSAGE_LIMIT
+from smallest_cli.protocol.messages import EventStream
 from tests.published import (
     OLDER,
     PCM,
@@ -180,8 +181,8 @@ def test_an_sse_stream_has_the_same_events_however_it_is_cut(
 
 def test_a_line_without_end_is_refused() -> None:
     piece = b"x" * (1 << 20)
-    assert isinstance(outcome(stream, *[piece] * (protocol.MESSAGE_LIMIT >> 20)), list)
-    assert isinstance(outcome(stream, *[piece] * (protocol.MESSAGE_LIMIT >> 20), b"x"), ProtocolError)
+    assert isinstance(outcome(stream, *[piece] * (MESSAGE_LIMIT >> 20)), list)
+    assert isinstance(outcome(stream, *[piece] * (MESSAGE_LIMIT >> 20), b"x"), ProtocolError)
 
 
 @pytest.mark.parametrize("line", [b"data: 0123456789\n", b"data:\n"])
@@ -192,5 +193,5 @@ def test_an_event_of_endless_lines_is_refused(line: bytes, monkeypatch: pytest.M
 
 def test_a_long_stream_of_short_events_is_never_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smallest_cli.protocol.messages.MESSAGE_LIMIT", 1_000)
-    events = protocol.EventStream()
+    events = EventStream()
     assert sum(1 for _ in range(500) for _ in events.feed(SSE_RAW)) == 1_500

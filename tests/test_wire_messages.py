@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from smallest_cli import protocol
 from smallest_cli.errors import (
     AccountError,
     NetworkError,
@@ -19,6 +18,7 @@ from smallest_cli.errors import (
     ServiceFailed,
 )
 from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
+from smallest_cli.protocol.messages import EventStream, decode_message
 from tests.published import (
     OLD_TASK,
     OLDER,
@@ -56,7 +56,7 @@ def test_a_published_message_is_the_event_it_stands_for(
     message: dict[str, Any], expected: list[Event]
 ) -> None:
     assert decode(message) == expected
-    assert protocol.decode_message(json.dumps(message).encode()) == expected
+    assert decode_message(json.dumps(message).encode()) == expected
 
 
 def test_a_continuation_completes_once_for_each_segment() -> None:
@@ -171,5 +171,5 @@ def test_a_message_that_echoes_nothing_is_taken() -> None:
 def test_every_event_carries_the_stamp_it_was_read_at() -> None:
     frames = [WS[name]["frame"] for name in ("chunk", "word_timestamp", "complete")]
     assert [event.at_ns for frame in frames for event in decode(frame, at_ns=77)] == [77, 77, 77]
-    events = protocol.EventStream()
+    events = EventStream()
     assert [event.at_ns for event in events.feed(SSE_RAW, 78)] == [78, 78, 78]

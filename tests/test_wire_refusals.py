@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallest_cli import protocol
 from smallest_cli.errors import (
     AccountError,
     Disconnected,
@@ -21,6 +20,7 @@ from smallest_cli.errors import (
     ServiceFailed,
     UnsafeError,
 )
+from smallest_cli.protocol.errors import decode_close, decode_error, decode_refusal, decode_retry_after
 from tests.published import (
     REFUSALS,
     VOICES,
@@ -68,7 +68,7 @@ def test_a_published_refusal(refusal: dict[str, Any], expected: tuple[type[Remot
     kind, exit_code, text = expected
     headers = {name.lower(): value for name, value in refusal.get("headers", {}).items()}
     headers |= {"content-type": "application/json; charset=utf-8", "x-request-id": "5f0b9f2c"}
-    error = protocol.decode_refusal(refusal["status"], headers, json.dumps(refusal["body"]).encode())
+    error = decode_refusal(refusal["status"], headers, json.dumps(refusal["body"]).encode())
     assert type(error) is kind
     assert error.exit_code == exit_code
     assert error.status == refusal["status"]
@@ -79,14 +79,14 @@ def test_a_published_refusal(refusal: dict[str, Any], expected: tuple[type[Remot
 
 
 def test_a_handshake_refused_without_a_body() -> None:
-    error = protocol.decode_refusal(WS["handshake_refused_401"]["status"], {}, b"")
+    error = decode_refusal(WS["handshake_refused_401"]["status"], {}, b"")
     assert type(error) is AccountError
     assert error.hint
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 def test_a_redirect_is_refused(status: int) -> None:
-    error = protocol.decode_refusal(status, {"location": "https://elsewhere.example/"}, b"")
+    error = decode_refusal(status, {"location": "https://elsewhere.example/"}, b"")
     assert type(error) is UnsafeError
     assert error.exit_code == 12
     assert "https://elsewhere.example/" in str(error)
@@ -94,25 +94,25 @@ def test_a_redirect_is_refused(status: int) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
 def test_what_may_pass_may_be_retried(status: int) -> None:
-    assert protocol.decode_refusal(status, {}, b"").retryable
+    assert decode_refusal(status, {}, b"").retryable
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 410, 413, 414, 422])
 def test_what_will_not_change_is_not_retried(status: int) -> None:
-    assert not protocol.decode_refusal(status, {}, b"").retryable
+    assert not decode_refusal(status, {}, b"").retryable
 
 
 @pytest.mark.parametrize("status", [406, 411, 415, 418, 421, 431, 451])
 def test_a_4xx_that_nobody_listed_is_read_as_400(status: int) -> None:
     """RFC 9110, 15: an unrecognised status is its class's x00; sending the same again cannot help."""
-    error = protocol.decode_refusal(status, {}, b"")
+    error = decode_refusal(status, {}, b"")
     assert type(error) is RequestRejected
 
 
 @pytest.mark.parametrize("status", [200, 204, 101])
 def test_a_success_that_is_not_what_was_asked_for(status: int) -> None:
     """A 200 whose body is JSON (3a)."""
-    error = protocol.decode_refusal(status, {"content-type": "application/json"}, b'{"error": "no audio"}')
+    error = decode_refusal(status, {"content-type": "application/json"}, b'{"error": "no audio"}')
     assert type(error) is ProtocolError
     assert "no audio" in str(error)
 
@@ -121,7 +121,7 @@ def test_a_success_that_is_not_what_was_asked_for(status: int) -> None:
     "body", [b"", b"<html>502 Bad Gateway</html>", b"\xff\xf3\xc4\xc4", b"[]", b"[" * 10**5]
 )
 def test_a_refusal_whose_body_is_no_json_object(body: bytes) -> None:
-    error = protocol.decode_refusal(502, {"content-type": "text/html"}, body)
+    error = decode_refusal(502, {"content-type": "text/html"}, body)
     assert type(error) is ServiceFailed
     assert "502" in str(error)
 
@@ -130,9 +130,7 @@ def test_a_refusal_whose_body_is_no_json_object(body: bytes) -> None:
     "body", [{"error": None}, {"error": []}, {"error": [None, 3]}, {"message": "  "}, {}]
 )
 def test_a_refusal_without_words_still_has_some(body: dict[str, Any]) -> None:
-    assert len(str(protocol.decode_refusal(400, {}, json.dumps(body).encode()))) > len(
-        "the service answered 400: "
-    )
+    assert len(str(decode_refusal(400, {}, json.dumps(body).encode()))) > len("the service answered 400: ")
 
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -168,7 +166,7 @@ def test_retry_after(retry_after: str | None, date: str | None, seconds: float |
     headers = {"retry-after": retry_after, "date": date}
     present = {name: value for name, value in headers.items() if value is not None}
     for status in (429, 503):
-        error = protocol.decode_refusal(status, present, b"")
+        error = decode_refusal(status, present, b"")
         assert isinstance(error, RateLimited | ServiceFailed)
         assert error.retry_after == seconds
 
@@ -176,7 +174,7 @@ def test_retry_after(retry_after: str | None, date: str | None, seconds: float |
 @settings(deadline=None, max_examples=500)
 @given(*[st.text('0123456789 :+-.,GMTSunNov()"\\') | st.text()] * 2)
 def test_retry_after_of_any_text_is_a_wait_or_nothing(value: str, date: str) -> None:
-    seconds = protocol.decode_retry_after(value, date)
+    seconds = decode_retry_after(value, date)
     assert seconds is None or 0 <= seconds < 1e12
 
 
@@ -195,16 +193,16 @@ def test_retry_after_of_any_text_is_a_wait_or_nothing(value: str, date: str) -> 
     ],
 )
 def test_any_close_before_complete_is_a_failure(code: int, kinds: tuple[type[RemoteError], ...]) -> None:
-    assert type(protocol.decode_close(code)) in kinds
+    assert type(decode_close(code)) in kinds
 
 
 def test_the_reason_of_a_close_decides_where_it_is_known() -> None:
-    assert type(protocol.decode_close(1008, "Too many connections")) is RateLimited
-    assert type(protocol.decode_close(1008, "Invalid sample rate")) is RequestRejected
+    assert type(decode_close(1008, "Too many connections")) is RateLimited
+    assert type(decode_close(1008, "Invalid sample rate")) is RequestRejected
 
 
 def test_the_reason_of_a_close_is_told() -> None:
-    assert "server full" in str(protocol.decode_close(1013, "server full"))
+    assert "server full" in str(decode_close(1013, "server full"))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +214,7 @@ def test_the_reason_of_a_close_is_told() -> None:
     ],
 )
 def test_a_failure_on_a_stream_has_the_hint_of_its_status(message: str, hint: str) -> None:
-    error = protocol.decode_error({"status": "error", "message": message})
+    error = decode_error({"status": "error", "message": message})
     assert error is not None
     assert hint in error.hint
     assert bool(hint) == bool(error.hint)

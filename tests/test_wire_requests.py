@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 
-from smallest_cli import protocol
 from smallest_cli.models import SAMPLE_RATES, AudioFormat, Buffering, SpeechRequest
+from smallest_cli.protocol.endpoints import (
+    DEFAULT_COMPLETION_WAIT_MS,
+    DEFAULT_MODEL,
+    DEFAULT_SAMPLE_RATE,
+    ENCODINGS,
+    PATHS,
+    voices_path,
+)
+from smallest_cli.protocol.messages import PONG
+from smallest_cli.protocol.requests import decode_buffering, decode_request, encode_request, is_keep_alive
 from tests.published import (
     OLDER,
     REFUSALS,
@@ -155,7 +164,7 @@ BUFFERED: list[tuple[dict[str, Any], SpeechRequest, Buffering]] = [
 
 
 def encoded(request: SpeechRequest, buffering: Buffering | None = None) -> dict[str, Any]:
-    message = protocol.encode_request(request, buffering)
+    message = encode_request(request, buffering)
     assert isinstance(message, bytes)
     fields: dict[str, Any] = json.loads(message.decode("utf-8"))
     return fields
@@ -192,12 +201,12 @@ def test_every_field_has_its_name() -> None:
         "request_id": "my-request-456",
     }
     assert encoded(request) == fields
-    assert protocol.decode_request(fields) == request
+    assert decode_request(fields) == request
     buffered = {"continue": True, "flush": True, "max_buffer_flush_ms": 1000}
-    assert protocol.decode_buffering(fields | buffered) == Buffering(more=True, flush=True, max_flush_ms=1000)
+    assert decode_buffering(fields | buffered) == Buffering(more=True, flush=True, max_flush_ms=1000)
     assert encoded(request, Buffering(more=True, flush=True, max_flush_ms=1000)) == fields | buffered
     context = {"context_id": "c", "continue": True, "max_buffer_delay_ms": 5000}
-    assert protocol.decode_buffering(fields | context) == Buffering(more=True, context="c", max_delay_ms=5000)
+    assert decode_buffering(fields | context) == Buffering(more=True, context="c", max_delay_ms=5000)
     assert encoded(request, Buffering(more=True, context="c", max_delay_ms=5000)) == fields | context
 
 
@@ -205,14 +214,14 @@ def test_every_field_has_its_name() -> None:
 def test_the_server_reads_the_published_plain_request(
     published: dict[str, Any], request_: SpeechRequest
 ) -> None:
-    assert protocol.decode_request(published) == request_
-    assert protocol.decode_buffering(published) is None
+    assert decode_request(published) == request_
+    assert decode_buffering(published) is None
 
 
 @pytest.mark.parametrize("name", ["request_with_ids", "request_word_timestamps"])
 def test_a_request_without_defaults_is_the_published_one_field_by_field(name: str) -> None:
     published = WS[name]["frame"]
-    assert encoded(protocol.decode_request(published)) == published
+    assert encoded(decode_request(published)) == published
 
 
 @pytest.mark.parametrize(("published", "request_", "buffering"), BUFFERED)
@@ -229,8 +238,8 @@ def test_a_buffered_request_is_the_published_one(
 def test_the_server_reads_the_published_buffered_request(
     published: dict[str, Any], request_: SpeechRequest, buffering: Buffering
 ) -> None:
-    assert protocol.decode_request(published) == request_
-    assert protocol.decode_buffering(published) == buffering
+    assert decode_request(published) == request_
+    assert decode_buffering(published) == buffering
 
 
 def test_a_continuation_never_mixes_with_the_older_buffer() -> None:
@@ -270,24 +279,24 @@ def test_a_context_is_cancelled_as_published() -> None:
 def test_the_server_reads_messages_that_bring_no_text(
     published: dict[str, Any], buffering: Buffering
 ) -> None:
-    assert protocol.decode_buffering(published) == buffering
-    request = protocol.decode_request(published)
+    assert decode_buffering(published) == buffering
+    request = decode_request(published)
     assert (request.text, request.voice) == ("", published.get("voice_id", ""))
 
 
 def test_the_server_sees_a_context_that_is_mixed_with_flush() -> None:
-    buffering = protocol.decode_buffering(WS["continuation_mixed_error"]["send"])
+    buffering = decode_buffering(WS["continuation_mixed_error"]["send"])
     assert buffering == Buffering(context="call-1", flush=True)
 
 
 def test_keep_alives() -> None:
     aliases = WS["keepalive_ping"]["aliases"]
-    assert all(protocol.is_keep_alive({"type": name}) for name in ["ping", *aliases])
-    assert protocol.is_keep_alive(WS["keepalive_ping"]["send"])
-    assert json.loads(protocol.PONG) == WS["keepalive_ping"]["receive"]
-    assert not protocol.is_keep_alive(WS["keepalive_old"]["send"])
-    assert not protocol.is_keep_alive({"type": ["ping"]})
-    assert protocol.decode_request(WS["keepalive_old"]["send"]).text == " "
+    assert all(is_keep_alive({"type": name}) for name in ["ping", *aliases])
+    assert is_keep_alive(WS["keepalive_ping"]["send"])
+    assert json.loads(PONG) == WS["keepalive_ping"]["receive"]
+    assert not is_keep_alive(WS["keepalive_old"]["send"])
+    assert not is_keep_alive({"type": ["ping"]})
+    assert decode_request(WS["keepalive_old"]["send"]).text == " "
 
 
 def test_paths() -> None:
@@ -304,9 +313,9 @@ def test_paths() -> None:
             "ws": "/waves/v1/lightning-v2/get_speech/stream",
         },
     }
-    assert published == protocol.PATHS
-    assert OLDER["lightning_v31_legacy"]["ws"]["url"].endswith(protocol.PATHS["v3.1"]["ws"])
-    assert OLDER["lightning_v2_ws"]["url"].endswith(protocol.PATHS["v2"]["ws"])
+    assert published == PATHS
+    assert OLDER["lightning_v31_legacy"]["ws"]["url"].endswith(PATHS["v3.1"]["ws"])
+    assert OLDER["lightning_v2_ws"]["url"].endswith(PATHS["v2"]["ws"])
 
 
 @pytest.mark.parametrize(
@@ -318,16 +327,16 @@ def test_paths() -> None:
     ],
 )
 def test_paths_spell_models_with_hyphens(model: str, path: str) -> None:
-    assert protocol.voices_path(model) == path
+    assert voices_path(model) == path
 
 
 def test_constants_of_the_service() -> None:
     assert SAMPLE_RATES == (8000, 16000, 24000, 44100)
-    assert protocol.DEFAULT_SAMPLE_RATE == 44100
-    assert protocol.DEFAULT_MODEL == "lightning_v3.1"
-    assert protocol.DEFAULT_COMPLETION_WAIT_MS == 4000
+    assert DEFAULT_SAMPLE_RATE == 44100
+    assert DEFAULT_MODEL == "lightning_v3.1"
+    assert DEFAULT_COMPLETION_WAIT_MS == 4000
     refused = REFUSALS["invalid_output_format"]["body"]["error"][0]
-    assert list(protocol.ENCODINGS) == refused["options"]
+    assert list(ENCODINGS) == refused["options"]
 
 
 def test_text_goes_out_as_it_is() -> None:

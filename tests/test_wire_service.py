@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smallest_cli import protocol
 from smallest_cli.errors import (
     ProtocolError,
     RemoteError,
@@ -25,6 +24,10 @@ from smallest_cli.models import (
     Voice,
     WordTiming,
 )
+from smallest_cli.protocol.json import decode_object
+from smallest_cli.protocol.messages import decode_message, encode_error_message, encode_message, encode_sse
+from smallest_cli.protocol.requests import decode_buffering, decode_request, encode_request, is_keep_alive
+from smallest_cli.protocol.resources import encode_voices
 from tests.published import (
     OLD_TASK,
     OLDER,
@@ -57,29 +60,27 @@ def test_an_event_becomes_the_published_message(
     name: str, event: AudioChunk | WordTiming | Completed, request_: SpeechRequest
 ) -> None:
     """In the order of keys that was seen, too (3c)."""
-    message = protocol.encode_message(event, "ws_550e8400-e29b", request_)
+    message = encode_message(event, "ws_550e8400-e29b", request_)
     assert json.dumps(json.loads(message)) == json.dumps(WS[name]["frame"])
 
 
 def test_the_older_forms_of_messages() -> None:
     v2 = OLDER["lightning_v2_ws"]
-    assert json.loads(protocol.encode_message(AudioChunk(PCM, "req_abc123"), None, NO_IDS)) == v2["chunk"]
-    assert json.loads(protocol.encode_message(Completed("req_abc123"), None, NO_IDS)) == v2["complete"]
-    older = protocol.encode_message(Completed(OLD_TASK), "ws_1", OWN_IDS, older=True)
+    assert json.loads(encode_message(AudioChunk(PCM, "req_abc123"), None, NO_IDS)) == v2["chunk"]
+    assert json.loads(encode_message(Completed("req_abc123"), None, NO_IDS)) == v2["complete"]
+    older = encode_message(Completed(OLD_TASK), "ws_1", OWN_IDS, older=True)
     assert json.loads(older) == v2["complete_old"] == WS["complete_old"]["frame"]
 
 
 def test_the_published_forms_of_an_error_message() -> None:
     idle = WS["error_idle"]["frame"]
-    assert json.loads(protocol.encode_error_message(idle["message"])) == idle
-    assert json.loads(protocol.encode_error_message("failure", form="nested")) == WS["error_nested"]["frame"]
+    assert json.loads(encode_error_message(idle["message"])) == idle
+    assert json.loads(encode_error_message("failure", form="nested")) == WS["error_nested"]["frame"]
     mixed = WS["continuation_mixed_error"]["receive"]
-    assert (
-        json.loads(protocol.encode_error_message(mixed["message"], session_id=mixed["session_id"])) == mixed
-    )
+    assert json.loads(encode_error_message(mixed["message"], session_id=mixed["session_id"])) == mixed
     for form in ("message", "list"):
         guess = WS["error_validation_guess"]["frame"]
-        made = protocol.encode_error_message(
+        made = encode_error_message(
             guess["message"],
             session_id=guess["session_id"],
             issues=guess["errors"],
@@ -90,7 +91,7 @@ def test_the_published_forms_of_an_error_message() -> None:
 
 def test_the_live_sse_stream_is_written_byte_for_byte() -> None:
     events: list[AudioChunk | Completed] = [AudioChunk(PCM), AudioChunk(PCM), Completed()]
-    assert b"".join(map(protocol.encode_sse, events)) == SSE_RAW
+    assert b"".join(map(encode_sse, events)) == SSE_RAW
 
 
 def sse_parts(raw: bytes) -> tuple[str | None, dict[str, Any]]:
@@ -103,10 +104,10 @@ def sse_parts(raw: bytes) -> tuple[str | None, dict[str, Any]]:
 def test_the_older_and_the_seeds_sse_shapes() -> None:
     chunk, end = AudioChunk(PCM), Completed()
     older = SSE["older_chunk_data"]
-    assert sse_parts(protocol.encode_sse(chunk, "older")) == (older["event"], older["data"])
-    assert sse_parts(protocol.encode_sse(end, "older")) == (None, SSE["pre_august_end_data"]["data"])
-    assert sse_parts(protocol.encode_sse(chunk, "seed")) == (None, SSE["seed_wrong_chunk"]["data"])
-    assert sse_parts(protocol.encode_sse(end, "seed")) == (None, SSE["seed_wrong_end"]["data"])
+    assert sse_parts(encode_sse(chunk, "older")) == (older["event"], older["data"])
+    assert sse_parts(encode_sse(end, "older")) == (None, SSE["pre_august_end_data"]["data"])
+    assert sse_parts(encode_sse(chunk, "seed")) == (None, SSE["seed_wrong_chunk"]["data"])
+    assert sse_parts(encode_sse(end, "seed")) == (None, SSE["seed_wrong_end"]["data"])
 
 
 def test_the_published_list_of_voices() -> None:
@@ -127,11 +128,11 @@ def test_the_published_list_of_voices() -> None:
             ("Devansh", "male", "indian", ("hindi", "english")),
         ]
     ]
-    assert json.loads(protocol.encode_voices(voices)) == VOICES["get_voices_ok"]["body"]
+    assert json.loads(encode_voices(voices)) == VOICES["get_voices_ok"]["body"]
 
 
 def test_what_is_not_known_of_a_voice_is_not_said() -> None:
-    (listed,) = json.loads(protocol.encode_voices([Voice("kartik", "Kartik", "lightning_v3.1")]))["voices"]
+    (listed,) = json.loads(encode_voices([Voice("kartik", "Kartik", "lightning_v3.1")]))["voices"]
     assert not {"gender", "accent", "age"} & set(listed["tags"])
 
 
@@ -197,19 +198,16 @@ events_ = st.one_of(
 @fuzz
 @given(requests)
 def test_a_request_comes_back_as_it_was(request_: SpeechRequest) -> None:
-    fields = protocol.decode_object(protocol.encode_request(request_))
-    assert protocol.decode_request(fields) == request_
-    assert protocol.decode_buffering(fields) is None
-    assert not protocol.is_keep_alive(fields)
+    fields = decode_object(encode_request(request_))
+    assert decode_request(fields) == request_
+    assert decode_buffering(fields) is None
+    assert not is_keep_alive(fields)
 
 
 @fuzz
 @given(requests, bufferings)
 def test_a_buffering_comes_back_as_it_was(request_: SpeechRequest, buffering: Buffering | None) -> None:
-    assert (
-        protocol.decode_buffering(protocol.decode_object(protocol.encode_request(request_, buffering)))
-        == buffering
-    )
+    assert decode_buffering(decode_object(encode_request(request_, buffering))) == buffering
 
 
 @fuzz
@@ -222,9 +220,9 @@ def test_an_event_comes_back_as_it_was(
     older: bool,
 ) -> None:
     request = SpeechRequest("Hi.", "meher", session_id=own_session, request_id=own)
-    message = protocol.encode_message(event, session, request, older=older)
-    assert protocol.decode_message(message) == [event]
-    assert protocol.decode_message(message, own_id=own) == [event]
+    message = encode_message(event, session, request, older=older)
+    assert decode_message(message) == [event]
+    assert decode_message(message, own_id=own) == [event]
 
 
 @fuzz
@@ -233,21 +231,21 @@ def test_an_event_comes_back_as_it_was(
     st.sampled_from(["live", "older", "seed"]),
 )
 def test_server_sent_events_come_back_as_they_were(events: list[AudioChunk | Completed], shape: Any) -> None:
-    assert stream(b"".join(protocol.encode_sse(event, shape) for event in events)) == events
+    assert stream(b"".join(encode_sse(event, shape) for event in events)) == events
 
 
 @fuzz
 @given(st.text(min_size=1).filter(str.strip), st.sampled_from(["message", "nested", "list"]))
 def test_an_error_message_comes_back_as_an_error(text: str, form: Any) -> None:
     with pytest.raises(RemoteError) as caught:
-        protocol.decode_message(protocol.encode_error_message(text, form=form))
+        decode_message(encode_error_message(text, form=form))
     assert not isinstance(caught.value, ProtocolError)
 
 
 SURROGATES: list[tuple[str, Callable[[str], bytes | str]]] = [
-    ("a request", lambda text: protocol.encode_request(SpeechRequest(text, "meher"))),
-    ("a word", lambda text: protocol.encode_message(WordTiming(text, 0, 1), "ws_1", NO_IDS)),
-    ("an error", protocol.encode_error_message),
+    ("a request", lambda text: encode_request(SpeechRequest(text, "meher"))),
+    ("a word", lambda text: encode_message(WordTiming(text, 0, 1), "ws_1", NO_IDS)),
+    ("an error", encode_error_message),
 ]
 
 
@@ -261,11 +259,11 @@ def test_half_a_surrogate_pair_goes_onto_the_wire_or_is_refused_by_us(
         message = encode(text)
     except SmallestError:
         return
-    protocol.decode_object(message if isinstance(message, bytes) else message.encode())
+    decode_object(message if isinstance(message, bytes) else message.encode())
 
 
 @fuzz
 @given(st.lists(events_, max_size=6))
 def test_messages_are_independent_of_each_other(events: list[AudioChunk | WordTiming | Completed]) -> None:
-    made = [protocol.encode_message(event, "ws_1", NO_IDS) for event in events]
-    assert [event for message in made for event in protocol.decode_message(message)] == events
+    made = [encode_message(event, "ws_1", NO_IDS) for event in events]
+    assert [event for message in made for event in decode_message(message)] == events

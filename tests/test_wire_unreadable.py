@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smallest_cli import protocol
 from smallest_cli.errors import (
     ProtocolError,
     RemoteError,
@@ -17,6 +16,8 @@ from smallest_cli.errors import (
     SmallestError,
 )
 from smallest_cli.models import AudioChunk, Completed, WordTiming
+from smallest_cli.protocol.errors import decode_close, decode_refusal
+from smallest_cli.protocol.messages import decode_message
 from tests.published import (
     HOSTILE,
     PCM,
@@ -52,14 +53,14 @@ from tests.published import (
 )
 def test_what_is_no_json_object_is_a_protocol_error(message: bytes) -> None:
     with pytest.raises(ProtocolError):
-        protocol.decode_message(message)
+        decode_message(message)
     with pytest.raises(ProtocolError):
-        protocol.decode_message(message.decode("latin-1"))
+        decode_message(message.decode("latin-1"))
 
 
 def test_a_message_that_is_no_utf8_is_a_protocol_error() -> None:
     with pytest.raises(ProtocolError):
-        protocol.decode_message(b'{"status": "\xff"}')
+        decode_message(b'{"status": "\xff"}')
 
 
 @pytest.mark.parametrize("depth", [100, 400, 600, 900, 100_000])
@@ -67,8 +68,8 @@ def test_a_message_that_is_no_utf8_is_a_protocol_error() -> None:
 def test_nesting_of_any_depth_breaks_nothing(name: str, depth: int) -> None:
     body = f'{{"status":"error","{name}":{"[" * depth}{"]" * depth}}}'
     with pytest.raises(RemoteError):
-        protocol.decode_message(body)
-    assert isinstance(protocol.decode_refusal(400, {}, body.encode()), RequestRejected)
+        decode_message(body)
+    assert isinstance(decode_refusal(400, {}, body.encode()), RequestRejected)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_a_chunk_without_audio_is_a_protocol_error(message: dict[str, Any]) -> N
 )
 def test_a_word_timing_that_cannot_be_read_is_a_protocol_error(data: str) -> None:
     with pytest.raises(ProtocolError):
-        protocol.decode_message(f'{{"status": "word_timestamp", "data": {data}}}')
+        decode_message(f'{{"status": "word_timestamp", "data": {data}}}')
 
 
 def test_a_word_timing_without_times_or_index_is_still_a_word() -> None:
@@ -171,7 +172,7 @@ likely_messages = st.dictionaries(
 @fuzz
 @given(st.binary() | st.text(st.characters()) | likely_messages.map(json.dumps))
 def test_any_message_gives_events_or_an_error_of_ours(message: bytes | str) -> None:
-    came = outcome(protocol.decode_message, message, own_id="own")
+    came = outcome(decode_message, message, own_id="own")
     if isinstance(came, SmallestError):
         assert shown(came).isprintable()
     else:
@@ -195,7 +196,7 @@ def test_any_bytes_give_events_or_an_error_of_ours(pieces: list[bytes]) -> None:
     st.binary() | st.text().map(str.encode) | likely_messages.map(lambda m: json.dumps(m).encode()),
 )
 def test_any_refusal_is_an_error_of_ours(status: int, headers: dict[str, str], body: bytes) -> None:
-    error = protocol.decode_refusal(status, headers, body)
+    error = decode_refusal(status, headers, body)
     assert isinstance(error, RemoteError)
     assert shown(error).isprintable()
 
@@ -220,23 +221,21 @@ def test_an_error_message_shows_nothing_raw(message: dict[str, Any]) -> None:
     assert str(caught.value).isprintable()
     assert "\\x1b[31m" in str(caught.value)
     assert (caught.value.request_id or "").isprintable()
-    assert isinstance(
-        error := protocol.decode_refusal(400, {}, json.dumps(message).encode()), RequestRejected
-    )
+    assert isinstance(error := decode_refusal(400, {}, json.dumps(message).encode()), RequestRejected)
     assert str(error).isprintable()
 
 
 @pytest.mark.parametrize("message", [HOSTILE, HOSTILE.encode("utf-8", "surrogatepass"), f'["{HOSTILE}"]'])
 def test_an_unreadable_message_is_not_quoted_raw(message: bytes | str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        protocol.decode_message(message)
+        decode_message(message)
     assert str(caught.value).isprintable()
 
 
 def test_headers_and_close_reasons_are_not_quoted_raw() -> None:
     headers = dict.fromkeys(("location", "content-type", "x-request-id", "retry-after", "date"), HOSTILE)
     for status in (200, 302, 400, 503):
-        error = protocol.decode_refusal(status, headers, HOSTILE.encode("utf-8", "surrogatepass"))
+        error = decode_refusal(status, headers, HOSTILE.encode("utf-8", "surrogatepass"))
         assert str(error).isprintable()
         assert (error.request_id or "").isprintable()
-    assert str(protocol.decode_close(1008, HOSTILE)).isprintable()
+    assert str(decode_close(1008, HOSTILE)).isprintable()

@@ -14,10 +14,9 @@ from typing import Any
 import shtab
 
 from smallest_cli.audio.player import PRESETS
-from smallest_cli.choosing import LANGUAGES
 from smallest_cli.cli.commands.completion import FILES
 from smallest_cli.cli.completion_lists import Row, model_rows, voice_rows
-from smallest_cli.voices import bundled
+from smallest_cli.voices import LANGUAGES, bundled_voices
 from tools import tree
 from tools.tree import FILE, FOLDER, PROGRAM, Argument, Command, Option
 
@@ -39,7 +38,7 @@ SHTABS = {
 
 def known() -> dict[str, list[Row]]:
     """What each list holds until the cache has a newer one, and the players, of which it has none."""
-    voices = bundled()
+    voices = bundled_voices()
     return {
         tree.VOICES: voice_rows(voices),
         tree.MODELS: model_rows(voices),

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from smallest_cli.audio.formats import check_rate, choose_coding
+from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import safe
@@ -21,44 +21,6 @@ from smallest_cli.stdio import stdout_kind, translated
 
 if TYPE_CHECKING:
     from smallest_cli.audio.encoders import Encoder
-
-
-class Sink(Protocol):
-    """One place that sound goes to. It ends by `close` or by `abort`, once."""
-
-    def write(self, pcm: bytes) -> None:
-        """Take whole frames of s16le. Raises OutputFailed or DeviceError."""
-        ...
-
-    def heard(self) -> int:
-        """Frames that have left for good: on disk, written to the pipe, played by the device.
-
-        Raises what the next `write` would, so that nobody waits for a sink that died.
-        """
-        ...
-
-    @property
-    def can_rewind(self) -> bool:
-        """Whether what was written can still be taken back: nobody has heard or read it."""
-        ...
-
-    def rewind(self, frames: int) -> None:
-        """Take back all but the first `frames`; only where `can_rewind`. Raises OutputFailed."""
-        ...
-
-    def close(self) -> None:
-        """Finish: return when every frame is synced to disk, written out or played to its end.
-
-        A file that another thread's `abort` kept from being finished raises OutputFailed.
-        """
-        ...
-
-    def abort(self) -> Path | None:
-        """Stop now: silence, nothing replaced. The file that keeps what had come, if there is one.
-
-        After a `close` that a signal cut short, too; and from another thread, to cut it short.
-        """
-        ...
 
 
 STDOUT_NAMES = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -205,7 +167,7 @@ def _open(destination: Destination, audio: AudioFormat) -> Sink:
 
     target: Target
     if destination.output == "-":
-        from smallest_cli.audio.pipe import StdoutTarget
+        from smallest_cli.audio.file import StdoutTarget
 
         target = StdoutTarget()
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smallest_cli.audio.destinations import Sink
+from smallest_cli.audio.sink import Sink
 from smallest_cli.models import AudioFormat
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from smallest_cli.audio.destinations import Sink
+from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import OutputFailed, SmallestError
 
 DRAIN_S = 1.0

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from smallest_cli.bench.plan import Arm, Plan, Text
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe, in_ms
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.stats.quantiles import quantile
+from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Progress, run_lanes
 from smallest_cli.client.service import open_local_service
 from smallest_cli.errors import RemoteError, SettingsError
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 
 CALIBRATION_TRIALS = 20
 CALIBRATION_DELAY_MS = 25

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from smallest_cli.bench.likeness import differences
+from smallest_cli.bench.merge import differences
 from smallest_cli.bench.results import INVALID, Result
-from smallest_cli.bench.stats.comparison import compare
+from smallest_cli.bench.stats.comparison import compare, rise
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
-from smallest_cli.bench.stats.shares import rise
 from smallest_cli.errors import UsageError
 
 SCHEMA = "smallest.bench.compare/1"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from smallest_cli.bench.playback import SECOND, play, smallest_safe_buffer
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.stats.quantiles import quantile
+from smallest_cli.bench.trial import Trial
 
 UNSTREAMED = "http"
 """The transport whose reply is made before it is sent, by its contract."""

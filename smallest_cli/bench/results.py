@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -20,10 +21,16 @@ from smallest_cli.bench.metrics import (
     known,
 )
 from smallest_cli.bench.playback import SECOND, play
-from smallest_cli.bench.record import Trial
-from smallest_cli.bench.stats.quantiles import Estimate, estimate, median_deviation, outliers, quantile
+from smallest_cli.bench.stats.quantiles import (
+    Estimate,
+    estimate,
+    median,
+    median_deviation,
+    outliers,
+    quantile,
+)
 from smallest_cli.bench.thresholds import judge
-from smallest_cli.bench.truncated import mark_truncated
+from smallest_cli.bench.trial import Trial
 
 SCHEMA = "smallest.bench/1"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
@@ -258,3 +265,28 @@ def _course(trial: Trial) -> dict[str, Any]:
         "complete": _ms(trial.completed_ns),
         "arrivals": [[at / 1e6, frames * 1e3 / trial.rate] for at, frames in trial.chunks[::step]],
     }
+
+
+LEAST_SHARE = 0.25
+"""Of the sound that a text usually has. Voices and their models differ by less."""
+
+
+def mark_truncated(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, those marked `truncated` that hold less than a quarter of what is usual for their text."""
+    lengths = defaultdict(list)
+    for trial in trials:
+        if trial.error is None:
+            lengths[trial.text].append(_seconds(trial))
+    usual = {text: median(seconds) for text, seconds in lengths.items()}
+    return [_judged(trial, usual.get(trial.text, 0.0)) for trial in trials]
+
+
+def _judged(trial: Trial, usual: float) -> Trial:
+    if trial.error is not None or _seconds(trial) >= LEAST_SHARE * usual:
+        return trial
+    message = f"{_seconds(trial):.2f} s of sound for a text that has {usual:.2f} s in half of the trials"
+    return replace(trial, error="truncated", message=message)
+
+
+def _seconds(trial: Trial) -> float:
+    return trial.frames / trial.rate

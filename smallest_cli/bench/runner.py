@@ -17,12 +17,12 @@ from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.onset import HOP_MS, LEVEL_DB, RUN_MS, WINDOW_MS
 from smallest_cli.bench.plan import Plan
 from smallest_cli.bench.probe import Probe
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
+from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Keep, Progress, Watch, run_lanes
 from smallest_cli.errors import Interrupted
 from smallest_cli.models import Service, SpeechRequest
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from smallest_cli.bench.metrics import METRICS
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.results import SCHEMA, Result, summarise
-from smallest_cli.bench.schema import check_raw, check_result
-from smallest_cli.bench.shape import Misshapen, optional, whole
+from smallest_cli.bench.schema import Misshapen, check_raw, check_result, optional, whole
+from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
 from smallest_cli.files import write_whole
 from smallest_cli.security import reason, safe

@@ -17,12 +17,11 @@ from typing import Any
 from smallest_cli.bench.plan import Job, Plan
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe, probing
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.stats.quantiles import quantile
-from smallest_cli.bench.trial import Attempt, attempt
+from smallest_cli.bench.trial import Attempt, Trial, attempt
 from smallest_cli.errors import AccountError, Interrupted, RequestRejected, UnsafeError
 from smallest_cli.models import Service, Transport
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.transports import open_transport
 
 SWITCH_SECONDS = 0.0005

@@ -20,9 +20,8 @@ from smallest_cli import __version__
 from smallest_cli.cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
 from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
 from smallest_cli.security import safe
-from smallest_cli.shortage import find_shortage
 from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals, unwatch
-from smallest_cli.stdio import guard_stdout
+from smallest_cli.stdio import find_shortage, guard_stdout
 
 ALIKE = 0.75
 """How much an option must be like what was typed, to be offered for it."""

@@ -6,9 +6,8 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from smallest_cli.choosing import LANGUAGES
 from smallest_cli.models import Voice
-from smallest_cli.voices import cache_folder
+from smallest_cli.voices import LANGUAGES, cache_folder
 
 Row = tuple[str, str]
 """A value, and a few words on it."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 
-from smallest_cli.audio.destinations import Sink
+from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import SmallestError
 from smallest_cli.security import escaped
 from smallest_cli.synthesis.subtitles import Passage, is_timed, lines, spaced, width

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from smallest_cli.cli.console import print_json, steps_of
-from smallest_cli.cli.run_config import Run
-from smallest_cli.synthesis.pipeline import Spoken
-from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
+from smallest_cli.cli.console import print_json
+from smallest_cli.cli.progress import steps_of
+from smallest_cli.synthesis.request import Run
+from smallest_cli.synthesis.session import Told
+from smallest_cli.synthesis.timeline import MILLISECOND
 
 NOTABLE_WAIT_MS = 200
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a run came to."""
-
-    spoken: Spoken
-    timeline: Timeline
-    resent: int
-    total_ms: float
-    cached: int = 0
 
 
 def tell(run: Run, told: Told) -> None:

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from smallest_cli import voices as catalogue
 from smallest_cli.cli.console import print_json
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import Voice
 from smallest_cli.security import safe
+from smallest_cli.voices import bundled_voices
 
 if TYPE_CHECKING:
     from smallest_cli.audio.speaker import Device
@@ -28,7 +28,7 @@ def answer_question(voice: str | None, device: str | None, *, as_json: bool = Fa
     if device == "?":
         print_devices(list_loudspeakers(), as_json=as_json)
     elif voice == "?":
-        print_voices(catalogue.bundled(), as_json=as_json)
+        print_voices(bundled_voices(), as_json=as_json)
 
 
 def list_loudspeakers() -> list[Device]:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
-from smallest_cli import protocol
-from smallest_cli.errors import ProtocolError, UsageError
+from smallest_cli.cli.console import Console
+from smallest_cli.cli.options import ServiceOptions
+from smallest_cli.client.service import open_service
+from smallest_cli.errors import ProtocolError
 from smallest_cli.models import Clone, Dictionary, Service, Voice
-from smallest_cli.network import Dialer
-from smallest_cli.security import safe
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.protocol.endpoints import voices_path
+from smallest_cli.protocol.resources import (
+    BALANCE_PATH,
+    CLONES_PATH,
+    DICTIONARIES_PATH,
+    SUBSCRIPTION_PATH,
+    VOICES_LIMIT,
+    decode_balance,
+    decode_clone,
+    decode_clones,
+    decode_concurrency,
+    decode_deleted,
+    decode_dictionaries,
+    decode_dictionary,
+    decode_voices,
+    encode_dictionary,
+    encode_dictionary_id,
+)
+from smallest_cli.settings import load_settings
 from smallest_cli.transports.http_session import Poster
 from smallest_cli.voices import MODELS
 
@@ -37,68 +58,66 @@ class Account:
             got = bytearray()
             for piece in reply.body:
                 got += piece
-                if len(got) > protocol.VOICES_LIMIT:
+                if len(got) > VOICES_LIMIT:
                     raise ProtocolError("the service's reply is too large")
         return bytes(got)
 
     def check(self) -> None:
         """Ask for something that costs nothing and needs a good key."""
-        self._ask("GET", protocol.voices_path(MODELS[0]))
+        self._ask("GET", voices_path(MODELS[0]))
 
     def voices(self) -> list[Voice]:
         """Every voice of both pools; the reply names no pool, the path does."""
-        replies = ((pool, self._ask("GET", protocol.voices_path(pool))) for pool in MODELS)
-        return [voice for pool, body in replies for voice in protocol.decode_voices(body, pool)]
+        replies = ((pool, self._ask("GET", voices_path(pool))) for pool in MODELS)
+        return [voice for pool, body in replies for voice in decode_voices(body, pool)]
 
     def dictionaries(self) -> list[Dictionary]:
         """Every pronunciation dictionary of the account."""
-        return protocol.decode_dictionaries(self._ask("GET", protocol.DICTIONARIES_PATH))
+        return decode_dictionaries(self._ask("GET", DICTIONARIES_PATH))
 
     def create_dictionary(self, items: Iterable[tuple[str, str]]) -> Dictionary:
         """A new one; at least one item."""
-        return protocol.decode_dictionary(
-            self._ask("POST", protocol.DICTIONARIES_PATH, protocol.encode_dictionary(items))
-        )
+        return decode_dictionary(self._ask("POST", DICTIONARIES_PATH, encode_dictionary(items)))
 
     def replace_dictionary(self, id: str, items: Iterable[tuple[str, str]]) -> Dictionary:
         """Other items under the same id; the service knows no merging."""
-        body = protocol.encode_dictionary(items, id)
-        return protocol.decode_dictionary(self._ask("PUT", protocol.DICTIONARIES_PATH, body))
+        body = encode_dictionary(items, id)
+        return decode_dictionary(self._ask("PUT", DICTIONARIES_PATH, body))
 
     def delete_dictionary(self, id: str) -> None:
         """Delete one."""
-        protocol.decode_deleted(
-            self._ask("DELETE", protocol.DICTIONARIES_PATH, protocol.encode_dictionary_id(id))
-        )
+        decode_deleted(self._ask("DELETE", DICTIONARIES_PATH, encode_dictionary_id(id)))
 
     def clones(self) -> list[Clone]:
         """Every cloned voice of the account."""
-        return protocol.decode_clones(self._ask("GET", protocol.CLONES_PATH))
+        return decode_clones(self._ask("GET", CLONES_PATH))
 
     def create_clone(self, body: BinaryIO, content_type: str) -> Clone:
         """A new voice out of a multipart body, as `encode_clone` makes it."""
-        return protocol.decode_clone(self._ask("POST", protocol.CLONES_PATH, body, content_type))
+        return decode_clone(self._ask("POST", CLONES_PATH, body, content_type))
 
     def balance(self) -> float:
         """US dollars of credit."""
-        return protocol.decode_balance(self._ask("GET", protocol.BALANCE_PATH))
+        return decode_balance(self._ask("GET", BALANCE_PATH))
 
     def concurrency(self) -> int | None:
         """Requests at a time, None where the account does not tell."""
-        return protocol.decode_concurrency(self._ask("GET", protocol.SUBSCRIPTION_PATH))
+        return decode_concurrency(self._ask("GET", SUBSCRIPTION_PATH))
 
 
-def encode_clone(sample: bytes, file_name: str, fields: Mapping[str, str]) -> tuple[bytes, str]:
-    """A multipart body and its type, from the recording and the fields that go with it. Raises UsageError."""
-    from urllib3.filepost import encode_multipart_formdata
-
-    for value in fields.values():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{safe(value, 60)} is not UTF-8 text") from None
-    suffix = file_name[file_name.rfind(".") :].lower()
-    parts: dict[str, str | tuple[str, bytes, str]] = dict(fields)
-    sendable = file_name.encode(errors="replace").decode()
-    parts["file"] = (sendable, sample, protocol.CLONE_TYPES[suffix])
-    return encode_multipart_formdata(parts)
+@contextmanager
+def open_account(where: ServiceOptions) -> Iterator[Account]:
+    """The account that options and settings name."""
+    settings = load_settings(where.as_dict())
+    dialer = Dialer(
+        timeout=settings.timeout,
+        max_time=where.max_time,
+        ca_file=settings.ca_file,
+        plain_http=settings.plain_http,
+    )
+    console = Console(quiet=False, verbose=False)
+    with (
+        open_service(settings, where.api_key_file, console.warn) as service,
+        Account(service, dialer) as account,
+    ):
+        yield account

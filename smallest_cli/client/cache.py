@@ -13,14 +13,18 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from smallest_cli.errors import OutputFailed, SettingsError
-from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, WordTiming
+from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest, Transport, WordTiming
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import reason, safe
+from smallest_cli.settings import Settings
+from smallest_cli.transports import open_transport
 from smallest_cli.voices import cache_path
 
 VERSION = 1
@@ -214,3 +218,55 @@ class Cache:
 
 def _digest(words: Any, pcm: bytes) -> str:
     return hashlib.sha256(json.dumps(words).encode() + b"\n" + pcm).hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thread's; `transport` is the way past the cache."""
+
+    transport: Transport
+    cache: Cache | None = None
+
+    @property
+    def hits(self) -> int:
+        """Segments that the service was not asked for."""
+        return self.cache.hits if self.cache else 0
+
+    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+        """As a transport does."""
+        if self.cache is None:
+            return self.transport.synthesize(request)
+        return self.cache.over(request, self.transport.synthesize)
+
+
+def find_store(settings: Settings, warn: Callable[[str], None]) -> Store | None:
+    """Where segments are kept. None where nobody asked for it, and where it cannot be made.
+
+    Of the latter `warn` hears: the sound is what was wanted. Raises SettingsError.
+    """
+    if not settings.cache:
+        return None
+
+    try:
+        return open_store(settings.cache_max_mb * 1_000_000)
+    except OutputFailed as error:
+        warn(f"{error}; --no-cache does without")
+        return None
+
+
+@contextmanager
+def open_source(
+    settings: Settings, service: Service, dialer: Dialer, store: Store | None
+) -> Iterator[Source]:
+    """Connects when it is first asked for what is not in the store."""
+    cache = None
+    if store is not None:
+        place = "local" if settings.local else settings.base_url
+        cache = Cache(store, place, settings.api)
+    with open_transport(settings.via, service, dialer) as transport:
+        yield Source(transport, cache)
+
+
+def head_start(settings: Settings, service: Service, dialer: Dialer) -> AbstractContextManager[None]:
+    """Connecting from now on, but for a run that the cache may answer alone."""
+    return nullcontext() if settings.cache else dialer.head_start(parse_base_url(service.base_url))

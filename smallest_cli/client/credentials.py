@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smallest_cli.errors import NoKey, OutputFailed, SettingsError, UsageError
-from smallest_cli.network import parse_base_url
+from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import KEY_LENGTH, Secret, reason, safe
 from smallest_cli.settings import DEFAULT_BASE_URL, config_folder, read_private
 

@@ -12,7 +12,7 @@ from typing import Any
 from smallest_cli.client.credentials import find_key
 from smallest_cli.errors import ServiceFailed, SettingsError
 from smallest_cli.models import Api, Service
-from smallest_cli.network import is_loopback, parse_base_url
+from smallest_cli.network.origin import is_loopback, parse_base_url
 from smallest_cli.security import Secret, safe
 from smallest_cli.settings import Settings
 

@@ -11,7 +11,13 @@ from typing import Any
 
 from aiohttp import BodyPartReader, web
 
-from smallest_cli import protocol
+from smallest_cli.protocol.resources import (
+    BALANCE_PATH,
+    CLONE_LARGEST,
+    CLONES_PATH,
+    DICTIONARIES_PATH,
+    SUBSCRIPTION_PATH,
+)
 
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,14 +65,14 @@ class Desk:
             return answer
 
         routes: list[tuple[str, str, Reply]] = [
-            ("GET", protocol.DICTIONARIES_PATH, self._list_dictionaries),
-            ("POST", protocol.DICTIONARIES_PATH, self._create_dictionary),
-            ("PUT", protocol.DICTIONARIES_PATH, self._replace_dictionary),
-            ("DELETE", protocol.DICTIONARIES_PATH, self._delete_dictionary),
-            ("GET", protocol.CLONES_PATH, self._list_clones),
-            ("POST", protocol.CLONES_PATH, self._create_clone),
-            ("GET", protocol.BALANCE_PATH, self._balance),
-            ("GET", protocol.SUBSCRIPTION_PATH, self._subscription),
+            ("GET", DICTIONARIES_PATH, self._list_dictionaries),
+            ("POST", DICTIONARIES_PATH, self._create_dictionary),
+            ("PUT", DICTIONARIES_PATH, self._replace_dictionary),
+            ("DELETE", DICTIONARIES_PATH, self._delete_dictionary),
+            ("GET", CLONES_PATH, self._list_clones),
+            ("POST", CLONES_PATH, self._create_clone),
+            ("GET", BALANCE_PATH, self._balance),
+            ("GET", SUBSCRIPTION_PATH, self._subscription),
             ("GET", "/waves/v1/analytics/tts/logs", self._logs),
         ]
         for method, path, reply in routes:
@@ -159,7 +165,7 @@ def _refuse_clone(fields: dict[str, str], size: int) -> str | None:
         return "No file provided"
     if not 1 <= len(fields.get("displayName", "")) <= 500:
         return "displayName is required"
-    if size > protocol.CLONE_LARGEST:
+    if size > CLONE_LARGEST:
         return "File too large"
     if fields.get("model", CLONE_MODELS[0]) not in CLONE_MODELS:
         return f"Invalid model. Supported models: {', '.join(CLONE_MODELS)}"

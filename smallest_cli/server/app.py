@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from smallest_cli import protocol
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import APIS, Api, Via
+from smallest_cli.protocol.endpoints import HEALTH_PATH, PATHS, Fields
+from smallest_cli.protocol.json import decode_object
+from smallest_cli.protocol.resources import encode_voices
 from smallest_cli.server import error_bodies
 from smallest_cli.server.auth import Busy, bearer, stranger
 from smallest_cli.server.http import Call, one_shot, server_sent
@@ -18,7 +20,7 @@ from smallest_cli.server.validation import refuse
 from smallest_cli.server.websocket import Conversation
 
 BODY_LIMIT = 1 << 20
-SUCCESSORS: dict[Api, tuple[str, ...]] = {"v3.1": (protocol.PATHS["unified"]["http"],), "v2": ()}
+SUCCESSORS: dict[Api, tuple[str, ...]] = {"v3.1": (PATHS["unified"]["http"],), "v2": ()}
 HEALTHY = {"status": "ok"} | {part: {"status": "connected"} for part in ("mongo", "redis", "rabbitmq")}
 
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -41,7 +43,7 @@ class Server:
         app = web.Application(middlewares=[guard], client_max_size=BODY_LIMIT)
         for api in APIS:
             self._add_api(app, api)
-        app.router.add_get(protocol.HEALTH_PATH, self._health)
+        app.router.add_get(HEALTH_PATH, self._health)
         app.router.add_get("/waves/v1/{pool}/get_voices", self._voices)
         self._studio.desk.add_routes(app, self._key)
         app.router.add_route("*", "/waves/v1/lightning-large{rest:.*}", _retired())
@@ -51,7 +53,7 @@ class Server:
         return app
 
     def _add_api(self, app: web.Application, api: Api) -> None:
-        paths = protocol.PATHS[api]
+        paths = PATHS[api]
         if api != "unified" and self._studio.behaviour.legacy != "on":
             if self._studio.behaviour.legacy == "410":
                 for path in set(paths.values()):
@@ -89,9 +91,7 @@ class Server:
         voices = self._studio.voices(http.match_info["pool"])
         if voices is None:
             return web.json_response(error_bodies.BAD_MODEL, status=400)
-        return web.Response(
-            body=protocol.encode_voices(voices), content_type="application/json", charset="utf-8"
-        )
+        return web.Response(body=encode_voices(voices), content_type="application/json", charset="utf-8")
 
     def _post(self, api: Api, via: Via) -> Reply:
         async def reply(http: web.Request) -> web.StreamResponse:
@@ -101,7 +101,7 @@ class Server:
             if http.content_type != "application/json":
                 return web.json_response({"error": "Content-Type must be application/json"}, status=415)
             try:
-                fields = protocol.decode_object(await http.read())
+                fields = decode_object(await http.read())
             except ProtocolError:
                 return web.json_response(error_bodies.INVALID, status=400)
             return await self._synthesize(http, key, fields, api, via)
@@ -109,7 +109,7 @@ class Server:
         return reply
 
     async def _synthesize(
-        self, http: web.Request, key: str, fields: protocol.Fields, api: Api, via: Via
+        self, http: web.Request, key: str, fields: Fields, api: Api, via: Via
     ) -> web.StreamResponse:
         studio = self._studio
         if issues := refuse(fields, studio.rules(api, via)):

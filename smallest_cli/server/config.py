@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from smallest_cli.errors import UsageError
-from smallest_cli.protocol import DEFAULT_COMPLETION_WAIT_MS, ErrorForm, SSEShape
+from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, ErrorForm, SSEShape
 from smallest_cli.server.faults import FaultSpec
 
 TEXT_CAP = 100_000

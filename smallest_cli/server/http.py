@@ -12,10 +12,11 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from smallest_cli import protocol
 from smallest_cli.audio import wav
 from smallest_cli.errors import ServiceFailed
 from smallest_cli.models import Api, AudioChunk, Completed, SpeechRequest
+from smallest_cli.protocol.endpoints import SSE_SHAPES
+from smallest_cli.protocol.messages import encode_error_message, encode_sse
 from smallest_cli.server.error_bodies import INTERNAL
 from smallest_cli.server.faults import Fault, FaultSpec
 from smallest_cli.server.request_log import Entry
@@ -61,7 +62,7 @@ class Call:
 
 async def server_sent(call: Call) -> web.StreamResponse:
     """The event stream: each block in slices of 1024 bytes, PCM whatever format was asked for."""
-    shape = call.studio.behaviour.sse_shape or protocol.SSE_SHAPES[call.api]
+    shape = call.studio.behaviour.sse_shape or SSE_SHAPES[call.api]
     response = call.response("text/event-stream")
     await response.prepare(call.http)
     try:
@@ -69,17 +70,15 @@ async def server_sent(call: Call) -> web.StreamResponse:
             async for block in sound:
                 slices = (block[at : at + SLICE] for at in range(0, len(block), SLICE))
                 call.entry.audio()
-                await response.write(
-                    b"".join(protocol.encode_sse(AudioChunk(part), shape) for part in slices)
-                )
+                await response.write(b"".join(encode_sse(AudioChunk(part), shape) for part in slices))
     except (Fault, ServiceFailed) as error:
         call.entry.status = str(error)
         if isinstance(error, Fault) and error.spec.kind == "close":
             return cut(call, response)
-        failure = protocol.encode_error_message(INTERNAL["message"])  # an inferred form: none is documented
+        failure = encode_error_message(INTERNAL["message"])  # an inferred form: none is documented
         await response.write(b"data: " + failure.encode() + b"\n\n")
     else:
-        await response.write(protocol.encode_sse(Completed(), shape))
+        await response.write(encode_sse(Completed(), shape))
         call.entry.completed()
     await response.write_eof()
     return response

@@ -11,9 +11,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from time import perf_counter
 
-from smallest_cli import protocol
-from smallest_cli import voices as catalogue
 from smallest_cli.models import Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
+from smallest_cli.protocol.endpoints import Fields, voices_path
+from smallest_cli.protocol.requests import decode_request
 from smallest_cli.server.account_api import Desk
 from smallest_cli.server.auth import Limits
 from smallest_cli.server.config import Behaviour
@@ -22,6 +22,7 @@ from smallest_cli.server.request_log import Journal
 from smallest_cli.server.validation import Rules
 from smallest_cli.server.voice.engine import Engine
 from smallest_cli.server.voice.voice_map import V2_VOICES
+from smallest_cli.voices import bundled_voices
 
 V2_SAMPLE_RATE = 24_000
 
@@ -37,7 +38,7 @@ class Studio:
         self._engine = engine
         self.desk = Desk()
         self._luck = Luck(behaviour.seed)
-        known = {voice.id for voice in catalogue.bundled()} | set(behaviour.extra_voices)
+        known = {voice.id for voice in bundled_voices()} | set(behaviour.extra_voices)
         self._voice_ids: dict[bool, frozenset[str]] = {
             False: frozenset(known),
             True: frozenset(known | {voice.id for voice in V2_VOICES}),
@@ -58,15 +59,15 @@ class Studio:
     def voices(self, pool: str) -> tuple[Voice, ...] | None:
         """The voices of a pool by its name in paths, None for a pool that is not there."""
         for model in ("lightning_v3.1", "lightning_v3.1_pro"):
-            if protocol.voices_path(model) == f"/waves/v1/{pool}/get_voices":
-                return tuple(voice for voice in catalogue.bundled() if voice.model == model)
+            if voices_path(model) == f"/waves/v1/{pool}/get_voices":
+                return tuple(voice for voice in bundled_voices() if voice.model == model)
         return V2_VOICES if pool == "lightning-v2" and self.behaviour.legacy == "on" else None
 
-    def decode(self, fields: protocol.Fields, api: Api) -> SpeechRequest:
+    def decode(self, fields: Fields, api: Api) -> SpeechRequest:
         """The request in a message that nothing was wrong with."""
         if api == "v2":
             fields = {"sample_rate": V2_SAMPLE_RATE, **fields}
-        request = protocol.decode_request(fields)
+        request = decode_request(fields)
         return replace(request, format=AudioFormat(int(request.format.sample_rate)))
 
     def pace(self, received: float) -> Pace:

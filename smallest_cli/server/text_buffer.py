@@ -3,18 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 from uuid import uuid4
 
-from smallest_cli import protocol
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import Api, Buffering, SpeechRequest
-from smallest_cli.server.buffers import release
+from smallest_cli.protocol.endpoints import Fields
+from smallest_cli.protocol.json import decode_object
+from smallest_cli.protocol.messages import PONG
+from smallest_cli.protocol.requests import decode_buffering, is_keep_alive
 from smallest_cli.server.config import TEXT_CAP
 from smallest_cli.server.state import Studio
 from smallest_cli.server.validation import Issue, issue, refuse
+
+LONGEST = 250
+SHORTEST_SENTENCE = 20
+"""How long "long enough" is, nobody states; the vendor's example releases one of 26 characters."""
+
+_SENTENCE_END = re.compile(r"[.?!…。！？؟।][\"'”’)\]»]*\s*$")
+_NO_END = re.compile(
+    r"(\d[.,]$)|(\b([A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No|Inc|Ltd|Jr|Sr|Mt|approx)\.\s*$)"
+)
+_INNER_END = re.compile(r"[.?!…][\"'”’)\]»]*\s|[。！？؟।]")
+
+
+def release(held: str) -> tuple[list[str], str]:
+    """The segments that `held` gives now, and what goes on waiting. Joined they are `held`."""
+    segments = []
+    while len(held) > LONGEST:
+        cut = _cut(held)
+        segments.append(held[:cut])
+        held = held[cut:]
+    if len(held.strip()) >= SHORTEST_SENTENCE and ends_sentence(held):
+        segments.append(held)
+        held = ""
+    return segments, held
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether `text` stops at the end of a sentence, and not at an abbreviation or inside a number."""
+    return bool(_SENTENCE_END.search(text)) and not _NO_END.search(text)
+
+
+def _cut(text: str) -> int:
+    """Where text that is too long is cut: after a sentence, else after a blank, else anywhere."""
+    ends = [
+        match.end()
+        for match in _INNER_END.finditer(text, 0, LONGEST)
+        if not _NO_END.search(text[: match.end()])
+    ]
+    if ends:
+        return ends[-1]
+    return text.rfind(" ", 0, LONGEST) + 1 or LONGEST
+
 
 DEFAULT_DELAY_MS = 3_000
 MOST_CONTEXTS = 64
@@ -97,12 +141,12 @@ class Inbox:
     def read(self, data: str | bytes) -> str | None:
         """Take in a message; gives a message to answer with at once, if any. Raises Refused."""
         try:
-            fields = protocol.decode_object(data)
+            fields = decode_object(data)
         except ProtocolError:
             raise Refused from None
-        if protocol.is_keep_alive(fields):
-            return protocol.PONG
-        buffering = protocol.decode_buffering(fields)
+        if is_keep_alive(fields):
+            return PONG
+        buffering = decode_buffering(fields)
         text = fields.get("text")
         blank = isinstance(text, str) and not text.strip()
         if buffering is None and blank and text:
@@ -120,7 +164,7 @@ class Inbox:
             self._continue(request, buffering, buffering.context)
         return None
 
-    def _request(self, fields: protocol.Fields, buffering: Buffering | None, silent: bool) -> SpeechRequest:
+    def _request(self, fields: Fields, buffering: Buffering | None, silent: bool) -> SpeechRequest:
         """The request of a message that nothing is wrong with; a closing one needs no text."""
         optional: set[str] = set()
         if buffering is not None and buffering.context is not None:

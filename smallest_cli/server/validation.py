@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smallest_cli.models import SAMPLE_RATES, Api, Via
-from smallest_cli.protocol import ENCODINGS, Fields
+from smallest_cli.protocol.endpoints import ENCODINGS, Fields
 from smallest_cli.security import safe
 from smallest_cli.server.config import TEXT_CAP
 

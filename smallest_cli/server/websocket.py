@@ -13,9 +13,9 @@ from uuid import uuid4
 
 from aiohttp import WSMsgType, web
 
-from smallest_cli import protocol
 from smallest_cli.errors import ServiceFailed
 from smallest_cli.models import Api, AudioChunk, Completed, WordTiming
+from smallest_cli.protocol.messages import encode_error_message, encode_message
 from smallest_cli.server import faults
 from smallest_cli.server.auth import Busy
 from smallest_cli.server.error_bodies import BUSY, INTERNAL, INVALID, status_body
@@ -73,9 +73,7 @@ class Conversation:
                     continue
                 # the one error that is documented, and it names no session
                 text = f"Connection timed out after {idle_s:g} seconds of inactivity"
-                await self.socket.send_str(
-                    protocol.encode_error_message(text, form=self.studio.behaviour.error_form)
-                )
+                await self.socket.send_str(encode_error_message(text, form=self.studio.behaviour.error_form))
                 await self.socket.close()
                 return
             if message.type is WSMsgType.PING:  # of the protocol, not of the API: no sign of life (4b)
@@ -184,14 +182,14 @@ class Conversation:
     async def _send(self, event: AudioChunk | WordTiming | Completed, job: Job) -> None:
         event = replace(event, request_id=job.request_id)
         older = self.studio.behaviour.complete_form == "older"
-        await self.socket.send_str(protocol.encode_message(event, self.session_id, job.request, older=older))
+        await self.socket.send_str(encode_message(event, self.session_id, job.request, older=older))
 
     # failing
 
     async def _fail(self, text: str, issues: list[dict[str, object]] | None = None) -> None:
         form = self.studio.behaviour.error_form
         await self.socket.send_str(
-            protocol.encode_error_message(text, session_id=self.session_id, issues=issues or (), form=form)
+            encode_error_message(text, session_id=self.session_id, issues=issues or (), form=form)
         )
 
     async def _break(self, error: Fault | ServiceFailed) -> None:

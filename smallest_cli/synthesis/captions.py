@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
-from smallest_cli import voices
 from smallest_cli.audio.destinations import Destination
 from smallest_cli.errors import (
     DeviceError,
@@ -21,6 +20,7 @@ from smallest_cli.security import safe
 from smallest_cli.settings import Settings
 from smallest_cli.signals import uninterrupted
 from smallest_cli.synthesis.subtitles import Passage, cues_of, is_timed, kind_of, render
+from smallest_cli.voices import WORD_TIMING_VOICES, find_voice, known_voices
 
 SPARING = (DeviceError, Interrupted, ReaderLeft)
 TIMED_LANGUAGES = (None, "auto", "en", "hi")
@@ -53,13 +53,13 @@ def plan_captions(
 
 def _untimed(template: SpeechRequest, settings: Settings) -> str:
     """Why words will not be timed, as far as is known without asking (waves/api.md, 3c)."""
-    names = ", ".join(sorted(voices.WORD_TIMING_VOICES))
-    known = voices.find(template.voice, voices.known(settings.base_url))
+    names = ", ".join(sorted(WORD_TIMING_VOICES))
+    known = find_voice(template.voice, known_voices(settings.base_url))
     if settings.via != "ws":
         return f"words are timed over ws alone, not over {settings.via}"
     if settings.api == "v2":
         return "the v2 API times no words"
-    if known and known.id not in voices.WORD_TIMING_VOICES:
+    if known and known.id not in WORD_TIMING_VOICES:
         return f"{known.id} is no voice that times its words; those are {names}"
     if template.language not in TIMED_LANGUAGES:
         return f"words are timed in English and Hindi alone, not in {safe(template.language, 20)}"

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from smallest_cli.audio.destinations import Sink
+from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed, SettingsError
 from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Sent, Silence, SpeechRequest
-from smallest_cli.shortage import shortage_told
+from smallest_cli.stdio import shortage_told
 
 AHEAD_S = 30.0
 LOOK_EVERY_S = 0.05

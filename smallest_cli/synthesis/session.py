@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from smallest_cli.audio.destinations import Sink, open_sinks
-from smallest_cli.cli.console import Progress
-from smallest_cli.cli.run_config import Run
-from smallest_cli.cli.summary import Told
+from smallest_cli.audio.destinations import open_sinks
+from smallest_cli.audio.sink import Sink
+from smallest_cli.cli.progress import Progress
+from smallest_cli.client.cache import Source, find_store, head_start, open_source
 from smallest_cli.client.retry import WAITING_BUDGET_S, Retries
 from smallest_cli.client.service import open_service
-from smallest_cli.client.source import Source, find_store, head_start, open_source
 from smallest_cli.errors import Interrupted, RemoteError, SmallestError
 from smallest_cli.models import Event, Silence, SpeechRequest, Transport
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.synthesis.pipeline import Spoken, play
+from smallest_cli.synthesis.request import Run
 from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
 
 if TYPE_CHECKING:
@@ -152,3 +152,14 @@ def sum_up(run: Run, stage: Stage) -> Told:
     """What a run came to, when all is closed."""
     total_ms = (time.perf_counter_ns() - run.started_ns) / MILLISECOND
     return Told(stage.spoken, stage.timeline, stage.retries.resent, total_ms, stage.source.hits)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a run came to."""
+
+    spoken: Spoken
+    timeline: Timeline
+    resent: int
+    total_ms: float
+    cached: int = 0

@@ -17,7 +17,7 @@ from pathlib import PurePath
 from smallest_cli.errors import UsageError
 from smallest_cli.models import WordTiming
 from smallest_cli.security import safe
-from smallest_cli.text.graphemes import whole_characters
+from smallest_cli.text.sentences import whole_characters
 
 COLUMNS = 42
 LINES = 2

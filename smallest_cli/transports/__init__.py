@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from smallest_cli.models import Service, Transport, Via
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 
 
 @contextmanager

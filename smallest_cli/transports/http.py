@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
-from smallest_cli import protocol
 from smallest_cli.audio.wav import WavReader
 from smallest_cli.errors import CutOff
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.protocol.endpoints import PATHS
+from smallest_cli.protocol.requests import encode_request
 from smallest_cli.transports.http_session import Poster, is_framed
 
 
@@ -18,13 +19,13 @@ class HTTPTransport:
     """Asks for WAV, because its header says how long the audio is; the connection is kept."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
-        self._path = protocol.PATHS[service.api]["http"]
+        self._path = PATHS[service.api]["http"]
         self._timeout = dialer.timeout
         self._poster = Poster(service, dialer)
 
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Ask for one segment. It is whole when the WAV header, or else HTTP's own framing, says so."""
-        body = protocol.encode_request(replace(request, encoding="wav", completion_wait_ms=None))
+        body = encode_request(replace(request, encoding="wav", completion_wait_ms=None))
         with ExitStack() as exchanges:
             reply = yield from self._poster.post(exchanges, self._path, body, accept="audio/wav")
             request_id = reply.headers.get("X-Request-Id")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -14,12 +14,24 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from smallest_cli import protocol
 from smallest_cli.errors import CutOff, Disconnected, NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import Event, Opened, Phases, Sent, Service
-from smallest_cli.network import Connection, Dialer, Origin, parse_base_url
+from smallest_cli.network.connection import Connection
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.network.origin import Origin, parse_base_url
+from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, REFUSAL_LIMIT
+from smallest_cli.protocol.errors import decode_refusal
 from smallest_cli.security import safe
-from smallest_cli.transports.refusal import refusal
+
+
+def refusal(service: Service, status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
+    """The error for an HTTP reply; a rejected key is told by its source and its last four characters."""
+    error = decode_refusal(status, {name.lower(): value for name, value in headers.items()}, body)
+    if status == 401:
+        ends = f" and ends {service.key}" if len(str(service.key)) > 1 else ""
+        error.hint = f"the key is from {service.key.source}{ends}"
+    return error
+
 
 READ_SIZE = 64 * 1024
 
@@ -121,7 +133,7 @@ class Poster:
     def _refusal(self, response: requests.Response) -> Exception:
         try:
             with _translated():
-                body = response.raw.read(protocol.REFUSAL_LIMIT)
+                body = response.raw.read(REFUSAL_LIMIT)
         except (NetworkError, ProtocolError):
             body = b""  # the status alone is enough
         return refusal(self._service, response.status_code, dict(response.headers), body)
@@ -145,7 +157,7 @@ def _pieces(response: requests.Response, connection: Connection) -> Iterator[byt
     promised = response.headers.get("Content-Length", "")
     left = int(promised) if promised.isdecimal() else None
     while True:
-        connection.allow(protocol.MESSAGE_LIMIT)
+        connection.allow(MESSAGE_LIMIT)
         with _translated():
             piece = response.raw.read1(READ_SIZE)
         if not piece:
@@ -178,7 +190,7 @@ class _Line:
         self.opened_ns = self._dialer.clock()
         if self.connection is not None:
             self.connection.expect("audio", self._dialer.timeout)
-            self.connection.allow(protocol.MESSAGE_LIMIT)
+            self.connection.allow(MESSAGE_LIMIT)
 
     def prepare(self) -> None:
         if self.connection is None:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
-from smallest_cli import protocol
 from smallest_cli.errors import CutOff, ProtocolError
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.protocol.endpoints import PATHS
+from smallest_cli.protocol.messages import EventStream
+from smallest_cli.protocol.requests import encode_request
 from smallest_cli.security import safe
 from smallest_cli.transports.http_session import Poster
 
@@ -18,20 +20,20 @@ class SSETransport:
     """Streams a segment's audio in events; the connection is kept."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
-        self._path = protocol.PATHS[service.api]["sse"]
+        self._path = PATHS[service.api]["sse"]
         self._timeout = dialer.timeout
         self._poster = Poster(service, dialer)
 
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Ask for one segment. Only audio moves the deadline on."""
-        body = protocol.encode_request(replace(request, completion_wait_ms=None))
+        body = encode_request(replace(request, completion_wait_ms=None))
         with ExitStack() as exchanges:
             reply = yield from self._poster.post(exchanges, self._path, body, accept="text/event-stream")
             kind = reply.headers.get("Content-Type", "no type")
             if not kind.lower().startswith("text/event-stream"):
                 raise ProtocolError(f"the service sent {safe(kind, 60)} instead of events")
             request_id = reply.headers.get("X-Request-Id")
-            stream = protocol.EventStream()
+            stream = EventStream()
             for piece in reply.body:
                 for event in stream.feed(piece, reply.connection.received_ns):
                     if isinstance(event, Completed):

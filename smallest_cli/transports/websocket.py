@@ -16,7 +16,6 @@ from typing import Any
 import websocket
 from websocket import ABNF
 
-from smallest_cli import protocol
 from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import (
     AudioChunk,
@@ -30,8 +29,14 @@ from smallest_cli.models import (
     Service,
     SpeechRequest,
 )
-from smallest_cli.network import Connection, Dialer, parse_base_url, read_head
-from smallest_cli.transports.refusal import refusal
+from smallest_cli.network.connection import Connection, read_head
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.network.origin import parse_base_url
+from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, MESSAGE_LIMIT, PATHS, REFUSAL_LIMIT
+from smallest_cli.protocol.errors import decode_close
+from smallest_cli.protocol.messages import decode_message
+from smallest_cli.protocol.requests import KEEP_ALIVE, encode_request
+from smallest_cli.transports.http_session import refusal
 
 MILLISECONDS = 1000
 COMPLETION_GRACE_S = 1.0
@@ -80,7 +85,7 @@ class WebSocketTransport:
         connection.expect("keep-alive", self._dialer.timeout)
         try:
             with _translated():
-                self._socket.send(protocol.KEEP_ALIVE)
+                self._socket.send(KEEP_ALIVE)
         except Disconnected:
             self.close()  # it is opened again when it is needed
 
@@ -112,7 +117,7 @@ class WebSocketTransport:
                 if not fragments.ended and not connection.readable():
                     continue
                 connection.expect("end of the speech", drain_s if whole else self._patience(request))
-                for event in protocol.decode_message(self._receive(connection), connection.received_ns):
+                for event in decode_message(self._receive(connection), connection.received_ns):
                     whole = isinstance(event, Completed)
                     yield event
         except NetworkError:
@@ -129,10 +134,10 @@ class WebSocketTransport:
             return
         while (text := fragments.next()) is not None:
             asked = True
-            yield protocol.encode_request(replace(request, text=text), Buffering(more=True, context=context))
+            yield encode_request(replace(request, text=text), Buffering(more=True, context=context))
         if fragments.ended and asked:
             end = Buffering(flush=context is None, close=context is not None, context=context)
-            yield protocol.encode_request(replace(request, text=""), end)
+            yield encode_request(replace(request, text=""), end)
 
     def _patience(self, request: SpeechRequest) -> float:
         """Seconds in which more must come.
@@ -154,13 +159,11 @@ class WebSocketTransport:
         try:
             connection.expect("audio", self._dialer.timeout)
             with _translated():
-                self._socket.send(protocol.encode_request(request))
+                self._socket.send(encode_request(request))
             yield Sent(at_ns=connection.sent_ns)
             while not completed:
                 message = self._receive(connection)
-                for event in protocol.decode_message(
-                    message, connection.received_ns, own_id=request.request_id
-                ):
+                for event in decode_message(message, connection.received_ns, own_id=request.request_id):
                     completed = isinstance(event, Completed)
                     yield event
                     if isinstance(event, AudioChunk):
@@ -190,7 +193,7 @@ class WebSocketTransport:
         try:
             with _translated():
                 self._socket = websocket.create_connection(
-                    self._origin.url("ws", protocol.PATHS[self._service.api]["ws"]),
+                    self._origin.url("ws", PATHS[self._service.api]["ws"]),
                     socket=_Upgrading(connection, self._service),
                     header=[f"Authorization: Bearer {self._service.key.reveal()}"],
                     redirect_limit=0,
@@ -223,7 +226,7 @@ class WebSocketTransport:
 
     def _read_frame(self, connection: Connection) -> bytes | None:
         """Read one frame; the text message that it ends, if it ends one. Pings are answered."""
-        connection.allow(protocol.MESSAGE_LIMIT - len(self._fragments))
+        connection.allow(MESSAGE_LIMIT - len(self._fragments))
         with _translated():
             frame = self._socket.recv_frame()
             if frame.mask_value:
@@ -235,7 +238,7 @@ class WebSocketTransport:
         match frame.opcode:
             case ABNF.OPCODE_CLOSE:
                 code = int.from_bytes(frame.data[:2], "big") if frame.data else 1005
-                raise protocol.decode_close(code, frame.data[2:].decode("utf-8", "replace"))
+                raise decode_close(code, frame.data[2:].decode("utf-8", "replace"))
             case ABNF.OPCODE_BINARY:
                 raise ProtocolError("the service sent a binary message")
             case ABNF.OPCODE_TEXT | ABNF.OPCODE_CONT:
@@ -268,7 +271,7 @@ class WebSocketTransport:
 def _completion_wait(request: SpeechRequest) -> float:
     """Seconds of quiet before `complete`: what was asked for, else the service's own."""
     wait_ms = request.completion_wait_ms
-    return (protocol.DEFAULT_COMPLETION_WAIT_MS if wait_ms is None else wait_ms) / MILLISECONDS
+    return (DEFAULT_COMPLETION_WAIT_MS if wait_ms is None else wait_ms) / MILLISECONDS
 
 
 def _wait_for(connection: Connection, fragments: Fragments) -> None:
@@ -320,7 +323,7 @@ class _Upgrading:
         except HTTPException:
             raise ProtocolError("the service did not answer in HTTP") from None
         try:
-            body = reply.read(protocol.REFUSAL_LIMIT)
+            body = reply.read(REFUSAL_LIMIT)
         except (HTTPException, NetworkError, ProtocolError):
             body = b""  # the status alone is enough
         if 200 <= reply.status < 300:
@@ -334,6 +337,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except websocket.WebSocketConnectionClosedException:
-        raise protocol.decode_close(1006) from None
+        raise decode_close(1006) from None
     except (websocket.WebSocketException, ValueError):
         raise ProtocolError("the service broke the WebSocket protocol") from None

@@ -28,8 +28,8 @@ from smallest_cli.bench.metrics import (
     known,
 )
 from smallest_cli.bench.playback import play
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.results import DEPENDENT_METRICS, SAMPLED, describe
+from smallest_cli.bench.trial import Trial
 
 DIGITS, HIGHEST = 3, 3_600_000_000
 MOST_VALUES = 100_000

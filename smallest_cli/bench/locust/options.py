@@ -14,12 +14,12 @@ from smallest_cli.bench.corpus import CORPORA
 from smallest_cli.bench.plan import CONNS, Arm, Plan, Text
 from smallest_cli.bench.thresholds import check_promises
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
-from smallest_cli.cli.run_config import settle_voice
 from smallest_cli.errors import UsageError
 from smallest_cli.models import VIAS, SpeechRequest
 from smallest_cli.security import safe
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings
-from smallest_cli.text.script import SPLIT, write_script
+from smallest_cli.synthesis.request import settle_voice
+from smallest_cli.text.segments import SPLIT, write_script
 
 PAID_CHARACTERS = 20_000
 

@@ -23,7 +23,7 @@ from smallest_cli.bench.storage import raw_lines, write_text
 from smallest_cli.bench.workers import Budget, Lane, Source, quiet
 from smallest_cli.client.service import open_service
 from smallest_cli.models import Service
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 
 ENGINE = f"locust {locust.__version__}"
 CALIBRATED_LANES = 50

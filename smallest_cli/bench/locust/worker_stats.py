@@ -16,9 +16,8 @@ from smallest_cli.bench.calibration import weigh
 from smallest_cli.bench.locust.histograms import Histogram, Tally
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.stats.quantiles import quantile
-from smallest_cli.bench.trial import Attempt
+from smallest_cli.bench.trial import Attempt, Trial
 from smallest_cli.bench.workers import Progress
 
 REMEMBERED_NS = 600 * SECOND

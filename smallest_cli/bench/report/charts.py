@@ -5,9 +5,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
-from smallest_cli.bench.report.markup import markup
+from smallest_cli.security import safe
+
+LONGEST = 10_000
+
+
+def markup(text: object) -> str:
+    """Text in which a browser, or a terminal that the page is printed on, finds nothing to do."""
+    return escape(safe(text, LONGEST), quote=True)
+
 
 WIDTH, LABEL, RIGHT = 760, 130, 14
 ROW = 54

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from smallest_cli.bench.report.advice import advice
-from smallest_cli.bench.report.charts import distributions, smoothness, waterfall
+from smallest_cli.bench.report.charts import distributions, markup, smoothness, waterfall
 from smallest_cli.bench.report.format import (
     GLANCE,
     NOT_STREAMED,
@@ -21,7 +21,6 @@ from smallest_cli.bench.report.format import (
     remarks,
     verdict_words,
 )
-from smallest_cli.bench.report.markup import markup
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1b1f24; --soft: #5c6670; --line: #dde2e7; --panel:

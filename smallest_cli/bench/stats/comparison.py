@@ -180,3 +180,23 @@ def _needed_where_open(
     covered = 1 - 2 / math.comb(sum(sizes), sizes[0])
     closed = next(n for n in count(1) if _critical(n, n, confidence) >= 1)
     return max(closed, _needed(sizes, width, covered, effect, confidence) or 0)
+
+
+def rise(failed: int, n: int, failed_after: int, n_after: int) -> float:
+    """The probability of so many failures in the second sample, or more, were both alike.
+
+    Fisher's exact test, one-sided: of all failures together, the second sample's are a hypergeometric draw.
+    """
+    whole, bad = n + n_after, failed + failed_after
+    most = min(bad, n_after)
+    return min(1.0, math.fsum(_ways(whole, bad, n_after, k) for k in range(failed_after, most + 1)))
+
+
+def _ways(whole: int, bad: int, drawn: int, k: int) -> float:
+    if drawn - k > whole - bad:
+        return 0.0
+    return math.exp(_log_choose(bad, k) + _log_choose(whole - bad, drawn - k) - _log_choose(whole, drawn))
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -13,7 +13,7 @@ from smallest_cli.client.credentials import forget_keys, origin_of, read_key_fil
 from smallest_cli.client.service import warn_of_plain_http
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Service
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import KEY_LENGTH, Secret, safe
 from smallest_cli.settings import load_settings
 

@@ -16,8 +16,7 @@ from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.cli.run_config import refuse_text_and_key
 from smallest_cli.cli.tables import print_list
-from smallest_cli.client.api import Account
-from smallest_cli.client.asking import open_account
+from smallest_cli.client.api import Account, open_account
 from smallest_cli.errors import ProtocolError, RequestRejected, UsageError
 from smallest_cli.models import Dictionary
 from smallest_cli.security import escaped, safe

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.casting import cast
 from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ServiceOptions
@@ -21,10 +20,12 @@ from smallest_cli.client.api import Account
 from smallest_cli.client.service import open_service
 from smallest_cli.errors import SmallestError
 from smallest_cli.models import Opened, Service, SpeechRequest
-from smallest_cli.network import Dialer, parse_base_url
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.transports import open_transport
+from smallest_cli.voices import cast
 
 PLAYERS = {"ffplay": "-version"} | dict.fromkeys(("aplay", "sox", "mpv", "pw-play"), "--version")
 PLAYER_PATIENCE_S = 5

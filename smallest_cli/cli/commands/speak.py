@@ -17,18 +17,12 @@ from smallest_cli.cli.options import (
     TextOptions,
     VoiceOptions,
 )
-from smallest_cli.cli.run_config import (
-    Run,
-    refuse_text_and_key,
-    refuse_unwritable,
-    settle,
-    settle_voice,
-    spare,
-)
+from smallest_cli.cli.run_config import refuse_text_and_key, refuse_unwritable, settle, spare
 from smallest_cli.cli.summary import tell
+from smallest_cli.synthesis.request import Run, settle_voice
 from smallest_cli.synthesis.session import perform
 from smallest_cli.text.input import read_texts
-from smallest_cli.text.script import Script, write_script
+from smallest_cli.text.segments import Script, write_script
 
 
 @grouped

@@ -12,17 +12,18 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from smallest_cli.audio.destinations import Sink
+from smallest_cli.audio.sink import Sink
 from smallest_cli.cli.console import end_text, say_text
 from smallest_cli.cli.option_groups import Options, grouped
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
-from smallest_cli.cli.run_config import Run, refuse_text_and_key, settle
-from smallest_cli.cli.summary import Told, tell
+from smallest_cli.cli.run_config import refuse_text_and_key, settle
+from smallest_cli.cli.summary import tell
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
 from smallest_cli.models import Conversation, SpeechRequest
 from smallest_cli.synthesis.pipeline import Pump, Spoken, hear_out, play
-from smallest_cli.synthesis.session import Stage, open_stage, sum_up
-from smallest_cli.text.script import SPLIT
+from smallest_cli.synthesis.request import Run
+from smallest_cli.synthesis.session import Stage, Told, open_stage, sum_up
+from smallest_cli.text.segments import SPLIT
 from smallest_cli.text.stream import Arrivals, Cutter, cut
 
 LOOK_EVERY_S = 0.05

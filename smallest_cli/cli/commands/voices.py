@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,18 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
-from smallest_cli import voices as catalogue
-from smallest_cli.choosing import Wish, choose, what_there_is
 from smallest_cli.cli.completion_lists import keep_voices
-from smallest_cli.cli.console import Console, print_json, progress_of
+from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import RunOptions, ServiceOptions, SoundOptions, TextOptions, VoiceOptions
+from smallest_cli.cli.progress import progress_of
 from smallest_cli.cli.run_config import settle
 from smallest_cli.cli.summary import as_json
 from smallest_cli.cli.tables import print_list, print_voices
-from smallest_cli.client.api import Account, encode_clone
-from smallest_cli.client.asking import open_account
-from smallest_cli.client.cloning import read_sample
+from smallest_cli.client.api import open_account
+from smallest_cli.client.cloning import encode_clone, read_sample, wait_for_clone
 from smallest_cli.errors import (
     Interrupted,
     OutputFailed,
@@ -32,21 +28,26 @@ from smallest_cli.errors import (
     ServiceFailed,
     SettingsError,
     SmallestError,
-    TooLate,
     UsageError,
 )
+from smallest_cli.files import unique_names
 from smallest_cli.models import Clone, Voice
-from smallest_cli.names import unique_names
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.session import perform
-from smallest_cli.text.script import SPLIT, write_script
+from smallest_cli.text.segments import SPLIT, write_script
+from smallest_cli.voices import (
+    Wish,
+    cache_voices,
+    cached_voices,
+    choose,
+    find_voice,
+    known_voices,
+    what_there_is,
+)
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
-
-LOOK_EVERY_S = 2.0
 CLONING_S = 300.0
-UNLISTED_LOOKS = 3
 SENTENCES = Path(__file__).parents[2] / "data" / "auditions.json"
 
 voices = typer.Typer(invoke_without_command=True)
@@ -110,7 +111,7 @@ def list_voices(
 
 def _load(settings: Settings, where: ServiceOptions, *, refresh: bool) -> tuple[Voice, ...]:
     """What is kept, if it is fresh; else what the service lists; else, without a key, what there is."""
-    kept = catalogue.cached(settings.base_url, fresh=True)
+    kept = cached_voices(settings.base_url, fresh=True)
     if kept and not refresh and not settings.local:
         return kept
     try:
@@ -120,14 +121,14 @@ def _load(settings: Settings, where: ServiceOptions, *, refresh: bool) -> tuple[
             raise
         if isinstance(error, RemoteError):
             Console(quiet=False, verbose=False).warn(f"{error}; this is the list that was known before")
-        return catalogue.known(settings.base_url)
+        return known_voices(settings.base_url)
 
 
 def _fetch(settings: Settings, where: ServiceOptions) -> tuple[Voice, ...]:
     with open_account(where) as account:
         listed = tuple(account.voices())
     if not settings.local:
-        catalogue.keep(settings.base_url, listed)
+        cache_voices(settings.base_url, listed)
         keep_voices(listed)
     return listed
 
@@ -173,8 +174,8 @@ def _play_each(
 ) -> Iterator[dict[str, Any]]:
     """Voices in their turn; of each, when it was heard, what --json tells."""
     settings = load_settings(where.as_dict())
-    known = catalogue.known(settings.base_url)
-    found = {name: catalogue.find(name, known) for name in names}
+    known = known_voices(settings.base_url)
+    found = {name: find_voice(name, known) for name in names}
     ids = {name: voice.id if voice else name for name, voice in found.items()}
     files = _files(ids.values())
     for name in names:
@@ -276,22 +277,6 @@ def _made_already(clone: Clone) -> Iterator[None]:
         there = f"{safe(clone.id)} was made; smallest voices clones tells how it is"
         error.hint = f"{error.hint}; {there}" if error.hint else there
         raise
-
-
-def wait_for_clone(account: Account, made: Clone, patience_s: float) -> Clone:
-    """The clone as it is once the service is done with it, well or not. Raises RemoteError."""
-    pause, until, unlisted = threading.Event(), time.monotonic() + patience_s, 0
-    while made.status in ("pending", "processing"):
-        left_s = until - time.monotonic()
-        if left_s <= 0:
-            raise TooLate(f"the voice {safe(made.id)} was still {made.status} after {patience_s:g} s")
-        pause.wait(min(left_s, LOOK_EVERY_S))
-        listed = next((each for each in account.clones() if each.id == made.id), None)
-        unlisted = 0 if listed else unlisted + 1
-        if unlisted == UNLISTED_LOOKS:
-            raise ServiceFailed(f"the service does not list the voice {safe(made.id)}, which it made")
-        made = listed or made
-    return made
 
 
 @voices.command("clones")

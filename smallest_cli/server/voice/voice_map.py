@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from smallest_cli import voices as catalogue
 from smallest_cli.models import SpeechRequest, Voice
+from smallest_cli.voices import bundled_voices
 
 V2_VOICES = (
     Voice("ryan", "Ryan", "lightning-v2", "male", "american", ("english",)),
@@ -74,7 +74,7 @@ class Part:
 @cache
 def voices() -> Mapping[str, Voice]:
     """Every voice that is cast by name, by id."""
-    return {voice.id: voice for voice in (*V2_VOICES, *catalogue.bundled())}
+    return {voice.id: voice for voice in (*V2_VOICES, *bundled_voices())}
 
 
 def cast(request: SpeechRequest) -> Part:

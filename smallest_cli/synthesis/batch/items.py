@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smallest_cli.audio.formats import ALIASES, check_rate, choose_coding
-from smallest_cli.casting import cast
 from smallest_cli.cli.options import BatchOptions, TextOptions
-from smallest_cli.cli.run_config import Run
 from smallest_cli.client.cache import heard
 from smallest_cli.errors import UsageError
+from smallest_cli.files import safe_name, unique_names
 from smallest_cli.models import Silence, SpeechRequest
-from smallest_cli.names import safe_name, unique_names
 from smallest_cli.synthesis.batch.rows import Row, refuse
-from smallest_cli.text.script import Script, write_script
+from smallest_cli.synthesis.request import Run
+from smallest_cli.text.segments import Script, write_script
+from smallest_cli.voices import cast
 
 SLUG = 40
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +144,22 @@ class Manifest:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+Parts = dict[str, list[Path]]
+
+
+def find_parts(folder: Path) -> Parts:
+    """What earlier runs left, by the name of the file it would have been."""
+    found: Parts = {}
+    for path in folder.glob("*.part"):
+        name = re.sub(r"(\.[0-9a-f]{8})?\.part$", "", path.name)
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def remove_parts(parts: Parts, item: Item) -> None:
+    """Remove those of an item whose file is whole. One that cannot be removed harms nobody."""
+    for part in parts.pop(item.path.name, ()):
+        with suppress(OSError):
+            part.unlink()

@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from smallest_cli.audio.destinations import Destination, Sink, open_sinks
-from smallest_cli.cli.run_config import Run
+from smallest_cli.audio.destinations import Destination, open_sinks
+from smallest_cli.audio.sink import Sink
+from smallest_cli.client.cache import Source, find_store, open_source
 from smallest_cli.client.service import open_service
-from smallest_cli.client.source import Source, find_store, open_source
 from smallest_cli.errors import (
     AccountError,
     Interrupted,
@@ -25,11 +25,11 @@ from smallest_cli.errors import (
     UnsafeError,
 )
 from smallest_cli.models import Event, Service, SpeechRequest
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.synthesis.batch.items import Item
-from smallest_cli.synthesis.batch.manifest import Manifest
-from smallest_cli.synthesis.batch.parts import find_parts, remove_parts
+from smallest_cli.synthesis.batch.manifest import Manifest, find_parts, remove_parts
 from smallest_cli.synthesis.pipeline import Spoken, play
+from smallest_cli.synthesis.request import Run
 from smallest_cli.synthesis.session import dial, make_retries
 
 PARTING_S = 2.0

@@ -14,10 +14,9 @@ from typing import Any
 
 from smallest_cli.audio import wav
 from smallest_cli.audio.destinations import refuse_twice
-from smallest_cli.bench.record import Trial
 from smallest_cli.bench.runner import Measured
 from smallest_cli.bench.storage import as_text, raw_lines, refuse_stdout, write_text
-from smallest_cli.bench.trial import Attempt
+from smallest_cli.bench.trial import Attempt, Trial
 from smallest_cli.cli.commands.bench.options import CorpusOptions, OutcomeOptions
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.cli.run_config import spare, spare_own

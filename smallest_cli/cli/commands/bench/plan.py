@@ -18,7 +18,7 @@ from smallest_cli.models import VIAS, SpeechRequest
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings
 from smallest_cli.text.input import read_texts
-from smallest_cli.text.script import SPLIT, write_script
+from smallest_cli.text.segments import SPLIT, write_script
 
 MAX_CHARS = 20_000
 PRICE = {"lightning_v3.1_pro": 0.195}

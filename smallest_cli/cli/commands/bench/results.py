@@ -17,8 +17,7 @@ from smallest_cli.bench.merge import merge_runs
 from smallest_cli.bench.report.export import to_csv, to_markdown
 from smallest_cli.bench.report.format import CENSURE, promise_words
 from smallest_cli.bench.report.html import to_html
-from smallest_cli.bench.report.screen import print_lines, width
-from smallest_cli.bench.report.terminal import render, render_comparison
+from smallest_cli.bench.report.terminal import print_lines, render, render_comparison, width
 from smallest_cli.bench.results import INVALID, SAMPLED, summarise
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.cli.console import print_json, say

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from smallest_cli.bench.plan import Plan
-from smallest_cli.bench.report.screen import LiveView
+from smallest_cli.bench.report.terminal import LiveView
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.runner import Measured, measure
 from smallest_cli.bench.thresholds import check_promises
@@ -35,15 +35,15 @@ from smallest_cli.cli.commands.bench.results import print_result
 from smallest_cli.cli.console import Console, print_json, tell_failure, tell_interruption
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
-from smallest_cli.cli.run_config import settle_voice
 from smallest_cli.cli.tables import answer_question
 from smallest_cli.client.service import open_local_service, open_service
 from smallest_cli.errors import Interrupted, OutputFailed, UsageError
 from smallest_cli.models import Service
-from smallest_cli.network import Dialer
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import safe
 from smallest_cli.settings import Settings
 from smallest_cli.signals import die
+from smallest_cli.synthesis.request import settle_voice
 
 CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
 NEARLY = 0.8
