@@ -238,7 +238,7 @@ def measure_speaker(count: int, calm: bool) -> Iterator[Figure]:
         return
     silences: list[float] = []
 
-    def heard(folder: Path, script: Script, via: str, pulse: Pulse) -> float:
+    def frames_played(folder: Path, script: Script, via: str, pulse: Pulse) -> float:
         silence, to_exit = ms_heard(script, folder, via, pulse)
         silences.append(silence)
         return to_exit

@@ -3,26 +3,26 @@
     SmallestError                      1   a bug
       UsageError                       2   what was asked cannot be done
       SettingsError                    3   a broken setting, an extra that is missing
-        NoKey                          3   no key anywhere
+        MissingKeyError                          3   no key anywhere
       RemoteError                          the other side's doing; after first audio, Incomplete
-        AccountError                   4   key rejected, no credit
-        RequestRejected                5   the service will not do this
+        AuthError                   4   key rejected, no credit
+        RequestError                5   the service will not do this
         RateLimited                    6   too many at once          (may be retried)
         NetworkError                   7   the network failed        (may be retried)
-          NotReached                   7   no name, no connection, no TLS
-            NoTLS                      7   what answers there knows no TLS   (not retried)
-          TooLate                      7   a wait came to its end
-          Disconnected                 7   the other side went away
-          CutOff                       7   what it sent is not whole
-        ServiceFailed                  8   the service broke down    (may be retried)
+          ConnectError                   7   no name, no connection, no TLS
+            TLSError                      7   what answers there knows no TLS   (not retried)
+          DeadlineExceeded                      7   a wait came to its end
+          ConnectionClosed                 7   the other side went away
+          IncompleteResponse                       7   what it sent is not whole
+        ServerError                  8   the service broke down    (may be retried)
           ProtocolError                8   it answered what nobody can read
-        UnsafeError                   12   refused: redirect, key over plain text
-          Untrusted                   12   the certificate
+        SecurityError                   12   refused: redirect, key over plain text
+          CertificateError                   12   the certificate
       Incomplete                       9   failed after audio began
-      OutputFailed                    10   cannot write
+      OutputError                    10   cannot write
       DeviceError                     11   no loudspeaker, or lost
       BatchFailed                     13   some items of a batch failed
-      ReaderLeft                     141   nobody reads our pipe any more; quiet, as SIGPIPE is
+      BrokenPipe                     141   nobody reads our pipe any more; quiet, as SIGPIPE is
     Interrupted              129 130 143   a signal; no error, but it unwinds like one
 
 The codes are an interface: their meanings never change.
@@ -62,7 +62,7 @@ class SettingsError(SmallestError):
     exit_code = 3
 
 
-class NoKey(SettingsError):
+class MissingKeyError(SettingsError):
     pass
 
 
@@ -76,11 +76,11 @@ class RemoteError(SmallestError):
     close_code: int | None = None
 
 
-class AccountError(RemoteError):
+class AuthError(RemoteError):
     exit_code = 4
 
 
-class RequestRejected(RemoteError):
+class RequestError(RemoteError):
     exit_code = 5
 
 
@@ -97,7 +97,7 @@ class NetworkError(RemoteError):
     retryable = True
 
 
-class NotReached(NetworkError):
+class ConnectError(NetworkError):
     """`step` is what failed of connecting: dns, connect or tls."""
 
     def __init__(self, message: str, *, step: str = "connect") -> None:
@@ -105,25 +105,25 @@ class NotReached(NetworkError):
         self.step = step
 
 
-class NoTLS(NotReached):
+class TLSError(ConnectError):
     """Another attempt would meet the same server."""
 
     retryable = False
 
 
-class TooLate(NetworkError):
+class DeadlineExceeded(NetworkError):
     pass
 
 
-class Disconnected(NetworkError):
+class ConnectionClosed(NetworkError):
     pass
 
 
-class CutOff(NetworkError):
+class IncompleteResponse(NetworkError):
     pass
 
 
-class ServiceFailed(RemoteError):
+class ServerError(RemoteError):
     """`retry_after` as in RateLimited."""
 
     exit_code = 8
@@ -131,15 +131,15 @@ class ServiceFailed(RemoteError):
     retry_after: float | None = None
 
 
-class ProtocolError(ServiceFailed):
+class ProtocolError(ServerError):
     """The other side said something that is not in the protocol."""
 
 
-class UnsafeError(RemoteError):
+class SecurityError(RemoteError):
     exit_code = 12
 
 
-class Untrusted(UnsafeError):
+class CertificateError(SecurityError):
     pass
 
 
@@ -147,7 +147,7 @@ class Incomplete(SmallestError):
     exit_code = 9
 
 
-class OutputFailed(SmallestError):
+class OutputError(SmallestError):
     exit_code = 10
 
 
@@ -159,7 +159,7 @@ class BatchFailed(SmallestError):
     exit_code = 13
 
 
-class ReaderLeft(SmallestError):
+class BrokenPipe(SmallestError):
     exit_code = 141
 
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from smallest_cli.errors import OutputFailed, UsageError
-from smallest_cli.security import reason, safe
+from smallest_cli.errors import OutputError, UsageError
+from smallest_cli.security import os_error_text, printable
 from smallest_cli.signals import uninterrupted
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -57,7 +57,7 @@ class FileTarget:
     """A path to write to. `descriptor` is the file beside it, or the thing itself where that is no file.
 
     A link is followed, and stays. A FIFO or a device is written in place. An existing file keeps its
-    mode, and is replaced only by `commit`. Raises OutputFailed, before anything is written.
+    mode, and is replaced only by `commit`. Raises OutputError, before anything is written.
     """
 
     def __init__(self, path: str, *, clobber: bool = True) -> None:
@@ -74,7 +74,7 @@ class FileTarget:
             if old is not None and not clobber:
                 raise self._exists()
             if old is not None and not os.access(self._final, os.W_OK):
-                raise OutputFailed(f"cannot write {safe(path)}: it is read-only")
+                raise OutputError(f"cannot write {printable(path)}: it is read-only")
             self.descriptor = self._open_part(0o666 if old is None else stat.S_IMODE(old.st_mode))
             if old is not None:
                 with suppress(PermissionError):  # a file system without modes
@@ -85,11 +85,13 @@ class FileTarget:
             status = os.stat(self._name or self._final)
         except FileNotFoundError:
             if not self._final.parent.is_dir():
-                folder = safe(self._final.parent)
-                raise OutputFailed(f"cannot write {safe(self._name)}: there is no folder {folder}") from None
+                folder = printable(self._final.parent)
+                raise OutputError(
+                    f"cannot write {printable(self._name)}: there is no folder {folder}"
+                ) from None
             return None
         if stat.S_ISDIR(status.st_mode):
-            raise OutputFailed(f"cannot write {safe(self._name)}: it is a folder")
+            raise OutputError(f"cannot write {printable(self._name)}: it is a folder")
         return status
 
     def _open_part(self, mode: int) -> int:
@@ -98,15 +100,15 @@ class FileTarget:
             self._part = self._final.with_name(self._final.name + suffix)
             with suppress(FileExistsError):
                 return os.open(self._part, flags, mode)
-        raise OutputFailed(f"cannot write {safe(self._name)}: {safe(self._part)} is in the way")
+        raise OutputError(f"cannot write {printable(self._name)}: {printable(self._part)} is in the way")
 
     def write(self, data: bytes) -> None:
-        """Write all of it. Raises OutputFailed."""
+        """Write all of it. Raises OutputError."""
         with self._translated():
             write_all(self.descriptor, data)
 
     def commit(self) -> None:
-        """Sync, and take the name. Raises OutputFailed, or UsageError where the name was taken meanwhile;
+        """Sync, and take the name. Raises OutputError, or UsageError where the name was taken meanwhile;
         the old file is then as it was."""
         with self._translated():
             if self._part is None:
@@ -120,8 +122,10 @@ class FileTarget:
         try:
             _sync_folder(self._final.parent)
         except OSError as error:
-            name = safe(self._name)
-            raise OutputFailed(f"{name} is whole, but may not outlast a power cut: {reason(error)}") from None
+            name = printable(self._name)
+            raise OutputError(
+                f"{name} is whole, but may not outlast a power cut: {os_error_text(error)}"
+            ) from None
 
     def _close(self) -> None:
         """Once: its number may be another file's from then on."""
@@ -160,7 +164,7 @@ class FileTarget:
                 raise
 
     def _exists(self) -> UsageError:
-        return UsageError(f"{safe(self._name)} exists", hint="leave --no-clobber away to replace it")
+        return UsageError(f"{printable(self._name)} exists", hint="leave --no-clobber away to replace it")
 
     def abandon(self, keep: bool) -> Path | None:
         """Leave the old file alone; keep what was written beside it, or remove that too."""
@@ -180,9 +184,9 @@ class FileTarget:
         try:
             yield
         except OSError as error:
-            raise OutputFailed(f"cannot write {safe(self._name)}: {reason(error)}") from None
+            raise OutputError(f"cannot write {printable(self._name)}: {os_error_text(error)}") from None
         except UnicodeError:
-            raise OutputFailed(f"cannot write {safe(self._name)}: no file can have that name") from None
+            raise OutputError(f"cannot write {printable(self._name)}: no file can have that name") from None
 
 
 def check_target(path: str) -> None:
@@ -197,11 +201,11 @@ def check_target(path: str) -> None:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         FileTarget(path).abandon(False)
     elif not os.access(path, os.W_OK):
-        raise OutputFailed(f"cannot write {safe(path)}: it is read-only")
+        raise OutputError(f"cannot write {printable(path)}: it is read-only")
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Write `data` as a `FileTarget` is written: all of it, or the old file stays. Raises OutputFailed."""
+    """Write `data` as a `FileTarget` is written: all of it, or the old file stays. Raises OutputError."""
     target = FileTarget(path)
     try:
         target.write(data)

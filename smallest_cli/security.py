@@ -48,16 +48,16 @@ class Secret:
         raise TypeError("a secret is not written anywhere")
 
 
-def safe(text: object, limit: int = SHOWN_LENGTH) -> str:
+def printable(text: object, limit: int = SHOWN_LENGTH) -> str:
     """`text` as one line that a terminal only shows: no control, no bidirectional override.
 
     Longer text than `limit` characters is cut with an ellipsis.
     """
-    line = escaped(str(text)[: limit + 1])
+    line = escape(str(text)[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """The whole of `text` in one line: what is not plainly printable is an escape, as \\x1b or \\u202e."""
     shown = []
     for character in text:
@@ -70,6 +70,6 @@ def escaped(text: str) -> str:
     return "".join(shown)
 
 
-def reason(error: OSError) -> str:
+def os_error_text(error: OSError) -> str:
     """An operating system's error in its own words, without number or file name."""
-    return safe(error.strerror or str(error) or type(error).__name__)
+    return printable(error.strerror or str(error) or type(error).__name__)

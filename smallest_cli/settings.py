@@ -12,7 +12,7 @@ from typing import Any
 
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.models import APIS, SAMPLE_RATES, VIAS, Api, Via
-from smallest_cli.security import reason, safe
+from smallest_cli.security import os_error_text, printable
 
 DEFAULT_BASE_URL = "https://api.smallest.ai"
 FILE_LIMIT = 64 * 1024
@@ -134,7 +134,7 @@ def _known(in_file: Mapping[str, Any], path: Path) -> _Layer:
         kinds = _KINDS.get(name, ())
         right = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
         if _is_setting(name) and not right:
-            raise SettingsError(f"{safe(path)}: {name} must be {_KIND_NAMES[kinds]}")
+            raise SettingsError(f"{printable(path)}: {name} must be {_KIND_NAMES[kinds]}")
     return {name: (value, str(path)) for name, value in in_file.items() if _is_setting(name)}
 
 
@@ -144,7 +144,7 @@ def _warn_of_unknown(in_file: Iterable[str]) -> Iterator[str]:
             continue
         is_key = "key" in name.lower() or "token" in name.lower()
         instead = "; a key is kept by smallest login, or in SMALLEST_API_KEY" if is_key else ""
-        yield f"config.toml: {safe(name, 40)} is no setting{instead}"
+        yield f"config.toml: {printable(name, 40)} is no setting{instead}"
 
 
 def _from_environment(environ: Mapping[str, str]) -> _Layer:
@@ -178,11 +178,11 @@ def _problem(name: str, value: Any) -> str | None:
     if name == "base_url" and _names_somebody(value):
         return "a base URL holds no user name and no password"
     if name == "local" and not isinstance(value, bool):
-        return f"{safe(value, 40)} is not one of {', '.join(_WORDS)}"
+        return f"{printable(value, 40)} is not one of {', '.join(_WORDS)}"
     if name in choices and value not in choices[name]:
-        return f"{safe(value, 40)} is not one of {', '.join(map(str, choices[name]))}"
+        return f"{printable(value, 40)} is not one of {', '.join(map(str, choices[name]))}"
     if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:
-        return f"{safe(value, 40)} is not from {ranges[name][0]:g} to {ranges[name][1]:g}"
+        return f"{printable(value, 40)} is not from {ranges[name][0]:g} to {ranges[name][1]:g}"
     return None
 
 
@@ -217,9 +217,9 @@ def _load_file(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         # Only the place is told: the line itself may hold something private.
         place = str(error).rpartition("(")[2].rstrip(")")
-        raise SettingsError(f"{safe(path)} is not valid TOML ({safe(place, 60)})") from None
+        raise SettingsError(f"{printable(path)} is not valid TOML ({printable(place, 60)})") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
-        raise SettingsError(f"{safe(path)} is not valid TOML") from None
+        raise SettingsError(f"{printable(path)} is not valid TOML") from None
 
 
 def read_private(path: Path) -> str | None:
@@ -231,8 +231,8 @@ def read_private(path: Path) -> str | None:
         return _read_own(path, getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
         if os.path.islink(path):
-            raise SettingsError(f"{safe(path)} is a symbolic link") from None
-        raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
+            raise SettingsError(f"{printable(path)} is a symbolic link") from None
+        raise SettingsError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
 
 
 def _read_linked(path: Path) -> str | None:
@@ -240,9 +240,9 @@ def _read_linked(path: Path) -> str | None:
     try:
         text = _read_own(path)
     except OSError as error:
-        raise SettingsError(f"cannot read {safe(path)}: {reason(error)}") from None
+        raise SettingsError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
     if text is None and os.path.islink(path):
-        raise SettingsError(f"{safe(path)} is a symbolic link to nothing")
+        raise SettingsError(f"{printable(path)} is a symbolic link to nothing")
     return text
 
 
@@ -255,16 +255,16 @@ def _read_own(path: Path, flags: int = 0) -> str | None:
     try:
         status = os.fstat(descriptor)
         if os.name == "posix" and status.st_uid not in (os.getuid(), 0):
-            raise SettingsError(f"{safe(path)} belongs to somebody else")
+            raise SettingsError(f"{printable(path)} belongs to somebody else")
         if os.name == "posix" and status.st_mode & 0o077:
-            remedy = f"chmod 600 {safe(path)}" if stat.S_ISREG(status.st_mode) else ""
-            raise SettingsError(f"{safe(path)} can be read by others", hint=remedy)
+            remedy = f"chmod 600 {printable(path)}" if stat.S_ISREG(status.st_mode) else ""
+            raise SettingsError(f"{printable(path)} can be read by others", hint=remedy)
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(FILE_LIMIT + 1)
         if len(data) > FILE_LIMIT:
-            raise SettingsError(f"{safe(path)} is larger than {FILE_LIMIT // 1024} KiB")
+            raise SettingsError(f"{printable(path)} is larger than {FILE_LIMIT // 1024} KiB")
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise SettingsError(f"{safe(path)} is not UTF-8 text") from None
+        raise SettingsError(f"{printable(path)} is not UTF-8 text") from None
     finally:
         os.close(descriptor)

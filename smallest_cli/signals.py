@@ -68,7 +68,7 @@ def uninterrupted() -> Iterator[None]:
         _holds.pop()
 
 
-def die(number: int) -> NoReturn:
+def reraise_signal(number: int) -> NoReturn:
     """End by the signal itself, so that the shell sees it and its loops stop."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)  # Python flushes stdout at its end, and nobody reads it any more

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from smallest_cli.errors import OutputFailed, ReaderLeft, SettingsError, SmallestError
-from smallest_cli.security import reason, safe
+from smallest_cli.errors import BrokenPipe, OutputError, SettingsError, SmallestError
+from smallest_cli.security import os_error_text, printable
 
 StdoutKind = Literal["terminal", "file", "pipe", "closed"]
 
@@ -24,13 +24,13 @@ def translated(name: str) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise ReaderLeft("the reader left") from None
+        raise BrokenPipe("the reader left") from None
     except OSError as error:
-        raise OutputFailed(f"cannot write {safe(name)}: {reason(error)}") from None
+        raise OutputError(f"cannot write {printable(name)}: {os_error_text(error)}") from None
 
 
 def guard_stdout() -> None:
-    """From here on whatever is printed raises ReaderLeft or OutputFailed where it cannot be written.
+    """From here on whatever is printed raises BrokenPipe or OutputError where it cannot be written.
 
     As OSErrors, Typer would make exit code 1 of the first, and of the others nobody would make anything.
     """
@@ -84,7 +84,7 @@ class _Closed(io.RawIOBase):
     def write(self, data: Any) -> int:
         if not self._told:
             self._told = True
-            raise OutputFailed("cannot write stdout: it is closed")
+            raise OutputError("cannot write stdout: it is closed")
         return len(data)
 
 
@@ -115,9 +115,9 @@ def _lacking(error: Exception) -> str:
     """What the machine has no more of; "" if that is not what the error is about."""
     match error:
         case OSError(errno=number) if number in EXHAUSTED:
-            return reason(error)
+            return os_error_text(error)
         case MemoryError():
-            return reason(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
+            return os_error_text(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
         case RuntimeError() if str(error) == NO_THREAD:
             return NO_THREAD
     return ""

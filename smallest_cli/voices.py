@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Api, Voice
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 SNAPSHOT = Path(__file__).parent / "data" / "catalogue.json"
 MODELS = ("lightning_v3.1", "lightning_v3.1_pro")
@@ -122,7 +122,7 @@ DEFAULT_VOICE, DEFAULT_MODEL = "meher", "lightning_v3.1_pro"
 OLDER_VOICE = "magnus"
 
 
-class Cast(NamedTuple):
+class ResolvedVoice(NamedTuple):
     """A voice's id, its model (None where the API has none), and what a person should know of it."""
 
     voice: str
@@ -130,16 +130,16 @@ class Cast(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def cast(
+def resolve_voice(
     voice: str | None, model: str | None, api: Api = "unified", *, base_url: str = "", force: bool = False
-) -> Cast:
+) -> ResolvedVoice:
     """Settle who speaks, by what the service at `base_url` last listed.
 
     Raises UsageError where voice and model are of different pools: the service answers such a pair with
     wrong audio and no error (waves/api.md, 2a), so it is refused here, unless `force` asks for it.
     """
     if api != "unified":
-        return Cast(voice or OLDER_VOICE, model if api == "v3.1" else None)
+        return ResolvedVoice(voice or OLDER_VOICE, model if api == "v3.1" else None)
     if model is not None:
         model = canonical_model(model)
     if voice is None:
@@ -149,33 +149,33 @@ def cast(
     if known is None:
         return _unknown(voice, model, voices)
     if model is None or model == known.model:
-        return Cast(known.id, known.model)
+        return ResolvedVoice(known.id, known.model)
     if force:
-        return Cast(known.id, model)
+        return ResolvedVoice(known.id, model)
     if model in MODELS:
         raise UsageError(
             f"{known.id} is a voice of {known.model}, not of {model}",
             hint=f"use --model {known.model} or another voice, or send it anyway with --force",
         )
-    return Cast(known.id, model, (f"the model {safe(model, 60)} is not known here",))
+    return ResolvedVoice(known.id, model, (f"the model {printable(model, 60)} is not known here",))
 
 
-def _default(model: str | None) -> Cast:
+def _default(model: str | None) -> ResolvedVoice:
     if model == "lightning_v3.1":
-        return Cast(OLDER_VOICE, model)
+        return ResolvedVoice(OLDER_VOICE, model)
     if model in (None, DEFAULT_MODEL):
-        return Cast(DEFAULT_VOICE, DEFAULT_MODEL)
-    return Cast(DEFAULT_VOICE, model, (f"the model {safe(model, 60)} is not known here",))
+        return ResolvedVoice(DEFAULT_VOICE, DEFAULT_MODEL)
+    return ResolvedVoice(DEFAULT_VOICE, model, (f"the model {printable(model, 60)} is not known here",))
 
 
-def _unknown(voice: str, model: str | None, voices: Iterable[Voice]) -> Cast:
+def _unknown(voice: str, model: str | None, voices: Iterable[Voice]) -> ResolvedVoice:
     """A clone, a new voice or a slip of the pen: sent as it is, for only the service knows."""
     if model is not None:
-        return Cast(voice, model)
+        return ResolvedVoice(voice, model)
     near = ", ".join(nearest_ids(voice, voices=voices))
     names = f"; near it are {near}" if near else ""
-    warning = f"the catalogue has no voice {safe(voice, 60)}{names}; it is tried on {DEFAULT_MODEL}"
-    return Cast(voice, DEFAULT_MODEL, (warning,))
+    warning = f"the catalogue has no voice {printable(voice, 60)}{names}; it is tried on {DEFAULT_MODEL}"
+    return ResolvedVoice(voice, DEFAULT_MODEL, (warning,))
 
 
 # Codes of waves/api.md, section 2a, and the names that voices are tagged with.
@@ -190,7 +190,7 @@ LANGUAGES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class VoiceFilter:
     """What a voice must be, all of it; None asks for nothing."""
 
     search: str | None = None
@@ -204,13 +204,15 @@ class Wish:
     def words(self) -> str:
         """The wish as the options that say it."""
         given = ((each.name, getattr(self, each.name)) for each in fields(self))
-        return " ".join(f"--{name.replace('_', '-')} {safe(value, 60)}" for name, value in given if value)
+        return " ".join(
+            f"--{name.replace('_', '-')} {printable(value, 60)}" for name, value in given if value
+        )
 
 
 _TAGS = {"language": "languages", "use_case": "use_cases"}
 
 
-def choose(voices: Iterable[Voice], wish: Wish) -> list[Voice]:
+def filter_voices(voices: Iterable[Voice], wish: VoiceFilter) -> list[Voice]:
     """The voices that meet every part of a wish, in their order."""
     return [
         voice
@@ -236,7 +238,7 @@ def _meets(voice: Voice, name: str, wanted: str | None) -> bool:
     return tag.startswith(wanted.replace("-", " "))
 
 
-def what_there_is(voices: Iterable[Voice], wish: Wish) -> str:
+def describe_alternatives(voices: Iterable[Voice], wish: VoiceFilter) -> str:
     """The values of the parts that were wished for, for somebody whose wish nothing met."""
     told = []
     among = list(voices)
@@ -251,6 +253,8 @@ def what_there_is(voices: Iterable[Voice], wish: Wish) -> str:
     if wish.search is not None:
         near = nearest_ids(wish.search, voices=among)
         told.append(
-            f"near {safe(wish.search, 60)}: {' '.join(near)}" if near else "smallest voices lists them all"
+            f"near {printable(wish.search, 60)}: {' '.join(near)}"
+            if near
+            else "smallest voices lists them all"
         )
     return "; ".join(told)

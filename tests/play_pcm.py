@@ -42,18 +42,18 @@ def play(pcm: bytes, rate: int, how: str) -> None:
     write(sink, pcm[:half])
     if how == "abort":
         pause("playing")
-        heard = sink.heard()
+        heard = sink.frames_played()
         sink.abort()
-        then = sink.heard()
+        then = sink.frames_played()
         pause(heard)
-        say(sink.heard() - then)
+        say(sink.frames_played() - then)
         return
     if how == "stall":
         pause("stalled")
-        say(sink.heard())
+        say(sink.frames_played())
         write(sink, pcm[half:])
     sink.close()
-    say(sink.heard(), sink.underruns)
+    say(sink.frames_played(), sink.underruns)
 
 
 def main(path: str, rate: str, how: str = "") -> int:

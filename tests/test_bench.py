@@ -18,7 +18,7 @@ from smallest_cli.bench.results import summarise
 from smallest_cli.bench.storage import as_text, raw_lines
 from smallest_cli.bench.trial import Attempt, Trial
 from smallest_cli.cli.commands.bench.outputs import keep_sounds
-from smallest_cli.errors import OutputFailed
+from smallest_cli.errors import OutputError
 from tests.bench import KEY, bench, result, run, trial
 from tests.command import SMALLEST, environment, smallest
 from tests.faults import start_faults
@@ -394,7 +394,7 @@ def test_a_disk_that_cannot_keep_the_sound_is_told_of_when_the_run_is_over(tmp_p
                 sounds.keep(Attempt(trial(n), bytes(9600), None))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        with pytest.raises(OutputFailed, match="cannot keep the sound of trials: File too large"):
+        with pytest.raises(OutputError, match="cannot keep the sound of trials: File too large"):
             sounds.write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

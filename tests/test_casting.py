@@ -8,7 +8,7 @@ import pytest
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Api, Voice
-from smallest_cli.voices import Cast, bundled_voices, cache_voices, canonical_model, cast
+from smallest_cli.voices import ResolvedVoice, bundled_voices, cache_voices, canonical_model, resolve_voice
 
 STANDARD, PRO = "lightning_v3.1", "lightning_v3.1_pro"
 
@@ -33,12 +33,16 @@ def no_voices_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_voice_and_a_model_that_belong_together_cost_no_word(
     voice: str | None, model: str | None, id: str, pool: str
 ) -> None:
-    assert cast(voice, model) == Cast(id, pool)
+    assert resolve_voice(voice, model) == ResolvedVoice(id, pool)
 
 
 def test_every_bundled_voice_brings_its_own_model() -> None:
     for voice in bundled_voices():
-        assert cast(voice.id, None) == cast(voice.id, voice.model) == Cast(voice.id, voice.model)
+        assert (
+            resolve_voice(voice.id, None)
+            == resolve_voice(voice.id, voice.model)
+            == ResolvedVoice(voice.id, voice.model)
+        )
 
 
 @pytest.mark.parametrize(
@@ -52,16 +56,16 @@ def test_every_bundled_voice_brings_its_own_model() -> None:
 )
 def test_a_voice_of_the_other_pool_is_refused_unless_it_is_forced(voice: str, model: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
-        cast(voice, model)
+        resolve_voice(voice, model)
     assert str(caught.value) == words
     pool = words.split()[5].rstrip(",")
     assert caught.value.hint == f"use --model {pool} or another voice, or send it anyway with --force"
-    assert cast(voice, model, force=True) == Cast(voice.lower(), canonical_model(model))
+    assert resolve_voice(voice, model, force=True) == ResolvedVoice(voice.lower(), canonical_model(model))
 
 
 @pytest.mark.parametrize("voice", [None, "meher", "magnus"])
 def test_an_unknown_model_passes_with_a_warning(voice: str | None) -> None:
-    assert cast(voice, "lightning_v4") == Cast(
+    assert resolve_voice(voice, "lightning_v4") == ResolvedVoice(
         voice or "meher", "lightning_v4", ("the model lightning_v4 is not known here",)
     )
 
@@ -74,7 +78,7 @@ def test_an_unknown_model_passes_with_a_warning(voice: str | None) -> None:
     ],
 )  # fmt: skip
 def test_an_unknown_voice_names_the_nearest_and_is_sent_as_it_is(voice: str, names: str) -> None:
-    found = cast(voice, None)
+    found = resolve_voice(voice, None)
     assert (found.voice, found.model, len(found.warnings)) == (voice, PRO, 1)
     [warning] = found.warnings
     assert warning.startswith(f"the catalogue has no voice {voice}{names}")
@@ -83,7 +87,7 @@ def test_an_unknown_voice_names_the_nearest_and_is_sent_as_it_is(voice: str, nam
 
 
 def test_what_a_person_typed_cannot_act_on_a_terminal() -> None:
-    for found in (cast("\x1b[31m" + "x" * 500, None), cast(None, "\x1b[31m" + "x" * 500)):
+    for found in (resolve_voice("\x1b[31m" + "x" * 500, None), resolve_voice(None, "\x1b[31m" + "x" * 500)):
         [warning] = found.warnings
         assert warning.isprintable()
         assert r"\x1b[31m" in warning
@@ -93,23 +97,28 @@ def test_what_a_person_typed_cannot_act_on_a_terminal() -> None:
 @pytest.mark.parametrize(
     ("api", "voice", "model", "expected"),
     [
-        ("v3.1", None, None, Cast("magnus", None)), ("v2", None, None, Cast("magnus", None)),
-        ("v3.1", "Mine", None, Cast("Mine", None)), ("v2", "mehr", None, Cast("mehr", None)),
-        ("v3.1", "meher", STANDARD, Cast("meher", STANDARD)), ("v2", "meher", STANDARD, Cast("meher", None)),
+        ("v3.1", None, None, ResolvedVoice("magnus", None)),
+        ("v2", None, None, ResolvedVoice("magnus", None)),
+        ("v3.1", "Mine", None, ResolvedVoice("Mine", None)),
+        ("v2", "mehr", None, ResolvedVoice("mehr", None)),
+        ("v3.1", "meher", STANDARD, ResolvedVoice("meher", STANDARD)),
+        ("v2", "meher", STANDARD, ResolvedVoice("meher", None)),
     ],
-)  # fmt: skip
-def test_the_older_apis_have_no_pools(api: Api, voice: str | None, model: str | None, expected: Cast) -> None:
-    assert cast(voice, model, api) == expected
+)
+def test_the_older_apis_have_no_pools(
+    api: Api, voice: str | None, model: str | None, expected: ResolvedVoice
+) -> None:
+    assert resolve_voice(voice, model, api) == expected
 
 
 def test_what_a_service_listed_last_goes_before_the_bundled_voices() -> None:
     """And only for that service."""
     here, elsewhere = "http://here", "http://elsewhere"
     cache_voices(here, [Voice("meher", "Meher", STANDARD), Voice("voice_1", "My Clone", PRO)])
-    assert cast("meher", None, base_url=here) == Cast("meher", STANDARD)
-    assert cast("my clone", None, base_url=here) == Cast("voice_1", PRO)
-    assert cast("meher", None, base_url=elsewhere) == Cast("meher", PRO)
-    assert cast("my clone", None, base_url=elsewhere).warnings
+    assert resolve_voice("meher", None, base_url=here) == ResolvedVoice("meher", STANDARD)
+    assert resolve_voice("my clone", None, base_url=here) == ResolvedVoice("voice_1", PRO)
+    assert resolve_voice("meher", None, base_url=elsewhere) == ResolvedVoice("meher", PRO)
+    assert resolve_voice("my clone", None, base_url=elsewhere).warnings
     with pytest.raises(UsageError, match="not of lightning_v3.1_pro"):
-        cast("meher", PRO, base_url=here)
-    assert "near it are voice_1" in cast("voice_2", None, base_url=here).warnings[0]
+        resolve_voice("meher", PRO, base_url=here)
+    assert "near it are voice_1" in resolve_voice("voice_2", None, base_url=here).warnings[0]

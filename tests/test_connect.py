@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from smallest_cli.errors import NetworkError, ProtocolError, SettingsError, UnsafeError
+from smallest_cli.errors import NetworkError, ProtocolError, SecurityError, SettingsError
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.dns import STAGGER_SECONDS, race
 from smallest_cli.network.origin import Origin, parse_base_url
@@ -246,7 +246,7 @@ def test_the_environment_names_authorities(authority: trustme.CA, variable: str)
 
 def test_an_unknown_authority_is_refused_for_safety(authority: trustme.CA) -> None:
     with raw_server(wait_for_close, tls=server_context(authority, "localhost")) as server:
-        with pytest.raises(UnsafeError, match="not trusted") as caught:
+        with pytest.raises(SecurityError, match="not trusted") as caught:
             dialer().dial(local(server.port, secure=True, host="localhost"))
         assert "--ca-file" in caught.value.hint
 
@@ -255,7 +255,7 @@ def test_another_hosts_certificate_is_refused_for_safety(authority: trustme.CA) 
     with (
         authority.cert_pem.tempfile() as ca,
         raw_server(wait_for_close, tls=server_context(authority, "other.example")) as server,
-        pytest.raises(UnsafeError, match="not trusted"),
+        pytest.raises(SecurityError, match="not trusted"),
     ):
         dialer(ca_file=ca).dial(local(server.port, secure=True, host="localhost"))
 
@@ -307,7 +307,7 @@ def test_a_certificate_file_that_is_missing_is_a_settings_error() -> None:
 
 
 def test_the_key_does_not_go_over_plain_http_to_another_machine() -> None:
-    with pytest.raises(UnsafeError, match="plain http"):
+    with pytest.raises(SecurityError, match="plain http"):
         dialer().dial(Origin(False, "192.0.2.1", 80))
 
 

@@ -22,7 +22,7 @@ from smallest_cli.client.credentials import (
     store_key,
     vendor_path,
 )
-from smallest_cli.errors import NoKey, OutputFailed, SettingsError, SmallestError
+from smallest_cli.errors import MissingKeyError, OutputError, SettingsError, SmallestError
 from smallest_cli.security import Secret
 from smallest_cli.settings import DEFAULT_BASE_URL
 from tests.sounds import beside, make_fifo
@@ -65,7 +65,7 @@ def refusal(call: Callable[[], object], kind: type[SmallestError] = SettingsErro
 
 def test_the_nearest_place_wins(environ: dict[str, str], tmp_path: Path) -> None:
     """From the farthest on, each place that is added goes before those that were."""
-    refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), NoKey)
+    refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)
     found = []
 
     def look(named: str | None = None) -> None:
@@ -100,7 +100,7 @@ def test_a_named_place_without_a_key_is_not_passed_over(environ: dict[str, str],
 
 
 def test_no_key_names_every_way_to_set_one(environ: dict[str, str]) -> None:
-    error = refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), NoKey)
+    error = refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)
     assert (str(error), error.exit_code) == ("no API key", 3)
     for way in ("SMALLEST_API_KEY,", "SMALLEST_API_KEY_FILE", "--api-key-file FILE", "smallest login"):
         assert way in error.hint
@@ -124,7 +124,7 @@ def test_a_stored_key_goes_to_its_own_origin(base_url: str, same: bool, environ:
     if same:
         assert find_key(None, base_url, environ)[0].reveal() == KEY
         return
-    error = refusal(lambda: find_key(None, base_url, environ), NoKey)
+    error = refusal(lambda: find_key(None, base_url, environ), MissingKeyError)
     stored = "the stored one is for https://api.smallest.ai"
     assert str(error) == f"no API key for {origin_of(base_url)}: {stored}"
     environ["SMALLEST_API_KEY"] = KEY
@@ -148,9 +148,9 @@ def test_what_is_stored_is_ours_alone_and_whole(environ: dict[str, str]) -> None
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(environ: dict[str, str], tmp_path: Path) -> None:
     environ["SMALLEST_CONFIG_DIR"] = key_file(tmp_path / "file", "")
-    told = str(refusal(lambda: store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ), OutputFailed))
+    told = str(refusal(lambda: store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ), OutputError))
     assert told.endswith(f"{tmp_path / 'file'} is no folder")
-    assert "Not a directory" in str(refusal(lambda: forget_keys(environ), OutputFailed))
+    assert "Not a directory" in str(refusal(lambda: forget_keys(environ), OutputError))
 
 
 def test_a_file_that_login_did_not_write_is_refused(environ: dict[str, str]) -> None:
@@ -171,7 +171,7 @@ def test_a_file_that_login_did_not_write_is_refused(environ: dict[str, str]) -> 
 def test_a_vendors_file_without_a_key_is_passed_over(text: str, environ: dict[str, str]) -> None:
     vendors(environ, "")
     vendor_path(environ).write_bytes(text.encode(errors="surrogateescape"))
-    assert str(refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), NoKey)) == "no API key"
+    assert str(refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)) == "no API key"
 
 
 # A key file that the person names

@@ -15,7 +15,7 @@ import soundfile
 
 from smallest_cli.audio.destinations import Destination, choose_destinations, open_sinks
 from smallest_cli.audio.formats import CODINGS, check_rate, choose_coding
-from smallest_cli.errors import OutputFailed, ReaderLeft, UsageError
+from smallest_cli.errors import BrokenPipe, OutputError, UsageError
 from smallest_cli.models import AudioFormat
 from tests.programs import need
 
@@ -144,7 +144,7 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_a_full_disk_is_told(coding: str) -> None:
-    with pytest.raises(OutputFailed, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         pour("/dev/full", coding, noise(200_000))
 
 
@@ -154,7 +154,7 @@ def test_a_reader_that_leaves_is_told(coding: str, tmp_path: Path) -> None:
     os.mkfifo(fifo)
     reader = threading.Thread(target=lambda: os.close(os.open(fifo, os.O_RDONLY)))
     reader.start()
-    with pytest.raises(ReaderLeft):
+    with pytest.raises(BrokenPipe):
         pour(str(fifo), coding, noise(500_000))
     reader.join()
 
@@ -233,7 +233,7 @@ def test_a_slow_reader_holds_up_no_file(tmp_path: Path) -> None:
     with open_sinks(destinations, FORMAT) as sink:
         for at in range(0, len(pcm), 7680):
             sink.write(pcm[at : at + 7680])
-        assert sink.heard() < len(pcm) // 2
+        assert sink.frames_played() < len(pcm) // 2
         begin.set()
     reader.join()
     assert got == [pcm]
@@ -243,7 +243,7 @@ def test_a_slow_reader_holds_up_no_file(tmp_path: Path) -> None:
 def test_a_branch_that_dies_is_dropped_and_told_in_the_end(tmp_path: Path) -> None:
     pcm = noise()
     destinations = [Destination("/dev/full", "pcm"), Destination(str(tmp_path / "out.wav"), "wav")]
-    with pytest.raises(OutputFailed, match="/dev/full"), open_sinks(destinations, FORMAT) as sink:
+    with pytest.raises(OutputError, match="/dev/full"), open_sinks(destinations, FORMAT) as sink:
         for at in range(0, len(pcm), 7680):
             sink.write(pcm[at : at + 7680])
     assert decoded((tmp_path / "out.wav").read_bytes(), "wav")[0] == pcm
@@ -252,9 +252,9 @@ def test_a_branch_that_dies_is_dropped_and_told_in_the_end(tmp_path: Path) -> No
 def test_a_run_that_fails_keeps_what_had_come_and_leaves_the_old(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"old")
     destinations = choose_destinations([str(tmp_path / "a.wav"), str(tmp_path / "b.wav")], FORMAT)
-    with pytest.raises(OutputFailed) as caught, open_sinks(destinations, FORMAT) as sink:
+    with pytest.raises(OutputError) as caught, open_sinks(destinations, FORMAT) as sink:
         sink.write(noise())
-        raise OutputFailed("something else")
+        raise OutputError("something else")
     assert caught.value.partial == tmp_path / "a.wav.part"
     assert (tmp_path / "a.wav").read_bytes() == b"old"
     assert not (tmp_path / "b.wav").exists()

@@ -15,7 +15,7 @@ from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.audio.formats import EXTENSIONS, choose_coding
 from smallest_cli.errors import (
     Incomplete,
-    OutputFailed,
+    OutputError,
     RemoteError,
     SettingsError,
     SmallestError,
@@ -208,7 +208,7 @@ def test_any_name_is_a_file_in_its_folder_or_one_line(name: str, extension: str,
             coding = choose_coding(path, format)
             with open_sinks([Destination(path, coding)], audio) as sink:
                 sink.write(bytes(4800))
-        except (UsageError, OutputFailed) as error:
+        except (UsageError, OutputError) as error:
             said = str(error)
         assert said.isprintable()
         assert os.listdir(inside) == ([] if said else [name + extension])

@@ -12,8 +12,8 @@ import pytest
 from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 
 from smallest_cli.errors import UsageError
-from smallest_cli.server.config import Behaviour
-from smallest_cli.server.state import Luck, Pace
+from smallest_cli.server.config import ServerConfig
+from smallest_cli.server.state import Pacer, Random
 from tests.offline import (
     HTTP,
     KEY,
@@ -207,9 +207,9 @@ def test_audio_comes_no_sooner_than_its_pace(path: str | None) -> None:
 
 
 def first_bytes(**fields: Any) -> list[float]:
-    behaviour = Behaviour(**fields)
-    luck = Luck(behaviour.seed)
-    return [Pace(behaviour, luck, 100.0).due - 100.0 for _ in range(2_000)]
+    behaviour = ServerConfig(**fields)
+    luck = Random(behaviour.seed)
+    return [Pacer(behaviour, luck, 100.0).due - 100.0 for _ in range(2_000)]
 
 
 def test_first_byte_is_lognormal_about_its_median() -> None:
@@ -284,14 +284,14 @@ def test_log_has_a_line_for_each_request_with_stamps_of_this_machines_clock() ->
 )
 def test_a_behaviour_that_cannot_be(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        Behaviour.from_fields(fields)
+        ServerConfig.from_fields(fields)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
 def test_loopback_needs_no_token(host: str) -> None:
-    assert Behaviour.from_fields({"host": host}).on_loopback
+    assert ServerConfig.from_fields({"host": host}).on_loopback
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.evil.example"])
 def test_all_else_needs_one(host: str) -> None:
-    assert not Behaviour.from_fields({"host": host, "token": "a" * 16}).on_loopback
+    assert not ServerConfig.from_fields({"host": host, "token": "a" * 16}).on_loopback

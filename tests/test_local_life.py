@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from smallest_cli.cli.commands.serve import serve
-from smallest_cli.server.config import Behaviour
+from smallest_cli.server.config import ServerConfig
 from tests.offline import (
     HTTP,
     KEY,
@@ -233,7 +233,7 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
 
 def test_every_switch_is_an_option_with_the_same_default() -> None:
     options = {name: option.default for name, option in inspect.signature(serve).parameters.items()}
-    switches = {item.name: item.default if item.default != () else None for item in fields(Behaviour)}
+    switches = {item.name: item.default if item.default != () else None for item in fields(ServerConfig)}
     assert options == switches
 
 

@@ -18,7 +18,7 @@ import numpy
 import pytest
 import soundfile
 
-from smallest_cli.errors import ServiceFailed
+from smallest_cli.errors import ServerError
 from smallest_cli.models import AudioChunk, AudioFormat, SpeechRequest, WordTiming
 from smallest_cli.server.voice.engine import Engine, block_bytes
 from smallest_cli.server.voice.espeak import EVENT_END, EVENT_WORD, EspeakEvent, Words
@@ -173,7 +173,7 @@ def test_a_crash_costs_one_utterance(engine: Engine) -> None:
             for child in children_of(engine.pid):
                 os.kill(child, signal.SIGKILL)
 
-    with pytest.raises(ServiceFailed):
+    with pytest.raises(ServerError):
         asyncio.run(crash())
     assert speak(engine)
 

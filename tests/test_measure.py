@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli.bench.calibration import calibrate, floor_of, judge, weigh
+from smallest_cli.bench.calibration import calibrate, evaluate, evaluate_effect, floor_of
 from smallest_cli.bench.plan import Arm, Plan, Text
 from smallest_cli.bench.probe import Probe, probing
 from smallest_cli.bench.runner import conditions
 from smallest_cli.bench.trial import ERROR_CLASSES, Attempt, Trial, attempt
-from smallest_cli.bench.workers import Budget, Progress, Source, quiet, run_lanes
-from smallest_cli.errors import RequestRejected
+from smallest_cli.bench.workers import Budget, Progress, Source, gc_paused, run_lanes
+from smallest_cli.errors import RequestError
 from smallest_cli.models import VIAS, Service, SpeechRequest, Via
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import Secret
@@ -209,7 +209,7 @@ def test_what_is_due_after_the_end_is_not_begun() -> None:
 def test_what_no_trial_would_fare_better_with_is_raised_from_the_first_warm_up() -> None:
     plan = replace(PLAN, template=SpeechRequest("", "no-such-voice"))
     progress = Progress(plan.trials)
-    with start_offline() as offline, pytest.raises(RequestRejected):
+    with start_offline() as offline, pytest.raises(RequestError):
         lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     assert len(progress.trials) == 1
 
@@ -217,7 +217,7 @@ def test_what_no_trial_would_fare_better_with_is_raised_from_the_first_warm_up()
 def test_without_a_warm_up_it_is_raised_from_the_first_trial_of_an_arm() -> None:
     plan = replace(PLAN, template=SpeechRequest("", "no-such-voice"), warmups=0)
     progress = Progress(plan.trials)
-    with start_offline() as offline, pytest.raises(RequestRejected):
+    with start_offline() as offline, pytest.raises(RequestError):
         lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     assert len(progress.trials) == 1
 
@@ -232,7 +232,7 @@ def test_more_at_once_than_the_account_allows_is_counted_and_no_latency() -> Non
 
 
 def test_garbage_is_not_collected_while_it_measures() -> None:
-    with quiet():
+    with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
@@ -261,7 +261,7 @@ def test_a_calibration_that_fails_wholly_is_a_doubt() -> None:
     floor, reasons, doubts = calibrate(replace(PLAN, arms=ARMS[:1]), 1e-6)
     assert (floor, reasons) == (None, ())
     assert doubts[0].startswith("not calibrated: every trial on the offline server failed (")
-    assert judge(Probe([MS // 10] * 100), None, [trial()], doubts=doubts)["verdict"] == "suspect"
+    assert evaluate(Probe([MS // 10] * 100), None, [trial()], doubts=doubts)["verdict"] == "suspect"
 
 
 LATE = {"p50": 0.1, "p99": 0.2, "max": 0.3, "n": 100}
@@ -280,21 +280,21 @@ LATE = {"p50": 0.1, "p99": 0.2, "max": 0.3, "n": 100}
     ],
 )
 def test_the_verdict(lag: list[int], floor: dict[str, float] | None, verdict: str) -> None:
-    found = judge(Probe(lag), floor, [trial(n) for n in range(10)])
+    found = evaluate(Probe(lag), floor, [trial(n) for n in range(10)])
     assert found["verdict"] == verdict
     assert bool(found["reasons"]) is (verdict != "ok")
 
 
 def test_what_is_tolerated_grows_with_what_is_measured() -> None:
     slow = [trial(n, 1000) for n in range(10)]
-    assert judge(Probe([MS] * 98 + [8 * MS] * 2), LATE, slow)["verdict"] == "ok"
+    assert evaluate(Probe([MS] * 98 + [8 * MS] * 2), LATE, slow)["verdict"] == "ok"
 
 
 def test_a_loop_that_is_late_when_trials_are_stamped_is_told_though_it_is_seldom_late() -> None:
     calm = {"p50": 0.1, "p99": 0.2, "max": 1.0, "n": 9000}
     for late, verdict in (({"p50": 0.1, "p99": 5.0}, "suspect"), ({"p50": 5.0, "p99": 9.0}, "invalid")):
-        assert weigh(calm, 0.0, None, 100.0)["verdict"] == "ok"
-        assert weigh(calm, 0.0, None, 100.0, stamped=late)["verdict"] == verdict
+        assert evaluate_effect(calm, 0.0, None, 100.0)["verdict"] == "ok"
+        assert evaluate_effect(calm, 0.0, None, 100.0, stamped=late)["verdict"] == verdict
 
 
 def test_how_late_it_was_at_a_moment_is_how_late_the_next_wake_was() -> None:
@@ -307,9 +307,9 @@ def test_how_late_it_was_at_a_moment_is_how_late_the_next_wake_was() -> None:
 
 def test_an_open_loop_that_falls_behind_is_told() -> None:
     prompt = [trial(n, scheduled_ns=n * 1000 * MS - MS) for n in range(40)]
-    assert judge(Probe([MS // 10] * 100), LATE, prompt)["verdict"] == "ok"
+    assert evaluate(Probe([MS // 10] * 100), LATE, prompt)["verdict"] == "ok"
     behind = [trial(n, scheduled_ns=n * 250 * MS) for n in range(1, 41)]
-    found = judge(Probe([MS // 10] * 100), LATE, behind)
+    found = evaluate(Probe([MS // 10] * 100), LATE, behind)
     assert found["verdict"] == "suspect"
     assert found["begun_late_ms"]["max"] == 30_000
     assert found["reasons"] == [
@@ -319,7 +319,7 @@ def test_an_open_loop_that_falls_behind_is_told() -> None:
 
 
 def test_a_machine_that_slept_makes_a_run_invalid() -> None:
-    assert judge(Probe([MS // 10] * 9, drift_s=60.0), LATE, [trial()])["verdict"] == "invalid"
+    assert evaluate(Probe([MS // 10] * 9, drift_s=60.0), LATE, [trial()])["verdict"] == "invalid"
 
 
 def test_the_probe_notes_how_late_it_was() -> None:

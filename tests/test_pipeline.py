@@ -18,7 +18,7 @@ from smallest_cli.errors import (
     NetworkError,
     ProtocolError,
     RemoteError,
-    ServiceFailed,
+    ServerError,
     SettingsError,
 )
 from smallest_cli.models import (
@@ -40,7 +40,7 @@ SECOND = bytes(range(250)) * 64
 
 
 class Shelf:
-    """A sink that keeps each write apart. Each look at `heard` takes the next of its figures, then all."""
+    """A sink that keeps each write. `frames_played` gives its figures in turn, then all."""
 
     def __init__(self, *heard: int) -> None:
         self.writes: list[bytes] = []
@@ -54,7 +54,7 @@ class Shelf:
     def write(self, pcm: bytes) -> None:
         self.writes.append(pcm)
 
-    def heard(self) -> int:
+    def frames_played(self) -> int:
         self.looks += 1
         return self._heard.pop(0) if self._heard else len(self.pcm) // 2
 
@@ -138,9 +138,9 @@ def test_half_a_sample_at_the_end_is_a_failure_and_no_part_of_the_next(groups: l
 # No silence is taken for success
 
 NOTHING: dict[str, tuple[list[Event], type[RemoteError], str]] = {
-    "no audio": (segment(request_id="r"), ServiceFailed, "the service sent no audio"),
-    "only empty audio": (segment(b"", b""), ServiceFailed, "the service sent no audio"),
-    "words without audio": ([Sent(), WordTiming("a", 0, 1), Completed()], ServiceFailed, "sent no audio"),
+    "no audio": (segment(request_id="r"), ServerError, "the service sent no audio"),
+    "only empty audio": (segment(b"", b""), ServerError, "the service sent no audio"),
+    "words without audio": ([Sent(), WordTiming("a", 0, 1), Completed()], ServerError, "sent no audio"),
     "nothing after the request": ([Opened(Phases()), Sent()], ProtocolError, "before its end was announced"),
     "empty audio and no end": ([Sent(), AudioChunk(b"")], ProtocolError, "before its end was announced"),
 }
@@ -173,7 +173,7 @@ def test_several_segments_in_one_stream_each_have_their_end() -> None:
 
 # A failure of the other side, before and after the first audio
 
-KINDS = [errors.AccountError, errors.RateLimited, NetworkError, ServiceFailed, errors.UnsafeError]
+KINDS = [errors.AuthError, errors.RateLimited, NetworkError, ServerError, errors.SecurityError]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -241,7 +241,7 @@ def test_what_had_come_is_kept_beside_the_name(tmp_path: Path) -> None:
 
 
 def test_a_sink_that_fails_is_no_failure_of_the_service() -> None:
-    with pytest.raises(errors.OutputFailed), open_sinks([Destination("/dev/full", "pcm")], FORMAT) as sink:
+    with pytest.raises(errors.OutputError), open_sinks([Destination("/dev/full", "pcm")], FORMAT) as sink:
         Pump(sink, Spoken(FORMAT)).pour(segment(SECOND))
 
 

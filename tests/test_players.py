@@ -158,9 +158,9 @@ def test_what_was_heard_of_a_player_stays_when_it_is_ended(home: Path) -> None:
     os.mkfifo(home / "go")
     sink = PlayerSink(AudioFormat(RATE), script(home, WAITS.replace("go", str(home / "go"))))
     sink.write(bytes(60 * RATE * SAMPLE))
-    eventually(lambda: sink.heard() > 0)
+    eventually(lambda: sink.frames_played() > 0)
     sink.abort()
-    assert 0 < sink.heard() < 60 * RATE
+    assert 0 < sink.frames_played() < 60 * RATE
 
 
 def test_who_waits_for_a_player_that_died_hears_of_it(home: Path) -> None:
@@ -169,8 +169,8 @@ def test_who_waits_for_a_player_that_died_hears_of_it(home: Path) -> None:
     for destinations in (places[:1], places):
         with pytest.raises(DeviceError), open_sinks(destinations, AudioFormat(RATE)) as sink:
             sink.write(bytes(60 * RATE * SAMPLE))
-            while len(destinations) == 1 or sink.heard() < 60 * RATE:  # a file goes on without it
-                sink.heard()
+            while len(destinations) == 1 or sink.frames_played() < 60 * RATE:  # a file goes on without it
+                sink.frames_played()
     assert (home / "a.pcm").stat().st_size == 60 * RATE * SAMPLE
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from smallest_cli.client.retry import Retries
 from smallest_cli.errors import (
-    AccountError,
+    AuthError,
     NetworkError,
     RateLimited,
     RemoteError,
-    RequestRejected,
-    ServiceFailed,
-    UnsafeError,
+    RequestError,
+    SecurityError,
+    ServerError,
 )
 from smallest_cli.models import AudioChunk, Completed, Event, Sent
 
@@ -75,7 +75,7 @@ class Service:
 
 
 def test_a_failure_before_audio_is_tried_again_and_told() -> None:
-    service = Service(failed(NetworkError), failed(ServiceFailed, status=503), WHOLE)
+    service = Service(failed(NetworkError), failed(ServerError, status=503), WHOLE)
     retries = service.retries()
     retries.over(service)
     assert service.poured == WHOLE
@@ -91,7 +91,7 @@ def test_the_last_error_is_the_one_that_is_raised() -> None:
     assert service.asked == 3
 
 
-@pytest.mark.parametrize("kind", [AccountError, RequestRejected, UnsafeError])
+@pytest.mark.parametrize("kind", [AuthError, RequestError, SecurityError])
 def test_what_would_fail_again_is_not_tried_again(kind: type[RemoteError]) -> None:
     service = Service(failed(kind))
     with pytest.raises(kind):
@@ -119,8 +119,8 @@ def test_no_retries_means_none() -> None:
 
 @pytest.mark.parametrize("status", [None, 500])
 def test_an_unknown_failure_is_tried_again_once(status: int | None) -> None:
-    service = Service(failed(ServiceFailed, status=status), failed(ServiceFailed, status=status))
-    with pytest.raises(ServiceFailed):
+    service = Service(failed(ServerError, status=status), failed(ServerError, status=status))
+    with pytest.raises(ServerError):
         service.retries(5).over(service)
     assert service.asked == 2
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from smallest_cli.errors import SettingsError
 from smallest_cli.models import Service
-from smallest_cli.security import KEY_LENGTH, SHOWN_LENGTH, Secret, escaped, safe
+from smallest_cli.security import KEY_LENGTH, SHOWN_LENGTH, Secret, escape, printable
 
 KEY = "sk_0123456789abcdefWXYZ"
 SECRET = Secret(KEY, "SMALLEST_API_KEY")
@@ -29,9 +29,9 @@ fuzz = settings(deadline=None, max_examples=300)
 @fuzz
 @given(st.text())
 def test_an_escaped_text_loses_nothing_however_it_grows(text: str) -> None:
-    shown = escaped(text)
+    shown = escape(text)
     assert len(shown) >= len(text)
-    assert shown == "".join(map(escaped, text))
+    assert shown == "".join(map(escape, text))
 
 
 def leaks(shown: str, key: str = KEY) -> bool:
@@ -188,7 +188,7 @@ def test_any_text_is_a_header_value_or_refused_unquoted(value: str) -> None:
 @fuzz
 @given(st.text(st.characters()), st.integers(1, 400))
 def test_safe_text_is_one_printable_line_of_bounded_length(text: str, limit: int) -> None:
-    shown = safe(text, limit)
+    shown = printable(text, limit)
     assert shown.isprintable()
     assert len(shown.splitlines()) <= 1
     assert len(shown) <= limit
@@ -200,15 +200,15 @@ def test_safe_text_is_one_printable_line_of_bounded_length(text: str, limit: int
 @fuzz
 @given(st.text(st.characters()))
 def test_safe_text_is_encodable_and_stays_safe(text: str) -> None:
-    shown = safe(text)
+    shown = printable(text)
     shown.encode("utf-8")
-    assert safe(shown) == shown
+    assert printable(shown) == shown
 
 
 @fuzz
 @given(st.text(st.characters(categories=["L", "N", "P", "S"])))
 def test_what_is_printable_stays_as_it_is(text: str) -> None:
-    assert safe(text, max(1, len(text))) == text
+    assert printable(text, max(1, len(text))) == text
 
 
 @pytest.mark.parametrize(
@@ -240,16 +240,16 @@ def test_what_is_printable_stays_as_it_is(text: str) -> None:
     ],
 )
 def test_what_could_act_comes_out_as_an_escape(raw: str, shown: str) -> None:
-    assert safe(raw) == shown
+    assert printable(raw) == shown
 
 
 def test_long_text_is_cut_with_an_ellipsis() -> None:
-    assert safe("a" * SHOWN_LENGTH) == "a" * SHOWN_LENGTH
-    assert safe("a" * (SHOWN_LENGTH + 1)) == "a" * (SHOWN_LENGTH - 1) + "…"
-    assert safe("abcdef", 4) == "abc…"
-    assert len(safe("\x1b" * 10**6)) == SHOWN_LENGTH
+    assert printable("a" * SHOWN_LENGTH) == "a" * SHOWN_LENGTH
+    assert printable("a" * (SHOWN_LENGTH + 1)) == "a" * (SHOWN_LENGTH - 1) + "…"
+    assert printable("abcdef", 4) == "abc…"
+    assert len(printable("\x1b" * 10**6)) == SHOWN_LENGTH
 
 
 @pytest.mark.parametrize("value", [None, 7, 1.5, ["a\x1b"], {"a": "\u202e"}, b"\x1b", ValueError("\x1b")])
 def test_anything_can_be_shown(value: object) -> None:
-    assert safe(value).isprintable()
+    assert printable(value).isprintable()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.audio.destinations import Destination, open_sinks
-from smallest_cli.errors import OutputFailed
+from smallest_cli.errors import OutputError
 from tests.sounds import FORMAT, beside, make_fifo, noise, pour
 
 PCM = noise(5_000)
@@ -32,11 +32,11 @@ def wav(path: Path, pcm: bytes = PCM) -> None:
     pour(Destination(str(path), "wav"), pcm)
 
 
-def fail(path: Path | str, pcm: bytes = PCM, coding: str = "wav") -> OutputFailed:
+def fail(path: Path | str, pcm: bytes = PCM, coding: str = "wav") -> OutputError:
     """A run that ends badly after this much sound."""
-    with pytest.raises(OutputFailed) as caught, open_sinks([Destination(str(path), coding)], FORMAT) as sink:
+    with pytest.raises(OutputError) as caught, open_sinks([Destination(str(path), coding)], FORMAT) as sink:
         sink.write(pcm)
-        raise OutputFailed("something else")
+        raise OutputError("something else")
     return caught.value
 
 
@@ -63,7 +63,7 @@ def test_the_sound_lies_beside_its_name_until_it_is_whole(tmp_path: Path) -> Non
     with open_sinks([Destination(str(tmp_path / "out.wav"), "wav")], FORMAT) as sink:
         sink.write(PCM)
         assert os.listdir(tmp_path) == ["out.wav.part"]
-        assert sink.heard() == 5_000
+        assert sink.frames_played() == 5_000
     assert os.listdir(tmp_path) == ["out.wav"]
     assert samples((tmp_path / "out.wav").read_bytes()) == PCM
 
@@ -85,7 +85,7 @@ def test_a_run_that_fails_without_sound_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_part_that_is_gone_is_not_named(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputFailed) as caught,
+        pytest.raises(OutputError) as caught,
         open_sinks([Destination(str(tmp_path / "a"))], FORMAT) as sink,
     ):
         sink.write(PCM)
@@ -188,7 +188,7 @@ def test_a_place_that_takes_no_file_is_one_clear_line(
     in_the_way(tmp_path)
     monkeypatch.chdir(tmp_path)
     before = everything(tmp_path)
-    with pytest.raises(OutputFailed) as caught, open_sinks([Destination(name, "wav")], FORMAT):
+    with pytest.raises(OutputError) as caught, open_sinks([Destination(name, "wav")], FORMAT):
         pass
     line = str(caught.value)
     assert line.startswith("cannot write ")
@@ -199,7 +199,7 @@ def test_a_place_that_takes_no_file_is_one_clear_line(
 
 def test_a_full_disk_is_one_clear_line() -> None:
     for coding in ("pcm", "wav"):
-        with pytest.raises(OutputFailed, match="^cannot write /dev/full: No space left on device$"):
+        with pytest.raises(OutputError, match="^cannot write /dev/full: No space left on device$"):
             pour(Destination("/dev/full", coding), PCM)
 
 
@@ -222,10 +222,10 @@ def test_a_folder_or_a_file_that_is_read_only_is_one_clear_line() -> None:
     with folder_of_nobody() as folder:
         (folder / "out.wav").write_bytes(b"old")
         (folder / "out.wav").chmod(0o444)
-        with pytest.raises(OutputFailed, match=r"^cannot write .*/out.wav: it is read-only$"):
+        with pytest.raises(OutputError, match=r"^cannot write .*/out.wav: it is read-only$"):
             wav(folder / "out.wav")
         folder.chmod(0o555)
-        with pytest.raises(OutputFailed, match=r"^cannot write .*/new.wav: Permission denied$"):
+        with pytest.raises(OutputError, match=r"^cannot write .*/new.wav: Permission denied$"):
             wav(folder / "new.wav")
         assert os.listdir(folder) == ["out.wav"]
 

@@ -18,7 +18,7 @@ from smallest_cli.audio.encoders import Encoder, PcmEncoder
 from smallest_cli.audio.file import EncodedSink
 from smallest_cli.audio.formats import choose_coding
 from smallest_cli.audio.libsndfile import CompressedEncoder
-from smallest_cli.errors import Interrupted, OutputFailed, UsageError
+from smallest_cli.errors import Interrupted, OutputError, UsageError
 from smallest_cli.files import FileTarget
 from tests.sounds import FORMAT, decoded, make_fifo, noise, pieces, tone
 
@@ -46,7 +46,7 @@ def test_a_disk_that_fills_up_keeps_what_it_has(coding: str, tmp_path: Path) -> 
     path.write_bytes(b"old")
     with (
         files_of_at_most(20_000),
-        pytest.raises(OutputFailed, match="File too large") as caught,
+        pytest.raises(OutputError, match="File too large") as caught,
         open_sinks([Destination(str(path), coding)], FORMAT) as sink,
     ):
         for piece in pieces(pcm):
@@ -65,9 +65,9 @@ def test_a_disk_that_fills_up_keeps_what_it_has(coding: str, tmp_path: Path) -> 
 
 def test_a_partial_file_is_discarded_where_that_was_asked(tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / "out.flac"), "flac", keep=False)
-    with pytest.raises(OutputFailed), open_sinks([destination], FORMAT) as sink:
+    with pytest.raises(OutputError), open_sinks([destination], FORMAT) as sink:
         sink.write(tone(50_000))
-        raise OutputFailed("something else")
+        raise OutputError("something else")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,7 +92,7 @@ def test_a_folder_that_goes_meanwhile_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     with (
-        pytest.raises(OutputFailed, match="No such file"),
+        pytest.raises(OutputError, match="No such file"),
         open_sinks([Destination(str(folder / "out.wav"), "wav")], FORMAT) as sink,
     ):
         sink.write(noise(50_000))
@@ -143,7 +143,7 @@ def test_what_another_thread_aborted_is_not_finished(coding: str, tmp_path: Path
     path = tmp_path / "out"
     path.write_bytes(b"old")
     with (
-        pytest.raises(OutputFailed, match="interrupted"),
+        pytest.raises(OutputError, match="interrupted"),
         open_sinks([Destination(str(path), coding)], FORMAT) as sink,
     ):
         sink.write(noise(50_000))
@@ -155,13 +155,13 @@ def test_what_another_thread_aborted_is_not_finished(coding: str, tmp_path: Path
 def test_nothing_is_written_by_the_number_that_an_abort_let_go(tmp_path: Path) -> None:
     """It is somebody else's by then."""
     with (
-        pytest.raises(OutputFailed, match="interrupted"),
+        pytest.raises(OutputError, match="interrupted"),
         open_sinks([Destination(str(tmp_path / "out"), "pcm")], FORMAT) as sink,
     ):
         sink.abort()
         with (tmp_path / "other").open("w+b", buffering=0) as other:
             for step in (lambda: sink.write(b"RIFF"), lambda: sink.rewind(0)):
-                with pytest.raises(OutputFailed, match="interrupted"):
+                with pytest.raises(OutputError, match="interrupted"):
                     step()
             assert other.read() == b""
 
@@ -185,9 +185,9 @@ def test_a_pipe_gets_nothing_more_when_a_run_fails(coding: str, head: int, tmp_p
     fifo = make_fifo(tmp_path)
     with fifo.open("rb+", buffering=0) as pipe:
         os.set_blocking(pipe.fileno(), False)
-        with pytest.raises(OutputFailed), open_sinks([Destination(str(fifo), coding)], FORMAT) as sink:
+        with pytest.raises(OutputError), open_sinks([Destination(str(fifo), coding)], FORMAT) as sink:
             sink.write(noise(3_000))
-            raise OutputFailed("something else")
+            raise OutputError("something else")
         assert len(pipe.read(65_536) or b"") < head
 
 
@@ -199,8 +199,8 @@ def test_nothing_is_written_before_there_is_sound(tmp_path: Path) -> None:
     fifo = make_fifo(tmp_path)
     with fifo.open("rb+", buffering=0) as pipe:
         os.set_blocking(pipe.fileno(), False)
-        with pytest.raises(OutputFailed), open_sinks([Destination(str(fifo), "mp3")], FORMAT):
-            raise OutputFailed("something else")
+        with pytest.raises(OutputError), open_sinks([Destination(str(fifo), "mp3")], FORMAT):
+            raise OutputError("something else")
         assert pipe.read(1) is None
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.audio.tee import TeeSink
-from smallest_cli.errors import DeviceError, Interrupted, OutputFailed, ReaderLeft
+from smallest_cli.errors import BrokenPipe, DeviceError, Interrupted, OutputError
 from tests.sounds import FORMAT, beside, decoded, likeness, make_fifo, noise, pieces, tone
 
 CODINGS = ("wav", "pcm", "flac", "ogg", "opus", "mp3", "ulaw", "alaw")
@@ -35,7 +35,7 @@ class Loudspeaker:
             raise self.fault
         self.written += pcm
 
-    def heard(self) -> int:
+    def frames_played(self) -> int:
         return len(self.written) // 2
 
     @property
@@ -138,7 +138,7 @@ def test_every_format_at_once_gets_the_same_samples(tmp_path: Path) -> None:
 
 def test_the_slowest_that_lives_is_heard() -> None:
     class Slow(Loudspeaker):
-        def heard(self) -> int:
+        def frames_played(self) -> int:
             return 5
 
     fast, slow, dead = Loudspeaker(), Slow(), Loudspeaker()
@@ -147,7 +147,7 @@ def test_the_slowest_that_lives_is_heard() -> None:
     tee.write(noise(100))
     for each in (fast, slow, dead):
         each.got_some.wait()
-    while tee.heard() < 5:  # the dead one has heard nothing, and no longer counts
+    while tee.frames_played() < 5:  # the dead one has heard nothing, and no longer counts
         fast.let_go.wait(0.01)
     assert tee.abort() is None
     assert (fast.ended, slow.ended) == ("aborted", "aborted")
@@ -161,7 +161,7 @@ def test_a_reader_that_leaves_spoils_no_file(tmp_path: Path) -> None:
     destinations = [Destination(str(fifo), "pcm"), Destination(str(tmp_path / "out.flac"), "flac")]
     with (
         beside(lambda: os.close(os.open(fifo, os.O_RDONLY))),
-        pytest.raises(ReaderLeft) as caught,
+        pytest.raises(BrokenPipe) as caught,
         open_sinks(destinations, FORMAT) as sink,
     ):
         for piece in pieces(pcm):
@@ -177,7 +177,7 @@ def test_the_first_to_die_is_told_of() -> None:
     class Second(Loudspeaker):
         def close(self) -> None:
             first.let_go.wait()
-            raise OutputFailed("full")
+            raise OutputError("full")
 
     second = Second()
     whole.let_go.set()
@@ -198,7 +198,7 @@ def test_when_none_is_left_writing_ends_at_once_and_so_does_waiting() -> None:
     tee.write(noise(10))
     only.let_go.wait()
     with pytest.raises(DeviceError):
-        tee.heard()
+        tee.frames_played()
     with pytest.raises(DeviceError):
         tee.write(noise(10))
     assert tee.abort() is None
@@ -334,7 +334,7 @@ def test_a_branch_that_was_aborted_is_no_success(tmp_path: Path) -> None:
     path, pcm = tmp_path / "out", noise(50_000)
     path.write_bytes(b"old")
     with (
-        pytest.raises(OutputFailed, match="interrupted"),
+        pytest.raises(OutputError, match="interrupted"),
         open_sinks([Destination(str(path), "flac"), Destination(str(tmp_path / "b"), "wav")], FORMAT) as sink,
     ):
         sink.write(pcm)
@@ -349,10 +349,10 @@ def test_an_abort_with_much_to_encode_is_no_race(tmp_path: Path) -> None:
     """The thread that encodes is the one that ends the file: libsndfile survives nothing else."""
     pcm = tone(24_000) * 40
     destinations = [Destination(str(tmp_path / coding), coding) for coding in CODINGS]
-    with pytest.raises(OutputFailed) as caught, open_sinks(destinations, FORMAT) as sink:
+    with pytest.raises(OutputError) as caught, open_sinks(destinations, FORMAT) as sink:
         for _ in range(3):
             sink.write(pcm)
-        raise OutputFailed("something else")
+        raise OutputError("something else")
     assert caught.value.partial == tmp_path / "wav.part"
     for thread in threading.enumerate():
         if thread is not threading.current_thread():

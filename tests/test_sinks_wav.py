@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.audio.destinations import Destination, open_sinks
-from smallest_cli.errors import OutputFailed, ReaderLeft
+from smallest_cli.errors import BrokenPipe, OutputError
 from smallest_cli.models import AudioFormat
 from tests.sounds import FORMAT, beside, make_fifo, noise, pour
 
@@ -45,11 +45,11 @@ def assert_true(data: bytes, pcm: bytes = PCM) -> None:
 def test_what_is_kept_of_a_failure_is_a_true_wav(frames: int, tmp_path: Path) -> None:
     pcm = noise(frames)
     with (
-        pytest.raises(OutputFailed) as caught,
+        pytest.raises(OutputError) as caught,
         open_sinks([Destination(str(tmp_path / "out.wav"), "wav")], FORMAT) as sink,
     ):
         sink.write(pcm)
-        raise OutputFailed("something else")
+        raise OutputError("something else")
     assert caught.value.partial
     assert_true(caught.value.partial.read_bytes(), pcm)
 
@@ -74,9 +74,9 @@ def test_a_wav_ends_at_4_gib() -> None:
         for _ in range(63):
             sink.write(block)
         sink.write(block[:-38])  # the most that the size of RIFF can state, in whole frames
-        with pytest.raises(OutputFailed, match="^a WAV holds 4 GiB and no more$"):
+        with pytest.raises(OutputError, match="^a WAV holds 4 GiB and no more$"):
             sink.write(block[:2])
-        assert sink.heard() == (1 << 31) - 19
+        assert sink.frames_played() == (1 << 31) - 19
 
 
 # A pipe
@@ -94,7 +94,7 @@ def test_in_a_pipe_the_length_is_the_one_that_every_program_reads_to_its_end(tmp
 
 def test_a_reader_that_left_is_told(tmp_path: Path) -> None:
     fifo = make_fifo(tmp_path)
-    with beside(lambda: os.close(os.open(fifo, os.O_RDONLY))), pytest.raises(ReaderLeft):
+    with beside(lambda: os.close(os.open(fifo, os.O_RDONLY))), pytest.raises(BrokenPipe):
         pour(Destination(str(fifo), "wav"), noise(100_000))
 
 

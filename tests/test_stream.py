@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
 from smallest_cli.text.markdown import PlainText
-from smallest_cli.text.normalize import normalise
-from smallest_cli.text.stream import Arrivals, Cutter, cut
+from smallest_cli.text.normalize import normalize
+from smallest_cli.text.stream import SegmentStream, TextReader, cut
 from tests import frames
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.offline import KEY, Offline, eventually, launch, start_offline
@@ -244,16 +244,16 @@ def test_what_is_sent_is_what_was_read(text: str, cuts: list[int], limit: int, s
         rest = rest[size:]
     plain = PlainText()
     wanted = plain.feed(text) + plain.flush() if strip else text
-    cutter = Cutter(limit=limit, first_limit=None, strip_markdown=strip, by_line=False)
-    arrivals = Arrivals([*fragments, rest])
+    cutter = SegmentStream(limit=limit, first_limit=None, strip_markdown=strip, by_line=False)
+    arrivals = TextReader([*fragments, rest])
     sent = list(cut(arrivals, cutter, flush_s=30, keep_open=lambda: None))
-    assert "".join(sent).rstrip() == " ".join(normalise(wanted).paragraphs)
+    assert "".join(sent).rstrip() == " ".join(normalize(wanted).paragraphs)
     assert all(piece.strip() for piece in sent)
 
 
 def test_what_is_ready_goes_together() -> None:
     """While one segment is heard, several sentences come: they are one request, and one completion wait."""
-    cutter = Cutter(limit=40, first_limit=None, strip_markdown=False, by_line=False)
+    cutter = SegmentStream(limit=40, first_limit=None, strip_markdown=False, by_line=False)
     cutter.feed("One. Two. Three. Four is a little longer. Five. ")
     assert [cutter.take(), cutter.take(), cutter.take(), cutter.take()] == [
         "One. Two. Three. ",

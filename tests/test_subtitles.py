@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smallest_cli.models import VIAS, WordTiming
-from smallest_cli.synthesis.subtitles import COLUMNS, LINES, Cue, Passage, cues_of, lines, render, width
+from smallest_cli.synthesis.subtitles import COLUMNS, LINES, Cue, SpokenSegment, cues_of, lines, render, width
 from tests.command import SMALLEST, Ran, environment, smallest
 from tests.faults.cases import FEW
 from tests.faults.server import SEGMENT, FaultServer, fault_server
@@ -60,7 +60,7 @@ def test_words_as_cues() -> None:
 
 
 def test_a_passage_that_was_not_whole_is_no_cue() -> None:
-    passages = [Passage("A.", 0, 100, whole=True), Passage("B.", 100, 50)]
+    passages = [SpokenSegment("A.", 0, 100, whole=True), SpokenSegment("B.", 100, 50)]
     assert cues_of(passages, 100) == [Cue(0, 1, "A.")]
 
 
@@ -91,7 +91,7 @@ def parsed(vtt: str) -> list[tuple[int, int, str]]:
 def test_times_rise_and_never_overlap_and_no_text_is_lost(drawn: list[tuple[str, int, int]]) -> None:
     at, spoken = 0, []
     for text, pause, frames in drawn:
-        spoken.append(Passage(text, at + pause, frames, whole=True))
+        spoken.append(SpokenSegment(text, at + pause, frames, whole=True))
         at = spoken[-1].end
     cues = cues_of(spoken, 1000)
     found = parsed(render(cues, "vtt"))
@@ -150,7 +150,7 @@ def test_marks_take_no_column() -> None:
 @given(st.lists(st.tuples(st.floats(-5, 50), st.floats(-5, 50)), min_size=1, max_size=9))
 def test_whatever_the_service_says_words_stay_within_their_passage(times: list[tuple[float, float]]) -> None:
     words = [WordTiming(f"w{number}", start, end) for number, (start, end) in enumerate(times)]
-    (cue,) = cues_of([Passage("x", 24_000, 240_000, words, whole=True)], 24_000)
+    (cue,) = cues_of([SpokenSegment("x", 24_000, 240_000, words, whole=True)], 24_000)
     edges = [edge for word in cue.words for edge in (word.start, word.end)]
     assert edges == sorted(edges)
     assert cue.start == 1 <= edges[0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallest_cli.text.normalize import Unwrapping, normalise
+from smallest_cli.text.normalize import Unwrapping, normalize
 from smallest_cli.text.segments import Sentences, segments
 from smallest_cli.text.sentences import joined
 
@@ -36,18 +36,18 @@ from smallest_cli.text.sentences import joined
     ],
 )
 def test_lines_are_unwrapped_and_paragraphs_kept(text: str, paragraphs: tuple[str, ...]) -> None:
-    assert (normalise(text).paragraphs, normalise(text).removed) == (paragraphs, 0)
+    assert (normalize(text).paragraphs, normalize(text).removed) == (paragraphs, 0)
 
 
 def test_control_characters_go_and_are_counted() -> None:
-    told = normalise("\ufeffA\x00b\x1b[31mc\u202ed\x7f\ud800")
+    told = normalize("\ufeffA\x00b\x1b[31mc\u202ed\x7f\ud800")
     assert (told.paragraphs, told.removed) == (("Ab[31mcd",), 6)
 
 
 @given(st.text())
 def test_normalising_twice_changes_nothing(text: str) -> None:
-    once = normalise(text)
-    assert normalise("\n\n".join(once.paragraphs)) == type(once)(once.paragraphs, 0)
+    once = normalize(text)
+    assert normalize("\n\n".join(once.paragraphs)) == type(once)(once.paragraphs, 0)
 
 
 @given(
@@ -56,7 +56,7 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 )
 @settings(max_examples=300)
 def test_text_that_arrives_is_normalised_the_same(text: str, cuts: list[int]) -> None:
-    whole, unwrapping = normalise(text), Unwrapping()
+    whole, unwrapping = normalize(text), Unwrapping()
     fragments = []
     for size in cuts:
         fragments.append(text[:size])
@@ -163,7 +163,7 @@ def test_joined_the_segments_are_the_text(text: str, limit: int) -> None:
 
 @given(WORDS, st.integers(60, 100))
 def test_no_segment_of_normalised_text_is_blank(text: str, limit: int) -> None:
-    for paragraph in normalise(text.replace("\u0301", "").replace("\u200d", "")).paragraphs:
+    for paragraph in normalize(text.replace("\u0301", "").replace("\u200d", "")).paragraphs:
         pieces = segments(paragraph, limit)
         assert all(piece.strip() for piece in pieces)
         assert not any(piece.startswith(" ") for piece in pieces)
@@ -331,5 +331,5 @@ def test_a_long_run_takes_no_longer_than_its_length(text: str) -> None:
     run = text * (300_000 // len(text))
     assert "".join(arriving([run])) == run
     assert "".join(segments(run)) == run
-    assert normalise(run).removed == 0
-    assert len(normalise(run + "\n" + run).paragraphs) <= 1
+    assert normalize(run).removed == 0
+    assert len(normalize(run + "\n" + run).paragraphs) <= 1

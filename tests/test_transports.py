@@ -14,14 +14,14 @@ import pytest
 
 from smallest_cli.audio import wav
 from smallest_cli.errors import (
-    AccountError,
+    AuthError,
     NetworkError,
     ProtocolError,
     RateLimited,
     RemoteError,
-    RequestRejected,
-    ServiceFailed,
-    UnsafeError,
+    RequestError,
+    SecurityError,
+    ServerError,
 )
 from smallest_cli.models import (
     AudioChunk,
@@ -339,7 +339,7 @@ CUT: list[tuple[str, Via, Script]] = [
 def test_a_stream_that_is_cut_is_never_whole(name: str, via: Via, script: Script, opened: Open) -> None:
     with raw_server(script) as server:
         error, heard = failure(opened(via, server))
-    assert isinstance(error, NetworkError | ServiceFailed)
+    assert isinstance(error, NetworkError | ServerError)
     assert PCM.startswith(heard[:1000])
     assert len(heard) >= 1000, "what came before the cut is kept"
 
@@ -418,15 +418,15 @@ def test_pings_are_no_audio(opened: Open) -> None:
 
 
 REFUSALS: list[tuple[int, bytes, type[RemoteError]]] = [
-    (400, b'{"error":[{"code":"custom","path":["voice_id"],"message":"Invalid Voice ID"}]}', RequestRejected),
-    (401, b'{"error":"Unauthorized","message":"Bearer token is missing or invalid."}', AccountError),
-    (402, b"{}", AccountError),
-    (403, b"{}", AccountError),
-    (404, b"", RequestRejected),
-    (410, b'{"status":"error","error_code":"MODEL_DEPRECATED","message":"Retired."}', RequestRejected),
+    (400, b'{"error":[{"code":"custom","path":["voice_id"],"message":"Invalid Voice ID"}]}', RequestError),
+    (401, b'{"error":"Unauthorized","message":"Bearer token is missing or invalid."}', AuthError),
+    (402, b"{}", AuthError),
+    (403, b"{}", AuthError),
+    (404, b"", RequestError),
+    (410, b'{"status":"error","error_code":"MODEL_DEPRECATED","message":"Retired."}', RequestError),
     (429, b'{"error":"Concurrency limit reached"}', RateLimited),
-    (500, b"<html>", ServiceFailed),
-    (503, b"", ServiceFailed),
+    (500, b"<html>", ServerError),
+    (503, b"", ServerError),
     (299, b"", ProtocolError),
 ]
 
@@ -456,7 +456,7 @@ def test_a_redirect_is_never_followed(via: Via, status: int, opened: Open) -> No
         head = b"HTTP/1.1 %d Go\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"
         with raw_server(answer(head % (status, other.port))) as server:
             caught, _ = failure(opened(via, server))
-    assert isinstance(caught, UnsafeError)
+    assert isinstance(caught, SecurityError)
 
 
 @pytest.mark.parametrize("via", VIAS)

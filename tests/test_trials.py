@@ -24,7 +24,7 @@ from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import Result, summarise
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.bench.thresholds import check_promises, judge, parse_promise
+from smallest_cli.bench.thresholds import check_promises, evaluate, parse_promise
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
 from tests.bench import MS, RATE, run, trial
@@ -137,23 +137,23 @@ def test_a_promise_is_kept_or_not(promise: str, kept: bool) -> None:
 
 def test_a_promise_says_whether_its_interval_reaches_across() -> None:
     arms = summarise(run(), [trial(n, 50 + n) for n in range(10)])["arms"]
-    assert judge("ttfb.p50<100ms", arms)[0]["confident"] is True
-    assert judge("ttfb.p50<55ms", arms)[0]["confident"] is False
-    assert judge("ttfb.p99<100ms", arms)[0]["confident"] is False
+    assert evaluate("ttfb.p50<100ms", arms)[0]["confident"] is True
+    assert evaluate("ttfb.p50<55ms", arms)[0]["confident"] is False
+    assert evaluate("ttfb.p99<100ms", arms)[0]["confident"] is False
 
 
 def test_only_an_interval_that_is_there_reaches_across() -> None:
     arms = summarise(run(), [trial(n, 50 + 100 * n) for n in range(30)])["arms"]
-    high = judge("ttfb.p95<100ms", arms)[0]
+    high = evaluate("ttfb.p95<100ms", arms)[0]
     assert high["ci"][1] is None
     assert (high["pass"], high["confident"]) == (False, True)  # whatever lies above it is missed, too
-    low = judge("ttfb.p95>100ms", arms)[0]
+    low = evaluate("ttfb.p95>100ms", arms)[0]
     assert (low["pass"], low["confident"]) == (True, True)
-    assert promise_words(judge("ttfb.p95<9s", arms)[0]).endswith(
+    assert promise_words(evaluate("ttfb.p95<9s", arms)[0]).endswith(
         "kept, but so few trials leave its interval open"
     )
     for promise in ("error_rate<1%", "smooth@0>=1", "ttfb.mean<1s", "gap.p50<1s", "ttfb.max<1s"):
-        (found,) = judge(promise, arms)
+        (found,) = evaluate(promise, arms)
         assert (found["ci"], found["confident"]) == (None, False)
         assert "interval" not in promise_words(found)
 
@@ -161,11 +161,11 @@ def test_only_an_interval_that_is_there_reaches_across() -> None:
 def test_a_threshold_s_figure_has_its_unit() -> None:
     trials = [trial(0, 480.9), *(trial(n, error="dns") for n in (1, 2))]
     arms = summarise(run(), trials)["arms"]
-    assert "is 480.9 ms: MISSED" in promise_words(judge("ttfb.p50<300ms", arms)[0])
-    assert "is 66.67 %: MISSED" in promise_words(judge("error_rate<1%", arms)[0])
-    assert "is 0.500 s: kept" in promise_words(judge("audio.p50>0.1s", arms)[0])
-    assert "is 1.362: MISSED" in promise_words(judge("rtf.p50<1", arms)[0])
-    assert "ws/warm/c1  no such figure: MISSED" in promise_words(judge("smooth@7>=0.9", arms)[0])
+    assert "is 480.9 ms: MISSED" in promise_words(evaluate("ttfb.p50<300ms", arms)[0])
+    assert "is 66.67 %: MISSED" in promise_words(evaluate("error_rate<1%", arms)[0])
+    assert "is 0.500 s: kept" in promise_words(evaluate("audio.p50>0.1s", arms)[0])
+    assert "is 1.362: MISSED" in promise_words(evaluate("rtf.p50<1", arms)[0])
+    assert "ws/warm/c1  no such figure: MISSED" in promise_words(evaluate("smooth@7>=0.9", arms)[0])
 
 
 ALL_ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
@@ -174,7 +174,7 @@ ALL_ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("wa
 def test_a_threshold_is_for_the_arms_that_can_have_the_figure() -> None:
     def judged(promise: str) -> list[str]:
         arms = summarise(run(arms=ALL_ARMS), [trial(n, arm=arm) for n, arm in enumerate(ALL_ARMS)])["arms"]
-        return [each["arm"] for each in judge(promise, arms)]
+        return [each["arm"] for each in evaluate(promise, arms)]
 
     assert judged("ttfb_cold.p50<9s") == ["ws/cold/c1", "sse/cold/c1", "http/cold/c1"]
     assert judged("upgrade.p50<9s") == ["ws/cold/c1"]
@@ -264,7 +264,7 @@ def test_a_load_run_has_every_figure_that_a_promise_may_be_made_of() -> None:
         tally.add(trial(3, arm=arm, error="timeout_first", chunks=()))
         found = [tally.as_arm(arm)]
         for metric in filter(partial(shows, arm), METRICS):
-            (judged,) = judge(f"{metric}.mean>0", found)
+            (judged,) = evaluate(f"{metric}.mean>0", found)
             assert judged["value"] is not None, metric
 
 
@@ -283,12 +283,12 @@ def test_sound_that_came_fast_keeps_its_three_digits_in_a_tally() -> None:
 
 def test_a_window_of_many_processes_counts_characters_as_one_process_does() -> None:
     pytest.importorskip("hdrh")
-    from smallest_cli.bench.locust.aggregate import Pool
-    from smallest_cli.bench.locust.worker_stats import Share
+    from smallest_cli.bench.locust.aggregate import Aggregator
+    from smallest_cli.bench.locust.worker_stats import WorkerStats
     from smallest_cli.bench.trial import Attempt
 
     trials = [trial(n, error="reset" if n % 4 == 0 else None) for n in range(8)]
-    share, pool = Share(run()), Pool("a test")
+    share, pool = WorkerStats(run()), Aggregator("a test")
     for each in trials:
         share.add(Attempt(each, b"", None))
     pool.take("worker", share.take(last=True).pack())

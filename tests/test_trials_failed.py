@@ -15,7 +15,7 @@ from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import describe, summarise
 from smallest_cli.bench.schema import check_result
-from smallest_cli.bench.thresholds import judge
+from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 from tests.bench import MS, RATE, run, trial
 
@@ -96,18 +96,18 @@ def test_an_open_loop_counts_the_queue_too() -> None:
 def test_what_is_known_to_be_at_least_so_long_keeps_no_promise_to_be_shorter(
     promise: str, kept: bool
 ) -> None:
-    (judged,) = judge(promise, [arm_of([*NINETEEN, given_up(19, 2000)])])
+    (judged,) = evaluate(promise, [arm_of([*NINETEEN, given_up(19, 2000)])])
     assert judged["pass"] is kept
 
 
 def test_where_all_was_given_up_even_the_least_is_a_bound() -> None:
-    (judged,) = judge("ttfb_censored.min<3s", [arm_of([given_up(n, 2000) for n in range(3)])])
+    (judged,) = evaluate("ttfb_censored.min<3s", [arm_of([given_up(n, 2000) for n in range(3)])])
     assert (judged["pass"], judged["at_least"]) == (False, True)
 
 
 def test_a_promise_says_why_its_interval_is_open() -> None:
     found = arm_of([*(trial(n, 50) for n in range(60)), *(given_up(n, 2000) for n in range(60, 110))])
-    (judged,) = judge("ttfb_censored.p50<100ms", [found])
+    (judged,) = evaluate("ttfb_censored.p50<100ms", [found])
     assert promise_words(judged).endswith("kept, but trials that were given up leave its interval open")
 
 
@@ -119,12 +119,12 @@ def test_a_spreadsheet_is_told_what_is_a_bound() -> None:
 
 
 def test_a_promise_says_that_its_figure_is_a_bound() -> None:
-    (judged,) = judge("ttfb_censored.p99<3s", [arm_of([*NINETEEN, given_up(19, 2000)])])
+    (judged,) = evaluate("ttfb_censored.p99<3s", [arm_of([*NINETEEN, given_up(19, 2000)])])
     assert "is at least 2000 ms: MISSED" in promise_words(judged)
 
 
 def test_without_a_timeout_a_censored_promise_is_the_plain_one() -> None:
-    (judged,) = judge("ttfb_censored.p99<100ms", [arm_of(NINETEEN)])
+    (judged,) = evaluate("ttfb_censored.p99<100ms", [arm_of(NINETEEN)])
     assert (judged["pass"], judged["value"]) == (True, 68)
 
 

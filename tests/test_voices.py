@@ -16,7 +16,7 @@ import pytest
 
 from smallest_cli.client.api import Account
 from smallest_cli.client.cloning import wait_for_clone
-from smallest_cli.errors import ProtocolError, TooLate
+from smallest_cli.errors import DeadlineExceeded, ProtocolError
 from smallest_cli.models import Clone, Service, Voice
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.resources import (
@@ -456,7 +456,10 @@ def test_a_clone_that_is_interrupted_has_told_its_id(home: Path) -> None:
 def test_nobody_waits_for_a_clone_for_ever() -> None:
     with raw_server(*replies({"data": [PROCESSING]})) as peer:
         service = Service(peer.base_url, Secret(KEY, "a test"))
-        with Account(service, Dialer(timeout=10)) as account, pytest.raises(TooLate, match="voice_x"):
+        with (
+            Account(service, Dialer(timeout=10)) as account,
+            pytest.raises(DeadlineExceeded, match="voice_x"),
+        ):
             wait_for_clone(account, Clone("voice_x", "Me", None, "processing"), 0.01)
 
 

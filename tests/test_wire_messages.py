@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from smallest_cli.errors import (
-    AccountError,
+    AuthError,
     NetworkError,
     ProtocolError,
     RateLimited,
     RemoteError,
-    RequestRejected,
-    ServiceFailed,
+    RequestError,
+    ServerError,
 )
 from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
 from smallest_cli.protocol.messages import EventStream, decode_message
@@ -79,28 +79,28 @@ def test_requests_close_together_are_told_apart_by_request_id() -> None:
     ("message", "kind", "words", "request_id"),
     [
         (WS["error_idle"]["frame"], NetworkError, ["timed out after 60 seconds of inactivity"], None),
-        (WS["error_nested"]["frame"], ServiceFailed, ["failure"], None),
-        (WS["error_with_list"]["frame"], RequestRejected, ["Error message", "Invalid Voice ID"], OLD_TASK),
-        (WS["error_payload_nested"]["frame"], ServiceFailed, ["Error message"], None),
+        (WS["error_nested"]["frame"], ServerError, ["failure"], None),
+        (WS["error_with_list"]["frame"], RequestError, ["Error message", "Invalid Voice ID"], OLD_TASK),
+        (WS["error_payload_nested"]["frame"], ServerError, ["Error message"], None),
         (
             WS["error_validation_guess"]["frame"],
-            RequestRejected,
+            RequestError,
             ["Invalid input data", "Invalid Voice ID"],
             None,
         ),
         (WS["error_concurrency_guess"]["frame"], RateLimited, ["Concurrency limit reached"], None),
-        (WS["continuation_mixed_error"]["receive"], RequestRejected, ["Invalid input data"], None),
-        (OLDER["lightning_v2_ws"]["error"], ServiceFailed, ["Error message"], None),
-        (OLDER["streaming_tts_ws"]["error"], ServiceFailed, ["failure"], "req_abc123"),
-        (SSE["error_data_guess"]["data"], ServiceFailed, ["Error message"], None),
-        (REFUSALS["invalid_voice"]["body"], RequestRejected, ["Invalid Voice ID"], None),
-        (REFUSALS["unauthorized"]["body"], AccountError, ["Bearer token is missing or invalid"], None),
+        (WS["continuation_mixed_error"]["receive"], RequestError, ["Invalid input data"], None),
+        (OLDER["lightning_v2_ws"]["error"], ServerError, ["Error message"], None),
+        (OLDER["streaming_tts_ws"]["error"], ServerError, ["failure"], "req_abc123"),
+        (SSE["error_data_guess"]["data"], ServerError, ["Error message"], None),
+        (REFUSALS["invalid_voice"]["body"], RequestError, ["Invalid Voice ID"], None),
+        (REFUSALS["unauthorized"]["body"], AuthError, ["Bearer token is missing or invalid"], None),
         (REFUSALS["too_many_requests"]["body"], RateLimited, ["Concurrency limit reached"], None),
-        ({"status": "error"}, ServiceFailed, ["no reason"], None),
+        ({"status": "error"}, ServerError, ["no reason"], None),
         # A list of what is wrong with the request blames the request, whatever its words are.
         (
             WS["error_with_list"]["frame"] | {"errors": [{"message": "Too short"}]},
-            RequestRejected,
+            RequestError,
             ["Too short"],
             OLD_TASK,
         ),
@@ -119,7 +119,7 @@ def test_a_published_error_message_is_raised(
 
 def test_an_error_in_an_sse_stream_is_raised() -> None:
     data = json.dumps(SSE["error_data_guess"]["data"]).encode()
-    with pytest.raises(ServiceFailed, match="Error message"):
+    with pytest.raises(ServerError, match="Error message"):
         stream(b"data: " + data + b"\n\n")
 
 

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smallest_cli.errors import (
-    AccountError,
-    Disconnected,
+    AuthError,
+    ConnectionClosed,
     NetworkError,
     ProtocolError,
     RateLimited,
     RemoteError,
-    RequestRejected,
-    ServiceFailed,
-    UnsafeError,
+    RequestError,
+    SecurityError,
+    ServerError,
 )
 from smallest_cli.protocol.errors import decode_close, decode_error, decode_refusal, decode_retry_after
 from tests.published import (
@@ -28,27 +28,27 @@ from tests.published import (
 )
 
 REFUSED: dict[str, tuple[type[RemoteError], int, str]] = {
-    "invalid_voice": (RequestRejected, 5, "Invalid Voice ID"),
-    "invalid_output_format": (RequestRejected, 5, "Expected 'wav' | 'ulaw' | 'alaw'"),
-    "unsupported_language": (RequestRejected, 5, "Language 'xx' is not supported on the"),
-    "missing_text_documented": (RequestRejected, 5, "The 'text' field is required"),
-    "unknown_pronunciation_dict": (RequestRejected, 5, "Invalid input data"),
-    "plan_gated": (RequestRejected, 5, "please upgrade to a higher plan"),
-    "unauthorized": (AccountError, 4, "Bearer token is missing or invalid"),
-    "payment_required_guess": (AccountError, 4, "Insufficient credits"),
-    "forbidden": (AccountError, 4, "Usage limit reached"),
-    "org_gated": (AccountError, 4, "not available for your organization"),
-    "not_found": (RequestRejected, 5, "Not Found"),
-    "model_deprecated": (RequestRejected, 5, "This model is retired"),
-    "model_deprecated_voice_cloning": (RequestRejected, 5, "/waves/v1/voice-cloning"),
+    "invalid_voice": (RequestError, 5, "Invalid Voice ID"),
+    "invalid_output_format": (RequestError, 5, "Expected 'wav' | 'ulaw' | 'alaw'"),
+    "unsupported_language": (RequestError, 5, "Language 'xx' is not supported on the"),
+    "missing_text_documented": (RequestError, 5, "The 'text' field is required"),
+    "unknown_pronunciation_dict": (RequestError, 5, "Invalid input data"),
+    "plan_gated": (RequestError, 5, "please upgrade to a higher plan"),
+    "unauthorized": (AuthError, 4, "Bearer token is missing or invalid"),
+    "payment_required_guess": (AuthError, 4, "Insufficient credits"),
+    "forbidden": (AuthError, 4, "Usage limit reached"),
+    "org_gated": (AuthError, 4, "not available for your organization"),
+    "not_found": (RequestError, 5, "Not Found"),
+    "model_deprecated": (RequestError, 5, "This model is retired"),
+    "model_deprecated_voice_cloning": (RequestError, 5, "/waves/v1/voice-cloning"),
     "too_many_requests": (RateLimited, 6, "Concurrency limit reached"),
-    "internal": (ServiceFailed, 8, "An unexpected error occurred"),
-    "transient_503": (ServiceFailed, 8, "Service temporarily unavailable"),
+    "internal": (ServerError, 8, "An unexpected error occurred"),
+    "transient_503": (ServerError, 8, "Service temporarily unavailable"),
 }
 REFUSED_LISTINGS: list[tuple[type[RemoteError], int, str]] = [
-    (RequestRejected, 5, "Invalid model"),
-    (AccountError, 4, "Bearer token is missing or invalid"),
-    (ServiceFailed, 8, "An unexpected error occurred"),
+    (RequestError, 5, "Invalid model"),
+    (AuthError, 4, "Bearer token is missing or invalid"),
+    (ServerError, 8, "An unexpected error occurred"),
 ]
 
 
@@ -80,14 +80,14 @@ def test_a_published_refusal(refusal: dict[str, Any], expected: tuple[type[Remot
 
 def test_a_handshake_refused_without_a_body() -> None:
     error = decode_refusal(WS["handshake_refused_401"]["status"], {}, b"")
-    assert type(error) is AccountError
+    assert type(error) is AuthError
     assert error.hint
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 def test_a_redirect_is_refused(status: int) -> None:
     error = decode_refusal(status, {"location": "https://elsewhere.example/"}, b"")
-    assert type(error) is UnsafeError
+    assert type(error) is SecurityError
     assert error.exit_code == 12
     assert "https://elsewhere.example/" in str(error)
 
@@ -106,7 +106,7 @@ def test_what_will_not_change_is_not_retried(status: int) -> None:
 def test_a_4xx_that_nobody_listed_is_read_as_400(status: int) -> None:
     """RFC 9110, 15: an unrecognised status is its class's x00; sending the same again cannot help."""
     error = decode_refusal(status, {}, b"")
-    assert type(error) is RequestRejected
+    assert type(error) is RequestError
 
 
 @pytest.mark.parametrize("status", [200, 204, 101])
@@ -122,7 +122,7 @@ def test_a_success_that_is_not_what_was_asked_for(status: int) -> None:
 )
 def test_a_refusal_whose_body_is_no_json_object(body: bytes) -> None:
     error = decode_refusal(502, {"content-type": "text/html"}, body)
-    assert type(error) is ServiceFailed
+    assert type(error) is ServerError
     assert "502" in str(error)
 
 
@@ -167,7 +167,7 @@ def test_retry_after(retry_after: str | None, date: str | None, seconds: float |
     present = {name: value for name, value in headers.items() if value is not None}
     for status in (429, 503):
         error = decode_refusal(status, present, b"")
-        assert isinstance(error, RateLimited | ServiceFailed)
+        assert isinstance(error, RateLimited | ServerError)
         assert error.retry_after == seconds
 
 
@@ -181,15 +181,15 @@ def test_retry_after_of_any_text_is_a_wait_or_nothing(value: str, date: str) -> 
 @pytest.mark.parametrize(
     ("code", "kinds"),
     [
-        (1000, (ServiceFailed,)),
-        (1001, (Disconnected,)),
-        (1005, (ServiceFailed, NetworkError)),
-        (1006, (Disconnected,)),
-        (1008, (AccountError,)),
-        (1011, (ServiceFailed,)),
-        (1012, (Disconnected,)),
+        (1000, (ServerError,)),
+        (1001, (ConnectionClosed,)),
+        (1005, (ServerError, NetworkError)),
+        (1006, (ConnectionClosed,)),
+        (1008, (AuthError,)),
+        (1011, (ServerError,)),
+        (1012, (ConnectionClosed,)),
         (1013, (RateLimited,)),  # its relative: full
-        (4999, (ServiceFailed,)),
+        (4999, (ServerError,)),
     ],
 )
 def test_any_close_before_complete_is_a_failure(code: int, kinds: tuple[type[RemoteError], ...]) -> None:
@@ -198,7 +198,7 @@ def test_any_close_before_complete_is_a_failure(code: int, kinds: tuple[type[Rem
 
 def test_the_reason_of_a_close_decides_where_it_is_known() -> None:
     assert type(decode_close(1008, "Too many connections")) is RateLimited
-    assert type(decode_close(1008, "Invalid sample rate")) is RequestRejected
+    assert type(decode_close(1008, "Invalid sample rate")) is RequestError
 
 
 def test_the_reason_of_a_close_is_told() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from smallest_cli.errors import (
     ProtocolError,
     RemoteError,
-    RequestRejected,
+    RequestError,
     SmallestError,
 )
 from smallest_cli.models import AudioChunk, Completed, WordTiming
@@ -69,7 +69,7 @@ def test_nesting_of_any_depth_breaks_nothing(name: str, depth: int) -> None:
     body = f'{{"status":"error","{name}":{"[" * depth}{"]" * depth}}}'
     with pytest.raises(RemoteError):
         decode_message(body)
-    assert isinstance(decode_refusal(400, {}, body.encode()), RequestRejected)
+    assert isinstance(decode_refusal(400, {}, body.encode()), RequestError)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_an_error_message_shows_nothing_raw(message: dict[str, Any]) -> None:
     assert str(caught.value).isprintable()
     assert "\\x1b[31m" in str(caught.value)
     assert (caught.value.request_id or "").isprintable()
-    assert isinstance(error := decode_refusal(400, {}, json.dumps(message).encode()), RequestRejected)
+    assert isinstance(error := decode_refusal(400, {}, json.dumps(message).encode()), RequestError)
     assert str(error).isprintable()
 
 

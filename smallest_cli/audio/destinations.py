@@ -15,7 +15,7 @@ from smallest_cli.audio.formats import check_rate, choose_coding
 from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.signals import uninterrupted
 from smallest_cli.stdio import stdout_kind, translated
 
@@ -100,7 +100,7 @@ def refuse_twice(outputs: Sequence[str]) -> None:
     for output in outputs:
         place = _place(output)
         if place in places:
-            raise UsageError(f"{safe(output)} is named twice")
+            raise UsageError(f"{printable(output)} is named twice")
         places.add(place)
 
 

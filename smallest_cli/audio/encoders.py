@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from smallest_cli.audio import wav
-from smallest_cli.errors import OutputFailed
+from smallest_cli.errors import OutputError
 from smallest_cli.files import write_all
 
 SAMPLE = 2
@@ -76,9 +76,9 @@ class WavEncoder:
         write_all(descriptor, header(wav.UNKNOWN_DATA_SIZE if self._start is None else 0))
 
     def write(self, samples: bytes) -> None:
-        """Write the frames. Raises OutputFailed where WAV can hold no more."""
+        """Write the frames. Raises OutputError where WAV can hold no more."""
         if self._data_size + len(samples) > wav.LARGEST_DATA_SIZE:
-            raise OutputFailed("a WAV holds 4 GiB and no more", hint="use --format flac, or several files")
+            raise OutputError("a WAV holds 4 GiB and no more", hint="use --format flac, or several files")
         try:
             write_all(self._descriptor, samples)
         except OSError:

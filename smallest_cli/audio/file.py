@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from smallest_cli.audio.encoders import Encoder, Rewindable
-from smallest_cli.errors import OutputFailed, SmallestError, UsageError
+from smallest_cli.errors import OutputError, SmallestError, UsageError
 from smallest_cli.files import sync
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.stdio import stdout_kind, translated
 
 
@@ -69,7 +69,7 @@ class EncodedSink:
     """A sink of bytes, at `name` (words for a message). What failed is kept unless `keep` is False.
 
     `abort` may be called while another thread is at work in here, and then leaves that work alone. Where it
-    came first, that thread's next step raises OutputFailed: there is nothing left to write to.
+    came first, that thread's next step raises OutputError: there is nothing left to write to.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class EncodedSink:
             self._encoder.write(pcm)
         self._frames += len(pcm) // self._frame_size
 
-    def heard(self) -> int:
+    def frames_played(self) -> int:
         """Every frame that was written."""
         return self._frames
 
@@ -119,9 +119,9 @@ class EncodedSink:
                 self._complete()
 
     def _check(self) -> None:
-        """Raise OutputFailed after an abort: the descriptor's number may be another file's by now."""
+        """Raise OutputError after an abort: the descriptor's number may be another file's by now."""
         if self._aborted:
-            raise OutputFailed(f"{safe(self._name)} was not finished: the run was interrupted")
+            raise OutputError(f"{printable(self._name)} was not finished: the run was interrupted")
 
     def _complete(self) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from smallest_cli.errors import UsageError
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 CODINGS = ("wav", "pcm", "flac", "ogg", "opus", "mp3", "ulaw", "alaw")
 ALIASES = {"mulaw": "ulaw"}
@@ -25,7 +25,7 @@ def choose_coding(output: str, format: str | None = None) -> str:
     if format is not None:
         format = ALIASES.get(format, format)
         if format not in CODINGS:
-            raise UsageError(f"--format: {safe(format, 40)} is not one of {', '.join(CODINGS)}")
+            raise UsageError(f"--format: {printable(format, 40)} is not one of {', '.join(CODINGS)}")
     if output == "-":
         return format or "pcm"
     extension = os.path.splitext(output)[1].lower()
@@ -40,16 +40,16 @@ def choose_coding(output: str, format: str | None = None) -> str:
         return named
     if named == "wav" and format in ("ulaw", "alaw"):
         return f"wav-{format}"
-    raise UsageError(f"{safe(output)} is {named} by its name, and --format says {format}")
+    raise UsageError(f"{printable(output)} is {named} by its name, and --format says {format}")
 
 
 def _formless(output: str, extension: str) -> str:
     """Why a name tells no format."""
     if output.endswith(os.sep) or os.path.isdir(output):
-        return f"{safe(output)} is a folder, not a file to write"
+        return f"{printable(output)} is a folder, not a file to write"
     if not extension:
-        return f"{safe(output)} names no format: it has no extension"
-    return f"no format is known for the extension {safe(extension)} of {safe(output)}"
+        return f"{printable(output)} names no format: it has no extension"
+    return f"no format is known for the extension {printable(extension)} of {printable(output)}"
 
 
 def check_rate(coding: str, sample_rate: int) -> None:

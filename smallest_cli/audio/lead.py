@@ -23,9 +23,9 @@ class LeadSink:
             self._sink.write(silence)
         self._sink.write(pcm)
 
-    def heard(self) -> int:
+    def frames_played(self) -> int:
         """Frames of sound that have been played."""
-        return max(0, self._sink.heard() - self._lead)
+        return max(0, self._sink.frames_played() - self._lead)
 
     @property
     def can_rewind(self) -> bool:

@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import Any
 
 from smallest_cli.audio.encoders import WavEncoder, position
-from smallest_cli.errors import OutputFailed, SettingsError
+from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.files import write_all
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 KINDS = {
     "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"),
@@ -33,14 +33,16 @@ def _load(coding: str) -> ModuleType:
         import soundfile
     except ImportError as error:
         hint = "pip install soundfile, or use -o FILE.wav"
-        raise SettingsError(f"{coding} needs {safe(error.name)}, which is not installed", hint=hint) from None
+        raise SettingsError(
+            f"{coding} needs {printable(error.name)}, which is not installed", hint=hint
+        ) from None
     except OSError:
         hint = "apt install libsndfile1, or use -o FILE.wav"
         raise SettingsError(f"{coding} needs libsndfile, which is not installed", hint=hint) from None
     if not soundfile.check_format(*KINDS[coding]):
         version = soundfile.__libsndfile_version__
         hint = "pip install --upgrade soundfile brings 1.2; or use another --format"
-        raise SettingsError(f"libsndfile {safe(version)} cannot write {coding}", hint=hint)
+        raise SettingsError(f"libsndfile {printable(version)} cannot write {coding}", hint=hint)
     library: ModuleType = soundfile
     return library
 
@@ -95,7 +97,7 @@ class CompressedEncoder:
             yield
         except self._foreign as error:
             self._outlet.check()
-            raise OutputFailed(f"cannot encode {self._coding}: {safe(error)}") from None
+            raise OutputError(f"cannot encode {self._coding}: {printable(error)}") from None
         self._outlet.check()
 
 

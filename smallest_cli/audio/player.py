@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from smallest_cli.errors import DeviceError, UsageError
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import reason, safe
+from smallest_cli.security import os_error_text, printable
 
 PRESETS = {
     "ffplay": "ffplay -loglevel error -nodisp -autoexit -fflags nobuffer -flags low_delay -probesize 32"
@@ -47,7 +47,7 @@ def command_of(player: str, rate: int) -> list[str]:
     try:
         words = shlex.split(PRESETS.get(player.strip(), player))
     except ValueError as error:
-        raise UsageError(f"--player: {safe(player, 60)} cannot be read: {safe(error)}") from None
+        raise UsageError(f"--player: {printable(player, 60)} cannot be read: {printable(error)}") from None
     if not words:
         raise UsageError("--player names no program", hint=f"try {', '.join(PRESETS)}")
     words[0] = os.path.expanduser(words[0])
@@ -60,7 +60,7 @@ class PlayerSink:
     def __init__(self, format: AudioFormat, player: str) -> None:
         """Raises UsageError for a command that cannot be read, DeviceError where it does not start."""
         command = command_of(player, format.sample_rate)
-        self._name = safe(command[0], 60)
+        self._name = printable(command[0], 60)
         self._format = format
         self._taken = self._written = 0
         self._began = 0.0
@@ -82,7 +82,7 @@ class PlayerSink:
                 f"there is no player {self._name}", hint=f"try {', '.join(PRESETS)}, or use -o FILE"
             ) from None
         except OSError as error:
-            raise DeviceError(f"the player {self._name} does not start: {reason(error)}") from None
+            raise DeviceError(f"the player {self._name} does not start: {os_error_text(error)}") from None
         if self._process.stdin is None or self._process.stderr is None:  # as their types have it
             raise DeviceError(f"the player {self._name} takes no sound")
         self._pipe, self._errors = self._process.stdin, self._process.stderr
@@ -99,7 +99,7 @@ class PlayerSink:
         self._taken += len(pcm) // self._format.frame_size
         self._queue.put(pcm)
 
-    def heard(self) -> int:
+    def frames_played(self) -> int:
         """Frames that were played, at the most: no more than were taken, nor than time has passed.
 
         All of them where the player has taken them and ended well. Raises DeviceError where it ended badly.
@@ -205,5 +205,5 @@ class PlayerSink:
         when = "" if whole else " before the sound did"
         self._listener.join(ENDING_S)  # what it started may keep its stderr open
         lines = self._said.decode(errors="replace").split("\n")
-        last = next((f": {safe(line.strip(), 120)}" for line in reversed(lines) if line.strip()), "")
+        last = next((f": {printable(line.strip(), 120)}" for line in reversed(lines) if line.strip()), "")
         return DeviceError(f"the player {self._name} ended with {how}{when}{last}", hint="use -o FILE")

@@ -10,10 +10,10 @@ class Sink(Protocol):
     """One place that sound goes to. It ends by `close` or by `abort`, once."""
 
     def write(self, pcm: bytes) -> None:
-        """Take whole frames of s16le. Raises OutputFailed or DeviceError."""
+        """Take whole frames of s16le. Raises OutputError or DeviceError."""
         ...
 
-    def heard(self) -> int:
+    def frames_played(self) -> int:
         """Frames that have left for good: on disk, written to the pipe, played by the device.
 
         Raises what the next `write` would, so that nobody waits for a sink that died.
@@ -26,13 +26,13 @@ class Sink(Protocol):
         ...
 
     def rewind(self, frames: int) -> None:
-        """Take back all but the first `frames`; only where `can_rewind`. Raises OutputFailed."""
+        """Take back all but the first `frames`; only where `can_rewind`. Raises OutputError."""
         ...
 
     def close(self) -> None:
         """Finish: return when every frame is synced to disk, written out or played to its end.
 
-        A file that another thread's `abort` kept from being finished raises OutputFailed.
+        A file that another thread's `abort` kept from being finished raises OutputError.
         """
         ...
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 LATENCY_S = 0.2
 """The device's buffer: it bridges a busy machine. The first sound waits for a quarter of it at most."""
@@ -49,7 +49,7 @@ def list_devices() -> list[Device]:
         library = _load_library()
         default = library.default.device[1]
         return [
-            Device(safe(each["name"]), each["index"] == default, round(each["default_samplerate"]))
+            Device(printable(each["name"]), each["index"] == default, round(each["default_samplerate"]))
             for each in library.query_devices()
             if each["max_output_channels"] > 0
         ]
@@ -96,7 +96,7 @@ class SpeakerSink:
         self._taken += len(pcm) // self._format.frame_size
         self._queue.put(pcm)
 
-    def heard(self) -> int:
+    def frames_played(self) -> int:
         """Frames that have been played. Raises DeviceError where the device was lost."""
         self._watch()
         self._check()
@@ -242,11 +242,11 @@ def _open_stream(library: Any, format: AudioFormat, device: str | None) -> Any:
     except library.PortAudioError as error:
         if "sample rate" in str(error):
             raise DeviceError(
-                f"the loudspeaker {safe(found['name'])} does not take {format.sample_rate} Hz",
+                f"the loudspeaker {printable(found['name'])} does not take {format.sample_rate} Hz",
                 hint=f"its own is {found['default_samplerate']:.0f} Hz; try another --device, or use -o FILE",
             ) from None
         raise DeviceError(
-            f"the loudspeaker {safe(found['name'])} cannot be opened: {safe(error)}",
+            f"the loudspeaker {printable(found['name'])} cannot be opened: {printable(error)}",
             hint="--device ? lists others, -o FILE needs none",
         ) from None
     return stream
@@ -258,8 +258,8 @@ def _find_device(library: Any, device: str | None) -> Any:
     except ValueError as error:
         hint = "--device ? lists them, -o FILE needs none"
         if str(error).startswith("Multiple"):
-            raise DeviceError(f"several loudspeakers match {safe(device)}", hint=hint) from None
-        raise DeviceError(f"no loudspeaker is called {safe(device)}", hint=hint) from None
+            raise DeviceError(f"several loudspeakers match {printable(device)}", hint=hint) from None
+        raise DeviceError(f"no loudspeaker is called {printable(device)}", hint=hint) from None
     except library.PortAudioError:
         raise DeviceError("no loudspeaker was found", hint="use -o FILE") from None
 
@@ -269,7 +269,7 @@ def _translated(library: Any) -> Iterator[None]:
     try:
         yield
     except library.PortAudioError as error:
-        raise DeviceError(f"the loudspeaker was lost: {safe(error)}", hint="use -o FILE") from None
+        raise DeviceError(f"the loudspeaker was lost: {printable(error)}", hint="use -o FILE") from None
 
 
 @contextmanager

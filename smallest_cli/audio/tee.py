@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from smallest_cli.audio.sink import Sink
-from smallest_cli.errors import OutputFailed, SmallestError
+from smallest_cli.errors import OutputError, SmallestError
 
 DRAIN_S = 1.0
 """How long an abort lets a branch write what it is still owed: a file takes it all, a slow pipe may not."""
@@ -24,7 +24,7 @@ LOOK_EVERY_S = 0.2
 class TeeSink:
     """Every sink gets every frame. One that fails is dropped and the others are finished.
 
-    The first failure is raised by `close`, once they are; or by `write` and `heard`, once no sink is left.
+    The first failure is raised by `close`, once they are; or by `write` and `frames_played`, once no sink is left.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
@@ -36,9 +36,9 @@ class TeeSink:
         for branch in self._living():
             branch.put(pcm)
 
-    def heard(self) -> int:
+    def frames_played(self) -> int:
         """The frames of the slowest branch that lives."""
-        return min((frames for branch in self._living() for frames in branch.heard()), default=0)
+        return min((frames for branch in self._living() for frames in branch.frames_played()), default=0)
 
     @property
     def can_rewind(self) -> bool:
@@ -94,10 +94,10 @@ class _Branch:
         # A daemon, because a write to a pipe that nobody reads may never return.
         threading.Thread(target=self._run, daemon=True).start()
 
-    def heard(self) -> Iterator[int]:
+    def frames_played(self) -> Iterator[int]:
         """The frames of its sink; of one that died none, and its thread is to learn of it."""
         try:
-            yield self.sink.heard()
+            yield self.sink.frames_played()
         except SmallestError:
             self.put(b"")
 
@@ -149,7 +149,7 @@ class _Branch:
         self._completing = True  # before the question, as `cancel` comes before `hurry`: one sees the other
         if self._deadline is not None:
             self._completing = False
-            raise OutputFailed("the sound was not finished: the run was interrupted")
+            raise OutputError("the sound was not finished: the run was interrupted")
         self.sink.close()
 
     def _is_late(self) -> bool:

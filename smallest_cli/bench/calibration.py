@@ -111,7 +111,7 @@ def _unkept(_: object) -> None:
     """Nothing is kept."""
 
 
-def judge(
+def evaluate(
     probe: Probe,
     floor: Mapping[str, Any] | None,
     trials: Sequence[Trial],
@@ -127,12 +127,14 @@ def judge(
     measured = [trial for trial in trials if trial.phase == "measure"]
     good = sorted(trial.chunks[0][0] / 1e6 for trial in measured if not trial.error)
     median_ms = quantile(good, 0.5) if good else None
-    late, behind = fall_behind(measured, tolerated(median_ms))
-    weighed = weigh(probe.as_json(), probe.drift_s, floor, median_ms, reasons, doubts=[*doubts, *behind])
+    late, behind = fall_behind(measured, tolerance_ms(median_ms))
+    weighed = evaluate_effect(
+        probe.as_json(), probe.drift_s, floor, median_ms, reasons, doubts=[*doubts, *behind]
+    )
     return weighed | ({"begun_late_ms": late} if late else {})
 
 
-def tolerated(median_ms: float | None) -> float:
+def tolerance_ms(median_ms: float | None) -> float:
     """How late may be, in ms, where the median time to first audio is that."""
     return TOLERATED_MS if median_ms is None else max(TOLERATED_MS, TOLERATED_SHARE * median_ms)
 
@@ -156,7 +158,7 @@ def fall_behind(measured: Sequence[Trial], limit_ms: float) -> tuple[dict[str, f
     ]
 
 
-def weigh(
+def evaluate_effect(
     lag: Mapping[str, Any] | None,
     drift_s: float,
     floor: Mapping[str, Any] | None,
@@ -166,14 +168,14 @@ def weigh(
     doubts: Sequence[str] = (),
     stamped: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The verdict of `judge`, from the witnesses in ms and the median time to first audio.
+    """The verdict of `evaluate`, from the witnesses in ms and the median time to first audio.
 
     `reasons` say what was not looked at, and leave the verdict as it is; one of `doubts` makes it suspect.
 
     `stamped` is how late wakes were around each trial's request and first audio: trials that come in bursts
     are stamped when the loop is at its latest, which is but a small part of all wakes.
     """
-    limit = tolerated(median_ms)
+    limit = tolerance_ms(median_ms)
     suspect, invalid = [*reasons, *doubts], []
     witnesses = (
         ("this machine woke a thread", lag),

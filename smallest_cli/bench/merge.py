@@ -13,7 +13,7 @@ from smallest_cli.bench.schema import VERDICTS
 from smallest_cli.bench.storage import SAME
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 ALIKE = (
     *SAME, "slo", "target", "load.model", "load.arrival", "load.rate", "load.concurrency", "defs.onset"
@@ -60,7 +60,7 @@ def _ids(runs: Iterator[Mapping[str, Any]]) -> Iterator[str]:
         for name in run.get("merged", [run["id"]]):
             if name in seen:
                 raise UsageError(
-                    f"the run {safe(name, 40)} is in these files twice: it would be counted twice"
+                    f"the run {printable(name, 40)} is in these files twice: it would be counted twice"
                 )
             seen.add(name)
             yield name
@@ -175,9 +175,9 @@ def _differences(path: str, first: Any, second: Any) -> Iterator[str]:
         for name in dict.fromkeys([*first, *second]):
             yield from _differences(f"{path}.{name}", first.get(name), second.get(name))
     elif isinstance(first, Mapping) or isinstance(second, Mapping):
-        yield safe(path, SHOWN)
+        yield printable(path, SHOWN)
     else:
-        yield f"{safe(path, SHOWN)} ({_shown(first)}, {_shown(second)})"
+        yield f"{printable(path, SHOWN)} ({_shown(first)}, {_shown(second)})"
 
 
 def _given(value: Any) -> Any:
@@ -187,4 +187,4 @@ def _given(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return "none" if _given(value) is None else safe(value, SHOWN)
+    return "none" if _given(value) is None else printable(value, SHOWN)

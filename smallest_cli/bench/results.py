@@ -29,7 +29,7 @@ from smallest_cli.bench.stats.quantiles import (
     outliers,
     quantile,
 )
-from smallest_cli.bench.thresholds import judge
+from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 
 SCHEMA = "smallest.bench/1"
@@ -63,7 +63,7 @@ def assemble(
     warmups: Mapping[str, Any],
 ) -> Result:
     """The result out of its parts, with what became of the run's thresholds and the exit code."""
-    judged = [each for text in run["slo"] for each in judge(text, arms)]
+    judged = [each for text in run["slo"] for each in evaluate(text, arms)]
     return {
         "schema": SCHEMA,
         "run": dict(run) | {"window": window},

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smallest_cli import __version__
-from smallest_cli.bench.calibration import Calibration, calibrate, floor_of, judge
+from smallest_cli.bench.calibration import Calibration, calibrate, evaluate, floor_of
 from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.onset import HOP_MS, LEVEL_DB, RUN_MS, WINDOW_MS
 from smallest_cli.bench.plan import Plan
@@ -77,7 +77,7 @@ def measure(
         "origin_ns": progress.origin_ns,
         **conditions(plan, service),
         **said,
-        "calibration": judge(probe, floor, trials, calibration.reasons, calibration.doubts),
+        "calibration": evaluate(probe, floor, trials, calibration.reasons, calibration.doubts),
     }
     return Measured(run, trials, interruption)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from smallest_cli.bench.metrics import SCALES
 from smallest_cli.bench.thresholds import parse_promise
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 MOST = 10**18
 """Greater than any number of ours: as nanoseconds it is 31 years."""
@@ -19,12 +19,12 @@ Check = Callable[[Any, str], None]
 """Looks at a value; the words say where it stands. Raises Misshapen."""
 
 
-class Misshapen(Exception):
+class SchemaError(Exception):
     """A value is not what it must be; the message says which, and what it must be."""
 
 
 def _refuse(where: str, what: str) -> None:
-    raise Misshapen(f"{safe(where, 80)} is not {what}")
+    raise SchemaError(f"{printable(where, 80)} is not {what}")
 
 
 def flag(value: Any, where: str) -> None:
@@ -134,7 +134,7 @@ def fields(known: Mapping[str, Check], perhaps: Mapping[str, Check] | None = Non
             if name in value:
                 own(value[name], path)
             elif name in known:
-                raise Misshapen(f"{safe(path, 80)} is missing")
+                raise SchemaError(f"{printable(path, 80)} is missing")
 
     return check
 
@@ -213,10 +213,10 @@ def _arm(value: Any, where: str) -> None:
         {"first_is_outlier": flag},
     )(value, where)  # fmt: skip
     if value["ok"] > value["n"]:
-        raise Misshapen(f"{where}.ok is more than its n")
+        raise SchemaError(f"{where}.ok is more than its n")
     for name in value["samples"]:
         if name not in ("trial", "text", *value["metrics"]):
-            raise Misshapen(f"{where}.metrics lacks what its samples are of")
+            raise SchemaError(f"{where}.metrics lacks what its samples are of")
 
 
 _JUDGED = fields(
@@ -238,7 +238,7 @@ def check_result(found: Mapping[str, Any]) -> None:
     for arm in found["arms"]:
         for name in arm["metrics"]:
             if name not in known:
-                raise Misshapen(f"run.defs.metrics lacks {name}")
+                raise SchemaError(f"run.defs.metrics lacks {name}")
 
 
 _TRIAL = fields(
@@ -265,8 +265,8 @@ def check_raw(run: Any, trials: list[Any]) -> None:
         where = f"trial {place}"
         _TRIAL(trial, where)
         if trial["arm"] not in arms:
-            raise Misshapen(f"{where}.arm is none of run.arms")
+            raise SchemaError(f"{where}.arm is none of run.arms")
         if any(after[0] < before[0] for before, after in pairwise(trial["chunks"])):
-            raise Misshapen(f"{where}.chunks do not come one after the other")
+            raise SchemaError(f"{where}.chunks do not come one after the other")
         if trial.get("error") is None and (not trial["chunks"] or trial.get("sent_ns") is None):
-            raise Misshapen(f"{where} has neither sound nor an error")
+            raise SchemaError(f"{where} has neither sound nor an error")

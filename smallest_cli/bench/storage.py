@@ -11,11 +11,11 @@ from typing import Any
 
 from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.results import SCHEMA, Result, summarise
-from smallest_cli.bench.schema import Misshapen, check_raw, check_result, optional, whole
+from smallest_cli.bench.schema import SchemaError, check_raw, check_result, optional, whole
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
 from smallest_cli.files import write_whole
-from smallest_cli.security import reason, safe
+from smallest_cli.security import os_error_text, printable
 
 RAW_SCHEMA = "smallest.bench.raw/1"
 SAME = ("request", "texts", "buffers_ms")
@@ -23,7 +23,7 @@ SAME = ("request", "texts", "buffers_ms")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file, or leave the old one as it was; a device or a FIFO in place. Raises OutputFailed,
+    """Write a whole file, or leave the old one as it was; a device or a FIFO in place. Raises OutputError,
     and UsageError for `-`."""
     refuse_stdout(str(path))
     write_whole(str(path), text.encode())
@@ -60,7 +60,7 @@ def _read_lines(path: Path, text: str) -> tuple[dict[str, Any], list[Trial]]:
     head, *bodies = [_parse(path, line) for line in lines] or [None]
     _refuse_other(path, head, [RAW_SCHEMA], "bench --jsonl FILE writes raw trials")
     if not all(isinstance(body, dict) and isinstance(body.get("trial"), dict) for body in bodies):
-        raise UsageError(f"{safe(path)} holds a line that is no trial")
+        raise UsageError(f"{printable(path)} holds a line that is no trial")
     found = [body["trial"] for body in bodies]
     with _told_of(path):
         check_raw(head.get("run"), found)
@@ -68,7 +68,7 @@ def _read_lines(path: Path, text: str) -> tuple[dict[str, Any], list[Trial]]:
     trials = [Trial.from_json(each) for each in found]
     missing = _missing(head, trials)
     if missing < 0:
-        raise UsageError(f"{safe(path)} holds {-missing} trials more than it says")
+        raise UsageError(f"{printable(path)} holds {-missing} trials more than it says")
     run = _defined(head["run"])
     return _cut_off(run, missing) if missing else run, trials
 
@@ -116,16 +116,16 @@ def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"cannot read {safe(path)}: {reason(error)}") from None
+        raise UsageError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{safe(path)} is not UTF-8 text") from None
+        raise UsageError(f"{printable(path)} is not UTF-8 text") from None
 
 
 def _parse(path: Path, text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise UsageError(f"{safe(path)} is no JSON, or is cut off") from None
+        raise UsageError(f"{printable(path)} is no JSON, or is cut off") from None
 
 
 def _refuse_constant(name: str) -> None:
@@ -135,10 +135,11 @@ def _refuse_constant(name: str) -> None:
 def _refuse_other(path: Path, found: Any, wanted: Sequence[str], hint: str) -> None:
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema is None:
-        raise UsageError(f"{safe(path)} holds nothing that bench wrote", hint=hint)
+        raise UsageError(f"{printable(path)} holds nothing that bench wrote", hint=hint)
     if schema not in wanted:
         raise UsageError(
-            f"{safe(path)} has the schema {safe(schema, 60)}, and {' or '.join(wanted)} is wanted", hint=hint
+            f"{printable(path)} has the schema {printable(schema, 60)}, and {' or '.join(wanted)} is wanted",
+            hint=hint,
         )
 
 
@@ -147,5 +148,5 @@ def _told_of(path: Path) -> Iterator[None]:
     """What is misshapen, told as the person's input."""
     try:
         yield
-    except Misshapen as error:
-        raise UsageError(f"{safe(path)} is damaged: {error}") from None
+    except SchemaError as error:
+        raise UsageError(f"{printable(path)} is damaged: {error}") from None

@@ -10,7 +10,7 @@ from typing import Any
 
 from smallest_cli.bench.metrics import CENSORED, METRICS, shows
 from smallest_cli.errors import UsageError
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _UNITS = {"ms": ("ms", 1.0), "s": ("ms", 1000.0), "%": ("share", 0.01), "": ("", 1.0)}
@@ -25,7 +25,7 @@ SMOOTH = "min_safe_buffer"
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class Threshold:
     """One threshold; `arm` is a part of the ids it is for, "" for all, and `unit` that of its limit."""
 
     text: str
@@ -45,12 +45,12 @@ class Promise:
         return meant and (metric is None or shows(arm, metric))
 
 
-def parse_promise(text: str) -> Promise:
+def parse_promise(text: str) -> Threshold:
     """Read `[ARM:]METRIC.STATISTIC<LIMIT`, `error_rate<1%` or `smooth@100>=0.99`. Raises UsageError."""
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"no such threshold: {safe(text, 60)}", hint="it looks like ttfb.p95<300ms or error_rate<1%"
+            f"no such threshold: {printable(text, 60)}", hint="it looks like ttfb.p95<300ms or error_rate<1%"
         )
     metric, statistic = match["metric"], match["statistic"]
     if metric is not None and metric not in METRICS:
@@ -62,7 +62,7 @@ def parse_promise(text: str) -> Promise:
     kind, scale = _UNITS[match["unit"]]
     of = METRICS[metric].unit if metric else "share"
     if kind and kind != ("ms" if of == "s" else of):
-        raise UsageError(f"{safe(text, 60)}: {match['what']} is not in {match['unit']}")
+        raise UsageError(f"{printable(text, 60)}: {match['what']} is not in {match['unit']}")
     if of == "s" and kind:
         scale /= 1000
     limit = float(match["limit"]) * scale
@@ -70,8 +70,8 @@ def parse_promise(text: str) -> Promise:
     try:
         buffer_ms = float(match["buffer"]) if match["buffer"] else None
     except ValueError:
-        raise UsageError(f"{safe(text, 60)}: smooth@ takes milliseconds") from None
-    return Promise(
+        raise UsageError(f"{printable(text, 60)}: smooth@ takes milliseconds") from None
+    return Threshold(
         text.strip(),
         match["arm"] or "",
         match["what"],
@@ -88,12 +88,12 @@ def _refuse_vain(text: str, match: re.Match[str], unit: str, limit: float) -> No
     """Refuse what every run would keep, or none: a share from 1 on without its % mostly is a percentage."""
     if unit == "share" and not match["unit"] and (limit > 1 or (limit == 1 and match["sign"] == "<")):
         meant = f"{match['what']}{match['sign']}{match['limit']}%"
-        raise UsageError(f"{safe(text, 60)} is {limit:.0%}", hint=f"a share is at most 1; {meant}?")
+        raise UsageError(f"{printable(text, 60)} is {limit:.0%}", hint=f"a share is at most 1; {meant}?")
     holds = _OPERATORS[match["sign"]]
     most = 1.0 if unit == "share" else float("inf")
     if holds(0.0, limit) == holds(most, limit):
         fate = "always" if holds(0.0, limit) else "never"
-        raise UsageError(f"{safe(text, 60)} {fate} holds")
+        raise UsageError(f"{printable(text, 60)} {fate} holds")
 
 
 def check_promises(texts: Sequence[str], arms: Sequence[str], buffers_ms: Sequence[float]) -> None:
@@ -103,12 +103,13 @@ def check_promises(texts: Sequence[str], arms: Sequence[str], buffers_ms: Sequen
         if promise.buffer_ms is not None and promise.buffer_ms not in buffers_ms:
             known = ",".join(f"{ms:g}" for ms in buffers_ms)
             raise UsageError(
-                f"{safe(text, 60)}: {promise.buffer_ms:g} is not among the prebuffers {known}",
+                f"{printable(text, 60)}: {promise.buffer_ms:g} is not among the prebuffers {known}",
                 hint="--buffer names them",
             )
         if not any(map(promise.is_for, arms)):
             raise UsageError(
-                f"{safe(text, 60)}: no arm of this run has such a figure", hint=f"its arms: {', '.join(arms)}"
+                f"{printable(text, 60)}: no arm of this run has such a figure",
+                hint=f"its arms: {', '.join(arms)}",
             )
 
 
@@ -123,7 +124,7 @@ class _Figure:
     why: str | None = None
 
 
-def judge(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def evaluate(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The promise, arm by arm, on every arm that it is for. Such an arm without the figure has not kept it.
 
     `confident` says that there is an interval and that it leaves no doubt.
@@ -135,7 +136,7 @@ def judge(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [_judged(promise, arm["id"], _find(promise, arm)) for arm in meant]
 
 
-def _judged(promise: Promise, arm: str, figure: _Figure) -> dict[str, Any]:
+def _judged(promise: Threshold, arm: str, figure: _Figure) -> dict[str, Any]:
     open_above = figure.at_least and promise.sign.startswith("<")
     kept = (
         figure.value is not None and not open_above and _OPERATORS[promise.sign](figure.value, promise.limit)
@@ -153,13 +154,13 @@ def _judged(promise: Promise, arm: str, figure: _Figure) -> dict[str, Any]:
     }
 
 
-def _is_sure(promise: Promise, kept: bool, low: float | None, high: float | None) -> bool:
+def _is_sure(promise: Threshold, kept: bool, low: float | None, high: float | None) -> bool:
     """Whether the bound that is nearer to the limit's other side still lies on this one."""
     nearest = high if kept == promise.sign.startswith("<") else low
     return nearest is not None and _OPERATORS[promise.sign](nearest, promise.limit) == kept
 
 
-def _find(promise: Promise, arm: Mapping[str, Any]) -> _Figure:
+def _find(promise: Threshold, arm: Mapping[str, Any]) -> _Figure:
     """The figure and its interval; one whose values depend on each other has none.
 
     Without a timeout a censored metric is the plain one.

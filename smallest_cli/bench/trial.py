@@ -9,15 +9,15 @@ from typing import Any, Literal
 from smallest_cli.bench.onset import find_onset
 from smallest_cli.bench.playback import Chunk
 from smallest_cli.errors import (
-    CutOff,
+    CertificateError,
+    ConnectError,
+    DeadlineExceeded,
+    IncompleteResponse,
     NetworkError,
-    NotReached,
     ProtocolError,
     RateLimited,
     RemoteError,
-    TooLate,
-    UnsafeError,
-    Untrusted,
+    SecurityError,
 )
 from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent, SpeechRequest, Transport
 
@@ -94,17 +94,17 @@ def classify(error: RemoteError, *, opened: bool, heard: bool) -> str:
             return "ws_close"
         case RemoteError(status=int(status)):
             return "http_5xx" if status >= 500 else "http_4xx"
-        case Untrusted():
+        case CertificateError():
             return "tls"
-        case UnsafeError():
+        case SecurityError():
             return "refused"
-        case NotReached():
+        case ConnectError():
             return error.step
-        case TooLate() if not opened:
+        case DeadlineExceeded() if not opened:
             return "connect"
-        case TooLate():
+        case DeadlineExceeded():
             return "timeout_stall" if heard else "timeout_first"
-        case CutOff():
+        case IncompleteResponse():
             return "truncated"
         case NetworkError():
             return "reset"

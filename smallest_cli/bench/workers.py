@@ -19,14 +19,14 @@ from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe, probing
 from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Attempt, Trial, attempt
-from smallest_cli.errors import AccountError, Interrupted, RequestRejected, UnsafeError
+from smallest_cli.errors import AuthError, Interrupted, RequestError, SecurityError
 from smallest_cli.models import Service, Transport
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.transports import open_transport
 
 SWITCH_SECONDS = 0.0005
 LOOK_SECONDS = 0.25
-HOPELESS = (AccountError, RequestRejected, UnsafeError)
+HOPELESS = (AuthError, RequestError, SecurityError)
 
 
 @dataclass
@@ -192,7 +192,7 @@ class Lane:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """No garbage collection, and threads that take turns quickly: what measuring needs of the interpreter."""
     collecting, interval = gc.isenabled(), sys.getswitchinterval()
     gc.collect()
@@ -223,7 +223,7 @@ def run_lanes(
     try:
         _join([pool.submit(lane.warm_up, progress, budget) for lane in lanes[:1]], watch, progress)
         _join([pool.submit(lane.warm_up, progress, budget) for lane in lanes[1:]], watch, progress)
-        with quiet(), probing(probe):
+        with gc_paused(), probing(probe):
             source = Source(plan, budget, dialer.until)
             origin = progress.origin_ns = dialer.clock()
             _join([pool.submit(lane.measure, source, origin, progress) for lane in lanes], watch, progress)

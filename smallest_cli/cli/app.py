@@ -18,9 +18,9 @@ import typer
 
 from smallest_cli import __version__
 from smallest_cli.cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
-from smallest_cli.errors import Interrupted, NoKey, ReaderLeft, SmallestError, UsageError
-from smallest_cli.security import safe
-from smallest_cli.signals import SIGPIPE, catch_signals, die, restore_signals, unwatch
+from smallest_cli.errors import BrokenPipe, Interrupted, MissingKeyError, SmallestError, UsageError
+from smallest_cli.security import printable
+from smallest_cli.signals import SIGPIPE, catch_signals, reraise_signal, restore_signals, unwatch
 from smallest_cli.stdio import find_shortage, guard_stdout
 
 ALIKE = 0.75
@@ -122,7 +122,7 @@ def run() -> NoReturn:
         interruption.__traceback__ = None
         _print_failure(interruption)
         tell_interruption(interruption)
-        die(interruption.signal_number)
+        reraise_signal(interruption.signal_number)
     unwatch()
     sys.exit(code)
 
@@ -138,7 +138,7 @@ def _attempt() -> int:
     except Exception as error:
         if shortage := find_shortage(error):
             return _fail(shortage)
-        say(f"smallest: {type(error).__name__}: {safe(error)}")
+        say(f"smallest: {type(error).__name__}: {printable(error)}")
         say(f"  {BUG}")
         return SmallestError.exit_code
 
@@ -172,7 +172,7 @@ def _refuse_what_is_no_number(command: Any) -> None:
 def _convert_finite(convert: Callable[..., float], value: Any, parameter: Any, context: Any) -> float:
     number = convert(value, parameter, context)
     if not math.isfinite(number):
-        raise typer.BadParameter(f"{safe(value, 40)} is no finite number", ctx=context, param=parameter)
+        raise typer.BadParameter(f"{printable(value, 40)} is no finite number", ctx=context, param=parameter)
     return number
 
 
@@ -213,9 +213,9 @@ def _offline_command(typed: list[str]) -> list[str]:
 
 
 def _fail(error: SmallestError) -> int:
-    if isinstance(error, ReaderLeft):
-        die(SIGPIPE)
-    if isinstance(error, NoKey):
+    if isinstance(error, BrokenPipe):
+        reraise_signal(SIGPIPE)
+    if isinstance(error, MissingKeyError):
         error.hint += f"; or speak without one: {shlex.join(_offline_command(sys.argv[1:]))}"
     _print_failure(error)
     tell_failure(error)

@@ -11,7 +11,7 @@ from typing import Any
 from smallest_cli.cli.progress import Progress
 from smallest_cli.errors import Interrupted, SmallestError
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import escaped, safe
+from smallest_cli.security import escape, printable
 
 LINE_LIMIT = 1000
 
@@ -22,14 +22,14 @@ _line_is_open = False
 def say(line: str) -> None:
     """One line on stderr; a stderr that is closed or full is no reason to fail."""
     end_text()
-    _write(f"{safe(line, LINE_LIMIT)}\n")
+    _write(f"{printable(line, LINE_LIMIT)}\n")
 
 
 def say_text(text: str) -> None:
     """Text that goes on where the last ended, on stderr."""
     global _line_is_open
     _line_is_open = True
-    _write(escaped(text))
+    _write(escape(text))
 
 
 def end_text() -> None:

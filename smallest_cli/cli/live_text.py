@@ -15,8 +15,8 @@ from types import TracebackType
 
 from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import SmallestError
-from smallest_cli.security import escaped
-from smallest_cli.synthesis.subtitles import Passage, is_timed, lines, spaced, width
+from smallest_cli.security import escape
+from smallest_cli.synthesis.subtitles import SpokenSegment, is_timed, lines, spaced, width
 
 LOOK_EVERY_S = 0.05
 USUAL_COLUMNS = 80
@@ -52,7 +52,7 @@ class Page:
 class Follower:
     """A context around the sink, since it is heard until it is closed. Does nothing unless `wanted`."""
 
-    def __init__(self, passages: Sequence[Passage], rate: int, *, wanted: bool) -> None:
+    def __init__(self, passages: Sequence[SpokenSegment], rate: int, *, wanted: bool) -> None:
         self._passages = passages
         self._rate = rate
         self._wanted = wanted
@@ -87,7 +87,7 @@ class Follower:
     def _run(self) -> None:
         while self._sink and not self._ended.wait(LOOK_EVERY_S):
             with suppress(SmallestError):  # whoever writes to the sink hears of it
-                self._show(self._sink.heard())
+                self._show(self._sink.frames_played())
 
     def _show(self, heard: int) -> None:
         """Finish the passages that have been heard, and draw the one that is."""
@@ -98,10 +98,10 @@ class Follower:
         if self._number < begun:
             self._print(self._passages[self._number], heard)
 
-    def _print(self, passage: Passage, heard: int | None) -> None:
+    def _print(self, passage: SpokenSegment, heard: int | None) -> None:
         """Lines that were spoken stay; the one that is being spoken is drawn anew. None for all of it."""
         if self._page is None:
-            self._page = Page(" ".join(escaped(passage.text).split()))
+            self._page = Page(" ".join(escape(passage.text).split()))
         page, columns = self._page, _columns()
         spoken = len(page.text) if heard is None else _spoken(passage, page.text, heard, self._rate)
         while rows := page.lay_out(columns):
@@ -124,7 +124,7 @@ class Follower:
             self._drawn = line
 
 
-def _spoken(passage: Passage, text: str, heard: int, rate: int) -> int:
+def _spoken(passage: SpokenSegment, text: str, heard: int, rate: int) -> int:
     """Characters of a text whose words have begun; all of them where nobody timed the words."""
     words = list(passage.words)
     if not is_timed(passage):

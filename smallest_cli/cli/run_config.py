@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from smallest_cli.audio.destinations import Destination, choose_destinations, refuse_twice
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.client.credentials import key_files, reads_stdin
-from smallest_cli.errors import OutputFailed, SettingsError, UsageError
+from smallest_cli.errors import OutputError, SettingsError, UsageError
 from smallest_cli.models import SpeechRequest
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.settings import Settings, config_path
 from smallest_cli.stdio import stdout_kind
-from smallest_cli.synthesis.request import Run, settle_voice
+from smallest_cli.synthesis.request import Run, build_request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LONGEST_LEAD_S = 10
 
 
-def settle(
+def build_run_config(
     who: VoiceOptions,
     sound: SoundOptions,
     where: ServiceOptions,
@@ -39,7 +39,7 @@ def settle(
     captions: CaptionOptions | None = None,
 ) -> Run:
     """Settle voice, service and destinations. Raises UsageError and SettingsError."""
-    console, settings, template = settle_voice(who, where, report, sound.cache)
+    console, settings, template = build_request(who, where, report, sound.cache)
     destinations = choose_destinations(
         sound.output or [],
         template.format,
@@ -47,7 +47,7 @@ def settle(
         format=sound.format,
         device=sound.device,
         player=_player(sound, settings),
-        lead_s=lead_seconds(sound.lead_silence),
+        lead_s=parse_seconds(sound.lead_silence),
         keep=sound.partial == "keep",
         clobber=sound.clobber,
     )
@@ -60,7 +60,7 @@ def settle(
     plan = _settle_captions(captions or CaptionOptions(), destinations, template, settings, force=who.force)
     template = replace(template, word_timings=plan is not None and plan.timed)
     run = Run(settings, template, destinations, sound, where, report, console, plan)
-    spare_own(settings, where, run.written)
+    check_not_overwriting_inputs(settings, where, run.written)
     return run
 
 
@@ -72,31 +72,31 @@ def refuse_text_and_key(texts: Iterable[str], where: ServiceOptions, settings: S
         )
 
 
-def spare_own(settings: Settings, where: ServiceOptions, written: Iterable[str]) -> None:
+def check_not_overwriting_inputs(settings: Settings, where: ServiceOptions, written: Iterable[str]) -> None:
     """Refuse to replace what the settings or a key come from. Raises UsageError."""
     own = [config_path(), *key_files(where.api_key_file), settings.ca_file or ""]
-    spare(own, written, "where the settings or a key come from")
+    check_not_overwriting(own, written, "where the settings or a key come from")
 
 
-def spare(read: Iterable[str | Path], written: Iterable[str], role: str) -> None:
+def check_not_overwriting(read: Iterable[str | Path], written: Iterable[str], role: str) -> None:
     """Refuse to replace a file that is read, by whatever name; `-` is stdin. Raises UsageError."""
     targets = {name: status for name in written if (status := _status(name))}
     for source in map(_status, read if targets else ()):
         for name, target in targets.items():
             if source and stat.S_ISREG(source.st_mode) and os.path.samestat(source, target):
-                raise UsageError(f"{safe(name)} is {role}")
+                raise UsageError(f"{printable(name)} is {role}")
 
 
 def refuse_unwritable(run: Run) -> None:
-    """For a run that opens nothing: refuse a place that could not be written. Raises OutputFailed."""
+    """For a run that opens nothing: refuse a place that could not be written. Raises OutputError."""
     for name in run.written:
         folder = os.path.dirname(os.path.realpath(name))
         if not os.path.isdir(folder):
-            raise OutputFailed(f"cannot write {safe(name)}: there is no folder {safe(folder)}")
+            raise OutputError(f"cannot write {printable(name)}: there is no folder {printable(folder)}")
         if os.path.isdir(name):
-            raise OutputFailed(f"cannot write {safe(name)}: it is a folder")
+            raise OutputError(f"cannot write {printable(name)}: it is a folder")
         if not os.access(name if os.path.exists(name) else folder, os.W_OK):
-            raise OutputFailed(f"cannot write {safe(name)}: it is read-only")
+            raise OutputError(f"cannot write {printable(name)}: it is read-only")
 
 
 def _status(path: str | Path) -> os.stat_result | None:
@@ -119,12 +119,12 @@ def _player(sound: SoundOptions, settings: Settings) -> str | None:
         except UsageError as error:
             if sound.player is not None:
                 raise
-            place = safe(settings.sources["player"])
+            place = printable(settings.sources["player"])
             raise SettingsError(f"{place}: {str(error).removeprefix('--')}", hint=error.hint) from None
     return player
 
 
-def lead_seconds(text: str | None) -> float:
+def parse_seconds(text: str | None) -> float:
     """Seconds out of `0.5`, `0.5s` or `500ms`. Raises UsageError."""
     if text is None:
         return 0.0
@@ -134,7 +134,9 @@ def lead_seconds(text: str | None) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= LONGEST_LEAD_S:
-        raise UsageError(f"--lead-silence: {safe(text, 40)} is not a time up to {LONGEST_LEAD_S} s, as 500ms")
+        raise UsageError(
+            f"--lead-silence: {printable(text, 40)} is not a time up to {LONGEST_LEAD_S} s, as 500ms"
+        )
     return seconds
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from smallest_cli.cli.console import print_json
 from smallest_cli.cli.progress import steps_of
 from smallest_cli.synthesis.request import Run
-from smallest_cli.synthesis.session import Told
+from smallest_cli.synthesis.session import RunResult
 from smallest_cli.synthesis.timeline import MILLISECOND
 
 NOTABLE_WAIT_MS = 200
 
 
-def tell(run: Run, told: Told) -> None:
+def print_summary(run: Run, told: RunResult) -> None:
     """How it went: a line, more of them where --verbose asks, or the object of --json."""
     if run.report.json:
         print_json(as_json(run, told))
@@ -31,13 +31,13 @@ def tell(run: Run, told: Told) -> None:
     )
 
 
-def _first_audio(told: Told, digits: int = 0) -> str:
+def _first_audio(told: RunResult, digits: int = 0) -> str:
     if told.timeline.begins_cached:
         return "cached"
     return f"{told.timeline.ttfb_ms or 0:.{digits}f} ms"
 
 
-def _details(run: Run, told: Told) -> Iterator[str]:
+def _details(run: Run, told: RunResult) -> Iterator[str]:
     timeline, spoken = told.timeline, told.spoken
     if phases := timeline.phases:
         yield f"connection  {steps_of(phases)}"
@@ -54,7 +54,7 @@ def _details(run: Run, told: Told) -> Iterator[str]:
     yield f"voice {run.template.voice}  model {run.template.model}  via {run.settings.via}"
 
 
-def as_json(run: Run, told: Told) -> dict[str, Any]:
+def as_json(run: Run, told: RunResult) -> dict[str, Any]:
     """What a run came to, as the object of --json."""
     names = [each.name for each in run.destinations]
     return {

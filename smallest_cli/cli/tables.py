@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from smallest_cli.cli.console import print_json
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import Voice
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.voices import bundled_voices
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
 def print_rows(rows: Iterable[tuple[str, ...]]) -> None:
     """Rows for a script to cut: no header, no padding, nothing that acts on a terminal."""
     for row in rows:
-        print("\t".join(safe(cell) for cell in row))
+        print("\t".join(printable(cell) for cell in row))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
@@ -122,7 +122,7 @@ def _pager() -> list[str]:
 
 
 def _lines(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    shown = [tuple(columns), *(tuple(map(safe, row)) for row in rows)]
+    shown = [tuple(columns), *(tuple(map(printable, row)) for row in rows)]
     widths = _fit(shown, shutil.get_terminal_size().columns - 1)
     lines = _table(shown, widths) if widths else _lists(shown)
     return [f" {line}".rstrip() for line in lines]

@@ -31,7 +31,7 @@ from smallest_cli.protocol.resources import (
     encode_dictionary_id,
 )
 from smallest_cli.settings import load_settings
-from smallest_cli.transports.http_session import Poster
+from smallest_cli.transports.http_session import HTTPSession
 from smallest_cli.voices import MODELS
 
 
@@ -39,7 +39,7 @@ class Account:
     """What a key can ask of a service besides speech (waves/api.md, 7, 8). Every call raises RemoteError."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
-        self._poster = Poster(service, dialer)
+        self._poster = HTTPSession(service, dialer)
 
     def __enter__(self) -> Account:
         return self

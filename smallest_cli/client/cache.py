@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from smallest_cli.errors import OutputFailed, SettingsError
+from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest, Transport, WordTiming
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.security import reason, safe
+from smallest_cli.security import os_error_text, printable
 from smallest_cli.settings import Settings
 from smallest_cli.transports import open_transport
 from smallest_cli.voices import cache_path
@@ -126,7 +126,7 @@ class Store:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
-                raise OutputFailed(f"cannot clear {safe(self.folder)}: {reason(error)}") from None
+                raise OutputError(f"cannot clear {printable(self.folder)}: {os_error_text(error)}") from None
         return held
 
 
@@ -143,7 +143,7 @@ def store_folder(environ: Mapping[str, str] = os.environ) -> Path:
 def open_store(max_bytes: int, environ: Mapping[str, str] = os.environ) -> Store:
     """The store, made if need be.
 
-    Raises OutputFailed where it cannot be made, SettingsError where others could look into it or write there.
+    Raises OutputError where it cannot be made, SettingsError where others could look into it or write there.
     """
     folder = store_folder(environ)
     try:
@@ -152,15 +152,15 @@ def open_store(max_bytes: int, environ: Mapping[str, str] = os.environ) -> Store
             folder.mkdir(mode=0o700)
         status = folder.lstat()
     except OSError as error:
-        raise OutputFailed(f"cannot keep anything in {safe(folder)}: {reason(error)}") from None
+        raise OutputError(f"cannot keep anything in {printable(folder)}: {os_error_text(error)}") from None
     if not stat.S_ISDIR(status.st_mode):
-        raise SettingsError(f"{safe(folder)} is no folder", hint="--no-cache does without")
+        raise SettingsError(f"{printable(folder)} is no folder", hint="--no-cache does without")
     if os.name == "posix" and (status.st_uid != os.getuid() or status.st_mode & 0o077):
-        raise SettingsError(f"{safe(folder)} is open to others", hint=f"chmod 700 {safe(folder)}")
+        raise SettingsError(f"{printable(folder)} is open to others", hint=f"chmod 700 {printable(folder)}")
     return Store(folder, max_bytes)
 
 
-def heard(request: SpeechRequest) -> dict[str, Any]:
+def audible_fields(request: SpeechRequest) -> dict[str, Any]:
     """What a request says, but for what changes nothing in the sound."""
     fields = asdict(request)
     for name in SILENT_FIELDS:
@@ -212,7 +212,7 @@ class Cache:
             self._store.put(key, Entry(bytes(pcm), tuple(words)))
 
     def _key(self, request: SpeechRequest) -> str:
-        scoped = [*self._scope, heard(request)]
+        scoped = [*self._scope, audible_fields(request)]
         return hashlib.sha256(json.dumps(scoped, sort_keys=True).encode()).hexdigest()
 
 
@@ -249,7 +249,7 @@ def find_store(settings: Settings, warn: Callable[[str], None]) -> Store | None:
 
     try:
         return open_store(settings.cache_max_mb * 1_000_000)
-    except OutputFailed as error:
+    except OutputError as error:
         warn(f"{error}; --no-cache does without")
         return None
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from smallest_cli.errors import NoKey, OutputFailed, SettingsError, UsageError
+from smallest_cli.errors import MissingKeyError, OutputError, SettingsError, UsageError
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.security import KEY_LENGTH, Secret, reason, safe
+from smallest_cli.security import KEY_LENGTH, Secret, os_error_text, printable
 from smallest_cli.settings import DEFAULT_BASE_URL, config_folder, read_private
 
 _WAYS = "set SMALLEST_API_KEY, or SMALLEST_API_KEY_FILE, or use --api-key-file FILE, or smallest login"
@@ -37,12 +37,14 @@ def find_key(
     stored = _load(environ)
     origin = origin_of(base_url)
     if origin in stored:
-        return Secret(stored[origin], safe(credentials_path(environ))), []
+        return Secret(stored[origin], printable(credentials_path(environ))), []
     if origin == origin_of(DEFAULT_BASE_URL) and (key := _vendors_key(environ)):
-        return Secret(key, safe(vendor_path(environ))), []
+        return Secret(key, printable(vendor_path(environ))), []
     if stored:
-        raise NoKey(f"no API key for {safe(origin)}: the stored one is for {safe(min(stored))}", hint=_WAYS)
-    raise NoKey("no API key", hint=_WAYS)
+        raise MissingKeyError(
+            f"no API key for {printable(origin)}: the stored one is for {printable(min(stored))}", hint=_WAYS
+        )
+    raise MissingKeyError("no API key", hint=_WAYS)
 
 
 def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
@@ -57,9 +59,11 @@ def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
             status = os.fstat(file.fileno())
             text = file.read(2 * KEY_LENGTH).decode("utf-8", "replace")
     except OSError as error:
-        raise SettingsError(f"cannot read the key file {safe(path)} ({source}): {reason(error)}") from None
+        raise SettingsError(
+            f"cannot read the key file {printable(path)} ({source}): {os_error_text(error)}"
+        ) from None
     open_to_others = stat.S_ISREG(status.st_mode) and status.st_mode & 0o077
-    warnings = [f"the key file {safe(path)} can be read by others"] if open_to_others else []
+    warnings = [f"the key file {printable(path)} can be read by others"] if open_to_others else []
     return Secret(text, source), warnings
 
 
@@ -103,7 +107,7 @@ def _load(environ: Mapping[str, str]) -> dict[str, str]:
     except ValueError:
         stored = None
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored.values()):
-        raise SettingsError(f"{safe(path)} is not what login wrote", hint="smallest logout removes it")
+        raise SettingsError(f"{printable(path)} is not what login wrote", hint="smallest logout removes it")
     return stored
 
 
@@ -119,7 +123,7 @@ def _vendors_key(environ: Mapping[str, str]) -> str | None:
 def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.environ) -> Path:
     """Keep a key for an origin, in a file that is ours alone from its first byte.
 
-    Raises OutputFailed, and SettingsError where what is there is not ours.
+    Raises OutputError, and SettingsError where what is there is not ours.
     """
     path = credentials_path(environ)
     stored = _load(environ) | {origin_of(base_url): key.reveal()}
@@ -137,19 +141,19 @@ def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.enviro
             part.unlink()
             raise
     except FileExistsError:
-        raise OutputFailed(f"cannot write {safe(path)}: {safe(path.parent)} is no folder") from None
+        raise OutputError(f"cannot write {printable(path)}: {printable(path.parent)} is no folder") from None
     except OSError as error:
-        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
+        raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
     return path
 
 
 def forget_keys(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Remove our own file, None where there was none. Raises OutputFailed."""
+    """Remove our own file, None where there was none. Raises OutputError."""
     path = credentials_path(environ)
     try:
         path.unlink()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise OutputFailed(f"cannot remove {safe(path)}: {reason(error)}") from None
+        raise OutputError(f"cannot remove {printable(path)}: {os_error_text(error)}") from None
     return path

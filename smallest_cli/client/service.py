@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from smallest_cli.client.credentials import find_key
-from smallest_cli.errors import ServiceFailed, SettingsError
+from smallest_cli.errors import ServerError, SettingsError
 from smallest_cli.models import Api, Service
 from smallest_cli.network.origin import is_loopback, parse_base_url
-from smallest_cli.security import Secret, safe
+from smallest_cli.security import Secret, printable
 from smallest_cli.settings import Settings
 
 START_SECONDS = 20.0
@@ -39,7 +39,7 @@ def warn_of_plain_http(settings: Settings, warn: Callable[[str], None]) -> None:
         return
     origin = parse_base_url(settings.base_url)
     if not origin.secure and not is_loopback(origin.host):
-        warn(f"the key goes to {safe(origin.netloc)} over plain http, where others can read it")
+        warn(f"the key goes to {printable(origin.netloc)} over plain http, where others can read it")
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def open_local_service(api: Api = "unified", behaviour: Mapping[str, Any] | None
 
     Its own process, because it shares neither our interpreter lock nor our crashes, and because
     its voice is a library under another licence. It ends when its stdin does, so it cannot
-    outlive us. Raises SettingsError where its extra is missing, ServiceFailed where it does not start.
+    outlive us. Raises SettingsError where its extra is missing, ServerError where it does not start.
     """
     import subprocess
 
@@ -81,4 +81,4 @@ def _greet(child: Any, behaviour: Mapping[str, Any]) -> dict[str, Any]:
         return dict(told)
     if told.get("exit") == SettingsError.exit_code:
         raise SettingsError(told["error"], hint=told.get("hint", ""))
-    raise ServiceFailed(told.get("error", "the offline server did not start"))
+    raise ServerError(told.get("error", "the offline server did not start"))

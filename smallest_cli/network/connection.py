@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, TooLate
+from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, NetworkError, ProtocolError
 from smallest_cli.models import Phases
-from smallest_cli.security import reason
+from smallest_cli.security import os_error_text
 
 Clock = Callable[[], int]
 
@@ -99,13 +99,13 @@ class Connection:
         if isinstance(error, TimeoutError):
             self._too_late()
         if isinstance(error, ConnectionError):
-            raise Disconnected("the connection was reset") from None
-        raise NetworkError(f"the connection failed: {reason(error)}") from None
+            raise ConnectionClosed("the connection was reset") from None
+        raise NetworkError(f"the connection failed: {os_error_text(error)}") from None
 
     def _too_late(self) -> NoReturn:
         if time.monotonic() >= self._until:
             raise out_of_time() from None
-        raise TooLate(f"no {self._awaited} within {self._seconds:g} s") from None
+        raise DeadlineExceeded(f"no {self._awaited} within {self._seconds:g} s") from None
 
     def unread(self, data: bytes) -> None:
         """Put bytes back, to be read again first."""
@@ -163,8 +163,8 @@ class Connection:
             self.close()
 
 
-def out_of_time() -> TooLate:
-    error = TooLate("the run took longer than --max-time allows")
+def out_of_time() -> DeadlineExceeded:
+    error = DeadlineExceeded("the run took longer than --max-time allows")
     error.retryable = False
     return error
 
@@ -197,7 +197,7 @@ def read_head(connection: Connection) -> bytes:
     while (end := head.find(b"\r\n\r\n")) < 0:
         data = connection.recv(READ_SIZE)
         if not data:
-            raise Disconnected("the connection was closed before an answer came")
+            raise ConnectionClosed("the connection was closed before an answer came")
         head += data
     connection.unread(head[end + 4 :])
     return head[: end + 4]

@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from smallest_cli.errors import NoTLS, NotReached, SettingsError, UnsafeError, Untrusted
+from smallest_cli.errors import CertificateError, ConnectError, SecurityError, SettingsError, TLSError
 from smallest_cli.models import Phases
 from smallest_cli.network.connection import Clock, Connection, out_of_time
 from smallest_cli.network.dns import Address, race, resolve
 from smallest_cli.network.origin import Origin, is_loopback
-from smallest_cli.network.preconnect import HeadStart
+from smallest_cli.network.preconnect import Preconnect
 from smallest_cli.network.proxy import find_proxy, tunnel
-from smallest_cli.security import reason, safe
+from smallest_cli.security import os_error_text, printable
 
 if TYPE_CHECKING:
     import ssl
@@ -52,7 +52,7 @@ class Dialer:
         self._environ = environ
         self._context: ssl.SSLContext | None = None
         self._context_lock = threading.Lock()
-        self._begun: HeadStart | None = None
+        self._begun: Preconnect | None = None
 
     @contextmanager
     def head_start(self, origin: Origin) -> Iterator[None]:
@@ -65,7 +65,7 @@ class Dialer:
         reader = threading.Thread(target=self._read_ahead, daemon=True) if origin.secure else None
         if reader:
             reader.start()
-        self._begun = HeadStart(lambda: self._connect(origin, self._deadline()))
+        self._begun = Preconnect(lambda: self._connect(origin, self._deadline()))
         try:
             yield
         finally:
@@ -75,7 +75,7 @@ class Dialer:
                 reader.join()
 
     def dial(self, origin: Origin) -> Connection:
-        """Connect to an origin. Raises NetworkError, UnsafeError or SettingsError."""
+        """Connect to an origin. Raises NetworkError, SecurityError or SettingsError."""
         deadline = self._deadline()
         begun = self._take_begun()
         sock, phases = begun.result() if begun else self._connect(origin, deadline)
@@ -89,7 +89,7 @@ class Dialer:
             phases = replace(phases, tls=self.clock() - started)
         return Connection(sock, phases, self.clock, self.until)
 
-    def _take_begun(self) -> HeadStart | None:
+    def _take_begun(self) -> Preconnect | None:
         begun, self._begun = self._begun, None
         return begun
 
@@ -109,7 +109,7 @@ class Dialer:
         if not origin.secure and not self._plain_http:
             _refuse_plain(origin, [] if proxy else addresses)
         resolved = self.clock()
-        sock = race(addresses, f"{safe(host)}:{port}", deadline, self.timeout)
+        sock = race(addresses, f"{printable(host)}:{port}", deadline, self.timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
@@ -136,7 +136,7 @@ class Dialer:
         except ssl.SSLCertVerificationError as error:
             raise _distrust(origin, error) from None
         except TimeoutError:
-            raise NotReached(f"no TLS handshake within {self.timeout:g} s", step="tls") from None
+            raise ConnectError(f"no TLS handshake within {self.timeout:g} s", step="tls") from None
         except OSError as error:
             raise _failed_handshake(origin, error) from None
 
@@ -174,11 +174,13 @@ class Dialer:
                 context.load_verify_locations(cafile=named)
         except ssl.SSLError:
             raise SettingsError(
-                f"there is no certificate in {safe(named)}",
+                f"there is no certificate in {printable(named)}",
                 hint="a PEM file is wanted: its first certificate begins with -----BEGIN CERTIFICATE-----",
             ) from None
         except OSError as error:
-            raise SettingsError(f"cannot read the certificates in {safe(named)}: {reason(error)}") from None
+            raise SettingsError(
+                f"cannot read the certificates in {printable(named)}: {os_error_text(error)}"
+            ) from None
         return context
 
 
@@ -186,20 +188,22 @@ PLAIN_ANSWERS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PA
 """What OpenSSL calls an answer that is no TLS."""
 
 
-def _failed_handshake(origin: Origin, error: OSError) -> NotReached:
+def _failed_handshake(origin: Origin, error: OSError) -> ConnectError:
     """In words: OpenSSL's own have its codes and lines of its source in them."""
     why = getattr(error, "reason", None)
     if why in PLAIN_ANSWERS:
-        plain = NoTLS(f"{safe(origin.netloc)} does not speak TLS", step="tls")
+        plain = TLSError(f"{printable(origin.netloc)} does not speak TLS", step="tls")
         plain.hint = "is the base URL an http one?"
         return plain
-    told = why.lower().replace("_", " ") if isinstance(why, str) else reason(error)
-    return NotReached(f"the TLS handshake with {safe(origin.netloc)} failed: {safe(told)}", step="tls")
+    told = why.lower().replace("_", " ") if isinstance(why, str) else os_error_text(error)
+    return ConnectError(
+        f"the TLS handshake with {printable(origin.netloc)} failed: {printable(told)}", step="tls"
+    )
 
 
-def _distrust(origin: Origin, error: ssl.SSLCertVerificationError) -> Untrusted:
+def _distrust(origin: Origin, error: ssl.SSLCertVerificationError) -> CertificateError:
     """What is wrong with a certificate, by OpenSSL's own numbers (X509_V_ERR_..., in x509_vfy.h)."""
-    why = safe(error.verify_message)
+    why = printable(error.verify_message)
     match error.verify_code:
         case 9 | 10:
             hint = f"the clock of this machine says {time.strftime('%Y-%m-%d %H:%M')}; is that so?"
@@ -207,12 +211,12 @@ def _distrust(origin: Origin, error: ssl.SSLCertVerificationError) -> Untrusted:
             why, hint = f"it is another host's ({why})", "is the base URL right?"
         case _:
             hint = "name the authority that signed it: --ca-file FILE"
-    return Untrusted(f"the certificate of {safe(origin.netloc)} is not trusted: {why}", hint=hint)
+    return CertificateError(f"the certificate of {printable(origin.netloc)} is not trusted: {why}", hint=hint)
 
 
 def _refuse_plain(origin: Origin, addresses: list[Address]) -> None:
     if not addresses or not all(is_loopback(address[4][0]) for address in addresses):
-        raise UnsafeError(
-            f"the key is not sent over plain http to {safe(origin.netloc)}",
+        raise SecurityError(
+            f"the key is not sent over plain http to {printable(origin.netloc)}",
             hint="use https, or --plain-http where the network is yours",
         )

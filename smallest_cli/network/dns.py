@@ -12,8 +12,8 @@ import time
 from itertools import zip_longest
 from typing import Any
 
-from smallest_cli.errors import NotReached
-from smallest_cli.security import reason, safe
+from smallest_cli.errors import ConnectError
+from smallest_cli.security import os_error_text, printable
 
 STAGGER_SECONDS = 0.25
 
@@ -39,9 +39,11 @@ def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Addre
     try:
         found = answer.get(timeout=max(0.001, deadline - time.monotonic()))
     except queue.Empty:
-        raise NotReached(f"resolving {safe(host)} took longer than {timeout:g} s", step="dns") from None
+        raise ConnectError(
+            f"resolving {printable(host)} took longer than {timeout:g} s", step="dns"
+        ) from None
     if isinstance(found, Exception):
-        raise NotReached(f"cannot resolve {safe(host)}", step="dns") from None
+        raise ConnectError(f"cannot resolve {printable(host)}", step="dns") from None
     first = [address for address in found if address[0] == found[0][0]]
     others = [address for address in found if address[0] != found[0][0]]
     pairs = zip_longest(first, others)
@@ -61,7 +63,7 @@ def race(addresses: list[Address], name: str, deadline: float, timeout: float) -
                     continue
                 patience = min(STAGGER_SECONDS if waiting else timeout, deadline - time.monotonic())
                 if deadline <= time.monotonic():
-                    raise NotReached(f"connecting to {name} took longer than {timeout:g} s")
+                    raise ConnectError(f"connecting to {name} took longer than {timeout:g} s")
                 for key, _ in selector.select(max(0.0, patience)):
                     sock: Any = key.fileobj
                     selector.unregister(sock)
@@ -76,8 +78,8 @@ def race(addresses: list[Address], name: str, deadline: float, timeout: float) -
                 losing: Any = key.fileobj
                 losing.close()
     if winner is None:
-        why = reason(last_error) if last_error else "it has no address"
-        raise NotReached(f"cannot connect to {name}: {why}")
+        why = os_error_text(last_error) if last_error else "it has no address"
+        raise ConnectError(f"cannot connect to {name}: {why}")
     return winner
 
 

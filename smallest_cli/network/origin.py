@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from smallest_cli.errors import SettingsError
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 
 class Origin(NamedTuple):
@@ -35,10 +35,10 @@ def parse_base_url(base_url: str) -> Origin:
         parts = urlsplit(base_url)
         port = parts.port
     except ValueError:
-        raise SettingsError(f"the base URL {safe(base_url)} is not a URL") from None
+        raise SettingsError(f"the base URL {printable(base_url)} is not a URL") from None
     if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
         raise SettingsError(
-            f"the base URL {safe(base_url)} is not a URL", hint="it looks like https://api.smallest.ai"
+            f"the base URL {printable(base_url)} is not a URL", hint="it looks like https://api.smallest.ai"
         )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise SettingsError("the base URL holds more than scheme, host, port and path")
@@ -61,7 +61,8 @@ def _ascii(host: str) -> str:
     except UnicodeError:
         pass
     raise SettingsError(
-        f"the host {safe(host)} cannot be written in ASCII for certain", hint="name it by its form in xn--"
+        f"the host {printable(host)} cannot be written in ASCII for certain",
+        hint="name it by its form in xn--",
     )
 
 

@@ -12,7 +12,7 @@ from smallest_cli.models import Phases
 Connected = tuple[socket.socket, Phases]
 
 
-class HeadStart:
+class Preconnect:
     """Runs `connect` in a thread from now on. Its outcome is taken once, or closed."""
 
     def __init__(self, connect: Callable[[], Connected]) -> None:

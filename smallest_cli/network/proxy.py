@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from smallest_cli.errors import NotReached, SettingsError
+from smallest_cli.errors import ConnectError, SettingsError
 from smallest_cli.models import Phases
 from smallest_cli.network.connection import Clock, Connection, read_head
 from smallest_cli.network.origin import Origin, is_loopback
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 
 class Proxy(NamedTuple):
@@ -56,7 +56,7 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
     if parts.scheme != "http" or not parts.hostname or not port:
         raise SettingsError(
             f"the proxy in {scheme}_proxy or all_proxy is of a kind that is not supported: "
-            f"{safe(parts.scheme)}",
+            f"{printable(parts.scheme)}",
             hint="http://HOST:PORT is",
         )
     authorization = None
@@ -79,6 +79,6 @@ def tunnel(
     head = read_head(connection)
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
     if not status:
-        raise NotReached(f"the proxy {safe(proxy.host)}:{proxy.port} did not answer in HTTP")
+        raise ConnectError(f"the proxy {printable(proxy.host)}:{proxy.port} did not answer in HTTP")
     if status[1] != b"200":
-        raise NotReached(f"the proxy {safe(proxy.host)}:{proxy.port} answered {int(status[1])}")
+        raise ConnectError(f"the proxy {printable(proxy.host)}:{proxy.port} answered {int(status[1])}")

@@ -6,19 +6,19 @@ import re
 from collections.abc import Mapping
 
 from smallest_cli.errors import (
-    AccountError,
-    Disconnected,
+    AuthError,
+    ConnectionClosed,
     NetworkError,
     ProtocolError,
     RateLimited,
     RemoteError,
-    RequestRejected,
-    ServiceFailed,
-    UnsafeError,
+    RequestError,
+    SecurityError,
+    ServerError,
 )
 from smallest_cli.protocol.endpoints import Fields
 from smallest_cli.protocol.json import decode_object, payload
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 
 def decode_error(fields: Fields) -> RemoteError | None:
@@ -31,10 +31,10 @@ def decode_error(fields: Fields) -> RemoteError | None:
     if isinstance(code, int) and 400 <= code < 600:
         error = _class_of_status(code)(text, hint=_hint(text, code))
     else:
-        error = _class_of_text(text, RequestRejected if fields.get("errors") else ServiceFailed)(text)
+        error = _class_of_text(text, RequestError if fields.get("errors") else ServerError)(text)
         error.hint = _hint(text, 429 if isinstance(error, RateLimited) else None)
     request_id = fields.get("request_id")
-    error.request_id = safe(request_id) if isinstance(request_id, str) else None
+    error.request_id = printable(request_id) if isinstance(request_id, str) else None
     return error
 
 
@@ -43,7 +43,7 @@ def describe_failure(fields: Fields) -> str:
     parts: list[str] = []
     for key in ("message", "error", "errors", "details"):
         parts += _texts(fields.get(key))
-    return safe("; ".join(dict.fromkeys(parts))) or "the service named no reason"
+    return printable("; ".join(dict.fromkeys(parts))) or "the service named no reason"
 
 
 def _texts(value: object, depth: int = 4) -> list[str]:
@@ -61,8 +61,8 @@ _TEXT_CLASSES: tuple[tuple[re.Pattern[str], type[RemoteError]], ...] = (
     (re.compile(r"concurren|rate limit|too many", re.I), RateLimited),
     (re.compile(r"timed out|inactivity", re.I), NetworkError),
     (re.compile(r"unauthori[sz]ed|api key|bearer|credit|usage limit|higher plan|organi[sz]ation", re.I),
-     AccountError),
-    (re.compile(r"invalid|not supported|required|unsupported|retired|deprecated", re.I), RequestRejected),
+     AuthError),
+    (re.compile(r"invalid|not supported|required|unsupported|retired|deprecated", re.I), RequestError),
 )  # fmt: skip
 
 
@@ -71,9 +71,9 @@ def _class_of_text(text: str, default: type[RemoteError]) -> type[RemoteError]:
 
 
 _STATUS_CLASSES: dict[int, type[RemoteError]] = {
-    401: AccountError,
-    402: AccountError,
-    403: AccountError,
+    401: AuthError,
+    402: AuthError,
+    403: AuthError,
     408: NetworkError,
     409: RateLimited,
     429: RateLimited,
@@ -83,8 +83,8 @@ _STATUS_CLASSES: dict[int, type[RemoteError]] = {
 def _class_of_status(status: int) -> type[RemoteError]:
     """A 4xx that is not listed means what 400 does (RFC 9110, 15)."""
     if 500 <= status < 600:
-        return ServiceFailed
-    return _STATUS_CLASSES.get(status, RequestRejected if 400 <= status < 500 else ProtocolError)
+        return ServerError
+    return _STATUS_CLASSES.get(status, RequestError if 400 <= status < 500 else ProtocolError)
 
 
 _HINTS = {
@@ -109,10 +109,10 @@ def decode_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Remo
     `headers` have lower-case names. `Retry-After` is read as seconds or as a date against the
     reply's own `Date`, so that a wrong clock here does not matter.
     """
-    request_id = safe(headers["x-request-id"]) if headers.get("x-request-id") else None
+    request_id = printable(headers["x-request-id"]) if headers.get("x-request-id") else None
     if 300 <= status < 400:
-        target = safe(headers.get("location", "nowhere"), 120)
-        return UnsafeError(
+        target = printable(headers.get("location", "nowhere"), 120)
+        return SecurityError(
             f"refused to follow a redirect ({status}) to {target}",
             hint="nothing was sent there; check the base URL",
             request_id=request_id,
@@ -120,12 +120,12 @@ def decode_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Remo
     try:
         text = describe_failure(decode_object(body))
     except ProtocolError:
-        text = safe(headers.get("content-type") or "no text", 60)
+        text = printable(headers.get("content-type") or "no text", 60)
     error = _class_of_status(status)(
         f"the service answered {status}: {text}", hint=_hint(text, status), request_id=request_id
     )
     error.status = status
-    if isinstance(error, RateLimited | ServiceFailed):
+    if isinstance(error, RateLimited | ServerError):
         error.retry_after = decode_retry_after(headers.get("retry-after"), headers.get("date"))
     return error
 
@@ -147,17 +147,17 @@ def decode_retry_after(value: str | None, date: str | None) -> float | None:
 
 
 _CLOSE_CLASSES: dict[int, type[RemoteError]] = {
-    1001: Disconnected, 1006: Disconnected, 1008: AccountError, 1009: RequestRejected,
-    1012: Disconnected, 1013: RateLimited,
+    1001: ConnectionClosed, 1006: ConnectionClosed, 1008: AuthError, 1009: RequestError,
+    1012: ConnectionClosed, 1013: RateLimited,
 }  # fmt: skip
 
 
 def decode_close(code: int, reason: str = "") -> RemoteError:
     """What a WebSocket close before `complete` means; 1000 is no success (section 4e)."""
-    words = f": {safe(reason)}" if reason else ""
+    words = f": {printable(reason)}" if reason else ""
     if code == 1006:
-        return Disconnected("the service dropped the connection")
-    error = _class_of_text(reason, _CLOSE_CLASSES.get(code, ServiceFailed))(
+        return ConnectionClosed("the service dropped the connection")
+    error = _class_of_text(reason, _CLOSE_CLASSES.get(code, ServerError))(
         f"the service closed the connection ({code}{words}) before the end"
     )
     error.close_code = code

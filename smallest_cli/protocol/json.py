@@ -9,7 +9,7 @@ from smallest_cli.errors import (
     ProtocolError,
 )
 from smallest_cli.protocol.endpoints import Fields
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 
 def decode_object(data: bytes | str) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def decode_object(data: bytes | str) -> dict[str, Any]:
 
 def excerpt(data: bytes | str) -> str:
     """The beginning of what cannot be read, made safe."""
-    return safe(data[:80].decode("utf-8", "replace") if isinstance(data, bytes) else data, 80)
+    return printable(data[:80].decode("utf-8", "replace") if isinstance(data, bytes) else data, 80)
 
 
 def payload(fields: Fields) -> Fields:

@@ -1,6 +1,6 @@
 """The server as somebody's child: `python -m smallest_cli.server`.
 
-Reads one line of JSON from stdin (fields of `Behaviour`, `{}` for none), writes one line of JSON to
+Reads one line of JSON from stdin (fields of `ServerConfig`, `{}` for none), writes one line of JSON to
 stdout (`base_url` and `key`, or `error`, `exit` and `hint`), and serves until its stdin ends: that
 is how it dies with its parent, however the parent dies. Secrets pass here and never in argv.
 """
@@ -37,12 +37,12 @@ def main() -> int:
 
 
 def _serve(engine: Engine) -> None:
-    from smallest_cli.server.config import Behaviour
+    from smallest_cli.server.config import ServerConfig
 
     given = _read_fields()
     if given.get("token") is None:
         given["token"] = os.urandom(KEY_BYTES).hex()
-    behaviour = Behaviour.from_fields(given)
+    behaviour = ServerConfig.from_fields(given)
     try:
         from smallest_cli.server.run import run
     except ImportError as error:

@@ -26,7 +26,7 @@ CLONE_MODELS = ("lightning-v3.1", "lightning-v3.1-pro")
 NOT_FOUND = {"error": "Pronunciation dictionary not found"}
 
 
-class Desk:
+class AccountAPI:
     """Dictionaries and clones of whoever holds the key, and an account that never runs out."""
 
     def __init__(self) -> None:

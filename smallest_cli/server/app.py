@@ -12,10 +12,10 @@ from smallest_cli.protocol.endpoints import HEALTH_PATH, PATHS, Fields
 from smallest_cli.protocol.json import decode_object
 from smallest_cli.protocol.resources import encode_voices
 from smallest_cli.server import error_bodies
-from smallest_cli.server.auth import Busy, bearer, stranger
+from smallest_cli.server.auth import Busy, bearer, check_origin
 from smallest_cli.server.http import Call, one_shot, server_sent
 from smallest_cli.server.request_log import Entry
-from smallest_cli.server.state import Studio
+from smallest_cli.server.state import ServerState
 from smallest_cli.server.validation import refuse
 from smallest_cli.server.websocket import Conversation
 
@@ -29,7 +29,7 @@ Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Server:
     """The application over one studio."""
 
-    def __init__(self, studio: Studio, port: int) -> None:
+    def __init__(self, studio: ServerState, port: int) -> None:
         self._studio = studio
         self._port = port
 
@@ -65,7 +65,7 @@ class Server:
 
     async def _guard(self, request: web.Request, handler: Reply) -> web.StreamResponse:
         anyone = not self._studio.behaviour.on_loopback
-        if refused := stranger(request, anyone=anyone, port=self._port):
+        if refused := check_origin(request, anyone=anyone, port=self._port):
             return web.json_response({"error": refused[1]}, status=refused[0])
         try:
             return await handler(request)

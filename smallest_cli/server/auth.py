@@ -18,7 +18,7 @@ from smallest_cli.server.config import is_loopback
 SOCKETS_PER_SLOT = 5
 
 
-def stranger(http: web.Request, *, anyone: bool, port: int) -> tuple[int, str] | None:
+def check_origin(http: web.Request, *, anyone: bool, port: int) -> tuple[int, str] | None:
     """The status and words for a request that is not from here, None for one that is.
 
     `anyone` is for a server that was told to listen to other machines, under names it cannot know.

@@ -23,7 +23,7 @@ class BadField(UsageError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Behaviour:
+class ServerConfig:
     """How the server behaves; the defaults are those that real clients need (waves/api.md, 12)."""
 
     host: str = "127.0.0.1"
@@ -112,7 +112,7 @@ class Behaviour:
         return is_loopback(self.host)
 
     @classmethod
-    def from_fields(cls, given: Mapping[str, Any]) -> Behaviour:
+    def from_fields(cls, given: Mapping[str, Any]) -> ServerConfig:
         """A behaviour out of JSON. Raises UsageError for a name that is not there or a bad value."""
         known = {item.name for item in fields(cls)}
         if unknown := sorted(set(given) - known):

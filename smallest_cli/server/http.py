@@ -13,14 +13,14 @@ from uuid import uuid4
 from aiohttp import web
 
 from smallest_cli.audio import wav
-from smallest_cli.errors import ServiceFailed
+from smallest_cli.errors import ServerError
 from smallest_cli.models import Api, AudioChunk, Completed, SpeechRequest
 from smallest_cli.protocol.endpoints import SSE_SHAPES
 from smallest_cli.protocol.messages import encode_error_message, encode_sse
 from smallest_cli.server.error_bodies import INTERNAL
 from smallest_cli.server.faults import Fault, FaultSpec
 from smallest_cli.server.request_log import Entry
-from smallest_cli.server.state import Studio
+from smallest_cli.server.state import ServerState
 from smallest_cli.server.voice.engine import block_bytes
 
 SLICE = 1024
@@ -32,7 +32,7 @@ PIECE = 256 << 10
 class Call:
     """One request that nothing was wrong with."""
 
-    studio: Studio
+    studio: ServerState
     http: web.Request
     api: Api
     request: SpeechRequest
@@ -71,7 +71,7 @@ async def server_sent(call: Call) -> web.StreamResponse:
                 slices = (block[at : at + SLICE] for at in range(0, len(block), SLICE))
                 call.entry.audio()
                 await response.write(b"".join(encode_sse(AudioChunk(part), shape) for part in slices))
-    except (Fault, ServiceFailed) as error:
+    except (Fault, ServerError) as error:
         call.entry.status = str(error)
         if isinstance(error, Fault) and error.spec.kind == "close":
             return cut(call, response)
@@ -93,7 +93,7 @@ async def one_shot(call: Call) -> web.StreamResponse:
             async with aclosing(call.sound(None if late else call.fault, _coding(encoding))) as sound:
                 async for block in sound:
                     body.write(block)
-        except (Fault, ServiceFailed) as error:
+        except (Fault, ServerError) as error:
             call.entry.status = str(error)
             if isinstance(error, Fault) and error.spec.kind == "close":
                 return cut(call, web.Response())

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from time import perf_counter_ns
 
-from smallest_cli.errors import OutputFailed
+from smallest_cli.errors import OutputError
 from smallest_cli.models import Via
 
 
@@ -46,7 +46,7 @@ class Journal:
         try:
             number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
-            raise OutputFailed(f"cannot write the log {path}: {error.strerror}") from None
+            raise OutputError(f"cannot write the log {path}: {error.strerror}") from None
         self._file = os.fdopen(number, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
     def write(self, entry: Entry) -> None:

@@ -15,8 +15,8 @@ from aiohttp.http import HttpProcessingError
 
 from smallest_cli.errors import UsageError
 from smallest_cli.server.app import Server
-from smallest_cli.server.config import Behaviour
-from smallest_cli.server.state import Studio
+from smallest_cli.server.config import ServerConfig
+from smallest_cli.server.state import ServerState
 from smallest_cli.server.voice.engine import Engine
 
 BACKLOG = 1024
@@ -26,13 +26,13 @@ REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (of every addr
 
 
 async def serve(
-    behaviour: Behaviour, engine: Engine, announce: Callable[[str], None], stop: asyncio.Event
+    behaviour: ServerConfig, engine: Engine, announce: Callable[[str], None], stop: asyncio.Event
 ) -> None:
     """Listen, `announce` the base URL, serve until `stop`. Raises UsageError for what cannot be done."""
     logging.getLogger("aiohttp.server").addFilter(_is_news)
     asyncio.get_running_loop().set_exception_handler(_complain)
     tls = _tls(behaviour)
-    studio = Studio(behaviour, engine)
+    studio = ServerState(behaviour, engine)
     listener = _listen(behaviour)
     port = listener.getsockname()[1]
     app = Server(studio, port).app()
@@ -60,7 +60,7 @@ def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         loop.default_exception_handler(context)
 
 
-def _listen(behaviour: Behaviour) -> socket.socket:
+def _listen(behaviour: ServerConfig) -> socket.socket:
     try:
         return socket.create_server(
             (behaviour.host, behaviour.port),
@@ -72,7 +72,7 @@ def _listen(behaviour: Behaviour) -> socket.socket:
         raise UsageError(f"cannot listen on {behaviour.host}:{behaviour.port}: {why}") from None
 
 
-def _tls(behaviour: Behaviour) -> ssl.SSLContext | None:
+def _tls(behaviour: ServerConfig) -> ssl.SSLContext | None:
     if behaviour.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -90,7 +90,7 @@ def _refuse_encrypted() -> str:
 
 
 def run(
-    behaviour: Behaviour,
+    behaviour: ServerConfig,
     engine: Engine,
     announce: Callable[[str], None],
     watch: Callable[[Callable[[], None]], None],

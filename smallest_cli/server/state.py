@@ -14,9 +14,9 @@ from time import perf_counter
 from smallest_cli.models import Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
 from smallest_cli.protocol.endpoints import Fields, voices_path
 from smallest_cli.protocol.requests import decode_request
-from smallest_cli.server.account_api import Desk
+from smallest_cli.server.account_api import AccountAPI
 from smallest_cli.server.auth import Limits
-from smallest_cli.server.config import Behaviour
+from smallest_cli.server.config import ServerConfig
 from smallest_cli.server.faults import Fault, Faults, FaultSpec
 from smallest_cli.server.request_log import Journal
 from smallest_cli.server.validation import Rules
@@ -27,17 +27,17 @@ from smallest_cli.voices import bundled_voices
 V2_SAMPLE_RATE = 24_000
 
 
-class Studio:
+class ServerState:
     """One server's state."""
 
-    def __init__(self, behaviour: Behaviour, engine: Engine) -> None:
+    def __init__(self, behaviour: ServerConfig, engine: Engine) -> None:
         self.behaviour = behaviour
         self.limits = Limits(behaviour.concurrency)
         self.faults = Faults(behaviour.fail, behaviour.fail_times)
         self.journal = Journal(behaviour.log)
         self._engine = engine
-        self.desk = Desk()
-        self._luck = Luck(behaviour.seed)
+        self.desk = AccountAPI()
+        self._luck = Random(behaviour.seed)
         known = {voice.id for voice in bundled_voices()} | set(behaviour.extra_voices)
         self._voice_ids: dict[bool, frozenset[str]] = {
             False: frozenset(known),
@@ -70,16 +70,16 @@ class Studio:
         request = decode_request(fields)
         return replace(request, format=AudioFormat(int(request.format.sample_rate)))
 
-    def pace(self, received: float) -> Pace:
+    def pace(self, received: float) -> Pacer:
         """The times of a request that came in at that second of `perf_counter`."""
-        return Pace(self.behaviour, self._luck, received)
+        return Pacer(self.behaviour, self._luck, received)
 
     async def speak(
-        self, request: SpeechRequest, pace: Pace, fault: FaultSpec | None = None, encoding: str = "pcm"
+        self, request: SpeechRequest, pace: Pacer, fault: FaultSpec | None = None, encoding: str = "pcm"
     ) -> AsyncGenerator[AudioChunk | WordTiming, None]:
         """The sound of a request, block by block, each when it is due.
 
-        Raises Fault when its failure is to come now, ServiceFailed when the voice fails. A stall
+        Raises Fault when its failure is to come now, ServerError when the voice fails. A stall
         lasts until the task is cancelled: the client has left.
         """
         blocks = 0
@@ -102,18 +102,18 @@ async def _break(fault: FaultSpec) -> None:
     raise Fault(fault)
 
 
-class Luck(random.Random):
+class Random(random.Random):
     """Draws times, never secrets."""
 
 
-class Pace:
+class Pacer:
     """The times of one request's blocks, from the second at which it was received.
 
     The first is lognormal about its median; each later one is due when the audio before it would be
     used up at `realtime_factor`; jitter comes on top.
     """
 
-    def __init__(self, behaviour: Behaviour, luck: Luck, received: float) -> None:
+    def __init__(self, behaviour: ServerConfig, luck: Random, received: float) -> None:
         self._behaviour = behaviour
         self._luck = luck
         self.due = received + self._first_byte_s()

@@ -16,7 +16,7 @@ from smallest_cli.protocol.json import decode_object
 from smallest_cli.protocol.messages import PONG
 from smallest_cli.protocol.requests import decode_buffering, is_keep_alive
 from smallest_cli.server.config import TEXT_CAP
-from smallest_cli.server.state import Studio
+from smallest_cli.server.state import ServerState
 from smallest_cli.server.validation import Issue, issue, refuse
 
 LONGEST = 250
@@ -122,10 +122,10 @@ class Held:
             self.timer = None
 
 
-class Inbox:
+class MessageBuffer:
     """Reads messages and hands jobs to `enqueue`, which may raise asyncio.QueueFull."""
 
-    def __init__(self, studio: Studio, api: Api, enqueue: Callable[[Job], None]) -> None:
+    def __init__(self, studio: ServerState, api: Api, enqueue: Callable[[Job], None]) -> None:
         self._studio = studio
         self._api: Api = api
         self._rules = studio.rules(api, "ws")

@@ -13,7 +13,7 @@ from typing import Any
 
 from smallest_cli.models import SAMPLE_RATES, Api, Via
 from smallest_cli.protocol.endpoints import ENCODINGS, Fields
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.server.config import TEXT_CAP
 
 Issue = dict[str, Any]
@@ -175,7 +175,7 @@ def _enum(options: tuple[object, ...]) -> Check:
 
 
 def _not_an_option(name: str, value: str | float, options: tuple[object, ...]) -> Issue:
-    shown = value if isinstance(value, int | float) and abs(value) < LARGEST_SHOWN else safe(value, 60)
+    shown = value if isinstance(value, int | float) and abs(value) < LARGEST_SHOWN else printable(value, 60)
     listed = " | ".join(f"'{option}'" if isinstance(option, str) else str(option) for option in options)
     return {
         "received": shown,
@@ -224,5 +224,5 @@ def _language(fields: Fields, rules: Rules) -> Iterator[Issue]:
     if language == "auto" or language in _SPOKEN[model]:
         return
     spoken = ", ".join(_SPOKEN[model])
-    unspoken = f"Language '{safe(language, 60)}' is not supported on the {model} model."
+    unspoken = f"Language '{printable(language, 60)}' is not supported on the {model} model."
     yield issue("language", f"{unspoken} Supported languages: {spoken}")

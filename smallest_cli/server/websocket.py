@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from aiohttp import WSMsgType, web
 
-from smallest_cli.errors import ServiceFailed
+from smallest_cli.errors import ServerError
 from smallest_cli.models import Api, AudioChunk, Completed, WordTiming
 from smallest_cli.protocol.messages import encode_error_message, encode_message
 from smallest_cli.server import faults
@@ -21,8 +21,8 @@ from smallest_cli.server.auth import Busy
 from smallest_cli.server.error_bodies import BUSY, INTERNAL, INVALID, status_body
 from smallest_cli.server.faults import Fault, FaultSpec
 from smallest_cli.server.request_log import Entry
-from smallest_cli.server.state import Studio
-from smallest_cli.server.text_buffer import Inbox, Job, Refused
+from smallest_cli.server.state import ServerState
+from smallest_cli.server.text_buffer import Job, MessageBuffer, Refused
 
 LONGEST_IDLE_S = 180.0
 
@@ -31,7 +31,7 @@ LONGEST_IDLE_S = 180.0
 class Conversation:
     """The state of one socket."""
 
-    studio: Studio
+    studio: ServerState
     socket: web.WebSocketResponse
     http: web.Request
     api: Api
@@ -46,7 +46,7 @@ class Conversation:
 
     async def run(self) -> None:
         """Talk until either side ends it."""
-        inbox = Inbox(self.studio, self.api, self._enqueue)
+        inbox = MessageBuffer(self.studio, self.api, self._enqueue)
         tasks = [asyncio.create_task(self._listen(inbox)), asyncio.create_task(self._speak_all())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -61,7 +61,7 @@ class Conversation:
 
     # listening
 
-    async def _listen(self, inbox: Inbox) -> None:
+    async def _listen(self, inbox: MessageBuffer) -> None:
         idle_s = self._idle_s()
         deadline = perf_counter() + idle_s
         while True:
@@ -92,7 +92,7 @@ class Conversation:
             return min(float(asked[:9]), LONGEST_IDLE_S)
         return self.studio.behaviour.idle_timeout_s
 
-    async def _read(self, inbox: Inbox, data: str | bytes) -> None:
+    async def _read(self, inbox: MessageBuffer, data: str | bytes) -> None:
         try:
             answer = inbox.read(data)
         except Refused as refusal:
@@ -132,7 +132,7 @@ class Conversation:
             entry.status = "busy"
             await self._fail(BUSY["error"])
             return False
-        except (Fault, ServiceFailed) as error:
+        except (Fault, ServerError) as error:
             entry.status = str(error)
             await self._break(error)
             return False
@@ -192,7 +192,7 @@ class Conversation:
             encode_error_message(text, session_id=self.session_id, issues=issues or (), form=form)
         )
 
-    async def _break(self, error: Fault | ServiceFailed) -> None:
+    async def _break(self, error: Fault | ServerError) -> None:
         match error:
             case Fault(spec=FaultSpec(kind="close", code=faults.ABNORMAL)):
                 if self.http.transport:

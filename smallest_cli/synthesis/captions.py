@@ -8,21 +8,21 @@ from dataclasses import dataclass, replace
 
 from smallest_cli.audio.destinations import Destination
 from smallest_cli.errors import (
+    BrokenPipe,
     DeviceError,
     Incomplete,
     Interrupted,
-    ReaderLeft,
     SmallestError,
     UsageError,
 )
 from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, SpeechRequest, WordTiming
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.signals import uninterrupted
-from smallest_cli.synthesis.subtitles import Passage, cues_of, is_timed, kind_of, render
+from smallest_cli.synthesis.subtitles import SpokenSegment, cues_of, is_timed, kind_of, render
 from smallest_cli.voices import WORD_TIMING_VOICES, find_voice, known_voices
 
-SPARING = (DeviceError, Interrupted, ReaderLeft)
+SPARING = (DeviceError, Interrupted, BrokenPipe)
 TIMED_LANGUAGES = (None, "auto", "en", "hi")
 
 
@@ -62,7 +62,7 @@ def _untimed(template: SpeechRequest, settings: Settings) -> str:
     if known and known.id not in WORD_TIMING_VOICES:
         return f"{known.id} is no voice that times its words; those are {names}"
     if template.language not in TIMED_LANGUAGES:
-        return f"words are timed in English and Hindi alone, not in {safe(template.language, 20)}"
+        return f"words are timed in English and Hindi alone, not in {printable(template.language, 20)}"
     return ""
 
 
@@ -73,14 +73,14 @@ class Captions:
     """
 
     def __init__(self, format: AudioFormat) -> None:
-        self.passages: list[Passage] = []
+        self.passages: list[SpokenSegment] = []
         self.ended = False
         self._format = format
         self._byte_count = 0
 
     def begin(self, request: SpeechRequest, frame: int) -> None:
         """A segment's sound will begin at `frame`."""
-        self.passages.append(Passage(request.text, frame))
+        self.passages.append(SpokenSegment(request.text, frame))
 
     def watch(self, events: Iterable[Event]) -> Iterator[Event]:
         """The same events, of one attempt at the segment that was begun last.
@@ -116,7 +116,7 @@ def open_subtitles(
 
     A loudspeaker that is lost, a reader that left and a signal spare it as they spare a file of sound, once
     all has come. Otherwise the sentences that are whole are kept beside its name, if `keep`. Raises
-    OutputFailed, UsageError where the file is there and is not to be replaced, and Incomplete where words
+    OutputError, UsageError where the file is there and is not to be replaced, and Incomplete where words
     were to be timed and were not: the sound is whole then, and there is no file.
     """
     if plan.path is None:
@@ -156,15 +156,15 @@ def open_subtitles(
         finish(target)
     except BaseException:
         if target and (part := target.abandon(kept)):
-            warn(f"the subtitles so far are kept in {safe(part)}")
+            warn(f"the subtitles so far are kept in {printable(part)}")
         raise
 
 
-def _refuse_untimed(passages: Iterable[Passage]) -> None:
+def _refuse_untimed(passages: Iterable[SpokenSegment]) -> None:
     for passage in passages:
         if not is_timed(passage):
             raise Incomplete(
                 f"no subtitles, though the sound is whole: no words were timed of"
-                f" {safe(passage.text.strip(), 40)!r}",
+                f" {printable(passage.text.strip(), 40)!r}",
                 hint="--cue sentence goes with every voice and transport",
             )

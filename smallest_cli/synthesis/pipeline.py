@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from smallest_cli.audio.sink import Sink
-from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServiceFailed, SettingsError
+from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServerError, SettingsError
 from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Sent, Silence, SpeechRequest
 from smallest_cli.stdio import shortage_told
 
@@ -98,10 +98,10 @@ def play(
                     spoken.characters += len(text)
 
 
-def hear_out(sink: Sink, frames: int) -> None:
+def drain(sink: Sink, frames: int) -> None:
     """Until the slowest sink has played so many frames."""
     pause = threading.Event()
-    while sink.heard() < frames:
+    while sink.frames_played() < frames:
         pause.wait(LOOK_EVERY_S)
 
 
@@ -118,7 +118,7 @@ class Pump:
         if not ahead_s:
             return
         pause = threading.Event()
-        while (self.spoken.frames - self._sink.heard()) / self._format.sample_rate >= ahead_s:
+        while (self.spoken.frames - self._sink.frames_played()) / self._format.sample_rate >= ahead_s:
             pause.wait(LOOK_EVERY_S)
 
     def rest(self, seconds: float) -> None:
@@ -176,7 +176,7 @@ class Pump:
                     if rest:
                         raise ProtocolError("the audio ended in half a sample")
                     if self.spoken.byte_count == proven:
-                        raise ServiceFailed("the service sent no audio", request_id=request_id)
+                        raise ServerError("the service sent no audio", request_id=request_id)
                     proven, whole = self.spoken.byte_count, True
                     self.spoken.segments += 1
                     if request_id:

@@ -11,10 +11,10 @@ from smallest_cli.cli.console import Console
 from smallest_cli.cli.options import RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.models import AudioFormat, SpeechRequest
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.pipeline import AHEAD_S
-from smallest_cli.voices import cast
+from smallest_cli.voices import resolve_voice
 
 if TYPE_CHECKING:
     from smallest_cli.synthesis.captions import CaptionPlan
@@ -49,17 +49,19 @@ class Run:
         return AHEAD_S if self.sound.ahead is None else self.sound.ahead
 
 
-def settle_voice(
+def build_request(
     who: VoiceOptions, where: ServiceOptions, report: RunOptions, cache: bool | None = None
 ) -> tuple[Console, Settings, SpeechRequest]:
     """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
     if where.ca_file is not None and not os.path.exists(where.ca_file):
-        raise SettingsError(f"--ca-file: there is no {safe(where.ca_file)}")
+        raise SettingsError(f"--ca-file: there is no {printable(where.ca_file)}")
     if report.quiet and (report.verbose or report.debug):
         raise UsageError(f"--quiet and --{'verbose' if report.verbose else 'debug'} do not go together")
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
     settings = load_settings(who.as_dict() | where.as_dict() | {"cache": cache})
-    chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force)
+    chosen = resolve_voice(
+        settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force
+    )
     for warning in (*settings.warnings, *chosen.warnings):
         console.warn(warning)
     if where.completion_wait is not None and settings.via != "ws":

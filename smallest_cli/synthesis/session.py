@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from smallest_cli.synthesis.captions import Captions
 
 
-def dial(run: Run) -> Dialer:
+def make_dialer(run: Run) -> Dialer:
     """What opens the connections of a run; its --max-time begins here."""
     settings = run.settings
     return Dialer(
@@ -93,7 +93,7 @@ def open_stage(run: Run, *, shown: bool = True) -> Iterator[Stage]:
     `shown`: whether the terminal is free for the line that shows the progress.
     """
     settings, console = run.settings, run.console
-    dialer = dial(run)
+    dialer = make_dialer(run)
     spoken = Spoken(run.template.format)
     with (
         _counted(spoken),
@@ -138,24 +138,24 @@ def _captioned(run: Run) -> Iterator[tuple[Captions | None, Callable[[Sink], Non
         yield captions, follower.start
 
 
-def perform(run: Run, script: Iterable[SpeechRequest | Silence]) -> Told:
+def run_session(run: Run, script: Iterable[SpeechRequest | Silence]) -> RunResult:
     """Say a whole script."""
     with open_stage(run) as stage:
         play(
             script, stage.ask, stage.sink, stage.spoken,
             ahead_s=run.ahead_s, begin=stage.begin, again=stage.retries.over,
         )  # fmt: skip
-    return sum_up(run, stage)
+    return result(run, stage)
 
 
-def sum_up(run: Run, stage: Stage) -> Told:
+def result(run: Run, stage: Stage) -> RunResult:
     """What a run came to, when all is closed."""
     total_ms = (time.perf_counter_ns() - run.started_ns) / MILLISECOND
-    return Told(stage.spoken, stage.timeline, stage.retries.resent, total_ms, stage.source.hits)
+    return RunResult(stage.spoken, stage.timeline, stage.retries.resent, total_ms, stage.source.hits)
 
 
 @dataclass(frozen=True)
-class Told:
+class RunResult:
     """What a run came to."""
 
     spoken: Spoken

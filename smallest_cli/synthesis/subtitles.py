@@ -16,7 +16,7 @@ from pathlib import PurePath
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import WordTiming
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.text.sentences import whole_characters
 
 COLUMNS = 42
@@ -28,7 +28,7 @@ MARKS = ("Mn", "Me", "Cf")
 
 
 @dataclass(slots=True)
-class Passage:
+class SpokenSegment:
     """One request's text, the frame at which it begins, its frames, and the words that were timed in it."""
 
     text: str
@@ -57,11 +57,11 @@ def kind_of(path: str) -> str:
     """The form of a subtitle file, by its extension. Raises UsageError."""
     kind = PurePath(path).suffix.lower().removeprefix(".")
     if kind not in KINDS:
-        raise UsageError(f"--subtitles: {safe(path)} is not named .srt, .vtt or .json")
+        raise UsageError(f"--subtitles: {printable(path)} is not named .srt, .vtt or .json")
     return kind
 
 
-def cues_of(passages: Iterable[Passage], rate: int) -> list[Cue]:
+def cues_of(passages: Iterable[SpokenSegment], rate: int) -> list[Cue]:
     """One cue for each passage that was spoken to its end, at `rate` frames a second."""
     return [
         Cue(each.start / rate, each.end / rate, each.text.strip(), tuple(_words(each, rate)))
@@ -70,7 +70,7 @@ def cues_of(passages: Iterable[Passage], rate: int) -> list[Cue]:
     ]
 
 
-def _words(passage: Passage, rate: int) -> Iterator[Cue]:
+def _words(passage: SpokenSegment, rate: int) -> Iterator[Cue]:
     """Words whose times rise and stay within the passage, whatever the service says."""
     if not passage.words:
         return
@@ -82,7 +82,7 @@ def _words(passage: Passage, rate: int) -> Iterator[Cue]:
         yield Cue(start, max(start, min(until, following)), word.word)
 
 
-def is_timed(passage: Passage) -> bool:
+def is_timed(passage: SpokenSegment) -> bool:
     """Whether the service has told when its words are heard; a time for all of them is none."""
     return any(word.end > 0 for word in passage.words)
 

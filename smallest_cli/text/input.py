@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from smallest_cli.errors import UsageError
-from smallest_cli.security import reason, safe
+from smallest_cli.security import os_error_text, printable
 
 LARGEST_CHARACTER = 4
 BLOCK = 256 * 1024
@@ -50,7 +50,7 @@ def _read_file(path: str, max_chars: int) -> str:
         with open(path, "rb") as file:
             return _decode(file, path, max_chars)
     except OSError as error:
-        raise UsageError(f"cannot read {safe(path)}: {reason(error)}") from None
+        raise UsageError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
 
 
 def _read_stdin(max_chars: int) -> str:
@@ -61,7 +61,7 @@ def _read_stdin(max_chars: int) -> str:
     try:
         return _decode(sys.stdin.buffer, "stdin", max_chars)
     except OSError as error:
-        raise UsageError(f"cannot read stdin: {reason(error)}") from None
+        raise UsageError(f"cannot read stdin: {os_error_text(error)}") from None
 
 
 def _decode(file: BinaryIO, name: str, max_chars: int) -> str:
@@ -75,6 +75,6 @@ def _decode(file: BinaryIO, name: str, max_chars: int) -> str:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{safe(name)} is not UTF-8 text: byte {error.start + 1}",
+            f"{printable(name)} is not UTF-8 text: byte {error.start + 1}",
             hint="convert it first: iconv -f ENCODING -t UTF-8",
         ) from None

@@ -24,7 +24,7 @@ class Normalised(NamedTuple):
     removed: int
 
 
-def normalise(text: str) -> Normalised:
+def normalize(text: str) -> Normalised:
     """Unwrap lines, make every run of blanks one, drop control characters. Doing it again changes nothing."""
     text, removed = _clean(text)
     paragraphs = (
@@ -46,10 +46,10 @@ def _clean(text: str) -> tuple[str, int]:
 
 
 class Unwrapping:
-    """`normalise` for text that is still arriving: what comes out does not depend on where it was cut.
+    """`normalize` for text that is still arriving: what comes out does not depend on where it was cut.
 
     A line end in what comes out ends a paragraph: a mark of no width, to be left out of what is sent.
-    Without these marks it is the paragraphs of `normalise`, joined by blanks. `removed` counts as it does.
+    Without these marks it is the paragraphs of `normalize`, joined by blanks. `removed` counts as it does.
     """
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Silence, SpeechRequest
-from smallest_cli.text.normalize import normalise
+from smallest_cli.text.normalize import normalize
 from smallest_cli.text.sentences import CLAUSE_END, SPOKEN, joined, sentence_ends, whole_characters
 
 LIMIT = 250
@@ -180,7 +180,7 @@ def write_script(
     Between paragraphs, and each text begins one, are `pause_s` seconds of silence. Raises UsageError
     where there is nothing to say.
     """
-    text = normalise("\n\n".join(texts))
+    text = normalize("\n\n".join(texts))
     items = tuple(_items(text.paragraphs, template, split, pause_s, by_sentence))
     if not items:
         raise UsageError("nothing to speak: the text is empty")

@@ -19,7 +19,7 @@ MOST_WAITING = 8
 KEEP_OPEN_EVERY_S = 20.0
 
 
-class Arrivals:
+class TextReader:
     """What is written to a descriptor, read by a thread of its own as bytes become available.
 
     The queue is short: a writer that is faster than speech is made to wait. `fileno` becomes readable
@@ -77,7 +77,7 @@ class Arrivals:
                 yield text
 
 
-class Cutter:
+class SegmentStream:
     """Arriving text -> segments. `removed` counts control characters.
 
     `full` says that what is ready has no room left: it would make more than `most` characters.
@@ -159,7 +159,7 @@ class Cutter:
 
 
 def cut(
-    arrivals: Arrivals, cutter: Cutter, *, flush_s: float, keep_open: Callable[[], None]
+    arrivals: TextReader, cutter: SegmentStream, *, flush_s: float, keep_open: Callable[[], None]
 ) -> Iterator[str]:
     """Segments, each as late as it is asked for: whatever is ready by then goes together.
 
@@ -179,7 +179,7 @@ def cut(
             _wait(arrivals, cutter, flush_s, keep_open)
 
 
-def _wait(arrivals: Arrivals, cutter: Cutter, flush_s: float, keep_open: Callable[[], None]) -> None:
+def _wait(arrivals: TextReader, cutter: SegmentStream, flush_s: float, keep_open: Callable[[], None]) -> None:
     if cutter.waits:
         text = arrivals.next(flush_s)
         if text is not None:

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from smallest_cli.audio.wav import WavReader
-from smallest_cli.errors import CutOff
+from smallest_cli.errors import IncompleteResponse
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.endpoints import PATHS
 from smallest_cli.protocol.requests import encode_request
-from smallest_cli.transports.http_session import Poster, is_framed
+from smallest_cli.transports.http_session import HTTPSession, is_framed
 
 
 class HTTPTransport:
@@ -21,7 +21,7 @@ class HTTPTransport:
     def __init__(self, service: Service, dialer: Dialer) -> None:
         self._path = PATHS[service.api]["http"]
         self._timeout = dialer.timeout
-        self._poster = Poster(service, dialer)
+        self._poster = HTTPSession(service, dialer)
 
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Ask for one segment. It is whole when the WAV header, or else HTTP's own framing, says so."""
@@ -35,7 +35,7 @@ class HTTPTransport:
                     yield AudioChunk(pcm, request_id, at_ns=reply.connection.received_ns)
                     reply.connection.expect("more audio", self._timeout)
             if not (wav.whole if wav.states_length else is_framed(reply.headers)):
-                raise CutOff("the reply ended before all of its audio came")
+                raise IncompleteResponse("the reply ended before all of its audio came")
             yield Completed(request_id, at_ns=reply.connection.received_ns)
 
     def connect(self) -> None:

@@ -14,17 +14,19 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from smallest_cli.errors import CutOff, Disconnected, NetworkError, ProtocolError, RemoteError
+from smallest_cli.errors import ConnectionClosed, IncompleteResponse, NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import Event, Opened, Phases, Sent, Service
 from smallest_cli.network.connection import Connection
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import Origin, parse_base_url
 from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, REFUSAL_LIMIT
 from smallest_cli.protocol.errors import decode_refusal
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 
-def refusal(service: Service, status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
+def error_from_response(
+    service: Service, status: int, headers: Mapping[str, str], body: bytes
+) -> RemoteError:
     """The error for an HTTP reply; a rejected key is told by its source and its last four characters."""
     error = decode_refusal(status, {name.lower(): value for name, value in headers.items()}, body)
     if status == 401:
@@ -51,14 +53,14 @@ class Reply:
             next(self.body, None)
 
 
-class Poster:
+class HTTPSession:
     """Asks one origin over one connection, which it keeps."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
         self._service = service
         self._dialer = dialer
         self._origin = parse_base_url(service.base_url)
-        self._line = _Line(self._origin, dialer)
+        self._line = PinnedConnection(self._origin, dialer)
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -127,7 +129,7 @@ class Poster:
                     )
             except BaseException as error:
                 self._line.drop()
-                if self._line.fresh or not isinstance(error, Disconnected):
+                if self._line.fresh or not isinstance(error, ConnectionClosed):
                     raise
 
     def _refusal(self, response: requests.Response) -> Exception:
@@ -136,7 +138,7 @@ class Poster:
                 body = response.raw.read(REFUSAL_LIMIT)
         except (NetworkError, ProtocolError):
             body = b""  # the status alone is enough
-        return refusal(self._service, response.status_code, dict(response.headers), body)
+        return error_from_response(self._service, response.status_code, dict(response.headers), body)
 
     def connect(self) -> None:
         """Open the connection before the first post. An idle one is opened again when it turns out closed."""
@@ -166,7 +168,7 @@ def _pieces(response: requests.Response, connection: Connection) -> Iterator[byt
             left -= len(piece)
         yield piece
     if left:
-        raise CutOff(f"the reply ended {left} bytes short of its length")
+        raise IncompleteResponse(f"the reply ended {left} bytes short of its length")
 
 
 def is_framed(headers: dict[str, str]) -> bool:
@@ -175,7 +177,7 @@ def is_framed(headers: dict[str, str]) -> bool:
     return "content-length" in names or "chunked" in names.get("transfer-encoding", "")
 
 
-class _Line:
+class PinnedConnection:
     """The connection under the pool: dialled when the pool asks, kept for its stamps."""
 
     def __init__(self, origin: Origin, dialer: Dialer) -> None:
@@ -222,7 +224,7 @@ class _Line:
 class _Adapter(HTTPAdapter):
     """requests on a pool whose connections are ours."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: PinnedConnection) -> None:
         self._line = line
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
@@ -254,15 +256,17 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except requests.exceptions.ChunkedEncodingError:
-        raise CutOff("the reply was cut off") from None
+        raise IncompleteResponse("the reply was cut off") from None
     except urllib3.exceptions.ProtocolError:
-        raise CutOff("the reply was cut off") from None
+        raise IncompleteResponse("the reply was cut off") from None
     except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
         if _is_no_http(error):
             raise ProtocolError("the service did not answer in HTTP") from None
-        raise Disconnected("the connection was closed before an answer came") from None
+        raise ConnectionClosed("the connection was closed before an answer came") from None
     except (requests.RequestException, ValueError) as error:
-        raise ProtocolError(f"the service did not answer in HTTP ({safe(type(error).__name__)})") from None
+        raise ProtocolError(
+            f"the service did not answer in HTTP ({printable(type(error).__name__)})"
+        ) from None
 
 
 def _is_no_http(error: BaseException) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
-from smallest_cli.errors import CutOff, ProtocolError
+from smallest_cli.errors import IncompleteResponse, ProtocolError
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.endpoints import PATHS
 from smallest_cli.protocol.messages import EventStream
 from smallest_cli.protocol.requests import encode_request
-from smallest_cli.security import safe
-from smallest_cli.transports.http_session import Poster
+from smallest_cli.security import printable
+from smallest_cli.transports.http_session import HTTPSession
 
 
 class SSETransport:
@@ -22,7 +22,7 @@ class SSETransport:
     def __init__(self, service: Service, dialer: Dialer) -> None:
         self._path = PATHS[service.api]["sse"]
         self._timeout = dialer.timeout
-        self._poster = Poster(service, dialer)
+        self._poster = HTTPSession(service, dialer)
 
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Ask for one segment. Only audio moves the deadline on."""
@@ -31,7 +31,7 @@ class SSETransport:
             reply = yield from self._poster.post(exchanges, self._path, body, accept="text/event-stream")
             kind = reply.headers.get("Content-Type", "no type")
             if not kind.lower().startswith("text/event-stream"):
-                raise ProtocolError(f"the service sent {safe(kind, 60)} instead of events")
+                raise ProtocolError(f"the service sent {printable(kind, 60)} instead of events")
             request_id = reply.headers.get("X-Request-Id")
             stream = EventStream()
             for piece in reply.body:
@@ -43,7 +43,7 @@ class SSETransport:
                     yield event
                     if isinstance(event, AudioChunk):
                         reply.connection.expect("more audio", self._timeout)
-            raise CutOff("the stream ended before its end marker")
+            raise IncompleteResponse("the stream ended before its end marker")
 
     def connect(self) -> None:
         """Open the connection if it is not open."""

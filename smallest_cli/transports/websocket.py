@@ -16,7 +16,7 @@ from typing import Any
 import websocket
 from websocket import ABNF
 
-from smallest_cli.errors import Disconnected, NetworkError, ProtocolError, RemoteError
+from smallest_cli.errors import ConnectionClosed, NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import (
     AudioChunk,
     Buffering,
@@ -36,7 +36,7 @@ from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, MESSAGE_
 from smallest_cli.protocol.errors import decode_close
 from smallest_cli.protocol.messages import decode_message
 from smallest_cli.protocol.requests import KEEP_ALIVE, encode_request
-from smallest_cli.transports.http_session import refusal
+from smallest_cli.transports.http_session import error_from_response
 
 MILLISECONDS = 1000
 COMPLETION_GRACE_S = 1.0
@@ -70,7 +70,7 @@ class WebSocketTransport:
             try:
                 yield from self._ask(connection, request)
                 return
-            except Disconnected:
+            except ConnectionClosed:
                 # It was closed while it lay idle, which shows only now.
                 if connection is not before or connection.received_ns > connection.sent_ns:
                     raise
@@ -86,7 +86,7 @@ class WebSocketTransport:
         try:
             with _translated():
                 self._socket.send(KEEP_ALIVE)
-        except Disconnected:
+        except ConnectionClosed:
             self.close()  # it is opened again when it is needed
 
     def converse(self, request: SpeechRequest, fragments: Fragments, drain_s: float) -> Iterator[Event]:
@@ -328,7 +328,7 @@ class _Upgrading:
             body = b""  # the status alone is enough
         if 200 <= reply.status < 300:
             raise ProtocolError(f"the service answered {reply.status} instead of opening a WebSocket")
-        raise refusal(self._service, reply.status, dict(reply.getheaders()), body)
+        raise error_from_response(self._service, reply.status, dict(reply.getheaders()), body)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def counter(first: int, count: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoadConfig:
     """One request whose text arrived."""
 
     via: str
@@ -65,7 +65,7 @@ class FaultServer:
     secure: bool = False
     host: str = "127.0.0.1"
     connections: int = 0
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[LoadConfig] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)
     stage: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
@@ -89,7 +89,7 @@ class FaultServer:
             turn, self._turn = self._turn, self._turn + 1
         return self.scripts[min(turn, len(self.scripts) - 1)]
 
-    def note(self, asked: Asked) -> int:
+    def note(self, asked: LoadConfig) -> int:
         """Log a request; the first sample of its segment, the same however often it is asked for."""
         with self._lock:
             self.asked.append(asked)
@@ -138,7 +138,7 @@ class Talk:
     def take(self, fields: dict[str, object]) -> None:
         """A request's text has arrived."""
         self.fields = fields
-        self.first = self.server.note(Asked(self.via, str(fields["text"]), self.head))
+        self.first = self.server.note(LoadConfig(self.via, str(fields["text"]), self.head))
 
     def open(self, extra: bytes = b"") -> None:
         """Upgrade, where that is still to be done, and read the text."""

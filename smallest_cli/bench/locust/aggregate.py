@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from smallest_cli.bench.calibration import weigh
+from smallest_cli.bench.calibration import evaluate_effect
 from smallest_cli.bench.locust.histograms import Histogram, Tally
 from smallest_cli.bench.locust.worker_stats import named
 from smallest_cli.bench.playback import SECOND
@@ -43,10 +43,12 @@ class _Part:
         latest = self.latest
         median_ms, stamped = self.trials.median_ms(), self.stamped.as_lag()
         drift_s, floor, reasons, doubts = (latest[name] for name in ("drift_s", "floor", "reasons", "doubts"))
-        return weigh(self.lag.as_lag(), drift_s, floor, median_ms, reasons, doubts=doubts, stamped=stamped)
+        return evaluate_effect(
+            self.lag.as_lag(), drift_s, floor, median_ms, reasons, doubts=doubts, stamped=stamped
+        )
 
 
-class Pool:
+class Aggregator:
     """A whole run, put together from what its processes sent."""
 
     def __init__(self, engine: str) -> None:

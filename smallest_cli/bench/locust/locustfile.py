@@ -25,10 +25,10 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from smallest_cli.bench.locust.aggregate import Pool
+from smallest_cli.bench.locust.aggregate import Aggregator
 from smallest_cli.bench.locust.options import add_options, check_options, read_asked, tell_workers
-from smallest_cli.bench.locust.worker import ENGINE, Making, get_ready
-from smallest_cli.bench.locust.worker_stats import Share
+from smallest_cli.bench.locust.worker import ENGINE, LoadWorker, get_ready
+from smallest_cli.bench.locust.worker_stats import WorkerStats
 from smallest_cli.bench.results import INVALID
 from smallest_cli.bench.storage import as_text, write_text
 from smallest_cli.bench.workers import Lane
@@ -63,8 +63,8 @@ mend()
 class _Now:
     """The run under way: `making` where trials are made, `pool` where they are put together."""
 
-    making: Making | None = None
-    pool: Pool | None = None
+    making: LoadWorker | None = None
+    pool: Aggregator | None = None
     name: str = ""
     """The run's, which every process writes into its raw trials."""
     failed: int = INVALID
@@ -134,7 +134,7 @@ def begin(environment: Environment, **_: Any) -> None:
     runner = environment.runner
     NOW.failed = INVALID
     if not isinstance(runner, WorkerRunner):
-        NOW.pool, NOW.name = Pool(ENGINE), os.urandom(8).hex()
+        NOW.pool, NOW.name = Aggregator(ENGINE), os.urandom(8).hex()
     if isinstance(runner, MasterRunner):
         tell_workers(environment.parsed_options, runner.worker_count)
         _refuse(environment.parsed_options)
@@ -144,7 +144,7 @@ def begin(environment: Environment, **_: Any) -> None:
     except SmallestError as error:
         if isinstance(error, UsageError):
             NOW.failed = error.exit_code
-        NOW.making = Making(Share({"buffers_ms": [0]}))
+        NOW.making = LoadWorker(WorkerStats({"buffers_ms": [0]}))
         _give_up(environment, NOW.making, str(error))
 
 
@@ -157,7 +157,7 @@ def _refuse(options: Any) -> None:
         NOW.failed = error.exit_code
 
 
-def _give_up(environment: Environment, making: Making, why: str) -> None:
+def _give_up(environment: Environment, making: LoadWorker, why: str) -> None:
     """No trial of this process can succeed; say so once, and let whoever gathers end the run."""
     if making.share.problem is None:
         making.share.problem = why
@@ -223,7 +223,7 @@ def _finish(environment: Environment, told: dict[str, Any]) -> None:
         _complain(environment, error)
 
 
-def _send_last(environment: Environment, making: Making) -> None:
+def _send_last(environment: Environment, making: LoadWorker) -> None:
     packed = making.pack(last=True)
     if packed is None:
         return

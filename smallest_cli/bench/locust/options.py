@@ -16,9 +16,9 @@ from smallest_cli.bench.thresholds import check_promises
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.errors import UsageError
 from smallest_cli.models import VIAS, SpeechRequest
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings
-from smallest_cli.synthesis.request import settle_voice
+from smallest_cli.synthesis.request import build_request
 from smallest_cli.text.segments import SPLIT, write_script
 
 PAID_CHARACTERS = 20_000
@@ -60,7 +60,7 @@ def tell_workers(options: Any, workers: int) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoadConfig:
     """What one process was asked for. `plan` is its own part of the load: its share of characters, a seed of
     its own; it names no number of users, which no single process knows."""
 
@@ -75,7 +75,7 @@ class Asked:
     """Where its raw trials go; empty for nowhere."""
 
 
-def read_asked(environment: Environment) -> Asked:
+def read_asked(environment: Environment) -> LoadConfig:
     """The options as this run has them. Raises UsageError, SettingsError, and what finding a voice raises."""
     options: Any = environment.parsed_options
     who = VoiceOptions(
@@ -91,9 +91,9 @@ def read_asked(environment: Environment) -> Asked:
         timeout=_number("--timeout", options.timeout, float),
         api=options.api or None,
     )
-    _, settings, template = settle_voice(who, where, ReportOptions())
+    _, settings, template = build_request(who, where, ReportOptions())
     workers = getattr(options, "smallest_workers", 1)
-    return Asked(
+    return LoadConfig(
         settings,
         _plan(options, settings, template, workers, getattr(environment.runner, "worker_index", 0)),
         ceil(_users(options) / workers),
@@ -162,7 +162,7 @@ def _number(flag: str, text: str, kind: Callable[[str], Number]) -> Number | Non
     except ValueError:
         found = kind("-1")
     if found is not None and not 0 <= found < inf:
-        raise UsageError(f"{flag} takes a number, not {safe(text)}")
+        raise UsageError(f"{flag} takes a number, not {printable(text)}")
     return found
 
 

@@ -14,13 +14,13 @@ import gevent
 import locust
 
 from smallest_cli.bench.calibration import Calibration, calibrate
-from smallest_cli.bench.locust.options import Asked
-from smallest_cli.bench.locust.worker_stats import Passing, Share, named
+from smallest_cli.bench.locust.options import LoadConfig
+from smallest_cli.bench.locust.worker_stats import Passing, WorkerStats, named
 from smallest_cli.bench.plan import Plan
 from smallest_cli.bench.probe import probing
 from smallest_cli.bench.runner import conditions
 from smallest_cli.bench.storage import raw_lines, write_text
-from smallest_cli.bench.workers import Budget, Lane, Source, quiet
+from smallest_cli.bench.workers import Budget, Lane, Source, gc_paused
 from smallest_cli.client.service import open_service
 from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
@@ -30,10 +30,10 @@ CALIBRATED_LANES = 50
 
 
 @dataclass
-class Making:
+class LoadWorker:
     """One run in one process. Without a plan it can make no trial, and `share` says why."""
 
-    share: Share
+    share: WorkerStats
     plan: Plan | None = None
     service: Service | None = None
     dialer: Dialer | None = None
@@ -73,7 +73,7 @@ class Making:
     def write_raw(self, name: str, users: int, whole: str) -> None:
         """This process's trials as `bench --jsonl` writes them, for an exact `bench merge`. `name` is added
         to the file's; `users` is how many there were in all, in the run called `whole`. Raises
-        OutputFailed."""
+        OutputError."""
         if not self.raw or not self.share.kept:
             return
         path, about = Path(self.raw), dict(self.share.about)
@@ -95,7 +95,7 @@ class Making:
         write_text(path, "".join(raw_lines(head, kept)))
 
 
-def get_ready(asked: Asked, warn: Any) -> Making:
+def get_ready(asked: LoadConfig, warn: Any) -> LoadWorker:
     """Calibrate, and open what trials need. Raises what keeps every trial from being made."""
     plan, settings = asked.plan, asked.settings
     opened = ExitStack()
@@ -105,7 +105,7 @@ def get_ready(asked: Asked, warn: Any) -> Making:
     if asked.calibrated:
         small = replace(plan, concurrency=min(asked.lanes, CALIBRATED_LANES))
         calibration = calibrate(small, settings.timeout)
-    share = Share(
+    share = WorkerStats(
         conditions(plan, service) | {"buffers_ms": asked.buffers_ms, "slo": asked.promises},
         calibration.floor,
         calibration.reasons,
@@ -113,7 +113,7 @@ def get_ready(asked: Asked, warn: Any) -> Making:
         origin_ns=dialer.clock(),
         kept=[] if asked.raw else None,
     )
-    opened.enter_context(quiet())
+    opened.enter_context(gc_paused())
     opened.enter_context(probing(share.probe))
     source = Source(plan, Budget(plan.max_chars))
-    return Making(share, plan, service, dialer, source, asked.raw, share.origin_ns, _opened=opened)
+    return LoadWorker(share, plan, service, dialer, source, asked.raw, share.origin_ns, _opened=opened)

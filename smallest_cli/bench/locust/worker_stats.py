@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from smallest_cli.bench.calibration import weigh
+from smallest_cli.bench.calibration import evaluate_effect
 from smallest_cli.bench.locust.histograms import Histogram, Tally
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe
@@ -34,7 +34,7 @@ class Passing(Progress):
 
 
 @dataclass
-class Share:
+class WorkerStats:
     """What one process has gathered since it last sent. `about` is what was asked, of `measure.run`."""
 
     about: Mapping[str, Any]
@@ -58,7 +58,7 @@ class Share:
         self._ended_ns = 0
         self._told_until = 0
         self._lag, self._stamped = Histogram(), Histogram()
-        self._new = New()
+        self._new = Delta()
         self._stamps: list[tuple[int, int]] = []  # looked at when sent: wakes after them are known by then
 
     def add(self, made: Attempt) -> None:
@@ -89,7 +89,7 @@ class Share:
         )
         median_ms = quantile(good, 0.5) if good else None
         lags = self._lag.as_lag(), self._stamped.as_lag()
-        return weigh(
+        return evaluate_effect(
             lags[0], self.drift(), self.floor, median_ms, self.reasons, doubts=self.doubts, stamped=lags[1]
         )
 
@@ -97,9 +97,9 @@ class Share:
         """Seconds by which the wall clock has parted from the monotonic one."""
         return (time.time() - self._wall) - (time.monotonic() - self._monotonic)
 
-    def take(self, *, last: bool = False) -> New:
+    def take(self, *, last: bool = False) -> Delta:
         """What is new; it then counts as sent. `last` says that no more will come."""
-        new, self._new = self._new, New()
+        new, self._new = self._new, Delta()
         new.said = {
             "about": dict(self.about),
             "floor": dict(self.floor) if self.floor else None,
@@ -125,7 +125,7 @@ class Share:
 
 
 @dataclass
-class New:
+class Delta:
     """What a process has gathered since it last sent."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 LONGEST = 10_000
 
 
 def markup(text: object) -> str:
     """Text in which a browser, or a terminal that the page is printed on, finds nothing to do."""
-    return escape(safe(text, LONGEST), quote=True)
+    return escape(printable(text, LONGEST), quote=True)
 
 
 WIDTH, LABEL, RIGHT = 760, 130, 14

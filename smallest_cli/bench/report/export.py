@@ -19,7 +19,7 @@ from smallest_cli.bench.report.format import (
     remarks,
     verdict_words,
 )
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 LONGEST = 10_000
 CSV_HEAD = ("arm", "metric", "unit", "n", "mean", "min", "max", "mad", "outliers")
@@ -76,7 +76,7 @@ def _played(row: Mapping[str, Any]) -> str:
 
 def _plain(text: str) -> str:
     """Text in which neither Markdown nor a terminal finds anything to do."""
-    shown = safe(text, LONGEST)
+    shown = printable(text, LONGEST)
     return "".join(f"\\{character}" if character in "\\`*_{}<>#|" else character for character in shown)
 
 

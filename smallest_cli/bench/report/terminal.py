@@ -30,7 +30,7 @@ from smallest_cli.bench.report.format import (
     remarks,
     verdict_words,
 )
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 
 Line = tuple[str, str]
 """A style (title, head, good, warn, bad, dim or none) and a line."""
@@ -276,7 +276,7 @@ def print_lines(lines: Iterable[tuple[str, str]]) -> None:
 
     Here they are made safe for a terminal, all of them: parts come from servers and from files.
     """
-    lines = [(style, safe(line, LONGEST)) for style, line in lines]
+    lines = [(style, printable(line, LONGEST)) for style, line in lines]
     if not sys.stdout.isatty():
         for _, line in lines:
             print(line)

@@ -14,7 +14,7 @@ from smallest_cli.client.service import warn_of_plain_http
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
-from smallest_cli.security import KEY_LENGTH, Secret, safe
+from smallest_cli.security import KEY_LENGTH, Secret, printable
 from smallest_cli.settings import load_settings
 
 
@@ -52,7 +52,7 @@ def login(
         with Account(Service(settings.base_url, key), dialer) as account:
             account.check()
     path = store_key(settings.base_url, key)
-    console.tell(f"the key {key} for {safe(origin_of(settings.base_url))} is kept in {safe(path)}")
+    console.tell(f"the key {key} for {printable(origin_of(settings.base_url))} is kept in {printable(path)}")
 
 
 def _ask() -> Secret:
@@ -72,9 +72,9 @@ def logout() -> None:
     """Forget the keys that `login` kept."""
     console = Console(quiet=False, verbose=True)
     path = forget_keys()
-    console.tell(f"{safe(path)} is removed" if path else "no key was kept")
+    console.tell(f"{printable(path)} is removed" if path else "no key was kept")
     for name in ("SMALLEST_API_KEY", "SMALLEST_API_KEY_FILE"):
         if os.environ.get(name):
             console.warn(f"{name} still gives a key")
     if vendor_path().exists():
-        console.warn(f"{safe(vendor_path())}, which is the vendor's, may still give a key")
+        console.warn(f"{printable(vendor_path())}, which is the vendor's, may still give a key")

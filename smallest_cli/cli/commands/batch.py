@@ -13,11 +13,18 @@ from typing import Any
 from smallest_cli.cli.console import print_json, say
 from smallest_cli.cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.synthesis.batch.items import Item, plan_items
-from smallest_cli.synthesis.batch.manifest import Kept, Manifest, check_folder, find_parts, look, remove_parts
+from smallest_cli.synthesis.batch.manifest import (
+    Manifest,
+    ManifestIndex,
+    check_folder,
+    find_parts,
+    look,
+    remove_parts,
+)
 from smallest_cli.synthesis.batch.rows import read_rows, refuse
-from smallest_cli.synthesis.batch.workers import IN_A_ROW, Outcome, work_off
+from smallest_cli.synthesis.batch.workers import IN_A_ROW, Outcome, run_items
 from smallest_cli.synthesis.request import Run
 
 
@@ -34,17 +41,17 @@ def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: boo
     check_folder(folder)
     find = partial(_find_missing, items, run, batch, text)
     if run.report.dry_run:
-        missing = find(look(folder) if batch.resume else Kept())
+        missing = find(look(folder) if batch.resume else ManifestIndex())
         _tell_plan(run, missing, len(items) - len(missing))
         return
-    missing = [] if batch.resume else find(Kept())
+    missing = [] if batch.resume else find(ManifestIndex())
     with Manifest(folder) as manifest:
         if batch.resume:
             missing = find(manifest.kept)
             _clean_up(manifest.folder, items, missing)
         tally = Tally(len(items), len(items) - len(missing))
         with tally.told_when_cut_off():
-            work_off(run, missing, manifest, batch.jobs or 1, tally.outcomes.append)
+            run_items(run, missing, manifest, batch.jobs or 1, tally.outcomes.append)
     tell(run, tally)
 
 
@@ -71,7 +78,7 @@ def check_batch(
 
 
 def _find_missing(
-    items: list[Item], run: Run, batch: BatchOptions, text: TextOptions, kept: Kept
+    items: list[Item], run: Run, batch: BatchOptions, text: TextOptions, kept: ManifestIndex
 ) -> list[Item]:
     """What is to be said. Raises UsageError where it is too much, or would replace what must stay."""
     missing = [item for item in items if not kept.holds(item)]
@@ -82,7 +89,7 @@ def _find_missing(
         )
     if not run.sound.clobber:
         strangers = [each for each in missing if os.path.exists(each.path) and not kept.wrote(each.path)]
-        problems = [f"row {each.row}: {safe(each.path)} exists" for each in strangers]
+        problems = [f"row {each.row}: {printable(each.path)} exists" for each in strangers]
         refuse(problems, batch.batch or "", hint="leave --no-clobber away to replace it")
     return missing
 
@@ -200,7 +207,7 @@ def _failure(tally: Tally) -> BatchFailed:
 
 def _say_failures(failed: list[Outcome]) -> None:
     for each in failed[:SHOWN_FAILURES]:
-        id = f" ({safe(each.item.id, 60)})" if each.item.id else ""
+        id = f" ({printable(each.item.id, 60)})" if each.item.id else ""
         say(f"smallest: row {each.item.row}{id}: {each.error}")
     if len(failed) > SHOWN_FAILURES:
         say(f"smallest: and {len(failed) - SHOWN_FAILURES} more")

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 import typer
 
 from smallest_cli.cli.console import say
-from smallest_cli.errors import OutputFailed, SettingsError
-from smallest_cli.security import reason, safe
+from smallest_cli.errors import OutputError, SettingsError
+from smallest_cli.security import os_error_text, printable
 
 PACKAGED = Path(__file__).parents[2] / "completions"
 IN_THE_REPOSITORY = Path(__file__).parents[3] / "completions"
@@ -42,7 +42,7 @@ def completion(
         return
     target, hint = PLACES[shell]()
     _write(target, script)
-    say(f"{safe(target)} is written")
+    say(f"{printable(target)} is written")
     say(f"  {hint}")
 
 
@@ -62,7 +62,7 @@ def _write(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
-        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
+        raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
 
 
 def _folder(variable: str, *usual: str) -> Path:
@@ -72,7 +72,7 @@ def _folder(variable: str, *usual: str) -> Path:
 
 def _quoted(path: Path) -> str:
     """For bash and zsh to read; whole, since it is to be pasted."""
-    return shlex.quote(safe(path, LONGEST_PATH))
+    return shlex.quote(printable(path, LONGEST_PATH))
 
 
 def _for_bash() -> tuple[Path, str]:
@@ -102,7 +102,7 @@ def _for_powershell() -> tuple[Path, str]:
     from platformdirs import user_data_path
 
     target = user_data_path("smallest") / "smallest.ps1"
-    quoted = safe(target, LONGEST_PATH).replace("'", "''")
+    quoted = printable(target, LONGEST_PATH).replace("'", "''")
     return target, f"add to the file that $PROFILE names: . '{quoted}'"
 
 

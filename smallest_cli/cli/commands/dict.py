@@ -17,9 +17,9 @@ from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.cli.run_config import refuse_text_and_key
 from smallest_cli.cli.tables import print_list
 from smallest_cli.client.api import Account, open_account
-from smallest_cli.errors import ProtocolError, RequestRejected, UsageError
+from smallest_cli.errors import ProtocolError, RequestError, UsageError
 from smallest_cli.models import Dictionary
-from smallest_cli.security import escaped, safe
+from smallest_cli.security import escape, printable
 from smallest_cli.settings import load_settings
 from smallest_cli.text.input import read_texts
 
@@ -71,7 +71,7 @@ def show(id: Id, *, as_json: AsJson = False, where: ServiceOptions) -> None:
         print_json(_as_fields(found))
         return
     if sys.stdout.isatty():
-        print(_as_csv([(escaped(word), escaped(said)) for word, said in found.items]), end="")
+        print(_as_csv([(escape(word), escape(said)) for word, said in found.items]), end="")
         return
     if not all(_is_text(word + said) for word, said in found.items):
         raise ProtocolError(
@@ -124,7 +124,7 @@ def delete(id: Id, *, where: ServiceOptions) -> None:
 def _find(account: Account, id: str) -> Dictionary:
     found = next((each for each in account.dictionaries() if each.id == id), None)
     if found is None:
-        raise RequestRejected(f"there is no dictionary {safe(id)}", hint="smallest dict list shows them")
+        raise RequestError(f"there is no dictionary {printable(id)}", hint="smallest dict list shows them")
     return found
 
 
@@ -132,7 +132,7 @@ def _print_id(made: Dictionary, *, as_json: bool) -> None:
     if as_json:
         print_json(_as_fields(made))
     else:
-        print(safe(made.id))
+        print(printable(made.id))
 
 
 def _as_fields(dictionary: Dictionary) -> dict[str, Any]:
@@ -172,16 +172,16 @@ def _read(items: list[str], files: list[str]) -> dict[str, str]:
     for item in items:
         word, equals, said = item.partition("=")
         if not equals:
-            raise UsageError(f"{safe(item, 60)} is not WORD=PRONUNCIATION")
+            raise UsageError(f"{printable(item, 60)} is not WORD=PRONUNCIATION")
         pairs.append((word, said))
     pairs = [(word.strip(), said.strip()) for word, said in pairs]
     if not pairs:
         raise UsageError("no words were given", hint="as WORD=PRONUNCIATION, or in a file: -f FILE")
     for word, said in pairs:
         if not word or not said:
-            raise UsageError(f"{safe(word, 60) or 'a word'} has no pronunciation or is empty")
+            raise UsageError(f"{printable(word, 60) or 'a word'} has no pronunciation or is empty")
         if not _is_text(word + said):
-            raise UsageError(f"{safe(f'{word}={said}', 60)} is not Unicode text")
+            raise UsageError(f"{printable(f'{word}={said}', 60)} is not Unicode text")
     return dict(pairs)
 
 
@@ -189,7 +189,7 @@ def _parse_csv(text: str) -> list[tuple[str, str]]:
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     except csv.Error as error:
-        raise UsageError(f"the CSV cannot be read: {safe(error)}") from None
+        raise UsageError(f"the CSV cannot be read: {printable(error)}") from None
     if rows and _is_header(rows[0]):
         del rows[0]
     if any(len(row) != 2 for row in rows):

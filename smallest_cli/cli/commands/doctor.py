@@ -22,10 +22,10 @@ from smallest_cli.errors import SmallestError
 from smallest_cli.models import Opened, Service, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.transports import open_transport
-from smallest_cli.voices import cast
+from smallest_cli.voices import resolve_voice
 
 PLAYERS = {"ffplay": "-version"} | dict.fromkeys(("aplay", "sox", "mpv", "pw-play"), "--version")
 PLAYER_PATIENCE_S = 5
@@ -49,7 +49,7 @@ class Examination:
 
     def tell(self, what: str, told: object) -> None:
         """Something that is as it is."""
-        self.findings.append(Finding(what, True, safe(told)))
+        self.findings.append(Finding(what, True, printable(told)))
 
     @contextmanager
     def part(self, what: str) -> Iterator[None]:
@@ -58,7 +58,7 @@ class Examination:
             yield
         except SmallestError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            self.findings.append(Finding(what, False, safe(f"{error}{hint}"), error.exit_code))
+            self.findings.append(Finding(what, False, printable(f"{error}{hint}"), error.exit_code))
 
 
 @grouped
@@ -89,7 +89,7 @@ def doctor(
 
 def _look_at_settings(examination: Examination, settings: Settings) -> None:
     with examination.part("voice"):
-        chosen = cast(settings.voice, settings.model, settings.api, base_url=settings.base_url)
+        chosen = resolve_voice(settings.voice, settings.model, settings.api, base_url=settings.base_url)
         examination.tell("voice", f"{chosen.voice}  ({settings.sources.get('voice', 'default')})")
         model_from = settings.sources.get("model", "the voice's own" if settings.voice else "default")
         examination.tell("model", f"{chosen.model or 'not set'}  ({model_from})")
@@ -139,7 +139,9 @@ def _look_at_loudspeakers(examination: Examination) -> None:
         devices = [f"{each.name}{' (default)' if each.default else ''}" for each in list_loudspeakers()]
     except SmallestError as error:  # a file needs none, so this alone is nothing wrong
         devices, missing = [], f"{error} ({error.hint}); {missing}"
-    examination.findings.append(Finding("loudspeakers", bool(devices), safe("; ".join(devices) or missing)))
+    examination.findings.append(
+        Finding("loudspeakers", bool(devices), printable("; ".join(devices) or missing))
+    )
 
 
 def _look_at_players(examination: Examination) -> None:
@@ -165,7 +167,7 @@ def _look_at_voice(examination: Examination) -> None:
             examination.tell("offline voice", "present")
     except SmallestError as error:
         examination.findings.append(
-            Finding("offline voice", False, safe(f"{error} ({error.hint}); only --local needs it"))
+            Finding("offline voice", False, printable(f"{error} ({error.hint}); only --local needs it"))
         )
 
 

@@ -174,11 +174,13 @@ def serve(
     Prints the base URL on stdout once it listens, and serves until Ctrl-C.
     """
     given = dict(locals())
-    from smallest_cli.server.config import BadField, Behaviour
+    from smallest_cli.server.config import BadField, ServerConfig
     from smallest_cli.server.voice.engine import INSTALL, Engine
 
     try:
-        behaviour = Behaviour.from_fields({**given, "extra_voices": extra_voices or [], "fail": fail or []})
+        behaviour = ServerConfig.from_fields(
+            {**given, "extra_voices": extra_voices or [], "fail": fail or []}
+        )
     except BadField as error:
         raise UsageError(f"{_flag(error.name)} {error.problem}") from None
     engine = Engine()  # first: it loads while the web server does

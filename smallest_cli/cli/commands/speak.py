@@ -17,10 +17,15 @@ from smallest_cli.cli.options import (
     TextOptions,
     VoiceOptions,
 )
-from smallest_cli.cli.run_config import refuse_text_and_key, refuse_unwritable, settle, spare
-from smallest_cli.cli.summary import tell
-from smallest_cli.synthesis.request import Run, settle_voice
-from smallest_cli.synthesis.session import perform
+from smallest_cli.cli.run_config import (
+    build_run_config,
+    check_not_overwriting,
+    refuse_text_and_key,
+    refuse_unwritable,
+)
+from smallest_cli.cli.summary import print_summary
+from smallest_cli.synthesis.request import Run, build_request
+from smallest_cli.synthesis.session import run_session
 from smallest_cli.text.input import read_texts
 from smallest_cli.text.segments import Script, write_script
 
@@ -47,13 +52,13 @@ def speak(
         from smallest_cli.cli.commands.batch import check_batch, speak_batch
 
         check_batch(batch, words, text, sound, captions)
-        console, settings, template = settle_voice(who, where, report, sound.cache)
+        console, settings, template = build_request(who, where, report, sound.cache)
         speak_batch(Run(settings, template, [], sound, where, report, console), batch, text, who.force)
         return
-    run = settle(who, sound, where, report, captions)
+    run = build_run_config(who, sound, where, report, captions)
     texts_from = text.file or ([] if words else ["-"])
     refuse_text_and_key(texts_from, where, run.settings)
-    spare(texts_from, run.written, "where the text comes from")
+    check_not_overwriting(texts_from, run.written, "where the text comes from")
     texts = read_texts(words or [], text.file or [], text.max_chars)
     script = write_script(
         texts, run.template, split=text.split, pause_s=text.pause, by_sentence=run.plan is not None
@@ -64,7 +69,7 @@ def speak(
         refuse_unwritable(run)
         _tell_plan(run, script)
         return
-    tell(run, perform(run, script.items))
+    print_summary(run, run_session(run, script.items))
 
 
 def _tell_plan(run: Run, script: Script) -> None:

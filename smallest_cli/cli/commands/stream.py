@@ -16,15 +16,15 @@ from smallest_cli.audio.sink import Sink
 from smallest_cli.cli.console import end_text, say_text
 from smallest_cli.cli.option_groups import Options, grouped
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
-from smallest_cli.cli.run_config import refuse_text_and_key, settle
-from smallest_cli.cli.summary import tell
+from smallest_cli.cli.run_config import build_run_config, refuse_text_and_key
+from smallest_cli.cli.summary import print_summary
 from smallest_cli.errors import Incomplete, SmallestError, UsageError
 from smallest_cli.models import Conversation, SpeechRequest
-from smallest_cli.synthesis.pipeline import Pump, Spoken, hear_out, play
+from smallest_cli.synthesis.pipeline import Pump, Spoken, drain, play
 from smallest_cli.synthesis.request import Run
-from smallest_cli.synthesis.session import Stage, Told, open_stage, sum_up
+from smallest_cli.synthesis.session import RunResult, Stage, open_stage, result
 from smallest_cli.text.segments import SPLIT
-from smallest_cli.text.stream import Arrivals, Cutter, cut
+from smallest_cli.text.stream import SegmentStream, TextReader, cut
 
 LOOK_EVERY_S = 0.05
 FLUSH_MS = 1500
@@ -109,7 +109,7 @@ def stream(
         return
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe a text in, or give it as words")
-    run = settle(who, sound, where, report, captions)
+    run = build_run_config(who, sound, where, report, captions)
     refuse_text_and_key([] if words else ["-"], where, run.settings)
     if arriving.buffering == "server":
         _refuse_own_cutting(arriving, run)
@@ -118,9 +118,9 @@ def stream(
     if arriving.echo and captions.follow:
         raise UsageError("--echo and --follow both show the text", hint="leave one of them away")
     typed = not words and sys.stdin.isatty()
-    arrivals = Arrivals([" ".join(words)] if words else sys.stdin.fileno())
+    arrivals = TextReader([" ".join(words)] if words else sys.stdin.fileno())
     strip = arriving.strip_markdown
-    cutter = Cutter(
+    cutter = SegmentStream(
         limit=arriving.split or SPLIT,
         first_limit=arriving.first_chunk_chars,
         strip_markdown=not (typed or words) if strip is None else strip,
@@ -137,7 +137,7 @@ def stream(
         run.console.warn("the text was not all UTF-8; U+FFFD stands for what could not be read")
     if cutter.removed:
         run.console.warn(f"{cutter.removed} control characters were left out of the text")
-    tell(run, told)
+    print_summary(run, told)
 
 
 def _refuse_own_cutting(options: StreamOptions, run: Run) -> None:
@@ -157,7 +157,7 @@ def _refuse_own_cutting(options: StreamOptions, run: Run) -> None:
         raise UsageError(f"{names[0]} needs --buffering sentence: with server the text goes as it comes")
 
 
-def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: Cutter) -> Told:
+def _by_sentence(run: Run, options: StreamOptions, arrivals: TextReader, cutter: SegmentStream) -> RunResult:
     """Each segment is one plain request."""
     echo = _Echo(wanted=options.echo)
     with echo, open_stage(run, shown=not options.echo) as stage, echo.following(stage.sink):
@@ -178,7 +178,7 @@ def _by_sentence(run: Run, options: StreamOptions, arrivals: Arrivals, cutter: C
         if cutter.full:
             _refuse_rest(stage, options.max_chars)
         _refuse_nothing(stage.spoken)
-    return sum_up(run, stage)
+    return result(run, stage)
 
 
 def _refuse_rest(stage: Stage, most: int) -> NoReturn:
@@ -186,13 +186,13 @@ def _refuse_rest(stage: Stage, most: int) -> NoReturn:
     spoken, hint = stage.spoken, "allow more: --max-chars"
     if not spoken.byte_count:
         raise UsageError(f"the first sentence is longer than {most} characters", hint=hint)
-    hear_out(stage.sink, spoken.frames)
+    drain(stage.sink, spoken.frames)
     raise Incomplete(
         f"the text is longer than {most} characters, after {spoken.seconds:.1f} s of audio", hint=hint
     )
 
 
-def _by_service(run: Run, options: StreamOptions, arrivals: Arrivals) -> Told:
+def _by_service(run: Run, options: StreamOptions, arrivals: TextReader) -> RunResult:
     """Fragments go as they come, and the service cuts them."""
     with open_stage(run) as stage:
         if not isinstance(stage.transport, Conversation):
@@ -202,7 +202,7 @@ def _by_service(run: Run, options: StreamOptions, arrivals: Arrivals) -> Told:
         pump.pour(stage.watch(events))
         stage.spoken.characters = arrivals.characters
         _refuse_nothing(stage.spoken)
-    return sum_up(run, stage)
+    return result(run, stage)
 
 
 def _refuse_nothing(spoken: Spoken) -> None:
@@ -260,5 +260,5 @@ class _Echo:
     def _tell(self, sink: Sink) -> None:
         """Print what is heard by now; what a sink that died had not played, nobody heard."""
         with suppress(SmallestError):
-            while self._waiting and self._waiting[0][0] < sink.heard():
+            while self._waiting and self._waiting[0][0] < sink.frames_played():
                 say_text(self._waiting.popleft()[1])

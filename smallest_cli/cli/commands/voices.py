@@ -16,34 +16,34 @@ from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import RunOptions, ServiceOptions, SoundOptions, TextOptions, VoiceOptions
 from smallest_cli.cli.progress import progress_of
-from smallest_cli.cli.run_config import settle
+from smallest_cli.cli.run_config import build_run_config
 from smallest_cli.cli.summary import as_json
 from smallest_cli.cli.tables import print_list, print_voices
 from smallest_cli.client.api import open_account
 from smallest_cli.client.cloning import encode_clone, read_sample, wait_for_clone
 from smallest_cli.errors import (
     Interrupted,
-    OutputFailed,
+    OutputError,
     RemoteError,
-    ServiceFailed,
+    ServerError,
     SettingsError,
     SmallestError,
     UsageError,
 )
 from smallest_cli.files import unique_names
 from smallest_cli.models import Clone, Voice
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
-from smallest_cli.synthesis.session import perform
+from smallest_cli.synthesis.session import run_session
 from smallest_cli.text.segments import SPLIT, write_script
 from smallest_cli.voices import (
-    Wish,
+    VoiceFilter,
     cache_voices,
     cached_voices,
-    choose,
+    describe_alternatives,
+    filter_voices,
     find_voice,
     known_voices,
-    what_there_is,
 )
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
@@ -84,7 +84,7 @@ def list_voices(
     A table at a terminal, columns apart by tabs in a pipe. The list is the service's, a day old at the most,
     else the bundled one.
     """
-    wish = Wish(
+    wish = VoiceFilter(
         search=search,
         language=language,
         gender=gender,
@@ -101,9 +101,9 @@ def list_voices(
         raise UsageError(f"--sort: not one of {', '.join(SORTS)}")
     settings = load_settings(where.as_dict())
     known = _load(settings, where, refresh=refresh)
-    found = choose(known, wish)
+    found = filter_voices(known, wish)
     if not found:
-        raise UsageError(f"no voice matches {wish.words()}", hint=what_there_is(known, wish))
+        raise UsageError(f"no voice matches {wish.words()}", hint=describe_alternatives(known, wish))
     if sort:
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
     print_voices(found[:limit], as_json=as_json)
@@ -155,7 +155,7 @@ def play_voices(
     if who.voice is not None:
         raise UsageError("voices play takes the voices as words", hint="smallest voices play NAME...")
     if folder is not None and not Path(folder).is_dir():
-        raise OutputFailed(f"there is no folder {safe(folder)}")
+        raise OutputError(f"there is no folder {printable(folder)}")
     heard: list[dict[str, Any]] = []
     with _summed_up(heard):
         for each in _play_each(names, text, folder, who, where, report):
@@ -183,14 +183,14 @@ def _play_each(
         sound = SoundOptions(
             output=[str(Path(folder, files[ids[name]]))] if folder else None, play=not folder
         )
-        run = settle(chosen, sound, where, report)
+        run = build_run_config(chosen, sound, where, report)
         script = write_script(
             [text or sentence(voice)], run.template, split=SPLIT, pause_s=TextOptions().pause
         )
         if script.removed:
             run.console.warn(f"{script.removed} control characters were left out of the text")
         Console(quiet=report.quiet, verbose=True).tell(f"{chosen.voice}  {run.template.model}")
-        yield as_json(run, perform(run, script.items))
+        yield as_json(run, run_session(run, script.items))
 
 
 @contextmanager
@@ -258,14 +258,14 @@ def clone_voice(
     fields = {field: value for field, value in given.items() if value}
     body, kind = encode_clone(sample, Path(file).name, fields)
     with open_account(where) as account:
-        with progress_of(body, f"sending {safe(Path(file).name)}") as sent:
+        with progress_of(body, f"sending {printable(Path(file).name)}") as sent:
             made = account.create_clone(sent, kind)
-        print(safe(made.id), flush=True)  # whatever comes now, another attempt would make a second one
+        print(printable(made.id), flush=True)  # whatever comes now, another attempt would make a second one
         with _made_already(made):
             if wait:
                 made = wait_for_clone(account, made, where.max_time or CLONING_S)
             if made.status == "failed":
-                raise ServiceFailed(f"the service could not clone the voice {safe(made.id)}")
+                raise ServerError(f"the service could not clone the voice {printable(made.id)}")
 
 
 @contextmanager
@@ -274,7 +274,7 @@ def _made_already(clone: Clone) -> Iterator[None]:
     try:
         yield
     except SmallestError as error:
-        there = f"{safe(clone.id)} was made; smallest voices clones tells how it is"
+        there = f"{printable(clone.id)} was made; smallest voices clones tells how it is"
         error.hint = f"{error.hint}; {there}" if error.hint else there
         raise
 

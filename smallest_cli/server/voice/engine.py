@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 
-from smallest_cli.errors import ServiceFailed, SettingsError
+from smallest_cli.errors import ServerError, SettingsError
 from smallest_cli.models import AudioChunk, SpeechRequest, WordTiming
 from smallest_cli.server.voice.ipc import AUDIO, END, FRAME, WORD, Order
 from smallest_cli.server.voice.voice_map import cast
@@ -74,7 +74,7 @@ class Engine:
 
         At normal speed the last block is filled up with silence, else it is short. Another
         `encoding` than pcm comes as one chunk at the end. Closing the iterator ends the utterance.
-        Raises ServiceFailed when the engine fails.
+        Raises ServerError when the engine fails.
         """
         reader, writer = await asyncio.open_unix_connection(sock=self._ask())
         try:
@@ -90,9 +90,9 @@ class Engine:
                 elif kind == END:
                     return
                 else:
-                    raise ServiceFailed(f"the voice failed: {payload.decode(errors='replace')}")
+                    raise ServerError(f"the voice failed: {payload.decode(errors='replace')}")
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise ServiceFailed(DIED) from None
+            raise ServerError(DIED) from None
         finally:
             writer.transport.abort()
 
@@ -104,7 +104,7 @@ class Engine:
                 socket.send_fds(self._control, [b"u"], [theirs.fileno()])
             except OSError:
                 ours.close()
-                raise ServiceFailed(DIED) from None
+                raise ServerError(DIED) from None
         return ours
 
 

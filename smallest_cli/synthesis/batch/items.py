@@ -10,14 +10,14 @@ from pathlib import Path
 
 from smallest_cli.audio.formats import ALIASES, check_rate, choose_coding
 from smallest_cli.cli.options import BatchOptions, TextOptions
-from smallest_cli.client.cache import heard
+from smallest_cli.client.cache import audible_fields
 from smallest_cli.errors import UsageError
 from smallest_cli.files import safe_name, unique_names
 from smallest_cli.models import Silence, SpeechRequest
 from smallest_cli.synthesis.batch.rows import Row, refuse
 from smallest_cli.synthesis.request import Run
 from smallest_cli.text.segments import Script, write_script
-from smallest_cli.voices import cast
+from smallest_cli.voices import resolve_voice
 
 SLUG = 40
 
@@ -86,7 +86,7 @@ def _template(row: Row, run: Run, *, force: bool) -> tuple[SpeechRequest, tuple[
     if row.voice or row.model:
         settings = run.settings
         voice, model = row.voice or settings.voice, row.model or settings.model
-        chosen = cast(voice, model, settings.api, base_url=settings.base_url, force=force)
+        chosen = resolve_voice(voice, model, settings.api, base_url=settings.base_url, force=force)
         template, told = replace(template, voice=chosen.voice, model=chosen.model), chosen.warnings
     speed = template.speed if row.speed is None else row.speed
     return replace(template, language=row.language or template.language, speed=speed), told
@@ -101,7 +101,9 @@ def _item(
     path = Path(batch.dir or "", f"{name}.{ALIASES.get(format, format)}")
     script = write_script([row.text], template, split=text.split, pause_s=text.pause)
     settled = {
-        "items": [each.seconds if isinstance(each, Silence) else heard(each) for each in script.items],
+        "items": [
+            each.seconds if isinstance(each, Silence) else audible_fields(each) for each in script.items
+        ],
         "coding": coding,
         "service": "local" if run.settings.local else run.settings.base_url,
         "api": run.settings.api,

@@ -11,15 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from smallest_cli.errors import OutputFailed, UsageError
+from smallest_cli.errors import OutputError, UsageError
 from smallest_cli.files import sync
-from smallest_cli.security import reason, safe
+from smallest_cli.security import os_error_text, printable
 from smallest_cli.synthesis.batch.items import Item
 
 NAME = "manifest.jsonl"
 
 
-class Kept:
+class ManifestIndex:
     """What a manifest says was written, by file: a row's number changes, and not every row has an id."""
 
     def __init__(self, data: bytes = b"") -> None:
@@ -47,28 +47,28 @@ class Kept:
 
 
 def check_folder(folder: str) -> None:
-    """Raise OutputFailed where something else has the name of the folder, or of one that it would be in."""
+    """Raise OutputError where something else has the name of the folder, or of one that it would be in."""
     path = Path(folder)
     found = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
     if found and not os.path.isdir(found):
-        raise OutputFailed(f"{safe(found)} is no folder")
+        raise OutputError(f"{printable(found)} is no folder")
 
 
-def look(folder: str) -> Kept:
-    """What the manifest of a folder says, without a hand laid on it. Raises OutputFailed."""
+def look(folder: str) -> ManifestIndex:
+    """What the manifest of a folder says, without a hand laid on it. Raises OutputError."""
     path = Path(folder, NAME)
     try:
-        return Kept(path.read_bytes())
+        return ManifestIndex(path.read_bytes())
     except FileNotFoundError:
-        return Kept()
+        return ManifestIndex()
     except OSError as error:
-        raise OutputFailed(f"cannot read {safe(path)}: {reason(error)}") from None
+        raise OutputError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
 
 
 class Manifest:
     """What became of the items in a folder, which is made if need be. One run at a time may write it.
 
-    Raises OutputFailed, and UsageError while another run has the folder.
+    Raises OutputError, and UsageError while another run has the folder.
     """
 
     def __init__(self, folder: str) -> None:
@@ -80,10 +80,10 @@ class Manifest:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
             self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b", buffering=0)
         except OSError as error:
-            raise OutputFailed(f"cannot write {safe(self._path)}: {reason(error)}") from None
+            raise OutputError(f"cannot write {printable(self._path)}: {os_error_text(error)}") from None
         try:
             self._lock_file()
-            self.kept = Kept(self._read())
+            self.kept = ManifestIndex(self._read())
         except BaseException:
             self._file.close()
             raise
@@ -103,7 +103,7 @@ class Manifest:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another batch is at work in {safe(self.folder)}") from None
+            raise UsageError(f"another batch is at work in {printable(self.folder)}") from None
         except OSError:
             return  # a file system without locks
 
@@ -119,12 +119,12 @@ class Manifest:
         try:
             found = {"bytes": item.path.stat().st_size, "sha256": _digest(item.path)}
         except OSError as error:
-            raise OutputFailed(f"cannot read {safe(item.path)}: {reason(error)}") from None
+            raise OutputError(f"cannot read {printable(item.path)}: {os_error_text(error)}") from None
         self._append(item, {"status": "done", **found, "seconds": round(seconds, 6)})
 
     def failed(self, item: Item, exit_code: int, error: str) -> None:
         """The item could not be said."""
-        self._append(item, {"status": "failed", "exit": exit_code, "error": safe(error)})
+        self._append(item, {"status": "failed", "exit": exit_code, "error": printable(error)})
 
     def _append(self, item: Item, fields: dict[str, Any]) -> None:
         line = {
@@ -138,7 +138,7 @@ class Manifest:
                     data = data[self._file.write(data) or 0 :]
                 sync(self._file.fileno())
         except OSError as error:
-            raise OutputFailed(f"cannot write {safe(self._path)}: {reason(error)}") from None
+            raise OutputError(f"cannot write {printable(self._path)}: {os_error_text(error)}") from None
 
 
 def _digest(path: Path) -> str:

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 from smallest_cli.errors import UsageError
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.text.input import read_texts
 
 COLUMNS = ("id", "text", "voice", "model", "language", "speed", "format")
@@ -43,7 +43,7 @@ def read_rows(path: str) -> list[Row]:
     """The rows of a file; its ending says which kind it is. Raises UsageError, naming every bad row."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in (".csv", ".tsv", ".jsonl"):
-        raise UsageError(f"{safe(path)} is not a .csv, .tsv or .jsonl file")
+        raise UsageError(f"{printable(path)} is not a .csv, .tsv or .jsonl file")
     (content,) = read_texts([], [path], 0)
     problems: Problems = []
     delimiter = "\t" if ending == ".tsv" else ","
@@ -54,7 +54,7 @@ def read_rows(path: str) -> list[Row]:
     hint = "" if ending == ".jsonl" or not _is_otherwise_apart(content, delimiter) else APART
     refuse([problem for _, problem in sorted(problems, key=itemgetter(0))], path, hint=hint)
     if not rows:
-        raise UsageError(f"{safe(path)} has no rows")
+        raise UsageError(f"{printable(path)} has no rows")
     return rows
 
 
@@ -63,7 +63,7 @@ def refuse(problems: list[str], path: str, *, hint: str = "") -> None:
     if not problems:
         return
     more = [f"and {len(problems) - SHOWN_PROBLEMS} more"] if len(problems) > SHOWN_PROBLEMS else []
-    raise UsageError(f"{safe(path)}: {'; '.join([*problems[:SHOWN_PROBLEMS], *more])}", hint=hint)
+    raise UsageError(f"{printable(path)}: {'; '.join([*problems[:SHOWN_PROBLEMS], *more])}", hint=hint)
 
 
 def _is_otherwise_apart(content: str, delimiter: str) -> bool:
@@ -97,7 +97,7 @@ def _parse_table(content: str, delimiter: str, problems: Problems) -> list[tuple
                 else:
                     found.append((number, dict(zip(header, cells, strict=True))))
     except csv.Error as error:
-        problems.append((number + 1, f"line {reader.line_num} cannot be read: {safe(error, 80)}"))
+        problems.append((number + 1, f"line {reader.line_num} cannot be read: {printable(error, 80)}"))
     return [] if "text" not in header else found
 
 
@@ -124,9 +124,9 @@ def _bad_columns(names: list[str]) -> Iterator[str]:
     if "text" not in names:
         yield "no text column"
     for name in sorted(set(names) - set(COLUMNS)):
-        yield f"unknown column {safe(name, 40) or 'without a name'} (known are {', '.join(COLUMNS)})"
+        yield f"unknown column {printable(name, 40) or 'without a name'} (known are {', '.join(COLUMNS)})"
     for name in sorted(name for name in set(names) if names.count(name) > 1):
-        yield f"column {safe(name, 40)} comes twice"
+        yield f"column {printable(name, 40)} comes twice"
 
 
 def _row(number: int, fields: dict[str, Any], problems: Problems) -> Row | None:
@@ -138,7 +138,7 @@ def _row(number: int, fields: dict[str, Any], problems: Problems) -> Row | None:
         if name == "speed":
             values[name] = _speed(value)
             if values[name] is None:
-                bad.append(f"row {number}: speed {safe(value, 40)} is not from 0.5 to 2.0")
+                bad.append(f"row {number}: speed {printable(value, 40)} is not from 0.5 to 2.0")
         elif name == "id" and isinstance(value, int) and not isinstance(value, bool):
             values[name] = str(value)
         elif not isinstance(value, str):
@@ -165,4 +165,4 @@ def _twice(rows: list[Row]) -> Iterator[tuple[int, str]]:
     first: dict[str, int] = {}
     for row in rows:
         if row.id is not None and first.setdefault(row.id, row.number) != row.number:
-            yield row.number, f"row {row.number} has the id of row {first[row.id]}, {safe(row.id, 40)}"
+            yield row.number, f"row {row.number} has the id of row {first[row.id]}, {printable(row.id, 40)}"

@@ -16,13 +16,13 @@ from smallest_cli.audio.sink import Sink
 from smallest_cli.client.cache import Source, find_store, open_source
 from smallest_cli.client.service import open_service
 from smallest_cli.errors import (
-    AccountError,
+    AuthError,
     Interrupted,
-    OutputFailed,
+    OutputError,
     RateLimited,
+    SecurityError,
     SettingsError,
     SmallestError,
-    UnsafeError,
 )
 from smallest_cli.models import Event, Service, SpeechRequest
 from smallest_cli.network.dialer import Dialer
@@ -30,11 +30,11 @@ from smallest_cli.synthesis.batch.items import Item
 from smallest_cli.synthesis.batch.manifest import Manifest, find_parts, remove_parts
 from smallest_cli.synthesis.pipeline import Spoken, play
 from smallest_cli.synthesis.request import Run
-from smallest_cli.synthesis.session import dial, make_retries
+from smallest_cli.synthesis.session import make_dialer, make_retries
 
 PARTING_S = 2.0
 """How long a signal waits for what is in its last steps."""
-HOPELESS = (AccountError, SettingsError, UnsafeError)
+HOPELESS = (AuthError, SettingsError, SecurityError)
 """What would fail every other item, too."""
 ELSEWHERE = frozenset({6, 7, 8})
 """Exit codes of what is no fault of an item's."""
@@ -65,7 +65,7 @@ class _Enough(SmallestError):
     """Nothing works any more. What was done so far stands."""
 
 
-def work_off(
+def run_items(
     run: Run, items: list[Item], manifest: Manifest, jobs: int, note: Callable[[Outcome], None]
 ) -> None:
     """Say every item, at most `jobs` at a time; fewer where the service is lost on the way.
@@ -83,7 +83,7 @@ def work_off(
             note(outcome)
             count()
 
-        _Crew(run, service, manifest, min(jobs, len(items)), noted).work_off(items)
+        _Crew(run, service, manifest, min(jobs, len(items)), noted).run_items(items)
 
 
 class _Crew:
@@ -94,7 +94,7 @@ class _Crew:
     ) -> None:
         self._run = run
         self._service = service
-        self._dialer: Dialer = dial(run)
+        self._dialer: Dialer = make_dialer(run)
         self._store = find_store(run.settings, run.console.warn)
         self._manifest = manifest
         self._note = note
@@ -110,7 +110,7 @@ class _Crew:
         self._kept: Path | None = None
         """What a thread kept that parted while the main thread could not abort its sink."""
 
-    def work_off(self, items: list[Item]) -> None:
+    def run_items(self, items: list[Item]) -> None:
         for item in items:
             self._waiting.put(item)
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._size)]
@@ -204,7 +204,7 @@ class _Crew:
                     self._heed_signal()
                 finally:
                     self._sinks.pop(me, None)
-        except OutputFailed as failure:
+        except OutputError as failure:
             # The main thread may have aborted the sink under us: no fault of the item's.
             self._heed_signal(failure.partial)
             raise

@@ -19,24 +19,24 @@ from smallest_cli.bench.storage import as_text, raw_lines, refuse_stdout, write_
 from smallest_cli.bench.trial import Attempt, Trial
 from smallest_cli.cli.commands.bench.options import CorpusOptions, OutcomeOptions
 from smallest_cli.cli.options import ServiceOptions
-from smallest_cli.cli.run_config import spare, spare_own
-from smallest_cli.errors import Interrupted, OutputFailed
+from smallest_cli.cli.run_config import check_not_overwriting, check_not_overwriting_inputs
+from smallest_cli.errors import Interrupted, OutputError
 from smallest_cli.files import check_target
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import reason, safe
+from smallest_cli.security import os_error_text, printable
 from smallest_cli.settings import Settings
 
 
 def check_outputs(
     outcome: OutcomeOptions, texts: CorpusOptions, settings: Settings, where: ServiceOptions
 ) -> None:
-    """Find what cannot be written while it costs no request. Raises UsageError and OutputFailed."""
+    """Find what cannot be written while it costs no request. Raises UsageError and OutputError."""
     names = [name for name in (outcome.jsonl, outcome.save) if name is not None]
     for name in names:
         refuse_stdout(name)
     refuse_twice(names)
-    spare_own(settings, where, names)
-    spare(texts.file or [], names, "where the text comes from")
+    check_not_overwriting_inputs(settings, where, names)
+    check_not_overwriting(texts.file or [], names, "where the text comes from")
     for name in names:
         check_target(name)
     if outcome.save_audio is not None:
@@ -44,11 +44,11 @@ def check_outputs(
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise OutputFailed where no file could be written in a folder that may have to be made first."""
+    """Raise OutputError where no file could be written in a folder that may have to be made first."""
     try:
         there = next(each for each in (folder, *folder.absolute().parents) if _is_there(each))
     except OSError as error:
-        raise OutputFailed(f"cannot make {safe(folder)}: {reason(error)}") from None
+        raise OutputError(f"cannot make {printable(folder)}: {os_error_text(error)}") from None
     check_target(str(there / "trial.wav"))
 
 
@@ -62,11 +62,11 @@ def _is_there(path: Path) -> bool:
 
 
 def make_folder(name: str) -> None:
-    """Make the folder for every trial's sound. Raises OutputFailed."""
+    """Make the folder for every trial's sound. Raises OutputError."""
     try:
         Path(name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputFailed(f"cannot make {safe(name)}: {reason(error)}") from None
+        raise OutputError(f"cannot make {printable(name)}: {os_error_text(error)}") from None
 
 
 class Sounds:
@@ -75,7 +75,7 @@ class Sounds:
     def __init__(self, spool: FileIO) -> None:
         self._spool, self._lock = spool, threading.Lock()
         self._kept: list[tuple[Trial, int]] = []
-        self._failure: OutputFailed | None = None
+        self._failure: OutputError | None = None
 
     def keep(self, made: Attempt) -> None:
         """Add the sound of a trial that is over, if it will be written. A disk that fails is told of by
@@ -90,14 +90,14 @@ class Sounds:
                 while rest:
                     rest = rest[self._spool.write(rest) :]
             except OSError as error:
-                self._failure = OutputFailed(f"cannot keep the sound of trials: {reason(error)}")
+                self._failure = OutputError(f"cannot keep the sound of trials: {os_error_text(error)}")
                 self._kept.clear()
                 self._spool.truncate(0)  # what room is left is for the results
             else:
                 self._kept.append((made.trial, len(made.pcm)))
 
     def write(self, folder: Path) -> None:
-        """A WAV for each. Raises OutputFailed."""
+        """A WAV for each. Raises OutputError."""
         with self._lock:
             if self._failure is not None:
                 raise self._failure
@@ -113,13 +113,13 @@ def _write_sound(folder: Path, trial: Trial, pcm: bytes) -> None:
     try:
         path.write_bytes(wav.header(AudioFormat(trial.rate), len(pcm)) + pcm)
     except OSError as error:
-        raise OutputFailed(f"cannot write {safe(path)}: {reason(error)}") from None
+        raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
 
 
 @contextmanager
 def keep_sounds(folder: str | None) -> Iterator[Sounds | None]:
     """Room for the sound of trials, where they will be written; None where nobody wants them. Raises
-    OutputFailed."""
+    OutputError."""
     if folder is None:
         yield None
         return
@@ -127,15 +127,15 @@ def keep_sounds(folder: str | None) -> Iterator[Sounds | None]:
         try:
             spool = opened.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
         except OSError as error:
-            raise OutputFailed(f"cannot write in {safe(folder)}: {reason(error)}") from None
+            raise OutputError(f"cannot write in {printable(folder)}: {os_error_text(error)}") from None
         yield Sounds(spool)
 
 
 def write_outputs(
     outcome: OutcomeOptions, measured: Measured, result: dict[str, Any], sounds: Sounds | None
-) -> list[OutputFailed | Interrupted]:
+) -> list[OutputError | Interrupted]:
     """Write all that was asked for; what could not be written, and the signal that cut one of them short."""
-    failures: list[OutputFailed | Interrupted] = []
+    failures: list[OutputError | Interrupted] = []
     writes: list[tuple[str | None, Callable[[Path], None]]] = [
         (outcome.jsonl, lambda path: write_text(path, "".join(raw_lines(measured.run, measured.trials)))),
         (outcome.save, lambda path: write_text(path, as_text(result))),
@@ -147,6 +147,6 @@ def write_outputs(
             continue
         try:
             write(Path(name))
-        except (OutputFailed, Interrupted) as failure:
+        except (OutputError, Interrupted) as failure:
             failures.append(failure)
     return failures

@@ -15,7 +15,7 @@ from smallest_cli.cli.console import say
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.errors import UsageError
 from smallest_cli.models import VIAS, SpeechRequest
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.text.input import read_texts
 from smallest_cli.text.segments import SPLIT, write_script
@@ -97,7 +97,7 @@ def _texts(options: CorpusOptions, words: list[str], template: SpeechRequest) ->
 def _choices(given: str, known: tuple[str, ...], flag: str) -> set[str]:
     chosen = {each.strip() for each in given.split(",") if each.strip()}
     if not chosen or not chosen <= set(known):
-        raise UsageError(f"{flag}: {safe(given, 40)} is not a list of {', '.join(known)}")
+        raise UsageError(f"{flag}: {printable(given, 40)} is not a list of {', '.join(known)}")
     return chosen
 
 
@@ -108,7 +108,7 @@ def read_numbers(given: str) -> list[float]:
     except ValueError:
         numbers = []
     if not numbers or not all(0 <= number <= 60_000 for number in numbers):
-        raise UsageError(f"--buffer: {safe(given, 40)} is not a list of milliseconds")
+        raise UsageError(f"--buffer: {printable(given, 40)} is not a list of milliseconds")
     return numbers
 
 

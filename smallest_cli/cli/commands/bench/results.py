@@ -22,7 +22,7 @@ from smallest_cli.bench.results import INVALID, SAMPLED, summarise
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.cli.console import print_json, say
 from smallest_cli.cli.option_groups import grouped
-from smallest_cli.cli.run_config import spare
+from smallest_cli.cli.run_config import check_not_overwriting
 from smallest_cli.errors import SettingsError, UsageError
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -157,7 +157,7 @@ def _spare(read: Sequence[str], *written: str | None) -> None:
     """Refuse to write over what is read, or to one place twice, before anything is. Raises UsageError."""
     names = [name for name in written if name and name != "-"]
     refuse_twice(names)
-    spare(read, names, "read here: it would be lost")
+    check_not_overwriting(read, names, "read here: it would be lost")
 
 
 def locustfile() -> None:

@@ -37,13 +37,13 @@ from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.cli.tables import answer_question
 from smallest_cli.client.service import open_local_service, open_service
-from smallest_cli.errors import Interrupted, OutputFailed, UsageError
+from smallest_cli.errors import Interrupted, OutputError, UsageError
 from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
-from smallest_cli.security import safe
+from smallest_cli.security import printable
 from smallest_cli.settings import Settings
-from smallest_cli.signals import die
-from smallest_cli.synthesis.request import settle_voice
+from smallest_cli.signals import reraise_signal
+from smallest_cli.synthesis.request import build_request
 
 CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
 NEARLY = 0.8
@@ -73,7 +73,7 @@ def bench(
         return
     if where.retries:
         raise UsageError("bench never tries again: a failed trial is a result")
-    console, settings, template = settle_voice(who, where, report)
+    console, settings, template = build_request(who, where, report)
     plan = make_plan(load, texts, words or [], outcome, where, settings, template)
     said: dict[str, Any] = {"buffers_ms": read_numbers(outcome.buffer), "slo": outcome.slo or []}
     check_promises(said["slo"], [plan.name(arm) for arm in plan.arms], said["buffers_ms"])
@@ -112,7 +112,7 @@ def _refuse_children(word: str) -> None:
     near = get_close_matches(word.lower(), CHILDREN, 1, NEARLY)
     if near and " " not in word:
         raise UsageError(
-            f"there is no bench {safe(word, 40)}: is bench {near[0]} meant?",
+            f"there is no bench {printable(word, 40)}: is bench {near[0]} meant?",
             hint="put a text that is to be spoken in quotes, or behind --",
         )
 
@@ -162,18 +162,18 @@ def _finish(
     result = summarise(measured.run, measured.trials)
     failures = write_outputs(outcome, measured, result, sounds)
     for failure in failures:
-        if isinstance(failure, OutputFailed):
+        if isinstance(failure, OutputError):
             tell_failure(failure)
     print_result(result, json=report.json, save=None)
     for signalled in (measured.interruption, *failures):
         if isinstance(signalled, Interrupted):
             _end_by(signalled)
     if failures or result["exit"]:
-        raise typer.Exit(OutputFailed.exit_code if failures else result["exit"])
+        raise typer.Exit(OutputError.exit_code if failures else result["exit"])
 
 
 def _end_by(interruption: Interrupted) -> NoReturn:
     """End by the signal. Raised again, it would be told on stdout, where the result is already."""
     sys.stdout.flush()
     tell_interruption(interruption)
-    die(interruption.signal_number)
+    reraise_signal(interruption.signal_number)
