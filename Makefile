@@ -28,15 +28,15 @@ demo: $(READY) ## hear it: speak into hello.wav through the offline server
 	@echo '  SMALLEST_API_KEY=... smallest speak "The real service" -o real.wav'
 
 soak: $(READY) ## thousands of streams, half of them faulty: SOAK=2000 make soak
-	@$(BIN)/python -m tests.soak $(or $(SOAK),10000)
+	@$(BIN)/python -m tests.faults.soak $(or $(SOAK),10000)
 
 kills: $(READY) ## SIGKILL at random times: is the target old or whole? KILLS=2000 make kills
-	@$(BIN)/python -m tests.kills $(or $(KILLS),200)
+	@$(BIN)/python -m tests.faults.kills $(or $(KILLS),200)
 
-COVERED := connect head_start stream torture transports retry redo sinks* speaker player* formats pipeline speak faults* toxic contract
+COVERED := tests/unit/audio tests/unit/client tests/unit/synthesis $(addprefix tests/integration/test_,network.py preconnect.py transports.py speaker.py players.py pipe_readers.py) $(addprefix tests/e2e/test_,speak.py stream.py contract.py) tests/faults
 coverage: $(READY) ## do the tests take every branch between a fault and a spoilt file? 95 % or it fails (minutes)
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile -k 'not limit_to_the_size_of_files and not however_few_descriptors' $(foreach each,$(COVERED),$(wildcard tests/test_$(each).py))
+	@$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile -k 'not limit_to_the_size_of_files and not however_few_descriptors' $(COVERED)
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report
 

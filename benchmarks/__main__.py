@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from benchmarks import instead, memory, receive, second, speaker, startup, stream, tab
 from benchmarks.figures import Figure, conclude
-from tests.pulse import missing_packages
+from tests.support.pulse import missing_packages
 
 
 def measure() -> Iterator[Figure]:

@@ -24,7 +24,7 @@ from typing import Any
 from smallest_cli.bench.stats.comparison import compare
 from smallest_cli.bench.stats.quantiles import estimate, quantile
 from smallest_cli.client.service import open_local_service
-from tests.faults import start_faults
+from tests.support.faults import start_faults
 
 TRIES = 3
 KEY = "sk_of_nobody_0123456789"

@@ -24,13 +24,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.instead import PACKAGES, install
-from tests import frames
-from tests.command import environment
-from tests.faults.cases import FEW
-from tests.faults.invariants import KEY, OLD
-from tests.faults.server import FaultServer, Script, Step, Talk, fault_server
-from tests.faults.steps import GOOD, Close, Fin, Raw, Reply, Rst, Status
-from tests.frames import upgrade_reply
+from tests.support import frames
+from tests.support.command import environment
+from tests.support.faults.cases import FEW
+from tests.support.faults.invariants import KEY, OLD
+from tests.support.faults.server import FaultServer, Script, Step, Talk, fault_server
+from tests.support.faults.steps import GOOD, Close, Fin, Raw, Reply, Rst, Status
+from tests.support.frames import upgrade_reply
 
 PINNED = dict(package.split("==") for package in PACKAGES)
 ROOT = str(Path(__file__).parent.parent)

@@ -22,7 +22,7 @@ from time import perf_counter_ns
 from benchmarks.figures import Figure, conclude, ratio
 from smallest_cli.client.service import open_local_service
 from smallest_cli.models import Service
-from tests.seeds import TODAYS_EVENTS, WITH_WEBSOCKETS
+from tests.support.seeds import TODAYS_EVENTS, WITH_WEBSOCKETS
 
 PEERS = Path(".venv-peers")
 PACKAGES = ("smallestai==5.14.0", "edge-tts==7.3.1", "websockets==15.0.1", "requests==2.32.5")

@@ -1,7 +1,7 @@
 """Ctrl-C: how soon is it silent, how soon is it over? And how soon does a run end that nobody interrupts?
 
 Each time is from the signal to the death of the process, as the kernel tells it, or to the first block of
-silence at the monitor of a null sink (tests/pulse.py says which Debian packages that takes). The service is
+silence at the monitor of a null sink (see tests/support/pulse.py for the Debian packages). The service is
 the fault server of the tests, so that the signal falls at a stage that is known. Of 100 runs the 99th
 percentile is the worst but one: it wants a calm machine. Whether it was shows in the life of a bare python.
 """
@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figures import GATE, Figure, conclude, is_calm, limit
-from tests.command import SMALLEST, environment
-from tests.faults.server import FaultServer, Script, fault_server
-from tests.faults.steps import RATE, Audio, Reply, Stage, Whole
-from tests.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
+from tests.support.command import SMALLEST, environment
+from tests.support.faults.server import FaultServer, Script, fault_server
+from tests.support.faults.steps import RATE, Audio, Reply, Stage, Whole
+from tests.support.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
 
 SILENCE_GOAL_MS, EXIT_GOAL_MS, END_GOAL_MS, SAFE_GOAL_MS = 100.0, 200.0, 20.0, 10.0
 HUNG_S = 30.0
@@ -64,7 +64,9 @@ class Running:
         self.folder = folder
         self.place = place
         self.told, telling = os.pipe()
-        command = [sys.executable, "-m", "tests.faults.launch", f"{how}:{telling}"] if how else SMALLEST
+        command = (
+            [sys.executable, "-m", "tests.support.faults.launch", f"{how}:{telling}"] if how else SMALLEST
+        )
         mine = {"SMALLEST_API_KEY": "sk_bench", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
         given = environment(folder, **mine) | env
         self.process = subprocess.Popen(
@@ -238,14 +240,14 @@ def measure_speaker(count: int, calm: bool) -> Iterator[Figure]:
         return
     silences: list[float] = []
 
-    def frames_played(folder: Path, script: Script, via: str, pulse: Pulse) -> float:
+    def measure(folder: Path, script: Script, via: str, pulse: Pulse) -> float:
         silence, to_exit = ms_heard(script, folder, via, pulse)
         silences.append(silence)
         return to_exit
 
     with start_pulse(RATE) as pulse:
         ways = [
-            lambda folder, script=script, via=via: heard(folder, script, via, pulse)
+            lambda folder, script=script, via=via: measure(folder, script, via, pulse)
             for script in (FLOWING, DRAINING)
             for via in VIAS
         ]

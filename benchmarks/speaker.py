@@ -1,6 +1,6 @@
 """The loudspeaker: is it exact, prompt, quickly silent, and steady on a busy machine?
 
-Plays into a PulseAudio of its own with a null sink (tests/pulse.py says which Debian packages that takes)
+Plays into a PulseAudio of its own with a null sink (see tests/support/pulse.py for the Debian packages)
 and looks at the monitor: each time is from the call to the arrival at the recorder, which hears in blocks
 of 5 ms. Beside `SpeakerSink` stands the way it was not built, a callback. Times are medians and the worst;
 they want a calm machine.
@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from benchmarks.figures import GATE, Figure, conclude
 from smallest_cli.audio.speaker import LATENCY_S, SpeakerSink
 from smallest_cli.models import AudioFormat
-from tests.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
+from tests.support.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
 
 RATE = 24_000
 FIRST_GOAL_MS, SILENCE_GOAL_MS = 20.0, 100.0

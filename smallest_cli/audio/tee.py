@@ -24,7 +24,7 @@ LOOK_EVERY_S = 0.2
 class TeeSink:
     """Every sink gets every frame. One that fails is dropped and the others are finished.
 
-    The first failure is raised by `close`, once they are; or by `write` and `frames_played`, once no sink is left.
+    The first failure is raised by `close`, or by `write` and `frames_played` once no sink is left.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:

@@ -1,0 +1,463 @@
+"""`smallest bench` as a person runs it: its result, its files, its exit codes, its manners."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smallest_cli.bench.results import summarise
+from smallest_cli.bench.storage import as_text, raw_lines
+from smallest_cli.bench.trial import Attempt, Trial
+from smallest_cli.cli.commands.bench.outputs import keep_sounds
+from smallest_cli.errors import OutputError
+from tests.support.command import SMALLEST, environment, smallest
+from tests.support.faults import start_faults
+from tests.support.offline import KEY as OFFLINE_KEY
+from tests.support.offline import Offline, start_offline
+from tests.support.trials import KEY, bench, result, run, trial
+
+QUICK = ("-n", "3", "--transport", "ws", "--conn", "warm")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """One run of everything, with all that it can write: the folder, the result, what was said."""
+    home = tmp_path_factory.mktemp("whole")
+    ran = smallest(
+        home, "bench", "--local", "-n", "3", "--seed", "7", "--json", "--save", "saved.json",
+        "--jsonl", "raw.jsonl", "--save-audio", "sounds", "--slo", "error_rate<1%",
+        env={"SMALLEST_API_KEY": KEY},
+    )  # fmt: skip
+    assert ran.code in (0, 22), ran.err  # 22: a host too noisy to measure on
+    return home, result(ran), ran.err
+
+
+def test_a_result_has_every_arm_and_metric(whole: tuple[Path, dict[str, Any], str]) -> None:
+    _, found, _ = whole
+    arms = {arm["id"]: arm for arm in found["arms"]}
+    assert set(arms) == {f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")}
+    for name, arm in arms.items():
+        assert (arm["n"], arm["ok"], arm["errors"]) == (3, 3, {}), name
+        assert arm["metrics"]["ttfb"]["unit"] == "ms"
+        assert arm["metrics"]["ttfb"]["p50"]["v"] > 0
+        assert arm["metrics"]["ttfa"]["p50"]["v"] >= arm["metrics"]["ttfb"]["min"]
+        assert ("ttfb_cold" in arm["metrics"]) is ("cold" in name)
+        assert [row["buffer_ms"] for row in arm["player"]] == ([0, 50, 100, 200] if arm["streaming"] else [])
+    assert {"dns", "tcp", "upgrade"} <= set(arms["ws/cold/c1"]["metrics"])
+    assert found["schema"] == "smallest.bench/1"
+    assert found["run"]["seed"] == 7
+    assert found["run"]["calibration"]["floor_ms"]["n"] >= 12  # the server logs a little later
+    assert found["slo"][0]["pass"] is True
+
+
+def test_every_metric_says_what_starts_and_stops_it(whole: tuple[Path, dict[str, Any], str]) -> None:
+    _, found, _ = whole
+    definitions = found["run"]["defs"]["metrics"]
+    assert {name for arm in found["arms"] for name in arm["metrics"]} <= set(definitions)
+    assert all(each["stops"] for each in definitions.values())
+
+
+def test_what_is_saved_is_what_is_printed(whole: tuple[Path, dict[str, Any], str]) -> None:
+    home, found, _ = whole
+    assert json.loads((home / "saved.json").read_text()) == found
+
+
+def test_a_replay_prints_the_same_bytes(whole: tuple[Path, dict[str, Any], str]) -> None:
+    home, found, _ = whole
+    ran = smallest(home, "bench", "replay", "raw.jsonl", "--json")
+    assert ran.code == found["exit"]
+    assert ran.out == (home / "saved.json").read_bytes()
+
+
+def test_every_trial_s_sound_is_saved(whole: tuple[Path, dict[str, Any], str]) -> None:
+    home, _, _ = whole
+    sounds = sorted((home / "sounds").iterdir())
+    assert len(sounds) == 18
+    assert all(each.read_bytes()[:4] == b"RIFF" and each.stat().st_size > 20_000 for each in sounds)
+
+
+def test_no_file_holds_the_key_or_a_text(whole: tuple[Path, dict[str, Any], str]) -> None:
+    home, _, said = whole
+    for path in home.glob("*.json*"):
+        assert KEY not in path.read_text()
+        assert "Thanks for calling" not in path.read_text()
+    assert KEY not in said
+
+
+def test_without_json_there_are_tables_and_a_sentence_of_advice(tmp_path: Path) -> None:
+    with start_offline() as offline:
+        ran = smallest(
+            tmp_path, "bench", "--yes", "--no-calibrate", *QUICK,
+            env={"SMALLEST_API_KEY": OFFLINE_KEY, "SMALLEST_BASE_URL": offline.base_url},
+        )  # fmt: skip
+    shown = ran.out.decode()
+    assert "ws/warm/c1  3 of 3 ok" in shown
+    if "verdict: invalid" not in shown:
+        assert "With ws and a warm connection" in shown
+    assert "verdict: " in shown
+    assert "p99 needs n>=368" in shown
+    assert "\x1b" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "3 trials over 1 arm," in ran.err
+
+
+def measure(home: Path, server: Offline, *options: str) -> Any:
+    env = {"SMALLEST_API_KEY": OFFLINE_KEY, "SMALLEST_BASE_URL": server.base_url}
+    return smallest(home, "bench", "--yes", "--no-calibrate", "--json", *options, env=env)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Offline]:
+    with start_offline(concurrency=8) as offline:
+        yield offline
+
+
+def test_a_threshold_that_is_missed_ends_with_20_and_is_named(tmp_path: Path, server: Offline) -> None:
+    ran = measure(tmp_path, server, *QUICK, "--slo", "ttfb.p50<0.001ms")
+    if result(ran)["run"]["calibration"]["verdict"] != "invalid":
+        assert ran.code == 20
+    assert "ttfb.p50<0.001ms" in ran.err
+    assert "MISSED" in ran.err
+
+
+def test_when_every_trial_failed_it_ends_with_22(tmp_path: Path) -> None:
+    with start_faults([["status", 503]], tmp_path) as faulty:
+        ran = bench(tmp_path, faulty.base_url, "-n", "2", "--transport", "sse,http", "--json")
+    assert ran.code == 22
+    assert result(ran)["arms"][0]["errors"] == {"http_5xx": 2}
+    assert "every trial failed" in ran.err
+
+
+@pytest.mark.parametrize("warmup", ["1", "0"])
+def test_a_rejected_key_ends_it_at_once(warmup: str, tmp_path: Path, server: Offline) -> None:
+    ran = bench(tmp_path, server.base_url, *QUICK, "--warmup", warmup)
+    assert ran.code == 4
+    assert KEY not in ran.err
+
+
+def test_failures_on_the_way_are_counted_and_nothing_is_tried_again(tmp_path: Path) -> None:
+    with start_offline(fail=["status:503", "close:1011:1"], fail_times=2) as offline:
+        ran = measure(tmp_path, offline, "-n", "5", "--transport", "ws", "--conn", "warm", "--warmup", "0")
+        seen = offline.log()
+    arm = result(ran)["arms"][0]
+    assert arm["n"] == 5
+    assert sum(arm["errors"].values()) == 2
+    assert arm["metrics"]["ttfb"]["n"] == 3
+    assert len(seen) <= 5
+
+
+def test_an_open_loop_prints_both_times(tmp_path: Path, server: Offline) -> None:
+    options = ("-n", "6", "--transport", "ws", "--conn", "warm", "--rate", "30", "--arrival", "constant")
+    metrics = result(measure(tmp_path, server, *options))["arms"][0]["metrics"]
+    assert metrics["ttfb_e2e"]["p50"]["v"] >= metrics["ttfb"]["min"]
+    assert metrics["sched_delay"]["n"] == 6
+
+
+def test_a_rate_that_is_not_kept_is_told(tmp_path: Path) -> None:
+    with start_offline(first_byte_ms=200) as offline:
+        found = result(measure(tmp_path, offline, *QUICK[2:], "-n", "6", "--rate", "100", "-c", "1"))
+    calibration = found["run"]["calibration"]
+    assert calibration["verdict"] != "ok"
+    assert [why for why in calibration["reasons"] if why.startswith("the rate was not kept: ")]
+    assert calibration["begun_late_ms"]["max"] > 800
+
+
+def test_a_duration_ends_it(tmp_path: Path, server: Offline) -> None:
+    found = result(measure(tmp_path, server, "-d", "0.5", "-c", "2", "--transport", "ws", "--text", "One."))
+    assert {arm["id"] for arm in found["arms"]} == {"ws/warm/c2", "ws/cold/c2"}
+    assert found["run"]["window"]["trials"] > 4
+    assert set(found["run"]["texts"]) == {"text00"}
+
+
+def test_a_run_that_its_time_ends_invents_no_failure(tmp_path: Path) -> None:
+    slow = [["head"], ["wav"], ["wait", 100], ["sound", 100], ["end"]]
+    with start_faults(slow, tmp_path) as faulty:
+        ran = bench(
+            tmp_path, faulty.base_url, "-n", "2000", "--max-time", "1.5", "--max-chars", "0", "--json"
+        )
+    found = result(ran)
+    assert sum(arm["n"] for arm in found["arms"]) < 2000
+    assert [arm["errors"] for arm in found["arms"]] == [{}] * 6
+    assert found["warmups"]["errors"] == {}
+    assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-time")
+    assert f"--max-time ended the run early: {found['run']['window']['trials']} of 12000 trials" in ran.err
+
+
+def test_a_run_that_its_characters_end_says_so(tmp_path: Path, server: Offline) -> None:
+    options = (*QUICK[2:], "-d", "20", "--text", "Hello there.", "--max-chars", "50")
+    ran = measure(tmp_path, server, *options)
+    found = result(ran)
+    assert found["run"]["window"]["trials"] == 3
+    assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-chars")
+    assert "--max-chars ended the run early: 3 trials" in ran.err
+
+
+def test_a_run_without_a_trial_does_not_say_that_they_failed(tmp_path: Path) -> None:
+    (tmp_path / "raw.jsonl").write_text("".join(raw_lines(run(), [])))
+    ran = smallest(tmp_path, "bench", "replay", "raw.jsonl")
+    assert (ran.code, ran.lines) == (22, ["smallest: no trial was made"])
+
+
+def test_what_would_be_asked_is_told_and_not_asked(tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "bench", "--dry-run", "--json", "-n", "10", "--corpus", "short")
+    told = result(ran)
+    assert told["trials"] == 60
+    assert told["characters"] > 2000
+    assert told["voice"] == "meher"
+
+
+def test_the_plan_of_a_time_names_its_bound(tmp_path: Path) -> None:
+    options = ("--dry-run", "-d", "5", "--via", "ws", "--retries", "0")
+    told = result(smallest(tmp_path, "bench", *options, "--json"))
+    assert (told["characters"], told["max_characters"], told["seconds"]) == (None, 20_000, 5)
+    assert told["arms"] == ["ws/warm/c1", "ws/cold/c1"]
+    lines = smallest(tmp_path, "bench", *options).out.decode().splitlines()
+    assert lines[:3] == ["max_characters\t20000", "seconds\t5.0", "arms\tws/warm/c1,ws/cold/c1"]
+
+
+def test_there_are_no_more_lanes_than_trials(tmp_path: Path) -> None:
+    few, many = (
+        result(smallest(tmp_path, "bench", "--dry-run", "--json", *QUICK, "--seed", "1", "-c", lanes))
+        for lanes in ("3", "50")
+    )
+    assert few == many
+    assert few["arms"] == ["ws/warm/c3"]
+
+
+def test_a_text_in_quotes_is_no_misspelt_command(tmp_path: Path) -> None:
+    for words in (("Compare a",), ("--", "comparee")):
+        assert smallest(tmp_path, "bench", "--dry-run", *words).code == 0
+
+
+def test_quiet_says_nothing_but_errors(tmp_path: Path, server: Offline) -> None:
+    assert measure(tmp_path, server, *QUICK, "-q").err == ""
+
+
+def test_characters_are_announced_and_nobody_is_charged_unasked(tmp_path: Path) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": "http://127.0.0.1:9"}
+    ran = smallest(tmp_path, "bench", *QUICK, env=env)
+    assert ran.code == 2
+    assert "characters (about $" in ran.err
+    assert "--yes" in ran.err
+
+
+USAGE = [
+    (("-n", "3", "-d", "2"), "give one of them"),
+    (("--transport", "ftp"), "--transport"),
+    (("--conn", "lukewarm"), "--conn"),
+    (("--buffer", "x"), "--buffer"),
+    (("--slo", "fast"), "threshold"),
+    (("--slo", "nosuch:ttfb.p95<300ms", "--yes"), "no arm of this run"),
+    (("--slo", "smooth@75>=0.9", "--yes"), "75 is not among the prebuffers"),
+    (("--slo", "error_rate<5"), "error_rate<5%?"),
+    (("--retries", "2"), "never tries again"),
+    (("--via", "ws", "--transport", "sse,http"), "give one of them"),
+    (("comparee", "a", "b"), "is bench compare meant?"),
+    (("--local", "Repaly"), "is bench replay meant?"),
+    (("--max-chars", "10"), "10 are allowed"),
+    (("--max-chars", "10", "-d", "2"), "the warm-ups and the first trial are"),
+    (("-n", "3", "compare", "a", "b"), "takes no options of bench"),
+    (("--local", "report", "a"), "takes no options of bench"),
+    (("compare", "a"), "Missing argument"),
+    (("compare", "a", "b", "--metric", "speed"), "--metric"),
+    (("replay", "no-such-file"), "cannot read"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), USAGE, ids=[" ".join(options) for options, _ in USAGE])
+def test_what_cannot_be_meant_is_refused(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "bench", *options)
+    assert ran.code == 2, ran.err
+    assert words in ran.err
+    assert ran.out == b""
+
+
+def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
+    """The signal comes when the server has answered two trials and is holding the third."""
+    listened = [["head"], ["wav"], ["sound", 100], ["end"]]
+    with start_faults([["wait", 150], *listened], tmp_path) as faulty:
+        command = [*SMALLEST, "bench", "--yes", "--no-calibrate", "--max-chars", "0", "-n", "500", *QUICK[2:]]
+        with subprocess.Popen(
+            [*command, "--jsonl", "raw.jsonl", "--json"],
+            cwd=tmp_path,
+            env=environment(tmp_path, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=faulty.base_url),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            while not faulty.log_path.exists() or len(faulty.log()) < 4:
+                assert process.poll() is None
+            os.kill(process.pid, signal.SIGINT)
+            out, _ = process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGINT
+    found = json.loads(out)
+    assert found["run"]["interrupted"] is True
+    assert found["arms"][0]["ok"] >= 2
+    again = smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json")
+    assert again.out == out
+
+
+BAD_PLACES = [
+    (("--save", "nowhere/x"), 10, "there is no folder"),
+    (("--jsonl", "nowhere/x"), 10, "there is no folder"),
+    (("--save", "folder"), 10, "it is a folder"),
+    (("--save-audio", "/proc/sounds"), 10, "/proc"),
+    (("--save-audio", "text"), 10, "Not a directory"),
+    (("--save-audio", "x" * 300), 10, "File name too long"),
+    (("--save", "-"), 2, "stdout has the result already"),
+    (("--jsonl", "-"), 2, "stdout has the result already"),
+    (("--save", "x", "--jsonl", "./x"), 2, "named twice"),
+    (("-f", "text", "--save", "text"), 2, "where the text comes from"),
+    (("--save", "config/config.toml"), 2, "where the settings or a key come from"),
+]
+
+
+@pytest.mark.parametrize(("places", "code", "words"), BAD_PLACES, ids=[" ".join(b[0]) for b in BAD_PLACES])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["real", "dry"])
+def test_a_bad_place_costs_no_request(
+    places: tuple[str, ...], code: int, words: str, dry: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "config").mkdir(mode=0o700)
+    (tmp_path / "config" / "config.toml").touch(0o600)
+    (tmp_path / "text").write_text("One.")
+    there = sorted(tmp_path.rglob("*"))
+    with start_faults([["status", 503]], tmp_path) as faulty:
+        ran = bench(tmp_path, faulty.base_url, *QUICK, *places, *dry)
+        assert not faulty.log_path.exists()
+    assert (ran.code, ran.out) == (code, b"")
+    assert words in ran.lines[0]
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_a_folder_that_is_gone_takes_no_sounds(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    plan = ["bench", *QUICK, "--local", "--dry-run", "--save-audio", "sounds"]
+    ran = smallest(tmp_path, *plan, cwd=gone, preexec_fn=gone.rmdir)
+    assert (ran.code, ran.out) == (10, b"")
+    assert ran.lines == ["smallest: cannot make sounds: No such file or directory"]
+
+
+def test_a_stderr_that_is_closed_is_no_reason_to_fail(tmp_path: Path, server: Offline) -> None:
+    asked = ["bench", "--yes", "--no-calibrate", "--json", *QUICK, "--base-url", server.base_url]
+    env = {"SMALLEST_API_KEY": OFFLINE_KEY}
+    ran = smallest(tmp_path, *asked, env=env, preexec_fn=lambda: os.close(2))
+    assert (ran.code, ran.err) == (0, "")
+    assert result(ran)["arms"][0]["n"] == 3
+
+
+def test_a_place_that_fails_at_the_end_takes_nothing_else_along(tmp_path: Path, server: Offline) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")  # so that no mistake of ours replaces the device itself
+    ran = measure(tmp_path, server, *QUICK, "--jsonl", "raw.jsonl", "--save", "full", "--save-audio", "s")
+    assert ran.code == 10
+    assert result(ran)["arms"][0]["n"] == 3
+    assert smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json").out == ran.out
+    assert len(list((tmp_path / "s").iterdir())) == 3
+    assert ran.lines[1:] == ["smallest: cannot write full: No space left on device"]
+
+
+def test_sound_waits_on_disk_until_it_is_written_and_what_nobody_writes_is_let_go(tmp_path: Path) -> None:
+    pcm = os.urandom(9600)
+    held = sys.getrefcount(pcm)
+    with keep_sounds(str(tmp_path)) as sounds:
+        assert sounds is not None
+        for made in (
+            Attempt(trial(0, phase="warmup"), pcm, None),
+            Attempt(trial(1), pcm, None),
+            Attempt(trial(2), b"", None),
+            Attempt(trial(3), pcm[:4800], None),
+        ):
+            sounds.keep(made)
+        del made
+        assert sys.getrefcount(pcm) == held
+        sounds.write(tmp_path)
+    written = {path.name: path.read_bytes()[44:] for path in tmp_path.iterdir()}
+    assert written == {"000001-ws-warm-c1-t1.wav": pcm, "000003-ws-warm-c1-t0.wav": pcm[:4800]}
+
+
+def test_a_disk_that_cannot_keep_the_sound_is_told_of_when_the_run_is_over(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with keep_sounds(str(tmp_path)) as sounds:
+        assert sounds is not None
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        try:
+            for n in range(3):
+                sounds.keep(Attempt(trial(n), bytes(9600), None))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with pytest.raises(OutputError, match="cannot keep the sound of trials: File too large"):
+            sounds.write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def save(path: Path, trials: list[Trial], **fields: object) -> str:
+    path.write_text(as_text(summarise(run(**fields), trials)))
+    return path.name
+
+
+@pytest.mark.parametrize(
+    ("factor", "n", "verdict", "code"),
+    [
+        (1.3, 40, "slower", 21),
+        (0.7, 40, "faster", 0),
+        (1.0, 200, "equivalent", 0),
+        (1.0, 3, "inconclusive", 23),
+    ],
+)
+def test_two_runs_are_compared(factor: float, n: int, verdict: str, code: int, tmp_path: Path) -> None:
+    before = save(tmp_path / "a.json", [trial(i, 100 + i % 20) for i in range(n)])
+    after = save(tmp_path / "b.json", [trial(i, factor * (100 + i % 20)) for i in range(n)])
+    ran = smallest(tmp_path, "bench", "compare", before, after)
+    assert ran.code == code, ran.err
+    assert f"overall: {verdict}" in ran.out.decode()
+    told = result(smallest(tmp_path, "bench", "compare", before, after, "--json"))
+    assert told["comparisons"][0]["verdict"] == verdict
+
+
+def test_an_invalid_run_is_not_compared_with_a_straight_face(tmp_path: Path) -> None:
+    calibration = run()["calibration"] | {"verdict": "invalid"}
+    before = save(tmp_path / "a.json", [trial(i) for i in range(40)])
+    after = save(tmp_path / "b.json", [trial(i) for i in range(40)], calibration=calibration)
+    assert smallest(tmp_path, "bench", "compare", before, after).code == 22
+
+
+def test_raw_runs_are_merged(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        lines = raw_lines(run(id=name), [trial(i, 50 + i) for i in range(10)])
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    ran = smallest(tmp_path, "bench", "merge", "a.jsonl", "b.jsonl", "--json", "--jsonl", "both.jsonl")
+    assert ran.code == 0, ran.err
+    assert result(ran)["arms"][0]["n"] == 20
+    assert smallest(tmp_path, "bench", "replay", "both.jsonl", "--json").out == ran.out
+
+
+OVERWRITING = [
+    ("report", "a.json", "--md", "a.json"),
+    ("report", "a.json", "--html", "there/../a.json"),
+    ("report", "a.json", "--html", "page", "--csv", "page"),
+    ("replay", "a.jsonl", "--save", "a.jsonl"),
+    ("merge", "a.jsonl", "b.jsonl", "--jsonl", "b.jsonl"),
+    ("merge", "a.jsonl", "b.jsonl", "--jsonl", "both", "--save", "both"),
+]
+
+
+@pytest.mark.parametrize("command", OVERWRITING, ids=" ".join)
+def test_what_is_read_is_not_written_over(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    save(tmp_path / "a.json", [trial()])
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(raw_lines(run(id=name), [trial()])))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.json*")}
+    ran = smallest(tmp_path, "bench", *command)
+    assert ran.code == 2, ran.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [path for path in tmp_path.iterdir() if path.name in ("page", "both")]

@@ -1,0 +1,358 @@
+"""The pages that a result is read on: in a browser, on a terminal, in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smallest_cli.bench.report.advice import advice
+from smallest_cli.bench.report.export import to_csv, to_markdown
+from smallest_cli.bench.report.format import figure
+from smallest_cli.bench.report.html import to_html
+from smallest_cli.bench.report.terminal import progress_lines, render
+from smallest_cli.bench.results import Result, summarise
+from smallest_cli.bench.trial import Trial
+from smallest_cli.bench.workers import Progress
+from tests.support.command import smallest
+from tests.support.programs import need
+from tests.support.trials import MS, RATE, run, trial
+
+ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
+HOSTILE = "<script>alert('x')</script>"
+
+
+def uneven(index: int, ttfb_ms: float, arm: str) -> Trial:
+    """A trial whose sound comes with a hole."""
+    first = round(ttfb_ms * MS)
+    times = (0, 50, 100, 100 + 40 * (index % 6) + 200, 420)
+    chunks = tuple((first + at * MS, RATE // 10) for at in times)
+    return trial(index, ttfb_ms, arm=arm, chunks=chunks, completed_ns=first + 500 * MS)
+
+
+@pytest.fixture(scope="module")
+def found() -> Result:
+    trials = [
+        uneven(n, 80 + 20 * place + n % 13 * 3, arm) for place, arm in enumerate(ARMS) for n in range(40)
+    ]
+    failed = trial(41, arm=ARMS[0], error="http_5xx", message=f"the service answered 503: {HOSTILE}")
+    calibration = run()["calibration"] | {"verdict": "suspect", "reasons": ["a reason"]}
+    return summarise(run(arms=ARMS, slo=["ttfb.p95<120ms"], calibration=calibration), [*trials, failed])
+
+
+class Page(HTMLParser):
+    """What a browser's document holds: figures by arm and name, the advice, tags, addresses."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.figures: dict[tuple[str, str], str] = {}
+        self.texts: dict[str, str] = {}
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self._into: list[Any] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self._into = [tag, given]
+
+    def handle_data(self, data: str) -> None:
+        if not self._into:
+            return
+        _, given = self._into
+        if "data-figure" in given:
+            self.figures[given["data-arm"], given["data-figure"]] = data
+        if "id" in given:
+            self.texts[given["id"]] = self.texts.get(given["id"], "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._into = []
+
+
+def check_page(page: Page, found: Result) -> None:
+    for arm in found["arms"]:
+        assert page.figures[arm["id"], "ttfb.p50"] == figure(arm["metrics"]["ttfb"]["p50"]["v"])
+        assert page.figures[arm["id"], "ttfb.p99"] == figure(arm["metrics"]["ttfb"]["p99"]["v"])
+        safe = arm["metrics"]["min_safe_buffer"]["p95"]["v"] if arm["streaming"] else None
+        assert page.figures[arm["id"], "min_safe_buffer.p95"] == figure(safe)
+    assert page.texts["advice"] == advice(found)
+    assert page.texts["verdict"] == "suspect"
+    assert (
+        json.loads(page.texts["figures"])[ARMS[0]]["ttfb"] == found["arms"][0]["metrics"]["ttfb"]["p50"]["v"]
+    )
+    assert page.tags.count("svg") == 1 + 1 + len(ARMS)
+
+
+def test_a_browser_opens_the_page_and_shows_its_figures(found: Result, tmp_path: Path) -> None:
+    need("chromium")
+    path = tmp_path / "report.html"
+    path.write_text(to_html(found))
+    done = subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=50, check=True,
+    )  # fmt: skip
+    check_page(Page(done.stdout), found)
+    assert "Refused" not in done.stderr  # what its own policy would not allow
+
+
+def test_the_page_needs_no_other_file_and_runs_nothing(found: Result) -> None:
+    text = to_html(found)
+    page = Page(text)
+    check_page(page, found)
+    assert page.addresses == []
+    assert "url(" not in text
+    assert "default-src 'none'" in text
+    assert page.tags.count("script") == 1  # the figures, which are no program
+    assert "<script type='application/json'" in text
+
+
+def test_what_a_server_said_cannot_act_in_the_page(found: Result) -> None:
+    assert HOSTILE not in to_html(found)
+    assert "&lt;script&gt;alert" in to_html(found)
+    assert HOSTILE not in to_markdown(found)
+
+
+def test_every_drawing_stays_on_its_sheet(found: Result) -> None:
+    for drawn in re.findall(r"<svg viewBox=\"0 0 (\d+) (\d+)\".*?</svg>", to_html(found), re.DOTALL):
+        assert int(drawn[0]) == 760
+    for box in re.findall(r'<rect x="([-\d.]+)" y="([-\d.]+)" width="([\d.]+)"', to_html(found)):
+        x, y, width = map(float, box)
+        assert x >= 0
+        assert y >= 0
+        assert x + width <= 761
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_terminal_s_lines_fit(found: Result, width: int) -> None:
+    lines = [line for _, line in render(found, width)]
+    assert max(map(len, lines)) <= width
+    shown = "\n".join(lines)
+    assert "error_rate" not in shown
+    assert "1 http_5xx (2.4%)" in shown
+    assert "request sent, connection open -> first audio arrived" in shown
+    assert "MISSED" in shown
+    assert advice(found)[:40] in shown
+
+
+def test_the_table_has_a_row_for_each_metric(found: Result) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+    ttfb = next(row for row in rows if (row["arm"], row["metric"]) == (ARMS[0], "ttfb"))
+    assert float(ttfb["p50"]) == found["arms"][0]["metrics"]["ttfb"]["p50"]["v"]
+    assert ttfb["p99_hi"] == ""
+    assert "| ttfb (ms) | 40 |" in to_markdown(found)
+
+
+def test_the_table_counts_trials_and_errors_of_every_arm() -> None:
+    trials = [trial(0), *(trial(n, arm=SSE, error="http_5xx", message="503 *now*") for n in range(3))]
+    found = summarise(run(arms=[WARM, SSE], interrupted=True), trials)
+    rows = csv.DictReader(io.StringIO(to_csv(found)))
+    counts = {(row["arm"], row["metric"]): row["n"] for row in rows if row["unit"] == "trials"}
+    assert counts == {
+        (WARM, "trials"): "1", (WARM, "ok"): "1",
+        (SSE, "trials"): "3", (SSE, "ok"): "0", (SSE, "error http_5xx"): "3",
+    }  # fmt: skip
+    page = to_markdown(found)
+    assert "in flight, interrupted" in page
+    assert "- http\\_5xx: 503 \\*now\\*" in page
+
+
+def test_markdown_says_what_is_not_streamed_and_what_has_no_interval(found: Result) -> None:
+    arms = [arm | {"streaming": not arm["id"].startswith("http/")} for arm in found["arms"]]
+    page = to_markdown(found | {"arms": arms})
+    assert "40 of 40 ok (not streamed: the reply is made before it is sent)" in page
+    assert "- gap has no interval: values of one trial depend on each other" in page
+
+
+def test_a_gap_has_no_interval_and_every_page_says_why(found: Result) -> None:
+    for text in (to_html(found), "\n".join(line for _, line in render(found, 80))):
+        assert "gap has no interval: values of one trial depend on each other" in text
+    assert "[?, ?]" not in to_html(found)
+
+
+def test_an_arm_has_one_colour_in_every_picture() -> None:
+    trials = [trial(n, arm=arm, error="dns" if arm == WARM else None) for n, arm in enumerate([WARM, SSE])]
+    page = to_html(summarise(run(arms=[WARM, SSE]), trials))
+    assert 'class="rug c1"' in page
+    assert 'class="rug c0"' not in page
+    assert 'class="curve c1"' in page
+
+
+def test_a_closed_loop_says_what_it_does_not_see(found: Result) -> None:
+    for text in (to_html(found), to_markdown(found), " ".join(line.strip() for _, line in render(found, 80))):
+        assert "the worst waits are fewer than independent callers would see" in text
+    late = summarise(run(arms=["ws/warm/r20"], load=OPEN, complete=False), queued())
+    assert "independent callers" not in to_html(late)
+    assert "at most 5 in flight, incomplete" in to_html(late)
+    short = run(complete=False, cut_short="--max-time")
+    assert "1 in flight, ended early by --max-time" in to_markdown(summarise(short, [trial()]))
+
+
+def test_a_tool_that_kept_up_is_no_success_of_the_service() -> None:
+    lost = summarise(run(), [trial(0, error="dns")])
+    assert ("bad", "verdict: ok, this tool kept up, but no trial succeeded (floor 0.20 ms at the") in [
+        *render(lost, 80)
+    ]
+    assert "this tool kept up, but no trial succeeded" in to_html(lost)
+
+
+def advised(trials: list[Trial], **fields: object) -> str:
+    arms = list(dict.fromkeys(each.arm for each in trials))
+    return advice(summarise(run(**{"arms": arms} | fields), trials))
+
+
+def many(arm: str, ttfb_ms: float, n: int = 60, failed: int = 0, error: str = "timeout_stall") -> list[Trial]:
+    return [trial(i, ttfb_ms + i % 5, arm=arm, **({"error": error} if i < failed else {})) for i in range(n)]
+
+
+WARM, SSE = "ws/warm/c1", "sse/warm/c1"
+
+
+def test_the_faster_arm_is_advised_with_what_it_takes() -> None:
+    said = advised([*many(WARM, 50, 80), *many(SSE, 90, 80)])
+    assert said.startswith("Use ws with a warm connection: the first byte came within 52.0 ms")
+    assert "95 % play without a gap with no buffer at all" in said
+    assert "heard" not in said
+
+
+def test_what_a_few_trials_do_not_give_is_not_promised() -> None:
+    assert "all 5 would have played without a gap with no buffer at all, too few" in advised(
+        many(WARM, 50, 5)
+    )
+    said = advised([uneven(n, 50, WARM) for n in range(5)])
+    assert "ms of buffer, too few to say so of 90 %" in said
+    assert "p95" not in said
+
+
+def test_arms_whose_intervals_overlap_are_not_told_apart() -> None:
+    said = advised([*many(WARM, 50), *many(SSE, 51)])
+    assert "ws/warm/c1 and sse/warm/c1 cannot be told apart" in said
+    assert "Use " not in said
+
+
+def test_an_arm_that_fails_often_is_not_advised_and_its_failures_are_named() -> None:
+    said = advised([*many(WARM, 50, failed=59), *many(SSE, 90)])
+    assert said.startswith("Use sse")
+    assert "ws/warm/c1, 59 of 60 trials (59 timeout_stall)" in said
+    said = advised([*many(WARM, 50, failed=24), *many(SSE, 90, failed=24)])
+    assert said.startswith("Nothing is recommended: too many trials failed.")
+    assert "24 of 60 trials" in said
+
+
+def test_one_refusal_does_not_take_the_place_of_all_advice() -> None:
+    said = advised([*many(WARM, 50, failed=1, error="http_429"), *many(SSE, 90)])
+    assert said.startswith("Use ws")
+    assert "1 of 120 trials failed (http_429)" in said
+    assert "-c" not in said
+
+
+def test_the_account_s_limit_is_not_latency() -> None:
+    limited = many(WARM, 50, failed=30, error="http_429")
+    assert "something else is using the account" in advised(limited)
+    assert "not latency: measure again with a smaller -c" in advised(
+        limited, load=run()["load"] | {"concurrency": 4}
+    )
+
+
+def test_an_invalid_run_recommends_nothing() -> None:
+    said = advised(many(WARM, 50), calibration=run()["calibration"] | {"verdict": "invalid"})
+    assert said.startswith("Nothing is recommended")
+    assert "nothing to advise" in advised([trial(1, error="dns")])
+
+
+OPEN = {"model": "open", "concurrency": 5, "rate": 20.0, "arrival": "poisson", "count": 60}
+
+
+def queued() -> list[Trial]:
+    """Trials that were sent three seconds after they were due."""
+    return [
+        trial(n, 200 + n % 5, arm="ws/warm/r20", scheduled_ns=n * 1000 * MS + 11 * MS - 3000 * MS)
+        for n in range(60)
+    ]
+
+
+def test_in_an_open_loop_the_wait_counts_from_the_scheduled_time() -> None:
+    late = summarise(run(arms=["ws/warm/r20"], load=OPEN), queued())
+    assert "within 3202 ms [3201, 3203] of the scheduled time" in advice(late)
+    both = [*queued(), *(replace(each, arm="sse/warm/r20") for each in queued())]
+    assert "3202 ms of the scheduled time." in advised(both, load=OPEN)
+    lines = [line for _, line in render(late, 80)]
+    head = next(place for place, line in enumerate(lines) if "e2e p50" in line)
+    assert lines[head + 1].split()[:3] == ["ws/warm/r20", "60/60", "3202"]
+    page = Page(to_html(late))
+    assert page.figures["ws/warm/r20", "ttfb_e2e.p50"] == "3202"
+    assert page.figures["ws/warm/r20", "ttfb.p50"] == "202.0"
+
+
+def test_a_result_of_nothing_can_be_read_everywhere() -> None:
+    empty = summarise(run(), [])
+    assert "No trial succeeded" in to_html(empty)
+    assert "No trial succeeded" in to_markdown(empty)
+    assert any("No trial succeeded" in line for _, line in render(empty, 80))
+
+
+def test_progress_is_told() -> None:
+    progress = Progress(10)
+    for n in range(3):
+        progress.begin()
+        progress.end(trial(n, 50 + n, error="dns" if n == 2 else None))
+    progress.begin()
+    lines = progress_lines(progress)
+    assert "3 of 10 trials" in lines[0]
+    assert "1 in flight" in lines[0]
+    assert "p50 50.0 ms  p95 51.0 ms" in lines[1]
+    assert lines[2] == "errors: 1 dns"
+
+
+def test_the_command_writes_them(found: Result, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    ran = smallest(tmp_path, "bench", "report", "r.json", "--html", "r.html", "--csv", "r.csv", "--md", "-")
+    assert ran.code == 0, ran.err
+    assert ran.out.decode() == to_markdown(found)
+    assert (tmp_path / "r.html").read_text() == to_html(found)
+    assert (tmp_path / "r.csv").read_text() == to_csv(found).replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("", 2, ["smallest: --html is empty", "  is a variable not set?"]),
+        (".", 10, ["smallest: cannot write .: it is a folder"]),
+    ],
+)
+def test_what_is_no_file_s_name_is_told(
+    name: str, code: int, said: list[str], found: Result, tmp_path: Path
+) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    ran = smallest(tmp_path, "bench", "report", "r.json", "--html", name)
+    assert (ran.code, ran.out) == (code, b"")
+    assert ran.lines == said
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("compare", "a", "b", "--metric="), "--metric"),
+        (("merge", "a", "--jsonl="), "--jsonl"),
+        (("replay", "a", "--save="), "--save"),
+    ],
+)
+def test_an_option_that_is_empty_is_a_variable_that_was_not_set(
+    words: tuple[str, ...], option: str, tmp_path: Path
+) -> None:
+    ran = smallest(tmp_path, "bench", *words)
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == [f"smallest: {option} is empty", "  is a variable not set?"]

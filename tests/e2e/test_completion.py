@@ -1,0 +1,308 @@
+"""TAB in real shells, as a person presses it; and `smallest completion`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from smallest_cli.cli.commands.completion import FILES
+from tests.support import ROOT
+from tests.support.command import environment, smallest
+from tests.support.keyboard import PROMPT, Keyboard, at_keyboard
+from tests.support.offline import KEY
+from tests.support.programs import need
+from tests.support.pulse import need_pulse, start_pulse
+from tests.support.raw_server import answer, raw_server
+
+SCRIPTS = ROOT / "completions"
+PRINTS = """smallest() { for each in "$@"; do printf '[word:%s]' "$each"; done; printf '[end]\\n'; }"""
+
+DEVICE = "Built-in: 5's $(touch pwned) (hw:0,0)"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A person's home, with files, and with lists in the cache that no snapshot has."""
+    cache = tmp_path / ".cache" / "smallest"
+    cache.mkdir(parents=True)
+    (cache / "voices.tsv").write_text("zoe_clone\tfemale, lightning_v3.1\nzora\tmale\nmeher\tfemale\n")
+    (cache / "devices.tsv").write_text(f"{DEVICE}\nHeadphones\n")
+    (tmp_path / "speech.txt").write_text("x")
+    (tmp_path / "two words.txt").write_text("x")
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+@pytest.fixture(params=["bash", "zsh"])
+def keyboard(request: pytest.FixtureRequest, home: Path) -> Iterator[Keyboard]:
+    need(request.param)
+    if request.param == "bash":
+        rc = home / "rc"
+        rc.write_text(f"PS1='{PROMPT} '\nbind 'set bell-style none'\n{PRINTS}\n. {SCRIPTS}/smallest.bash\n")
+        command = ["bash", "--noprofile", "--rcfile", str(rc), "-i"]
+    else:
+        zfunc = home / "zfunc"
+        zfunc.mkdir()
+        shutil.copy(SCRIPTS / "_smallest", zfunc)
+        (home / ".zshrc").write_text(
+            f"PS1='{PROMPT} '\nunsetopt beep\nsetopt no_list_beep\nfpath=({zfunc} $fpath)\n"
+            f"autoload -Uz compinit && compinit -u\n{PRINTS}\n"
+        )
+        command = ["zsh", "-i"]
+    with at_keyboard(command, environment(home) | {"ZDOTDIR": str(home)}, home) as shell:
+        yield shell
+
+
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [
+        ("smallest spe\t", ["speak"]),
+        ("smallest bench comp\t", ["bench", "compare"]),
+        ("smallest voices clones\t", ["voices", "clones"]),
+        ("smallest dict upd\t", ["dict", "update"]),
+        ("smallest completion ba\t", ["completion", "bash"]),
+        ("smallest speak --sample-rate 80\t", ["speak", "--sample-rate", "8000"]),
+        ("smallest speak some words --no-cl\t", ["speak", "some", "words", "--no-clobber"]),
+        ("smallest speak --no-cl\t", ["speak", "--no-clobber"]),
+        ("smallest speak --via ht\t", ["speak", "--via", "http"]),
+        ("smallest speak --via=ht\t", ["speak", "--via=http"]),
+        ("smallest speak --format mp\t-v zoe\t", ["speak", "--format", "mp3", "-v", "zoe_clone"]),
+        ("smallest stream --buffering ser\t", ["stream", "--buffering", "server"]),
+        ("smallest speak --language h\t", ["speak", "--language", "hi"]),
+        ("smallest voices play zor\t", ["voices", "play", "zora"]),
+        ("smallest speak --device Head\t", ["speak", "--device", "Headphones"]),
+        ("smallest speak --device Buil\t", ["speak", "--device", DEVICE]),
+        ("smallest speak -f spee\t", ["speak", "-f", "speech.txt"]),
+        ("smallest speak -o x.wav -f two\t", ["speak", "-o", "x.wav", "-f", "two words.txt"]),
+        ("smallest voices play --output fol\t", ["voices", "play", "--output", "folder"]),
+        ("smallest bench compare spe\t", ["bench", "compare", "speech.txt"]),
+        ("smallest bench --arrival poi\t", ["bench", "--arrival", "poisson"]),
+        ("smallest bench merge speech.txt two\t", ["bench", "merge", "speech.txt", "two words.txt"]),
+        ("smallest voices play zora zoe\t", ["voices", "play", "zora", "zoe_clone"]),
+        ("smallest speak -p --js\t", ["speak", "-p", "--json"]),
+        ("smallest speak --player ffpl\t", ["speak", "--player", "ffplay"]),
+    ],
+)
+def test_one_that_it_can_be_is_typed_out(
+    typed: str, given: list[str], keyboard: Keyboard, home: Path
+) -> None:
+    assert [word.rstrip("/") for word in keyboard.run(typed)] == given  # zsh takes it away on Enter
+    assert not (home / "pwned").exists()
+
+
+def test_several_are_listed(keyboard: Keyboard) -> None:
+    shown = keyboard.look("smallest ", r"(?s)logout.*stream")
+    assert "doctor" in shown
+    shown = keyboard.look("smallest speak -v zo", r"(?s)zoe_clone.*zora")
+    assert "meher" not in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("smallest spe", ["speak"]),
+        ("smallest bench comp", ["compare"]),
+        ("smallest voices cl", ["clone", "clones"]),
+        ("smallest speak --via ", ["auto", "http", "sse", "ws"]),
+        ("smallest speak --via=h", ["--via=http"]),
+        ("smallest speak -v zo", ["zoe_clone", "zora"]),
+        ("smallest speak --device H", ["Headphones"]),
+        ("smallest speak -l h", ["hi"]),
+        ("smallest speak -f spe", ["speech.txt"]),
+        ("smallest voices play -o fol", ["folder/"]),
+        ("smallest speak --player ", ["aplay", "ffplay", "paplay", "play", "sox"]),
+    ],
+)
+def test_fish_offers(typed: str, offered: list[str], home: Path) -> None:
+    assert [line.split("\t")[0] for line in fish(typed, home)] == offered
+
+
+def fish(typed: str, home: Path, *, script: str = f"source {SCRIPTS}/smallest.fish") -> list[str]:
+    """What fish offers for what is typed, each with a tab and what it is."""
+    code = f"{script}; complete -C '{typed}'"
+    arguments = [need("fish"), "-c", code]
+    env = environment(home)
+    done = subprocess.run(arguments, env=env, cwd=home, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return sorted(done.stdout.splitlines())
+
+
+def test_fish_says_who_a_voice_is(home: Path) -> None:
+    assert fish("smallest speak --voice zoe", home) == ["zoe_clone\tfemale, lightning_v3.1"]
+
+
+def bash_offers(typed: list[str], env: dict[str, str], begun: str = "") -> list[str]:
+    code = (
+        f". {SCRIPTS}/smallest.bash; COMP_WORDS=({' '.join(typed)} '{begun}'); COMP_CWORD={len(typed)}; "
+        "_smallest; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    done = subprocess.run([need("bash"), "-c", code], env=env, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_players_are_programs_and_no_words_of_the_shell(home: Path) -> None:
+    """The known ones first, then what is on PATH."""
+    (home / "bin").mkdir()
+    for name in ("iffy", "aplay"):
+        (home / "bin" / name).write_text("#!/bin/sh\n")
+        (home / "bin" / name).chmod(0o755)
+    env = environment(home) | {"PATH": str(home / "bin")}
+    assert bash_offers(["smallest", "speak", "--player"], env) == ["ffplay", "aplay", "paplay", "play", "sox"]
+    assert bash_offers(["smallest", "speak", "--player"], env, "if") == ["iffy"]
+    assert set(bash_offers(["smallest", "speak", "--player"], env, "a")) == {"aplay"}
+
+
+def test_without_a_cache_the_bundled_voices_are_offered(tmp_path: Path) -> None:
+    from smallest_cli.voices import bundled_voices
+
+    ids = {voice.id for voice in bundled_voices()}
+    env = environment(tmp_path)
+    assert set(bash_offers(["smallest", "speak", "-v"], env)) == ids
+    offered = fish("smallest speak -v ", tmp_path)
+    assert {line.split("\t")[0] for line in offered} == ids
+
+
+def test_a_tab_starts_no_program(home: Path) -> None:
+    """With nothing on PATH, so no Python either."""
+    env = environment(home) | {"PATH": "/nowhere"}
+    code = (
+        f". {SCRIPTS}/smallest.bash; COMP_WORDS=(smallest speak -v z); COMP_CWORD=3; "
+        "_smallest; echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run([need("bash"), "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("zoe_clone zora\n", "")
+
+
+@pytest.mark.parametrize(("shell", "name"), FILES.items())
+def test_the_script_is_printed(shell: str, name: str, tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "completion", shell)
+    assert (ran.code, ran.out.decode(), ran.err) == (0, (SCRIPTS / name).read_text(), "")
+
+
+def test_a_shell_that_is_not_known_is_named(tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "completion", "tcsh")
+    assert (ran.code, ran.out) == (2, b"")
+    assert "tcsh" in ran.lines[0]
+    assert smallest(tmp_path, "completion").code == 2
+
+
+def install(shell: str, home: Path, **env: str) -> tuple[Path, str]:
+    """Where the script was put, and the hint."""
+    ran = smallest(home, "completion", shell, "--install", env=env)
+    assert (ran.code, ran.out) == (0, b"")
+    told, hint = ran.lines
+    return Path(told.removesuffix(" is written")), hint
+
+
+def test_installed_for_fish_it_is_loaded(home: Path) -> None:
+    target, _ = install("fish", home)
+    assert target == home / ".config/fish/completions/smallest.fish"
+    (home / "bin").mkdir()
+    program = home / "bin" / "smallest"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert fish("smallest spe", home, script=f"set PATH {program.parent} $PATH") == [
+        "speak\tSay a finished text: played, into files, or into a pipe."
+    ]
+
+
+def test_installed_for_zsh_it_is_loaded_as_the_hint_says(home: Path) -> None:
+    target, hint = install("zsh", home)
+    assert target == home / ".local/share/zsh/site-functions/_smallest"
+    line = hint.partition("once: ")[2].replace("compinit && compinit", "compinit && compinit -u")
+    (home / ".zshrc").write_text(f"PS1='{PROMPT} '\n{line}\n{PRINTS}\n")
+    with at_keyboard([need("zsh"), "-i"], environment(home) | {"ZDOTDIR": str(home)}, home) as shell:
+        assert shell.run("smallest speak --via ht\t") == ["speak", "--via", "http"]
+
+
+@pytest.mark.parametrize("variable", [{}, {"XDG_DATA_HOME": "data"}, {"BASH_COMPLETION_USER_DIR": "own"}])
+def test_installed_for_bash_it_is_loaded(variable: dict[str, str], home: Path) -> None:
+    env = {name: str(home / folder) for name, folder in variable.items()}
+    target, hint = install("bash", home, **env)
+    assert str(target) in hint
+    system = Path("/usr/share/bash-completion/bash_completion")
+    if not system.exists():
+        need("bash-completion")
+    rc = home / "rc"
+    rc.write_text(f"PS1='{PROMPT} '\n. {system}\n{PRINTS}\n")
+    command = ["bash", "--noprofile", "--rcfile", str(rc), "-i"]
+    with at_keyboard(command, environment(home) | env, home) as shell:
+        assert shell.run("smallest speak --via=ht\t") == ["speak", "--via=http"]
+        assert shell.run("smallest speak -v zoe\t") == ["speak", "-v", "zoe_clone"]
+
+
+def test_for_powershell_the_hint_names_the_file(home: Path) -> None:
+    target, hint = install("powershell", home)
+    assert target.read_text() == (SCRIPTS / "smallest.ps1").read_text()
+    assert f". '{target}'" in hint
+
+
+AWKWARD = "ho'me $(touch pwned) `x`"
+
+
+@pytest.fixture
+def awkward(tmp_path: Path) -> Path:
+    """A home whose name is full of what shells read."""
+    (tmp_path / AWKWARD).mkdir()
+    return tmp_path / AWKWARD
+
+
+def test_the_line_for_bash_may_be_pasted_whatever_the_home_is_called(awkward: Path) -> None:
+    _, hint = install("bash", awkward)
+    line = f"{hint.partition('~/.bashrc: ')[2]}; complete -p smallest"
+    done = subprocess.run([need("bash"), "-c", line], cwd=awkward, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("complete -o bashdefault -F _smallest smallest\n", "")
+
+
+def test_the_line_for_zsh_may_be_pasted_whatever_the_home_is_called(awkward: Path) -> None:
+    target, hint = install("zsh", awkward)
+    line = f"{hint.partition('once: ')[2].partition(';')[0]}; print -r -- $fpath[1]"
+    done = subprocess.run([need("zsh"), "-fc", line], cwd=awkward, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{target.parent}\n", "")
+
+
+def test_the_line_for_powershell_doubles_a_quote(awkward: Path) -> None:
+    target, hint = install("powershell", awkward)
+    assert hint.endswith(f" . '{str(target).replace(chr(39), 2 * chr(39))}'")
+
+
+def test_where_nothing_can_be_written(home: Path) -> None:
+    (home / ".config").write_text("a file")
+    ran = smallest(home, "completion", "fish", "--install")
+    assert (ran.code, ran.out) == (10, b"")
+    assert ran.lines[0].startswith("smallest: cannot write ")
+
+
+VOICE = {"displayName": "X", "tags": {"language": ["hindi", "klingon"], "accent": "indian", "gender": "male"}}
+LISTED = [{**VOICE, "voiceId": voice} for voice in ("brand_new", "a b", "$(touch pwned)", "-rf")]
+
+
+def test_the_lists_are_what_the_service_last_listed(tmp_path: Path) -> None:
+    """And nothing of it that a shell could take for more than a word."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(tmp_path / "own cache")}
+    with raw_server(answer(head, json.dumps({"voices": LISTED}).encode())) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        ran = smallest(tmp_path, "voices", "--refresh", "--base-url", url, env=env)
+    assert (ran.code, ran.err) == (0, "")
+    there = environment(tmp_path) | env
+    assert bash_offers(["smallest", "speak", "-v"], there) == ["brand_new"]
+    assert bash_offers(["smallest", "speak", "-l"], there) == ["hi", "klingon"]
+    assert bash_offers(["smallest", "stream", "--model"], there)
+
+
+@pytest.mark.parametrize("command", [("speak", "--device", "?"), ("doctor", "--local")])
+def test_the_loudspeakers_are_those_that_were_last_listed(command: tuple[str, ...], tmp_path: Path) -> None:
+    need_pulse()
+    with start_pulse() as pulse:
+        ran = smallest(tmp_path, *command, env={**pulse.env, "HOME": str(tmp_path)})
+    assert ran.code == 0
+    kept = (tmp_path / ".cache/smallest/devices.tsv").read_text().splitlines()
+    assert kept
+    assert all(name in ran.out.decode() for name in kept)
+    assert len(bash_offers(["smallest", "speak", "--device"], environment(tmp_path))) >= len(kept)

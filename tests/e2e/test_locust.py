@@ -1,0 +1,308 @@
+"""Load through Locust, as a person starts it: its own command, our file, the offline server."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from smallest_cli.bench.storage import read_raw
+from tests.support import ROOT
+from tests.support.command import environment, smallest
+from tests.support.offline import KEY, Offline, start_offline
+
+# It is not imported here: that would put gevent under this process's sockets.
+pytestmark = pytest.mark.skipif(
+    not all(map(find_spec, ("locust", "hdrh"))),
+    reason="the extra is not installed: pip install 'smallest-cli[locust]'",
+)
+
+pytestmark = pytest.mark.long
+
+LOCUSTFILE = ROOT / "smallest_cli" / "bench" / "locust" / "locustfile.py"
+OPTIONS = ("--only-summary", "--smallest-calibrate", "0", "--text", "Hello there.")
+
+
+def locust(home: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    home.joinpath("config").mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *OPTIONS, *arguments],
+        cwd=home,
+        env=environment(home, SMALLEST_API_KEY=KEY),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def ended(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
+    """The exit code and the stderr of each."""
+    found = []
+    for process in processes:
+        with process:
+            _, err = process.communicate(timeout=50)
+            found.append((process.returncode, err))
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextmanager
+def crew(home: Path, server: Offline, workers: int, *arguments: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """A master and so many workers on loopback: the master first."""
+    port = str(free_port())
+    load = ("--headless", "-u", "4", "-r", "100", "--host", server.base_url, "--stop-timeout", "5")
+    master = locust(
+        home, "--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port,
+        "--expect-workers", str(workers), *load, *arguments,
+    )  # fmt: skip
+    hands = [
+        locust(home, "--worker", "--master-host", "127.0.0.1", "--master-port", port) for _ in range(workers)
+    ]
+    with ExitStack() as opened:
+        yield [opened.enter_context(ending(process)) for process in (master, *hands)]
+
+
+@contextmanager
+def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """It is over when the context is."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
+
+
+def answered(server: Offline) -> int:
+    """How many requests have ended. The last line may be half written."""
+    return server.log_path.read_text().count("\n")
+
+
+def result_in(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_path_that_is_printed_is_the_file(tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "bench", "locustfile")
+    assert (ran.code, ran.err) == (0, "")
+    assert Path(ran.out.decode().rstrip("\n")) == LOCUSTFILE
+
+
+def test_one_process_writes_the_json_of_bench(tmp_path: Path) -> None:
+    with start_offline(concurrency=10, first_byte_ms=20) as server:
+        load = ("--headless", "-u", "2", "-r", "10", "-t", "3s", "--host", server.base_url)
+        files = ("--smallest-json", "run.json", "--smallest-jsonl", "raw.jsonl", "--via", "ws,sse")
+        ((_, err),) = ended(locust(tmp_path, *load, *files))
+    assert "Traceback" not in err
+    assert KEY not in err
+    result, (run, trials) = result_in(tmp_path / "run.json"), read_raw(tmp_path / "raw.jsonl")
+    assert [arm["id"] for arm in result["arms"]] == ["sse/warm/c2", "ws/warm/c2"]
+    assert result["run"]["load"]["model"] == run["load"]["model"] == "closed"
+    assert result["run"]["load"]["engine"].startswith("locust ")
+    for arm in result["arms"]:
+        own = [trial for trial in trials if trial.arm == arm["id"] and trial.phase == "measure"]
+        assert arm["n"] == arm["ok"] == len(own)
+    assert KEY not in (tmp_path / "run.json").read_text()
+    for command in (["report", "run.json"], ["report", "run.json", "--html", "run.html"]):
+        assert smallest(tmp_path, "bench", *command).code == 0
+    compared = smallest(tmp_path, "bench", "compare", "run.json", "raw.jsonl", "--json")
+    assert "slower" not in {row["verdict"] for row in json.loads(compared.out)["comparisons"]}
+
+
+def test_two_workers_are_put_together_as_if_they_were_one(tmp_path: Path) -> None:
+    with (
+        start_offline(concurrency=10, first_byte_ms=40, first_byte_sigma=0.4, seed=3) as server,
+        crew(
+            tmp_path, server, 2, "-t", "5s", "--smallest-json", "all.json", "--smallest-jsonl", "w.jsonl"
+        ) as all_,
+    ):
+        (_, err), *_ = ended(*all_)
+    assert "Traceback" not in err
+    result = result_in(tmp_path / "all.json")
+    raw = sorted(path.name for path in tmp_path.glob("w.*.jsonl"))
+    assert len(raw) == 2
+    union = json.loads(smallest(tmp_path, "bench", "merge", *raw, "--json").out)
+    (merged,), (exact,) = result["arms"], union["arms"]
+    assert (merged["id"], merged["n"], merged["ok"]) == (exact["id"], exact["n"], exact["ok"])
+    for metric in ("ttfb", "ttfa", "gap", "last_audio"):
+        for name in ("p50", "p99"):
+            found, true = merged["metrics"][metric][name]["v"], exact["metrics"][metric][name]["v"]
+            assert found == pytest.approx(true, rel=0.001, abs=0.001)
+    for name in ("seconds", "trials_per_s", "audio_s_per_s"):
+        assert result["run"]["window"][name] == pytest.approx(union["run"]["window"][name])
+    assert [each["state"] for each in result["run"]["workers"]] == ["finished", "finished"]
+    assert result["run"]["complete"]
+
+
+def test_the_web_page_starts_one_run_after_another(tmp_path: Path) -> None:
+    port, page = str(free_port()), free_port()
+    web = ("--web-host", "127.0.0.1", "--web-port", str(page), "--smallest-json", "all.json")
+    with start_offline(concurrency=10, first_byte_ms=20) as server, ExitStack() as opened:
+        master = opened.enter_context(
+            ending(locust(tmp_path, "--master", "--master-bind-port", port, "--host", server.base_url, *web))
+        )
+        opened.enter_context(ending(locust(tmp_path, "--worker", "--master-port", port)))
+        for via in ("ws", "sse"):
+            seen = answered(server)
+            form = {"user_count": "2", "spawn_rate": "10", "via": via}
+            while not post(page, "swarm", form):
+                assert master.poll() is None
+            while answered(server) < seen + 10:
+                assert master.poll() is None
+            assert post(page, "stop", {})
+            arms = [arm["id"] for arm in result_in(tmp_path / "all.json")["arms"]]
+            assert arms == [f"{via}/warm/c2"]
+            (tmp_path / "all.json").unlink()
+
+
+def post(port: int, what: str, form: dict[str, str]) -> bool:
+    """Whether the web page took it; a worker must have come first."""
+    try:
+        status = requests.get(f"http://127.0.0.1:{port}/stats/requests", timeout=5).json()
+        if what == "swarm" and not status.get("workers"):
+            return False
+        taken = requests.post(f"http://127.0.0.1:{port}/{what}", data=form, timeout=30).json()
+    except requests.ConnectionError:
+        return False
+    return bool(taken["success"])
+
+
+def test_what_is_mended_of_locust() -> None:
+    program = (
+        "import locust.stats as s, locust.argument_parser as a\n"
+        "from smallest_cli.bench.locust.locustfile import mend\n"
+        "mend()\n"
+        "print(s.bucket_response_time(147.4), a.default_args_dict() is a.default_args_dict())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "147 True\n"
+
+
+def test_a_worker_that_is_cut_off_is_named(tmp_path: Path) -> None:
+    with (
+        start_offline(concurrency=10, first_byte_ms=20) as server,
+        crew(tmp_path, server, 2, "-t", "9s", "--smallest-json", "all.json") as (master, first, second),
+    ):
+        while answered(server) < 20:
+            pass  # both have begun, and have sent something or will have nothing to show
+        second.kill()
+        (_, err), _ = ended(master, first)
+    assert "Traceback" not in err
+    result = result_in(tmp_path / "all.json")
+    states = sorted(each["state"] for each in result["run"]["workers"])
+    assert states in (["cut off", "finished"], ["finished"])
+    assert sum(each["trials"] for each in result["run"]["workers"]) == result["arms"][0]["n"]
+    if "cut off" in states:
+        (lost,) = (each["id"] for each in result["run"]["workers"] if each["state"] == "cut off")
+        assert any(lost in why for why in result["run"]["calibration"]["reasons"])
+        assert result["run"]["calibration"]["verdict"] != "ok"
+        assert not result["run"]["complete"]
+
+
+def test_failures_are_counted_by_our_classes_and_429_apart(tmp_path: Path) -> None:
+    with start_offline(concurrency=10, fail=["status:503", "status:429:2"], fail_times=0) as server:
+        load = (
+            "--headless",
+            "-u",
+            "1",
+            "-t",
+            "2s",
+            "--via",
+            "sse",
+            "--conn",
+            "cold",
+            "--host",
+            server.base_url,
+        )
+        ((code, _),) = ended(locust(tmp_path, *load, "--smallest-json", "run.json"))
+    (arm,) = result_in(tmp_path / "run.json")["arms"]
+    assert set(arm["errors"]) == {"http_429", "http_5xx"}
+    assert code == 22
+
+
+def test_characters_bound_the_whole_run_warm_ups_too(tmp_path: Path) -> None:
+    with start_offline(concurrency=10) as server:
+        load = ("--headless", "-u", "5", "-r", "10", "-t", "2s", "--host", server.base_url)
+        ((_, err),) = ended(locust(tmp_path, *load, "--max-chars", "100", "--smallest-json", "run.json"))
+        assert answered(server) == 100 // len("Hello there.")
+    run = result_in(tmp_path / "run.json")["run"]
+    assert (run["complete"], run["cut_short"]) == (False, "--max-chars")
+    assert "--max-chars ended the run early: 3 trials" in err
+
+
+def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "-u", "1", "--only-summary"],
+        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=50,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 22
+    assert "no API key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "exit_code"),
+    [
+        (("--seed", "abc"), "--seed takes a number, not abc", 2),
+        (("--buffer", "nan"), "--buffer takes a number, not nan", 2),
+        (("--via", "tcp"), "--via is a list of ws, sse and http", 2),
+        (("--slo", "nonsense"), "no such threshold: nonsense", 2),
+        (("--slo", "http:ttfb.p50<1s"), "no arm of this run has such a figure", 2),
+        (("--voice", "nobody_here"), "Invalid Voice ID", 22),
+    ],
+)
+def test_what_keeps_every_trial_from_being_made_ends_the_run(
+    options: tuple[str, ...], words: str, exit_code: int, tmp_path: Path
+) -> None:
+    with start_offline() as server:
+        load = ("--headless", "-u", "1", "--host", server.base_url)
+        ((code, err),) = ended(locust(tmp_path, *load, *options))
+    assert code == exit_code
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_a_master_ends_as_its_options_deserve(tmp_path: Path) -> None:
+    with (
+        start_offline() as server,
+        crew(tmp_path, server, 1, "-t", "9s", "--slo", "smooth@7>=0.9") as processes,
+    ):
+        (code, err), *_ = ended(*processes)
+    assert code == 2
+    assert "7 is not among the prebuffers" in err
+    assert "Traceback" not in err
+
+
+def test_one_text_has_one_name_by_bench_and_by_locust(tmp_path: Path) -> None:
+    with start_offline(concurrency=10, first_byte_ms=20) as server:
+        load = ("--headless", "-u", "1", "-t", "5s", "--host", server.base_url)
+        ended(locust(tmp_path, *load, "--smallest-json", "load.json"))
+        env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+        options = ("--transport", "ws", "--conn", "warm", "-n", "10", "--text", "Hello there.")
+        ran = smallest(
+            tmp_path, "bench", "--yes", "--no-calibrate", *options, "--save", "bench.json", env=env
+        )
+    assert ran.code in (0, 22), ran.err
+    compared = smallest(tmp_path, "bench", "compare", "bench.json", "load.json")
+    assert compared.code != 2, compared.err

@@ -1,0 +1,289 @@
+"""Failures of the offline server: on request, and of its voice."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+from contextlib import closing
+
+import pytest
+import requests
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
+
+from smallest_cli.errors import UsageError
+from smallest_cli.server.faults import Faults, FaultSpec
+from tests.support.offline import (
+    HTTP,
+    KEY,
+    SSE,
+    WS,
+    Offline,
+    child_of,
+    children_of,
+    eventually,
+    hello,
+    next_message,
+    pcm_of,
+    pcm_of_sse,
+    receive,
+    send,
+    start_offline,
+    statuses,
+)
+
+INTERNAL = {"error": "InternalServerError", "message": "An unexpected error occurred."}
+BLOCK = 7_680
+LONG = hello(text="Far too long. " * 2_000, sample_rate=44_100)
+
+
+# As a word
+
+
+@pytest.mark.parametrize(
+    ("word", "spec"),
+    [
+        ("status:503", FaultSpec("status", 503)),
+        ("status:429:2", FaultSpec("status", 429, retry_after=2)),
+        ("error", FaultSpec("error")),
+        ("error:3", FaultSpec("error", after=3)),
+        ("stall:2", FaultSpec("stall", after=2)),
+        ("close:1011", FaultSpec("close", 1011)),
+        ("close:1006:2", FaultSpec("close", 1006, 2)),
+        ("close:4000:10", FaultSpec("close", 4000, 10)),
+    ],
+)
+def test_each_failure_is_a_word(word: str, spec: FaultSpec) -> None:
+    assert FaultSpec.parse(word) == spec
+
+
+@pytest.mark.parametrize(
+    "word", ["", "status", "status:200", "status:600", "status:503:-1", "close", "close:999", "close:1005",
+             "close:1015", "error:x", "stall:1:2", "explode", "status:503 "]
+)  # fmt: skip
+def test_no_other_word_is(word: str) -> None:
+    with pytest.raises(UsageError, match="no such failure"):
+        FaultSpec.parse(word)
+
+
+def test_failures_take_turns_and_end() -> None:
+    faults = Faults(("error", "stall"), 3)
+    assert [fault and fault.kind for fault in (faults.take() for _ in range(5))] == [
+        "error",
+        "stall",
+        "error",
+        None,
+        None,
+    ]
+    assert Faults((), 5).take() is None
+    endless = Faults(("error",), 0)
+    assert all(endless.take() for _ in range(100))
+
+
+# A status
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "wait", "body"),
+    [
+        ("status:503", 503, None, {"error": "Service temporarily unavailable"}),
+        ("status:429:2", 429, "2", {"error": "Concurrency limit reached"}),
+        ("status:500", 500, None, INTERNAL),
+        ("status:402", 402, None, {"error": "Insufficient credits"}),
+        ("status:403", 403, None, {"error": "Forbidden", "message": "Usage limit reached."}),
+        ("status:418", 418, None, {"error": "Failure 418 on request"}),
+    ],
+)
+def test_a_status_then_all_is_well(word: str, status: int, wait: str | None, body: object) -> None:
+    with start_offline(fail=[word], fail_times=3) as server:
+        for path in (HTTP["unified"], SSE["unified"]):
+            reply = server.post(path, hello())
+            assert (reply.status_code, reply.headers.get("Retry-After"), reply.json()) == (status, wait, body)
+        with pytest.raises(InvalidStatus) as refused, server.open():
+            pass
+        response = refused.value.response
+        assert (response.status_code, response.headers.get("Retry-After")) == (status, wait)
+        assert json.loads(response.body or b"") == body
+        assert statuses(server.say(hello())) == ["chunk", "complete"]
+        assert server.post(HTTP["unified"], hello()).ok
+        assert [entry["status"] for entry in server.log()[:2]] == [f"fault {status}"] * 2
+
+
+def test_a_status_on_an_open_socket_is_an_error_message() -> None:
+    with start_offline(fail=["error", "status:403"], fail_times=2) as server, server.open() as ws:
+        for words in ("An unexpected error occurred.", "Usage limit reached."):
+            send(ws, hello())
+            assert next_message(ws).items() >= {"status": "error", "message": words}.items()
+        send(ws, hello())
+        assert statuses(receive(ws)) == ["chunk", "complete"]
+
+
+# An error after n blocks
+
+
+def test_an_error_after_three_blocks() -> None:
+    with start_offline(fail=["error:3"]) as server:
+        *chunks, error = server.say(hello())
+        assert [chunk["status"] for chunk in chunks] == ["chunk"] * 3
+        assert error.items() >= {"status": "error", "message": INTERNAL["message"]}.items()
+        reply = server.post(SSE["unified"], hello())
+        assert reply.status_code == 200
+        last = json.loads(reply.text.split("\n\n")[-2].removeprefix("data: "))
+        assert last == {"status": "error", "message": INTERNAL["message"]}
+        assert len(pcm_of_sse(reply.content)) == 3 * BLOCK
+        reply = server.post(HTTP["unified"], hello())
+        assert (reply.status_code, reply.json()) == (500, INTERNAL)
+
+
+def test_an_error_beyond_the_end_comes_in_place_of_complete() -> None:
+    with start_offline(fail=["error:100000"]) as server:
+        assert statuses(server.say(hello())) == ["chunk", "error"]
+
+
+# A close
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 1013, 4001])
+def test_a_close_code_after_two_blocks(code: int) -> None:
+    with start_offline(fail=[f"close:{code}:2"]) as server, server.open() as ws:
+        send(ws, hello())
+        assert [next_message(ws)["status"] for _ in range(2)] == ["chunk"] * 2
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv()
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == code
+
+
+def test_1006_is_no_code_but_a_connection_that_goes() -> None:
+    with start_offline(fail=["close:1006:2"]) as server, server.open() as ws:
+        send(ws, hello())
+        assert [next_message(ws)["status"] for _ in range(2)] == ["chunk"] * 2
+        with pytest.raises(ConnectionClosedError) as closed:
+            ws.recv()
+        assert closed.value.rcvd is None
+
+
+def audio_of(body: bytes) -> bytes:
+    """The audio of as much as has come, as an event stream or bare."""
+    events = body.startswith(b"event:")
+    return pcm_of_sse(body[: body.rfind(b"\n\n") + 2]) if events else body
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_over_http_the_connection_goes(chunked: bool) -> None:
+    with start_offline(fail=["close:1011:2"], chunked=chunked) as server:
+        for path in (SSE["unified"], HTTP["unified"]):
+            with closing(server.post(path, hello(), stream=True)) as reply:
+                assert reply.status_code == 200
+                heard = b""
+                with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                    for data in reply.iter_content(1):
+                        heard += data
+                assert len(audio_of(heard)) == 2 * BLOCK
+
+
+def test_before_the_first_block_there_is_no_reply_at_all() -> None:
+    with start_offline(fail=["close:1011"]) as server, pytest.raises(requests.exceptions.ConnectionError):
+        server.post(HTTP["unified"], hello())
+
+
+# A stall
+
+
+def test_a_stalled_socket_still_answers_pings() -> None:
+    with start_offline(fail=["stall:2"], fail_times=1) as server:
+        with server.open() as ws:
+            send(ws, hello())
+            assert [next_message(ws)["status"] for _ in range(2)] == ["chunk"] * 2
+            send(ws, {"type": "ping"})
+            assert next_message(ws) == {"type": "pong"}
+        eventually(lambda: server.post(HTTP["unified"], hello()).ok)  # it held its slot until the client left
+
+
+@pytest.mark.parametrize("path", [HTTP["unified"], SSE["unified"]])
+def test_a_stalled_reply_ends_with_its_client(path: str) -> None:
+    with start_offline(fail=["stall:2"], fail_times=1) as server:
+        with closing(server.post(path, hello(), stream=True)) as reply:
+            heard = b""
+            while len(audio_of(heard)) < 2 * BLOCK:
+                heard += reply.raw.read1(65_536)
+            assert server.post(HTTP["unified"], hello()).status_code == 429
+        eventually(lambda: server.post(HTTP["unified"], hello()).ok)
+
+
+# The voice fails
+
+
+def forks_of(server: Offline) -> list[int]:
+    return children_of(child_of(server.process.pid))
+
+
+def kill_forks(server: Offline) -> None:
+    forks = forks_of(server)
+    assert forks
+    for pid in forks:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_voice_that_dies_is_an_error_and_costs_one_utterance() -> None:
+    with start_offline() as server:
+        with server.open(max_queue=1) as ws:
+            send(ws, LONG)
+            next_message(ws)
+            kill_forks(server)
+            *_, last = receive(ws)
+            assert last.items() >= {"status": "error", "message": INTERNAL["message"]}.items()
+            send(ws, hello())
+            assert statuses(receive(ws)) == ["chunk", "complete"]
+        with closing(server.post(SSE["unified"], LONG, stream=True)) as reply:
+            heard = reply.raw.read1(1_000)
+            kill_forks(server)
+            heard += reply.raw.read()
+            assert json.loads(heard.split(b"\n\n")[-2][6:]) == {
+                "status": "error",
+                "message": INTERNAL["message"],
+            }
+        assert server.post(HTTP["unified"], hello()).ok
+        assert [entry["status"] for entry in server.log() if entry["characters"] > 100] == [
+            "the voice process died",
+            "the voice process died",
+        ]
+
+
+def test_without_its_voice_process_the_server_answers_500() -> None:
+    with start_offline(concurrency=2) as server, server.open(max_queue=1, close_timeout=0) as ws:
+        send(ws, LONG)
+        next_message(ws)  # this fork outlives it
+        os.kill(child_of(server.process.pid), signal.SIGKILL)
+        reply = server.post(HTTP["unified"], hello())
+        assert (reply.status_code, reply.json()) == (500, INTERNAL)
+        assert statuses(server.say(hello())) == ["error"]
+
+
+@pytest.mark.parametrize("coding", ["pcm", "mp3", "ulaw"])
+def test_a_client_that_leaves_ends_the_utterance(coding: str) -> None:
+    with start_offline() as server:
+        body = json.dumps(LONG | {"output_format": coding}).encode()
+        head = f"POST {HTTP['unified']} HTTP/1.1\r\nHost: 127.0.0.1:{server.address[1]}\r\n"
+        head += f"Authorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(server.address, timeout=10) as sock:
+            sock.sendall(head.encode() + body)
+            eventually(lambda: bool(forks_of(server)))
+        eventually(lambda: not forks_of(server))
+        eventually(lambda: [entry["status"] for entry in server.log()] == ["unfinished"])
+        assert server.post(HTTP["unified"], hello()).ok
+
+
+def test_a_client_that_leaves_ends_what_waits_on_its_socket() -> None:
+    with start_offline() as server:
+        with server.open(WS["v3.1"]) as ws:
+            for _ in range(3):
+                send(ws, LONG)
+            assert base64.b64decode(next_message(ws)["data"]["audio"])
+            ws.socket.shutdown(socket.SHUT_RDWR)
+        eventually(lambda: not forks_of(server))
+        eventually(lambda: server.post(HTTP["unified"], hello()).ok)
+        assert pcm_of(server.say(hello()))

@@ -1,0 +1,393 @@
+"""Other people's players on a real loudspeaker, and players that misbehave."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from smallest_cli.audio.destinations import Destination, open_sinks
+from smallest_cli.audio.player import PlayerSink
+from smallest_cli.errors import DeviceError
+from smallest_cli.models import AudioFormat
+from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support.offline import KEY, Offline, eventually, start_offline, watched
+from tests.support.programs import need
+from tests.support.pulse import SAMPLE, Pulse, loud, need_pulse, start_pulse
+
+RATE = 24_000
+TEXT = "Good morning. The kettle is on."
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Offline]:
+    with start_offline(concurrency=2) as offline:
+        yield offline
+
+
+@pytest.fixture(scope="module")
+def pulse() -> Iterator[Pulse]:
+    need_pulse()
+    with start_pulse(RATE) as running:
+        yield running
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def script(home: Path, source: str) -> str:
+    """A player of our own, as a command."""
+    path = home / "player.py"
+    path.write_text(source)
+    return f"{sys.executable} {path} {{rate}} 'two words'"
+
+
+def speak(home: Path, server: Offline, *arguments: str, **env: str) -> Ran:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url} | env
+    return smallest(home, "speak", *arguments, env=env)
+
+
+def sound_env(pulse: Pulse) -> dict[str, str]:
+    """Where the sound server is; `.asoundrc` is found by HOME."""
+    env = {name: value for name, value in pulse.env.items() if name != "PATH"}
+    return env | {"SDL_AUDIODRIVER": "pulseaudio", "AUDIODRIVER": "alsa"}
+
+
+@pytest.mark.parametrize("name", ["aplay", "paplay", "ffplay", "play", "sox"])
+def test_a_real_player_plays_it_all(name: str, pulse: Pulse, home: Path, server: Offline) -> None:
+    need(name)
+    with pulse.recording() as recording:
+        ran = speak(home, server, TEXT, "-p", "--player", name, "-o", "a.pcm", **sound_env(pulse))
+    assert (ran.code, ran.out, ran.err) == (0, b"", "")
+    pcm = (home / "a.pcm").read_bytes()
+    found = recording.pcm[recording.sound_from() : recording.sound_to()]
+    if name in ("aplay", "paplay"):
+        assert loud(recording.pcm) == loud(pcm)
+    else:  # these convert and dither
+        assert abs(len(found) - len(pcm)) < RATE * SAMPLE // 2
+
+
+@pytest.mark.parametrize("lead", ["0.5", "500ms"])
+def test_a_command_gets_the_sound_and_the_rate_and_no_text(lead: str, home: Path, server: Offline) -> None:
+    command = script(home, "import sys; open('got', 'wb').write(sys.stdin.buffer.read()); open('argv', 'w')"
+                     ".write(repr(sys.argv[1:]))")  # fmt: skip
+    ran = speak(home, server, TEXT, "-p", "--player", command, "-o", "a.pcm", "-r", "8000",
+                "--lead-silence", lead)  # fmt: skip
+    assert (ran.code, ran.out, ran.err) == (0, b"", "")
+    assert (home / "argv").read_text() == "['8000', 'two words']"
+    pcm = (home / "a.pcm").read_bytes()
+    assert (home / "got").read_bytes() == bytes(8000) + pcm  # the file begins with the sound
+
+
+def test_a_player_that_takes_no_sound_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smallest_cli.audio.player.STUCK_S", 0.2)
+    destination = Destination(None, player="sleep 1000")
+    told = pytest.raises(DeviceError, match="the player sleep has taken no sound for")
+    with told, open_sinks([destination], AudioFormat()) as sink:
+        sink.write(bytes(100_000))
+        sink.close()
+
+
+def test_no_shell_reads_the_command(home: Path, server: Offline) -> None:
+    command = script(home, "import sys; sys.stdin.buffer.read()") + " ; touch hacked $(touch hacked)"
+    assert speak(home, server, TEXT, "-p", "--player", command).code == 0
+    assert not (home / "hacked").exists()
+
+
+def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
+    command = script(home, "import sys; open('got', 'wb').write(sys.stdin.buffer.read())")
+    config = home / "config" / "config.toml"
+    config.parent.mkdir()
+    config.write_text(f'player = "{command}"\n')
+    config.chmod(0o600)
+    assert speak(home, server, TEXT, "-p").code == 0
+    assert any((home / "got").read_bytes())
+    for value, said in (("a\\u0000b", "player holds a NUL"), (" ", "player is empty")):
+        config.write_text(f'player = "{value}"\n')
+        ran = speak(home, server, TEXT, "-p")
+        assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
+        assert ran.lines[0].endswith(f"config.toml: {said}")
+    config.write_text("player = '\"'\n")
+    ran = speak(home, server, TEXT, "-p")
+    assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
+    assert ran.lines[0].endswith('config.toml: player: " cannot be read: No closing quotation')
+    assert speak(home, server, TEXT, "-p", "--player", '"').code == 2
+
+
+def test_a_player_at_home_is_found_and_is_no_file_of_the_run(home: Path, server: Offline) -> None:
+    (home / "p.sh").write_text("#!/bin/sh\ncat > got\n")
+    (home / "p.sh").chmod(0o755)
+    ran = speak(home, server, TEXT, "-p", "--player", "~/p.sh {rate}", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out)["file"] == "loudspeaker"
+    assert any((home / "got").read_bytes())
+
+
+def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(
+    pulse: Pulse, home: Path, server: Offline
+) -> None:
+    arguments = ["-p", "--device", "pulse", "--lead-silence", "300ms", "-o", "a.pcm"]
+    with pulse.recording() as recording:
+        ran = speak(home, server, TEXT, *arguments, **sound_env(pulse))
+    assert (ran.code, ran.out, ran.err) == (0, b"", "")
+    pcm = (home / "a.pcm").read_bytes()
+    assert pcm.strip(b"\0") in bytes(recording.pcm)
+    assert recording.sound_from() >= 0.3 * RATE * SAMPLE
+    ran = speak(home, server, TEXT, "-p", "--device", "nowhere", **sound_env(pulse))
+    assert (ran.code, ran.out, ran.lines[0]) == (11, b"", "smallest: no loudspeaker is called nowhere")
+
+
+WAITS = "import sys; sys.stdin.buffer.read(); open('go').read()"
+
+
+def test_what_was_heard_of_a_player_stays_when_it_is_ended(home: Path) -> None:
+    os.mkfifo(home / "go")
+    sink = PlayerSink(AudioFormat(RATE), script(home, WAITS.replace("go", str(home / "go"))))
+    sink.write(bytes(60 * RATE * SAMPLE))
+    eventually(lambda: sink.frames_played() > 0)
+    sink.abort()
+    assert 0 < sink.frames_played() < 60 * RATE
+
+
+def test_who_waits_for_a_player_that_died_hears_of_it(home: Path) -> None:
+    player = script(home, "import sys; sys.stdin.buffer.read(10); sys.exit(3)")
+    places = [Destination(None, player=player), Destination(str(home / "a.pcm"))]
+    for destinations in (places[:1], places):
+        with pytest.raises(DeviceError), open_sinks(destinations, AudioFormat(RATE)) as sink:
+            sink.write(bytes(60 * RATE * SAMPLE))
+            while len(destinations) == 1 or sink.frames_played() < 60 * RATE:  # a file goes on without it
+                sink.frames_played()
+    assert (home / "a.pcm").stat().st_size == 60 * RATE * SAMPLE
+
+
+DYING = {
+    "at once": ("", "status 0 before the sound did"),
+    "with a status": ("import sys; sys.stdin.buffer.read(10); sys.exit(3)", "status 3 before the sound did"),
+    "with words": ("import sys; sys.exit('one\\nno \x1bcard\\n')", "status 1 before the sound did: no "),
+    "by a signal": ("import os; os.kill(os.getpid(), 9)", "signal 9 before the sound did"),
+    "at the end": ("import sys; sys.stdin.buffer.read(); sys.exit(4)", "ended with status 4"),
+}
+
+
+@pytest.mark.parametrize("how", DYING)
+def test_a_player_that_dies_is_told_and_the_file_is_whole(how: str, home: Path, server: Offline) -> None:
+    source, said = DYING[how]
+    player = script(home, source)
+    ran = speak(home, server, TEXT, "-p", "--player", player, "-o", "a.pcm", "--subtitles", "a.srt")
+    assert (ran.code, ran.out) == (11, b"")
+    assert len(ran.lines) == 2
+    assert ran.lines[0].startswith("smallest: the player ")
+    assert "\x1b" not in ran.err
+    assert said in ran.lines[0]
+    assert (home / "a.pcm").stat().st_size > RATE
+    assert (home / "a.srt").read_text().endswith("The kettle is on.\n")
+
+
+REFUSED = {
+    "no such program": (["-p", "--player", "no-such-player"], 11, "there is no player no-such-player"),
+    "no words": (["-p", "--player", " "], 2, "names no program"),
+    "an unset variable": (["-p", "--player", ""], 2, "--player is empty"),
+    "an unset device": (["-p", "--device", ""], 2, "--device is empty"),
+    "a quotation without end": (["-p", "--player", "aplay 'x"], 2, "cannot be read"),
+    "nothing is played": (["-o", "a.wav", "--player", "aplay"], 2, "--player is for the loudspeaker"),
+    "silence without a loudspeaker": (["-o", "a.wav", "--lead-silence", "1"], 2, "--lead-silence is for"),
+    "a device too": (["-p", "--player", "aplay", "--device", "x"], 2, "do not go together"),
+    "a long silence": (["-p", "--lead-silence", "11"], 2, "is not a time"),
+    "no silence": (["-p", "--lead-silence", "nan"], 2, "is not a time"),
+    "nobody listens": (["-o", "a.wav", "--follow"], 2, "--follow shows what is heard"),
+    "nobody reads": (["-p", "--follow"], 2, "--follow needs a terminal"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_before_any_request(name: str, home: Path, server: Offline) -> None:
+    arguments, code, said = REFUSED[name]
+    before = len(server.log())
+    ran = speak(home, server, TEXT, *arguments)
+    assert (ran.code, ran.out) == (code, b"")
+    assert said in ran.lines[0]
+    assert len(server.log()) == before
+
+
+def test_the_text_is_shown_once(home: Path, server: Offline) -> None:
+    parent, child = pty.openpty()
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
+    command = [*SMALLEST, "stream", TEXT, "-p", "--follow", "--echo"]
+    done = subprocess.run(command, cwd=home, env=env, stderr=child, check=False)
+    os.close(child)
+    assert b"both show the text" in os.read(parent, 65_536)
+    os.close(parent)
+    assert done.returncode == 2
+
+
+def test_a_signal_ends_the_player_and_what_it_started(home: Path, server: Offline) -> None:
+    """One that reads nothing and does not want to end."""
+    os.mkfifo(home / "pids")
+    source = (
+        "import os, signal, subprocess, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen(['sleep', '1000'])\n"
+        "open('pids', 'w').write(f'{os.getpid()} {child.pid}')\n"
+        "time.sleep(1000)\n"
+    )
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
+    command = [*SMALLEST, "speak", TEXT * 9, "-p", "--player", script(home, source)]
+    with subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.PIPE, text=True) as running:
+        pids = [int(pid) for pid in (home / "pids").read_text().split()]
+        with watched(*pids) as wait:
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=30)
+            wait()
+    assert (running.returncode, said) == (-signal.SIGINT, "smallest: interrupted\n")
+
+
+# The text as it is heard
+
+
+@pytest.mark.parametrize(("voice", "steps"), [("meher", 6), ("magnus", 2)])
+def test_words_are_shown_as_they_are_heard(
+    voice: str, steps: int, home: Path, server: Offline, pulse: Pulse
+) -> None:
+    parent, child = pty.openpty()
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")
+    command = [*SMALLEST, "speak", TEXT, "-v", voice, "-p", "--follow"]
+    with subprocess.Popen(command, cwd=home, env=env | sound_env(pulse), stderr=child) as running:
+        os.close(child)
+        told = b""
+        try:
+            while data := os.read(parent, 65_536):
+                told += data
+        except OSError:
+            pass  # the other side is closed
+        os.close(parent)
+    assert running.returncode == 0
+    drawn = told.decode().split("\r\x1b[K")[1:]
+    assert len(drawn) >= steps
+    whole = [each.split("\r\n")[0].removesuffix("\x1b[0m") for each in drawn if "\x1b[2m" not in each]
+    assert whole == ["Good morning.", "The kettle is on."]
+    if voice == "meher":
+        assert any(each.startswith("The kettle\x1b[2m is on.") for each in drawn)
+
+
+LONG = (
+    "One may have said more than once that the kettle which stood upon the stove that evening was neither "
+    "copper nor iron but an old and rather dented pot of tin."
+)
+ANEW = "\r\x1b[K"
+
+
+def set_columns(terminal: int, columns: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+
+class Screen:
+    """What is sent to a terminal."""
+
+    def __init__(self, terminal: int) -> None:
+        self._terminal = terminal
+        self.told = ""
+
+    def resize(self, columns: int) -> None:
+        set_columns(self._terminal, columns)
+
+    def read(self) -> bool:
+        """Wait for more; False where no more will come."""
+        try:
+            data = os.read(self._terminal, 65_536)
+        except OSError:  # the other side is closed
+            return False
+        self.told += data.decode()
+        return bool(data)
+
+    def wait_for(self, pattern: str) -> None:
+        while not re.search(pattern, self.told):
+            assert self.read(), self.told
+
+    def wait_for_end(self) -> None:
+        while self.read():
+            pass
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """Each line of the text, every time that it was drawn."""
+        plain = re.sub(r"\x1b\[\d*m", "", self.told)
+        return [each.split(ANEW)[1:] for each in plain.split("\r\n") if ANEW in each]
+
+    @property
+    def text(self) -> str:
+        """What is read in the end."""
+        return " ".join(each[-1] for each in self.lines)
+
+
+@contextmanager
+def following(home: Path, server: Offline, columns: int, source: str = WAITS) -> Iterator[Screen]:
+    """A run on a terminal of its own, which a player makes last until somebody opens `go`."""
+    os.mkfifo(home / "go")
+    player = script(home, source)
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")
+    command = [
+        *SMALLEST,
+        "speak",
+        LONG,
+        "-v",
+        "meher",
+        "-s",
+        "2",
+        "-p",
+        "--player",
+        player,
+        "--follow",
+        "-o",
+        "a.wav",
+    ]
+    parent, child = pty.openpty()
+    set_columns(parent, columns)
+    with subprocess.Popen(command, cwd=home, env=env, stderr=child) as running:
+        os.close(child)
+        try:
+            yield Screen(parent)
+        finally:
+            running.kill()
+            os.close(parent)
+
+
+@pytest.mark.parametrize(("before", "after"), [(30, 120), (60, 30), (30, 12)])
+def test_a_terminal_that_is_resized_loses_no_word_and_repeats_none(
+    before: int, after: int, home: Path, server: Offline
+) -> None:
+    with following(home, server, before) as screen:
+        screen.wait_for(r"\r\n\r\x1b\[K\w[^\r]*\x1b\[2m")  # within the second line
+        screen.resize(after)
+        (home / "go").write_text("")
+        screen.wait_for_end()
+    assert screen.text == LONG
+    assert all(len(each) < after for line in screen.lines[2:] for each in line)
+
+
+def test_a_line_is_no_wider_than_a_narrow_terminal(home: Path, server: Offline) -> None:
+    with following(home, server, 12) as screen:
+        (home / "go").write_text("")
+        screen.wait_for_end()
+    assert screen.text == LONG
+    assert all(len(each) < 12 for line in screen.lines for each in line)
+
+
+def test_what_a_player_that_died_had_not_played_is_not_shown_as_heard(home: Path, server: Offline) -> None:
+    with following(home, server, 80, "import sys; sys.stdin.buffer.read(10); sys.exit(3)") as screen:
+        screen.wait_for_end()
+    assert "ended with status 3" in screen.told
+    assert "iron" not in re.sub(r"\x1b\[2m.*?\x1b\[0m", "", screen.told)

@@ -1,0 +1,74 @@
+"""Connecting before there is something to say: once, taken over or let go, and never for a wrong command."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from smallest_cli.errors import NetworkError
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.network.origin import parse_base_url
+from tests.support.command import smallest
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def somebody_waits(listener: socket.socket, seconds: float = 0) -> bool:
+    return bool(select.select([listener], [], [], seconds)[0])
+
+
+def test_it_is_taken_over_once(listener: socket.socket) -> None:
+    dialer, origin = Dialer(timeout=5), parse_base_url(url_of(listener))
+    with dialer.head_start(origin):
+        assert somebody_waits(listener, 5)
+        connection = dialer.dial(origin)
+        listener.accept()[0].close()
+        assert not somebody_waits(listener)
+        other = dialer.dial(origin)
+        assert somebody_waits(listener, 5)
+    connection.close()
+    other.close()
+
+
+def test_what_nobody_takes_is_closed(listener: socket.socket) -> None:
+    dialer = Dialer(timeout=5)
+    with dialer.head_start(parse_base_url(url_of(listener))):
+        peer, _ = listener.accept()
+    with peer:
+        peer.settimeout(5)
+        assert peer.recv(1) == b""
+
+
+def test_its_failure_is_the_first_dial_s(listener: socket.socket) -> None:
+    listener.close()
+    dialer, origin = Dialer(timeout=5), parse_base_url("http://127.0.0.1:9")
+    with dialer.head_start(origin), pytest.raises(NetworkError, match="cannot connect"):
+        dialer.dial(origin)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [""], ["Hi.", "--speed", "9"], ["Hi.", "-o", "x.opus", "-r", "44100"], ["Hi.", "--via", "fax"],
+        ["Hi.", "--max-chars", "1"], ["Hi.", "-v", "meher", "-m", "lightning_v3.1"], ["-f", "no-such-file"],
+    ],
+)  # fmt: skip
+def test_a_wrong_command_connects_to_nobody(
+    arguments: list[str], listener: socket.socket, tmp_path: Path
+) -> None:
+    env = {"SMALLEST_API_KEY": "sk_nobody", "SMALLEST_BASE_URL": url_of(listener)}
+    ran = smallest(tmp_path, "speak", *arguments, *([] if "-o" in arguments else ["-o", "x.wav"]), env=env)
+    assert ran.code in (2, 10)
+    assert not somebody_waits(listener)

@@ -1,0 +1,105 @@
+"""Programs as the vendor's pages have them, run against the offline server, hear what `speak` hears.
+
+Each is a process of its own that makes the calls and reads the messages of its page: the WebSocket and the
+event-stream program of v3.1, and the v2 client on websocket-client. They are changed in address, key and what
+today's libraries call an argument; on the current routes also in the envelope of the event stream.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import smallest
+from tests.support.offline import HTTP, KEY, SSE, WS, Offline, hello, start_offline
+from tests.support.seeds import TODAYS_EVENTS, V31_EVENTS, WITH_WEBSOCKET_CLIENT, WITH_WEBSOCKETS
+
+TEXT = "Sound that begins before the sentence has ended is what makes a voice at the other end bearable."
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Offline]:
+    with start_offline() as server:
+        yield server
+
+
+def run_program(server: Offline, program: str, url: str, folder: Path) -> bytes:
+    """The samples of the WAV that the program saves."""
+    (folder / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py", url, TEXT, "theirs.wav"],
+        cwd=folder,
+        env=os.environ | {"SMALLEST_API_KEY": server.key, "NO_PROXY": "*"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(" pieces\n")
+    return samples(folder / "theirs.wav")
+
+
+def run_speak(server: Offline, api: str, via: str, folder: Path, *options: str) -> bytes:
+    """The samples of the WAV that `speak` saves over that API."""
+    where = ["--base-url", server.base_url, "--api", api, "--via", via]
+    ran = smallest(folder, "speak", TEXT, *where, "-o", "ours.wav", *options, env={"SMALLEST_API_KEY": KEY})
+    assert (ran.code, ran.err) == (0, "")
+    return samples(folder / "ours.wav")
+
+
+def samples(path: Path) -> bytes:
+    with wave.open(str(path)) as sound:
+        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, 24_000)
+        return sound.readframes(sound.getnframes())
+
+
+@pytest.mark.parametrize(
+    ("api", "via", "program", "options"),
+    [
+        ("unified", "ws", WITH_WEBSOCKETS, ("-v", "magnus")),
+        ("unified", "sse", TODAYS_EVENTS, ("-v", "magnus")),
+        ("v3.1", "ws", WITH_WEBSOCKETS, ("-v", "magnus")),
+        ("v3.1", "sse", V31_EVENTS, ("-v", "magnus")),
+        ("v2", "ws", WITH_WEBSOCKET_CLIENT, ("-v", "ryan", "-l", "en")),
+    ],
+)
+def test_what_their_program_saves_is_what_speak_saves(
+    server: Offline, tmp_path: Path, api: str, via: str, program: str, options: tuple[str, ...]
+) -> None:
+    url = server.ws_url + WS[api] if via == "ws" else server.base_url + SSE[api]
+    theirs = run_program(server, program, url, tmp_path)
+    assert len(theirs) > 3 * 48_000
+    assert any(theirs)
+    voice = "ryan" if api == "v2" else "magnus"
+    assert server.post(HTTP[api], hello(text=TEXT, voice_id=voice)).content == theirs
+    assert run_speak(server, api, via, tmp_path, *options) == theirs
+
+
+def test_all_of_them_hear_the_same(server: Offline, tmp_path: Path) -> None:
+    programs = [
+        (WITH_WEBSOCKETS, server.ws_url + WS["unified"]),
+        (TODAYS_EVENTS, server.base_url + SSE["unified"]),
+        (WITH_WEBSOCKETS, server.ws_url + WS["v3.1"]),
+        (V31_EVENTS, server.base_url + SSE["v3.1"]),
+        (WITH_WEBSOCKET_CLIENT.replace("ryan", "magnus"), server.ws_url + WS["v2"]),
+    ]
+    assert len({run_program(server, program, url, tmp_path) for program, url in programs}) == 1
+
+
+def test_the_v2_program_tells_of_an_error(server: Offline, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(WITH_WEBSOCKET_CLIENT.replace("ryan", "nobody"))
+    done = subprocess.run(
+        [sys.executable, "program.py", server.ws_url + WS["v2"], TEXT, "theirs.wav"],
+        cwd=tmp_path,
+        env=os.environ | {"SMALLEST_API_KEY": server.key},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (1, "failed: Invalid input data\n")

@@ -1,0 +1,564 @@
+"""The three transports against a server that says just what a test wants, byte by byte."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from smallest_cli.audio import wav
+from smallest_cli.errors import (
+    AuthError,
+    NetworkError,
+    ProtocolError,
+    RateLimited,
+    RemoteError,
+    RequestError,
+    SecurityError,
+    ServerError,
+)
+from smallest_cli.models import (
+    AudioChunk,
+    AudioFormat,
+    Completed,
+    Event,
+    Opened,
+    Phases,
+    Sent,
+    Service,
+    SpeechRequest,
+    Transport,
+    Via,
+)
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.protocol.endpoints import MESSAGE_LIMIT
+from smallest_cli.security import Secret
+from smallest_cli.transports import open_transport
+from tests.support import frames
+from tests.support.frames import COMPLETE, chunk, upgrade
+from tests.support.raw_server import RawServer, Script, answer, raw_server, read_request, wait_for_close
+
+KEY = "sk_canary_0123456789abcdef"
+PCM = bytes(range(200)) * 10
+REQUEST = SpeechRequest("Hello.", "meher", format=AudioFormat(24_000), completion_wait_ms=0)
+WAV = wav.header(AudioFormat(24_000), len(PCM)) + PCM
+
+VIAS: tuple[Via, ...] = ("ws", "sse", "http")
+
+
+def speak_ws(*out: bytes, extra: bytes = b"") -> Script:
+    def script(sock: socket.socket) -> None:
+        upgrade(sock, extra)
+        frames.read_message(sock)
+        for data in out:
+            sock.sendall(data)
+
+    return script
+
+
+def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n") -> list[bytes]:
+    return [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces] + [end]
+
+
+def event(pcm: bytes) -> bytes:
+    data = json.dumps({"audio": base64.b64encode(pcm).decode(), "done": False, "status": "206"})
+    return f"event: audio\ndata: {data}\n\n".encode()
+
+
+END = b'data: {"status": "200", "done": true}\n\n'
+SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+SSE_UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+WAV_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nX-Request-Id: r1\r\nContent-Length: %d\r\n\r\n"
+WAV_UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nConnection: close\r\n\r\n"
+
+WHOLE: dict[Via, Script] = {
+    "ws": speak_ws(chunk(PCM[:1000]), chunk(PCM[1000:]), COMPLETE),
+    "sse": answer(SSE_HEAD, *chunked(event(PCM[:1000]), event(PCM[1000:]) + END)),
+    "http": answer(WAV_HEAD % len(WAV), WAV[:500], WAV[500:]),
+}
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Transport]]:
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def open_one(via: Via, server: RawServer, timeout: float = 5.0, base_url: str = "") -> Transport:
+            service = Service(base_url or server.base_url, Secret(KEY, "the test"))
+            return stack.enter_context(open_transport(via, service, Dialer(timeout=timeout, environ={})))
+
+        yield open_one
+
+
+Open = Callable[..., Transport]
+
+
+def pcm_of(events: list[Event]) -> bytes:
+    return b"".join(each.pcm for each in events if isinstance(each, AudioChunk))
+
+
+def failure(transport: Transport, request: SpeechRequest = REQUEST) -> tuple[RemoteError, bytes]:
+    """What a request fails with, and the audio that came before."""
+    heard: list[Event] = []
+    with pytest.raises(RemoteError) as caught:
+        heard.extend(transport.synthesize(request))
+        pytest.fail("it was taken for whole")
+    for text in (str(caught.value), caught.value.hint, repr(caught.value)):
+        assert KEY not in text
+    return caught.value, pcm_of(heard)
+
+
+# What goes well
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_one_segment_is_one_group_of_events(via: Via, opened: Open) -> None:
+    with raw_server(WHOLE[via]) as server:
+        events = list(opened(via, server).synthesize(REQUEST))
+    assert isinstance(events[0], Opened)
+    assert isinstance(events[1], Sent)
+    assert all(isinstance(each, AudioChunk) for each in events[2:-1])
+    assert isinstance(events[-1], Completed)
+    assert pcm_of(events) == PCM
+    stamps = [each.at_ns for each in events]
+    assert all(stamps)
+    assert stamps == sorted(stamps)
+
+
+def test_the_websocket_sends_the_published_message_and_the_key_in_its_header(opened: Open) -> None:
+    seen = []
+
+    def script(sock: socket.socket) -> None:
+        seen.append(upgrade(sock))
+        seen.append(frames.read_message(sock))
+        sock.sendall(chunk(PCM) + COMPLETE)
+
+    with raw_server(script) as server:
+        list(opened("ws", server, base_url=server.base_url + "/prefix").synthesize(REQUEST))
+    head, message = seen
+    assert head.startswith(b"GET /prefix/waves/v1/tts/live HTTP/1.1\r\n")
+    assert b"Authorization: Bearer " + KEY.encode() + b"\r\n" in head
+    assert message.pop("request_id")
+    assert message == {"text": "Hello.", "voice_id": "meher", "sample_rate": 24_000, "complete_backoff_ms": 0}
+
+
+@pytest.mark.parametrize(
+    ("via", "path", "accept", "extra"),
+    [
+        ("sse", b"/waves/v1/tts/live", b"text/event-stream", {}),
+        ("http", b"/waves/v1/tts", b"audio/wav", {"output_format": "wav"}),
+    ],
+)
+def test_a_post_is_the_published_one(
+    via: Via, path: bytes, accept: bytes, extra: dict[str, str], opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # loopback has no proxy
+    seen = []
+
+    def script(sock: socket.socket) -> None:
+        seen.append(read_request(sock))
+        if via == "http":
+            sock.sendall(WAV_HEAD % len(WAV) + WAV)
+        else:
+            sock.sendall(SSE_HEAD + b"".join(chunked(event(PCM) + END)))
+
+    with raw_server(script) as server:
+        list(opened(via, server).synthesize(REQUEST))
+    head, _, body = seen[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST " + path + b" HTTP/1.1\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert b"accept: " + accept in lines
+    assert b"accept-encoding: identity" in lines
+    assert b"content-type: application/json" in lines
+    assert json.loads(body) == {"text": "Hello.", "voice_id": "meher", "sample_rate": 24_000, **extra}
+
+
+def test_a_second_segment_goes_over_the_open_websocket(opened: Open) -> None:
+    def script(sock: socket.socket) -> None:
+        upgrade(sock)
+        for _ in range(2):
+            frames.read_message(sock)
+            sock.sendall(chunk(PCM) + COMPLETE + frames.frame(b"still there?", 9))
+
+    with raw_server(script) as server:
+        transport = opened("ws", server)
+        first, second = list(transport.synthesize(REQUEST)), list(transport.synthesize(REQUEST))
+    assert [each.reused for each in (*first, *second) if isinstance(each, Opened)] == [False, True]
+    assert pcm_of(second) == PCM
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_a_connection_that_was_closed_in_between_is_opened_again(via: Via, opened: Open) -> None:
+    with raw_server(WHOLE[via]) as server:
+        transport = opened(via, server)
+        for _ in range(3):
+            assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
+
+
+@pytest.mark.timeout(30)
+def test_a_service_that_never_stops_talking_between_two_segments_is_left(opened: Open) -> None:
+    def chatter(sock: socket.socket) -> None:
+        speak_ws(chunk(PCM), COMPLETE)(sock)
+        while True:
+            sock.sendall(frames.frame(b"", 10) * 10_000)
+
+    with raw_server(chatter, WHOLE["ws"]) as server:
+        transport = opened("ws", server, timeout=0.2)
+        list(transport.synthesize(REQUEST))
+        second = list(transport.synthesize(REQUEST))
+    assert [each.reused for each in second if isinstance(each, Opened)] == [False]
+    assert pcm_of(second) == PCM
+
+
+@pytest.mark.parametrize("via", ["sse", "http"])
+def test_a_kept_connection_carries_the_next_post(via: Via, opened: Open) -> None:
+    def script(sock: socket.socket) -> None:
+        for _ in range(2):
+            WHOLE[via](sock)
+
+    with raw_server(script) as server:
+        transport = opened(via, server)
+        events = [*transport.synthesize(REQUEST), *transport.synthesize(REQUEST)]
+    assert [each.reused for each in events if isinstance(each, Opened)] == [False, True]
+    assert pcm_of(events) == 2 * PCM
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_a_connection_is_timed_by_its_first_request_alone(via: Via, opened: Open) -> None:
+    """Whether it was opened ahead of the request or for it."""
+
+    def script(sock: socket.socket) -> None:
+        if via == "ws":
+            upgrade(sock)
+        for _ in range(2):
+            if via == "ws":
+                frames.read_message(sock)
+                sock.sendall(chunk(PCM) + COMPLETE)
+            else:
+                WHOLE[via](sock)
+
+    for ahead in (False, True):
+        with raw_server(script) as server:
+            transport = opened(via, server)
+            if ahead:
+                transport.connect()
+            events = [*transport.synthesize(REQUEST), *transport.synthesize(REQUEST)]
+        first, second = (each for each in events if isinstance(each, Opened))
+        assert first.phases.tcp > 0
+        assert (first.reused, second.reused, second.phases) == (False, True, Phases())
+
+
+def test_a_connection_that_was_lost_before_its_first_request_is_not_timed_later(opened: Open) -> None:
+    left = threading.Event()
+
+    def leave(sock: socket.socket) -> None:
+        upgrade(sock)
+        sock.shutdown(socket.SHUT_RDWR)
+        left.set()
+
+    def speak_twice(sock: socket.socket) -> None:
+        upgrade(sock)
+        for _ in range(2):
+            frames.read_message(sock)
+            sock.sendall(chunk(PCM) + COMPLETE)
+
+    with raw_server(leave, speak_twice) as server:
+        transport = opened("ws", server)
+        transport.connect()
+        assert left.wait(10)
+        events = [*transport.synthesize(REQUEST), *transport.synthesize(REQUEST)]
+    assert [each.reused for each in events if isinstance(each, Opened)][-2:] == [False, True]
+
+
+def test_messages_of_another_request_are_dropped(opened: Open) -> None:
+    stale = chunk(b"xx", "task_0", external_request_id="somebody else's")
+    with raw_server(speak_ws(stale, chunk(PCM), COMPLETE)) as server:
+        assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
+
+
+def test_fragments_are_joined_and_pings_between_them_answered(opened: Open) -> None:
+    whole = json.dumps({"status": "chunk", "data": {"audio": base64.b64encode(PCM).decode()}}).encode()
+    pieces = (
+        frames.frame(whole[:100], 1, fin=False),
+        frames.frame(b"ping", 9),
+        frames.frame(whole[100:200], 0, fin=False),
+        frames.frame(whole[200:], 0),
+    )
+    with raw_server(speak_ws(*pieces, COMPLETE)) as server:
+        assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
+
+
+def test_a_wav_of_unknown_length_is_whole_when_its_chunks_end(opened: Open) -> None:
+    open_ended = wav.header(AudioFormat(24_000)) + PCM
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with raw_server(answer(head, *chunked(open_ended[:30], open_ended[30:]))) as server:
+        assert pcm_of(list(opened("http", server).synthesize(REQUEST))) == PCM
+
+
+def test_a_body_without_length_is_proven_by_its_wav_header(opened: Open) -> None:
+    with raw_server(answer(WAV_UNTIL_CLOSE, WAV)) as server:
+        assert pcm_of(list(opened("http", server).synthesize(REQUEST))) == PCM
+
+
+def test_events_without_length_are_heard_before_the_connection_ends(opened: Open) -> None:
+    def script(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(SSE_UNTIL_CLOSE + event(PCM))
+        wait_for_close(sock)
+
+    with raw_server(script) as server, closing(opened("sse", server).synthesize(REQUEST)) as events:
+        assert pcm_of([next(events), next(events), next(events)]) == PCM
+
+
+# What is cut
+
+
+CUT: list[tuple[str, Via, Script]] = [
+    ("closed before complete", "ws", speak_ws(chunk(PCM))),
+    ("close 1000 before complete", "ws", speak_ws(chunk(PCM), frames.close(1000))),
+    ("close 1011", "ws", speak_ws(chunk(PCM), frames.close(1011, b"internal"))),
+    ("cut inside a frame", "ws", speak_ws(chunk(PCM), chunk(PCM)[:500])),
+    ("no end marker", "sse", answer(SSE_HEAD, *chunked(event(PCM)))),
+    ("end marker without its blank line", "sse", answer(SSE_HEAD, *chunked(event(PCM), END[:-1]))),
+    ("chunks cut", "sse", answer(SSE_HEAD, *chunked(event(PCM), end=b""))),
+    ("closed without length", "sse", answer(SSE_UNTIL_CLOSE, event(PCM))),
+    ("shorter than its length", "http", answer(WAV_HEAD % len(WAV), WAV[:1044])),
+    ("shorter than its header", "http", answer(WAV_UNTIL_CLOSE, WAV[:1044])),
+    ("neither length nor header", "http", answer(WAV_UNTIL_CLOSE, wav.header(AudioFormat(24_000)), PCM)),
+]
+
+
+@pytest.mark.parametrize(("name", "via", "script"), CUT, ids=[case[0] for case in CUT])
+def test_a_stream_that_is_cut_is_never_whole(name: str, via: Via, script: Script, opened: Open) -> None:
+    with raw_server(script) as server:
+        error, heard = failure(opened(via, server))
+    assert isinstance(error, NetworkError | ServerError)
+    assert PCM.startswith(heard[:1000])
+    assert len(heard) >= 1000, "what came before the cut is kept"
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_silence_before_audio_ends_at_the_deadline(via: Via, opened: Open) -> None:
+    def silent(sock: socket.socket) -> None:
+        if via == "ws":
+            upgrade(sock)
+        wait_for_close(sock)
+
+    with raw_server(silent) as server:
+        error, _ = failure(opened(via, server, timeout=0.3))
+    assert isinstance(error, NetworkError)
+    assert "within 0.3 s" in str(error)
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_a_stall_after_audio_ends_at_the_deadline(via: Via, opened: Open) -> None:
+    def stall(sock: socket.socket) -> None:
+        if via == "ws":
+            speak_ws(chunk(PCM))(sock)
+        elif via == "sse":
+            answer(SSE_HEAD, *chunked(event(PCM), end=b""))(sock)
+        else:
+            answer(WAV_HEAD % len(WAV), WAV[:1044])(sock)
+        wait_for_close(sock)
+
+    with raw_server(stall) as server:
+        error, heard = failure(opened(via, server, timeout=0.3))
+    assert isinstance(error, NetworkError)
+    assert "no more audio within 0.3 s" in str(error)
+    assert heard
+
+
+@pytest.mark.parametrize(
+    ("timeout", "wait_ms", "told"),
+    [
+        (1.1, 100, "no more audio within 1.1 s"),
+        (0.3, 100, "no more audio nor `complete` (due after 0.1 s of quiet) within 0.4 s"),
+        (0.1, None, "no more audio nor `complete` (due after 4 s of quiet) within 4.1 s"),
+    ],
+)
+def test_quiet_that_complete_may_follow_is_no_stall(
+    timeout: float, wait_ms: int | None, told: str, opened: Open
+) -> None:
+    def stall(sock: socket.socket) -> None:
+        speak_ws(chunk(PCM))(sock)
+        wait_for_close(sock)
+
+    request = replace(REQUEST, completion_wait_ms=wait_ms)
+    with raw_server(stall) as server, pytest.raises(NetworkError) as raised:
+        list(opened("ws", server, timeout=timeout).synthesize(request))
+    assert str(raised.value) == told
+
+
+def test_pings_are_no_audio(opened: Open) -> None:
+    def pings(sock: socket.socket) -> None:
+        upgrade(sock)
+        frames.read_message(sock)
+        while True:
+            sock.sendall(frames.frame(b"", 9))
+            sock.settimeout(0.02)
+            try:
+                if not sock.recv(4096):
+                    return
+            except TimeoutError:
+                continue
+
+    with raw_server(pings) as server:
+        error, _ = failure(opened("ws", server, timeout=0.3))
+    assert "no audio within 0.3 s" in str(error)
+
+
+# What is refused
+
+
+REFUSALS: list[tuple[int, bytes, type[RemoteError]]] = [
+    (400, b'{"error":[{"code":"custom","path":["voice_id"],"message":"Invalid Voice ID"}]}', RequestError),
+    (401, b'{"error":"Unauthorized","message":"Bearer token is missing or invalid."}', AuthError),
+    (402, b"{}", AuthError),
+    (403, b"{}", AuthError),
+    (404, b"", RequestError),
+    (410, b'{"status":"error","error_code":"MODEL_DEPRECATED","message":"Retired."}', RequestError),
+    (429, b'{"error":"Concurrency limit reached"}', RateLimited),
+    (500, b"<html>", ServerError),
+    (503, b"", ServerError),
+    (299, b"", ProtocolError),
+]
+
+
+@pytest.mark.parametrize("via", VIAS)
+@pytest.mark.parametrize(("status", "body", "error"), REFUSALS, ids=[str(case[0]) for case in REFUSALS])
+def test_a_refusal_is_told_by_its_status(
+    via: Via, status: int, body: bytes, error: type[RemoteError], opened: Open
+) -> None:
+    head = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\nRetry-After: 3\r\nX-Request-Id: r9\r\n\r\n"
+    with raw_server(answer(head % (status, len(body)), body)) as server:
+        caught, heard = failure(opened(via, server))
+    assert type(caught) is error
+    assert heard == b""
+    if status == 401:
+        assert "the test" in caught.hint
+        assert KEY[-4:] in caught.hint
+    if isinstance(caught, RateLimited):
+        assert caught.retry_after == 3.0
+        assert caught.request_id == "r9"
+
+
+@pytest.mark.parametrize("via", VIAS)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_never_followed(via: Via, status: int, opened: Open) -> None:
+    with raw_server(wait_for_close) as other:
+        head = b"HTTP/1.1 %d Go\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"
+        with raw_server(answer(head % (status, other.port))) as server:
+            caught, _ = failure(opened(via, server))
+    assert isinstance(caught, SecurityError)
+
+
+@pytest.mark.parametrize("via", VIAS)
+@pytest.mark.parametrize("framing", ["chunked", "cut"])
+def test_the_status_counts_even_where_the_body_cannot_be_read(via: Via, framing: str, opened: Open) -> None:
+    script = (
+        answer(b"HTTP/1.1 429 No\r\nTransfer-Encoding: chunked\r\n\r\n", *chunked(b'{"error":"Busy"}'))
+        if framing == "chunked"
+        else answer(b"HTTP/1.1 429 No\r\nContent-Length: 1000\r\n\r\n", b"half")
+    )
+    with raw_server(script) as server:
+        caught, _ = failure(opened(via, server))
+    assert isinstance(caught, RateLimited)
+    assert framing == "cut" or "Busy" in str(caught)
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_what_is_no_http_is_a_protocol_error_or_a_network_error(via: Via, opened: Open) -> None:
+    with raw_server(answer(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
+        caught, _ = failure(opened(via, server))
+    assert isinstance(caught, ProtocolError | NetworkError)
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_a_page_of_html_is_no_audio(via: Via, opened: Open) -> None:
+    page = b"<html>log in here</html>"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page)
+    with raw_server(answer(head, page)) as server:
+        caught, _ = failure(opened(via, server))
+    assert isinstance(caught, ProtocolError)
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        frames.frame(b"\x00\x01", 2),
+        frames.frame(b"not json"),
+        frames.frame(b"x", 0),
+        frames.frame(b"x", 3),
+        b"\xc1\x01x",
+        b"\x81\x81\0\0\0\0x",
+    ],
+    ids=["binary", "no JSON", "stray continuation", "opcode 3", "RSV bit", "masked"],
+)
+def test_a_broken_protocol_is_told(out: bytes, opened: Open) -> None:
+    with raw_server(speak_ws(out)) as server:
+        caught, _ = failure(opened("ws", server))
+    assert isinstance(caught, ProtocolError)
+
+
+def test_a_frame_that_claims_too_much_is_refused_before_it_is_held(opened: Open) -> None:
+    def script(sock: socket.socket) -> None:
+        upgrade(sock)
+        frames.read_message(sock)
+        sock.sendall(b"\x81\x7f" + (2**62).to_bytes(8, "big"))
+        piece = b"x" * 65536
+        for _ in range(2 * MESSAGE_LIMIT // len(piece)):
+            sock.sendall(piece)
+
+    with raw_server(script) as server:
+        caught, _ = failure(opened("ws", server))
+    assert "too large" in str(caught)
+
+
+def test_a_cookie_is_not_kept(opened: Open) -> None:
+    heads = []
+
+    def script(sock: socket.socket) -> None:
+        heads.append(upgrade(sock, b"Set-Cookie: track=1; Path=/\r\n"))
+        frames.read_message(sock)
+        sock.sendall(chunk(PCM) + COMPLETE)
+
+    with raw_server(script) as server:
+        transport = opened("ws", server)
+        list(transport.synthesize(REQUEST))
+        list(transport.synthesize(REQUEST))
+    assert len(heads) == 2
+    assert all(b"cookie" not in head.lower() for head in heads)
+
+
+def test_compression_that_nobody_asked_for_is_refused(opened: Open) -> None:
+    script = speak_ws(chunk(PCM), COMPLETE, extra=b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
+    with raw_server(script) as server:
+        caught, _ = failure(opened("ws", server))
+    assert isinstance(caught, ProtocolError)
+
+
+def test_netrc_does_not_replace_the_key(
+    opened: Open, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pathlib import Path
+
+    netrc = Path(str(tmp_path)) / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password b\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    heads = []
+
+    def script(sock: socket.socket) -> None:
+        heads.append(read_request(sock))
+        sock.sendall(WAV_HEAD % len(WAV) + WAV)
+
+    with raw_server(script) as server:
+        list(opened("http", server).synthesize(REQUEST))
+    assert b"Authorization: Bearer " + KEY.encode() in heads[0]

@@ -1,0 +1,59 @@
+"""The published messages, and what reading one comes to. What is expected of each stands in the tests, read
+out of the documentation and not out of the codec: a misreading that both sides share passes every round trip.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import settings
+
+from smallest_cli.errors import (
+    SmallestError,
+)
+from smallest_cli.models import Event
+from smallest_cli.protocol.messages import EventStream, decode_message
+from tests.support import GOLDEN
+
+
+def golden(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+WS, SSE, SYNC = golden("ws"), golden("sse"), golden("sync")
+REFUSALS, VOICES, OLDER = golden("errors"), golden("voices"), golden("older")
+SSE_RAW = (GOLDEN / "sse_raw.txt").read_bytes()
+
+# A little sine, written as numbers so that signedness and byte order are checked as well.
+PCM = struct.pack("<8h", 0, 1200, 2400, 1200, 0, -1200, -2400, -1200)
+TASK = "task_6ba7b810-9dad"
+OLD_TASK = "047c9091-b770-41d8-b96b-907d1c8406c0"
+HOSTILE = "a\x1b[31mb\rc\nd\x07e\x9bf\u202eg\u2066h\u200bi\u2028j\x00k\ud800l"
+
+fuzz = settings(deadline=None, max_examples=150)
+
+
+def decode(message: dict[str, Any], **options: Any) -> list[Event]:
+    return decode_message(json.dumps(message), **options)
+
+
+def stream(*pieces: bytes) -> list[Event]:
+    events = EventStream()
+    return [event for piece in pieces for event in events.feed(piece)]
+
+
+def outcome(read: Callable[..., list[Event]], *given_: Any, **options: Any) -> list[Event] | SmallestError:
+    """What comes of reading: events, or an error of ours. Any other exception fails the test."""
+    try:
+        return read(*given_, **options)
+    except SmallestError as error:
+        return error
+
+
+def shown(error: SmallestError) -> str:
+    """Everything of an error that reaches a terminal."""
+    return str(error) + error.hint + (error.request_id or "")

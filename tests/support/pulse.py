@@ -1,0 +1,173 @@
+"""A real loudspeaker for tests: PulseAudio in user space with a null sink, recorded at its monitor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import KEPT
+
+PROGRAMS = {"pulseaudio": "pulseaudio", "parec": "pulseaudio-utils", "pactl": "pulseaudio-utils"}
+LIBRARIES = {"libportaudio.so.2": "libportaudio2", "libasound_module_pcm_pulse.so": "libasound2-plugins"}
+SAMPLE = 2
+HUNG_S = 30.0
+
+
+def need_pulse() -> None:
+    """Skip by the name of what is missing; on CI, which installs it, fail."""
+    if missing := missing_packages():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not installed: {missing}")
+
+
+@cache
+def missing_packages() -> str:
+    """Debian's packages that are needed and not here."""
+    missing = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
+    for library, package in LIBRARIES.items():
+        if not any(Path("/usr/lib").rglob(library)):
+            missing.add(package)
+    return " ".join(sorted(missing))
+
+
+class Recording:
+    """What a loudspeaker plays, as it plays it: s16le mono, silence too."""
+
+    def __init__(self, recorder: subprocess.Popen[bytes]) -> None:
+        self.pcm = bytearray()
+        self.arrivals: list[tuple[int, int]] = []  # monotonic ns, bytes that were there before
+        self._ended = False
+        self._news = threading.Condition()
+        self._recorder = recorder
+        self._thread = threading.Thread(target=self._record)
+        self._thread.start()
+
+    def _record(self) -> None:
+        assert self._recorder.stdout
+        while pcm := os.read(self._recorder.stdout.fileno(), 65_536):
+            with self._news:
+                self.arrivals.append((time.monotonic_ns(), len(self.pcm)))
+                self.pcm += pcm
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def wait_for(self, more: int) -> None:
+        """Until `more` bytes have come from now on, or the server is gone."""
+        with self._news:
+            target = len(self.pcm) + more
+            assert self._news.wait_for(lambda: self._ended or len(self.pcm) >= target, HUNG_S), "no sound"
+
+    def wait_for_sound(self, more: int) -> None:
+        """Until `more` bytes have come since the first sample that is not silence."""
+        with self._news:
+            assert self._news.wait_for(lambda: any(self.pcm), HUNG_S), "all is silent"
+        start = self.sound_from()
+        self.wait_for(start + more - len(self.pcm))
+
+    def sound_from(self) -> int:
+        """Where the first sample stands that is not silence."""
+        return (len(self.pcm) - len(self.pcm.lstrip(b"\0"))) // SAMPLE * SAMPLE
+
+    def sound_to(self) -> int:
+        """Where the last sample ends that is not silence."""
+        return -(-len(self.pcm.rstrip(b"\0")) // SAMPLE) * SAMPLE
+
+    def arrived(self, position: int) -> int:
+        """When the byte at `position` came, in monotonic ns."""
+        return next(at for at, before in reversed(self.arrivals) if before <= position)
+
+    def stop(self) -> None:
+        """End the recorder; `pcm` stays."""
+        self._recorder.terminate()
+        self._thread.join()
+        self._recorder.wait(HUNG_S)
+        if self._recorder.stdout:
+            self._recorder.stdout.close()
+
+
+def loud(pcm: bytes | bytearray) -> list[int]:
+    """Its samples without the silent ones: a machine that has no time for a sound server has it play silence
+    in between, and takes no sample away."""
+    return [sample for sample in array("h", bytes(pcm)) if sample]
+
+
+@dataclass
+class Pulse:
+    """A sound server with one loudspeaker, `spk`. `env` leads PortAudio and ALSA to it."""
+
+    env: dict[str, str]
+    process: subprocess.Popen[bytes]
+    rate: int
+
+    @contextmanager
+    def recording(self) -> Iterator[Recording]:
+        """Record from before the context to a fifth of a second after it."""
+        command = ["parec", "-d", "spk.monitor", f"--rate={self.rate}", "--channels=1", "--format=s16le"]
+        recording = Recording(
+            subprocess.Popen(
+                [*command, "--latency-msec=5", "--raw"],
+                env=self.env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        try:
+            recording.wait_for(SAMPLE)  # it records silence from its start
+            yield recording
+            recording.wait_for(self.rate // 5 * SAMPLE)
+        finally:
+            recording.stop()
+
+    def control(self, *words: str) -> str:
+        """What `pactl` answers."""
+        return subprocess.run(
+            ["pactl", *words], env=self.env, capture_output=True, text=True, check=True
+        ).stdout
+
+
+@contextmanager
+def start_pulse(rate: int = 24_000) -> Iterator[Pulse]:
+    """A server whose one loudspeaker takes `rate` Hz mono; ended by its process id."""
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        socket = home / "xdg" / "pulse" / "native"
+        socket.parent.mkdir(parents=True)
+        (home / "xdg").chmod(0o700)
+        (home / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+        env = {
+            **{name: os.environ[name] for name in KEPT if name in os.environ},
+            "HOME": name,
+            "XDG_RUNTIME_DIR": str(home / "xdg"),
+            "PULSE_SERVER": f"unix:{socket}",
+        }
+        # norewinds: else the null sink renders two seconds ahead, and what comes late is not found
+        sink = f"module-null-sink sink_name=spk rate={rate} channels=1 format=s16le norewinds=1"
+        server = subprocess.Popen(
+            [
+                *("pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"),
+                *("--disable-shm=yes", "-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"),
+                *("-L", sink),
+            ],
+            env=env,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            while subprocess.run(["pactl", "info"], env=env, capture_output=True, check=False).returncode:
+                assert server.poll() is None, "pulseaudio did not start"
+            yield Pulse(env, server, rate)
+        finally:
+            server.kill()  # it may have been stopped, and would not hear a gentler word
+            server.wait(HUNG_S)

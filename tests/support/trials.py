@@ -1,0 +1,65 @@
+"""Runs of bench for tests: trials as values, and the command against real servers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from smallest_cli.bench.metrics import METRICS
+from smallest_cli.bench.playback import Chunk
+from smallest_cli.bench.trial import Trial
+from smallest_cli.models import Phases
+from tests.support.command import Ran, smallest
+
+MS = 1_000_000
+RATE = 24_000
+KEY = "sk_bench_0123456789abcdef"
+
+
+def trial(index: int = 0, ttfb_ms: float = 50, *, arm: str = "ws/warm/c1", **fields: Any) -> Trial:
+    """A good trial of half a second of sound in five arrivals, 50 ms apart, changed by `fields`."""
+    first = round(ttfb_ms * MS)
+    chunks: tuple[Chunk, ...] = tuple((first + 50 * MS * n, RATE // 10) for n in range(5))
+    cold = "/cold/" in arm
+    values: dict[str, Any] = {
+        "index": index, "arm": arm, "phase": "measure", "block": index, "text": f"t{index % 3}",
+        "characters": 40, "rate": RATE,
+        "started_ns": index * 1000 * MS, "opened_ns": index * 1000 * MS + 10 * MS,
+        "phases": Phases(1 * MS, 2 * MS, 3 * MS, 4 * MS) if cold else Phases(), "reused": not cold,
+        "sent_ns": index * 1000 * MS + 11 * MS, "chunks": chunks, "onset": 240,
+        "completed_ns": first + 300 * MS, "ended_ns": index * 1000 * MS + 400 * MS, "request_id": f"r{index}",
+    }  # fmt: skip
+    return Trial(**values | fields)
+
+
+def run(**fields: Any) -> dict[str, Any]:
+    """What is known of a run beside its trials."""
+    calibration = {
+        "verdict": "ok", "reasons": [], "lag_ms": {"p50": 0.1, "p99": 0.2, "max": 1.0, "n": 9},
+        "floor_ms": {"p50": 0.2, "p99": 0.9, "max": 1.0, "n": 9}, "tolerated_ms": 3.0, "clock_drift_s": 0.0,
+    }  # fmt: skip
+    return {
+        "id": "17", "started_utc": "2026-11-21T00:00:00+00:00", "interrupted": False, "complete": True,
+        "origin_ns": 0, "seed": 7, "arms": ["ws/warm/c1"],
+        "load": {"model": "closed", "concurrency": 1, "rate": None, "arrival": None, "count": 3},
+        "target": {"base_url": "http://127.0.0.1:1", "api": "unified"},
+        "request": {"voice": "meher", "model": "m", "sample_rate": RATE},
+        "texts": {"t0": {"characters": 40, "sha256": "00"}}, "buffers_ms": [0.0, 100.0], "slo": [],
+        "client": {}, "calibration": calibration,
+        "defs": {"metrics": {name: asdict(metric) for name, metric in METRICS.items()}},
+    } | fields  # fmt: skip
+
+
+def bench(home: Path, base_url: str, *options: str, **more: Any) -> Ran:
+    """The command against a server of a test, paid for by nobody."""
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": base_url}
+    return smallest(home, "bench", "--yes", "--no-calibrate", *options, env=env, **more)
+
+
+def result(ran: Ran) -> dict[str, Any]:
+    """The object of --json."""
+    found = json.loads(ran.out)
+    assert isinstance(found, dict)
+    return found

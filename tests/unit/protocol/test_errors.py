@@ -1,0 +1,216 @@
+"""Refusals by HTTP and by a close code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smallest_cli.errors import (
+    AuthError,
+    ConnectionClosed,
+    NetworkError,
+    ProtocolError,
+    RateLimited,
+    RemoteError,
+    RequestError,
+    SecurityError,
+    ServerError,
+)
+from smallest_cli.protocol.errors import decode_close, decode_error, decode_refusal, decode_retry_after
+from tests.support.published import REFUSALS, VOICES, WS
+
+REFUSED: dict[str, tuple[type[RemoteError], int, str]] = {
+    "invalid_voice": (RequestError, 5, "Invalid Voice ID"),
+    "invalid_output_format": (RequestError, 5, "Expected 'wav' | 'ulaw' | 'alaw'"),
+    "unsupported_language": (RequestError, 5, "Language 'xx' is not supported on the"),
+    "missing_text_documented": (RequestError, 5, "The 'text' field is required"),
+    "unknown_pronunciation_dict": (RequestError, 5, "Invalid input data"),
+    "plan_gated": (RequestError, 5, "please upgrade to a higher plan"),
+    "unauthorized": (AuthError, 4, "Bearer token is missing or invalid"),
+    "payment_required_guess": (AuthError, 4, "Insufficient credits"),
+    "forbidden": (AuthError, 4, "Usage limit reached"),
+    "org_gated": (AuthError, 4, "not available for your organization"),
+    "not_found": (RequestError, 5, "Not Found"),
+    "model_deprecated": (RequestError, 5, "This model is retired"),
+    "model_deprecated_voice_cloning": (RequestError, 5, "/waves/v1/voice-cloning"),
+    "too_many_requests": (RateLimited, 6, "Concurrency limit reached"),
+    "internal": (ServerError, 8, "An unexpected error occurred"),
+    "transient_503": (ServerError, 8, "Service temporarily unavailable"),
+}
+REFUSED_LISTINGS: list[tuple[type[RemoteError], int, str]] = [
+    (RequestError, 5, "Invalid model"),
+    (AuthError, 4, "Bearer token is missing or invalid"),
+    (ServerError, 8, "An unexpected error occurred"),
+]
+
+
+def test_no_published_refusal_was_forgotten() -> None:
+    assert set(REFUSED) == set(REFUSALS) - {"about"}
+    assert len(REFUSED_LISTINGS) == len(VOICES["get_voices_errors"])
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        *((REFUSALS[name], expected) for name, expected in REFUSED.items()),
+        *zip(VOICES["get_voices_errors"], REFUSED_LISTINGS, strict=True),
+    ],
+)
+def test_a_published_refusal(refusal: dict[str, Any], expected: tuple[type[RemoteError], int, str]) -> None:
+    kind, exit_code, text = expected
+    headers = {name.lower(): value for name, value in refusal.get("headers", {}).items()}
+    headers |= {"content-type": "application/json; charset=utf-8", "x-request-id": "5f0b9f2c"}
+    error = decode_refusal(refusal["status"], headers, json.dumps(refusal["body"]).encode())
+    assert type(error) is kind
+    assert error.exit_code == exit_code
+    assert error.status == refusal["status"]
+    assert error.request_id == "5f0b9f2c"
+    assert error.retryable is (exit_code in (6, 7, 8))
+    assert text in str(error)
+    assert str(refusal["status"]) in str(error)
+
+
+def test_a_handshake_refused_without_a_body() -> None:
+    error = decode_refusal(WS["handshake_refused_401"]["status"], {}, b"")
+    assert type(error) is AuthError
+    assert error.hint
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+def test_a_redirect_is_refused(status: int) -> None:
+    error = decode_refusal(status, {"location": "https://elsewhere.example/"}, b"")
+    assert type(error) is SecurityError
+    assert error.exit_code == 12
+    assert "https://elsewhere.example/" in str(error)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
+def test_what_may_pass_may_be_retried(status: int) -> None:
+    assert decode_refusal(status, {}, b"").retryable
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 410, 413, 414, 422])
+def test_what_will_not_change_is_not_retried(status: int) -> None:
+    assert not decode_refusal(status, {}, b"").retryable
+
+
+@pytest.mark.parametrize("status", [406, 411, 415, 418, 421, 431, 451])
+def test_a_4xx_that_nobody_listed_is_read_as_400(status: int) -> None:
+    """RFC 9110, 15: an unrecognised status is its class's x00; sending the same again cannot help."""
+    error = decode_refusal(status, {}, b"")
+    assert type(error) is RequestError
+
+
+@pytest.mark.parametrize("status", [200, 204, 101])
+def test_a_success_that_is_not_what_was_asked_for(status: int) -> None:
+    """A 200 whose body is JSON (3a)."""
+    error = decode_refusal(status, {"content-type": "application/json"}, b'{"error": "no audio"}')
+    assert type(error) is ProtocolError
+    assert "no audio" in str(error)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>502 Bad Gateway</html>", b"\xff\xf3\xc4\xc4", b"[]", b"[" * 10**5]
+)
+def test_a_refusal_whose_body_is_no_json_object(body: bytes) -> None:
+    error = decode_refusal(502, {"content-type": "text/html"}, body)
+    assert type(error) is ServerError
+    assert "502" in str(error)
+
+
+@pytest.mark.parametrize(
+    "body", [{"error": None}, {"error": []}, {"error": [None, 3]}, {"message": "  "}, {}]
+)
+def test_a_refusal_without_words_still_has_some(body: dict[str, Any]) -> None:
+    assert len(str(decode_refusal(400, {}, json.dumps(body).encode()))) > len("the service answered 400: ")
+
+
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "date", "seconds"),
+    [
+        ("1", None, 1.0),
+        ("0", None, 0.0),
+        (" 30 ", None, 30.0),
+        ("1.5", DATE, 1.5),
+        ("Sun, 06 Nov 1994 08:49:47 GMT", DATE, 10.0),
+        ("Mon, 07 Nov 1994 08:49:37 GMT", DATE, 86_400.0),
+        ("Sunday, 06-Nov-94 08:49:47 GMT", DATE, 10.0),
+        ("Sun Nov  6 08:49:47 1994", "Sun Nov  6 08:49:37 1994", 10.0),
+        ("Sun, 06 Nov 1994 08:49:27 GMT", DATE, 0.0),
+        ("Sun, 06 Nov 1994 08:49:47 GMT", None, None),
+        ("Sun, 06 Nov 1994 08:49:47 GMT", "yesterday", None),
+        ("soon", DATE, None),
+        ("-5", DATE, None),
+        ("", DATE, None),
+        ("1e9", DATE, None),
+        ("nan", DATE, None),
+        ("inf", None, None),
+        ("١", DATE, None),
+        ("9" * 400, DATE, None),
+        ("Sun, 99 Nov 9999 99:99:99 GMT", DATE, None),
+        (None, DATE, None),
+    ],
+)
+def test_retry_after(retry_after: str | None, date: str | None, seconds: float | None) -> None:
+    headers = {"retry-after": retry_after, "date": date}
+    present = {name: value for name, value in headers.items() if value is not None}
+    for status in (429, 503):
+        error = decode_refusal(status, present, b"")
+        assert isinstance(error, RateLimited | ServerError)
+        assert error.retry_after == seconds
+
+
+@settings(deadline=None, max_examples=500)
+@given(*[st.text('0123456789 :+-.,GMTSunNov()"\\') | st.text()] * 2)
+def test_retry_after_of_any_text_is_a_wait_or_nothing(value: str, date: str) -> None:
+    seconds = decode_retry_after(value, date)
+    assert seconds is None or 0 <= seconds < 1e12
+
+
+@pytest.mark.parametrize(
+    ("code", "kinds"),
+    [
+        (1000, (ServerError,)),
+        (1001, (ConnectionClosed,)),
+        (1005, (ServerError, NetworkError)),
+        (1006, (ConnectionClosed,)),
+        (1008, (AuthError,)),
+        (1011, (ServerError,)),
+        (1012, (ConnectionClosed,)),
+        (1013, (RateLimited,)),  # its relative: full
+        (4999, (ServerError,)),
+    ],
+)
+def test_any_close_before_complete_is_a_failure(code: int, kinds: tuple[type[RemoteError], ...]) -> None:
+    assert type(decode_close(code)) in kinds
+
+
+def test_the_reason_of_a_close_decides_where_it_is_known() -> None:
+    assert type(decode_close(1008, "Too many connections")) is RateLimited
+    assert type(decode_close(1008, "Invalid sample rate")) is RequestError
+
+
+def test_the_reason_of_a_close_is_told() -> None:
+    assert "server full" in str(decode_close(1013, "server full"))
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("Concurrency limit reached", "requests at a time"),
+        ("Invalid Voice ID", "smallest voices"),
+        ("Language 'xx' is not supported", ""),
+    ],
+)
+def test_a_failure_on_a_stream_has_the_hint_of_its_status(message: str, hint: str) -> None:
+    error = decode_error({"status": "error", "message": message})
+    assert error is not None
+    assert hint in error.hint
+    assert bool(hint) == bool(error.hint)

@@ -1,0 +1,175 @@
+"""What the service says on a WebSocket, against what was published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from smallest_cli.errors import (
+    AuthError,
+    NetworkError,
+    ProtocolError,
+    RateLimited,
+    RemoteError,
+    RequestError,
+    ServerError,
+)
+from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
+from smallest_cli.protocol.messages import EventStream, decode_message
+from tests.support.published import (
+    OLD_TASK,
+    OLDER,
+    PCM,
+    REFUSALS,
+    SSE,
+    SSE_RAW,
+    TASK,
+    WS,
+    decode,
+    outcome,
+    stream,
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (WS["chunk"]["frame"], [AudioChunk(PCM, TASK)]),
+        (WS["chunk_with_ids"]["frame"], [AudioChunk(PCM, TASK)]),
+        (WS["word_timestamp"]["frame"], [WordTiming("$100", 1.12, 1.92, 5, TASK)]),
+        (WS["word_timestamp_with_ids"]["frame"], [WordTiming("$100", 1.12, 1.92, 2, TASK)]),
+        (WS["complete"]["frame"], [Completed(TASK)]),
+        (WS["complete_with_ids"]["frame"], [Completed(TASK)]),
+        (WS["complete_old"]["frame"], [Completed(OLD_TASK)]),
+        (WS["keepalive_ping"]["receive"], []),
+        (OLDER["lightning_v2_ws"]["chunk"], [AudioChunk(PCM, "req_abc123")]),
+        (OLDER["lightning_v2_ws"]["complete"], [Completed("req_abc123")]),
+        (OLDER["lightning_v2_ws"]["complete_old"], [Completed(OLD_TASK)]),
+        (OLDER["streaming_tts_ws"]["chunk"], [AudioChunk(PCM, "req_abc123")]),
+        (OLDER["streaming_tts_ws"]["complete"], [Completed("req_abc123")]),
+    ],
+)
+def test_a_published_message_is_the_event_it_stands_for(
+    message: dict[str, Any], expected: list[Event]
+) -> None:
+    assert decode(message) == expected
+    assert decode_message(json.dumps(message).encode()) == expected
+
+
+def test_a_continuation_completes_once_for_each_segment() -> None:
+    events = [event for message in WS["continuation_receive"]["receive"] for event in decode(message)]
+    assert events == [
+        AudioChunk(PCM, "task_1"),
+        AudioChunk(PCM, "task_1"),
+        Completed("task_1"),
+        AudioChunk(PCM, "task_2"),
+        Completed("task_2"),
+    ]
+
+
+def test_requests_close_together_are_told_apart_by_request_id() -> None:
+    events = [event for message in WS["plain_requests_back_to_back"]["receive"] for event in decode(message)]
+    assert events == [AudioChunk(PCM, "task_1"), AudioChunk(PCM, "task_2"), Completed("task_2")]
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "words", "request_id"),
+    [
+        (WS["error_idle"]["frame"], NetworkError, ["timed out after 60 seconds of inactivity"], None),
+        (WS["error_nested"]["frame"], ServerError, ["failure"], None),
+        (WS["error_with_list"]["frame"], RequestError, ["Error message", "Invalid Voice ID"], OLD_TASK),
+        (WS["error_payload_nested"]["frame"], ServerError, ["Error message"], None),
+        (
+            WS["error_validation_guess"]["frame"],
+            RequestError,
+            ["Invalid input data", "Invalid Voice ID"],
+            None,
+        ),
+        (WS["error_concurrency_guess"]["frame"], RateLimited, ["Concurrency limit reached"], None),
+        (WS["continuation_mixed_error"]["receive"], RequestError, ["Invalid input data"], None),
+        (OLDER["lightning_v2_ws"]["error"], ServerError, ["Error message"], None),
+        (OLDER["streaming_tts_ws"]["error"], ServerError, ["failure"], "req_abc123"),
+        (SSE["error_data_guess"]["data"], ServerError, ["Error message"], None),
+        (REFUSALS["invalid_voice"]["body"], RequestError, ["Invalid Voice ID"], None),
+        (REFUSALS["unauthorized"]["body"], AuthError, ["Bearer token is missing or invalid"], None),
+        (REFUSALS["too_many_requests"]["body"], RateLimited, ["Concurrency limit reached"], None),
+        ({"status": "error"}, ServerError, ["no reason"], None),
+        # A list of what is wrong with the request blames the request, whatever its words are.
+        (
+            WS["error_with_list"]["frame"] | {"errors": [{"message": "Too short"}]},
+            RequestError,
+            ["Too short"],
+            OLD_TASK,
+        ),
+    ],
+)
+def test_a_published_error_message_is_raised(
+    message: dict[str, Any], kind: type[RemoteError], words: list[str], request_id: str | None
+) -> None:
+    with pytest.raises(RemoteError) as caught:
+        decode(message)
+    assert type(caught.value) is kind
+    for text in words:
+        assert text in str(caught.value)
+    assert caught.value.request_id == request_id
+
+
+def test_an_error_in_an_sse_stream_is_raised() -> None:
+    data = json.dumps(SSE["error_data_guess"]["data"]).encode()
+    with pytest.raises(ServerError, match="Error message"):
+        stream(b"data: " + data + b"\n\n")
+
+
+def replies(value: object) -> Iterator[dict[str, Any]]:
+    """Every message in a golden file that a service says: it has a status, or one in its payload."""
+    if isinstance(value, dict):
+        if value.get("status") in ("chunk", "word_timestamp", "complete", "error") or "payload" in value:
+            yield value
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from replies(item)
+
+
+def test_no_published_reply_is_passed_over_or_unreadable() -> None:
+    messages = [message for file in (WS, SSE, OLDER) for message in replies(file)]
+    assert len(messages) >= 25
+    for message in messages:
+        came = outcome(decode, message)
+        assert came, message
+        assert not isinstance(came, ProtocolError), message
+
+
+# Echoed ids
+
+
+def test_a_message_that_echoes_the_own_id_is_taken() -> None:
+    frame = WS["chunk_with_ids"]["frame"]
+    assert decode(frame, own_id="my-request-456") == [AudioChunk(PCM, TASK)]
+
+
+@pytest.mark.parametrize("name", ["chunk_with_ids", "word_timestamp_with_ids", "complete_with_ids"])
+def test_a_message_that_echoes_another_requests_id_is_dropped(name: str) -> None:
+    assert decode(WS[name]["frame"], own_id="another") == []
+
+
+def test_an_error_that_echoes_another_requests_id_is_dropped() -> None:
+    assert decode(WS["error_idle"]["frame"] | {"external_request_id": "a"}, own_id="b") == []
+
+
+def test_a_message_that_echoes_nothing_is_taken() -> None:
+    """The service's `request_id` is its own and never ours, so it must not be compared (3c)."""
+    assert decode(WS["chunk"]["frame"], own_id="my-request-456") == [AudioChunk(PCM, TASK)]
+    with pytest.raises(NetworkError):
+        decode(WS["error_idle"]["frame"], own_id="my-request-456")
+
+
+def test_every_event_carries_the_stamp_it_was_read_at() -> None:
+    frames = [WS[name]["frame"] for name in ("chunk", "word_timestamp", "complete")]
+    assert [event.at_ns for frame in frames for event in decode(frame, at_ns=77)] == [77, 77, 77]
+    events = EventStream()
+    assert [event.at_ns for event in events.feed(SSE_RAW, 78)] == [78, 78, 78]

@@ -1,0 +1,258 @@
+"""What the offline service says, and round trips last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smallest_cli.errors import (
+    ProtocolError,
+    RemoteError,
+    SmallestError,
+)
+from smallest_cli.models import (
+    AudioChunk,
+    AudioFormat,
+    Buffering,
+    Completed,
+    SpeechRequest,
+    Voice,
+    WordTiming,
+)
+from smallest_cli.protocol.json import decode_object
+from smallest_cli.protocol.messages import decode_message, encode_error_message, encode_message, encode_sse
+from smallest_cli.protocol.requests import decode_buffering, decode_request, encode_request, is_keep_alive
+from smallest_cli.protocol.resources import encode_voices
+from tests.support.published import OLD_TASK, OLDER, PCM, SSE, SSE_RAW, TASK, VOICES, WS, fuzz, stream
+
+OWN_IDS = SpeechRequest("Hi.", "meher", session_id="my-session-123", request_id="my-request-456")
+NO_IDS = SpeechRequest("Hi.", "meher")
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "request_"),
+    [
+        ("chunk", AudioChunk(PCM, TASK), NO_IDS),
+        ("chunk_with_ids", AudioChunk(PCM, TASK), OWN_IDS),
+        ("word_timestamp", WordTiming("$100", 1.12, 1.92, 5, TASK), NO_IDS),
+        ("word_timestamp_with_ids", WordTiming("$100", 1.12, 1.92, 2, TASK), OWN_IDS),
+        ("complete", Completed(TASK), NO_IDS),
+        ("complete_with_ids", Completed(TASK), OWN_IDS),
+    ],
+)
+def test_an_event_becomes_the_published_message(
+    name: str, event: AudioChunk | WordTiming | Completed, request_: SpeechRequest
+) -> None:
+    """In the order of keys that was seen, too (3c)."""
+    message = encode_message(event, "ws_550e8400-e29b", request_)
+    assert json.dumps(json.loads(message)) == json.dumps(WS[name]["frame"])
+
+
+def test_the_older_forms_of_messages() -> None:
+    v2 = OLDER["lightning_v2_ws"]
+    assert json.loads(encode_message(AudioChunk(PCM, "req_abc123"), None, NO_IDS)) == v2["chunk"]
+    assert json.loads(encode_message(Completed("req_abc123"), None, NO_IDS)) == v2["complete"]
+    older = encode_message(Completed(OLD_TASK), "ws_1", OWN_IDS, older=True)
+    assert json.loads(older) == v2["complete_old"] == WS["complete_old"]["frame"]
+
+
+def test_the_published_forms_of_an_error_message() -> None:
+    idle = WS["error_idle"]["frame"]
+    assert json.loads(encode_error_message(idle["message"])) == idle
+    assert json.loads(encode_error_message("failure", form="nested")) == WS["error_nested"]["frame"]
+    mixed = WS["continuation_mixed_error"]["receive"]
+    assert json.loads(encode_error_message(mixed["message"], session_id=mixed["session_id"])) == mixed
+    for form in ("message", "list"):
+        guess = WS["error_validation_guess"]["frame"]
+        made = encode_error_message(
+            guess["message"],
+            session_id=guess["session_id"],
+            issues=guess["errors"],
+            form=form,
+        )
+        assert json.loads(made) == guess
+
+
+def test_the_live_sse_stream_is_written_byte_for_byte() -> None:
+    events: list[AudioChunk | Completed] = [AudioChunk(PCM), AudioChunk(PCM), Completed()]
+    assert b"".join(map(encode_sse, events)) == SSE_RAW
+
+
+def sse_parts(raw: bytes) -> tuple[str | None, dict[str, Any]]:
+    assert raw.endswith(b"\n\n")
+    lines = dict(line.split(": ", 1) for line in raw.decode().strip().split("\n"))
+    assert set(lines) <= {"event", "data"}
+    return lines.get("event"), json.loads(lines["data"])
+
+
+def test_the_older_and_the_seeds_sse_shapes() -> None:
+    chunk, end = AudioChunk(PCM), Completed()
+    older = SSE["older_chunk_data"]
+    assert sse_parts(encode_sse(chunk, "older")) == (older["event"], older["data"])
+    assert sse_parts(encode_sse(end, "older")) == (None, SSE["pre_august_end_data"]["data"])
+    assert sse_parts(encode_sse(chunk, "seed")) == (None, SSE["seed_wrong_chunk"]["data"])
+    assert sse_parts(encode_sse(end, "seed")) == (None, SSE["seed_wrong_end"]["data"])
+
+
+def test_the_published_list_of_voices() -> None:
+    voices = [
+        Voice(
+            id=name.lower(),
+            name=name,
+            model="lightning_v3.1",
+            gender=gender,
+            accent=accent,
+            languages=languages,
+            age="young",
+            use_cases=("conversational",),
+        )
+        for name, gender, accent, languages in [
+            ("Avery", "female", "american", ("english",)),
+            ("Liam", "male", "british", ("english",)),
+            ("Devansh", "male", "indian", ("hindi", "english")),
+        ]
+    ]
+    assert json.loads(encode_voices(voices)) == VOICES["get_voices_ok"]["body"]
+
+
+def test_what_is_not_known_of_a_voice_is_not_said() -> None:
+    (listed,) = json.loads(encode_voices([Voice("kartik", "Kartik", "lightning_v3.1")]))["voices"]
+    assert not {"gender", "accent", "age"} & set(listed["tags"])
+
+
+# Round trips
+
+ids = st.none() | st.from_regex(r"[a-zA-Z0-9_\-.]{1,128}", fullmatch=True)
+amounts = st.none() | st.floats(0, 1)
+requests = st.builds(
+    SpeechRequest,
+    text=st.text(),
+    voice=st.text(),
+    model=st.none() | st.text(),
+    language=st.none() | st.text(),
+    speed=st.floats(0.5, 2.0),
+    format=st.sampled_from([AudioFormat(rate) for rate in (8_000, 16_000, 24_000, 44_100)]),
+    encoding=st.sampled_from(["pcm", "mp3", "wav", "ulaw", "alaw"]),
+    number_language=st.none() | st.text(),
+    math_notation=st.booleans(),
+    dictionaries=st.lists(st.text(), max_size=3).map(tuple),
+    word_timings=st.booleans(),
+    completion_wait_ms=st.none() | st.integers(0, 10_000),
+    consistency=amounts,
+    similarity=amounts,
+    enhancement=st.none() | st.integers(0, 2),
+    session_id=ids,
+    request_id=ids,
+)
+contexts = st.from_regex(r"[a-zA-Z0-9_\-.]{1,128}", fullmatch=True)
+
+
+def buffering(**fields: Any) -> Buffering:
+    """What is not given is as it is by default; of the class itself, `builds` would make that up too."""
+    return Buffering(**fields)
+
+
+# Without `more` or `flush`, and without a context, a message is a plain request: nothing to hold back.
+bufferings = st.one_of(
+    st.none(),
+    st.builds(
+        buffering, more=st.booleans(), flush=st.booleans(), max_flush_ms=st.none() | st.integers(0, 1_000)
+    ).filter(lambda b: b.more or b.flush),
+    st.builds(
+        buffering, context=contexts, more=st.booleans(), max_delay_ms=st.none() | st.integers(0, 5_000)
+    ),
+    st.builds(buffering, context=contexts, close=st.just(True)),
+    st.builds(buffering, context=contexts, cancel=st.just(True)),
+)
+words_in = st.text(st.characters())
+events_ = st.one_of(
+    st.builds(AudioChunk, pcm=st.binary(), request_id=ids),
+    st.builds(
+        WordTiming,
+        word=words_in,
+        start=st.floats(0, 1e6),
+        end=st.floats(0, 1e6),
+        index=st.integers(0, 10**6),
+        request_id=ids,
+    ),
+    st.builds(Completed, request_id=ids),
+)
+
+
+@fuzz
+@given(requests)
+def test_a_request_comes_back_as_it_was(request_: SpeechRequest) -> None:
+    fields = decode_object(encode_request(request_))
+    assert decode_request(fields) == request_
+    assert decode_buffering(fields) is None
+    assert not is_keep_alive(fields)
+
+
+@fuzz
+@given(requests, bufferings)
+def test_a_buffering_comes_back_as_it_was(request_: SpeechRequest, buffering: Buffering | None) -> None:
+    assert decode_buffering(decode_object(encode_request(request_, buffering))) == buffering
+
+
+@fuzz
+@given(events_, ids, ids, ids, st.booleans())
+def test_an_event_comes_back_as_it_was(
+    event: AudioChunk | WordTiming | Completed,
+    session: str | None,
+    own_session: str | None,
+    own: str | None,
+    older: bool,
+) -> None:
+    request = SpeechRequest("Hi.", "meher", session_id=own_session, request_id=own)
+    message = encode_message(event, session, request, older=older)
+    assert decode_message(message) == [event]
+    assert decode_message(message, own_id=own) == [event]
+
+
+@fuzz
+@given(
+    st.lists(st.builds(AudioChunk, pcm=st.binary()) | st.just(Completed())),
+    st.sampled_from(["live", "older", "seed"]),
+)
+def test_server_sent_events_come_back_as_they_were(events: list[AudioChunk | Completed], shape: Any) -> None:
+    assert stream(b"".join(encode_sse(event, shape) for event in events)) == events
+
+
+@fuzz
+@given(st.text(min_size=1).filter(str.strip), st.sampled_from(["message", "nested", "list"]))
+def test_an_error_message_comes_back_as_an_error(text: str, form: Any) -> None:
+    with pytest.raises(RemoteError) as caught:
+        decode_message(encode_error_message(text, form=form))
+    assert not isinstance(caught.value, ProtocolError)
+
+
+SURROGATES: list[tuple[str, Callable[[str], bytes | str]]] = [
+    ("a request", lambda text: encode_request(SpeechRequest(text, "meher"))),
+    ("a word", lambda text: encode_message(WordTiming(text, 0, 1), "ws_1", NO_IDS)),
+    ("an error", encode_error_message),
+]
+
+
+@pytest.mark.parametrize("encode", [made for _, made in SURROGATES], ids=[name for name, _ in SURROGATES])
+@pytest.mark.parametrize("text", ["\ud800", "caf\udce9", "\U0001f600\udfff"])
+def test_half_a_surrogate_pair_goes_onto_the_wire_or_is_refused_by_us(
+    encode: Callable[[str], bytes | str], text: str
+) -> None:
+    """It comes from an argument that is no UTF-8, or from a client's `\\ud800`."""
+    try:
+        message = encode(text)
+    except SmallestError:
+        return
+    decode_object(message if isinstance(message, bytes) else message.encode())
+
+
+@fuzz
+@given(st.lists(events_, max_size=6))
+def test_messages_are_independent_of_each_other(events: list[AudioChunk | WordTiming | Completed]) -> None:
+    made = [encode_message(event, "ws_1", NO_IDS) for event in events]
+    assert [event for message in made for event in decode_message(message)] == events

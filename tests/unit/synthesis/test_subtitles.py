@@ -1,0 +1,361 @@
+"""Subtitles: known cues as files, properties of all, and what the command writes, read by somebody else."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smallest_cli.models import VIAS, WordTiming
+from smallest_cli.synthesis.subtitles import COLUMNS, LINES, Cue, SpokenSegment, cues_of, lines, render, width
+from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support.faults.cases import FEW
+from tests.support.faults.server import SEGMENT, FaultServer, fault_server
+from tests.support.faults.steps import GOOD, Audio, Message, Reply, Rst, Stage, Whole
+from tests.support.offline import KEY, Offline, start_offline
+from tests.support.programs import need
+
+TEXT = "First one here. Second is 5 < 6 & more.\n\nAfter a pause a third."
+LONG = (
+    "This sentence is so long that no two lines of forty-two columns hold it, and so it is shown as more "
+    "cues than one, each with its part of the time."
+)
+CUES = [
+    Cue(0, 1.5, "Hello <b>there</b> & --> you.", (Cue(0, 0.5, "Hello"), Cue(0.5, 1.5, "there"))),
+    Cue(3661.0, 3662.0004, "Bye."),
+]
+GOLDEN = {
+    "srt": "1\n00:00:00,000 --> 00:00:01,500\nHello <\u200bb>there<\u200b/b> & -\u200b-> you.\n\n"
+    "2\n01:01:01,000 --> 01:01:02,000\nBye.\n",
+    "vtt": "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nHello &lt;b&gt;there&lt;/b&gt; &amp; --&gt; you.\n\n"
+    "01:01:01.000 --> 01:01:02.000\nBye.\n",
+}
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_known_cues(kind: str) -> None:
+    assert render(CUES, kind) == GOLDEN[kind]
+
+
+def test_known_cues_as_json() -> None:
+    words = [{"start": 0, "end": 0.5, "text": "Hello"}, {"start": 0.5, "end": 1.5, "text": "there"}]
+    assert json.loads(render(CUES, "json")) == [
+        {"start": 0, "end": 1.5, "text": CUES[0].text, "words": words},
+        {"start": 3661.0, "end": 3662.0004, "text": "Bye."},
+    ]
+
+
+def test_words_as_cues() -> None:
+    assert render(CUES[:1], "srt", by_word=True) == (
+        "1\n00:00:00,000 --> 00:00:00,500\nHello\n\n2\n00:00:00,500 --> 00:00:01,500\nthere\n"
+    )
+
+
+def test_a_passage_that_was_not_whole_is_no_cue() -> None:
+    passages = [SpokenSegment("A.", 0, 100, whole=True), SpokenSegment("B.", 100, 50)]
+    assert cues_of(passages, 100) == [Cue(0, 1, "A.")]
+
+
+texts = st.text(st.sampled_from("ab c,.–é日本<&-> "), min_size=1, max_size=300).map(
+    lambda text: " ".join(text.split())
+)
+passages = st.lists(
+    st.tuples(texts.filter(bool), st.integers(0, 5000), st.integers(1, 500_000)), min_size=1, max_size=6
+)
+
+
+def parsed(vtt: str) -> list[tuple[int, int, str]]:
+    """Start and end in ms, and the text, of every cue."""
+    found = []
+    for block in vtt.removeprefix("WEBVTT\n\n").split("\n\n"):
+        times, *rows = block.rstrip("\n").split("\n")
+        numbers = [int(each) for each in re.findall(r"\d+", times)]
+        start, end = (
+            ((hours * 60 + minutes) * 60 + seconds) * 1000 + ms
+            for hours, minutes, seconds, ms in (numbers[:4], numbers[4:])
+        )
+        text = "\n".join(rows).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+        found.append((start, end, text))
+    return found
+
+
+@given(passages)
+def test_times_rise_and_never_overlap_and_no_text_is_lost(drawn: list[tuple[str, int, int]]) -> None:
+    at, spoken = 0, []
+    for text, pause, frames in drawn:
+        spoken.append(SpokenSegment(text, at + pause, frames, whole=True))
+        at = spoken[-1].end
+    cues = cues_of(spoken, 1000)
+    found = parsed(render(cues, "vtt"))
+    times = [time for start, end, _ in found for time in (start, end)]
+    assert times == sorted(times)
+    assert all(start < end for start, end, _ in found)
+    said = "".join("".join(text.split()) for _, _, text in found)
+    assert said == "".join("".join(text.split()) for text, _, _ in drawn)
+
+
+@given(texts)
+def test_lines_are_short_and_lose_nothing(text: str) -> None:
+    rows = lines(text)
+    assert all(width(row) <= COLUMNS for row in rows)
+    assert "".join("".join(rows).split()) == "".join(text.split())
+
+
+LONG_WORDS = {
+    "an address": "See https://example.org/" + "b" * 37,
+    "an address among words": f"Read it there, {'b' * 50} and nowhere else, {'c' * 90} nor here.",
+    "chinese": "今天天气很好，我们一起去公园散步，然后在湖边的小店里喝茶聊天。" * 3,
+    "thai": "วันนี้อากาศดีมากเราจึงไปเดินเล่นที่สวนสาธารณะด้วยกันแล้วนั่งดื่มชาที่ร้านเล็กๆริมทะเลสาบจนพระอาทิตย์ตกดิน" * 2,
+}
+
+
+def rows_of(text: str, *, by_word: bool = False) -> list[list[str]]:
+    """The rows of every cue of a text."""
+    whole = Cue(0, 60, text, (Cue(0, 60, text),))
+    return [shown.split("\n") for _, _, shown in parsed(render([whole], "vtt", by_word=by_word))]
+
+
+@pytest.mark.parametrize("by_word", [False, True])
+@pytest.mark.parametrize("name", LONG_WORDS)
+def test_no_blank_is_put_into_a_long_word(name: str, by_word: bool) -> None:
+    text = LONG_WORDS[name]
+    cues = rows_of(text, by_word=by_word)
+    assert all(row in text and width(row) <= COLUMNS for rows in cues for row in rows)
+    assert all(len(rows) <= LINES for rows in cues)
+
+
+long_words = st.lists(st.text(st.sampled_from("ab,é日本คี้"), min_size=1, max_size=130), min_size=1, max_size=9)
+
+
+@given(long_words.map(" ".join))
+def test_cues_are_pieces_of_the_text_in_two_lines(text: str) -> None:
+    cues = rows_of(text)
+    assert all(row in text and width(row) <= COLUMNS for rows in cues for row in rows)
+    assert all(len(rows) <= LINES for rows in cues)
+    assert "".join(row for rows in cues for row in rows).replace(" ", "") == text.replace(" ", "")
+
+
+def test_marks_take_no_column() -> None:
+    assert [width(each) for each in ("ที่", "हिन्दु", "é", "日")] == [1, 4, 1, 2]
+
+
+@given(st.lists(st.tuples(st.floats(-5, 50), st.floats(-5, 50)), min_size=1, max_size=9))
+def test_whatever_the_service_says_words_stay_within_their_passage(times: list[tuple[float, float]]) -> None:
+    words = [WordTiming(f"w{number}", start, end) for number, (start, end) in enumerate(times)]
+    (cue,) = cues_of([SpokenSegment("x", 24_000, 240_000, words, whole=True)], 24_000)
+    edges = [edge for word in cue.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert cue.start == 1 <= edges[0]
+    assert edges[-1] <= 11 == cue.end
+
+
+# The command
+
+
+def test_who_wants_none_loads_nothing_for_them(home: Path, server: Offline) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url, "PYTHONPROFILEIMPORTTIME": "1"}
+    loaded = {}
+    for more in ([], ["--subtitles", "a.srt"]):
+        ran = smallest(home, "speak", "Hello there.", "-o", "a.wav", *more, env=env)
+        assert ran.code == 0
+        loaded[len(more)] = {line.rpartition(".")[2] for line in ran.lines if "smallest_cli." in line}
+    ours = {"captions", "subtitles", "following", "cutting"}
+    assert ours <= loaded[2]
+    assert not ours & loaded[0]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Offline]:
+    with start_offline(concurrency=2) as offline:
+        yield offline
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def speak(home: Path, server: Offline, *arguments: str, command: str = "speak", stdin: bytes = b"") -> Ran:
+    env = {"SMALLEST_API_KEY": KEY}
+    return smallest(home, command, "--base-url", server.base_url, *arguments, env=env, stdin=stdin)
+
+
+def length(path: Path) -> float:
+    with wave.open(str(path)) as sound:
+        return sound.getnframes() / sound.getframerate()
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_cues_are_sentences_and_the_last_ends_with_the_sound(via: str, home: Path, server: Offline) -> None:
+    ran = speak(home, server, TEXT, "--via", via, "-o", "a.wav", "--subtitles", "a.json", "--pause", "0.7")
+    assert (ran.code, ran.out, ran.err) == (0, b"", "")
+    cues = json.loads((home / "a.json").read_text())
+    assert [cue["text"] for cue in cues] == [
+        "First one here.",
+        "Second is 5 < 6 & more.",
+        "After a pause a third.",
+    ]
+    assert cues[0]["start"] == 0
+    assert cues[1]["start"] == cues[0]["end"]
+    assert cues[2]["start"] - cues[1]["end"] == pytest.approx(0.7)
+    assert cues[2]["end"] == pytest.approx(length(home / "a.wav"), abs=1e-6)
+    assert sorted(path.name for path in home.glob("a.*")) == ["a.json", "a.wav"]
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_ffprobe_reads_them(kind: str, home: Path, server: Offline) -> None:
+    ffprobe = need("ffprobe")
+    assert speak(home, server, TEXT, LONG, "-o", "a.wav", "--subtitles", f"a.{kind}").code == 0
+    show = ["-of", "json", "-show_packets", "-show_entries", "packet=pts_time,duration_time"]
+    done = subprocess.run(
+        [ffprobe, "-v", "error", *show, f"a.{kind}"], cwd=home, capture_output=True, check=True
+    )
+    packets = json.loads(done.stdout)["packets"]
+    assert (done.stderr, len(packets)) == (b"", 5)
+    end = float(packets[-1]["pts_time"]) + float(packets[-1]["duration_time"])
+    assert end == pytest.approx(length(home / "a.wav"), abs=0.001)
+
+
+def test_words_are_cues(home: Path, server: Offline) -> None:
+    ran = speak(home, server, TEXT, "-v", "meher", "-o", "a.wav", "--subtitles", "a.vtt", "--cue", "word")
+    assert (ran.code, ran.err) == (0, "")
+    found = parsed((home / "a.vtt").read_text())
+    assert [text for _, _, text in found] == [word for word in TEXT.split() if word != "<"]  # nobody says it
+    times = [time for start, end, _ in found for time in (start, end)]
+    assert times == sorted(times)
+    assert found[-1][1] / 1000 <= length(home / "a.wav") + 0.001
+
+
+def test_words_stand_in_the_json_beside_their_sentence(home: Path, server: Offline) -> None:
+    arguments = ["-v", "meher", "-o", "a.wav", "--subtitles", "a.json", "--cue", "word"]
+    assert speak(home, server, "One two. Three.", *arguments).code == 0
+    cues = json.loads((home / "a.json").read_text())
+    assert [[word["text"] for word in cue["words"]] for cue in cues] == [["One", "two."], ["Three."]]
+    assert cues[0]["end"] <= cues[1]["words"][0]["start"]
+
+
+def test_arriving_text_too(home: Path, server: Offline) -> None:
+    arguments = ["-o", "a.wav", "--subtitles", "a.json"]
+    ran = speak(home, server, *arguments, command="stream", stdin=b"One. Two is more.")
+    assert (ran.code, ran.err) == (0, "")
+    cues = json.loads((home / "a.json").read_text())
+    assert [cue["text"] for cue in cues] == ["One.", "Two is more."]
+    assert cues[-1]["end"] == pytest.approx(length(home / "a.wav"), abs=1e-6)
+
+
+REFUSED = {
+    "a name that tells no form": (["--subtitles", "a.txt"], "is not named .srt, .vtt or .json"),
+    "an unset variable": (["--subtitles", ""], "--subtitles is empty"),
+    "stdout": (["--subtitles", "-"], "is not named"),
+    "a cue without a file": (["--cue", "word"], "--cue is for subtitles"),
+    "words over sse": (["--subtitles", "a.srt", "--cue", "word", "--via", "sse"], "over ws alone"),
+    "words over http": (["--subtitles", "a.srt", "--cue", "word", "--via", "http"], "over ws alone"),
+    "words of such a voice": (["--subtitles", "a.srt", "--cue", "word", "-v", "magnus"], "is no voice"),
+    "words of such a language": (["--subtitles", "a.srt", "--cue", "word", "-l", "fr"], "English and Hindi"),
+    "the text's own file": (["--subtitles", "text.srt", "-f", "text.srt"], "is where the text comes from"),
+    "an output": (["--subtitles", "same.srt", "-o", "same.srt", "--format", "wav"], "named twice"),
+    "a file to be spared": (["--subtitles", "text.srt", "--no-clobber"], "exists"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_before_any_request(name: str, home: Path, server: Offline) -> None:
+    arguments, said = REFUSED[name]
+    (home / "text.srt").write_text("Old.")
+    before = len(server.log())
+    words = [] if "-f" in arguments else ["Hello."]
+    ran = speak(home, server, *words, "-o", "a.wav", *arguments)
+    assert (ran.code, ran.out) == (2, b"")
+    assert said in ran.lines[0]
+    assert len(server.log()) == before
+    assert [path.name for path in home.glob("*.*")] == ["text.srt"]
+    assert (home / "text.srt").read_text() == "Old."
+
+
+def test_a_service_that_cuts_the_text_tells_no_times(home: Path, server: Offline) -> None:
+    arguments = ["--buffering", "server", "--subtitles", "a.srt", "-o", "a.wav"]
+    assert speak(home, server, "Hello.", *arguments, command="stream").code == 2
+
+
+def test_no_folder(home: Path, server: Offline) -> None:
+    before = len(server.log())
+    ran = speak(home, server, "Hello.", "-o", "a.wav", "--subtitles", "nowhere/a.srt")
+    assert (ran.code, len(server.log())) == (10, before)
+    assert not (home / "a.wav").exists()
+
+
+def test_words_that_were_not_timed_are_told_and_the_sound_is_whole(home: Path, server: Offline) -> None:
+    """`--force` stands for a voice that is not known here, of which only the run shows it."""
+    arguments = ["-v", "magnus", "--force", "-o", "a.wav", "--subtitles", "a.srt", "--cue", "word"]
+    ran = speak(home, server, "Hello there.", *arguments)
+    assert (ran.code, ran.out) == (9, b"")
+    assert "the sound is whole" in ran.lines[0]
+    assert length(home / "a.wav") > 0.5
+    assert [path.name for path in home.glob("a.*")] == ["a.wav"]
+
+
+FAILS = (Reply(), FEW, Rst())
+WORD = Message({"status": "word_timestamp", "data": {"word": "Said", "start": 0.01, "end": 0.02}})
+
+
+def speak_badly(home: Path, server: FaultServer, *arguments: str) -> Ran:
+    waits = ["--timeout", "2", *([] if {"sse", "http"} & {*arguments} else ["--completion-wait", "0"])]
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+    return smallest(home, "speak", TEXT, "-o", "a.wav", *waits, *arguments, env=env)
+
+
+@pytest.mark.parametrize("partial", ["keep", "discard"])
+def test_after_a_failure_the_old_file_stays_and_what_is_kept_is_named(partial: str, home: Path) -> None:
+    (home / "a.srt").write_text("Old.")
+    with fault_server(GOOD, FAILS) as server:
+        ran = speak_badly(home, server, "--subtitles", "a.srt", "--partial", partial, "--retries", "0")
+    assert ran.code == 9
+    assert (home / "a.srt").read_text() == "Old."
+    kept = home / "a.srt.part"
+    assert kept.exists() == (partial == "keep") == ("the subtitles so far are kept in" in ran.err)
+    if partial == "keep":
+        assert "First one here." in kept.read_text()
+        assert "Second" not in kept.read_text()
+
+
+def test_a_signal_keeps_the_sentences_that_were_whole(home: Path) -> None:
+    with fault_server(GOOD, (Reply(), FEW, Stage())) as server:
+        env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
+        command = [*SMALLEST, "speak", TEXT, "-o", "a.wav", "--subtitles", "a.srt", "--completion-wait", "0"]
+        with subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.PIPE, text=True) as running:
+            assert server.stage.wait(30)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=30)
+        server.release.set()
+    assert running.returncode == -signal.SIGINT
+    assert "the subtitles so far are kept in" in said
+    assert sorted(path.name for path in home.glob("a.*")) == ["a.srt.part", "a.wav.part"]
+    assert (home / "a.srt.part").read_text().endswith(",200\nFirst one here.\n")
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_a_segment_that_was_asked_for_again_has_its_times_once(via: str, home: Path) -> None:
+    with fault_server(GOOD, FAILS, GOOD) as server:
+        ran = speak_badly(home, server, "--subtitles", "a.json", "--via", via, "--pause", "0")
+    assert (ran.code, len(server.asked)) == (0, 4)
+    cues = json.loads((home / "a.json").read_text())
+    each = SEGMENT / 24_000
+    assert [round(cue["start"] / each, 3) for cue in cues] == [0, 1, 2]
+    assert cues[-1]["end"] == pytest.approx(3 * each, abs=1e-6) == length(home / "a.wav")
+
+
+def test_words_of_an_attempt_that_failed_are_void(home: Path) -> None:
+    good = (Reply(), WORD, Audio(), Whole())
+    with fault_server(good, (Reply(), WORD, *FAILS[1:]), good) as server:
+        ran = speak_badly(home, server, "--subtitles", "a.json", "--cue", "word")
+    assert (ran.code, len(server.asked)) == (0, 4)
+    cues = json.loads((home / "a.json").read_text())
+    assert [len(cue["words"]) for cue in cues] == [1, 1, 1]

@@ -1,0 +1,379 @@
+"""What a person has set: which source wins, and what a broken one says without giving itself away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smallest_cli.errors import SettingsError, SmallestError, UsageError
+from smallest_cli.settings import DEFAULT_BASE_URL, Settings, config_folder, load_settings, read_private
+from tests.support.command import smallest
+
+SECRET = "sk_0123456789abcdef"
+
+
+@dataclass
+class Home:
+    """A folder of settings, and the environment that names it."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "config.toml"
+
+    def write(self, text: str | bytes, mode: int = 0o600) -> None:
+        self.file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        self.file.chmod(mode)
+
+    def load(self, **flags: Any) -> Settings:
+        return load_settings(flags, self.environ | {"SMALLEST_CONFIG_DIR": str(self.folder)})
+
+    def refusal(self, **flags: Any) -> SmallestError:
+        """What is said; it is one line that holds nothing of the file."""
+        with pytest.raises(SmallestError) as caught:
+            self.load(**flags)
+        assert str(caught.value).isprintable()
+        assert SECRET not in str(caught.value) + caught.value.hint
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+        return caught.value
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    before = set(os.listdir("/proc/self/fd"))
+    yield Home(tmp_path)
+    assert set(os.listdir("/proc/self/fd")) <= before  # what others left may go meanwhile
+
+
+# Which source wins
+
+
+def test_a_byte_order_mark_is_no_setting(home: Home) -> None:
+    home.write(b'\xef\xbb\xbfvoice = "magnus"\n')
+    assert home.load().voice == "magnus"
+    home.write(b'\xef\xbb\xbf\xef\xbb\xbfvoice = "magnus"\n')
+    assert "not valid TOML" in str(home.refusal())
+
+
+def test_where_nothing_is_set_the_defaults_stand(home: Home) -> None:
+    assert home.load() == Settings()
+    assert (home.load().base_url, dict(home.load().sources)) == (DEFAULT_BASE_URL, {})
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_environment", "flag", "voice", "source"),
+    [
+        (False, False, False, None, None), (True, False, False, "of the file", "{file}"),
+        (False, True, False, "of a shell", "SMALLEST_VOICE"), (False, True, True, "of a flag", "--voice"),
+        (True, True, False, "of a shell", "SMALLEST_VOICE"), (True, True, True, "of a flag", "--voice"),
+    ],
+)  # fmt: skip
+def test_a_flag_goes_before_the_environment_before_the_file(
+    in_file: bool, in_environment: bool, flag: bool, voice: str | None, source: str | None, home: Home
+) -> None:
+    if in_file:
+        home.write('voice = "of the file"')
+    if in_environment:
+        home.environ["SMALLEST_VOICE"] = "of a shell"
+    settings = home.load(voice="of a flag" if flag else None)
+    assert settings.voice == voice
+    assert settings.sources.get("voice") == (source and source.format(file=home.file))
+
+
+EVERYTHING = {
+    "base_url": "http://a/b", "voice": "magnus", "model": "m", "language": "en", "speed": 1.5,
+    "sample_rate": 8_000, "via": "sse", "api": "v2", "local": True, "ca_file": "/ca", "timeout": 3.5,
+    "completion_wait": 0, "retries": 0,
+}  # fmt: skip
+IN_TOML = "".join(f"{name} = {value!r}\n" for name, value in EVERYTHING.items()).replace("True", "true")
+
+
+def test_the_file_sets_everything_but_what_a_flag_alone_may(home: Home) -> None:
+    home.write(IN_TOML + "plain_http = true")
+    settings = home.load()
+    assert {name: getattr(settings, name) for name in EVERYTHING} == EVERYTHING
+    assert set(settings.sources.values()) == {str(home.file)}
+    assert (settings.plain_http, settings.warnings) == (False, ("config.toml: plain_http is no setting",))
+    assert home.load(plain_http=True).plain_http
+
+
+def test_flags_set_everything_and_say_their_names(home: Home) -> None:
+    home.write('speed = 9\nvia = "http"')  # what is not used may be wrong
+    flags = {name: value for name, value in EVERYTHING.items() if name != "local"}
+    settings = home.load(**flags, plain_http=True, output="not a setting", force=True)
+    assert {name: getattr(settings, name) for name in flags} == flags
+    assert settings.sources["completion_wait"] == "--completion-wait"
+    assert set(settings.sources) == {*flags, "plain_http"}
+
+
+def test_the_environment_sets_what_the_contract_names(home: Home) -> None:
+    home.environ = {
+        "SMALLEST_BASE_URL": "http://a", "SMALLEST_VOICE": "v", "SMALLEST_MODEL": "m", "SMALLEST_LOCAL": "1",
+        "SMALLEST_CA_FILE": "/ca", "SMALLEST_SPEED": "9", "SMALLEST_PLAIN_HTTP": "1",
+    }  # fmt: skip
+    settings = home.load()
+    assert (settings.base_url, settings.voice, settings.model) == ("http://a", "v", "m")
+    assert (settings.ca_file, settings.local) == ("/ca", True)
+    assert (settings.speed, settings.plain_http) == (1.0, False)
+    home.environ = dict.fromkeys(home.environ, "")
+    assert home.load() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("word", "local"),
+    [(word, False) for word in ("0", "false", "FALSE", "no", "No", "off", "")]
+    + [(word, True) for word in ("1", "true", "yes", "on", "ON ")],
+)
+def test_local_is_said_in_many_words(word: str, local: bool, home: Home) -> None:
+    home.environ["SMALLEST_LOCAL"] = word
+    assert home.load().local is local
+    assert home.load(local=True).local
+
+
+@pytest.mark.parametrize("word", ["maybe", "x", "2", "\x1b[31m"])
+def test_a_word_for_local_that_is_none_is_refused(word: str, home: Home) -> None:
+    home.environ["SMALLEST_LOCAL"] = word
+    error = home.refusal()
+    assert type(error) is SettingsError
+    assert str(error).startswith("SMALLEST_LOCAL: ")
+    assert str(error).endswith("is not one of 1, true, yes, on, 0, false, no, off")
+    assert home.load(local=True).local  # what is not used may be wrong
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_environment", "flags", "local", "source"),
+    [
+        ("", {"SMALLEST_LOCAL": "1"}, {"base_url": "http://a"}, False, "--base-url"),
+        ("local = true", {}, {"base_url": "http://a"}, False, "--base-url"),
+        ("local = true", {"SMALLEST_BASE_URL": "http://a"}, {}, False, "SMALLEST_BASE_URL"),
+        ("", {"SMALLEST_LOCAL": "1", "SMALLEST_BASE_URL": "http://a"}, {}, True, "SMALLEST_LOCAL"),
+        ("", {"SMALLEST_BASE_URL": "http://a"}, {"local": True}, True, "--local"),
+        ('base_url = "http://a"', {"SMALLEST_LOCAL": "1"}, {}, True, "SMALLEST_LOCAL"),
+        ('base_url = "http://a"\nlocal = true', {}, {}, True, "{file}"),
+    ],
+)
+def test_the_service_that_is_named_nearer_is_asked(
+    in_file: str, in_environment: dict[str, str], flags: dict[str, Any], local: bool, source: str, home: Home
+) -> None:
+    home.write(in_file)
+    home.environ = in_environment
+    settings = home.load(**flags)
+    assert settings.local is local
+    assert settings.sources["local"] == source.format(file=home.file)
+
+
+def test_two_services_by_flag_are_refused(home: Home) -> None:
+    error = home.refusal(local=True, base_url="http://a")
+    assert (type(error), str(error)) == (UsageError, "--local and --base-url name two services")
+
+
+@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize("name", ["model", "language", "voice", "base_url", "ca_file"])
+def test_a_flag_that_is_empty_is_refused(name: str, value: str, home: Home) -> None:
+    error = home.refusal(**{name: value})
+    assert (type(error), str(error)) == (UsageError, f"--{name.replace('_', '-')}: {name} is empty")
+
+
+def test_a_setting_that_is_empty_is_refused(home: Home) -> None:
+    home.write('model = ""')
+    error = home.refusal()
+    assert (type(error), str(error)) == (SettingsError, f"{home.file}: model is empty")
+
+
+def test_auto_is_the_websocket_wherever_it_is_said(home: Home) -> None:
+    home.write('via = "sse"')
+    assert (home.load().via, home.load(via="auto").via) == ("sse", "ws")
+    home.write('via = "auto"')
+    assert (home.load().via, home.load(via="http").via) == ("ws", "http")
+
+
+def test_names_that_are_no_settings_warn(home: Home) -> None:
+    home.write(f'voise = "meher"\n"a\\u001b[31m" = 1\napi_key = "{SECRET}"\n[speak]\nvoice = "x"')
+    key = "api_key is no setting; a key is kept by smallest login, or in SMALLEST_API_KEY"
+    told = ("voise is no setting", r"a\x1b[31m is no setting", key, "speak is no setting")
+    assert home.load() == Settings(warnings=tuple(f"config.toml: {each}" for each in told))
+
+
+# What is refused: a flag's value as usage, anything else as settings
+
+BAD = [
+    ("speed", 0.49), ("speed", 2.01), ("speed", float("nan")), ("speed", float("inf")), ("speed", -1),
+    ("sample_rate", 22_050), ("sample_rate", 0), ("timeout", 0), ("timeout", 3_601), ("timeout", -0.5),
+    ("completion_wait", -1), ("completion_wait", 10_001), ("retries", -1), ("retries", 21), ("via", "grpc"),
+    ("voice", ""), ("ca_file", " "), ("player", "a\0b"),
+    ("retries", 10**400), ("via", ""), ("via", "WS"), ("api", "v1"), ("api", "\x1b[31m" + "x" * 500),
+]  # fmt: skip
+GOOD = [
+    ("speed", 0.5), ("speed", 2), ("timeout", 0.01), ("timeout", 3_600), ("completion_wait", 0),
+    ("completion_wait", 10_000), ("retries", 0), ("retries", 20), ("sample_rate", 44_100), ("api", "v3.1"),
+]  # fmt: skip
+
+
+def toml(value: object) -> str:
+    return (
+        f'"{value}"'.replace("\x1b", "\\u001b").replace("\0", "\\u0000")
+        if isinstance(value, str)
+        else str(value)
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_value_out_of_range_names_its_source(name: str, value: Any, home: Home) -> None:
+    error = home.refusal(**{name: value})
+    assert type(error) is UsageError
+    assert str(error).startswith(f"--{name.replace('_', '-')}: ")
+    home.write(f"{name} = {toml(value)}")
+    error = home.refusal()
+    assert type(error) is SettingsError
+    assert str(error).startswith((f"{home.file}: {name}: ", f"{home.file}: {name} "))
+    assert len(str(error)) < 200 + len(str(home.file))
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD)
+def test_the_ends_of_a_range_belong_to_it(name: str, value: Any, home: Home) -> None:
+    home.write(f"{name} = {toml(value)}")
+    assert getattr(home.load(), name) == getattr(home.load(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("voice = 1", "a text in quotes"), ("voice = true", "a text in quotes"),
+        ("voice = ['a']", "a text in quotes"), ("base_url = {a = 1}", "a text in quotes"),
+        ("[ca_file]", "a text in quotes"), ("speed = '1.0'", "a number"), ("speed = true", "a number"),
+        ("timeout = 2026-01-01", "a number"), ("sample_rate = 8000.0", "a whole number"),
+        ("sample_rate = true", "a whole number"), ("retries = 1.5", "a whole number"),
+        ("local = 'yes'", "true or false"), ("local = 1", "true or false"),
+    ],
+)  # fmt: skip
+def test_a_value_of_a_foreign_kind_is_refused(line: str, kind: str, home: Home) -> None:
+    home.write(line)
+    error = home.refusal()
+    assert type(error) is SettingsError
+    assert str(error) == f"{home.file}: {line.split()[0].strip('[]')} must be {kind}"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (f"voice = {SECRET}", " (at line 1, column 9)"), (f'a = "b"\nx = "{SECRET}', " (at end of document)"),
+        (f"{SECRET} = 1\n{SECRET} = 2\n", " (at line 2, column 24)"), ("[", " (at end of document)"),
+        (f"[{SECRET} x]", " (at line 1, column 22)"), ("x = " + "1" * 5_000, ""), ("x = " + "[" * 5_000, ""),
+    ],
+)  # fmt: skip
+def test_a_broken_file_says_the_place_and_not_what_stands_there(text: str, place: str, home: Home) -> None:
+    home.write(text)
+    assert str(home.refusal()) == f"{home.file} is not valid TOML{place}"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o601])
+def test_a_file_open_to_others_is_refused_with_the_remedy(mode: int, home: Home) -> None:
+    home.write('voice = "meher"', mode)
+    error = home.refusal()
+    assert (str(error), error.hint) == (f"{home.file} can be read by others", f"chmod 600 {home.file}")
+    assert error.exit_code == 3
+
+
+PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a folder": (Path.mkdir, "Is a directory"),
+    "a link to a device": (lambda path: path.symlink_to("/dev/null"), "can be read by others"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a symbolic link to nothing"),
+    "a link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+    "too large": (lambda path: path.write_bytes(b"#" * 65_537), "is larger than 64 KiB"),
+    "no text": (lambda path: path.write_bytes(SECRET.encode() + b"\xff"), "is not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_what_is_no_file_of_ours_is_one_clear_line(case: str, home: Home) -> None:
+    make, words = PLACES[case]
+    make(home.file)
+    if "link" not in case:
+        home.file.chmod(0o600)
+    error = home.refusal()
+    assert words in str(error)
+    assert error.hint == ""
+
+
+def test_a_link_to_a_file_of_ours_is_followed(home: Home) -> None:
+    kept = home.folder / "dotfiles.toml"
+    kept.write_text('voice = "meher"')
+    kept.chmod(0o600)
+    home.file.symlink_to(kept)
+    assert home.load().voice == "meher"
+    kept.chmod(0o644)
+    error = home.refusal()
+    assert (str(error), error.hint) == (f"{home.file} can be read by others", f"chmod 600 {home.file}")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_link_to_a_file_of_somebody_else_is_refused(home: Home) -> None:
+    theirs = home.folder / "theirs.toml"
+    theirs.touch(0o600)
+    os.chown(theirs, 65_534, 65_534)
+    home.file.symlink_to(theirs)
+    assert str(home.refusal()) == f"{home.file} belongs to somebody else"
+
+
+def test_what_we_write_ourselves_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "keys").touch(0o600)
+    (tmp_path / "link").symlink_to("keys")
+    with pytest.raises(SettingsError, match="link is a symbolic link$"):
+        read_private(tmp_path / "link")
+
+
+def test_a_fifo_is_not_waited_for(home: Home) -> None:
+    os.mkfifo(home.file, 0o600)
+    assert home.load() == Settings()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_file_of_somebody_else_is_refused(home: Home) -> None:
+    home.write("")
+    os.chown(home.file, 65_534, 65_534)
+    assert str(home.refusal()) == f"{home.file} belongs to somebody else"
+
+
+def test_the_folder_is_the_systems_own_unless_it_is_named(tmp_path: Path) -> None:
+    assert config_folder({"SMALLEST_CONFIG_DIR": "/a/b"}) == Path("/a/b")
+    assert config_folder({}).name == config_folder({"SMALLEST_CONFIG_DIR": ""}).name == "smallest"
+    assert config_folder({}).is_absolute()
+    assert read_private(tmp_path / "nowhere" / "config.toml") is None
+    (tmp_path / "file").write_bytes(b"")
+    assert read_private(tmp_path / "file" / "config.toml") is None  # as below a HOME of /dev/null
+    with pytest.raises(SettingsError, match="File name too long"):
+        read_private(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hunter2@host", "https://hunter2@host/p", "ftp://user:hunter2@host", "user:hunter2@host",
+        "http://user:hun/hunter2@host", "http://user:hun?hunter2@host", "http://user:hunter2@[::1]:9/@x",
+    ],
+)  # fmt: skip
+def test_a_password_in_a_base_url_is_refused_and_never_shown(url: str, tmp_path: Path) -> None:
+    ran = smallest(tmp_path, "speak", "Hi.", "--debug", "--base-url", url, env={"SMALLEST_API_KEY": SECRET})
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == ["smallest: --base-url: a base URL holds no user name and no password"]
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("doctor", "--json"), ("voices", "clones"), ("login",)])
+def test_no_command_shows_a_password_of_a_base_url(command: tuple[str, ...], tmp_path: Path) -> None:
+    env = {"SMALLEST_API_KEY": SECRET, "SMALLEST_BASE_URL": "http://user:hunter2@host"}
+    ran = smallest(tmp_path, *command, env=env)
+    told = ran.out.decode() + ran.err
+    assert (ran.code, "hunter2" in told) == (3, False)
+    assert "SMALLEST_BASE_URL: a base URL holds no user name and no password" in told
+
+
+@pytest.mark.parametrize("url", ["http://host/@team", "https://host:9/a@b/@c", "http://[::1]:9/@x"])
+def test_a_path_may_hold_an_at_sign(url: str, home: Home) -> None:
+    assert home.load(base_url=url).base_url == url
