@@ -303,3 +303,49 @@ def test_layer_0_uses_few_packages() -> None:
         if name.split(".")[0] in LAYERS[0]:
             others = {each.split(".")[0] for each in imports(name, tree, frozenset(TREES))}
             assert others <= allowed, name
+
+
+# Durations are measured with the monotonic clock
+
+WALL_CLOCK_USERS = {
+    ("voices", "cached_voices"),  # how old a file is: the file system knows no other clock
+    ("client.cache", "_shrink"),  # so here
+    ("bench.probe", "probing"),  # bench asks itself whether the clock was set meanwhile
+    ("bench.locust.worker_stats", "__post_init__"),  # and so does each worker of a run on several machines
+    ("bench.locust.worker_stats", "drift"),
+    ("bench.runner", "measure"),  # when a run began, for whoever reads its file
+    ("bench.locust.aggregate", "__init__"),
+    ("bench.locust.worker", "write_raw"),
+}
+"""Functions that may read the wall clock: what they stamp is not a duration of ours."""
+
+
+def wall_clock_users(trees: dict[str, ast.Module]) -> set[tuple[str, str]]:
+    """Functions that look at the wall clock: module and name."""
+    found = set()
+    for module, tree in trees.items():
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
+                name = getattr(function, "name", "")
+                found |= {(module, name) for node in ast.walk(function) if _is_wall_clock(node)}
+    return {(module, name) for module, name in found if name}
+
+
+def _is_wall_clock(node: ast.AST) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "time" and any(each.name in ("time", "time_ns") for each in node.names)
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr in ("time", "time_ns")
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "time"
+    )
+
+
+def test_the_wall_clock_measures_nothing() -> None:
+    assert wall_clock_users(TREES) <= WALL_CLOCK_USERS
+
+
+def test_a_wall_clock_is_found() -> None:
+    source = "import time\ndef late():\n    return time.time() - began"
+    assert wall_clock_users({"a": ast.parse(source)}) == {("a", "late")}

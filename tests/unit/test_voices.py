@@ -54,6 +54,6 @@ def test_voices_that_time_words_are_in_the_catalogue() -> None:
 def test_import_reads_no_file_and_no_difflib() -> None:
     code = (
         "import sys; from smallest_cli import voices; "
-        "assert 'difflib' not in sys.modules; assert bundled_voices.cache_info().currsize == 0"
+        "assert 'difflib' not in sys.modules; assert voices.bundled_voices.cache_info().currsize == 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

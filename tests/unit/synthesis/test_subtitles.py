@@ -167,7 +167,7 @@ def test_who_wants_none_loads_nothing_for_them(home: Path, server: Offline) -> N
         ran = smallest(home, "speak", "Hello there.", "-o", "a.wav", *more, env=env)
         assert ran.code == 0
         loaded[len(more)] = {line.rpartition(".")[2] for line in ran.lines if "smallest_cli." in line}
-    ours = {"captions", "subtitles", "following", "cutting"}
+    ours = {"captions", "subtitles", "live_text", "sentences"}
     assert ours <= loaded[2]
     assert not ours & loaded[0]
 
