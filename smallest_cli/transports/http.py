@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -12,18 +12,20 @@ from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechReq
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.endpoints import PATHS
 from smallest_cli.protocol.requests import encode_request
+from smallest_cli.transports.channel import Channel
 from smallest_cli.transports.http_session import HTTPSession, is_framed
 
 
-class HTTPTransport:
+class HTTPTransport(Channel):
     """Asks for WAV, because its header says how long the audio is; the connection is kept."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
+        super().__init__()
         self._path = PATHS[service.api]["http"]
         self._timeout = dialer.timeout
         self._poster = HTTPSession(service, dialer)
 
-    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+    def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Ask for one segment. It is whole when the WAV header, or else HTTP's own framing, says so."""
         body = encode_request(replace(request, encoding="wav", completion_wait_ms=None))
         with ExitStack() as exchanges:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -13,18 +13,20 @@ from smallest_cli.protocol.endpoints import PATHS
 from smallest_cli.protocol.messages import EventStream
 from smallest_cli.protocol.requests import encode_request
 from smallest_cli.security import printable
+from smallest_cli.transports.channel import Channel
 from smallest_cli.transports.http_session import HTTPSession
 
 
-class SSETransport:
+class SSETransport(Channel):
     """Streams a segment's audio in events; the connection is kept."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
+        super().__init__()
         self._path = PATHS[service.api]["sse"]
         self._timeout = dialer.timeout
         self._poster = HTTPSession(service, dialer)
 
-    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+    def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Ask for one segment. Only audio moves the deadline on."""
         body = encode_request(replace(request, completion_wait_ms=None))
         with ExitStack() as exchanges:

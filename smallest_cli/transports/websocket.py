@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -36,6 +36,7 @@ from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, MESSAGE_
 from smallest_cli.protocol.errors import decode_close
 from smallest_cli.protocol.messages import decode_message
 from smallest_cli.protocol.requests import KEEP_ALIVE, encode_request
+from smallest_cli.transports.channel import Channel
 from smallest_cli.transports.http_session import error_from_response
 
 MILLISECONDS = 1000
@@ -45,10 +46,11 @@ CONTROL_LIMIT = 125
 """Bytes that a close, ping or pong may carry (RFC 6455, 5.5)."""
 
 
-class WebSocketTransport:
+class WebSocketTransport(Channel):
     """One socket to the service, opened when it is first needed and again when it was closed."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
+        super().__init__()
         self._service = service
         self._dialer = dialer
         self._origin = parse_base_url(service.base_url)
@@ -57,7 +59,7 @@ class WebSocketTransport:
         self._fragments = bytearray()
         self._unused: Opened | None = None
 
-    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+    def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Ask for one segment. The socket outlives it only when the service said that it is complete.
 
         Only audio moves the deadline on: pings and other messages do not.
