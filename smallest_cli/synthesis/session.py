@@ -27,13 +27,7 @@ if TYPE_CHECKING:
 
 def make_dialer(run: Run) -> Dialer:
     """What opens the connections of a run; its --max-time begins here."""
-    settings = run.settings
-    return Dialer(
-        timeout=settings.timeout,
-        max_time=run.where.max_time,
-        ca_file=settings.ca_file,
-        plain_http=settings.plain_http,
-    )
+    return Dialer.from_settings(run.settings, max_time=run.where.max_time)
 
 
 def make_retries(run: Run) -> Retries:

@@ -18,7 +18,7 @@ import trustme
 
 from smallest_cli.errors import NetworkError, ProtocolError, SecurityError, SettingsError
 from smallest_cli.network.dialer import Dialer
-from smallest_cli.network.dns import STAGGER_SECONDS, race
+from smallest_cli.network.dns import STAGGER_SECONDS, connect_any
 from smallest_cli.network.origin import Origin, parse_base_url
 from smallest_cli.network.proxy import find_proxy
 from tests.support.command import smallest
@@ -75,7 +75,7 @@ def test_a_host_that_may_be_taken_for_another_is_refused(host: str) -> None:
 
 def test_a_connection_tells_what_each_phase_took() -> None:
     with raw_server(wait_for_close) as server:
-        connection = dialer().dial(local(server.port, host="localhost"))
+        connection = dialer().connect(local(server.port, host="localhost"))
         connection.close()
     assert connection.phases.dns > 0
     assert connection.phases.tcp > 0
@@ -86,12 +86,12 @@ def test_nobody_listening_is_a_network_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(NetworkError, match="cannot connect to 127.0.0.1"):
-        dialer().dial(local(port))
+        dialer().connect(local(port))
 
 
 def test_a_name_that_does_not_exist_is_a_network_error() -> None:
     with pytest.raises(NetworkError, match="cannot resolve nowhere.invalid"):
-        dialer().dial(Origin(True, "nowhere.invalid", 443))
+        dialer().connect(Origin(True, "nowhere.invalid", 443))
 
 
 @pytest.fixture
@@ -120,14 +120,14 @@ def test_a_dead_first_address_does_not_hold_up_the_second(dead_port: int) -> Non
     with raw_server(wait_for_close) as server:
         addresses[1] = (*addresses[1][:4], ("127.0.0.1", server.port))
         assert STAGGER_SECONDS <= 0.3
-        sock = race(addresses, "host", time.monotonic() + 5.0, 5.0)
+        sock = connect_any(addresses, "host", time.monotonic() + 5.0, 5.0)
         assert sock.getpeername() == ("127.0.0.1", server.port)
         sock.close()
 
 
 def test_a_dead_address_alone_ends_at_the_deadline(dead_port: int) -> None:
     with pytest.raises(NetworkError, match=r"took longer than 0\.2 s"):
-        dialer(timeout=0.2).dial(local(dead_port, host="127.0.0.2"))
+        dialer(timeout=0.2).connect(local(dead_port, host="127.0.0.2"))
 
 
 def test_ctrl_c_does_not_wait_for_the_resolver() -> None:
@@ -141,7 +141,7 @@ def test_ctrl_c_does_not_wait_for_the_resolver() -> None:
         "from smallest_cli.errors import Interrupted\n"
         "from smallest_cli.signals import catch_signals\n"
         "catch_signals()\n"
-        "try:\n    Dialer(timeout=60, environ={}).dial(Origin(True, 'slow.invalid', 443))\n"
+        "try:\n    Dialer(timeout=60, environ={}).connect(Origin(True, 'slow.invalid', 443))\n"
         "except Interrupted:\n    sys.exit(42)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
@@ -162,11 +162,11 @@ def test_a_drip_of_bytes_does_not_move_the_deadline() -> None:
             sock.sendall(b"x")
 
     with raw_server(drip) as server:
-        connection = dialer().dial(local(server.port))
-        connection.expect("audio", 0.3)
+        connection = dialer().connect(local(server.port))
+        connection.set_deadline("audio", 0.3)
         with pytest.raises(NetworkError, match=r"no audio within 0\.3 s"):
             while True:
-                connection.allow(100)
+                connection.set_read_limit(100)
                 connection.recv(10)
         connection.close()
         stop.set()
@@ -174,9 +174,9 @@ def test_a_drip_of_bytes_does_not_move_the_deadline() -> None:
 
 def test_more_than_was_allowed_is_refused() -> None:
     with raw_server(lambda sock: sock.sendall(b"x" * 100_000)) as server:
-        connection = dialer().dial(local(server.port))
-        connection.expect("audio", 5)
-        connection.allow(10_000)
+        connection = dialer().connect(local(server.port))
+        connection.set_deadline("audio", 5)
+        connection.set_read_limit(10_000)
         with pytest.raises(ProtocolError, match="too large"):
             for _ in range(100):
                 connection.recv(1000)
@@ -189,8 +189,8 @@ def test_a_reset_is_a_network_error() -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
     with raw_server(reset) as server:
-        connection = dialer().dial(local(server.port))
-        connection.expect("audio", 5)
+        connection = dialer().connect(local(server.port))
+        connection.set_deadline("audio", 5)
         connection.send(b"x")
         with pytest.raises(NetworkError, match="reset"):
             connection.recv(1)
@@ -200,8 +200,8 @@ def test_a_reset_is_a_network_error() -> None:
 def test_a_stamp_is_the_clock_after_the_read_that_brought_the_bytes() -> None:
     ticks = iter(range(1, 1000))
     with raw_server(lambda sock: sock.sendall(b"abcdef")) as server:
-        connection = dialer(clock=lambda: next(ticks)).dial(local(server.port))
-        connection.expect("audio", 5)
+        connection = dialer(clock=lambda: next(ticks)).connect(local(server.port))
+        connection.set_deadline("audio", 5)
         assert connection.recv(2) == b"ab"
         stamp = connection.received_ns
         assert connection.recv(4) == b"cdef"
@@ -228,8 +228,8 @@ def test_the_given_authority_is_trusted(authority: trustme.CA, tmp_path: object)
         authority.cert_pem.tempfile() as ca,
         raw_server(lambda sock: sock.sendall(b"hello"), tls=server_context(authority, "localhost")) as server,
     ):
-        connection = dialer(ca_file=ca).dial(local(server.port, secure=True, host="localhost"))
-        connection.expect("audio", 5)
+        connection = dialer(ca_file=ca).connect(local(server.port, secure=True, host="localhost"))
+        connection.set_deadline("audio", 5)
         assert connection.recv(5) == b"hello"
         assert connection.phases.tls > 0
         connection.close()
@@ -241,13 +241,13 @@ def test_the_environment_names_authorities(authority: trustme.CA, variable: str)
         authority.cert_pem.tempfile() as ca,
         raw_server(wait_for_close, tls=server_context(authority, "localhost")) as server,
     ):
-        dialer(environ={variable: ca}).dial(local(server.port, secure=True, host="localhost")).close()
+        dialer(environ={variable: ca}).connect(local(server.port, secure=True, host="localhost")).close()
 
 
 def test_an_unknown_authority_is_refused_for_safety(authority: trustme.CA) -> None:
     with raw_server(wait_for_close, tls=server_context(authority, "localhost")) as server:
         with pytest.raises(SecurityError, match="not trusted") as caught:
-            dialer().dial(local(server.port, secure=True, host="localhost"))
+            dialer().connect(local(server.port, secure=True, host="localhost"))
         assert "--ca-file" in caught.value.hint
 
 
@@ -257,7 +257,7 @@ def test_another_hosts_certificate_is_refused_for_safety(authority: trustme.CA) 
         raw_server(wait_for_close, tls=server_context(authority, "other.example")) as server,
         pytest.raises(SecurityError, match="not trusted"),
     ):
-        dialer(ca_file=ca).dial(local(server.port, secure=True, host="localhost"))
+        dialer(ca_file=ca).connect(local(server.port, secure=True, host="localhost"))
 
 
 def test_a_plain_port_is_no_tls(authority: trustme.CA) -> None:
@@ -265,7 +265,7 @@ def test_a_plain_port_is_no_tls(authority: trustme.CA) -> None:
         raw_server(lambda sock: sock.sendall(b"hello, not TLS\n" * 10)) as server,
         pytest.raises(NetworkError, match=r"^localhost:\d+ does not speak TLS$") as caught,
     ):
-        dialer().dial(local(server.port, secure=True, host="localhost"))
+        dialer().connect(local(server.port, secure=True, host="localhost"))
     assert (caught.value.hint, caught.value.retryable) == ("is the base URL an http one?", False)
 
 
@@ -275,7 +275,7 @@ def test_a_handshake_that_is_refused_is_told_in_words() -> None:
         raw_server(lambda sock: sock.sendall(refusal)) as server,
         pytest.raises(NetworkError, match="failed: [a-z0-9 ]*alert handshake failure$"),
     ):
-        dialer().dial(local(server.port, secure=True, host="localhost"))
+        dialer().connect(local(server.port, secure=True, host="localhost"))
 
 
 @pytest.mark.parametrize("text", ["", "no certificate"])
@@ -285,7 +285,7 @@ def test_a_certificate_file_without_any_is_a_settings_error(text: str, tmp_path:
         raw_server(wait_for_close) as server,
         pytest.raises(SettingsError, match="no certificate in") as caught,
     ):
-        dialer(ca_file=str(tmp_path / "ca.pem")).dial(local(server.port, secure=True, host="localhost"))
+        dialer(ca_file=str(tmp_path / "ca.pem")).connect(local(server.port, secure=True, host="localhost"))
     assert "_ssl.c" not in str(caught.value)
     assert "PEM" in caught.value.hint
 
@@ -295,12 +295,12 @@ def test_a_silent_tls_port_ends_at_the_deadline() -> None:
         raw_server(wait_for_close) as server,
         pytest.raises(NetworkError, match=r"no TLS handshake within 0\.3 s"),
     ):
-        dialer(timeout=0.3).dial(local(server.port, secure=True, host="localhost"))
+        dialer(timeout=0.3).connect(local(server.port, secure=True, host="localhost"))
 
 
 def test_a_certificate_file_that_is_missing_is_a_settings_error() -> None:
     with raw_server(wait_for_close) as server, pytest.raises(SettingsError, match="certificates"):
-        dialer(ca_file="/nowhere/ca.pem").dial(local(server.port, secure=True, host="localhost"))
+        dialer(ca_file="/nowhere/ca.pem").connect(local(server.port, secure=True, host="localhost"))
 
 
 # Plain http and proxies
@@ -308,7 +308,7 @@ def test_a_certificate_file_that_is_missing_is_a_settings_error() -> None:
 
 def test_the_key_does_not_go_over_plain_http_to_another_machine() -> None:
     with pytest.raises(SecurityError, match="plain http"):
-        dialer().dial(Origin(False, "192.0.2.1", 80))
+        dialer().connect(Origin(False, "192.0.2.1", 80))
 
 
 def tunnel(answer: bytes, seen: list[bytes]) -> object:
@@ -324,8 +324,8 @@ def test_a_proxy_is_asked_to_connect() -> None:
     seen: list[bytes] = []
     with raw_server(tunnel(b"HTTP/1.1 200 ok\r\n\r\nhello", seen)) as proxy:  # type: ignore[arg-type]
         environ = {"http_proxy": f"http://user:pa%20ss@127.0.0.1:{proxy.port}"}
-        connection = dialer(environ=environ, plain_http=True).dial(Origin(False, "api.example", 8080))
-        connection.expect("audio", 5)
+        connection = dialer(environ=environ, plain_http=True).connect(Origin(False, "api.example", 8080))
+        connection.set_deadline("audio", 5)
         connection.close()
     head = seen[0].decode()
     assert head.startswith("CONNECT api.example:8080 HTTP/1.1\r\n")
@@ -338,7 +338,7 @@ def test_a_proxy_that_refuses_is_a_network_error_without_its_password() -> None:
         with pytest.raises(
             NetworkError, match=rf"the proxy 127\.0\.0\.1:{proxy.port} answered 407"
         ) as caught:
-            dialer(environ=environ).dial(Origin(True, "api.example", 443))
+            dialer(environ=environ).connect(Origin(True, "api.example", 443))
     assert "secret" not in str(caught.value) + caught.value.hint
 
 
@@ -377,7 +377,7 @@ def test_a_proxy_that_is_no_url_is_one_clear_line(tmp_path: Path) -> None:
     assert (ran.code, ran.out) == (3, b"")
     assert ran.lines == [
         "smallest: the proxy in https_proxy or all_proxy is not a URL",
-        "  it looks like http://HOST:PORT",
+        "  example: http://HOST:PORT",
     ]
 
 

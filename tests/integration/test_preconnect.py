@@ -33,10 +33,10 @@ def test_it_is_taken_over_once(listener: socket.socket) -> None:
     dialer, origin = Dialer(timeout=5), parse_base_url(url_of(listener))
     with dialer.head_start(origin):
         assert somebody_waits(listener, 5)
-        connection = dialer.dial(origin)
+        connection = dialer.connect(origin)
         listener.accept()[0].close()
         assert not somebody_waits(listener)
-        other = dialer.dial(origin)
+        other = dialer.connect(origin)
         assert somebody_waits(listener, 5)
     connection.close()
     other.close()
@@ -55,7 +55,7 @@ def test_its_failure_is_the_first_dial_s(listener: socket.socket) -> None:
     listener.close()
     dialer, origin = Dialer(timeout=5), parse_base_url("http://127.0.0.1:9")
     with dialer.head_start(origin), pytest.raises(NetworkError, match="cannot connect"):
-        dialer.dial(origin)
+        dialer.connect(origin)
 
 
 @pytest.mark.parametrize(

@@ -379,8 +379,8 @@ def test_a_stall_after_audio_ends_at_the_deadline(via: Via, opened: Open) -> Non
     ("timeout", "wait_ms", "told"),
     [
         (1.1, 100, "no more audio within 1.1 s"),
-        (0.3, 100, "no more audio nor `complete` (due after 0.1 s of quiet) within 0.4 s"),
-        (0.1, None, "no more audio nor `complete` (due after 4 s of quiet) within 4.1 s"),
+        (0.3, 100, "no more audio nor `complete` (due after 0.1 s of silence) within 0.4 s"),
+        (0.1, None, "no more audio nor `complete` (due after 4 s of silence) within 4.1 s"),
     ],
 )
 def test_quiet_that_complete_may_follow_is_no_stall(
