@@ -1,7 +1,7 @@
-"""What was spoken before, kept on this machine, so that the same request is not paid for twice.
+"""The audio cache: completed segments on disk, so that a repeated request costs nothing.
 
-An entry is a file: a line of JSON (its hash, the words' times where they were asked for), then PCM. Its
-name is a hash of all that changes the sound. Texts and keys are in neither, but for the words of word times.
+An entry is a file: one line of JSON (a checksum, and word timings if they were requested), then PCM. Its name
+is a hash of every request field that affects the audio. Neither holds a key, nor text but the timed words.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from smallest_cli.transports import open_transport
 from smallest_cli.voices import cache_path
 
 VERSION = 1
-"""Of the entries' form; another one finds nothing of this one's."""
+"""Of the file format; part of the hash, so that entries of another version are never read."""
 SILENT_FIELDS = ("completion_wait_ms", "session_id", "request_id")
-"""What a request says that is not heard."""
+"""Fields of a request that do not affect the audio."""
 ABANDONED_S = 3600
-"""A half-written entry that is older than this has no writer any more."""
+"""Age in seconds from which the temporary file of an entry is taken for a crashed process's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A whole segment: s16le, and its words where they were asked for."""
+    """A completed segment: s16le audio, and word timings if they were requested."""
 
     pcm: bytes
     words: tuple[WordTiming, ...] = ()
@@ -45,16 +45,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """How much is kept."""
+    """How much a cache holds."""
 
     entries: int
     byte_count: int
 
 
 class Store:
-    """A folder of entries, its owner's alone, of at most `max_bytes`: what was not used longest goes first.
+    """A folder of at most `max_bytes` of entries; the least recently used are evicted first.
 
-    Several processes may use it. What cannot be read is not there; what cannot be written is not kept.
+    Several processes may share it. Read errors count as a miss, write errors are ignored.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -62,7 +62,7 @@ class Store:
         self.max_bytes = max_bytes
 
     def get(self, key: str) -> Entry | None:
-        """An entry, None where there is none or it is damaged."""
+        """Return an entry, None where it is missing or damaged. Marks it as used now."""
         path = self.folder / key
         try:
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
@@ -78,7 +78,7 @@ class Store:
         return Entry(body, words)
 
     def put(self, key: str, entry: Entry) -> None:
-        """Keep an entry, whole or not at all."""
+        """Write an entry atomically, then evict others to stay under the limit."""
         words = [(word.word, word.start, word.end, word.index) for word in entry.words]
         head = json.dumps({"sha256": _digest(words, entry.pcm), "words": words}).encode()
         if len(head) + len(entry.pcm) >= self.max_bytes:
@@ -92,12 +92,12 @@ class Store:
         except OSError:
             with suppress(OSError):
                 part.unlink()
-        self._shrink()
+        self._evict()
 
-    def _shrink(self) -> None:
+    def _evict(self) -> None:
         found = self._files()
         total = sum(status.st_size for _, status in found)
-        for path, status in sorted(found, key=lambda each: each[1].st_mtime_ns):
+        for path, status in sorted(found, key=lambda each: each[1].st_mtime_ns):  # oldest use first
             abandoned = path.suffix == ".part" and time.time() - status.st_mtime > ABANDONED_S
             if abandoned or (total > self.max_bytes and path.suffix != ".part"):
                 with suppress(OSError):
@@ -105,7 +105,7 @@ class Store:
                 total -= status.st_size
 
     def _files(self) -> list[tuple[Path, os.stat_result]]:
-        """What is ours and there now; another process may take it away meanwhile."""
+        """Return entries and temporary files; another process may remove them at any time."""
         found = []
         with suppress(OSError):
             for each in filter(_is_ours, self.folder.iterdir()):
@@ -115,12 +115,12 @@ class Store:
         return found
 
     def holdings(self) -> Holdings:
-        """What is kept."""
+        """Return the number and size of the entries."""
         found = [status for path, status in self._files() if path.suffix != ".part"]
         return Holdings(len(found), sum(status.st_size for status in found))
 
     def clear(self) -> Holdings:
-        """Throw everything away. What it was."""
+        """Remove all entries and return what they were. Raises OutputError."""
         held = self.holdings()
         for path, _ in self._files():
             try:
@@ -131,19 +131,19 @@ class Store:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether the name is one that we give: nothing else is counted or thrown away."""
+    """Whether a file has a name of the cache's: no other is counted or removed."""
     return re.fullmatch(r"[0-9a-f]{64}(\.[0-9a-f]{8}\.part)?", path.name) is not None
 
 
 def store_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the entries are kept."""
+    """Return the folder of the cache."""
     return cache_path(environ).with_name("speech")
 
 
 def open_store(max_bytes: int, environ: Mapping[str, str] = os.environ) -> Store:
-    """The store, made if need be.
+    """Open the cache and create its folder if necessary.
 
-    Raises OutputError where it cannot be made, SettingsError where others could look into it or write there.
+    Raises OutputError where it cannot be created, SettingsError where other users have access to it.
     """
     folder = store_folder(environ)
     try:
@@ -152,16 +152,18 @@ def open_store(max_bytes: int, environ: Mapping[str, str] = os.environ) -> Store
             folder.mkdir(mode=0o700)
         status = folder.lstat()
     except OSError as error:
-        raise OutputError(f"cannot keep anything in {printable(folder)}: {os_error_text(error)}") from None
+        raise OutputError(f"cannot create the cache {printable(folder)}: {os_error_text(error)}") from None
     if not stat.S_ISDIR(status.st_mode):
-        raise SettingsError(f"{printable(folder)} is no folder", hint="--no-cache does without")
+        raise SettingsError(f"{printable(folder)} is not a directory", hint="use --no-cache")
     if os.name == "posix" and (status.st_uid != os.getuid() or status.st_mode & 0o077):
-        raise SettingsError(f"{printable(folder)} is open to others", hint=f"chmod 700 {printable(folder)}")
+        raise SettingsError(
+            f"{printable(folder)} is open to other users", hint=f"chmod 700 {printable(folder)}"
+        )
     return Store(folder, max_bytes)
 
 
 def audible_fields(request: SpeechRequest) -> dict[str, Any]:
-    """What a request says, but for what changes nothing in the sound."""
+    """Return the fields of a request that affect the audio."""
     fields = asdict(request)
     for name in SILENT_FIELDS:
         del fields[name]

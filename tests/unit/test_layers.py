@@ -309,7 +309,7 @@ def test_layer_0_uses_few_packages() -> None:
 
 WALL_CLOCK_USERS = {
     ("voices", "cached_voices"),  # how old a file is: the file system knows no other clock
-    ("client.cache", "_shrink"),  # so here
+    ("client.cache", "_evict"),  # so here
     ("bench.probe", "probing"),  # bench asks itself whether the clock was set meanwhile
     ("bench.locust.worker_stats", "__post_init__"),  # and so does each worker of a run on several machines
     ("bench.locust.worker_stats", "drift"),
