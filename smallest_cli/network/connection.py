@@ -91,9 +91,7 @@ class Connection:
         self.sent_ns = self.clock()
         return len(data)
 
-    def sendall(self, data: bytes) -> None:
-        """Write all of `data`. Raises NetworkError."""
-        self.send(data)
+    sendall = send
 
     def _remaining(self) -> float:
         remaining = self._deadline - time.monotonic()
@@ -140,17 +138,9 @@ class Connection:
     def settimeout(self, _: float | None) -> None:
         """Do nothing: only `set_deadline` sets a deadline."""
 
-    def setsockopt(self, *arguments: Any) -> None:
-        """Set an option of the socket."""
-        self._sock.setsockopt(*arguments)
-
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self._sock.fileno()
-
-    def shutdown(self, how: int) -> None:
-        """Shut down one direction or both."""
-        self._sock.shutdown(how)
 
     def close(self) -> None:
         """Close the socket now, or with the last open reader. Does not wait for the peer."""
