@@ -359,7 +359,7 @@ def open_session(
     that plays, or the slowest of all where none does.
     """
     settings, format = config.settings, config.template.format
-    dialer = make_dialer(config)
+    dialer = Dialer.from_settings(settings, max_time=config.max_time)
     cache = open_cache_for(config, warn)
     session: Session | None = None
     playing: list[Sink] = []
@@ -391,17 +391,6 @@ def open_session(
     except (SmallestError, Interrupted) as error:
         error.audio_seconds = session.totals.seconds if session else 0.0
         raise
-
-
-def make_dialer(config: RunConfig) -> Dialer:
-    """What opens the connections of a run; --max-time starts now."""
-    settings = config.settings
-    return Dialer(
-        timeout=settings.timeout,
-        max_time=config.max_time,
-        ca_file=settings.ca_file,
-        plain_http=settings.plain_http,
-    )
 
 
 def retry_policy(config: RunConfig) -> RetryPolicy:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 
-from smallest_cli.models import Event, SpeechRequest
+from smallest_cli.errors import RemoteError
+from smallest_cli.models import Event, Service, SpeechRequest
+from smallest_cli.protocol.errors import decode_refusal
 
 
 class Channel(ABC):
@@ -30,3 +32,14 @@ class Channel(ABC):
     @abstractmethod
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """All events of one request."""
+
+
+def error_from_response(
+    service: Service, status: int, headers: Mapping[str, str], body: bytes
+) -> RemoteError:
+    """Return the error for an HTTP status other than 200; for 401 its hint says which key was sent."""
+    error = decode_refusal(status, {name.lower(): value for name, value in headers.items()}, body)
+    if status == 401:
+        suffix = f" and ends {service.key}" if len(str(service.key)) > 1 else ""
+        error.hint = f"the key is from {service.key.source}{suffix}"
+    return error

@@ -45,11 +45,11 @@ def login(
     for warning in warnings:
         console.warn(warning)
     if check:
-        from smallest_cli.client.api import Account
+        from smallest_cli.client.api import AccountClient
 
         warn_of_plain_http(settings, console.warn)
-        dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)
-        with Account(Service(settings.base_url, key), dialer) as account:
+        dialer = Dialer.from_settings(settings)
+        with AccountClient(Service(settings.base_url, key), dialer) as account:
             account.check()
     path = store_key(settings.base_url, key)
     console.info(f"the key {key} for {printable(origin_of(settings.base_url))} is kept in {printable(path)}")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from smallest_cli.cli.account import open_account
 from smallest_cli.cli.completion_lists import keep_voices
 from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.option_groups import grouped
@@ -19,7 +20,6 @@ from smallest_cli.cli.progress import upload_progress
 from smallest_cli.cli.run_config import build_run_config, session_on_console
 from smallest_cli.cli.summary import result_as_json
 from smallest_cli.cli.tables import print_list, print_voices
-from smallest_cli.client.api import open_account
 from smallest_cli.client.cloning import encode_clone, read_sample, wait_for_clone
 from smallest_cli.errors import (
     Interrupted,

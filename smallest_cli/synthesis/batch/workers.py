@@ -24,10 +24,11 @@ from smallest_cli.errors import (
     SmallestError,
 )
 from smallest_cli.models import Service, Transport
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.synthesis.batch.items import BatchConfig, Item
 from smallest_cli.synthesis.batch.manifest import Manifest, find_parts, remove_parts
 from smallest_cli.synthesis.pipeline import Pipeline
-from smallest_cli.synthesis.session import Session, make_dialer, open_cache_for, retry_policy
+from smallest_cli.synthesis.session import Session, open_cache_for, retry_policy
 from smallest_cli.transports import open_transport
 
 STOP_S = 2.0
@@ -99,7 +100,7 @@ class _Workers:
         self._count = count
         self._on_outcome = on_outcome
         self._warn = warn
-        self._dialer = make_dialer(config.run)
+        self._dialer = Dialer.from_settings(config.run.settings, max_time=config.run.max_time)
         self._cache = open_cache_for(config.run, warn)
         self._policy = _StepBackPolicy(
             config.run.settings.retries,

@@ -87,12 +87,7 @@ def bench(
     with keep_sounds(outcome.save_audio) as sounds:
         with ExitStack() as opened:
             service, log = _open(plan, settings, where, console, opened)
-            dialer = Dialer(
-                timeout=settings.timeout,
-                max_time=where.max_time,
-                ca_file=settings.ca_file,
-                plain_http=settings.plain_http,
-            )
+            dialer = Dialer.from_settings(settings, max_time=where.max_time)
             with LiveView(quiet=report.quiet) as view:
                 keep = sounds.keep if sounds else _let_go
                 measured = measure(
