@@ -25,7 +25,7 @@ from smallest_cli.models import AudioFormat, Service, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import Secret
 from smallest_cli.settings import Settings, load_settings
-from smallest_cli.synthesis.pipeline import Pump, Spoken
+from smallest_cli.synthesis.pipeline import Pipeline
 from smallest_cli.transports import open_transport
 from tests.support.faults.cases import ALL
 from tests.support.faults.server import Step, fault_server
@@ -112,8 +112,8 @@ def attempt(via: Any, *steps: Step) -> int:
         service = Service(server.base_url, Secret("sk_0123456789abcdef", "a test"))
         try:
             with open_transport(via, service, dialer) as transport:
-                pump = Pump(shelf, Spoken(AudioFormat(24_000)))
-                pump.pour(transport.synthesize(SpeechRequest("Hello.", "meher")))
+                pipeline = Pipeline(shelf, AudioFormat(24_000))
+                pipeline.copy(transport.synthesize(SpeechRequest("Hello.", "meher")))
         except SmallestError as raised:
             error = raised
     assert error is None or isinstance(error, RemoteError | Incomplete)
