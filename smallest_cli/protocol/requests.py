@@ -1,4 +1,4 @@
-"""What a client says: requests, buffered text, keep-alives (waves/api.md, 2a, 4b, 4c)."""
+"""Messages of the client: requests, buffered text, keep-alives (waves/api.md, 2a, 4b and 4c)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smallest_cli.protocol.endpoints import DEFAULT_SAMPLE_RATE, KEEP_ALIVE_TYPE
 
 
 def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -> bytes:
-    """A request as its JSON message; what equals the service's default is left out, but for the rate."""
+    """Encode a request; fields equal to the service's default are omitted, except the sample rate."""
     fields: dict[str, Any] = {"text": request.text, "voice_id": request.voice}
     if request.model is not None:
         fields["model"] = request.model
@@ -35,7 +35,7 @@ def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -
         if (value := getattr(request, name)) is not None:
             fields[name] = value
     if buffering is not None and (buffering.close or buffering.cancel):
-        fields = _encode_buffering(buffering)  # such a message names its context, and says nothing else
+        fields = _encode_buffering(buffering)  # closing and cancelling messages have no other fields
     elif buffering is not None:
         fields |= _encode_buffering(buffering)
     return json.dumps(fields, separators=(",", ":")).encode()
@@ -58,16 +58,16 @@ def _encode_buffering(buffering: Buffering) -> dict[str, Any]:
 
 
 KEEP_ALIVE = b'{"type":"ping"}'
-"""What keeps an idle socket open (section 4b)."""
+"""The message that resets the idle timeout of a socket (waves/api.md, 4b)."""
 
 
 def is_keep_alive(fields: Fields) -> bool:
-    """Whether a client's message only asks for a pong (section 4b)."""
+    """Whether a message is a keep-alive, which is answered with a pong (waves/api.md, 4b)."""
     return fields.get("type") in KEEP_ALIVE_TYPES
 
 
 def decode_request(fields: Fields) -> SpeechRequest:
-    """The request in a message that has passed the service's own checks; unknown fields are ignored."""
+    """Decode the fields of a valid request; unknown ones are ignored."""
     return SpeechRequest(
         text=fields.get("text") or "",
         voice=fields.get("voice_id") or "",
@@ -90,12 +90,12 @@ def decode_request(fields: Fields) -> SpeechRequest:
 
 
 def _strings(value: object) -> tuple[str, ...]:
-    """The strings of an array; the WebSocket checks no type of a field that it does not know."""
-    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+    """The strings of an array. Not validated on the WebSocket, where the field is undocumented (2a)."""
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
 def decode_buffering(fields: Fields) -> Buffering | None:
-    """How a message's text is to be held back; None for a plain request (section 4c)."""
+    """The buffering fields of a message; None for a plain request (waves/api.md, 4c)."""
     context = fields.get("context_id")
     if context is None and not (fields.get("continue") or fields.get("flush")):
         return None

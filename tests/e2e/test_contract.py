@@ -372,7 +372,7 @@ def test_a_voice_that_the_service_does_not_know_points_to_the_list(
     via: str, home: Path, server: Offline
 ) -> None:
     ran = speak(home, server, TEXT, "-v", "nobody", "-m", "lightning_v3.1", "--via", via, "-o", "out.wav")
-    assert (ran.code, ran.lines[1]) == (5, "  smallest voices lists those that there are")
+    assert (ran.code, ran.lines[1]) == (5, "  list voices: smallest voices")
 
 
 def test_a_limit_that_is_reached_is_said_alike_on_every_transport(home: Path) -> None:

@@ -174,14 +174,12 @@ def serve(
     Prints the base URL on stdout once it listens, and serves until Ctrl-C.
     """
     given = dict(locals())
-    from smallest_cli.server.config import BadField, ServerConfig
+    from smallest_cli.server.config import InvalidField, ServerConfig
     from smallest_cli.server.voice.engine import INSTALL, Engine
 
     try:
-        behaviour = ServerConfig.from_fields(
-            {**given, "extra_voices": extra_voices or [], "fail": fail or []}
-        )
-    except BadField as error:
+        config = ServerConfig.from_fields({**given, "extra_voices": extra_voices or [], "fail": fail or []})
+    except InvalidField as error:
         raise UsageError(f"{_flag(error.name)} {error.problem}") from None
     engine = Engine()  # first: it loads while the web server does
     try:
@@ -191,7 +189,7 @@ def serve(
             raise SettingsError(f"{error.name} is not installed", hint=INSTALL) from None
         engine.check()
         ending = _Ending()
-        run(behaviour, engine, _announcement(behaviour.host, behaviour.token), ending.watch)
+        run(config, engine, _announcement(config.host, config.token), ending.watch)
     finally:
         engine.close()
     raise Interrupted(ending.signal_number)

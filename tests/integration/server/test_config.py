@@ -1,9 +1,10 @@
-"""Each switch of the offline server: what the sources dispute, how fast it is, what it writes down."""
+"""Configuration of the offline server: disputed protocol points, pacing and the request log."""
 
 from __future__ import annotations
 
 import json
 import stat
+from random import Random
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -13,7 +14,7 @@ from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 
 from smallest_cli.errors import UsageError
 from smallest_cli.server.config import ServerConfig
-from smallest_cli.server.state import Pacer, Random
+from smallest_cli.server.state import Pacer
 from tests.support.offline import (
     HTTP,
     KEY,
@@ -33,10 +34,10 @@ MS = 1_000_000
 PONG = {"type": "pong"}
 
 
-# What the sources dispute (waves/api.md, 10 and 11.5)
+# Disputed points (waves/api.md, 10 and 11.5)
 
 
-def test_close_after_complete() -> None:
+def test_close_after_complete_closes_the_socket() -> None:
     with start_offline(close_after_complete=True, buffered_complete_wait_ms=0) as server:
         for fields in ({}, {"flush": True}):
             with server.open() as ws:
@@ -51,7 +52,7 @@ def test_close_after_complete() -> None:
             assert next_message(ws) == PONG
 
 
-def test_one_complete_for_each_quiet_period() -> None:
+def test_complete_per_quiet_period() -> None:
     with start_offline(complete_per="quiet", complete_wait_ms=300) as server, server.open() as ws:
         texts = ["First sentence.", "Second sentence.", "Third."]
         for text in texts:
@@ -67,7 +68,7 @@ def test_one_complete_for_each_quiet_period() -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "fields", "wait_ms"),
+    ("config", "fields", "wait_ms"),
     [
         ({"complete_wait_ms": 30}, {}, 30),
         ({"buffered_complete_wait_ms": 40}, {"flush": True}, 40),
@@ -76,8 +77,10 @@ def test_one_complete_for_each_quiet_period() -> None:
         ({}, {"complete_backoff_ms": 60, "flush": True}, 60),
     ],
 )
-def test_complete_waits(behaviour: dict[str, Any], fields: dict[str, Any], wait_ms: int) -> None:
-    with start_offline(**behaviour) as server, server.open() as ws:
+def test_complete_wait_comes_from_client_or_config(
+    config: dict[str, Any], fields: dict[str, Any], wait_ms: int
+) -> None:
+    with start_offline(**config) as server, server.open() as ws:
         send(ws, hello(**fields))
         assert statuses(receive(ws)) == ["chunk", "complete"]
         send(ws, hello(text="The log of the one before is written by now.", complete_backoff_ms=0))
@@ -86,7 +89,7 @@ def test_complete_waits(behaviour: dict[str, Any], fields: dict[str, Any], wait_
         assert entry["completed_ns"] - entry["last_audio_ns"] >= wait_ms * MS
 
 
-def test_what_comes_while_complete_waits_is_spoken_at_once() -> None:
+def test_request_during_complete_wait_starts_at_once() -> None:
     with start_offline(complete_wait_ms=10_000) as server, server.open() as ws:
         for _ in range(5):
             send(ws, hello())
@@ -94,7 +97,7 @@ def test_what_comes_while_complete_waits_is_spoken_at_once() -> None:
             assert statuses(receive(ws)) == ["chunk", "complete"]
 
 
-def test_older_form_of_complete() -> None:
+def test_older_complete_form() -> None:
     with start_offline(complete_form="older") as server:
         complete = server.say(hello())[-1]
         assert complete == {
@@ -105,7 +108,7 @@ def test_older_form_of_complete() -> None:
         }
 
 
-def test_a_closing_message_with_nothing_to_say_may_get_no_reply() -> None:
+def test_empty_close_is_unanswered_when_configured() -> None:
     with start_offline(answer_empty_close=False) as server, server.open() as ws:
         send(ws, hello(text="", flush=True))
         send(ws, hello(text=None, context_id="c"))
@@ -113,7 +116,7 @@ def test_a_closing_message_with_nothing_to_say_may_get_no_reply() -> None:
         assert next_message(ws) == PONG
         send(ws, hello(max_buffer_flush_ms=1, **{"continue": True}))
         assert next_message(ws)["status"] == "chunk"
-        send(ws, hello(text="", flush=True))  # the end of what has been said already
+        send(ws, hello(text="", flush=True))  # closes text that was already spoken
         assert statuses(receive(ws))[-1] == "complete"
 
 
@@ -125,7 +128,7 @@ def test_a_closing_message_with_nothing_to_say_may_get_no_reply() -> None:
         ("seed", 'data: {"status": "chunk", "data": {"audio": "', {"status": "complete"}),
     ],
 )
-def test_one_event_stream_envelope_for_every_route(shape: str, first: str, end: dict[str, Any]) -> None:
+def test_sse_shape_applies_to_every_route(shape: str, first: str, end: dict[str, Any]) -> None:
     with start_offline(sse_shape=shape) as server:
         for path in SSE.values():
             reply = server.post(path, hello())
@@ -145,13 +148,13 @@ ISSUE = {"code": "custom", "path": ["voice_id"], "message": "Invalid Voice ID"}
         ("list", {"message": "Invalid input data", "errors": [ISSUE]}),
     ],
 )
-def test_forms_of_errors(form: str, rest: dict[str, Any]) -> None:
+def test_error_forms(form: str, rest: dict[str, Any]) -> None:
     with start_offline(error_form=form) as server:
-        error = server.say(hello(voice_id="nobody"))[-1]
+        error = server.say(hello(voice_id="no_such_voice"))[-1]
         assert error == {"session_id": error["session_id"], "status": "error"} | rest
 
 
-def test_one_shot_without_its_length() -> None:
+def test_chunked_reply_has_no_content_length() -> None:
     with start_offline(chunked=True) as server:
         reply = server.post(HTTP["unified"], hello(output_format="wav"))
         assert "Content-Length" not in reply.headers
@@ -167,7 +170,7 @@ RETIRED = {
 
 @pytest.mark.parametrize("api", ["v3.1", "v2"])
 @pytest.mark.parametrize("legacy", ["404", "410"])
-def test_older_routes_may_have_gone(api: str, legacy: str) -> None:
+def test_legacy_routes_can_be_404_or_410(api: str, legacy: str) -> None:
     with start_offline(legacy=legacy) as server:
         for path in (HTTP[api], SSE[api]):
             reply = server.post(path, hello())
@@ -181,7 +184,7 @@ def test_older_routes_may_have_gone(api: str, legacy: str) -> None:
         assert server.ask("GET", "/waves/v1/lightning-v2/get_voices").status_code == 400
 
 
-def test_further_voices_and_a_shortest_limit() -> None:
+def test_extra_voices_and_max_text() -> None:
     with start_offline(extra_voices=["voice_abc", "emily"], max_text=20) as server:
         assert any(server.post(HTTP["unified"], hello(voice_id="voice_abc")).content)
         assert server.post(HTTP["unified"], hello(voice_id="emily", text="a" * 20)).ok
@@ -191,11 +194,11 @@ def test_further_voices_and_a_shortest_limit() -> None:
         assert server.say(hello(text="a" * 21))[-1]["errors"][0]["path"] == ["text"]
 
 
-# Time (11.4)
+# Pacing (11.4)
 
 
 @pytest.mark.parametrize("path", [HTTP["unified"], SSE["unified"], None])
-def test_audio_comes_no_sooner_than_its_pace(path: str | None) -> None:
+def test_audio_is_paced(path: str | None) -> None:
     pace = {"first_byte_ms": 40, "realtime_factor": 20, "jitter_ms": 1}
     with start_offline(**pace) as server:
         blocks = len(pcm_of(server.say(hello()))) // 7_680
@@ -207,27 +210,27 @@ def test_audio_comes_no_sooner_than_its_pace(path: str | None) -> None:
 
 
 def first_bytes(**fields: Any) -> list[float]:
-    behaviour = ServerConfig(**fields)
-    luck = Random(behaviour.seed)
-    return [Pacer(behaviour, luck, 100.0).due - 100.0 for _ in range(2_000)]
+    config = ServerConfig(**fields)
+    random = Random(config.seed)
+    return [Pacer(config, random, 100.0).due - 100.0 for _ in range(2_000)]
 
 
-def test_first_byte_is_lognormal_about_its_median() -> None:
+def test_first_byte_time_is_lognormal() -> None:
     drawn = sorted(first_bytes(first_byte_ms=200, first_byte_sigma=0.5, seed=1))
     assert 0.18 < median(drawn) < 0.22
-    assert 1.5 < drawn[int(0.8413 * len(drawn))] / median(drawn) < 1.8  # e to the 0.5 is 1.65
+    assert 1.5 < drawn[int(0.8413 * len(drawn))] / median(drawn) < 1.8  # exp(0.5) is 1.65
 
 
-def test_random_times_can_be_had_again() -> None:
+def test_seed_makes_delays_repeatable() -> None:
     spread = {"first_byte_ms": 200, "first_byte_sigma": 0.5}
     assert first_bytes(**spread, seed=1) == first_bytes(**spread, seed=1) != first_bytes(**spread, seed=2)
     assert max(first_bytes(first_byte_ms=200)) == min(first_bytes(first_byte_ms=200)) == pytest.approx(0.2)
 
 
-# The log
+# Request log
 
 
-def test_log_has_a_line_for_each_request_with_stamps_of_this_machines_clock() -> None:
+def test_request_log_has_one_line_per_request_with_monotonic_times() -> None:
     with start_offline() as server:
         began = perf_counter_ns()
         server.post(HTTP["unified"], hello(text="One, two, trois…"))
@@ -236,7 +239,7 @@ def test_log_has_a_line_for_each_request_with_stamps_of_this_machines_clock() ->
             for _ in range(2):
                 send(ws, hello())
                 messages = receive(ws)
-            send(ws, hello())  # so that the line of the one before is written
+            send(ws, hello())  # the entry of the previous request is written then
             receive(ws)
             ended = perf_counter_ns()
         entries = server.log()[:4]
@@ -253,36 +256,36 @@ def test_log_has_a_line_for_each_request_with_stamps_of_this_machines_clock() ->
         assert stat.S_IMODE(server.log_path.stat().st_mode) == 0o600
 
 
-# What a behaviour cannot be
+# Invalid configurations
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"colour": "red"}, "no such behaviour: colour"),
-        ({"port": 65_536}, "port is a number from 0 to 65535"),
-        ({"port": "80"}, "port is a number"),
-        ({"port": True}, "port is a number"),
-        ({"concurrency": 0}, "concurrency is a number from 1 to 10000"),
-        ({"idle_timeout_s": 181}, "idle_timeout_s is a number from 0.01 to 180"),
-        ({"realtime_factor": float("nan")}, "realtime_factor is a number"),
-        ({"max_text": 0}, "max_text is a number from 1 to 100000"),
-        ({"legacy": "off"}, "legacy is one of on, 404, 410"),
-        ({"complete_per": None}, "complete_per is one of request, quiet"),
-        ({"chunked": 2}, "chunked is one of True, False"),
+        ({"colour": "red"}, "unknown server setting 'colour'"),
+        ({"port": 65_536}, "port must be a number from 0 to 65535"),
+        ({"port": "80"}, "port must be a number"),
+        ({"port": True}, "port must be a number"),
+        ({"concurrency": 0}, "concurrency must be a number from 1 to 10000"),
+        ({"idle_timeout_s": 181}, "idle_timeout_s must be a number from 0.01 to 180"),
+        ({"realtime_factor": float("nan")}, "realtime_factor must be a number"),
+        ({"max_text": 0}, "max_text must be a number from 1 to 100000"),
+        ({"legacy": "off"}, "legacy must be one of on, 404, 410"),
+        ({"complete_per": None}, "complete_per must be one of request, quiet"),
+        ({"chunked": 2}, "chunked must be one of True, False"),
         ({"token": ""}, "the token is empty"),
-        ({"token": 5}, "token is a word"),
-        ({"fail": ["status:200"]}, "no such failure: status:200"),
-        ({"fail": [5]}, "fail is a list of words"),
-        ({"fail": "status:503"}, "fail is a list of words"),
-        ({"extra_voices": "emily"}, "extra_voices is a list of words"),
-        ({"tls_cert": "a.pem"}, "a certificate and its key are given together"),
+        ({"token": 5}, "token must be a string"),
+        ({"fail": ["status:200"]}, "unknown fault 'status:200'"),
+        ({"fail": [5]}, "fail must be a list of strings"),
+        ({"fail": "status:503"}, "fail must be a list of strings"),
+        ({"extra_voices": "emily"}, "extra_voices must be a list of strings"),
+        ({"tls_cert": "a.pem"}, "a TLS certificate and its key must be given together"),
         ({"host": "0.0.0.0"}, "listening on 0.0.0.0 needs a token of at least 16 characters"),
         ({"host": "0.0.0.0", "token": "short"}, "needs a token of at least 16 characters"),
         ({"host": "example.org"}, "needs a token"),
     ],
 )
-def test_a_behaviour_that_cannot_be(fields: dict[str, Any], words: str) -> None:
+def test_invalid_config_is_a_usage_error(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         ServerConfig.from_fields(fields)
 
@@ -293,5 +296,5 @@ def test_loopback_needs_no_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.evil.example"])
-def test_all_else_needs_one(host: str) -> None:
+def test_other_hosts_need_a_token(host: str) -> None:
     assert not ServerConfig.from_fields({"host": host, "token": "a" * 16}).on_loopback
