@@ -13,6 +13,23 @@ from smallest_cli.server.faults import FaultSpec
 
 TEXT_LIMIT = 100_000
 MIN_TOKEN_CHARS = 16
+DOCUMENTED_MAX_TEXT = 8_000
+
+PROFILES: Mapping[str, Mapping[str, Any]] = {
+    "live": {
+        "complete_wait_ms": DEFAULT_COMPLETION_WAIT_MS,
+        "honour_complete_wait": False,
+        "max_text": DOCUMENTED_MAX_TEXT,
+    },
+    "documented": {
+        "complete_wait_ms": DEFAULT_COMPLETION_WAIT_MS,
+        "close_after_complete": True,
+        "max_text": DOCUMENTED_MAX_TEXT,
+    },
+    "instant": {},
+}
+"""Values that differ from the defaults: the service as independent observers report it, as its reference
+pages describe it, and without waiting for `complete` (waves/api.md, 0.1, 0.2 and 0.4)."""
 
 
 class InvalidField(UsageError):
@@ -42,7 +59,9 @@ class ServerConfig:
     extra_voices: tuple[str, ...] = ()
     """Additional voice ids to accept."""
     max_text: int | None = None
-    """Maximum text length, in characters."""
+    """Maximum text length after trimming, in characters; streamed fragments are not limited (0.4)."""
+    check_voice_model: bool = True
+    """Reject a voice of the other model; without it the older behaviour, audio with 200 (0.5)."""
     idle_timeout_s: float = 60.0
     """Seconds without a message after which a socket is closed (4b)."""
     close_after_complete: bool = False
@@ -51,6 +70,8 @@ class ServerConfig:
     """Send `complete` once per request, or once per quiet period (4c.1)."""
     complete_wait_ms: float = 0
     """Quiet time before `complete` of a plain request, in milliseconds."""
+    honour_complete_wait: bool = True
+    """Let a plain request shorten that time with its `complete_backoff_ms` (0.1)."""
     buffered_complete_wait_ms: float = DEFAULT_COMPLETION_WAIT_MS
     """Quiet time before `complete` of a buffered request, in milliseconds."""
     complete_form: Literal["live", "older"] = "live"
@@ -111,7 +132,15 @@ class ServerConfig:
 
     @classmethod
     def from_fields(cls, given: Mapping[str, Any]) -> ServerConfig:
-        """Build a configuration from JSON fields. Raises UsageError for an unknown name or a bad value."""
+        """Build a configuration from JSON fields, `profile` among them (default: instant).
+
+        Raises UsageError for an unknown name or a bad value.
+        """
+        given = dict(given)
+        profile = given.pop("profile", "instant")
+        if str(profile) not in PROFILES:
+            raise InvalidField("profile", f"must be one of {', '.join(PROFILES)}")
+        given = {**PROFILES[profile], **given}
         known = {item.name for item in fields(cls)}
         if unknown := sorted(set(given) - known):
             raise UsageError(f"unknown server setting {', '.join(map(repr, unknown))}")
@@ -138,5 +167,6 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "complete_per": ("request", "quiet"), "complete_form": ("live", "older"),
     "sse_shape": ("live", "older", "seed", None), "error_form": ("message", "nested", "list"),
     "legacy": ("on", "404", "410"), "close_after_complete": (True, False),
-    "answer_empty_close": (True, False), "chunked": (True, False),
+    "answer_empty_close": (True, False), "chunked": (True, False), "honour_complete_wait": (True, False),
+    "check_voice_model": (True, False),
 }  # fmt: skip

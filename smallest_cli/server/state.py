@@ -20,7 +20,7 @@ from smallest_cli.server.faults import Fault, Faults, FaultSpec
 from smallest_cli.server.request_log import RequestLog
 from smallest_cli.server.validation import Rules
 from smallest_cli.server.voice.engine import Engine
-from smallest_cli.server.voice.voice_map import V2_VOICES
+from smallest_cli.server.voice.voice_map import UNLISTED_VOICES, V2_VOICES
 from smallest_cli.voices import MODELS, bundled_voices
 
 V2_DEFAULT_SAMPLE_RATE = 24_000
@@ -38,13 +38,17 @@ class ServerState:
         self.account_api = AccountAPI()
         self._engine = engine
         self._random = Random(config.seed)  # noqa: S311  (delays, never secrets)
-        self._voice_ids = frozenset(voice.id for voice in bundled_voices()) | set(config.extra_voices)
+        known = (*bundled_voices(), *UNLISTED_VOICES)
+        self._voice_ids = frozenset(voice.id for voice in known) | set(config.extra_voices)
+        self._voice_models = {voice.id: voice.model for voice in bundled_voices()}
         self._v2_voice_ids = self._voice_ids | {voice.id for voice in V2_VOICES}
 
     def rules(self, api: Api, via: Via) -> Rules:
         """The validation rules of a route."""
         voices = self._v2_voice_ids if api == "v2" else self._voice_ids
-        return Rules(api, via, voices | self.account_api.clone_ids, self.config.max_text)
+        checked = api == "unified" and self.config.check_voice_model
+        models = self._voice_models if checked else {}
+        return Rules(api, via, voices | self.account_api.clone_ids, self.config.max_text, models)
 
     def voices(self, pool: str) -> tuple[Voice, ...] | None:
         """The voices of a pool, named as in paths; None for an unknown pool."""

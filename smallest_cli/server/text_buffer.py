@@ -199,15 +199,17 @@ class MessageBuffer:
         if blank_allowed:
             optional.add("text")
             checked = {name: value for name, value in fields.items() if name != "text"}
-        if issues := validate(checked, self._rules, optional=optional):
+        # Text of any length may be streamed in fragments (0.4).
+        rules = self._rules if buffering is None else replace(self._rules, max_text=None)
+        if issues := validate(checked, rules, optional=optional):
             raise InvalidMessage(*issues)
         return self._state.decode(fields, self._api)
 
     def _complete_wait_s(self, request: SpeechRequest, *, buffered: bool) -> float:
         """Quiet time before `complete`: the client's `complete_backoff_ms`, else the configured one."""
-        if request.completion_wait_ms is not None:
-            return request.completion_wait_ms / 1000
         config = self._config
+        if request.completion_wait_ms is not None and (buffered or config.honour_complete_wait):
+            return request.completion_wait_ms / 1000
         return (config.buffered_complete_wait_ms if buffered else config.complete_wait_ms) / 1000
 
     # The legacy buffer (4c.2)

@@ -6,8 +6,8 @@ Fields are checked one by one before `decode_request` reads them. Unknown fields
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from smallest_cli.models import SAMPLE_RATES, Api, Via
@@ -21,10 +21,13 @@ Check = Callable[[str, Any], Iterator[Issue]]
 
 MAX_SHOWN_NUMBER = 1e15
 TEXT_REQUIRED = "The 'text' field is required."
+ACCEPTED_MODELS = (*MODELS, "lightning_v3.2")
+"""lightning_v3.2 is public since about September 2026, without a reference page (waves/api.md, 0.8)."""
 LANGUAGE_CODES = ("auto", *LANGUAGES)
 SUPPORTED_LANGUAGES: dict[str, tuple[str, ...]] = {
     "lightning_v3.1": tuple(code for code in LANGUAGES if code not in PRO_ONLY_LANGUAGES),
     "lightning_v3.1_pro": tuple(LANGUAGES),
+    "lightning_v3.2": tuple(LANGUAGES),
     "lightning-v2": (
         "en", "hi", "mr", "kn", "ta", "bn", "gu", "te", "ml", "de", "fr", "es", "it", "pl", "nl", "sv", "ru",
         "ar", "he",
@@ -37,12 +40,16 @@ _MAX_ID_CHARS = 128
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a route accepts. `max_text` is in characters; None applies the server's own limit."""
+    """What a route accepts. `max_text` is in characters; None applies the server's own limit.
+
+    `voice_models` maps the voices that may be used with one model only to that model.
+    """
 
     api: Api
     via: Via
     voices: frozenset[str]
     max_text: int | None = None
+    voice_models: Mapping[str, str] = field(default_factory=dict)
 
 
 def validate(fields: Fields, rules: Rules, *, optional: Iterable[str] = ()) -> list[Issue]:
@@ -58,6 +65,7 @@ def validate(fields: Fields, rules: Rules, *, optional: Iterable[str] = ()) -> l
             )
     if not issues:
         issues += _check_language(fields, rules)
+        issues += _check_voice_model(fields, rules)
     return issues
 
 
@@ -81,7 +89,7 @@ def _checks(rules: Rules) -> dict[str, Check]:
         }
     else:
         checks |= {
-            "model": _enum(MODELS),
+            "model": _enum(ACCEPTED_MODELS),
             "number_pronunciation_language": _enum(LANGUAGE_CODES),
             "math_notation": _typed(bool, "boolean"),
             "word_timestamps": _typed(bool, "boolean"),
@@ -195,7 +203,7 @@ def _text(max_text: int | None) -> Check:
     def check(name: str, value: str) -> Iterator[Issue]:
         if not value.strip():
             yield custom_issue(name, TEXT_REQUIRED)
-        elif len(value) > limit:
+        elif len(value.strip()) > limit:
             message = f"String must contain at most {limit} character(s)"
             yield _bound(name, "too_big", "maximum", limit, "") | {"type": "string", "message": message}
 
@@ -222,3 +230,10 @@ def _check_language(fields: Fields, rules: Rules) -> Iterator[Issue]:
         return
     problem = f"Language '{printable(language, 60)}' is not supported on the {model} model."
     yield custom_issue("language", f"{problem} Supported languages: {', '.join(SUPPORTED_LANGUAGES[model])}")
+
+
+def _check_voice_model(fields: Fields, rules: Rules) -> Iterator[Issue]:
+    """A voice of the other model is rejected (0.5); without `model` any voice is accepted."""
+    voice, model = fields.get("voice_id", ""), fields.get("model")
+    if model in MODELS and rules.voice_models.get(voice, model) != model:
+        yield custom_issue("voice_id", f"Voice '{voice}' is not available on the {model} model")

@@ -228,7 +228,7 @@ def start_serve(*arguments: str, end: int = signal.SIGTERM, **options: Any) -> I
     """Run `smallest serve`; stdout must contain its URL and nothing else."""
     with tempfile.TemporaryDirectory() as folder:
         log_path = Path(folder, "log.jsonl")
-        command = [*SMALLEST, "serve", "--log", str(log_path), *arguments]
+        command = [*SMALLEST, "serve", "--profile", "instant", "--log", str(log_path), *arguments]
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
         ) as process:

@@ -24,6 +24,13 @@ V2_VOICES = (
 )
 """Voice ids of v2 in the vendor's samples (waves/api.md, 7); gender and accent are inferred from names."""
 
+UNLISTED_VOICES = (
+    Voice("maverick", "Maverick", "", "male", "american", ("english",)),
+    Voice("kelsey", "Kelsey", ""),
+    Voice("sloane", "Sloane", "lightning_v3.2"),
+)
+"""Voices in use that the catalogue lacks (waves/api.md, 0.8 and 0.9)."""
+
 # Identifiers of espeak_ListVoices: SetVoiceByName rejects plain tags such as "en-gb".
 ESPEAK_LANGUAGES: Mapping[str, str] = {
     "en": "gmw/en-US", "hi": "inc/hi", "mr": "inc/mr", "kn": "dra/kn", "ta": "dra/ta", "bn": "inc/bn",
@@ -65,7 +72,7 @@ class EspeakVoice:
 @cache
 def voices_by_id() -> Mapping[str, Voice]:
     """All voices with known properties."""
-    return {voice.id: voice for voice in (*V2_VOICES, *bundled_voices())}
+    return {voice.id: voice for voice in (*V2_VOICES, *UNLISTED_VOICES, *bundled_voices())}
 
 
 def resolve_espeak_voice(request: SpeechRequest) -> EspeakVoice:

@@ -20,6 +20,7 @@ from tests.support.offline import (
     KEY,
     SSE,
     WS,
+    eventually,
     hello,
     next_message,
     pcm_of,
@@ -227,6 +228,70 @@ def test_seed_makes_delays_repeatable() -> None:
     assert max(first_bytes(first_byte_ms=200)) == min(first_bytes(first_byte_ms=200)) == pytest.approx(0.2)
 
 
+# Profiles (0 and 11.5)
+
+
+@pytest.mark.parametrize(
+    ("profile", "wait_ms", "closes"),
+    [("live", 4_000, False), ("documented", 300, True), ("instant", 300, False)],
+)
+def test_profile_decides_complete_wait_and_close(profile: str, wait_ms: int, closes: bool) -> None:
+    """In `live` the client's `complete_backoff_ms` has no effect on a plain request (0.1)."""
+    with start_offline(profile=profile) as server, server.open() as ws:
+        send(ws, hello(complete_backoff_ms=300))
+        assert receive(ws)[-1]["status"] == "complete"
+        if closes:
+            with pytest.raises(ConnectionClosedOK):
+                next_message(ws)
+        else:
+            send(ws, {"type": "ping"})
+            assert next_message(ws) == PONG
+        eventually(lambda: bool(server.log()))
+        (entry,) = server.log()
+        waited = entry["completed_ns"] - entry["last_audio_ns"]
+        assert wait_ms * MS <= waited < (wait_ms + 2_000) * MS
+
+
+@pytest.mark.parametrize(
+    ("profile", "wait_ms", "max_text"),
+    [("live", 4_000, 8_000), ("documented", 4_000, 8_000), ("instant", 0, None)],
+)
+def test_profile_sets_defaults_that_fields_override(profile: str, wait_ms: int, max_text: int | None) -> None:
+    config = ServerConfig.from_fields({"profile": profile})
+    assert (config.complete_wait_ms, config.max_text) == (wait_ms, max_text)
+    scaled = ServerConfig.from_fields({"profile": profile, "complete_wait_ms": 40, "max_text": 10})
+    assert (scaled.complete_wait_ms, scaled.max_text) == (40, 10)
+
+
+def test_live_text_limit_is_8000_characters_after_trimming() -> None:
+    with start_offline(profile="live", fail=["stall"]) as server:
+        reply = server.post(HTTP["unified"], hello(text="a" * 8_001))
+        assert (reply.status_code, reply.json()["error"][0]["maximum"]) == (400, 8_000)
+    with start_offline(profile="live") as server:
+        assert server.post(HTTP["unified"], hello(text="  Hello there." + " " * 8_000)).ok
+
+
+def test_streamed_fragments_have_no_text_limit() -> None:
+    with start_offline(max_text=10) as server, server.open() as ws:
+        send(ws, hello(text="Longer than ten characters.", **{"continue": True}))
+        send(ws, hello(text="", flush=True, complete_backoff_ms=0))
+        assert receive(ws)[-1]["status"] == "complete"
+
+
+def test_voice_of_the_other_model_speaks_when_the_check_is_off() -> None:
+    with start_offline(check_voice_model=False) as server:
+        assert server.post(HTTP["unified"], hello(model="lightning_v3.1_pro")).ok
+
+
+@pytest.mark.parametrize(
+    ("voice", "model"),
+    [("sloane", "lightning_v3.2"), ("maverick", "lightning_v3.1"), ("kelsey", "lightning_v3.1_pro")],
+)
+def test_unlisted_voices_and_lightning_v3_2_are_accepted(voice: str, model: str) -> None:
+    with start_offline(profile="live") as server:
+        assert server.post(HTTP["unified"], hello(voice_id=voice, model=model)).ok
+
+
 # Request log
 
 
@@ -263,6 +328,8 @@ def test_request_log_has_one_line_per_request_with_monotonic_times() -> None:
     ("fields", "words"),
     [
         ({"colour": "red"}, "unknown server setting 'colour'"),
+        ({"profile": "fast"}, "profile must be one of live, documented, instant"),
+        ({"profile": ["live"]}, "profile must be one of"),
         ({"port": 65_536}, "port must be a number from 0 to 65535"),
         ({"port": "80"}, "port must be a number"),
         ({"port": True}, "port must be a number"),

@@ -46,7 +46,7 @@ def enum(name: str, received: object, options: list[object]) -> dict[str, Any]:
 
 CODINGS: list[object] = ["wav", "ulaw", "alaw", "pcm", "mp3"]
 RATES: list[object] = [8_000, 16_000, 24_000, 44_100]
-MODELS: list[object] = ["lightning_v3.1", "lightning_v3.1_pro"]
+MODELS: list[object] = ["lightning_v3.1", "lightning_v3.1_pro", "lightning_v3.2"]
 BASE_LANGUAGES = "en, hi, mr, kn, ta, bn, gu, te, ml, pa, or, es, de, fr, it, nl, sv, pt, ru, pl"
 ID = {"error": [{"validation": "regex", "code": "invalid_string", "message": "Invalid"}]}
 REQUIRED = "The 'text' field is required."
@@ -74,6 +74,10 @@ REFUSALS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"sample_rate": 22_050}, enum("sample_rate", 22_050, RATES)),
     ({"sample_rate": "24000"}, enum("sample_rate", "24000", RATES)),
     ({"sample_rate": True}, wrong_type("sample_rate", "number", "boolean")),
+    ({"model": "lightning_v3.1_pro"},
+        custom("voice_id", "Voice 'magnus' is not available on the lightning_v3.1_pro model")),
+    ({"voice_id": "meher", "model": "lightning_v3.1"},
+        custom("voice_id", "Voice 'meher' is not available on the lightning_v3.1 model")),
     ({"model": "lightning-v3.1"}, enum("model", "lightning-v3.1", MODELS)),
     ({"speed": 0.4}, bound("speed", "too_small", "minimum", 0.5,
         "Number must be greater than or equal to 0.5")),
