@@ -94,8 +94,9 @@ def resolve_espeak_voice(request: SpeechRequest) -> EspeakVoice:
 def resolve_language(request: SpeechRequest, voice: Voice) -> str:
     """The requested language, else that of the text's script, else the voice's own (waves/api.md, 2a)."""
     requested = request.language or request.number_language
-    if requested in ESPEAK_LANGUAGES:
-        return str(requested)
+    # v2 does not validate number_pronunciation_language: it may be of any type.
+    if isinstance(requested, str) and requested in ESPEAK_LANGUAGES:
+        return requested
     own = [code for name in voice.languages for code in LANGUAGES if LANGUAGES[code] == name] or ["en"]
     script = dominant_script(request.text)
     if script in SCRIPTS:

@@ -201,6 +201,7 @@ def test_missing_and_retired_routes(
         ({"enhancement": 0.5}, 400),
         ({"language": "ar"}, 200),
         ({"language": "ko"}, 400),
+        ({"number_pronunciation_language": ["hi"]}, 200),  # not a field of v2
         ({"model": "whatever"}, 200),  # not a field of v2
     ],
 )
