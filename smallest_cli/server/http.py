@@ -118,7 +118,7 @@ async def _send_body(exchange: Exchange, body: Any, fault: FaultSpec | None) -> 
     size = body.tell()
     body.seek(0)
     header = wav.header(exchange.request.format, size) if exchange.request.encoding == "wav" else b""
-    response = exchange.new_response("audio/wav")  # for every format, as on the service (3a)
+    response = exchange.new_response("audio/wav")  # whatever the format, as on the service (3a)
     if exchange.state.config.chunked:
         response.enable_chunked_encoding()
     else:

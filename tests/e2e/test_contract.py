@@ -71,7 +71,7 @@ def test_an_older_api_that_has_ended_is_told(status: str, home: Path) -> None:
             ran = speak(home, server, TEXT, "--api", "v3.1", "--via", via, "-o", "out.wav")
             assert (ran.code, ran.out) == (5, b"")
             assert status in ran.lines[0]
-            assert status == "404" or "leave --api away" in ran.err
+            assert status == "404" or "drop --api" in ran.err
 
 
 def test_paragraphs_are_apart_and_nothing_else_is(home: Path, server: Offline) -> None:

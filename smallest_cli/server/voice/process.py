@@ -76,7 +76,7 @@ class Utterance:
         self._writer.finish()
 
     def _on_chunk(self, wave: Any, count: int, events: Any) -> int:
-        """Callback of the library for every 60 ms of audio; returning 1 stops it."""
+        """Callback of the library after each 60 ms of audio; returning 1 stops it."""
         try:
             self._process_chunk(wave, count, events)
         except BaseException as error:  # cannot propagate through C: raised again in `speak`
