@@ -60,6 +60,8 @@ class ServerConfig:
     """Additional voice ids to accept."""
     max_text: int | None = None
     """Maximum text length after trimming, in characters; streamed fragments are not limited (0.4)."""
+    blocked_words: tuple[str, ...] = ()
+    """Words that a request with `content_filter` in reject mode must not contain (0.6)."""
     check_voice_model: bool = True
     """Reject a voice of the other model; without it the older behaviour, audio with 200 (0.5)."""
     idle_timeout_s: float = 60.0
@@ -147,7 +149,7 @@ class ServerConfig:
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
         }
-        for name in ("fail", "extra_voices"):
+        for name in ("fail", "extra_voices", "blocked_words"):
             items = values.get(name, ())
             if not (isinstance(items, tuple) and all(isinstance(item, str) for item in items)):
                 raise InvalidField(name, "must be a list of strings")

@@ -48,7 +48,8 @@ class ServerState:
         voices = self._v2_voice_ids if api == "v2" else self._voice_ids
         checked = api == "unified" and self.config.check_voice_model
         models = self._voice_models if checked else {}
-        return Rules(api, via, voices | self.account_api.clone_ids, self.config.max_text, models)
+        voices |= self.account_api.clone_ids
+        return Rules(api, via, voices, self.config.max_text, models, self.config.blocked_words)
 
     def voices(self, pool: str) -> tuple[Voice, ...] | None:
         """The voices of a pool, named as in paths; None for an unknown pool."""

@@ -50,6 +50,7 @@ class Rules:
     voices: frozenset[str]
     max_text: int | None = None
     voice_models: Mapping[str, str] = field(default_factory=dict)
+    blocked_words: tuple[str, ...] = ()
 
 
 def validate(fields: Fields, rules: Rules, *, optional: Iterable[str] = ()) -> list[Issue]:
@@ -66,6 +67,7 @@ def validate(fields: Fields, rules: Rules, *, optional: Iterable[str] = ()) -> l
     if not issues:
         issues += _check_language(fields, rules)
         issues += _check_voice_model(fields, rules)
+        issues += _check_content_filter(fields, rules)
     return issues
 
 
@@ -92,6 +94,7 @@ def _checks(rules: Rules) -> dict[str, Check]:
             "model": _enum(ACCEPTED_MODELS),
             "number_pronunciation_language": _enum(LANGUAGE_CODES),
             "math_notation": _typed(bool, "boolean"),
+            "content_filter": _typed(dict, "object"),
             "word_timestamps": _typed(bool, "boolean"),
         }
     if rules.via != "ws":
@@ -237,3 +240,14 @@ def _check_voice_model(fields: Fields, rules: Rules) -> Iterator[Issue]:
     voice, model = fields.get("voice_id", ""), fields.get("model")
     if model in MODELS and rules.voice_models.get(voice, model) != model:
         yield custom_issue("voice_id", f"Voice '{voice}' is not available on the {model} model")
+
+
+def _check_content_filter(fields: Fields, rules: Rules) -> Iterator[Issue]:
+    """Reject mode blocks the configured words. The code is reported, its place in the body inferred (0.6)."""
+    content_filter = fields.get("content_filter", {}) if rules.api != "v2" else {}
+    if content_filter.get("enabled") is not True or content_filter.get("action") != "reject":
+        return
+    text = str(fields.get("text", "")).casefold()
+    if any(word.casefold() in text for word in rules.blocked_words):
+        message = "Text blocked by the content filter"
+        yield {"code": "CONTENT_FILTER_BLOCKED", "path": ["text"], "message": message}

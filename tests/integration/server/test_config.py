@@ -292,6 +292,31 @@ def test_unlisted_voices_and_lightning_v3_2_are_accepted(voice: str, model: str)
         assert server.post(HTTP["unified"], hello(voice_id=voice, model=model)).ok
 
 
+@pytest.mark.parametrize(
+    ("content_filter", "text", "blocked"),
+    [
+        ({"enabled": True, "action": "reject"}, "Some BAD words.", True),
+        ({"enabled": True, "action": "reject"}, "Some good words.", False),
+        ({"enabled": True, "action": "flag"}, "Some bad words.", False),
+        ({"enabled": False, "action": "reject"}, "Some bad words.", False),
+    ],
+)
+def test_content_filter_in_reject_mode_blocks_text(
+    content_filter: dict[str, Any], text: str, blocked: bool
+) -> None:
+    with start_offline(blocked_words=["bad"]) as server:
+        request = hello(text=text, content_filter=content_filter)
+        reply, last = server.post(HTTP["unified"], request), server.say(request)[-1]
+    assert (reply.status_code, last["status"]) == ((400, "error") if blocked else (200, "complete"))
+    if blocked:
+        issue = {
+            "code": "CONTENT_FILTER_BLOCKED",
+            "path": ["text"],
+            "message": "Text blocked by the content filter",
+        }
+        assert reply.json()["error"] == last["errors"] == [issue]
+
+
 # Request log
 
 
@@ -345,6 +370,7 @@ def test_request_log_has_one_line_per_request_with_monotonic_times() -> None:
         ({"fail": ["status:200"]}, "unknown fault 'status:200'"),
         ({"fail": [5]}, "fail must be a list of strings"),
         ({"fail": "status:503"}, "fail must be a list of strings"),
+        ({"blocked_words": "bad"}, "blocked_words must be a list of strings"),
         ({"extra_voices": "emily"}, "extra_voices must be a list of strings"),
         ({"tls_cert": "a.pem"}, "a TLS certificate and its key must be given together"),
         ({"host": "0.0.0.0"}, "listening on 0.0.0.0 needs a token of at least 16 characters"),

@@ -88,6 +88,7 @@ REFUSALS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"language": "ja"}, unsupported("ja")),  # Pro only
     ({"language": "zh", "model": "lightning_v3.1"}, unsupported("zh")),
     ({"language": 1}, wrong_type("language", "string", "number")),
+    ({"content_filter": True}, wrong_type("content_filter", "object", "boolean")),
     ({"math_notation": 1}, wrong_type("math_notation", "boolean", "number")),
     ({"session_id": "a b"}, {"error": [ID["error"][0] | {"path": ["session_id"]}]}),
     ({"request_id": "a" * 129}, {"error": [ID["error"][0] | {"path": ["request_id"]}]}),
