@@ -13,6 +13,8 @@ Api = Literal["unified", "v3.1", "v2"]
 VIAS: tuple[Via, ...] = ("ws", "sse", "http")
 APIS: tuple[Api, ...] = ("unified", "v3.1", "v2")
 SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100)
+SEGMENT_CHARS = 250
+"""Maximum characters of a segment: the vendor's advice, and where its server cuts (waves/api.md, 4c)."""
 
 
 @dataclass(frozen=True, slots=True)

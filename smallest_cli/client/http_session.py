@@ -22,7 +22,7 @@ from smallest_cli.models import Service
 from smallest_cli.network.connection import Connection
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import Origin, parse_base_url
-from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, REFUSAL_LIMIT
+from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT
 from smallest_cli.security import printable
 from smallest_cli.transports.channel import error_from_response
 
@@ -84,7 +84,7 @@ class HTTPSession:
     def _error(self, response: requests.Response) -> Exception:
         try:
             with _translate_errors():
-                body = response.raw.read(REFUSAL_LIMIT)
+                body = response.raw.read(ERROR_BODY_LIMIT)
         except (NetworkError, ProtocolError):
             body = b""  # the status is enough
         return error_from_response(self._service, response.status_code, dict(response.headers), body)

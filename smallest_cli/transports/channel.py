@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from smallest_cli.errors import RemoteError
 from smallest_cli.models import Event, HasFileno, Sent, Service, SpeechRequest
-from smallest_cli.protocol.errors import decode_refusal
+from smallest_cli.protocol.errors import decode_http_error
 
 
 class Channel(ABC):
@@ -51,7 +51,7 @@ def error_from_response(
     service: Service, status: int, headers: Mapping[str, str], body: bytes
 ) -> RemoteError:
     """Return the error for an HTTP status other than 200; for 401 its hint says which key was sent."""
-    error = decode_refusal(status, {name.lower(): value for name, value in headers.items()}, body)
+    error = decode_http_error(status, {name.lower(): value for name, value in headers.items()}, body)
     if status == 401:
         suffix = f" and ends {service.key}" if len(str(service.key)) > 1 else ""
         error.hint = f"the key is from {service.key.source}{suffix}"

@@ -15,7 +15,7 @@ from smallest_cli.models import Opened, Phases, Sent, Service
 from smallest_cli.network.connection import HEAD_LIMIT, Connection
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, REFUSAL_LIMIT
+from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT
 from smallest_cli.security import printable
 from smallest_cli.transports.channel import error_from_response
 
@@ -161,8 +161,8 @@ class HTTPConnection:
     def _read_error_body(self) -> bytes:
         body = b""
         try:
-            while len(body) < REFUSAL_LIMIT and (piece := self.read()):
+            while len(body) < ERROR_BODY_LIMIT and (piece := self.read()):
                 body += piece
         except (NetworkError, ProtocolError):
             pass  # the status is enough
-        return body[:REFUSAL_LIMIT]
+        return body[:ERROR_BODY_LIMIT]

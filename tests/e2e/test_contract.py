@@ -71,7 +71,7 @@ def test_an_older_api_that_has_ended_is_told(status: str, home: Path) -> None:
             ran = speak(home, server, TEXT, "--api", "v3.1", "--via", via, "-o", "out.wav")
             assert (ran.code, ran.out) == (5, b"")
             assert status in ran.lines[0]
-            assert status == "404" or "leave --api away" in ran.err
+            assert status == "404" or "drop --api" in ran.err
 
 
 def test_paragraphs_are_apart_and_nothing_else_is(home: Path, server: Offline) -> None:
@@ -372,7 +372,7 @@ def test_a_voice_that_the_service_does_not_know_points_to_the_list(
     via: str, home: Path, server: Offline
 ) -> None:
     ran = speak(home, server, TEXT, "-v", "nobody", "-m", "lightning_v3.1", "--via", via, "-o", "out.wav")
-    assert (ran.code, ran.lines[1]) == (5, "  smallest voices lists those that there are")
+    assert (ran.code, ran.lines[1]) == (5, "  list voices: smallest voices")
 
 
 def test_a_limit_that_is_reached_is_said_alike_on_every_transport(home: Path) -> None:

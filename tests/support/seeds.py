@@ -1,5 +1,4 @@
-"""The programs of the vendor's pages: each takes a URL, a text and the name of a WAV, and the key from its
-environment."""
+"""The programs on the vendor's pages. Arguments: URL, text, WAV file; the key is in the environment."""
 
 from __future__ import annotations
 
