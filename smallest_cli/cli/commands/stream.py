@@ -88,7 +88,7 @@ def stream(
     service: ServiceOptions,
     report: RunOptions,
 ) -> None:
-    """Speak text as it arrives (e.g. from an LLM).
+    """Speak text as it arrives, for example from an LLM.
 
     Each sentence is spoken as soon as it is complete. At a terminal each line is, on Enter.
     """
