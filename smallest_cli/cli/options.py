@@ -68,9 +68,7 @@ class CaptionOptions(Options):
     cue: Literal["sentence", "word"] | None = option(
         "--cue", "Subtitle unit; word needs ws and a voice with word timings. [default: sentence]"
     )
-    follow: bool = option(
-        "--follow", "With --play: print the words on the terminal as they are played.", False
-    )
+    follow: bool = option("--follow", "Print the text on stderr as it is played.", False)
 
 
 class SplitOptions(Options):

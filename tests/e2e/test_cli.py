@@ -146,9 +146,9 @@ def test_only_a_similar_option_is_suggested(option: str, line: str, tmp_path: Pa
     assert (ran.code, ran.lines[0]) == (2, line)
 
 
-def test_only_speak_and_bench_have_dry_run() -> None:
+def test_only_speak_batch_and_bench_have_dry_run() -> None:
     commands = {page.name for page in PAGES for option in page.options if "--dry-run" in option.flags}
-    assert commands == {"speak", "bench"}
+    assert commands == {"speak", "batch", "bench"}
 
 
 def help_on_terminal(home: Path, path: str, columns: int) -> str:
