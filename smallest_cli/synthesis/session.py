@@ -48,6 +48,8 @@ MAX_REDOS = 2
 KEEP_ALIVE_S = 20.0
 """While no text arrives, the connection is kept open this often."""
 MAX_QUEUE = 8
+NORMAL_CLOSURES = (1000, 1001, 1005)
+"""Close codes of a service that is done with a socket (RFC 6455, 7.4.1)."""
 HELD_BACK_S = 1.0
 """A wait between the audio of two requests that is reported, if the second was sent in time."""
 
@@ -419,7 +421,9 @@ class Session:
         characters = sum(each.characters for each in sent)
         if sent and self._closed_after_complete(error, segment):
             self._one_at_a_time = self._one_per_connection = True
-            self._warn_once("the service closed a connection that was kept open; its last request is sent again")
+            self._warn_once(
+                "the service closed a connection that was kept open; its last request is sent again"
+            )
             self._budget.charge(characters)
             self.resent += characters
             return
@@ -456,7 +460,7 @@ class Session:
         It may do so after each `complete` (waves/api.md, 0.2) or reply.
         """
         return (
-            isinstance(error, ConnectionClosed)
+            (isinstance(error, ConnectionClosed) or error.close_code in NORMAL_CLOSURES)
             and self._was_completed
             and not segment.started
             and not self._one_per_connection
