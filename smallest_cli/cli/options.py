@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from smallest_cli.cli.option_groups import Options
+from smallest_cli.models import SEGMENT_CHARS
 
 
 class VoiceOptions(Options):
@@ -161,7 +162,7 @@ class SplitOptions(Options):
             min=0,
             help="Most characters in a segment; 0 to send each paragraph whole.",
         ),
-    ] = 250
+    ] = SEGMENT_CHARS
     max_chars: Annotated[
         int, typer.Option("--max-chars", metavar="N", min=0, help="Refuse a longer text; 0 for no bound.")
     ] = 200_000

@@ -31,11 +31,11 @@ from smallest_cli.errors import (
     UsageError,
 )
 from smallest_cli.files import unique_names
-from smallest_cli.models import Clone, Voice
+from smallest_cli.models import SEGMENT_CHARS, Clone, Voice
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.session import result
-from smallest_cli.text.segments import SPLIT, write_script
+from smallest_cli.text.segments import write_script
 from smallest_cli.voices import (
     VoiceFilter,
     cache_voices,
@@ -185,7 +185,7 @@ def _play_each(
         )
         config, console = build_run_config(chosen, sound, where, report)
         script = write_script(
-            [text or sentence(voice)], config.template, split=SPLIT, pause_s=TextOptions().pause
+            [text or sentence(voice)], config.template, split=SEGMENT_CHARS, pause_s=TextOptions().pause
         )
         if script.removed:
             console.warn(f"removed {script.removed} control characters from the text")
