@@ -93,7 +93,7 @@ NO_THREAD = "can't start new thread"
 """What Python says where the system gives no more of them: it has no error of its own for that."""
 
 
-def find_shortage(error: Exception) -> SettingsError | None:
+def exhaustion_error(error: Exception) -> SettingsError | None:
     """The error to tell instead; None if that is not what it is about."""
     if lacking := _lacking(error):
         return SettingsError(f"this machine has no more to give: {lacking}", hint="see ulimit -a")
@@ -101,12 +101,12 @@ def find_shortage(error: Exception) -> SettingsError | None:
 
 
 @contextmanager
-def shortage_told() -> Iterator[None]:
+def translate_exhaustion() -> Iterator[None]:
     """What the machine has no more of, as SettingsError; every other error passes as it is."""
     try:
         yield
     except Exception as error:
-        if shortage := find_shortage(error):
+        if shortage := exhaustion_error(error):
             raise shortage from error
         raise
 

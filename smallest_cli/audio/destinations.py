@@ -77,7 +77,7 @@ def choose_destinations(
         codings = {"-": choose_coding("-", format or ("wav" if kind == "file" else "pcm"))}
     elif not outputs and format:
         raise UsageError("--format is for files and pipes", hint="name one with -o")
-    refuse_twice(outputs)
+    check_distinct(outputs)
     for coding in codings.values():
         check_rate(coding, audio.sample_rate)
     found = [Destination(path, coding, keep=keep, clobber=clobber) for path, coding in codings.items()]
@@ -94,7 +94,7 @@ def _refuse_unused(given: dict[str, bool]) -> None:
             raise UsageError(f"{name} is for the loudspeaker", hint="add --play")
 
 
-def refuse_twice(outputs: Sequence[str]) -> None:
+def check_distinct(outputs: Sequence[str]) -> None:
     """Raises UsageError where two names, of files or `-` for stdout, are one place."""
     places = set()
     for output in outputs:

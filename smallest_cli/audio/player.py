@@ -39,7 +39,7 @@ STUCK_S = 60.0
 may play for as long as it likes."""
 
 
-def command_of(player: str, rate: int) -> list[str]:
+def player_command(player: str, rate: int) -> list[str]:
     """The program, which may be below `~`, and its arguments; `{rate}` stands for the sample rate in Hz.
 
     Raises UsageError.
@@ -59,7 +59,7 @@ class PlayerSink:
 
     def __init__(self, format: AudioFormat, player: str) -> None:
         """Raises UsageError for a command that cannot be read, DeviceError where it does not start."""
-        command = command_of(player, format.sample_rate)
+        command = player_command(player, format.sample_rate)
         self._name = printable(command[0], 60)
         self._format = format
         self._taken = self._written = 0

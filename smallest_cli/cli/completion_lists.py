@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
+from smallest_cli.files import atomic_write
 from smallest_cli.models import Voice
-from smallest_cli.voices import LANGUAGES, cache_folder
+from smallest_cli.voices import LANGUAGE_CODES, cache_folder
 
 Row = tuple[str, str]
 """A value, and a few words on it."""
 
 _WORD = re.compile(r"\w[\w.-]*", re.ASCII)
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_CODES = {name: code for code, name in LANGUAGES.items()}
 
 
 def voice_rows(voices: Iterable[Voice]) -> list[Row]:
@@ -34,7 +34,7 @@ def model_rows(voices: Iterable[Voice]) -> list[Row]:
 def language_rows(voices: Iterable[Voice]) -> list[Row]:
     """The codes of the languages that voices speak; a language without a code by its name."""
     names = {language.casefold() for voice in voices for language in voice.languages}
-    return sorted((_CODES.get(name, name), name) for name in names)
+    return sorted((LANGUAGE_CODES.get(name, name), name) for name in names)
 
 
 def keep_voices(voices: Sequence[Voice]) -> None:
@@ -54,13 +54,7 @@ def keep_devices(names: Iterable[str]) -> None:
 
 
 def _keep(name: str, rows: Iterable[Row]) -> None:
-    """Whole or not at all; not being able to is no reason to fail."""
-    path = cache_folder() / f"{name}.tsv"
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """Write one list. Not being able to write is ignored: completion then has fewer words."""
     lines = (f"{_UNSEEN.sub(' ', value)}\t{_UNSEEN.sub(' ', told)}".rstrip() for value, told in rows)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        os.replace(part, path)
-    except OSError:
-        return
+    with suppress(OSError):
+        atomic_write(cache_folder() / f"{name}.tsv", "".join(f"{line}\n" for line in lines).encode())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from smallest_cli.cli.option_groups import Options
-from smallest_cli.models import SEGMENT_CHARS
+from smallest_cli.models import PRO_MODEL, SEGMENT_CHARS
 
 
 class VoiceOptions(Options):
@@ -25,7 +25,7 @@ class VoiceOptions(Options):
             "-m",
             "--model",
             metavar="NAME",
-            help="The model; without it, that of the voice, else lightning_v3.1_pro.",
+            help=f"The model; without it, that of the voice, else {PRO_MODEL}.",
         ),
     ] = None
     language: Annotated[

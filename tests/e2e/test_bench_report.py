@@ -330,7 +330,7 @@ def test_the_command_writes_them(found: Result, tmp_path: Path) -> None:
     ("name", "code", "said"),
     [
         ("", 2, ["smallest: --html is empty", "  is a variable not set?"]),
-        (".", 10, ["smallest: cannot write .: it is a folder"]),
+        (".", 10, ["smallest: cannot write .: it is a directory"]),
     ],
 )
 def test_what_is_no_file_s_name_is_told(

@@ -113,7 +113,7 @@ def test_a_dry_run_asks_for_nothing(home: Path, server: Offline) -> None:
 
 def test_a_dry_run_finds_a_place_that_cannot_be_written(home: Path) -> None:
     (home / "folder.wav").mkdir()
-    for place, words in (("nowhere/x.wav", "there is no folder"), ("folder.wav", "it is a folder")):
+    for place, words in (("nowhere/x.wav", "no such directory"), ("folder.wav", "it is a directory")):
         ran = smallest(home, "speak", TEXT, "--dry-run", "-o", place)
         assert (ran.code, ran.out) == (10, b"")
         assert ran.lines[0].startswith(f"smallest: cannot write {place}: {words}")

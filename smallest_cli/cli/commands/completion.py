@@ -13,6 +13,7 @@ import typer
 
 from smallest_cli.cli.console import print_line
 from smallest_cli.errors import OutputError, SettingsError
+from smallest_cli.files import atomic_write
 from smallest_cli.security import os_error_text, printable
 
 PACKAGED = Path(__file__).parents[2] / "completions"
@@ -41,7 +42,10 @@ def completion(
         sys.stdout.write(script)
         return
     target, hint = PLACES[shell]()
-    _write(target, script)
+    try:
+        atomic_write(target, script.encode(), durable=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {printable(target)}: {os_error_text(error)}") from None
     print_line(f"{printable(target)} is written")
     print_line(f"  {hint}")
 
@@ -53,16 +57,6 @@ def _read(name: str) -> str:
         except FileNotFoundError:
             continue
     raise SettingsError(f"{name} is not where it was installed", hint="install smallest-cli again")
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
 
 
 def _folder(variable: str, *usual: str) -> Path:

@@ -103,7 +103,7 @@ def list_voices(
     known = _load(settings, where, refresh=refresh)
     found = filter_voices(known, wish)
     if not found:
-        raise UsageError(f"no voice matches {wish.words()}", hint=describe_alternatives(known, wish))
+        raise UsageError(f"no voice matches {wish.as_options()}", hint=describe_alternatives(known, wish))
     if sort:
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
     print_voices(found[:limit], as_json=as_json)

@@ -176,8 +176,9 @@ def in_the_way(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nowhere/out.wav", "there is no folder {folder}/nowhere"), ("file/out.wav", "Not a directory"),
-        ("lost", "there is no folder {folder}/nowhere"), ("folder", "it is a folder"), ("", "it is a folder"),
+        ("nowhere/out.wav", "no such directory: {folder}/nowhere"), ("file/out.wav", "Not a directory"),
+        ("lost", "no such directory: {folder}/nowhere"), ("folder", "it is a directory"),
+        ("", "it is a directory"),
         ("loop", "Too many levels of symbolic links"), ("x" * 300, "File name too long"),
         ("nowhere/\x1b[31m\n.wav", r"\x1b[31m .wav"), ("/sys/out.wav", "Permission denied"),
     ],

@@ -14,14 +14,14 @@ from smallest_cli.cli.commands.bench.options import CorpusOptions, LoadOptions, 
 from smallest_cli.cli.console import print_line
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.errors import UsageError
-from smallest_cli.models import SEGMENT_CHARS, VIAS, SpeechRequest
+from smallest_cli.models import PRO_MODEL, SEGMENT_CHARS, VIAS, SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.text.input import read_texts
 from smallest_cli.text.segments import write_script
 
 MAX_CHARS = 20_000
-PRICE = {"lightning_v3.1_pro": 0.195}
+PRICE = {PRO_MODEL: 0.195}
 """US dollars for 10,000 characters, where the vendor's pages state it (waves/api.md, 6)."""
 
 
