@@ -45,7 +45,7 @@ def list_loudspeakers() -> list[Device]:
 def print_devices(devices: Sequence[Device], *, as_json: bool) -> None:
     """Loudspeakers. Raises DeviceError where there is none."""
     if not devices:
-        raise DeviceError("no loudspeaker was found", hint="use -o FILE")
+        raise DeviceError("no output device found", hint="use -o FILE")
     if as_json:
         told = [{"name": each.name, "default": each.default, "rate": each.rate} for each in devices]
         print_json({"devices": told})

@@ -124,17 +124,17 @@ def test_a_dry_run_finds_a_place_that_cannot_be_written(home: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("folder", "folder is a folder, not a file to write"),
-        ("y.wav/", "y.wav/ is a folder, not a file to write"),
-        ("plain", "plain names no format: it has no extension"),
-        ("x.xyz", "no format is known for the extension .xyz of x.xyz"),
+        ("folder", "folder is a directory, not a file to write"),
+        ("y.wav/", "y.wav/ is a directory, not a file to write"),
+        ("plain", "plain has no extension that names a format"),
+        ("x.xyz", "x.xyz: unknown extension .xyz"),
     ],
 )  # fmt: skip
 def test_a_name_that_tells_no_format_says_why(name: str, words: str, home: Path) -> None:
     (home / "folder").mkdir()
     ran = smallest(home, "speak", TEXT, "-o", name)
     assert (ran.code, ran.lines[0]) == (2, f"smallest: {words}")
-    assert ran.lines[1].startswith("  name one with --format, or by .wav")
+    assert ran.lines[1].startswith("  use --format, or by .wav")
 
 
 def test_a_question_is_answered_with_a_list(home: Path) -> None:

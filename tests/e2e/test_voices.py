@@ -684,7 +684,7 @@ def test_a_question_with_json_is_answered_by_an_object(command: str, home: Path)
 def test_a_question_for_loudspeakers_where_there_is_none_is_11(home: Path) -> None:
     ran = smallest(home, "speak", "Hi.", "--device", "?", env={"PULSE_SERVER": "unix:/nowhere"})
     assert (ran.code, ran.out) == (11, b"")
-    assert ran.lines == ["smallest: no loudspeaker was found", "  use -o FILE"]
+    assert ran.lines == ["smallest: no output device found", "  use -o FILE"]
 
 
 @pytest.mark.parametrize(
