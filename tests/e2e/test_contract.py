@@ -134,7 +134,7 @@ def test_a_name_that_tells_no_format_says_why(name: str, words: str, home: Path)
     (home / "folder").mkdir()
     ran = smallest(home, "speak", TEXT, "-o", name)
     assert (ran.code, ran.lines[0]) == (2, f"smallest: {words}")
-    assert ran.lines[1].startswith("  use --format, or by .wav")
+    assert ran.lines[1].startswith("  use --format, or an extension: .wav")
 
 
 def test_a_question_is_answered_with_a_list(home: Path) -> None:
