@@ -12,7 +12,7 @@ from smallest_cli.text.graphemes import display_width, last_boundary
 
 @pytest.mark.parametrize(
     ("text", "columns"),
-    [("", 0), ("plain", 5), ("हिन्दी", 4), ("日本", 4), ("e\u0301", 1), ("🇮🇳", 2), ("ที่", 1), ("a\x1bb\t", 2)],
+    [("", 0), ("plain", 5), ("हिन्दी", 4), ("日本", 4), ("e\u0301", 1), ("🇮🇳", 2), ("ที่", 1), ("a\x07b", 2)],
 )
 def test_display_width_in_columns(text: str, columns: int) -> None:
     assert display_width(text) == columns
