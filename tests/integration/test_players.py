@@ -212,8 +212,8 @@ REFUSED = {
     "a device too": (["-p", "--player", "aplay", "--device", "x"], 2, "do not go together"),
     "a long silence": (["-p", "--lead-silence", "11"], 2, "is not a time"),
     "no silence": (["-p", "--lead-silence", "nan"], 2, "is not a time"),
-    "nobody listens": (["-o", "a.wav", "--follow"], 2, "--follow shows what is heard"),
-    "nobody reads": (["-p", "--follow"], 2, "--follow needs a terminal"),
+    "follow without playback": (["-o", "a.wav", "--follow"], 2, "--follow shows what is heard"),
+    "follow without a terminal": (["-p", "--follow"], 2, "--follow needs a terminal"),
 }
 
 
@@ -339,7 +339,7 @@ class Screen:
 
 @contextmanager
 def following(home: Path, server: Offline, columns: int, source: str = WAITS) -> Iterator[Screen]:
-    """A run on a terminal of its own, which a player makes last until somebody opens `go`."""
+    """A run on a terminal of its own, which a player makes last until `go` is opened."""
     os.mkfifo(home / "go")
     player = script(home, source)
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")

@@ -191,7 +191,7 @@ def test_the_first_to_die_is_told_of() -> None:
 
 
 def test_when_none_is_left_writing_ends_at_once_and_so_does_waiting() -> None:
-    """A pump that waits for more to be heard would otherwise wait for ever, or ask for another segment."""
+    """The pipeline would otherwise wait indefinitely, or ask for another segment."""
     only = SlowPlayback()
     only.fault = DeviceError("unplugged")
     tee = TeeSink([only])
@@ -205,7 +205,7 @@ def test_when_none_is_left_writing_ends_at_once_and_so_does_waiting() -> None:
 
 
 def test_a_bug_in_a_branch_is_no_success(tmp_path: Path) -> None:
-    """Whatever ends a thread is raised where somebody sees it; the others are whole."""
+    """Whatever ends a thread is raised by close; the other sinks are complete."""
     buggy, whole = SlowPlayback(), SlowPlayback()
     buggy.fault = ZeroDivisionError("a bug")
     whole.let_go.set()
@@ -330,7 +330,7 @@ def test_a_signal_silences_the_playback_and_completes_the_file(tmp_path: Path) -
 
 
 def test_a_branch_that_was_aborted_is_no_success(tmp_path: Path) -> None:
-    """For whoever closes it on another thread than the one that a signal came to."""
+    """For a caller that closes it on another thread than the one that a signal came to."""
     path, pcm = tmp_path / "out", noise(50_000)
     path.write_bytes(b"old")
     with (

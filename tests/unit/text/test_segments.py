@@ -139,7 +139,7 @@ def test_what_is_too_long_is_cut_where_it_hurts_least(text: str, limit: int, pie
         ("---", 2, ["--", "-"]),
     ],
 )
-def test_nothing_is_sent_alone_that_nobody_can_say(text: str, limit: int, pieces: list[str]) -> None:
+def test_unspoken_text_is_not_sent_alone(text: str, limit: int, pieces: list[str]) -> None:
     assert split_segments(text, limit) == pieces
 
 
