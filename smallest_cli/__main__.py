@@ -1,4 +1,4 @@
-"""`python -m smallest_cli` and the `smallest` command: one door."""
+"""`python -m smallest_cli` and the `smallest` command."""
 
 import atexit
 import gc
@@ -17,7 +17,7 @@ def main() -> None:
             print(f"smallest {__version__}", flush=True)
             return
         except OSError:
-            pass  # which is told below
+            pass  # reported below
     gc.set_threshold(100_000)  # what start-up allocates stays: to walk it again and again takes 4 ms of it
     if not sys.flags.dev_mode:  # which looks for what was left open
         atexit.register(gc.freeze)  # what ends anyway is not searched for cycles: 16 ms of a short run

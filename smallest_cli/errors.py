@@ -1,31 +1,31 @@
-"""Everything that can go wrong, and the exit code that tells a script which it was.
+"""Errors and their exit codes.
 
     SmallestError                      1   a bug
-      UsageError                       2   what was asked cannot be done
-      SettingsError                    3   a broken setting, an extra that is missing
-        MissingKeyError                          3   no key anywhere
-      RemoteError                          the other side's doing; after first audio, Incomplete
+      UsageError                       2   invalid usage
+      SettingsError                    3   invalid setting, missing extra
+        MissingKeyError                          3   no API key
+      RemoteError                          service or network; Incomplete once audio has come
         AuthError                   4   key rejected, no credit
-        RequestError                5   the service will not do this
-        RateLimited                    6   too many at once          (may be retried)
+        RequestError                5   request refused
+        RateLimited                    6   rate or concurrency limit (may be retried)
         NetworkError                   7   the network failed        (may be retried)
           ConnectError                   7   no name, no connection, no TLS
-            TLSError                      7   what answers there knows no TLS   (not retried)
-          DeadlineExceeded                      7   a wait came to its end
-          ConnectionClosed                 7   the other side went away
-          IncompleteResponse                       7   what it sent is not whole
-        ServerError                  8   the service broke down    (may be retried)
-          ProtocolError                8   it answered what nobody can read
+            TLSError                      7   the server does not speak TLS   (not retried)
+          DeadlineExceeded                      7   timeout
+          ConnectionClosed                 7   connection closed
+          IncompleteResponse                       7   incomplete response
+        ServerError                  8   server error              (may be retried)
+          ProtocolError                8   invalid response
         SecurityError                   12   refused: redirect, key over plain text
-          CertificateError                   12   the certificate
+          CertificateError                   12   certificate not trusted
       Incomplete                       9   failed after audio began
       OutputError                    10   cannot write
-      DeviceError                     11   no loudspeaker, or lost
+      DeviceError                     11   no output device, or device error
       BatchFailed                     13   some items of a batch failed
-      BrokenPipe                     141   nobody reads our pipe any more; quiet, as SIGPIPE is
-    Interrupted              129 130 143   a signal; no error, but it unwinds like one
+      BrokenPipe                     141   the reader closed our pipe; no message, as with SIGPIPE
+    Interrupted              129 130 143   a signal; a BaseException
 
-The codes are an interface: their meanings never change.
+The codes are part of the interface and do not change.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from types import MappingProxyType
 
 
 class SmallestError(Exception):
-    """What happened, in one line; `hint` is the next thing to try, `partial` keeps what had come.
+    """One line that says what failed; `hint` says what to try next, `partial` is the partial file kept.
 
-    `summary` is what a batch had come to, for --json.
+    `summary` is the result of a batch so far, for --json.
     """
 
     exit_code = 1
     retryable = False
     partial: Path | None = None
     audio_seconds = 0.0
-    """How much sound had come."""
+    """Seconds of audio that had come."""
     summary: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, message: str, *, hint: str = "", request_id: str | None = None) -> None:
@@ -67,9 +67,9 @@ class MissingKeyError(SettingsError):
 
 
 class RemoteError(SmallestError):
-    """The service's or the network's doing.
+    """An error of the service or the network.
 
-    `status` is the HTTP status where there was one, `close_code` that of a WebSocket's close.
+    `status` is the HTTP status, `close_code` the WebSocket close code, if there was one.
     """
 
     status: int | None = None
@@ -85,7 +85,7 @@ class RequestError(RemoteError):
 
 
 class RateLimited(RemoteError):
-    """`retry_after` is the least wait in seconds that the service asked for, None where it did not."""
+    """`retry_after` is the minimum wait in seconds that the service asked for, if it did."""
 
     exit_code = 6
     retryable = True
@@ -98,7 +98,7 @@ class NetworkError(RemoteError):
 
 
 class ConnectError(NetworkError):
-    """`step` is what failed of connecting: dns, connect or tls."""
+    """`step` is the step of connecting that failed: dns, connect or tls."""
 
     def __init__(self, message: str, *, step: str = "connect") -> None:
         super().__init__(message)
@@ -106,7 +106,7 @@ class ConnectError(NetworkError):
 
 
 class TLSError(ConnectError):
-    """Another attempt would meet the same server."""
+    """Not retried: another attempt would reach the same server."""
 
     retryable = False
 
@@ -132,7 +132,7 @@ class ServerError(RemoteError):
 
 
 class ProtocolError(ServerError):
-    """The other side said something that is not in the protocol."""
+    """The service sent something that the protocol does not allow."""
 
 
 class SecurityError(RemoteError):
@@ -164,7 +164,7 @@ class BrokenPipe(SmallestError):
 
 
 class Interrupted(BaseException):
-    """A signal asked us to stop. `partial`, `audio_seconds`, `summary` and `hint` as in SmallestError."""
+    """A signal asked to stop. `partial`, `audio_seconds`, `summary` and `hint` are as in SmallestError."""
 
     hint = ""
     request_id: str | None = None

@@ -1,4 +1,4 @@
-"""A file that is whole or as it was before: written beside its name, synced, and put in its place."""
+"""Files that are complete or unchanged (written beside their name and renamed), and safe file names."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from smallest_cli.errors import OutputError, UsageError
 from smallest_cli.security import os_error_text, printable
 from smallest_cli.signals import uninterrupted
 
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What a file system says that has no hard links."""
+NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""Errors of `link` on a file system without hard links."""
 
 
 def sync(descriptor: int) -> None:
-    """Wait until what was written is on the disk; of what has none, a pipe say, nothing is waited for."""
+    """Wait until the data is on disk. Returns at once for what has no disk, e.g. a pipe."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -32,7 +33,7 @@ def sync(descriptor: int) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Every byte of `data`, over short writes and a descriptor that would not block."""
+    """Write all of `data`, also over short writes and to a non-blocking descriptor."""
     left = memoryview(data)
     while left:
         try:
@@ -41,26 +42,38 @@ def write_all(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [])
 
 
-def _sync_folder(folder: Path) -> None:
-    """Have a new name on the disk, too. A folder that may be written and not read is left to the system."""
+def atomic_write(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = False) -> None:
+    """Write a file of our own, and its folder if need be. Raises OSError; the old file is then unchanged.
+
+    `mode` is that of the file, less the umask; a folder is made for the same users. `durable` waits until
+    the data is on disk. For a path that the user named, see `FileTarget`.
+    """
+    path.parent.mkdir(mode=mode | (mode & 0o444) >> 2, parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
+    descriptor = os.open(part, NEW_FILE, mode)
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        return
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
+        try:
+            write_all(descriptor, data)
+            if durable:
+                sync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 class FileTarget:
-    """A path to write to. `descriptor` is the file beside it, or the thing itself where that is no file.
+    """A path to write to that the user named. Raises OutputError before anything is written.
 
-    A link is followed, and stays. A FIFO or a device is written in place. An existing file keeps its
-    mode, and is replaced only by `commit`. Raises OutputError, before anything is written.
+    `descriptor` is a file beside the path, which `commit` renames, so that an existing file is replaced only
+    by a complete one; it keeps its mode. A link is followed, and stays. A FIFO or a device is opened itself.
     """
 
     def __init__(self, path: str, *, clobber: bool = True) -> None:
+        """Raises UsageError for an existing file unless `clobber`."""
         self._name = path
         self._clobber = clobber
         with self._translated():
@@ -74,42 +87,46 @@ class FileTarget:
             if old is not None and not clobber:
                 raise self._exists()
             if old is not None and not os.access(self._final, os.W_OK):
-                raise OutputError(f"cannot write {printable(path)}: it is read-only")
+                raise self._error("it is read-only")
             self.descriptor = self._open_part(0o666 if old is None else stat.S_IMODE(old.st_mode))
             if old is not None:
                 with suppress(PermissionError):  # a file system without modes
                     os.fchmod(self.descriptor, stat.S_IMODE(old.st_mode))
+
+    def _error(self, reason: str) -> OutputError:
+        return OutputError(f"cannot write {printable(self._name)}: {reason}")
+
+    def _exists(self) -> UsageError:
+        return UsageError(f"{printable(self._name)} exists", hint="drop --no-clobber to replace it")
 
     def _status(self) -> os.stat_result | None:
         try:
             status = os.stat(self._name or self._final)
         except FileNotFoundError:
             if not self._final.parent.is_dir():
-                folder = printable(self._final.parent)
-                raise OutputError(
-                    f"cannot write {printable(self._name)}: there is no folder {folder}"
-                ) from None
+                raise self._error(f"no such directory: {printable(self._final.parent)}") from None
             return None
         if stat.S_ISDIR(status.st_mode):
-            raise OutputError(f"cannot write {printable(self._name)}: it is a folder")
+            raise self._error("it is a directory")
         return status
 
     def _open_part(self, mode: int) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         for suffix in (".part", f".{os.urandom(4).hex()}.part"):
             self._part = self._final.with_name(self._final.name + suffix)
             with suppress(FileExistsError):
-                return os.open(self._part, flags, mode)
-        raise OutputError(f"cannot write {printable(self._name)}: {printable(self._part)} is in the way")
+                return os.open(self._part, NEW_FILE, mode)
+        raise self._error(f"{printable(self._part)} exists")
 
     def write(self, data: bytes) -> None:
-        """Write all of it. Raises OutputError."""
+        """Write all of `data`. Raises OutputError."""
         with self._translated():
             write_all(self.descriptor, data)
 
     def commit(self) -> None:
-        """Sync, and take the name. Raises OutputError, or UsageError where the name was taken meanwhile;
-        the old file is then as it was."""
+        """Sync, and rename. May be called again after a signal.
+
+        Raises OutputError, or UsageError for a file that came meanwhile without `clobber`; it is unchanged.
+        """
         with self._translated():
             if self._part is None:
                 self._close()
@@ -117,57 +134,64 @@ class FileTarget:
             if self.descriptor >= 0:
                 sync(self.descriptor)
                 self._close()
-            self._take_name(self._part)
+            self._rename(self._part)
             self._part = None
         try:
-            _sync_folder(self._final.parent)
+            self._sync_folder()
         except OSError as error:
-            name = printable(self._name)
             raise OutputError(
-                f"{name} is whole, but may not outlast a power cut: {os_error_text(error)}"
+                f"{printable(self._name)} is complete, but its name may be lost in a power failure:"
+                f" {os_error_text(error)}"
             ) from None
 
     def _close(self) -> None:
-        """Once: its number may be another file's from then on."""
+        """Close once: the descriptor's number may be another file's from then on."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _take_name(self, part: Path) -> None:
+    def _rename(self, part: Path) -> None:
         if self._clobber:
             os.replace(part, self._final)
             return
         try:
-            os.link(part, self._final)  # unlike a rename, this never replaces what came there meanwhile
+            os.link(part, self._final)  # unlike a rename, this fails if the name was taken meanwhile
         except FileExistsError:
             raise self._exists() from None
         except OSError as error:
-            if error.errno not in NO_LINKS:
+            if error.errno not in NO_HARD_LINKS:
                 raise
-            self._reserve_name(part)
+            self._rename_without_link(part)
             return
         part.unlink()
 
-    def _reserve_name(self, part: Path) -> None:
-        """Take the name by an empty file first, which is made only where there is none, and replace that."""
+    def _rename_without_link(self, part: Path) -> None:
+        """Take the name with an empty file, which is made only if there is none, and replace that."""
         with uninterrupted():
             try:
-                reserved = os.open(self._final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                os.close(os.open(self._final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             except FileExistsError:
                 raise self._exists() from None
             try:
-                os.close(reserved)
                 os.replace(part, self._final)
             except OSError:
                 with suppress(OSError):
                     self._final.unlink()
                 raise
 
-    def _exists(self) -> UsageError:
-        return UsageError(f"{printable(self._name)} exists", hint="leave --no-clobber away to replace it")
+    def _sync_folder(self) -> None:
+        """Have the new name on disk. A folder without read permission is left to the system."""
+        try:
+            descriptor = os.open(self._final.parent, os.O_RDONLY)
+        except PermissionError:
+            return
+        try:
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def abandon(self, keep: bool) -> Path | None:
-        """Leave the old file alone; keep what was written beside it, or remove that too."""
+        """Leave the old file unchanged. Return the partial file if `keep`, else remove it."""
         with suppress(OSError):
             self._close()
         part, self._part = self._part, None
@@ -184,15 +208,15 @@ class FileTarget:
         try:
             yield
         except OSError as error:
-            raise OutputError(f"cannot write {printable(self._name)}: {os_error_text(error)}") from None
+            raise self._error(os_error_text(error)) from None
         except UnicodeError:
-            raise OutputError(f"cannot write {printable(self._name)}: no file can have that name") from None
+            raise self._error("invalid file name") from None
 
 
 def check_target(path: str) -> None:
-    """Raise what writing to `path` would, as far as that can be known, and leave no trace.
+    """Raise what writing to `path` would raise, as far as that can be known. Leaves no trace.
 
-    What is no file may wait for its other end, so it is not opened.
+    A FIFO or a device is not opened, since that may wait for its other end.
     """
     try:
         mode = os.stat(path).st_mode
@@ -204,8 +228,8 @@ def check_target(path: str) -> None:
         raise OutputError(f"cannot write {printable(path)}: it is read-only")
 
 
-def write_whole(path: str, data: bytes) -> None:
-    """Write `data` as a `FileTarget` is written: all of it, or the old file stays. Raises OutputError."""
+def write_file(path: str, data: bytes) -> None:
+    """Write all of `data` to a path that the user named, or leave it unchanged. Raises OutputError."""
     target = FileTarget(path)
     try:
         target.write(data)
@@ -215,9 +239,9 @@ def write_whole(path: str, data: bytes) -> None:
         raise
 
 
-LONGEST = 60
-LONGEST_BYTES = 150
-"""Of 255 that file systems take; a mark against collisions, the ending and `.part` come on top."""
+MAX_NAME = 60
+MAX_NAME_BYTES = 150
+"""Of the 255 that file systems take; a suffix against collisions, the extension and `.part` are added."""
 _RESERVED = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
     | {f"{device}{number}" for device in ("com", "lpt") for number in range(10)}
@@ -225,40 +249,36 @@ _RESERVED = frozenset(
 
 
 def safe_name(wanted: str) -> str:
-    """A name of letters, digits, `-`, `_` and single dots, never empty, hidden or a Windows device."""
-    shown = "".join(
+    """Return a name of letters, digits, `-`, `_` and single dots; never empty, hidden or a Windows device."""
+    name = "".join(
         c if unicodedata.category(c)[0] in "LNM" or c in "-_." else "_"
         for c in unicodedata.normalize("NFC", wanted)
     )
-    while ".." in shown:
-        shown = shown.replace("..", ".")
-    shown = shown[:LONGEST].encode("utf-8")[:LONGEST_BYTES].decode("utf-8", "ignore").strip(".")
-    stem = unicodedata.normalize("NFKC", shown.partition(".")[0]).casefold()
-    if not shown or stem in _RESERVED or shown[0] == "-" or unicodedata.category(shown[0])[0] == "M":
-        return f"_{shown}"
-    return shown
+    while ".." in name:
+        name = name.replace("..", ".")
+    name = name[:MAX_NAME].encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", "ignore").strip(".")
+    stem = unicodedata.normalize("NFKC", name.partition(".")[0]).casefold()
+    if not name or stem in _RESERVED or name[0] == "-" or unicodedata.category(name[0])[0] == "M":
+        return f"_{name}"
+    return name
 
 
 def same_place(name: str) -> str:
-    """Equal for two names that some file system takes for one."""
+    """Return a key that is equal for names that some file system takes for the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def unique_names(wanted: Sequence[tuple[str, str]]) -> list[str]:
-    """A safe name for each (wanted name, id): the first plain, what collides with it told apart by its id.
+    """Return a safe name for each (wanted name, id); one that collides gets a suffix made from its id.
 
-    So a row that is added behind the others renames none of them.
+    So a row that is added after the others renames none of them.
     """
     names: dict[str, str] = {}
-    marks: defaultdict[str, Iterator[int]] = defaultdict(count)
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(count)  # for rows with the same id
     for base, id in wanted:
         name = plain = safe_name(base)
         while same_place(name) in names:
-            name = f"{plain}-{_mark(id, next(marks[id]))}"
+            key = f"{next(numbers[id])} {id}".encode("utf-8", "surrogatepass")
+            name = f"{plain}-{hashlib.sha256(key).hexdigest()[:8]}"
         names[same_place(name)] = name
     return list(names.values())
-
-
-def _mark(id: str, number: int) -> str:
-    """Another for each number, for rows that are the same."""
-    return hashlib.sha256(f"{number} {id}".encode("utf-8", "surrogatepass")).hexdigest()[:8]

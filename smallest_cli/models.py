@@ -13,6 +13,9 @@ Via = Literal["ws", "sse", "http"]
 Api = Literal["unified", "v3.1", "v2"]
 VIAS: tuple[Via, ...] = ("ws", "sse", "http")
 APIS: tuple[Api, ...] = ("unified", "v3.1", "v2")
+STANDARD_MODEL, PRO_MODEL = "lightning_v3.1", "lightning_v3.1_pro"
+MODELS = (STANDARD_MODEL, PRO_MODEL)
+"""The models of the unified API, as requests spell them; paths use hyphens (waves/api.md, 1)."""
 SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100)
 SEGMENT_CHARS = 250
 """Maximum characters of a segment: the vendor's advice, and where its server cuts (waves/api.md, 4c)."""

@@ -1,4 +1,4 @@
-"""What a person has set: flag > environment > config.toml > default, remembering which won."""
+"""Settings: flag > environment > config.toml > default, and where each came from."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FILE_LIMIT = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one run; None where the choice is left to whoever needs it.
+    """The settings of one run; None leaves the choice to the code that needs it.
 
-    `sources` names where each that is not a default came from, `warnings` what was passed over.
+    `sources` tells where each that is not a default came from, `warnings` what was ignored.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -98,29 +98,29 @@ _Layer = dict[str, tuple[Any, str]]
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
-    """Settle every setting. A flag of None was not given; flags that are no settings are passed over.
+    """Resolve every setting. A flag of None was not given; flags that are no settings are passed over.
 
     Raises UsageError for a flag's bad value, SettingsError for any other and for a broken file.
     """
     path = config_path(environ)
     in_file = _load_file(path)
-    settled: _Layer = {}
+    resolved: _Layer = {}
     for layer in (_known(in_file, path), _from_environment(environ), _from_flags(flags)):
         # A service that is named stands above the offline server that a weaker place wants.
-        if "base_url" in layer and "local" not in layer and "local" in settled:
-            settled["local"] = (False, layer["base_url"][1])
-        settled |= layer
-    if settled.get("via", ("", ""))[0] == "auto":
-        del settled["via"]
-    for name, (value, source) in settled.items():
+        if "base_url" in layer and "local" not in layer and "local" in resolved:
+            resolved["local"] = (False, layer["base_url"][1])
+        resolved |= layer
+    if resolved.get("via", ("", ""))[0] == "auto":
+        del resolved["via"]
+    for name, (value, source) in resolved.items():
         error = UsageError if source.startswith("--") else SettingsError
         if isinstance(value, str) and (not value.strip() or "\0" in value):
             raise error(f"{source}: {name} {'holds a NUL' if value.strip() else 'is empty'}")
         if problem := _problem(name, value):
             place = f"{source}: {name}" if source == str(path) else source
             raise error(f"{place}: {problem}")
-    values = {name: value for name, (value, _) in settled.items()}
-    sources = {name: source for name, (_, source) in settled.items()}
+    values = {name: value for name, (value, _) in resolved.items()}
+    sources = {name: source for name, (_, source) in resolved.items()}
     return Settings(**values, sources=sources, warnings=tuple(_warn_of_unknown(in_file)))
 
 
@@ -142,9 +142,14 @@ def _warn_of_unknown(in_file: Iterable[str]) -> Iterator[str]:
     for name in in_file:
         if _is_setting(name):
             continue
-        is_key = "key" in name.lower() or "token" in name.lower()
-        instead = "; a key is kept by smallest login, or in SMALLEST_API_KEY" if is_key else ""
-        yield f"config.toml: {printable(name, 40)} is no setting{instead}"
+        from difflib import get_close_matches  # most files have no unknown settings
+
+        hint = ""
+        if "key" in name.lower() or "token" in name.lower():
+            hint = " (keys are saved by smallest login, or set in SMALLEST_API_KEY)"
+        elif nearest := get_close_matches(name, filter(_is_setting, _KINDS), 1):
+            hint = f" (did you mean '{nearest[0]}'?)"
+        yield f"config.toml: unknown setting '{printable(name, 40)}'{hint}"
 
 
 def _from_environment(environ: Mapping[str, str]) -> _Layer:
@@ -161,7 +166,7 @@ def _from_flags(flags: Mapping[str, Any]) -> _Layer:
         name: (value, f"--{name.replace('_', '-')}") for name, value in flags.items() if value is not None
     }
     if "local" in given and "base_url" in given:
-        raise UsageError("--local and --base-url name two services", hint="leave one of them away")
+        raise UsageError("--local and --base-url cannot be combined", hint="drop one")
     return {name: each for name, each in given.items() if name in _KINDS}
 
 
@@ -175,8 +180,8 @@ def _problem(name: str, value: Any) -> str | None:
         "retries": (0, 20),
         "cache_max_mb": (1, 1_000_000),
     }
-    if name == "base_url" and _names_somebody(value):
-        return "a base URL holds no user name and no password"
+    if name == "base_url" and _has_user_info(value):
+        return "a base URL must not contain a user name or password"
     if name == "local" and not isinstance(value, bool):
         return f"{printable(value, 40)} is not one of {', '.join(_WORDS)}"
     if name in choices and value not in choices[name]:
@@ -186,8 +191,8 @@ def _problem(name: str, value: Any) -> str | None:
     return None
 
 
-def _names_somebody(url: str) -> bool:
-    """Whether an address may hold who asks, which is then shown nowhere: an @ that is not of its path."""
+def _has_user_info(url: str) -> bool:
+    """Whether a URL may contain a user name, which is then never printed: an @ outside of its path."""
     before, at, _ = url.rpartition("@")
     return bool(at) and not _HOST.match(before)
 
@@ -215,7 +220,7 @@ def _load_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text.removeprefix("\ufeff"))  # which Notepad writes
     except tomllib.TOMLDecodeError as error:
-        # Only the place is told: the line itself may hold something private.
+        # Only the position is reported: the line itself may contain a secret.
         place = str(error).rpartition("(")[2].rstrip(")")
         raise SettingsError(f"{printable(path)} is not valid TOML ({printable(place, 60)})") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
@@ -255,10 +260,10 @@ def _read_own(path: Path, flags: int = 0) -> str | None:
     try:
         status = os.fstat(descriptor)
         if os.name == "posix" and status.st_uid not in (os.getuid(), 0):
-            raise SettingsError(f"{printable(path)} belongs to somebody else")
+            raise SettingsError(f"{printable(path)} is owned by another user")
         if os.name == "posix" and status.st_mode & 0o077:
             remedy = f"chmod 600 {printable(path)}" if stat.S_ISREG(status.st_mode) else ""
-            raise SettingsError(f"{printable(path)} can be read by others", hint=remedy)
+            raise SettingsError(f"{printable(path)} is readable by other users", hint=remedy)
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(FILE_LIMIT + 1)
         if len(data) > FILE_LIMIT:

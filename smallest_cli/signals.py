@@ -1,4 +1,4 @@
-"""A signal as an exception: the first unwinds the run, the next one ends it at once.
+"""Signals as exceptions: the first unwinds the run, the next one ends the process.
 
 Python looks for signals between two of its own steps. One that comes after the last look before a wait, or
 to another thread, would be seen only when that wait ends: so a thread ends the waits until it is seen.
@@ -26,7 +26,7 @@ SIGPIPE = getattr(signal, "SIGPIPE", signal.SIGTERM)
 LATER_S = 0.001
 HAS_TIMER = hasattr(signal, "setitimer")
 WAKE = getattr(signal, "SIGURG", None)
-"""What ends a wait of the main thread. Nobody else sends it to us, and by itself it does nothing."""
+"""Interrupts a wait of the main thread. No other program sends it, and its handler does nothing."""
 WAKE_EVERY_S = 0.01
 UNWATCHED_WITHIN_S = 0.1
 
@@ -71,7 +71,7 @@ def uninterrupted() -> Iterator[None]:
 def reraise_signal(number: int) -> NoReturn:
     """End by the signal itself, so that the shell sees it and its loops stop."""
     devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)  # Python flushes stdout at its end, and nobody reads it any more
+    os.dup2(devnull, 1)  # Python flushes stdout at exit, and its reader may be gone
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     sys.exit(128 + number)
@@ -117,7 +117,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
-    """Raise, but not within Python's own importing, whose lock would stay taken for every other thread."""
+    """Raise, but not within Python's own importing, whose lock would stay held for every other thread."""
     importing = frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")
     if HAS_TIMER and (importing or _holds):
         _unwind_later(number)

@@ -1,4 +1,4 @@
-"""Where we write: what the system says of a place, as our errors; and stdout, which says it so by itself."""
+"""Standard output, and errors of the operating system translated to ours."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ StdoutKind = Literal["terminal", "file", "pipe", "closed"]
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
-    """The system's errors about the place called `name`, as ours."""
+def output_errors(name: str) -> Iterator[None]:
+    """Translate OSErrors about the output called `name`: BrokenPipe or OutputError."""
     try:
         yield
     except BrokenPipeError:
-        raise BrokenPipe("the reader left") from None
+        raise BrokenPipe("the reader closed the pipe") from None
     except OSError as error:
         raise OutputError(f"cannot write {printable(name)}: {os_error_text(error)}") from None
 
 
 def guard_stdout() -> None:
-    """From here on whatever is printed raises BrokenPipe or OutputError where it cannot be written.
+    """Replace sys.stdout by one that raises BrokenPipe or OutputError.
 
-    As OSErrors, Typer would make exit code 1 of the first, and of the others nobody would make anything.
+    Typer would turn a BrokenPipeError into exit code 1, and would not catch other OSErrors.
     """
     if sys.stdout is None:
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(_Closed()), encoding="utf-8")
@@ -46,7 +46,7 @@ def guard_stdout() -> None:
 
 
 def stdout_kind() -> StdoutKind:
-    """What stdout is: terminal (or another character device), file (a regular one), pipe, or closed."""
+    """Return what stdout is; `file` is a regular file, `terminal` any character device."""
     try:
         mode = os.fstat(sys.stdout.fileno()).st_mode
     except (OSError, AttributeError):
@@ -58,66 +58,63 @@ def stdout_kind() -> StdoutKind:
 
 class _Stdout(io.FileIO):
     def write(self, data: Any) -> int:
-        """All of `data`. What fails is told once: what is still in buffers then goes nowhere."""
+        """Write all of `data`. An error is raised once; what is still in buffers is then discarded."""
         left = memoryview(data).cast("B")
+        size = len(left)
         try:
-            with translated("stdout"):
+            with output_errors("stdout"):
                 while left:
-                    if (count := super().write(left)) is None:  # it would not block
+                    if (count := super().write(left)) is None:  # a non-blocking pipe is full
                         select.select([], [self], [])
                     left = left[count or 0 :]
         except SmallestError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, self.fileno())
+            os.close(devnull)
             raise
-        return len(memoryview(data).cast("B"))
+        return size
 
 
 class _Closed(io.RawIOBase):
-    def __init__(self) -> None:
-        self._told = False
+    """A stdout that is closed: the first write raises, later ones are discarded."""
+
+    _raised = False
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        if not self._told:
-            self._told = True
+        if not self._raised:
+            self._raised = True
             raise OutputError("cannot write stdout: it is closed")
         return len(data)
 
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 NO_THREAD = "can't start new thread"
-"""What Python says where the system gives no more of them: it has no error of its own for that."""
+"""Python's message when the system refuses a thread; it has no exception of its own for that."""
 
 
-def find_shortage(error: Exception) -> SettingsError | None:
-    """The error to tell instead; None if that is not what it is about."""
-    if lacking := _lacking(error):
-        return SettingsError(f"this machine has no more to give: {lacking}", hint="see ulimit -a")
-    return None
+def exhaustion_error(error: Exception) -> SettingsError | None:
+    """Return the error to report instead if the system is out of descriptors, memory or threads."""
+    match error:
+        case OSError(errno=number) if number in EXHAUSTED:
+            reason = os_error_text(error)
+        case MemoryError():
+            reason = os.strerror(errno.ENOMEM)
+        case RuntimeError() if str(error) == NO_THREAD:
+            reason = NO_THREAD
+        case _:
+            return None
+    return SettingsError(f"out of resources: {reason}", hint="see ulimit -a")
 
 
 @contextmanager
-def shortage_told() -> Iterator[None]:
-    """What the machine has no more of, as SettingsError; every other error passes as it is."""
+def translate_exhaustion() -> Iterator[None]:
+    """Raise SettingsError if the system is out of resources; other errors pass unchanged."""
     try:
         yield
     except Exception as error:
-        if shortage := find_shortage(error):
-            raise shortage from error
+        if translated := exhaustion_error(error):
+            raise translated from error
         raise
-
-
-def _lacking(error: Exception) -> str:
-    """What the machine has no more of; "" if that is not what the error is about."""
-    match error:
-        case OSError(errno=number) if number in EXHAUSTED:
-            return os_error_text(error)
-        case MemoryError():
-            return os_error_text(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
-        case RuntimeError() if str(error) == NO_THREAD:
-            return NO_THREAD
-    return ""

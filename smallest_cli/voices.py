@@ -1,7 +1,7 @@
-"""The voices that are known without asking: what the service last listed, else the bundled snapshot.
+"""Voices known without a request (the service's last list, else the bundled one), and voice resolution.
 
-The snapshot (waves/api.md, section 7) holds about half of the standard pool, so an id that is missing
-here may still be valid on the service.
+The bundled list (waves/api.md, section 7) holds about half of the standard pool, so an id that is missing
+here may still be valid.
 """
 
 from __future__ import annotations
@@ -10,27 +10,42 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from smallest_cli.errors import UsageError
-from smallest_cli.models import Api, Voice
+from smallest_cli.models import MODELS, PRO_MODEL, STANDARD_MODEL, Api, Voice
 from smallest_cli.security import printable
 
-SNAPSHOT = Path(__file__).parent / "data" / "catalogue.json"
-MODELS = ("lightning_v3.1", "lightning_v3.1_pro")
-FRESH_FOR_S = 24 * 3600
+BUNDLED = Path(__file__).parent / "data" / "catalogue.json"
+MAX_AGE_S = 24 * 3600
+DEFAULT_VOICE, DEFAULT_MODEL = "meher", PRO_MODEL
+STANDARD_VOICE = "magnus"
+"""The default of the standard model and of the older APIs."""
 WORD_TIMING_VOICES = frozenset({"meher", "devansh", "kartik", "maithili", "liam", "avery"})
-"""The voices that support word timestamps, in these languages only (waves/api.md, 3c)."""
 WORD_TIMING_LANGUAGES = ("en", "hi")
+"""The voices and languages for which the service sends word times (waves/api.md, 3c)."""
+LANGUAGES = {
+    "en": "english", "hi": "hindi", "mr": "marathi", "kn": "kannada", "ta": "tamil", "bn": "bengali",
+    "gu": "gujarati", "te": "telugu", "ml": "malayalam", "pa": "punjabi", "or": "odia", "es": "spanish",
+    "de": "german", "fr": "french", "it": "italian", "nl": "dutch", "sv": "swedish", "pt": "portuguese",
+    "ru": "russian", "el": "greek", "fi": "finnish", "no": "norwegian", "pl": "polish", "ar": "arabic",
+    "zh": "chinese", "id": "indonesian", "ja": "japanese", "ko": "korean", "ms": "malay", "tr": "turkish",
+    "vi": "vietnamese",
+}  # fmt: skip
+"""Codes in requests (waves/api.md, 2a) to the names in the tags of voices."""
+PRO_ONLY_LANGUAGES = frozenset({"el", "fi", "no", "ar", "zh", "id", "ja", "ko", "ms", "tr", "vi"})
+"""Codes that only lightning_v3.1_pro accepts; both models take all others (waves/api.md, 2a)."""
+LANGUAGE_CODES = {name: code for code, name in LANGUAGES.items()}
 
 
 @cache
 def bundled_voices() -> tuple[Voice, ...]:
-    """Every voice of the snapshot, read on first use."""
-    rows = json.loads(SNAPSHOT.read_text("utf-8"))
+    """Return the bundled voices; the file is read once."""
+    rows = json.loads(BUNDLED.read_text("utf-8"))
     return tuple(
         Voice(
             id=row["voiceId"],
@@ -45,7 +60,7 @@ def bundled_voices() -> tuple[Voice, ...]:
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where lists are kept that can be asked for again."""
+    """Return the folder for data that can be fetched again."""
     if named := environ.get("SMALLEST_CACHE_DIR"):
         return Path(named)
     from platformdirs import user_cache_path
@@ -54,25 +69,25 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def cache_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the service's own list is kept."""
+    """Return the file of the service's last list."""
     return cache_folder(environ) / "voices.json"
 
 
 def cached_voices(base_url: str, *, fresh: bool = False) -> tuple[Voice, ...] | None:
-    """What the service at a base URL last listed, None where nothing readable is kept.
+    """Return the last list of the service at `base_url`; None if there is none that is readable.
 
-    With `fresh`, None too where that is older than a day.
+    With `fresh`, also None if it is older than a day.
     """
     path = cache_path()
     try:
-        if fresh and not 0 <= time.time() - path.stat().st_mtime < FRESH_FOR_S:
+        if fresh and not 0 <= time.time() - path.stat().st_mtime < MAX_AGE_S:
             return None
-        kept = json.loads(path.read_text("utf-8"))
-        if kept["base_url"] != base_url:
+        stored = json.loads(path.read_text("utf-8"))
+        if stored["base_url"] != base_url:
             return None
-        return tuple(_voice(row) for row in kept["voices"])
+        return tuple(_voice(row) for row in stored["voices"])
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # a cache is no reason to fail
+        return None  # a broken cache is the same as none
 
 
 def _voice(row: dict[str, Any]) -> Voice:
@@ -80,30 +95,27 @@ def _voice(row: dict[str, Any]) -> Voice:
 
 
 def cache_voices(base_url: str, voices: Iterable[Voice]) -> None:
-    """Keep what a service lists, whole or not at all; not being able to is no reason to fail."""
-    path = cache_path()
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"base_url": base_url, "voices": [voice._asdict() for voice in voices]}))
-        os.replace(part, path)
-    except OSError:
-        return
+    """Store a service's list; errors are ignored, as the list can be fetched again."""
+    from smallest_cli.files import atomic_write  # most runs write no list
+
+    stored = {"base_url": base_url, "voices": [voice._asdict() for voice in voices]}
+    with suppress(OSError):
+        atomic_write(cache_path(), json.dumps(stored).encode())
 
 
 def known_voices(base_url: str) -> tuple[Voice, ...]:
-    """The voices of a service, as far as they are known without asking it."""
+    """Return a service's voices as far as they are known without a request."""
     return cached_voices(base_url) or bundled_voices()
 
 
 def canonical_model(model: str) -> str:
-    """A model as requests spell it: paths write hyphens (section 1). An unknown one is left as it is."""
-    plain = model.replace("-", "_")
-    return plain if plain in MODELS else model
+    """Return a model as requests spell it (waves/api.md, 1); an unknown one is unchanged."""
+    name = model.replace("-", "_")
+    return name if name in MODELS else model
 
 
 def find_voice(name: str, voices: Iterable[Voice] | None = None) -> Voice | None:
-    """The voice of that id or else of that display name, in any case; None where there is none."""
+    """Return the voice with that id, else with that display name, ignoring case; None for no match."""
     wanted = name.strip().casefold()
     among = bundled_voices() if voices is None else tuple(voices)
     by_id = (voice for voice in among if voice.id.casefold() == wanted)
@@ -112,19 +124,15 @@ def find_voice(name: str, voices: Iterable[Voice] | None = None) -> Voice | None
 
 
 def nearest_ids(name: str, n: int = 3, voices: Iterable[Voice] | None = None) -> list[str]:
-    """Up to `n` ids that look like `name`, the likeliest first."""
+    """Return up to `n` ids that resemble `name`, best match first."""
     from difflib import get_close_matches  # most runs spell the voice right
 
     among = bundled_voices() if voices is None else voices
     return get_close_matches(name.strip().casefold(), [voice.id for voice in among], n, 0.6)
 
 
-DEFAULT_VOICE, DEFAULT_MODEL = "meher", "lightning_v3.1_pro"
-OLDER_VOICE = "magnus"
-
-
 class ResolvedVoice(NamedTuple):
-    """A voice's id, its model (None where the API has none), and what a person should know of it."""
+    """A voice's id, its model (None if the API has none) and warnings for the user."""
 
     voice: str
     model: str | None
@@ -134,21 +142,32 @@ class ResolvedVoice(NamedTuple):
 def resolve_voice(
     voice: str | None, model: str | None, api: Api = "unified", *, base_url: str = "", force: bool = False
 ) -> ResolvedVoice:
-    """Settle who speaks, by what the service at `base_url` last listed.
+    """Resolve a voice and its model by the list of the service at `base_url`.
 
-    Raises UsageError where voice and model are of different pools: the service answers such a pair with
-    wrong audio and no error (waves/api.md, 2a), so it is refused here, unless `force` asks for it.
+    Raises UsageError unless `force` if they belong to different pools: the service answers such a pair with
+    wrong audio and no error (waves/api.md, 2a).
     """
     if api != "unified":
-        return ResolvedVoice(voice or OLDER_VOICE, model if api == "v3.1" else None)
+        return ResolvedVoice(voice or STANDARD_VOICE, model if api == "v3.1" else None)
     if model is not None:
         model = canonical_model(model)
+    unknown_model = f"unknown model '{printable(model, 60)}'; sending it anyway"
     if voice is None:
-        return _default(model)
+        if model == STANDARD_MODEL:
+            return ResolvedVoice(STANDARD_VOICE, model)
+        if model in (None, DEFAULT_MODEL):
+            return ResolvedVoice(DEFAULT_VOICE, DEFAULT_MODEL)
+        return ResolvedVoice(DEFAULT_VOICE, model, (unknown_model,))
     voices = known_voices(base_url)
     known = find_voice(voice, voices)
     if known is None:
-        return _unknown(voice, model, voices)
+        if model is not None:
+            return ResolvedVoice(voice, model)
+        # A clone, a new voice or a typo: only the service can tell.
+        nearest = ", ".join(nearest_ids(voice, voices=voices))
+        hint = f" (did you mean {nearest}?)" if nearest else ""
+        warning = f"unknown voice '{printable(voice, 60)}'{hint}; trying it on {DEFAULT_MODEL}"
+        return ResolvedVoice(voice, DEFAULT_MODEL, (warning,))
     if model is None or model == known.model:
         return ResolvedVoice(known.id, known.model)
     if force:
@@ -158,43 +177,12 @@ def resolve_voice(
             f"{known.id} is a voice of {known.model}, not of {model}",
             hint=f"use --model {known.model} or another voice, or send it anyway with --force",
         )
-    return ResolvedVoice(known.id, model, (f"the model {printable(model, 60)} is not known here",))
-
-
-def _default(model: str | None) -> ResolvedVoice:
-    if model == "lightning_v3.1":
-        return ResolvedVoice(OLDER_VOICE, model)
-    if model in (None, DEFAULT_MODEL):
-        return ResolvedVoice(DEFAULT_VOICE, DEFAULT_MODEL)
-    return ResolvedVoice(DEFAULT_VOICE, model, (f"the model {printable(model, 60)} is not known here",))
-
-
-def _unknown(voice: str, model: str | None, voices: Iterable[Voice]) -> ResolvedVoice:
-    """A clone, a new voice or a slip of the pen: sent as it is, for only the service knows."""
-    if model is not None:
-        return ResolvedVoice(voice, model)
-    near = ", ".join(nearest_ids(voice, voices=voices))
-    names = f"; near it are {near}" if near else ""
-    warning = f"the catalogue has no voice {printable(voice, 60)}{names}; it is tried on {DEFAULT_MODEL}"
-    return ResolvedVoice(voice, DEFAULT_MODEL, (warning,))
-
-
-# Codes of waves/api.md, section 2a, and the names that voices are tagged with.
-LANGUAGES = {
-    "en": "english", "hi": "hindi", "mr": "marathi", "kn": "kannada", "ta": "tamil", "bn": "bengali",
-    "gu": "gujarati", "te": "telugu", "ml": "malayalam", "pa": "punjabi", "or": "odia", "es": "spanish",
-    "de": "german", "fr": "french", "it": "italian", "nl": "dutch", "sv": "swedish", "pt": "portuguese",
-    "ru": "russian", "el": "greek", "fi": "finnish", "no": "norwegian", "pl": "polish", "ar": "arabic",
-    "zh": "chinese", "id": "indonesian", "ja": "japanese", "ko": "korean", "ms": "malay", "tr": "turkish",
-    "vi": "vietnamese",
-}  # fmt: skip
-PRO_ONLY_LANGUAGES = frozenset({"el", "fi", "no", "ar", "zh", "id", "ja", "ko", "ms", "tr", "vi"})
-"""Codes that only lightning_v3.1_pro accepts; both models take all others (waves/api.md, 2a)."""
+    return ResolvedVoice(known.id, model, (unknown_model,))
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoiceFilter:
-    """What a voice must be, all of it; None asks for nothing."""
+    """Criteria that a voice must meet, all of them; None is no criterion."""
 
     search: str | None = None
     language: str | None = None
@@ -204,8 +192,8 @@ class VoiceFilter:
     use_case: str | None = None
     model: str | None = None
 
-    def words(self) -> str:
-        """The wish as the options that say it."""
+    def as_options(self) -> str:
+        """Return the criteria as command line options."""
         given = ((each.name, getattr(self, each.name)) for each in fields(self))
         return " ".join(
             f"--{name.replace('_', '-')} {printable(value, 60)}" for name, value in given if value
@@ -215,16 +203,16 @@ class VoiceFilter:
 _TAGS = {"language": "languages", "use_case": "use_cases"}
 
 
-def filter_voices(voices: Iterable[Voice], wish: VoiceFilter) -> list[Voice]:
-    """The voices that meet every part of a wish, in their order."""
+def filter_voices(voices: Iterable[Voice], criteria: VoiceFilter) -> list[Voice]:
+    """Return the voices that meet all criteria, in their order."""
     return [
         voice
         for voice in voices
-        if all(_meets(voice, each.name, getattr(wish, each.name)) for each in fields(wish))
+        if all(_matches(voice, each.name, getattr(criteria, each.name)) for each in fields(criteria))
     ]
 
 
-def _meets(voice: Voice, name: str, wanted: str | None) -> bool:
+def _matches(voice: Voice, name: str, wanted: str | None) -> bool:
     if wanted is None:
         return True
     wanted = wanted.strip().casefold()
@@ -241,23 +229,19 @@ def _meets(voice: Voice, name: str, wanted: str | None) -> bool:
     return tag.startswith(wanted.replace("-", " "))
 
 
-def describe_alternatives(voices: Iterable[Voice], wish: VoiceFilter) -> str:
-    """The values of the parts that were wished for, for somebody whose wish nothing met."""
-    told = []
+def describe_alternatives(voices: Iterable[Voice], criteria: VoiceFilter) -> str:
+    """Return the values that the given criteria could have, for a filter that matched no voice."""
+    parts = []
     among = list(voices)
-    for each in fields(wish):
-        if getattr(wish, each.name) is None or each.name == "search":
+    for each in fields(criteria):
+        if getattr(criteria, each.name) is None or each.name == "search":
             continue
         values: set[str] = set()
         for voice in among:
             value = getattr(voice, _TAGS.get(each.name, each.name))
             values |= set(value) if isinstance(value, tuple) else {value} if value else set()
-        told.append(f"{each.name.replace('_', ' ')}: {' '.join(sorted(values)) or 'not told of any voice'}")
-    if wish.search is not None:
-        near = nearest_ids(wish.search, voices=among)
-        told.append(
-            f"near {printable(wish.search, 60)}: {' '.join(near)}"
-            if near
-            else "smallest voices lists them all"
-        )
-    return "; ".join(told)
+        parts.append(f"{each.name.replace('_', ' ')}: {' '.join(sorted(values)) or 'no voice states it'}")
+    if criteria.search is not None:
+        nearest = " ".join(nearest_ids(criteria.search, voices=among))
+        parts.append(f"did you mean: {nearest}" if nearest else "list all with: smallest voices")
+    return "; ".join(parts)

@@ -1,4 +1,7 @@
-"""Where sound goes. Sinks take whole frames of PCM and know no network."""
+"""Where audio goes (-o, -p): destinations chosen from options, and opened as one sink.
+
+A sink takes whole frames of PCM. The module of each kind of sink is imported when one is opened.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.formats import check_rate, choose_coding
-from smallest_cli.audio.sink import Sink
+from smallest_cli.audio.sink import PlaybackSink, Sink
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
 from smallest_cli.signals import uninterrupted
-from smallest_cli.stdio import stdout_kind, translated
+from smallest_cli.stdio import output_errors, stdout_kind
 
 if TYPE_CHECKING:
     from smallest_cli.audio.encoders import Encoder
 
-
 STDOUT_NAMES = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-"""`-` by other names. As a file's name, each would replace what stdout was redirected to."""
+"""Other names of `-`. Opened as files, they would replace the file that stdout is redirected to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A place for sound: `output` is a path, `-` for stdout, or None for the loudspeaker.
+    """One destination: `output` is a path, `-` for stdout, or None for the output device.
 
-    `keep` says what becomes of a file that was not finished, `clobber` whether one that exists is replaced.
-    `player` is a command that plays instead of PortAudio; `lead_s` seconds of silence
-    are played before the sound.
+    `keep`: keep a file that was not finished. `clobber`: replace an existing file. `player`: a command that
+    plays instead of PortAudio. `lead_s`: seconds of silence before the audio.
     """
 
     output: str | None
@@ -53,8 +55,8 @@ class Destination:
 
     @property
     def name(self) -> str:
-        """Words for a message."""
-        return {None: "loudspeaker", "-": "stdout"}.get(self.output, self.output or "")
+        """The name for messages."""
+        return {None: "speaker", "-": "stdout"}.get(self.output, self.output or "")
 
 
 def choose_destinations(
@@ -69,67 +71,60 @@ def choose_destinations(
     keep: bool = True,
     clobber: bool = True,
 ) -> list[Destination]:
-    """Every place that was asked for; where none was, what stdout is decides. Raises UsageError."""
+    """Return the destinations of the options; without any, the kind of stdout decides. Raises UsageError."""
     kind = stdout_kind()
     outputs = ["-" if output in STDOUT_NAMES else output for output in outputs]
     codings = {output: choose_coding(output, format) for output in outputs}
     if not outputs and not play and kind in ("pipe", "file"):
         codings = {"-": choose_coding("-", format or ("wav" if kind == "file" else "pcm"))}
     elif not outputs and format:
-        raise UsageError("--format is for files and pipes", hint="name one with -o")
-    refuse_twice(outputs)
+        raise UsageError("--format requires a file or a pipe", hint="add -o FILE")
+    check_distinct(outputs)
     for coding in codings.values():
         check_rate(coding, audio.sample_rate)
     found = [Destination(path, coding, keep=keep, clobber=clobber) for path, coding in codings.items()]
     if play or not found:
         found.append(Destination(None, device=device, player=player, lead_s=lead_s))
-    else:
-        _refuse_unused({"--device": device is not None, "--lead-silence": lead_s > 0})
+    elif device is not None or lead_s > 0:
+        unused = "--lead-silence" if device is None else "--device"
+        raise UsageError(f"{unused} requires playback", hint="add --play")
     return found
 
 
-def _refuse_unused(given: dict[str, bool]) -> None:
-    for name, is_given in given.items():
-        if is_given:
-            raise UsageError(f"{name} is for the loudspeaker", hint="add --play")
-
-
-def refuse_twice(outputs: Sequence[str]) -> None:
-    """Raises UsageError where two names, of files or `-` for stdout, are one place."""
+def check_distinct(outputs: Sequence[str]) -> None:
+    """Raise UsageError if two outputs, paths or `-` for stdout, are the same file or pipe."""
     places = set()
     for output in outputs:
-        place = _place(output)
+        place = _identity(output)
         if place in places:
             raise UsageError(f"{printable(output)} is named twice")
         places.add(place)
 
 
-def _place(output: str) -> object:
-    """The same for every name of one file or pipe, by link or as stdout; a device may be named often."""
+def _identity(output: str) -> object:
+    """Return an object that is equal for all names of one file or pipe; a device may be named repeatedly."""
     try:
         status = os.fstat(sys.stdout.fileno()) if output == "-" else os.stat(output)
     except OSError:
-        with suppress(FileNotFoundError):  # we stand in a folder that is gone: the file will tell of it
+        with suppress(FileNotFoundError):  # the working directory was removed: opening the file reports it
             return os.path.realpath(output)
         return output
     return object() if stat.S_ISCHR(status.st_mode) else (status.st_dev, status.st_ino)
 
 
-def _nobody(sink: Sink) -> None:
-    """Does not care what is heard."""
-
-
 @contextmanager
 def open_sinks(
-    destinations: Sequence[Destination], audio: AudioFormat, listen: Callable[[Sink], None] = _nobody
+    destinations: Sequence[Destination],
+    audio: AudioFormat,
+    on_playback: Callable[[Sink], None] = lambda sink: None,
 ) -> Iterator[Sink]:
-    """One sink for one or more places. `listen` gets the loudspeaker's own, if there is one.
+    """Open all destinations as one sink; `on_playback` gets the sink of the output device, if there is one.
 
-    Closed at the end; aborted on the way of an error, which then carries the file that keeps what had come.
+    The sink is closed at the end. On an error it is aborted; `partial` of the error is the file kept.
     """
     opened: list[Sink] = []
     try:
-        _open_all(destinations, audio, opened, listen)
+        _open_all(destinations, audio, opened, on_playback)
         (sink,) = opened
         yield sink
         sink.close()
@@ -144,46 +139,56 @@ def _open_all(
     destinations: Sequence[Destination],
     audio: AudioFormat,
     opened: list[Sink],
-    listen: Callable[[Sink], None],
+    on_playback: Callable[[Sink], None],
 ) -> None:
-    """Into `opened`, one by one, so that whatever is open when it fails is known."""
+    """Append to `opened` one by one, so that an error leaves those to abort."""
     for destination in destinations:
-        # What is no file may wait for its other end, and must be left by a signal. A player never waits.
+        # Opening a FIFO may wait for its other end, so a signal must interrupt it. A player never waits.
         with uninterrupted() if destination.is_file or destination.player else nullcontext():
-            opened.append(_open(destination, audio))
+            open_one = _open_playback if destination.output is None else _open_output
+            opened.append(open_one(destination, audio))
         if destination.output is None:
-            listen(opened[-1])
+            on_playback(opened[-1])
     if len(opened) > 1 or destinations[0].coding not in ("pcm", "wav"):
-        # Alone, too, what a library encodes needs a thread: in its callbacks a signal would be lost.
+        # A library's encoder needs a thread even alone: its callbacks would lose a signal.
         from smallest_cli.audio.tee import TeeSink
 
         opened[:] = [TeeSink(opened)]
 
 
-def _open(destination: Destination, audio: AudioFormat) -> Sink:
-    if destination.output is None:
-        return _open_loudspeaker(destination, audio)
-    from smallest_cli.audio.file import EncodedSink, Target
+def _open_output(destination: Destination, audio: AudioFormat) -> Sink:
+    from smallest_cli.audio.file import EncodedSink, StdoutTarget, Target
+    from smallest_cli.files import FileTarget
 
-    target: Target
-    if destination.output == "-":
-        from smallest_cli.audio.file import StdoutTarget
-
-        target = StdoutTarget()
-    else:
-        from smallest_cli.files import FileTarget
-
-        target = FileTarget(destination.output, clobber=destination.clobber)
+    target: Target = (
+        StdoutTarget()
+        if destination.output == "-"
+        else FileTarget(destination.name, clobber=destination.clobber)
+    )
     try:
-        with translated(destination.name):
-            encoder = _encoder(destination.coding, target.descriptor, audio)
+        with output_errors(destination.name):
+            encoder = _open_encoder(destination.coding, target.descriptor, audio)
     except BaseException:
         target.abandon(False)
         raise
     return EncodedSink(destination.name, target, encoder, audio, keep=destination.keep)
 
 
-def _open_loudspeaker(destination: Destination, audio: AudioFormat) -> Sink:
+def _open_encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:
+    from smallest_cli.audio import encoders, wav
+
+    if coding == "pcm":
+        return encoders.PcmEncoder(descriptor)
+    if coding == "wav":
+        return encoders.WavEncoder(descriptor, partial(wav.header, audio), audio.byte_rate)
+    from smallest_cli.audio.libsndfile import CompressedEncoder, G711WavEncoder
+
+    if coding.startswith("wav-"):
+        return G711WavEncoder(coding, descriptor, audio)
+    return CompressedEncoder(coding, descriptor, audio)
+
+
+def _open_playback(destination: Destination, audio: AudioFormat) -> Sink:
     sink: Sink
     if destination.player:
         from smallest_cli.audio.player import PlayerSink
@@ -193,23 +198,29 @@ def _open_loudspeaker(destination: Destination, audio: AudioFormat) -> Sink:
         from smallest_cli.audio.speaker import SpeakerSink
 
         sink = SpeakerSink(audio, destination.device)
-    if not destination.lead_s:
-        return sink
-    from smallest_cli.audio.lead import LeadSink
-
-    return LeadSink(sink, audio, destination.lead_s)
+    return LeadSink(sink, audio, destination.lead_s) if destination.lead_s else sink
 
 
-def _encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:
-    from smallest_cli.audio.encoders import PcmEncoder, WavEncoder
-    from smallest_cli.audio.wav import header
+class LeadSink(PlaybackSink):
+    """Plays silence before the first audio, and does not count it as played.
 
-    if coding == "pcm":
-        return PcmEncoder(descriptor)
-    if coding == "wav":
-        return WavEncoder(descriptor, partial(header, audio), audio.byte_rate)
-    from smallest_cli.audio.libsndfile import CompressedEncoder, G711WavEncoder
+    For devices that swallow the beginning (Bluetooth, HDMI).
+    """
 
-    if coding.startswith("wav-"):
-        return G711WavEncoder(coding, descriptor, audio)
-    return CompressedEncoder(coding, descriptor, audio)
+    def __init__(self, sink: Sink, format: AudioFormat, seconds: float) -> None:
+        self._sink = sink
+        self._lead = round(seconds * format.sample_rate)
+        self._silence = bytes(self._lead * format.frame_size)
+        self.close = sink.close
+        self.abort: Callable[[], Path | None] = sink.abort
+
+    def write(self, pcm: bytes) -> None:
+        """Write the silence before the first frames."""
+        if self._silence:
+            silence, self._silence = self._silence, b""
+            self._sink.write(silence)
+        self._sink.write(pcm)
+
+    def frames_played(self) -> int:
+        """Return the frames of audio played, without the silence."""
+        return max(0, self._sink.frames_played() - self._lead)

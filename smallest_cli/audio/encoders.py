@@ -1,4 +1,4 @@
-"""PCM as the bytes of a format, written to a descriptor. Here is what needs no library: raw PCM and WAV."""
+"""Encoders: PCM written to a descriptor in some format. Those here, raw PCM and WAV, need no library."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ SAMPLE = 2
 
 
 class Encoder(Protocol):
-    """Turns PCM into one format. Raises OSError as the descriptor does. It ends by `finish` or `drop`."""
+    """Writes PCM in one format. Raises OSError as the descriptor does. It ends by `finish` or `drop`."""
 
     def write(self, pcm: bytes) -> None:
         """Encode whole frames."""
         ...
 
     def finish(self) -> None:
-        """Write what the format needs at its end; the descriptor stays open."""
+        """Write the end of the format; the descriptor stays open."""
         ...
 
     def drop(self) -> None:
-        """Let go, and write nothing more: the descriptor may be a pipe that nobody reads."""
+        """Free resources and write nothing more: the descriptor may be a pipe without a reader."""
         ...
 
 
 @runtime_checkable
 class Rewindable(Protocol):
-    """An encoder whose file can be cut off behind any frame."""
+    """An encoder whose file can be truncated after any frame."""
 
     def rewind(self, byte_count: int) -> None:
-        """Leave the first `byte_count` bytes of PCM, in a file that can seek. Raises OSError."""
+        """Keep the first `byte_count` bytes of PCM, in a seekable file. Raises OSError."""
         ...
 
 
 class PcmEncoder:
-    """The samples as they are."""
+    """Writes raw PCM."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -50,18 +50,18 @@ class PcmEncoder:
         write_all(self._descriptor, pcm)
 
     def rewind(self, byte_count: int) -> None:
-        """Cut the file off."""
-        _cut_off(self._descriptor, (self._start or 0) + byte_count)
+        """Truncate the file."""
+        _truncate(self._descriptor, (self._start or 0) + byte_count)
 
     def finish(self) -> None:
-        """Nothing is owed."""
+        """Nothing to do."""
 
     def drop(self) -> None:
-        """Nothing is held."""
+        """Nothing to do."""
 
 
 class WavEncoder:
-    """Samples behind a header. Where the descriptor can seek, it is true at least to the last whole second.
+    """Writes a WAV header and samples. In a seekable file the header is updated after every second of audio.
 
     `header` makes one for a number of bytes; `byte_rate` is that of the samples.
     """
@@ -76,51 +76,51 @@ class WavEncoder:
         write_all(descriptor, header(wav.UNKNOWN_DATA_SIZE if self._start is None else 0))
 
     def write(self, samples: bytes) -> None:
-        """Write the frames. Raises OutputError where WAV can hold no more."""
+        """Write the frames. Raises OutputError at the size limit of WAV."""
         if self._data_size + len(samples) > wav.LARGEST_DATA_SIZE:
-            raise OutputError("a WAV holds 4 GiB and no more", hint="use --format flac, or several files")
+            raise OutputError("a WAV file is limited to 4 GiB", hint="use --format flac, or several files")
         try:
             write_all(self._descriptor, samples)
         except OSError:
-            self._count_what_went()
+            self._count_written()
             raise
         self._data_size += len(samples)
         if self._data_size - self._stated_size >= self._byte_rate:
             self.finish()
 
     def rewind(self, byte_count: int) -> None:
-        """Cut the file off; the header is told first, so that it never promises what is gone."""
+        """Truncate the file; the header first, so that it never gives more than there is."""
         self._data_size = byte_count
         self.finish()
-        _cut_off(self._descriptor, (self._start or 0) + len(self._header(byte_count)) + byte_count)
+        _truncate(self._descriptor, (self._start or 0) + len(self._header(byte_count)) + byte_count)
 
-    def _count_what_went(self) -> None:
-        """A disk that fills up takes a part of what it is given; of that, half a sample is cut off again."""
+    def _count_written(self) -> None:
+        """Update the length after a failed write: a full disk takes a part, perhaps with half a sample."""
         if self._start is None:
             return
         data_at = self._start + len(self._header(0))
         end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         self._data_size = max(0, end - data_at) // SAMPLE * SAMPLE
         if data_at + self._data_size < end == os.fstat(self._descriptor).st_size:
-            _cut_off(self._descriptor, data_at + self._data_size)
+            _truncate(self._descriptor, data_at + self._data_size)
 
     def finish(self) -> None:
-        """State the length so far."""
+        """Write the length so far into the header."""
         if self._start is not None:
             os.pwrite(self._descriptor, self._header(self._data_size), self._start)
             self._stated_size = self._data_size
 
     def drop(self) -> None:
-        """Nothing is held."""
+        """Nothing to do."""
 
 
-def _cut_off(descriptor: int, size: int) -> None:
+def _truncate(descriptor: int, size: int) -> None:
     os.ftruncate(descriptor, size)
     os.lseek(descriptor, size, os.SEEK_SET)
 
 
 def position(descriptor: int) -> int | None:
-    """Where a descriptor stands, None where it cannot go back: a pipe, or a file opened to append."""
+    """Return a descriptor's position; None if it cannot seek back: a pipe, or a file opened to append."""
     try:
         position = os.lseek(descriptor, 0, os.SEEK_CUR)
     except OSError:

@@ -1,4 +1,4 @@
-"""Sound written as bytes: an encoder on a target."""
+"""Audio written to a file or pipe: an encoder on a target."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from smallest_cli.errors import OutputError, SmallestError, UsageError
 from smallest_cli.files import sync
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
-from smallest_cli.stdio import stdout_kind, translated
+from smallest_cli.stdio import output_errors, stdout_kind
 
 
 class StdoutTarget:
-    """Descriptor 1. It is written to at once and never closed. Raises UsageError for a terminal.
+    """Descriptor 1, written to directly and never closed.
 
-    What is in it may have been read, of a regular file too: others have it open.
+    Not `is_ours`, even as a regular file: other processes have it open too.
     """
 
     is_ours = False
 
     def __init__(self) -> None:
+        """Raises UsageError for a terminal or a closed stdout."""
         if stdout_kind() == "closed":
             raise UsageError("stdout is closed", hint="use -o FILE")
         self.descriptor = sys.stdout.fileno()
         if os.isatty(self.descriptor):
-            raise UsageError("sound is not written to a terminal", hint="use -o FILE, or pipe it")
+            raise UsageError("refusing to write audio to a terminal", hint="use -o FILE, or pipe it")
         self.is_file = stat.S_ISREG(os.fstat(self.descriptor).st_mode)
 
     def commit(self) -> None:
-        """A regular file is synced, as any other file of ours; a pipe has all there is."""
-        with translated("stdout"):
+        """Sync a regular file; nothing to do for a pipe."""
+        with output_errors("stdout"):
             sync(self.descriptor)
 
     def abandon(self, keep: bool) -> Path | None:
-        """What was written stays; there is nothing to take back."""
+        """Nothing to do: what was written stays."""
         return None
 
 
 class Target(Protocol):
-    """Something with a descriptor that ends well by `commit` or badly by `abandon`.
+    """A descriptor to write to. It ends by `commit`, or by `abandon` after a failure.
 
-    `is_file` tells a regular file, which takes what it is given, from a pipe, which may never do; `is_ours`
-    one that nobody else reads before `commit`.
-    A `commit` that a signal cut short can be called again.
+    `is_file`: a regular file, to which a write cannot block indefinitely. `is_ours`: a file that no other
+    process reads before `commit`. A `commit` that a signal interrupted can be called again.
     """
 
     descriptor: int
@@ -57,19 +57,19 @@ class Target(Protocol):
     is_ours: bool
 
     def commit(self) -> None:
-        """Make what was written last."""
+        """Make permanent what was written."""
         ...
 
     def abandon(self, keep: bool) -> Path | None:
-        """Stop; the file that keeps what was written, if one does."""
+        """Stop. Return the partial file that is kept, if any."""
         ...
 
 
 class EncodedSink:
-    """A sink of bytes, at `name` (words for a message). What failed is kept unless `keep` is False.
+    """A sink that encodes to a target. `name` is for messages; `keep` keeps a partial file after a failure.
 
-    `abort` may be called while another thread is at work in here, and then leaves that work alone. Where it
-    came first, that thread's next step raises OutputError: there is nothing left to write to.
+    `abort` may be called while another thread is in a method: it then leaves that call alone. After `abort`,
+    the other methods raise OutputError, since the target is closed.
     """
 
     def __init__(
@@ -83,29 +83,29 @@ class EncodedSink:
         self._keep = keep
         self._frames = 0
         self._busy = threading.Lock()
-        self._encoded = self._last_byte_in = self._completed = self._aborted = False
+        self._encoded = self._closing = self._completed = self._aborted = False
 
     def write(self, pcm: bytes) -> None:
-        """Encode and write the frames, before this returns."""
-        with self._busy, translated(self._name):
+        """Encode and write the frames before returning."""
+        with self._busy, output_errors(self._name):
             self._check()
             self._encoder.write(pcm)
         self._frames += len(pcm) // self._frame_size
 
     def frames_played(self) -> int:
-        """Every frame that was written."""
+        """Return the frames written."""
         return self._frames
 
     @property
     def can_rewind(self) -> bool:
-        """A file of ours, in a format that keeps nothing back."""
+        """True for a file of ours in a format whose encoder does not buffer."""
         return self._rewindable is not None
 
     def rewind(self, frames: int) -> None:
-        """Cut the file off behind its first `frames`."""
+        """Truncate the file after its first `frames`."""
         if self._rewindable is None:
             raise NotImplementedError
-        with self._busy, translated(self._name):
+        with self._busy, output_errors(self._name):
             self._check()
             self._rewindable.rewind(frames * self._frame_size)
         self._frames = frames
@@ -115,47 +115,47 @@ class EncodedSink:
         with self._busy:
             self._check()
             if not self._completed:
-                self._last_byte_in = True
+                self._closing = True
                 self._complete()
 
     def _check(self) -> None:
-        """Raise OutputError after an abort: the descriptor's number may be another file's by now."""
+        """Raise OutputError after `abort`: the descriptor's number may be another file's by now."""
         if self._aborted:
             raise OutputError(f"{printable(self._name)} was not finished: the run was interrupted")
 
     def _complete(self) -> None:
         try:
             if not self._encoded:
-                with translated(self._name):
+                with output_errors(self._name):
                     self._encoder.finish()
                 self._encoded = True
             self._target.commit()
         except SmallestError:
-            self._last_byte_in = False
+            self._closing = False
             raise
         self._completed = True
 
     def abort(self) -> Path | None:
-        """Give a file a true end and leave it beside its name; a pipe gets nothing more.
+        """End a file validly and keep it beside its name; write nothing more to a pipe.
 
-        Once the last byte is in, only a signal can have come between, and the file is completed after all.
+        A file that has its last byte is completed instead: only a signal can have interrupted `close` then.
         """
         if not self._busy.acquire(blocking=False):
             return None
         try:
-            if self._last_byte_in and not self._completed:
+            if self._closing and not self._completed:
                 with suppress(SmallestError):
                     self._complete()
             if self._completed or self._aborted:
                 return None
             self._aborted = True
-            self._end_early()
+            self._end_partial()
             return self._target.abandon(self._keep and self._frames > 0)
         finally:
             self._busy.release()
 
-    def _end_early(self) -> None:
-        with suppress(SmallestError), translated(self._name):
+    def _end_partial(self) -> None:
+        with suppress(SmallestError), output_errors(self._name):
             if self._encoded:
                 return
             self._encoded = True

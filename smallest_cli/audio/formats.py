@@ -1,4 +1,4 @@
-"""Which format goes where: names, extensions, and the rates that each can hold."""
+"""Audio file formats: names, extensions, and the sample rates that each supports."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ EXTENSIONS = {
     ".mp3": "mp3", ".ulaw": "ulaw", ".ul": "ulaw", ".alaw": "alaw", ".al": "alaw",
 }  # fmt: skip
 RATES = {"opus": (8_000, 16_000, 24_000)}
-"""The formats that do not hold every rate that there is (RFC 7845: Opus is 48 kHz inside): those they do."""
+"""Formats that do not support every rate (Opus is 48 kHz inside, RFC 7845), with those they support."""
 
 
 def choose_coding(output: str, format: str | None = None) -> str:
-    """The format for a path, or for `-`, which is stdout: what was asked for, else what the extension names.
+    """Return the format for a path, or for `-` (stdout): `format`, else what the extension names.
 
-    G.711 in a WAV is wav-ulaw and wav-alaw. Raises UsageError where the two do not agree.
+    G.711 in a WAV is wav-ulaw or wav-alaw. Raises UsageError if format and extension disagree.
     """
     if format is not None:
         format = ALIASES.get(format, format)
@@ -34,28 +34,28 @@ def choose_coding(output: str, format: str | None = None) -> str:
         if format is not None:
             return format
         raise UsageError(
-            _formless(output, extension), hint=f"name one with --format, or by {' '.join(EXTENSIONS)}"
+            _why_no_format(output, extension), hint=f"use --format, or an extension: {' '.join(EXTENSIONS)}"
         )
     if format in (None, named):
         return named
     if named == "wav" and format in ("ulaw", "alaw"):
         return f"wav-{format}"
-    raise UsageError(f"{printable(output)} is {named} by its name, and --format says {format}")
+    raise UsageError(f"{printable(output)} has the extension of {named}, but --format is {format}")
 
 
-def _formless(output: str, extension: str) -> str:
-    """Why a name tells no format."""
+def _why_no_format(output: str, extension: str) -> str:
     if output.endswith(os.sep) or os.path.isdir(output):
-        return f"{printable(output)} is a folder, not a file to write"
+        return f"{printable(output)} is a directory, not a file to write"
     if not extension:
-        return f"{printable(output)} names no format: it has no extension"
-    return f"no format is known for the extension {printable(extension)} of {printable(output)}"
+        return f"{printable(output)} has no extension that names a format"
+    return f"{printable(output)}: unknown extension {printable(extension)}"
 
 
 def check_rate(coding: str, sample_rate: int) -> None:
-    """Raise UsageError where a format cannot hold a sample rate."""
+    """Raise UsageError for a sample rate that a format does not support."""
     rates = RATES.get(coding)
     if rates and sample_rate not in rates:
+        name = coding.capitalize()
         raise UsageError(
-            f"{coding} cannot hold {sample_rate} Hz", hint=f"use -r {' or '.join(map(str, rates))}"
+            f"{name} does not support {sample_rate} Hz", hint=f"use -r {' or '.join(map(str, rates))}"
         )

@@ -1,8 +1,7 @@
-"""A program that plays raw PCM from its stdin, for machines without PortAudio.
+"""Playback by a program that reads raw PCM from stdin, for machines without PortAudio.
 
-It is started from a list, never by a shell, and is given sound alone. A queue and a thread as for the
-loudspeaker: a player takes sound as slowly as it plays. Its pipe is small, so that it
-cannot hold much unheard.
+The program is started without a shell. A thread writes to it, since it reads only as fast as it plays; the
+pipe is small, so that little audio is written and not yet played.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import threading
 import time
 from contextlib import suppress
 
+from smallest_cli.audio.sink import PlaybackSink
 from smallest_cli.errors import DeviceError, UsageError
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import os_error_text, printable
@@ -29,46 +29,47 @@ PRESETS = {
     "play": "play -q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 -",
     "sox": "sox -q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 - -d",
 }
-"""Bare names, and the flags with which these players start at once (ffplay waits for 1.8 s without)."""
+"""Known players with flags that make them start at once (ffplay waits 1.8 s without)."""
 PIPE_BYTES = 4096
-SAID_BYTES = 2000
-LOOK_EVERY_S = 0.1
-ENDING_S = 0.2
-STUCK_S = 60.0
-"""Players take sound in pieces of a second or two, unless somebody paused them. What one has taken it
-may play for as long as it likes."""
+MAX_STDERR = 2000
+POLL_S = 0.1
+TERMINATE_S = 0.2
+STALL_S = 60.0
+"""A player that reads nothing for this long has stalled; players read every second or two."""
 
 
-def command_of(player: str, rate: int) -> list[str]:
-    """The program, which may be below `~`, and its arguments; `{rate}` stands for the sample rate in Hz.
+def player_command(player: str, rate: int) -> list[str]:
+    """Return the program and its arguments: `~` is expanded, and `{rate}` replaced by the rate in Hz.
 
     Raises UsageError.
     """
     try:
         words = shlex.split(PRESETS.get(player.strip(), player))
     except ValueError as error:
-        raise UsageError(f"--player: {printable(player, 60)} cannot be read: {printable(error)}") from None
+        raise UsageError(
+            f"--player: {printable(player, 60)} is not a valid command: {printable(error)}"
+        ) from None
     if not words:
         raise UsageError("--player names no program", hint=f"try {', '.join(PRESETS)}")
     words[0] = os.path.expanduser(words[0])
     return [word.replace("{rate}", str(rate)) for word in words]
 
 
-class PlayerSink:
-    """Plays PCM through a program. One that ends before the sound does, or badly, is a DeviceError."""
+class PlayerSink(PlaybackSink):
+    """Plays PCM by a program. DeviceError if it ends early or with an error."""
 
     def __init__(self, format: AudioFormat, player: str) -> None:
-        """Raises UsageError for a command that cannot be read, DeviceError where it does not start."""
-        command = command_of(player, format.sample_rate)
+        """Raises UsageError for an invalid command, DeviceError if it does not start."""
+        command = player_command(player, format.sample_rate)
         self._name = printable(command[0], 60)
         self._format = format
-        self._taken = self._written = 0
+        self._queued = self._written = 0
         self._began = 0.0
         self._stopped: float | None = None
         self._failure: DeviceError | None = None
         self._cancelled = False
         try:
-            # A group of its own: Ctrl-C is for us to pass on, and whatever the program starts ends with it.
+            # A process group of its own, so that Ctrl-C does not reach it and its children can be signalled.
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -79,66 +80,57 @@ class PlayerSink:
             )
         except FileNotFoundError:
             raise DeviceError(
-                f"there is no player {self._name}", hint=f"try {', '.join(PRESETS)}, or use -o FILE"
+                f"player not found: {self._name}", hint=f"try {', '.join(PRESETS)}, or use -o FILE"
             ) from None
         except OSError as error:
             raise DeviceError(f"the player {self._name} does not start: {os_error_text(error)}") from None
-        if self._process.stdin is None or self._process.stderr is None:  # as their types have it
-            raise DeviceError(f"the player {self._name} takes no sound")
+        if self._process.stdin is None or self._process.stderr is None:  # for the type checker
+            raise DeviceError(f"the player {self._name} has no stdin")
         self._pipe, self._errors = self._process.stdin, self._process.stderr
-        self._said = b""
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        self._stderr = b""
+        self._stderr_reader = threading.Thread(target=self._read_stderr, daemon=True)
+        self._stderr_reader.start()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._over = threading.Event()
+        self._ended = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def write(self, pcm: bytes) -> None:
-        """Queue whole frames; does not wait. Raises DeviceError where the player has ended."""
+        """Queue whole frames; does not wait. Raises DeviceError if the player has ended."""
         self._check()
-        self._taken += len(pcm) // self._format.frame_size
+        self._queued += len(pcm) // self._format.frame_size
         self._queue.put(pcm)
 
     def frames_played(self) -> int:
-        """Frames that were played, at the most: no more than were taken, nor than time has passed.
+        """Return the frames played, as far as is known: those written, and no more than the time allows.
 
-        All of them where the player has taken them and ended well. Raises DeviceError where it ended badly.
+        All of them once the player has ended. Raises DeviceError if it failed.
         """
         self._check()
-        if self._over.is_set() and not self._cancelled:
-            return self._taken
+        if self._ended.is_set() and not self._cancelled:
+            return self._queued
         now = self._stopped or time.monotonic()
         passed = round((now - self._began) * self._format.sample_rate) if self._began else 0
         return min(self._written // self._format.frame_size, passed)
 
-    @property
-    def can_rewind(self) -> bool:
-        """Never: what was played was heard."""
-        return False
-
-    def rewind(self, frames: int) -> None:
-        """Never asked for."""
-        raise NotImplementedError
-
     def close(self) -> None:
-        """Return when the player has ended by itself. Raises DeviceError where it ended badly."""
+        """Wait until the player has ended. Raises DeviceError if it failed."""
         self._queue.put(None)
-        while not self._over.wait(LOOK_EVERY_S):
-            pass  # a signal that comes just before a wait without end would not be seen
+        while not self._ended.wait(POLL_S):
+            pass  # bounded waits, since a signal that comes just before one is handled only after it
         self._check()
 
     def abort(self) -> None:
-        """End the player at once, and what it has started."""
+        """End the player and its children at once."""
         self._stopped = self._stopped or time.monotonic()
         self._cancelled = True
         self._queue.put(None)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if self._over.is_set():
+            if self._ended.is_set():
                 return
-            self._send(number)
-            self._over.wait(ENDING_S)
+            self._kill(number)
+            self._ended.wait(TERMINATE_S)
 
-    def _send(self, number: int) -> None:
+    def _kill(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
@@ -146,31 +138,31 @@ class PlayerSink:
         if self._failure:
             raise self._failure
 
-    def _listen(self) -> None:
-        """What a player complains of is for the message of its end, and is nobody's while it plays."""
+    def _read_stderr(self) -> None:
+        """Keep the end of the player's stderr for the message of a failure."""
         with suppress(OSError), self._errors:
-            while said := os.read(self._errors.fileno(), SAID_BYTES):
-                self._said = (self._said + said)[-SAID_BYTES:]
+            while data := os.read(self._errors.fileno(), MAX_STDERR):
+                self._stderr = (self._stderr + data)[-MAX_STDERR:]
 
-    # On the thread
+    # The methods below run on the thread.
 
     def _run(self) -> None:
         try:
-            whole = self._pour()
+            complete = self._write_queue()
             code = self._process.wait()
-            if not self._cancelled and (code or not whole):
-                self._failure = self._ended(code, whole)
+            if not self._cancelled and (code or not complete):
+                self._failure = self._exit_error(code, complete)
         except TimeoutError:
             self._failure = DeviceError(
-                f"the player {self._name} has taken no sound for {STUCK_S:g} s", hint="use -o FILE"
+                f"the player {self._name} has read no audio for {STALL_S:g} s", hint="use -o FILE"
             )
-            self._send(signal.SIGKILL)
+            self._kill(signal.SIGKILL)
             self._process.wait()
         finally:
-            self._over.set()
+            self._ended.set()
 
-    def _pour(self) -> bool:
-        """Whether all of the sound was taken. Raises TimeoutError where none is for long."""
+    def _write_queue(self) -> bool:
+        """Write to the player; return whether it read everything. Raises TimeoutError if it stalls."""
         pipe = self._pipe
         os.set_blocking(pipe.fileno(), False)
         try:
@@ -178,12 +170,12 @@ class PlayerSink:
                 self._began = self._began or time.monotonic()
                 left = memoryview(pcm)
                 while left and not self._cancelled:
-                    if not select.select([], [pipe], [], STUCK_S)[1]:
+                    if not select.select([], [pipe], [], STALL_S)[1]:
                         raise TimeoutError
                     count = os.write(pipe.fileno(), left[:PIPE_BYTES])
                     self._written += count
                     left = left[count:]
-            return not self._gone()
+            return self._process.poll() is None
         except BrokenPipeError:
             return False
         finally:
@@ -191,19 +183,16 @@ class PlayerSink:
                 pipe.close()
 
     def _next(self) -> bytes | None:
-        """The next sound; a player that ends meanwhile is noticed without one."""
-        while not self._gone():
+        """Return the next audio; None at the end, or if the player has ended."""
+        while self._process.poll() is None:
             with suppress(queue.Empty):
-                return self._queue.get(timeout=LOOK_EVERY_S)
+                return self._queue.get(timeout=POLL_S)
         return None
 
-    def _gone(self) -> bool:
-        return self._process.poll() is not None
-
-    def _ended(self, code: int, whole: bool) -> DeviceError:
+    def _exit_error(self, code: int, complete: bool) -> DeviceError:
         how = f"signal {-code}" if code < 0 else f"status {code}"
-        when = "" if whole else " before the sound did"
-        self._listener.join(ENDING_S)  # what it started may keep its stderr open
-        lines = self._said.decode(errors="replace").split("\n")
+        when = "" if complete else " before the end of the audio"
+        self._stderr_reader.join(TERMINATE_S)  # a child of it may keep its stderr open
+        lines = self._stderr.decode(errors="replace").split("\n")
         last = next((f": {printable(line.strip(), 120)}" for line in reversed(lines) if line.strip()), "")
-        return DeviceError(f"the player {self._name} ended with {how}{when}{last}", hint="use -o FILE")
+        return DeviceError(f"the player {self._name} exited with {how}{when}{last}", hint="use -o FILE")

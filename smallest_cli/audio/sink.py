@@ -1,4 +1,4 @@
-"""TODO."""
+"""The Sink protocol: what a destination of audio can do."""
 
 from __future__ import annotations
 
@@ -7,38 +7,48 @@ from typing import Protocol
 
 
 class Sink(Protocol):
-    """One place that sound goes to. It ends by `close` or by `abort`, once."""
+    """A destination of audio. It ends by `close` or by `abort`, once."""
 
     def write(self, pcm: bytes) -> None:
         """Take whole frames of s16le. Raises OutputError or DeviceError."""
         ...
 
     def frames_played(self) -> int:
-        """Frames that have left for good: on disk, written to the pipe, played by the device.
+        """Return the frames that are final: on disk, written to the pipe, played by the device.
 
-        Raises what the next `write` would, so that nobody waits for a sink that died.
+        Raises what the next `write` would, so that a caller does not wait for a failed sink.
         """
         ...
 
     @property
     def can_rewind(self) -> bool:
-        """Whether what was written can still be taken back: nobody has heard or read it."""
+        """Whether written frames can still be removed, since they were not yet played or read."""
         ...
 
     def rewind(self, frames: int) -> None:
-        """Take back all but the first `frames`; only where `can_rewind`. Raises OutputError."""
+        """Remove all but the first `frames`; only if `can_rewind`. Raises OutputError."""
         ...
 
     def close(self) -> None:
-        """Finish: return when every frame is synced to disk, written out or played to its end.
+        """Finish: return when every frame is synced to disk, written out or played.
 
-        A file that another thread's `abort` kept from being finished raises OutputError.
+        Raises OutputError for a file that `abort` on another thread kept from being finished.
         """
         ...
 
     def abort(self) -> Path | None:
-        """Stop now: silence, nothing replaced. The file that keeps what had come, if there is one.
+        """Stop now: no more audio, no file replaced. Return the partial file that is kept, if any.
 
-        After a `close` that a signal cut short, too; and from another thread, to cut it short.
+        May be called after a `close` that a signal interrupted, and from another thread to interrupt it.
         """
         ...
+
+
+class PlaybackSink:
+    """Base of sinks that play: what was played cannot be removed."""
+
+    can_rewind = False
+
+    def rewind(self, frames: int) -> None:
+        """Not supported."""
+        raise NotImplementedError

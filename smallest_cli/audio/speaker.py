@@ -1,8 +1,8 @@
-"""The loudspeaker, by PortAudio: a queue of its own, written out by a thread of its own, to the last sample.
+"""Playback on an output device by PortAudio, complete to the last sample.
 
-The thread writes what the device has room for and never waits inside PortAudio, where nothing could stop
-it. A callback would play what comes after a stall only behind a buffer full of silence. No resampling here:
-what the sound server does not convert, the device takes or it is an error.
+A thread writes what fits into the device's buffer and never waits inside PortAudio, where nothing could
+interrupt it. (With a callback, audio that comes after a stall would play only after a buffer of silence.)
+There is no resampling: a rate that neither sound server nor device supports is an error.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
+from smallest_cli.audio.sink import PlaybackSink
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
 
 LATENCY_S = 0.2
-"""The device's buffer: it bridges a busy machine. The first sound waits for a quarter of it at most."""
-LOOK_EVERY_S = 0.01
+"""Buffer of the device, against delays of a busy machine. The first audio waits for up to a quarter of it."""
+POLL_S = 0.01
 TAIL_S = 0.05
-"""Silence that has left the buffer before we stop: what is below the buffer still plays the last sample."""
+"""Silence played after the audio, since hardware still plays what has left the buffer."""
 LOST_AFTER_S = 5.0
-"""A loudspeaker that wakes up (Bluetooth, HDMI) may take two or three seconds."""
-SILENT_WITHIN_S = 0.1
+"""A device that wakes up (Bluetooth, HDMI) may take two or three seconds."""
+ABORT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A loudspeaker: its name, its own rate in Hz, and whether it is used when none is named."""
+    """An output device: its name, whether it is the default, and its own rate in Hz."""
 
     name: str
     default: bool
@@ -44,8 +45,8 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """Every loudspeaker. Raises DeviceError where PortAudio is missing."""
-    with _hushed():
+    """Return all output devices. Raises DeviceError if PortAudio is missing."""
+    with _library_stderr_discarded():
         library = _load_library()
         default = library.default.device[1]
         return [
@@ -55,68 +56,59 @@ def list_devices() -> list[Device]:
         ]
 
 
-class _Look(NamedTuple):
-    """What the thread saw: frames handed over, how many of them the device held, and when."""
+class _Position(NamedTuple):
+    """Frames written to the device, how many of them it had not played, and when that was."""
 
-    handed: int
-    held: int
+    written: int
+    buffered: int
     at: float
 
 
-class SpeakerSink:
-    """Plays PCM. `underruns` counts how often the device had nothing to play between two writes."""
+class SpeakerSink(PlaybackSink):
+    """Plays PCM. `underruns` counts how often the buffer ran empty between two writes."""
 
     def __init__(self, format: AudioFormat, device: str | None = None) -> None:
-        """Raises DeviceError: no PortAudio, no such device, or one that does not take the format."""
+        """Raises DeviceError: no PortAudio, no such device, or unsupported format."""
         self.underruns = 0
         self._format = format
-        self._taken = 0
-        self._look = _Look(0, 0, 0.0)
-        self._moved = time.monotonic()
-        self._silenced: float | None = None
+        self._queued = 0
+        self._position = _Position(0, 0, 0.0)
+        self._progress_at = time.monotonic()
+        self._aborted_at: float | None = None
         self._failure: DeviceError | None = None
-        self._whole = False
+        self._complete = False
         self._opened = threading.Event()
         self._cancelled = threading.Event()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        # A daemon, and opening is its work too: a sound server that hangs would hold us for ever.
+        # A daemon that also opens the device: a sound server that hangs would block us indefinitely.
         self._thread = threading.Thread(target=self._run, args=(device,), daemon=True)
         self._thread.start()
         if not self._opened.wait(LOST_AFTER_S):
             self._cancelled.set()
-            raise DeviceError("the sound server does not answer", hint="use -o FILE")
+            raise DeviceError("the sound server does not respond", hint="use -o FILE")
         self._check()
 
     def write(self, pcm: bytes) -> None:
-        """Queue whole frames; does not wait. Raises DeviceError where the device was lost."""
+        """Queue whole frames; does not wait. Raises DeviceError if the device failed."""
         self._watch()
         self._check()
-        if self._taken == self._look.handed:
-            self._moved = time.monotonic()
-        self._taken += len(pcm) // self._format.frame_size
+        if self._queued == self._position.written:
+            self._progress_at = time.monotonic()
+        self._queued += len(pcm) // self._format.frame_size
         self._queue.put(pcm)
 
     def frames_played(self) -> int:
-        """Frames that have been played. Raises DeviceError where the device was lost."""
+        """Return the frames played. Raises DeviceError if the device failed."""
         self._watch()
         self._check()
-        handed, held, at = self._look
-        now = self._silenced or time.monotonic()
+        written, buffered, at = self._position
+        now = self._aborted_at or time.monotonic()
         since = round(max(0.0, now - at) * self._format.sample_rate)
-        return min(self._taken, handed - max(0, held - since))
-
-    @property
-    def can_rewind(self) -> bool:
-        """Never: what was played was heard."""
-        return False
-
-    def rewind(self, frames: int) -> None:
-        """Never asked for."""
-        raise NotImplementedError
+        return min(self._queued, written - max(0, buffered - since))
 
     def close(self) -> None:
-        """Return when the last sample has been heard. Raises DeviceError where the device was lost."""
-        self._moved = time.monotonic()
+        """Wait until the last sample was played. Raises DeviceError if the device failed."""
+        self._progress_at = time.monotonic()
         self._queue.put(None)
         while self._thread.is_alive() and not self._failure:
             self._thread.join(LOST_AFTER_S / 10)
@@ -124,29 +116,29 @@ class SpeakerSink:
         self._check()
 
     def abort(self) -> None:
-        """Silence at once; what is queued is not heard."""
-        self._silenced = self._silenced or time.monotonic()
+        """Stop at once; queued audio is not played."""
+        self._aborted_at = self._aborted_at or time.monotonic()
         self._cancelled.set()
         self._queue.put(None)
-        self._thread.join(SILENT_WITHIN_S)
+        self._thread.join(ABORT_S)
 
     def _check(self) -> None:
         if self._failure:
             raise self._failure
-        if not self._whole and not self._thread.is_alive():
-            raise DeviceError("the loudspeaker broke off")
+        if not self._complete and not self._thread.is_alive():
+            raise DeviceError("device error: playback ended early")
 
     def _watch(self, *, ending: bool = False) -> None:
-        """A device that owes us sound and has not moved for long is lost, whatever it says."""
-        owing = self._thread.is_alive() and (ending or self._taken > self._look.handed)
-        if owing and time.monotonic() - self._moved > LOST_AFTER_S and not self._failure:
-            self._failure = DeviceError("the loudspeaker stopped taking sound", hint="use -o FILE")
+        """Fail a device that has audio to play and makes no progress, whatever state it reports."""
+        owing = self._thread.is_alive() and (ending or self._queued > self._position.written)
+        if owing and time.monotonic() - self._progress_at > LOST_AFTER_S and not self._failure:
+            self._failure = DeviceError("the output device stopped playing", hint="use -o FILE")
             self._cancelled.set()
 
-    # From here on everything runs on the thread: PortAudio's streams are not to be shared.
+    # The methods below run on the thread: PortAudio streams must not be shared.
 
     def _run(self, device: str | None) -> None:
-        with _hushed():
+        with _library_stderr_discarded():
             try:
                 library = _load_library()
                 stream = _open_stream(library, self._format, device)
@@ -162,49 +154,49 @@ class SpeakerSink:
         try:
             size = stream.write_available or round(stream.latency * self._format.sample_rate)
             while not self._cancelled.is_set() and (pcm := self._queue.get()) is not None:
-                self._hand_over(stream, size, pcm)
+                self._write_frames(stream, size, pcm)
             if not self._cancelled.is_set():
                 self._drain(stream, size)
             if self._cancelled.is_set():
                 stream.abort()
             else:
                 stream.stop()
-            self._whole = True
+            self._complete = True
         finally:
             stream.close()
 
-    def _hand_over(self, stream: Any, size: int, pcm: bytes) -> None:
-        """Write whenever a third of the buffer is free: with less, PortAudio itself might wait for more.
+    def _write_frames(self, stream: Any, size: int, pcm: bytes) -> None:
+        """Write whenever a third of the buffer is free: with less, PortAudio itself might block.
 
-        In pieces, because ALSA's plugin for PulseAudio takes a buffer that one write fills for an empty one.
+        In pieces, because ALSA's PulseAudio plugin reports a buffer that one write filled as empty.
         """
         left = memoryview(pcm)
         while left and not self._cancelled.is_set():
-            room = stream.write_available
-            if not room or room < size // 3:
-                self._see(self._look.handed, size - room)
-                self._cancelled.wait(LOOK_EVERY_S)
+            free = stream.write_available
+            if not free or free < size // 3:
+                self._update(self._position.written, size - free)
+                self._cancelled.wait(POLL_S)
                 continue
-            piece = left[: min(room, size // 4) * self._format.frame_size]
+            piece = left[: min(free, size // 4) * self._format.frame_size]
             left = left[len(piece) :]
-            if stream.write(piece) and self._look.handed:
+            if stream.write(piece) and self._position.written:
                 self.underruns += 1
             frames = len(piece) // self._format.frame_size
-            self._see(self._look.handed + frames, size - room + frames)
-            self._moved = time.monotonic()
+            self._update(self._position.written + frames, size - free + frames)
+            self._progress_at = time.monotonic()
 
-    def _see(self, handed: int, held: int) -> None:
-        self._look = _Look(handed, max(0, min(held, handed)), time.monotonic())
+    def _update(self, written: int, buffered: int) -> None:
+        self._position = _Position(written, max(0, min(buffered, written)), time.monotonic())
 
     def _drain(self, stream: Any, size: int) -> None:
-        """Push the last sample out by silence: on ALSA, PortAudio's `stop` drops what the device holds."""
-        if not self._look.handed:
+        """Write silence until the last sample was played: on ALSA, PortAudio's `stop` drops the buffer."""
+        if not self._position.written:
             return
         underruns = self.underruns
         tail = round(TAIL_S * self._format.sample_rate)
-        self._hand_over(stream, size, bytes((size + tail) * self._format.frame_size))
-        self.underruns = underruns  # what starved here was not sound
-        self._see(self._look.handed, 0)
+        self._write_frames(stream, size, bytes((size + tail) * self._format.frame_size))
+        self.underruns = underruns  # underruns of the silence do not count
+        self._update(self._position.written, 0)
 
 
 def _load_library() -> Any:
@@ -220,15 +212,15 @@ def _load_library() -> Any:
             "the PortAudio library is missing",
             hint="apt install libportaudio2, or use --player aplay or -o FILE",
         ) from None
-    # It ends PortAudio when we exit, which waits for a sound server that hangs, and corrupts memory
-    # where a thread is inside. What we opened we close, and the process ends anyway.
+    # At exit it would terminate PortAudio, which blocks if the sound server hangs, and corrupts memory if
+    # a thread is inside. We close the streams that we open.
     if handler := getattr(sounddevice, "_exit_handler", None):
         atexit.unregister(handler)
     return sounddevice
 
 
 def _open_stream(library: Any, format: AudioFormat, device: str | None) -> Any:
-    """A stream that runs. Raises DeviceError."""
+    """Return a started stream. Raises DeviceError."""
     found = _find_device(library, device)
     try:
         stream = library.RawOutputStream(
@@ -242,11 +234,11 @@ def _open_stream(library: Any, format: AudioFormat, device: str | None) -> Any:
     except library.PortAudioError as error:
         if "sample rate" in str(error):
             raise DeviceError(
-                f"the loudspeaker {printable(found['name'])} does not take {format.sample_rate} Hz",
-                hint=f"its own is {found['default_samplerate']:.0f} Hz; try another --device, or use -o FILE",
+                f"the output device {printable(found['name'])} does not support {format.sample_rate} Hz",
+                hint=f"its rate is {found['default_samplerate']:.0f} Hz; try another --device or -o FILE",
             ) from None
         raise DeviceError(
-            f"the loudspeaker {printable(found['name'])} cannot be opened: {printable(error)}",
+            f"cannot open the output device {printable(found['name'])}: {printable(error)}",
             hint="--device ? lists others, -o FILE needs none",
         ) from None
     return stream
@@ -258,10 +250,10 @@ def _find_device(library: Any, device: str | None) -> Any:
     except ValueError as error:
         hint = "--device ? lists them, -o FILE needs none"
         if str(error).startswith("Multiple"):
-            raise DeviceError(f"several loudspeakers match {printable(device)}", hint=hint) from None
-        raise DeviceError(f"no loudspeaker is called {printable(device)}", hint=hint) from None
+            raise DeviceError(f"several output devices match '{printable(device)}'", hint=hint) from None
+        raise DeviceError(f"no output device named '{printable(device)}'", hint=hint) from None
     except library.PortAudioError:
-        raise DeviceError("no loudspeaker was found", hint="use -o FILE") from None
+        raise DeviceError("no output device found", hint="use -o FILE") from None
 
 
 @contextmanager
@@ -269,32 +261,32 @@ def _translated(library: Any) -> Iterator[None]:
     try:
         yield
     except library.PortAudioError as error:
-        raise DeviceError(f"the loudspeaker was lost: {printable(error)}", hint="use -o FILE") from None
+        raise DeviceError(f"device error: {printable(error)}", hint="use -o FILE") from None
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep what PortAudio and ALSA print, about absent hardware or an underrun, off stderr, which is ours.
+def _library_stderr_discarded() -> Iterator[None]:
+    """Discard what PortAudio and ALSA print to stderr about missing hardware or underruns.
 
-    In glibc `stderr` is a variable that may be set (its manual, "Standard Streams"). Ours is the descriptor
-    below it, so that no line of our own is lost meanwhile, from whichever thread. Elsewhere nothing is done.
+    With glibc, C's `stderr` is a variable that may be assigned (glibc manual, "Standard Streams"). Python
+    writes to descriptor 2, so our own lines are not lost. Does nothing with other C libraries.
     """
-    nowhere = _nowhere()
-    if nowhere is None:
+    null = _null_stream()
+    if null is None:
         yield
         return
     stderr = ctypes.c_void_p.in_dll(ctypes.CDLL(None), "stderr")
-    kept = stderr.value
-    stderr.value = nowhere
+    saved = stderr.value
+    stderr.value = null
     try:
         yield
     finally:
-        stderr.value = kept
+        stderr.value = saved
 
 
 @cache
-def _nowhere() -> int | None:
-    """A FILE of C that takes everything, None where the C library is not glibc."""
+def _null_stream() -> int | None:
+    """Return a C FILE that discards everything; None if the C library is not glibc."""
     if not sys.platform.startswith("linux"):
         return None
     program = ctypes.CDLL(None)

@@ -1,8 +1,7 @@
-"""The 44 bytes before PCM, written and read. No I/O.
+"""The WAV header, written and read. No I/O.
 
-A reader that cannot see the end of a file needs a length that every program accepts; the figures
-for a length not yet known are those that sox, ffmpeg, aplay, libsndfile and Python's `wave` all
-read to the end of the input.
+A reader of a pipe needs a length that every program accepts: the values for an unknown length are those
+that sox, ffmpeg, aplay, libsndfile and Python's `wave` read to the end of the input.
 """
 
 from __future__ import annotations
@@ -14,60 +13,70 @@ from smallest_cli.errors import ProtocolError
 from smallest_cli.models import AudioFormat
 
 UNKNOWN_DATA_SIZE = 0x7FFF_F000
-LARGEST_DATA_SIZE = 0xFFFF_FFFF - 36
-PCM, EXTENSIBLE = 1, 0xFFFE
-HEAD_LIMIT = 65_536
+MAX_SIZE = 0xFFFF_FFFF
+LARGEST_DATA_SIZE = MAX_SIZE - 36
+PCM, ALAW, ULAW, EXTENSIBLE = 1, 6, 7, 0xFFFE
+MAX_HEADER = 65_536
 
 
-def header(format: AudioFormat, data_size: int = UNKNOWN_DATA_SIZE) -> bytes:
-    """The RIFF header of s16le PCM: `data_size` in bytes, left out where it is not known yet."""
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF", data_size + 36, b"WAVE",
-        b"fmt ", 16, PCM, format.channels, format.sample_rate, format.byte_rate,
-        format.frame_size, 8 * format.sample_width,
-        b"data", data_size,
+def header(format: AudioFormat, data_size: int = UNKNOWN_DATA_SIZE, *, coding: int = PCM) -> bytes:
+    """Return the header for `data_size` bytes of s16le, or of one byte a sample for ALAW and ULAW."""
+    frame = format.channels * (format.sample_width if coding == PCM else 1)
+    chunk = struct.pack(
+        "<HHIIHH", coding, format.channels, format.sample_rate, format.sample_rate * frame, frame,
+        8 * frame // format.channels,
     )  # fmt: skip
+    riff_size, fact = data_size + 36, b""
+    if coding != PCM:  # other codings have an extension size, here 0, and a chunk with the number of samples
+        chunk += bytes(2)
+        fact = struct.pack("<4sII", b"fact", 4, data_size // format.channels)
+        riff_size = min(data_size + 50, MAX_SIZE)
+    start = struct.pack("<4sI4s4sI", b"RIFF", riff_size, b"WAVE", b"fmt ", len(chunk))
+    return start + chunk + fact + struct.pack("<4sI", b"data", data_size)
 
 
 class WavReader:
-    """PCM out of a WAV that arrives in pieces, cut anywhere; unknown chunks are passed over."""
+    """PCM of a WAV that arrives in pieces, cut anywhere. Unknown chunks are skipped.
+
+    `states_length` tells whether the header gave the length of the data.
+    """
 
     def __init__(self, expected: AudioFormat) -> None:
         self._expected = expected
-        self._head = bytearray()
+        self._header = bytearray()
         self._format: AudioFormat | None = None
-        self._in_body = False
+        self._in_data = False
         self._left = 0
         self.states_length = False
 
     @property
-    def whole(self) -> bool:
-        """Whether the header stated a length and every byte of it has come."""
+    def complete(self) -> bool:
+        """Whether the header gave a length and all of it has come."""
         return self.states_length and self._left == 0
 
     def feed(self, data: bytes) -> bytes:
-        """The PCM in `data`. Raises ProtocolError for anything but a WAV of the expected format."""
-        if not self._in_body:
-            self._head += data
-            body_at = self._parse_head()
-            if body_at is None:
+        """Return the PCM in `data`. Raises ProtocolError for anything but a WAV of the expected format."""
+        if not self._in_data:
+            self._header += data
+            data_at = self._parse_header()
+            if data_at is None:
                 return b""
-            data = bytes(self._head[body_at:])
-            self._head.clear()
-            self._in_body = True
+            data = bytes(self._header[data_at:])
+            self._header.clear()
+            self._in_data = True
         pcm = data[: self._left]
         self._left -= len(pcm)
         return pcm
 
-    def _parse_head(self) -> int | None:
-        head = self._head
+    def _parse_header(self) -> int | None:
+        """Return where the data begins, None if more of the header has to come."""
+        head = self._header
         if not (b"RIFF".startswith(head[:4]) and b"WAVE".startswith(head[8:12])):
-            raise ProtocolError("the service sent something that is not a WAV file")
+            raise ProtocolError("the service sent data that is not a WAV file")
         at = 12
         while len(head) >= at + 8:
             name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
-            if at > HEAD_LIMIT:
+            if at > MAX_HEADER:
                 break
             if name == b"data":
                 self._check_format()
@@ -79,13 +88,13 @@ class WavReader:
             if name == b"fmt ":
                 self._read_format(bytes(head[at + 8 : at + 8 + size]))
             at += 8 + size + size % 2
-        if len(head) > HEAD_LIMIT:
-            raise ProtocolError("the service sent a WAV header without end")
+        if len(head) > MAX_HEADER:
+            raise ProtocolError(f"the service sent a WAV header of more than {MAX_HEADER // 1024} KiB")
         return None
 
     def _read_format(self, chunk: bytes) -> None:
         if len(chunk) < 16:
-            raise ProtocolError("the service sent a WAV header that is cut short")
+            raise ProtocolError("the service sent a truncated WAV header")
         coding, channels, rate, _, _, bits = struct.unpack("<HHIIHH", chunk[:16])
         if coding not in (PCM, EXTENSIBLE):
             raise ProtocolError(f"the service sent a WAV file of coding {coding}, not PCM")
@@ -96,9 +105,9 @@ class WavReader:
             raise ProtocolError("the service sent a WAV header without a format")
         if self._format != self._expected:
             raise ProtocolError(
-                f"the service sent {_words(self._format)}, asked for was {_words(self._expected)}"
+                f"the service sent {_describe(self._format)} instead of {_describe(self._expected)}"
             )
 
 
-def _words(format: AudioFormat) -> str:
+def _describe(format: AudioFormat) -> str:
     return f"{format.sample_rate} Hz, {format.channels} x {8 * format.sample_width} bit"

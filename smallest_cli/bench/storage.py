@@ -14,7 +14,7 @@ from smallest_cli.bench.results import SCHEMA, Result, summarise
 from smallest_cli.bench.schema import SchemaError, check_raw, check_result, optional, whole
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
-from smallest_cli.files import write_whole
+from smallest_cli.files import write_file
 from smallest_cli.security import os_error_text, printable
 
 RAW_SCHEMA = "smallest.bench.raw/1"
@@ -26,7 +26,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole file, or leave the old one as it was; a device or a FIFO in place. Raises OutputError,
     and UsageError for `-`."""
     refuse_stdout(str(path))
-    write_whole(str(path), text.encode())
+    write_file(str(path), text.encode())
 
 
 def refuse_stdout(name: str) -> None:

@@ -18,7 +18,7 @@ from smallest_cli.cli.console import error_as_json, print_error, print_interrupt
 from smallest_cli.errors import BrokenPipe, Interrupted, MissingKeyError, SmallestError, UsageError
 from smallest_cli.security import printable
 from smallest_cli.signals import SIGPIPE, catch_signals, reraise_signal, restore_signals, unwatch
-from smallest_cli.stdio import find_shortage, guard_stdout
+from smallest_cli.stdio import exhaustion_error, guard_stdout
 
 SIMILARITY = 0.75
 """Similarity to a mistyped option from which another one is suggested, 0 to 1."""
@@ -134,7 +134,7 @@ def _run_command() -> int:
     except typer.TyperException as error:
         return _fail(_usage_error(error))
     except Exception as error:
-        if shortage := find_shortage(error):
+        if shortage := exhaustion_error(error):
             return _fail(shortage)
         print_line(f"smallest: {type(error).__name__}: {printable(error)}")
         print_line(f"  {BUG}")

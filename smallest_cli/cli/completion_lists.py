@@ -6,17 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from smallest_cli.errors import OutputError
-from smallest_cli.files import write_whole
+from smallest_cli.files import atomic_write
 from smallest_cli.models import Voice
-from smallest_cli.voices import LANGUAGES, cache_folder
+from smallest_cli.voices import LANGUAGE_CODES, cache_folder
 
 Row = tuple[str, str]
 """A value and its description."""
 
 _WORD = re.compile(r"\w[\w.-]*", re.ASCII)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
-_CODES = {name: code for code, name in LANGUAGES.items()}
 
 
 def voice_rows(voices: Iterable[Voice]) -> list[Row]:
@@ -36,7 +34,7 @@ def model_rows(voices: Iterable[Voice]) -> list[Row]:
 def language_rows(voices: Iterable[Voice]) -> list[Row]:
     """The codes of the voices' languages; a language without a code by its name."""
     names = {language.casefold() for voice in voices for language in voice.languages}
-    return sorted((_CODES.get(name, name), name) for name in names)
+    return sorted((LANGUAGE_CODES.get(name, name), name) for name in names)
 
 
 def save_voices(voices: Sequence[Voice]) -> None:
@@ -56,6 +54,5 @@ def _save(name: str, rows: Iterable[Row]) -> None:
     path = cache_folder() / f"{name}.tsv"
     lines = (f"{_CONTROLS.sub(' ', value)}\t{_CONTROLS.sub(' ', text)}".rstrip() for value, text in rows)
     # Only completion depends on it, so that a read-only cache folder fails no command.
-    with suppress(OSError, OutputError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(str(path), "".join(f"{line}\n" for line in lines).encode())
+    with suppress(OSError):
+        atomic_write(path, "".join(f"{line}\n" for line in lines).encode())

@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import SmallestError
 from smallest_cli.security import escape
-from smallest_cli.synthesis.subtitles import SpokenSegment, is_timed, lines, spaced, width
+from smallest_cli.synthesis.subtitles import SpokenSegment, is_timed, lines, spaced
+from smallest_cli.text.graphemes import display_width
 
 POLL_S = 0.05
 DEFAULT_COLUMNS = 80
@@ -110,7 +111,7 @@ class LiveText:
         while rows := page.lay_out(columns):
             row = rows[0].rstrip()
             # A row that the terminal wrapped, since it was made narrower, cannot be drawn over.
-            if not page.row_drawn or width(row) <= columns:
+            if not page.row_drawn or display_width(row) <= columns:
                 end = max(0, min(len(row), spoken - page.position))
                 rest = f"{DIM}{row[end:]}{RESET}" if row[end:] else ""
                 self._draw_line(f"{CLEAR_LINE}{row[:end]}{rest}")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from smallest_cli.cli.option_groups import Options, option
+from smallest_cli.models import SEGMENT_CHARS
 
 JSON_HELP = "Print one JSON object on stdout."
 JsonOption = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
@@ -75,7 +76,7 @@ class SplitOptions(Options):
     """How a finished text is split."""
 
     pause: float = option("--pause SECONDS", "Silence between paragraphs.", 0.4, min=0, max=60)
-    split: int = option("--split N", "Maximum characters per request; 0 = no limit.", 250, min=0)
+    split: int = option("--split N", "Maximum characters per request; 0 = no limit.", SEGMENT_CHARS, min=0)
     max_chars: int = option("--max-chars N", "Maximum text length; 0 = unlimited.", 200_000, min=0)
 
 

@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from smallest_cli.audio.destinations import Destination, choose_destinations, refuse_twice
+from smallest_cli.audio.destinations import Destination, check_distinct, choose_destinations
 from smallest_cli.cli.console import Console
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.client.credentials import key_files, reads_stdin
-from smallest_cli.errors import OutputError, SettingsError, UsageError
+from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.models import SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, config_path, load_settings
@@ -172,14 +172,10 @@ def check_not_overwriting(read: Iterable[str | Path], written: Iterable[str], re
 
 def check_writable(files: Sequence[str]) -> None:
     """For a dry run: check that the files could be written. Raises OutputError."""
+    from smallest_cli.files import check_target  # only a dry run needs it
+
     for name in files:
-        folder = os.path.dirname(os.path.realpath(name))
-        if not os.path.isdir(folder):
-            raise OutputError(f"cannot write {printable(name)}: no such directory: {printable(folder)}")
-        if os.path.isdir(name):
-            raise OutputError(f"cannot write {printable(name)}: it is a directory")
-        if not os.access(name if os.path.exists(name) else folder, os.W_OK):
-            raise OutputError(f"cannot write {printable(name)}: permission denied")
+        check_target(name)
 
 
 def _status(path: str | Path) -> os.stat_result | None:
@@ -195,10 +191,10 @@ def _player(sound: SoundOptions, settings: Settings) -> str | None:
         raise UsageError("--device and --player cannot be combined", hint="name the device in the command")
     player = sound.player or (None if sound.device else settings.player)
     if player or sound.player is not None:
-        from smallest_cli.audio.player import command_of
+        from smallest_cli.audio.player import player_command
 
         try:
-            command_of(player or "", settings.sample_rate)
+            player_command(player or "", settings.sample_rate)
         except UsageError as error:
             if sound.player is not None:
                 raise
@@ -235,7 +231,7 @@ def _plan_captions(
     if options.cue and not options.subtitles:
         raise UsageError("--cue requires --subtitles", hint="add --subtitles FILE")
     if options.subtitles is not None:
-        refuse_twice([*(each.output for each in destinations if each.output), options.subtitles])
+        check_distinct([*(each.output for each in destinations if each.output), options.subtitles])
     if options.subtitles is None and not options.follow:
         return None
     if options.follow and sys.stderr is None:

@@ -13,6 +13,7 @@ from smallest_cli.cli.console import print_json
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import Voice
 from smallest_cli.security import printable
+from smallest_cli.text.graphemes import display_width
 from smallest_cli.voices import bundled_voices
 
 if TYPE_CHECKING:
@@ -126,16 +127,13 @@ def _fit(rows: Sequence[tuple[str, ...]], width: int) -> list[int] | None:
 
     The widest columns shrink first, down to their longest word, since cells are folded between words only.
     """
-    from rich.cells import cell_len
-
     columns = list(zip(*rows, strict=True))
-    widths = [max(map(cell_len, column)) for column in columns]
+    widths = [max(map(display_width, column)) for column in columns]
     over = sum(widths) + len(GAP) * (len(widths) - 1) - width
     if over <= 0:
         return widths
-    least = [
-        max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in columns
-    ]
+    words = [[word for cell in column for word in cell.split()] for column in columns]
+    least = [max(map(display_width, column), default=0) for column in words]
     for _ in range(over):
         widest = max(range(len(widths)), key=lambda at: (widths[at] > least[at], widths[at]))
         if widths[widest] <= least[widest]:
@@ -155,25 +153,21 @@ def _folded(row: tuple[str, ...], widths: Sequence[int]) -> Iterator[str]:
     """One row, in as many lines as its tallest cell needs."""
     from itertools import zip_longest
 
-    from rich.cells import cell_len
-
     cells = [_fold(cell, width) for cell, width in zip(row, widths, strict=True)]
     for parts in zip_longest(*cells, fillvalue=""):
         yield GAP.join(
-            part + " " * (width - cell_len(part)) for part, width in zip(parts, widths, strict=True)
+            part + " " * (width - display_width(part)) for part, width in zip(parts, widths, strict=True)
         )
 
 
 def _fold(cell: str, width: int) -> list[str]:
     """Split a cell into lines of at most `width`, which fits its longest word."""
-    from rich.cells import cell_len
-
-    if cell_len(cell) <= width:
+    if display_width(cell) <= width:
         return [cell]
     lines = [""]
     for word in cell.split():
         longer = f"{lines[-1]} {word}".strip()
-        if cell_len(longer) <= width:
+        if display_width(longer) <= width:
             lines[-1] = longer
         else:
             lines.append(word)

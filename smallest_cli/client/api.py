@@ -8,12 +8,11 @@ from typing import BinaryIO
 
 from smallest_cli.client.http_session import HTTPSession
 from smallest_cli.client.service import open_service
-from smallest_cli.models import Clone, Dictionary, Service, Voice
+from smallest_cli.models import MODELS, Clone, Dictionary, Service, Voice
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol import resources
 from smallest_cli.protocol.endpoints import voices_path
 from smallest_cli.settings import Settings
-from smallest_cli.voices import MODELS
 
 
 class AccountClient:

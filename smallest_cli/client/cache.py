@@ -78,22 +78,16 @@ class AudioCache:
 
     def put(self, request: SpeechRequest, pcm: bytes, words: Sequence[WordTiming] = ()) -> None:
         """Keep the audio of a complete segment."""
+        from smallest_cli.files import atomic_write
+
         if not _is_whole(pcm, request):
             return
         rows = [(word.word, word.start, word.end, word.index) for word in words]
         head = json.dumps({"sha256": _digest(rows, pcm), "words": rows}).encode()
         if len(head) + len(pcm) >= self.max_bytes:
             return
-        name = self._name(request)
-        part = self.folder / f"{name}.{os.urandom(4).hex()}.part"
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-            with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-                file.write(head + b"\n" + pcm)
-            os.replace(part, self.folder / name)
-        except OSError:
-            with suppress(OSError):
-                part.unlink()
+        with suppress(OSError):
+            atomic_write(self.folder / self._name(request), head + b"\n" + pcm, mode=0o600)
         self._shrink()
 
     def size(self) -> CacheSize:

@@ -147,21 +147,12 @@ def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.enviro
 
     Raises OutputError, and SettingsError where the present file is not one of ours.
     """
+    from smallest_cli.files import atomic_write  # most runs write no key
+
     path = credentials_path(environ)
     stored = _load_saved(environ) | {origin_of(base_url): key.reveal()}
-    part = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(stored, file)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(part, path)
-        except BaseException:
-            part.unlink()
-            raise
+        atomic_write(path, json.dumps(stored).encode(), mode=0o600, durable=True)
     except FileExistsError:
         raise OutputError(
             f"cannot write {printable(path)}: {printable(path.parent)} is not a directory"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from smallest_cli.models import Api, Via
+from smallest_cli.models import STANDARD_MODEL, Api, Via
 
 Fields = Mapping[str, Any]
 
@@ -36,7 +36,7 @@ PATHS: dict[Api, dict[Via, str]] = {
 SSE_SHAPES: dict[Api, SSEShape] = {"unified": "live", "v3.1": "seed", "v2": "older"}
 HEALTH_PATH = "/waves/v1/health"
 DEFAULT_SAMPLE_RATE = 44_100
-DEFAULT_MODEL = "lightning_v3.1"
+DEFAULT_MODEL = STANDARD_MODEL
 DEFAULT_COMPLETION_WAIT_MS = 4_000
 ENCODINGS = ("wav", "ulaw", "alaw", "pcm", "mp3")
 KEEP_ALIVE_TYPES = ("ping", "keepalive", "keep_alive", "keep-alive")

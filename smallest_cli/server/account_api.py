@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 from aiohttp.typedefs import Handler
 
+from smallest_cli.models import MODELS
 from smallest_cli.protocol.endpoints import path_model
 from smallest_cli.protocol.resources import (
     BALANCE_PATH,
@@ -23,7 +24,6 @@ from smallest_cli.protocol.resources import (
     DICTIONARIES_PATH,
     SUBSCRIPTION_PATH,
 )
-from smallest_cli.voices import MODELS
 
 LOGS_PATH = "/waves/v1/analytics/tts/logs"
 CLONE_FIELDS = ("displayName", "description", "accent", "tags", "language", "model")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from random import Random
 from time import perf_counter
 
-from smallest_cli.models import Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
+from smallest_cli.models import MODELS, Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
 from smallest_cli.protocol.endpoints import Fields, path_model
 from smallest_cli.protocol.requests import decode_request
 from smallest_cli.server.account_api import AccountAPI
@@ -21,7 +21,7 @@ from smallest_cli.server.request_log import RequestLog
 from smallest_cli.server.validation import Rules
 from smallest_cli.server.voice.engine import Engine
 from smallest_cli.server.voice.voice_map import UNLISTED_VOICES, V2_VOICES
-from smallest_cli.voices import MODELS, bundled_voices
+from smallest_cli.voices import bundled_voices
 
 V2_DEFAULT_SAMPLE_RATE = 24_000
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from smallest_cli.models import SAMPLE_RATES, Api, Via
+from smallest_cli.models import MODELS, SAMPLE_RATES, Api, Via
 from smallest_cli.protocol.endpoints import DEFAULT_MODEL, ENCODINGS, Fields
 from smallest_cli.security import printable
 from smallest_cli.server.config import TEXT_LIMIT
-from smallest_cli.voices import LANGUAGES, MODELS, PRO_ONLY_LANGUAGES
+from smallest_cli.voices import LANGUAGES, PRO_ONLY_LANGUAGES
 
 Issue = dict[str, Any]
 Check = Callable[[str, Any], Iterator[Issue]]

@@ -20,11 +20,10 @@ from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.signals import uninterrupted
 from smallest_cli.synthesis.subtitles import SpokenSegment, cues_of, is_timed, kind_of, render
-from smallest_cli.voices import WORD_TIMING_VOICES, find_voice, known_voices
+from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES, find_voice, known_voices
 
 HARMLESS = (DeviceError, Interrupted, BrokenPipe)
 """Errors that do not make subtitles wrong once all text was spoken."""
-TIMED_LANGUAGES = (None, "auto", "en", "hi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def _why_untimed(template: SpeechRequest, settings: Settings) -> str:
         return "the v2 API sends no word times"
     if known and known.id not in WORD_TIMING_VOICES:
         return f"voice {known.id} has no word times; these have: {', '.join(sorted(WORD_TIMING_VOICES))}"
-    if template.language not in TIMED_LANGUAGES:
+    if template.language not in (None, "auto", *WORD_TIMING_LANGUAGES):
         return f"word times exist for English and Hindi only, not for {printable(template.language, 20)}"
     return ""
 

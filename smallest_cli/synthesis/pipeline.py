@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServerError, SettingsError
 from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Sent
-from smallest_cli.stdio import shortage_told
+from smallest_cli.stdio import translate_exhaustion
 
 POLL_S = 0.05
 """How often a sink is asked how far it has played: sinks have no way to notify."""
@@ -112,7 +112,7 @@ class Pipeline:
     def incomplete_after_audio(self) -> Iterator[None]:
         """Raise Incomplete instead of a remote error, or exhausted resources, once audio was written."""
         try:
-            with shortage_told():
+            with translate_exhaustion():
                 yield
         except (RemoteError, SettingsError) as error:
             if not self.totals.byte_count:

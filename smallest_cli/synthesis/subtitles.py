@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -17,14 +16,12 @@ from pathlib import PurePath
 from smallest_cli.errors import UsageError
 from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
 from smallest_cli.security import printable
-from smallest_cli.text.sentences import whole_characters
+from smallest_cli.text.graphemes import display_width, last_boundary
 
 COLUMNS = 42
 LINES = 2
 MILLISECONDS = 1000
 KINDS = ("srt", "vtt", "json")
-MARKS = ("Mn", "Me", "Cf")
-"""Categories that take no column of their own; Thai and Hindi have vowels among them."""
 
 
 @dataclass(slots=True)
@@ -139,7 +136,7 @@ def _split(cues: Iterable[Cue]) -> Iterator[Cue]:
         if len(texts) == 1:
             yield replace(cue, text=texts[0])
             continue
-        done = list(accumulate((width(text.rstrip()) for text in texts), initial=0))
+        done = list(accumulate((display_width(text.rstrip()) for text in texts), initial=0))
         times = [cue.start + (cue.end - cue.start) * part / done[-1] for part in done[:-1]]
         for text, start, end in zip(texts, times, [*times[1:], cue.end], strict=True):
             yield replace(cue, start=start, end=end, text=text, words=())
@@ -190,7 +187,7 @@ def spaced(text: str, rows: Iterable[str]) -> Iterator[str]:
 def _fill(text: str, columns: int) -> list[str]:
     rows = [""]
     for word in text.split():
-        if width(f"{rows[-1]} {word}".strip()) <= columns:
+        if display_width(f"{rows[-1]} {word}".strip()) <= columns:
             rows[-1] = f"{rows[-1]} {word}".strip()
             continue
         *full, rest = _chop(word, columns)
@@ -201,20 +198,12 @@ def _fill(text: str, columns: int) -> list[str]:
 def _chop(word: str, columns: int) -> list[str]:
     """A word that is longer than a line, cut between grapheme clusters."""
     pieces = []
-    while width(word) > columns:
-        fits = next(at for at in range(len(word), 0, -1) if at == 1 or width(word[:at]) <= columns)
-        cut = whole_characters(word, fits)
+    while display_width(word) > columns:
+        fits = next(at for at in range(len(word), 0, -1) if at == 1 or display_width(word[:at]) <= columns)
+        cut = last_boundary(word, fits)
         pieces.append(word[:cut])
         word = word[cut:]
     return [*pieces, word] if word else pieces
-
-
-def width(text: str) -> int:
-    """Columns that a text takes: two for a wide character, none for a mark on the one before."""
-    return sum(
-        0 if unicodedata.category(each) in MARKS else 2 if unicodedata.east_asian_width(each) in "WF" else 1
-        for each in text
-    )
 
 
 def _clock(milliseconds: int, point: str) -> str:

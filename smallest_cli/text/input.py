@@ -1,4 +1,4 @@
-"""Text in: from words, files or stdin, whole, and never more than was asked for."""
+"""Text from the command line, files or stdin, read completely and with a limit."""
 
 from __future__ import annotations
 
@@ -11,25 +11,19 @@ from typing import BinaryIO
 from smallest_cli.errors import UsageError
 from smallest_cli.security import os_error_text, printable
 
-LARGEST_CHARACTER = 4
-BLOCK = 256 * 1024
+MAX_CHARACTER_BYTES = 4
+READ_SIZE = 256 * 1024
 
 
 def read_texts(words: Sequence[str], files: Sequence[str], max_chars: int) -> list[str]:
-    """The texts in order: the words, or the files (`-` is stdin), or stdin where neither is given.
+    """Return the texts in order: the words, or the files (`-` is stdin), or stdin if neither is given.
 
-    `max_chars` bounds them together; 0 is no bound. Raises UsageError.
+    `max_chars` limits their total length; 0 is no limit. Raises UsageError.
     """
     if words and files:
         raise UsageError("text was given twice: as words and as --file")
-    if words:
-        texts = [" ".join(words)]
-    elif files:
-        texts = [_read_file(path, max_chars) for path in files]
-    else:
-        texts = [_read_stdin(max_chars)]
-    total = sum(map(len, texts))
-    if max_chars and total > max_chars:
+    texts = [" ".join(words)] if words else [_read_file(path, max_chars) for path in files or ["-"]]
+    if max_chars and sum(map(len, texts)) > max_chars:
         raise _too_long(max_chars)
     return texts
 
@@ -37,39 +31,34 @@ def read_texts(words: Sequence[str], files: Sequence[str], max_chars: int) -> li
 def _too_long(max_chars: int) -> UsageError:
     return UsageError(
         f"the text is longer than {max_chars} characters",
-        hint="every character is paid for; allow more with --max-chars",
+        hint="every character is billed; allow more with --max-chars",
     )
 
 
 def _read_file(path: str, max_chars: int) -> str:
-    if path == "-":
-        return _read_stdin(max_chars)
     if not path:
         raise UsageError("--file is empty", hint="unset shell variable?")
     try:
-        with open(path, "rb") as file:
-            return _decode(file, path, max_chars)
-    except OSError as error:
-        raise UsageError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
-
-
-def _read_stdin(max_chars: int) -> str:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError(
-            "no text", hint='give it as words, with -f FILE, or on stdin: smallest speak "Hello"'
-        )
-    try:
+        if path != "-":
+            with open(path, "rb") as file:
+                return _decode(file, path, max_chars)
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError(
+                "no text", hint='give it as words, with -f FILE, or on stdin: smallest speak "Hello"'
+            )
         return _decode(sys.stdin.buffer, "stdin", max_chars)
     except OSError as error:
-        raise UsageError(f"cannot read stdin: {os_error_text(error)}") from None
+        name = "stdin" if path == "-" else printable(path)
+        raise UsageError(f"cannot read {name}: {os_error_text(error)}") from None
 
 
 def _decode(file: BinaryIO, name: str, max_chars: int) -> str:
-    most = LARGEST_CHARACTER * max_chars + len(codecs.BOM_UTF8) if max_chars else math.inf
+    limit = MAX_CHARACTER_BYTES * max_chars + len(codecs.BOM_UTF8) if max_chars else math.inf
     data = bytearray()
-    while block := file.read(BLOCK):  # a read of the whole bound would have the room for it made first
+    # In blocks, since `read(limit)` would allocate the memory for all of it first.
+    while block := file.read(READ_SIZE):
         data += block
-        if len(data) > most:
+        if len(data) > limit:
             raise _too_long(max_chars)
     try:
         return data.decode("utf-8").removeprefix("\ufeff")

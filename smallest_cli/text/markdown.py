@@ -1,9 +1,9 @@
-"""Markdown taken out of text that is still arriving, so that its marks are not read aloud.
+"""Markdown removed from arriving text, so that its marks are not read aloud.
 
-A parser works on whole documents: it must see a line's end to know a list, and a document's end to know a
-link. Speech cannot wait so long, so this goes by marks alone and looks ahead no further than one mark
-needs. What comes out does not depend on where the text was cut as it arrived. It makes no tree, and
-knows the marks that language models write: emphasis, headings, lists, quotes, links, code, tables, rules.
+A parser needs complete documents: a line's end to know a list, a document's end to know a link. Speech
+cannot wait for them, so this looks at marks alone, and ahead no further than one mark needs. The result
+does not depend on where the text was cut. It covers what language models write: emphasis, headings, lists,
+quotes, links, code, tables and rules.
 """
 
 from __future__ import annotations
@@ -11,27 +11,30 @@ from __future__ import annotations
 import re
 
 LOOKAHEAD = 1000
+"""Characters in which a mark must end, or it is taken for text."""
 PARAGRAPH_END = "\n\n"
 
 _PLAIN = re.compile(r"[^\\*_~`\[!<|\n]+")
-_LINE_MARK = re.compile(r"[ \t]*(?:#{1,6}[ \t]+|[-*+•][ \t]+(?:\[[ xX]\][ \t]+)?|\d{1,3}[.)][ \t]+|>[ \t]?)")
-_PERHAPS_LINE_MARK = re.compile(
+_LINE_PREFIX = re.compile(
+    r"[ \t]*(?:#{1,6}[ \t]+|[-*+•][ \t]+(?:\[[ xX]\][ \t]+)?|\d{1,3}[.)][ \t]+|>[ \t]?)"
+)
+_PARTIAL_LINE_PREFIX = re.compile(
     r"[ \t]*(?:#{0,6}[ \t]*|[-*+•][ \t]*(?:\[[ xX]?\]?[ \t]*)?|\d{1,3}[.)]?[ \t]*|>[ \t]?|`{1,2}|~{1,2})"
 )
 _FENCE = re.compile(r"[ \t]*(```|~~~)[^\n]*\n")
-_WHOLE_LINE = re.compile(r"[ \t]*(?:(?:[-*_=][ \t]*){3,}|\|?[ \t]*:?-[-:| \t]*|\[[^]\n]+\]:[^\n]*)\n")
-_PERHAPS_WHOLE_LINE = re.compile(
+_MARKER_LINE = re.compile(r"[ \t]*(?:(?:[-*_=][ \t]*){3,}|\|?[ \t]*:?-[-:| \t]*|\[[^]\n]+\]:[^\n]*)\n")
+_PARTIAL_MARKER_LINE = re.compile(
     r"[ \t]*(?:(?:```|~~~)[^\n]*|[-*_=: \t|]*|\[[^]\n]*|\[[^]\n]+\](?::[^\n]*)?)"
 )
 _LINK = re.compile(r"!?\[([^][\n]*)\](?:\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)|\[[^]\n]*\])")
-_PERHAPS_LINK = re.compile(r"!?\[[^][\n]*(?:\](?:\([^()\n]*(?:\([^()\n]*\)?[^()\n]*)*|\[[^]\n]*)?)?")
+_PARTIAL_LINK = re.compile(r"!?\[[^][\n]*(?:\](?:\([^()\n]*(?:\([^()\n]*\)?[^()\n]*)*|\[[^]\n]*)?)?")
 _TAG = re.compile(r"<(?:/?[a-zA-Z][^<>\n]*|!--[^\n]*?--)>")
-_PERHAPS_TAG = re.compile(r"<(?:/?[a-zA-Z][^<>\n]*|/|!-{0,2}|!--[^\n]*)?")
-_ADDRESS = re.compile(r"<((?:https?://|mailto:)[^<>\s]*|[^<>\s@]+@[^<>\s]+)>")
+_PARTIAL_TAG = re.compile(r"<(?:/?[a-zA-Z][^<>\n]*|/|!-{0,2}|!--[^\n]*)?")
+_AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]*|[^<>\s@]+@[^<>\s]+)>")
 
 
-class PlainText:
-    """The words of Markdown that is still arriving."""
+class MarkdownStripper:
+    """Plain text of Markdown that is arriving."""
 
     def __init__(self) -> None:
         self._held = ""
@@ -42,17 +45,18 @@ class PlainText:
         self._in_table = False
 
     def feed(self, fragment: str) -> str:
-        """Take in more text; the words that are certain now."""
+        """Add text; return the plain text that is certain now."""
         words = []
         while fragment:
-            room = LOOKAHEAD + 1 - len(self._held)  # a mark is looked for in as much, however it arrives
-            self._held += fragment[:room]
-            fragment = fragment[room:]
+            # Never hold more than a mark needs, so that long fragments give the same result as short ones.
+            size = LOOKAHEAD + 1 - len(self._held)
+            self._held += fragment[:size]
+            fragment = fragment[size:]
             words.append(self._take(final=False))
         return "".join(words)
 
     def flush(self) -> str:
-        """The words that are left."""
+        """Return what is left; no more text may come."""
         return self._take(final=True)
 
     def _take(self, *, final: bool) -> str:
@@ -62,14 +66,14 @@ class PlainText:
             found = self._line_start(final_here) if self._at_line_start else self._inline(final_here)
             if found is None:
                 break
-            length, said = found
+            length, spoken = found
             self._before = self._held[length - 1 : length] or self._before
             self._held = self._held[length:]
-            words.append(said)
+            words.append(spoken)
         return "".join(words)
 
-    # Each of these gives the length of the mark at the head of what is held and what is said for it,
-    # or None where that cannot be known yet.
+    # Each of these returns the length of the mark at the start of the held text and what is spoken for it,
+    # or None if more text is needed to know.
 
     def _line_start(self, final: bool) -> tuple[int, str] | None:
         held = self._held if "\n" in self._held or not final else self._held + "\n"
@@ -79,12 +83,12 @@ class PlainText:
             return min(fence.end(), len(self._held)), PARAGRAPH_END
         if self._fence:
             return self._skip_line(final)
-        if line := _WHOLE_LINE.match(held):
+        if line := _MARKER_LINE.match(held):
             return min(line.end(), len(self._held)), PARAGRAPH_END
-        for perhaps in (_PERHAPS_WHOLE_LINE, _PERHAPS_LINE_MARK):
-            if not final and perhaps.fullmatch(self._held):
+        for partial in (_PARTIAL_MARKER_LINE, _PARTIAL_LINE_PREFIX):
+            if not final and partial.fullmatch(self._held):
                 return None
-        if mark := _LINE_MARK.match(self._held):
+        if mark := _LINE_PREFIX.match(self._held):
             self._ends_paragraph = ">" not in mark[0]
             return mark.end(), PARAGRAPH_END if self._ends_paragraph else ""
         self._at_line_start = False
@@ -122,28 +126,28 @@ class PlainText:
         length = len(self._held) - len(self._held.lstrip(mark))
         if length == len(self._held) and not final:
             return None
-        run, behind = mark * length, self._held[length : length + 1]
+        run, after = mark * length, self._held[length : length + 1]
         if mark == "`" or (mark == "~" and length > 1):
             return length, ""
-        alone = self._before.isspace() and (not behind or behind.isspace())
-        in_word = self._before.isalnum() and behind.isalnum()
-        in_number = self._before.isdecimal() and behind.isdecimal()
+        alone = self._before.isspace() and (not after or after.isspace())
+        in_word = self._before.isalnum() and after.isalnum()
+        in_number = self._before.isdecimal() and after.isdecimal()
         kept = mark == "~" or alone or (in_word if mark == "_" else in_number)
         return length, run if kept else ""
 
     def _link(self, final: bool) -> tuple[int, str] | None:
         if link := _LINK.match(self._held):
-            self._held = link[1] + self._held[link.end() :]  # its words may hold marks of their own
+            self._held = link[1] + self._held[link.end() :]  # the link text may contain marks
             return 0, ""
-        if not final and _PERHAPS_LINK.fullmatch(self._held):
+        if not final and _PARTIAL_LINK.fullmatch(self._held):
             return None
         return 1, self._held[0]
 
     def _angle(self, final: bool) -> tuple[int, str] | None:
-        if address := _ADDRESS.match(self._held):
+        if address := _AUTOLINK.match(self._held):
             return address.end(), address[1]
         if tag := _TAG.match(self._held):
             return tag.end(), ""
-        if not final and _PERHAPS_TAG.fullmatch(self._held):
+        if not final and _PARTIAL_TAG.fullmatch(self._held):
             return None
         return 1, self._held[0]

@@ -1,112 +1,41 @@
-"""Where sentences end: stops, and what only looks like one.
+"""Sentence boundaries, and text split at them into segments: complete text, and text that is arriving.
 
-It reads no language: it goes by stops, blanks and a list of abbreviations, and where it is not sure that
-a sentence ends it goes on.
+The rules know no language: they go by stops, blanks and a list of abbreviations, and do not end a sentence
+where they are not certain. The pieces of a text, joined, are always the text.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 
-VIRAMA = 9
-_JOINERS = "\u200c\u200d"
-_SPACING = "\u0e33\u0eb3\uff9e\uff9f"
-"""Letters by category that are drawn on the letter before: Thai and Lao AM, halfwidth voicing marks."""
-_PREPENDED = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\U000110bd\U000110cd"
-
-
-def joined(text: str, at: int) -> bool:
-    """Whether a cut at `at` would part what a person sees as one character."""
-    if not 0 < at < len(text):
-        return False
-    before, after = text[at - 1], text[at]
-    return (
-        _extends(after)
-        or before == "\u200d"
-        or before in _PREPENDED
-        or (unicodedata.combining(before) == VIRAMA and after.isalpha())
-        or _is_syllable(before, after)
-        or _is_flag(text, at)
-        or (before, after) == ("\r", "\n")
-    )
-
-
-def whole_characters(text: str, at: int) -> int:
-    """The last place up to `at`, at least 1, that parts no character and has no blank behind it.
-
-    Where every place has a blank behind it that is let go; a character longer than `at` is cut there.
-    """
-    last = 0
-    for place in range(at, 0, -1):
-        if not joined(text, place):
-            if not text[place : place + 1].isspace():
-                return place
-            last = last or place
-    return last or at
-
-
-def _extends(character: str) -> bool:
-    return (
-        unicodedata.category(character)[0] == "M"
-        or character in _JOINERS
-        or character in _SPACING
-        or "\U0001f3fb" <= character <= "\U0001f3ff"  # skin
-        or "\U000e0020" <= character <= "\U000e007f"  # tags, as in the flag of Scotland
-    )
-
-
-def _is_syllable(before: str, after: str) -> bool:
-    """Whether parts of a Hangul syllable meet: a leading one and any, or any and a later one."""
-    if _is_leading(before):
-        return _is_leading(after) or _is_later(after) or "\uac00" <= after <= "\ud7a3"
-    return _is_later(after) and (_is_later(before) or "\uac00" <= before <= "\ud7a3")
-
-
-def _is_leading(character: str) -> bool:
-    return "\u1100" <= character <= "\u115f" or "\ua960" <= character <= "\ua97c"
-
-
-def _is_later(character: str) -> bool:
-    return "\u1160" <= character <= "\u11ff" or "\ud7b0" <= character <= "\ud7fb"
-
-
-def _is_flag(text: str, at: int) -> bool:
-    """Whether the halves of one flag meet: of a run of halves, the first and second, third and fourth."""
-    if not (_is_flag_half(text[at - 1]) and _is_flag_half(text[at])):
-        return False
-    began = at
-    while began and _is_flag_half(text[began - 1]):
-        began -= 1
-    return (at - began) % 2 == 1
-
-
-def _is_flag_half(character: str) -> bool:
-    return "\U0001f1e6" <= character <= "\U0001f1ff"
-
+from smallest_cli.models import SEGMENT_CHARS
+from smallest_cli.text.graphemes import last_boundary, splits_grapheme
 
 _STOPS = ".!?…؟۔։።፧‼⁇⁈⁉"
-_FIRM = "!?؟‼⁇⁈⁉"
-"""Stops that no word has for itself; within a quotation the sentence around it may go on."""
-_SCRIPT_STOPS = "。！？．｡।॥။។៕"
-"""Stops of scripts in which they need no blank behind them."""
+_FINAL_STOPS = "!?؟‼⁇⁈⁉"
+"""Stops that are never part of a word."""
+_SCRIPT_STOPS = "。！？．｡।॥။៕"
+"""Stops of scripts in which no blank follows them."""
 _CLOSERS = "\"'”’»›)}」』）】*_\\]"
 _STOP = re.compile(
     f"(?P<stops>(?<![{_STOPS}])[{_STOPS}]++)(?P<closers>[{_CLOSERS}]*+)(?P<blanks>\\s+|$)"
     f"|(?P<script>[{_SCRIPT_STOPS}][{_SCRIPT_STOPS}{_STOPS}]*)[{_CLOSERS}]*\\s*"
     "|\n\\s*"
 )
-CLAUSE_END = re.compile(f"[,;:—–،؛][{_CLOSERS}]*\\s+|[、，；：][{_CLOSERS}]*\\s*")
-SPOKEN = re.compile(r"[^\W_]")
+_CLAUSE_END = re.compile(f"[,;:—–،؛][{_CLOSERS}]*\\s+|[、，；：][{_CLOSERS}]*\\s*")
+_BLANKS = re.compile(r"\s+")
+_SPOKEN = re.compile(r"[^\W_]")
+"""A letter or digit: text without any cannot be spoken."""
 _NEXT_WORD = re.compile(r"[\"'“‘„«(\[¿¡*_]*(.?)", re.DOTALL)
-_WORD_BEFORE = re.compile(r"[^\W_]+(?:\.[^\W_]+)*$")
+_LAST_WORD = re.compile(r"[^\W_]+(?:\.[^\W_]+)*$")
 _INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_]{1,2})*|[^\W\d_]{1,2}(?:\.[^\W\d_]{1,2})+")
-_LIST_MARK = re.compile(r"(?:^|[:;]\s)\s*[(\[]?(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})$")
+_LIST_NUMBER = re.compile(r"(?:^|[:;]\s)\s*[(\[]?(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})$")
 _ADDRESS = re.compile(r"[./@=]\w")
 _ELLIPSIS = re.compile("[.…]{2,}|…")
-_QUOTATION = ("“”", "「」", "『』", "（）", "()")
-LONGEST_MARK = 24
+_QUOTES = ("“”", "「」", "『』", "（）", "()")
+_LOOKBEHIND = 24
+"""Characters before a stop in which its word is looked for."""
 _ABBREVIATIONS = frozenset(
     re.findall(
         r"\w+",
@@ -122,72 +51,208 @@ _BEFORE_NUMBERS = frozenset(
         jan feb mar apr jun jul aug sep sept oct nov dec""",
     )
 )
+"""Abbreviations if a number follows, else words."""
 
 
 def sentence_ends(text: str, *, arriving: bool = False) -> Iterator[int]:
-    """Where sentences end, after their closing marks and blanks; each has a letter or digit in it.
+    """Yield the end of each sentence, after its closing marks and blanks.
 
-    A line end is taken for a paragraph's. Of text that is `arriving`, only the ends that are certain.
+    Every sentence has a letter or digit. A line end counts as a paragraph's end. For text that is `arriving`,
+    an end at which more text could still continue the sentence is left out.
     """
-    began = looked = 0
+    start = searched = 0
     spoken = False
     for match in _STOP.finditer(text):
-        spoken = spoken or SPOKEN.search(text, looked, match.end()) is not None
-        looked = match.end()
-        if not (spoken and _is_end(text, began, match)):
+        spoken = spoken or _SPOKEN.search(text, searched, match.end()) is not None
+        searched = match.end()
+        if not (spoken and _is_end(text, start, match)):
             continue
-        if arriving and looked == len(text) and not _is_certain(text[began:], match):
+        if arriving and searched == len(text) and not _is_certain(text[start:], match):
             continue
-        began, spoken = looked, False
-        yield began
+        start, spoken = searched, False
+        yield start
 
 
-def _is_end(text: str, began: int, match: re.Match[str]) -> bool:
-    if joined(text, match.end()):
+def _is_end(text: str, start: int, match: re.Match[str]) -> bool:
+    if splits_grapheme(text, match.end()):
         return False
     if "\n" in match[0]:
         return True
     if match["script"]:
         return not (match[0] == "．" and text[match.end() : match.end() + 1].isdecimal())
-    if match["stops"][-1] in _FIRM and not match["closers"]:
+    if match["stops"][-1] in _FINAL_STOPS and not match["closers"]:
         return True
-    following = _NEXT_WORD.match(text, match.end())
-    behind = following[1] if following else ""
-    if behind.islower():
+    next_word = _NEXT_WORD.match(text, match.end())
+    following = next_word[1] if next_word else ""
+    if following.islower():
         return False
-    return match["stops"] != "." or not _belongs_to_word(text, began, match.start(), behind)
+    return match["stops"] != "." or not _belongs_to_word(text, start, match.start(), following)
 
 
-def _belongs_to_word(text: str, began: int, stop: int, behind: str) -> bool:
-    """Whether the full stop at `stop` is an abbreviation's, an initial's or a list mark's."""
-    before = text[max(began, stop - LONGEST_MARK) : stop]
-    word = _word_before(before)
+def _belongs_to_word(text: str, start: int, stop: int, following: str) -> bool:
+    """Whether the full stop at `stop` belongs to an abbreviation, an initial or a list number."""
+    before = text[max(start, stop - _LOOKBEHIND) : stop]
+    word = _last_word(before)
     if word in _BEFORE_NUMBERS:
-        return behind.isdecimal()
+        return following.isdecimal()
     if word in _ABBREVIATIONS or _INITIALS.fullmatch(word):
         return True
-    return _LIST_MARK.search(before) is not None
+    return _LIST_NUMBER.search(before) is not None
 
 
-def _word_before(text: str) -> str:
-    word = _WORD_BEFORE.search(text)
+def _last_word(text: str) -> str:
+    word = _LAST_WORD.search(text)
     return word[0].lower() if word else ""
 
 
 def _is_certain(sentence: str, match: re.Match[str]) -> bool:
-    """Whether nothing that may follow shows the end of `sentence`, the last text so far, to be none."""
+    """Whether no continuation of `sentence`, the end of the text so far, could undo its end."""
     if "\n" in match[0]:
         return True
     if match["script"]:
-        return match["script"] != "．" and not _in_quotation(sentence)
+        return match["script"] != "．" and not _has_open_quote(sentence)
     if match["blanks"]:
-        before = match.string[max(0, match.start() - LONGEST_MARK) : match.start()]
-        return not _ELLIPSIS.fullmatch(match["stops"]) and _word_before(before) not in _BEFORE_NUMBERS
+        before = match.string[max(0, match.start() - _LOOKBEHIND) : match.start()]
+        return not _ELLIPSIS.fullmatch(match["stops"]) and _last_word(before) not in _BEFORE_NUMBERS
     word = sentence.rsplit(None, 1)[-1]
-    return sentence[-1] in _FIRM and not _ADDRESS.search(word) and not _in_quotation(sentence)
+    return sentence[-1] in _FINAL_STOPS and not _ADDRESS.search(word) and not _has_open_quote(sentence)
 
 
-def _in_quotation(sentence: str) -> bool:
-    """Whether a closing mark is still to come, which would belong to this sentence."""
-    unclosed = any(sentence.count(pair[0]) > sentence.count(pair[1]) for pair in _QUOTATION)
+def _has_open_quote(sentence: str) -> bool:
+    """Whether a closing mark, which belongs to this sentence, is still missing."""
+    unclosed = any(sentence.count(pair[0]) > sentence.count(pair[1]) for pair in _QUOTES)
     return unclosed or sentence.count('"') % 2 == 1
+
+
+# Complete text
+
+
+def split_segments(paragraph: str, limit: int = SEGMENT_CHARS) -> list[str]:
+    """Split into pieces of at most `limit` characters, as few as the sentence ends allow; 0 splits nothing.
+
+    Blanks stay with the piece before. A sentence longer than `limit` is split after a clause, else after
+    blanks, else between grapheme clusters. A piece without any letter or digit is made only where it does
+    not fit into the one beside it. Raises ValueError for a negative limit.
+    """
+    if limit < 0:
+        raise ValueError("a limit is not negative")
+    if not limit:
+        return [paragraph] if paragraph else []
+    pieces: list[str] = []
+    start = held = 0  # paragraph[start:held] is the sentences that share the next piece
+    for end in _complete_ends(paragraph):
+        if end - start > limit and held > start:
+            pieces.append(paragraph[start:held])
+            start = held
+        last = _last_spoken(paragraph, start, end) if end - start > limit else start
+        while end - start > limit:
+            # The rest must keep a letter or digit, if it has room for what follows the last one.
+            size = last - start if start < last < start + limit and end - last <= limit else limit
+            cut = start + _best_cut(paragraph[start : start + size + 1], size)
+            pieces.append(paragraph[start:cut])
+            start = cut
+        held = end
+    if held > start:
+        pieces.append(paragraph[start:held])
+    return pieces
+
+
+def split_sentences(paragraph: str, limit: int = SEGMENT_CHARS) -> list[str]:
+    """Split as `split_segments` does, with at most one sentence in a piece."""
+    pieces: list[str] = []
+    start = 0
+    for end in _complete_ends(paragraph):
+        pieces += split_segments(paragraph[start:end], limit)
+        start = end
+    return pieces
+
+
+def _complete_ends(text: str) -> Iterator[int]:
+    """Yield every sentence's end and the text's; unspoken text at the end joins the last sentence."""
+    ends = sentence_ends(text)
+    end = next(ends, len(text))
+    for later in ends:
+        yield end
+        end = later
+    if _SPOKEN.search(text, end):
+        yield end
+    yield len(text)
+
+
+def _last_spoken(text: str, start: int, end: int) -> int:
+    """Return the start of the last cluster with a letter or digit, `start` if none comes later."""
+    last = next((at for at in range(end - 1, start, -1) if text[at].isalnum()), start)
+    while last > start and splits_grapheme(text, last):
+        last -= 1
+    return last
+
+
+def _best_cut(text: str, limit: int) -> int:
+    """Return the best place, from 1 to `limit`, to cut a text that is longer than `limit`."""
+    # A clause that ends within the first third would make too short a piece.
+    for kind, start in ((_CLAUSE_END, limit // 3), (_BLANKS, 0)):
+        ends = (match.end() for match in kind.finditer(text, start))
+        cuts = [end for end in ends if end <= limit and not splits_grapheme(text, end)]
+        if cuts and _SPOKEN.search(text, 0, cuts[-1]):
+            return cuts[-1]
+    return last_boundary(text, limit)
+
+
+# Arriving text
+
+
+class SentenceSplitter:
+    """Sentences of text that is arriving, each as soon as its end is certain.
+
+    A full stop is certain when a blank follows it: a decimal or an address could go on. An ellipsis, or a
+    stop after "No", is certain when the next word has begun. A "!", "?", "。" or danda is certain at once
+    outside addresses and open quotes. So pieces may depend on how the text arrives (of "?" and "!" in two
+    fragments the second is late), but joined with `pending` they are always the text. At most `limit`
+    characters are held between calls. A piece has no letter or digit only if it is the last one, or if
+    more than `limit` such characters came in a row.
+    """
+
+    def __init__(
+        self, limit: int = SEGMENT_CHARS, first_limit: int | None = None, piece_limit: int = 0
+    ) -> None:
+        """Raises ValueError for a limit below 1: arriving text may have no end.
+
+        `first_limit`: once that many characters have come, the first piece may end at a clause.
+        `piece_limit`: the size of the pieces of a sentence that is longer than `limit`; 0 is `limit`.
+        """
+        if limit < 1:
+            raise ValueError("text that arrives needs a limit")
+        self._limit = limit
+        self._piece_limit = min(limit, piece_limit or limit)
+        self._first_limit = first_limit
+        self.pending = ""
+        """Text that was fed and not yet returned."""
+
+    def feed(self, fragment: str) -> list[str]:
+        """Add text; return the pieces that can be spoken now."""
+        text = self.pending + fragment
+        pieces: list[str] = []
+        start = 0
+        for end in sentence_ends(text, arriving=True):
+            pieces += self._split(text[start:end])
+            start = end
+        while len(text) - start > self._limit:
+            cut = start + _best_cut(text[start : start + self._piece_limit + 1], self._piece_limit)
+            pieces.append(text[start:cut])
+            start = cut
+        self.pending = text[start:]
+        if not pieces and self._first_limit and len(text) >= self._first_limit:
+            cut = max((match.end() for match in _CLAUSE_END.finditer(self.pending)), default=0)
+            if _SPOKEN.search(self.pending, 0, cut):
+                pieces, self.pending = [self.pending[:cut]], self.pending[cut:]
+        if pieces:
+            self._first_limit = None
+        return pieces
+
+    def flush(self) -> list[str]:
+        """Return everything that is pending, without waiting for a sentence to end."""
+        pieces, self.pending = self._split(self.pending), ""
+        return pieces
+
+    def _split(self, text: str) -> list[str]:
+        return split_segments(text, self._limit if len(text) <= self._limit else self._piece_limit)

@@ -1,4 +1,4 @@
-"""Text that is still being written: bytes as they come, segments as soon as they can be spoken."""
+"""Arriving text: bytes from a descriptor to segments, each as soon as it can be spoken."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from contextlib import suppress
 from dataclasses import replace
 
 from smallest_cli.models import SpeechRequest
-from smallest_cli.text.markdown import PlainText
-from smallest_cli.text.normalize import Unwrapping
-from smallest_cli.text.segments import Sentences
+from smallest_cli.text.markdown import MarkdownStripper
+from smallest_cli.text.normalize import StreamNormalizer
+from smallest_cli.text.sentences import SentenceSplitter
 
 READ_SIZE = 64 * 1024
-MOST_WAITING = 8
+QUEUE_LENGTH = 8
+"""Texts read ahead: a writer that is faster than speech has to wait."""
 
 
 class TextReader:
-    """What is written to a descriptor, read by a thread of its own as bytes become available.
+    """Text from a descriptor, read on a thread as bytes become available.
 
-    The queue is short: a writer that is faster than speech is made to wait. `fileno` becomes readable
-    when something can be taken. `broken` says whether bytes came that are not UTF-8, `characters` how many
-    were taken.
+    `fileno` is readable while a text can be taken. `broken` is set once bytes came that are not UTF-8,
+    `ended` once all text was taken; `characters` counts what was taken.
     """
 
     def __init__(self, pieces: Iterable[str] | int) -> None:
@@ -35,17 +35,17 @@ class TextReader:
         self.ended = False
         self.broken = False
         self.characters = 0
-        self._queue: queue.Queue[str | None] = queue.Queue(MOST_WAITING)
-        self._woken, self._wake = os.pipe()
+        self._queue: queue.Queue[str | None] = queue.Queue(QUEUE_LENGTH)
+        self._readable, self._wake = os.pipe()
         texts = self._read(pieces) if isinstance(pieces, int) else iter(pieces)
         threading.Thread(target=self._fill, args=(texts,), daemon=True).start()
 
     def fileno(self) -> int:
-        """The descriptor to wait on."""
-        return self._woken
+        """Return the descriptor to wait on."""
+        return self._readable
 
     def next(self, timeout_s: float | None = 0.0) -> str | None:
-        """The next text, waiting at most so long (None is for ever); None where none came or all has."""
+        """Return the next text, waiting at most `timeout_s` (None: indefinitely); None for no text."""
         if self.ended:
             return None
         if timeout_s is not None:
@@ -54,7 +54,7 @@ class TextReader:
             text = self._queue.get(timeout=timeout_s) if timeout_s != 0 else self._queue.get_nowait()
         except queue.Empty:
             return None
-        os.read(self._woken, 1)
+        os.read(self._readable, 1)
         self.ended = text is None
         self.characters += len(text or "")
         return text
@@ -73,7 +73,7 @@ class TextReader:
         data = b" "
         while data:
             data = b""
-            with suppress(OSError):  # a terminal that has gone
+            with suppress(OSError):  # a terminal that was closed reads as an error
                 data = os.read(descriptor, READ_SIZE)
             if text := decoder.decode(data, final=not data):
                 self.broken = self.broken or "\ufffd" in text
@@ -81,9 +81,9 @@ class TextReader:
 
 
 class SegmentStream:
-    """Arriving text -> segments. `removed` counts control characters.
+    """Arriving text to segments.
 
-    `full` says that what is ready has no room left: it would make more than `most` characters.
+    `full` is set once the next segment would exceed `max_chars` characters in all.
     """
 
     def __init__(
@@ -93,68 +93,71 @@ class SegmentStream:
         first_limit: int | None,
         strip_markdown: bool,
         by_line: bool,
-        apart: bool = False,
-        most: int = 0,
+        by_sentence: bool = False,
+        max_chars: int = 0,
     ) -> None:
-        """`by_line`: a line is a whole utterance, as somebody types them. `apart`: so is a sentence.
+        """`limit` and `first_limit` as in `SentenceSplitter`; `max_chars` 0 is no limit.
 
-        A `most` of 0 is no bound.
+        `by_line`: a fragment that ends with a line end is complete, as typed input is. `by_sentence`: a
+        segment has only one sentence.
         """
-        self._plain = PlainText() if strip_markdown else None
-        self._unwrapping = Unwrapping()
-        self._sentences = Sentences(limit, first_limit, most)
+        self._markdown = MarkdownStripper() if strip_markdown else None
+        self._normalizer = StreamNormalizer()
+        self._splitter = SentenceSplitter(limit, first_limit, max_chars)
         self._by_line = by_line
         self._limit = limit
-        self._together = 0 if apart else limit
-        self._most = most
-        self._given = 0
+        self._joined_limit = 0 if by_sentence else limit
+        self._max_chars = max_chars
+        self._taken = 0
         self._ready: deque[str] = deque()
         self.full = False
 
     @property
     def removed(self) -> int:
-        """Control characters that were left out."""
-        return self._unwrapping.removed
+        """Number of control characters removed."""
+        return self._normalizer.removed
 
     def feed(self, text: str) -> None:
-        """Take in more text."""
-        self._ready += self._sentences.feed(self._unwrap(self._plain.feed(text) if self._plain else text))
+        """Add text."""
+        self._add(self._markdown.feed(text) if self._markdown else text)
         if self._by_line and text.endswith("\n"):
             self.flush()
 
     def flush(self) -> None:
-        """Nothing may follow: what is held is a segment as it is."""
-        if self._plain:
-            self._ready += self._sentences.feed(self._unwrap(self._plain.flush()))
-        if self._sentences.pending.strip():
-            self._ready += self._sentences.flush()
+        """Make what is pending ready: no more text may come, or not soon."""
+        if self._markdown:
+            self._add(self._markdown.flush())
+        if self.pending:
+            self._ready += self._splitter.flush()
 
-    def _unwrap(self, text: str) -> str:
-        return self._unwrapping.feed(text)
+    def _add(self, text: str) -> None:
+        self._ready += self._splitter.feed(self._normalizer.feed(text))
 
     @property
-    def waits(self) -> bool:
-        """Whether text is held that no sentence end has come for."""
-        return bool(self._sentences.pending.strip())
+    def pending(self) -> bool:
+        """Whether text is held whose sentence has not ended."""
+        return bool(self._splitter.pending.strip())
 
     @property
     def has_enough(self) -> bool:
-        """Whether a whole segment is ready."""
+        """Whether a segment of the full length is ready."""
         return sum(map(len, self._ready)) >= self._limit
 
     def take(self) -> str:
-        """As many sentences as are ready and fit one segment, without paragraph marks; "" for none."""
+        """Return the ready sentences that fit into one segment, without paragraph marks; "" for none."""
         segment = ""
-        while self._ready and (not segment.strip() or len(segment) + len(self._ready[0]) <= self._together):
+        while self._ready and (
+            not segment.strip() or len(segment) + len(self._ready[0]) <= self._joined_limit
+        ):
             piece = self._ready[0].replace("\n", "")
-            room = self._most - self._given - len(segment) if self._most else len(piece)
-            if len(piece.rstrip()) > room:
+            left = self._max_chars - self._taken - len(segment) if self._max_chars else len(piece)
+            if len(piece.rstrip()) > left:
                 self.full = True
                 break
-            segment += piece[:room]
+            segment += piece[:left]
             self._ready.popleft()
         if segment.strip():
-            self._given += len(segment)
+            self._taken += len(segment)
             return segment
         if segment:
             self._ready.appendleft(segment)  # a blank goes with what follows
@@ -162,7 +165,7 @@ class SegmentStream:
 
 
 class ArrivingSegments:
-    """Requests made of arriving text, each as late as it is taken: whatever is ready by then goes together.
+    """Requests made of arriving text; each is put together when it is taken, from all that is ready by then.
 
     They end with the text, or when the stream is full.
     """
@@ -179,7 +182,7 @@ class ArrivingSegments:
         self.ended = False
 
     def next(self) -> SpeechRequest | None:
-        """The next request, None where none is ready."""
+        """Return the next request, None if none is ready."""
         while not self._stream.has_enough and (text := self._reader.next()) is not None:
             self._feed(text)
         if self._reader.ended or (self.due_s() or math.inf) <= 0:
@@ -190,8 +193,8 @@ class ArrivingSegments:
         return None
 
     def due_s(self) -> float | None:
-        """Seconds until unfinished text is spoken as it is; None where there is none."""
-        if not self._stream.waits:
+        """Return the seconds until unfinished text is spoken as it is; None if there is none."""
+        if not self._stream.pending:
             return None
         return self._fed_at + self._flush_s - time.monotonic()
 
@@ -204,7 +207,7 @@ class ArrivingSegments:
         return due_s is not None or text is not None or self._reader.ended
 
     def fileno(self) -> int:
-        """A descriptor that is readable when text has arrived."""
+        """Return a descriptor that is readable when text has arrived."""
         return self._reader.fileno()
 
     def _feed(self, text: str) -> None:

@@ -41,7 +41,7 @@ class HTTPTransport(Channel):
             if pcm := wav.feed(piece):
                 yield AudioChunk(pcm, request_id, at_ns=received_ns)
                 http.connection.set_deadline("more audio", self._timeout)
-        if not (wav.whole if wav.states_length else is_framed):
+        if not (wav.complete if wav.states_length else is_framed):
             raise IncompleteResponse("the reply ended before all of its audio came")
         yield Completed(request_id, at_ns=received_ns)
 

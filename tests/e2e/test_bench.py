@@ -306,9 +306,9 @@ def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
 
 
 BAD_PLACES = [
-    (("--save", "nowhere/x"), 10, "there is no folder"),
-    (("--jsonl", "nowhere/x"), 10, "there is no folder"),
-    (("--save", "folder"), 10, "it is a folder"),
+    (("--save", "nowhere/x"), 10, "no such directory"),
+    (("--jsonl", "nowhere/x"), 10, "no such directory"),
+    (("--save", "folder"), 10, "it is a directory"),
     (("--save-audio", "/proc/sounds"), 10, "/proc"),
     (("--save-audio", "text"), 10, "Not a directory"),
     (("--save-audio", "x" * 300), 10, "File name too long"),

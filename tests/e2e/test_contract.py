@@ -113,7 +113,7 @@ def test_a_dry_run_asks_for_nothing(home: Path, server: Offline) -> None:
 
 def test_a_dry_run_finds_a_place_that_cannot_be_written(home: Path) -> None:
     (home / "folder.wav").mkdir()
-    for place, words in (("nowhere/x.wav", "there is no folder"), ("folder.wav", "it is a folder")):
+    for place, words in (("nowhere/x.wav", "no such directory"), ("folder.wav", "it is a directory")):
         ran = smallest(home, "speak", TEXT, "--dry-run", "-o", place)
         assert (ran.code, ran.out) == (10, b"")
         assert ran.lines[0].startswith(f"smallest: cannot write {place}: {words}")
@@ -124,17 +124,17 @@ def test_a_dry_run_finds_a_place_that_cannot_be_written(home: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("folder", "folder is a folder, not a file to write"),
-        ("y.wav/", "y.wav/ is a folder, not a file to write"),
-        ("plain", "plain names no format: it has no extension"),
-        ("x.xyz", "no format is known for the extension .xyz of x.xyz"),
+        ("folder", "folder is a directory, not a file to write"),
+        ("y.wav/", "y.wav/ is a directory, not a file to write"),
+        ("plain", "plain has no extension that names a format"),
+        ("x.xyz", "x.xyz: unknown extension .xyz"),
     ],
 )  # fmt: skip
 def test_a_name_that_tells_no_format_says_why(name: str, words: str, home: Path) -> None:
     (home / "folder").mkdir()
     ran = smallest(home, "speak", TEXT, "-o", name)
     assert (ran.code, ran.lines[0]) == (2, f"smallest: {words}")
-    assert ran.lines[1].startswith("  name one with --format, or by .wav")
+    assert ran.lines[1].startswith("  use --format, or an extension: .wav")
 
 
 def test_a_question_is_answered_with_a_list(home: Path) -> None:

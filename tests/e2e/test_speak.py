@@ -354,7 +354,7 @@ def test_threads_that_run_out_are_3_before_audio_and_9_after_it(thread: int, cod
     assert ran.code == code
     assert part.exists() == (code == 9)
     if code:
-        assert told["error"].startswith("this machine has no more to give: can't start new thread")
+        assert told["error"].startswith("out of resources: can't start new thread")
         assert told["audio_seconds"] == (SEGMENT / 24_000 if code == 9 else 0)
         assert told["partial"] == (str(part) if code == 9 else None)
     if code == 9:

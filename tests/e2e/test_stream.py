@@ -20,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from smallest_cli.text.markdown import PlainText
+from smallest_cli.models import SpeechRequest
+from smallest_cli.text.markdown import MarkdownStripper
 from smallest_cli.text.normalize import normalize
-from smallest_cli.text.stream import SegmentStream, TextReader, cut
+from smallest_cli.text.stream import ArrivingSegments, SegmentStream, TextReader
 from tests.faults.test_signals import LAUNCH, ROOT
 from tests.support import frames
 from tests.support.command import SMALLEST, Ran, environment, smallest
@@ -242,11 +243,17 @@ def test_what_is_sent_is_what_was_read(text: str, cuts: list[int], limit: int, s
     for size in cuts:
         fragments.append(rest[:size])
         rest = rest[size:]
-    plain = PlainText()
+    plain = MarkdownStripper()
     wanted = plain.feed(text) + plain.flush() if strip else text
     cutter = SegmentStream(limit=limit, first_limit=None, strip_markdown=strip, by_line=False)
     arrivals = TextReader([*fragments, rest])
-    sent = list(cut(arrivals, cutter, flush_s=30, keep_open=lambda: None))
+    segments = ArrivingSegments(arrivals, cutter, SpeechRequest("", "meher"), flush_s=30)
+    sent = []
+    while not segments.ended:
+        if request := segments.next():
+            sent.append(request.text)
+        elif not segments.ended:
+            segments.wait(30)
     assert "".join(sent).rstrip() == " ".join(normalize(wanted).paragraphs)
     assert all(piece.strip() for piece in sent)
 

@@ -165,9 +165,9 @@ def test_no_match_lists_the_alternatives(home: Path, server: Offline) -> None:
     assert "hindi" in ran.err
     assert ran.lines[0] == "smallest: no voice matches --language hindi --accent martian"
     ran = run(home, server, "voices", "--search", "magnos")
-    assert ran.lines == ["smallest: no voice matches --search magnos", "  near magnos: magnus manon marcos"]
+    assert ran.lines == ["smallest: no voice matches --search magnos", "  did you mean: magnus manon marcos"]
     ran = run(home, server, "voices", "--search", "q7q7")
-    assert ran.lines[1] == "  smallest voices lists them all"
+    assert ran.lines[1] == "  list all with: smallest voices"
 
 
 def test_voice_name_as_subcommand_suggests_search(home: Path, server: Offline) -> None:

@@ -1,4 +1,4 @@
-"""Other people's players on a real loudspeaker, and players that misbehave."""
+"""Real players on a real output device, and players that misbehave."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def test_a_command_gets_the_sound_and_the_rate_and_no_text(lead: str, home: Path
 
 
 def test_a_player_that_takes_no_sound_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smallest_cli.audio.player.STUCK_S", 0.2)
+    monkeypatch.setattr("smallest_cli.audio.player.STALL_S", 0.2)
     destination = Destination(None, player="sleep 1000")
-    told = pytest.raises(DeviceError, match="the player sleep has taken no sound for")
+    told = pytest.raises(DeviceError, match="the player sleep has read no audio for")
     with told, open_sinks([destination], AudioFormat()) as sink:
         sink.write(bytes(100_000))
         sink.close()
@@ -124,7 +124,7 @@ def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
     config.write_text("player = '\"'\n")
     ran = speak(home, server, TEXT, "-p")
     assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
-    assert ran.lines[0].endswith('config.toml: player: " cannot be read: No closing quotation')
+    assert ran.lines[0].endswith('config.toml: player: " is not a valid command: No closing quotation')
     assert speak(home, server, TEXT, "-p", "--player", '"').code == 2
 
 
@@ -133,13 +133,11 @@ def test_a_player_at_home_is_found_and_is_no_file_of_the_run(home: Path, server:
     (home / "p.sh").chmod(0o755)
     ran = speak(home, server, TEXT, "-p", "--player", "~/p.sh {rate}", "--json")
     assert (ran.code, ran.err) == (0, "")
-    assert json.loads(ran.out)["file"] == "loudspeaker"
+    assert json.loads(ran.out)["file"] == "speaker"
     assert any((home / "got").read_bytes())
 
 
-def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(
-    pulse: Pulse, home: Path, server: Offline
-) -> None:
+def test_device_plays_after_the_lead_silence(pulse: Pulse, home: Path, server: Offline) -> None:
     arguments = ["-p", "--device", "pulse", "--lead-silence", "300ms", "-o", "a.pcm"]
     with pulse.recording() as recording:
         ran = speak(home, server, TEXT, *arguments, **sound_env(pulse))
@@ -148,7 +146,7 @@ def test_the_loudspeaker_is_the_one_that_was_named_after_the_silence(
     assert pcm.strip(b"\0") in bytes(recording.pcm)
     assert recording.sound_from() >= 0.3 * RATE * SAMPLE
     ran = speak(home, server, TEXT, "-p", "--device", "nowhere", **sound_env(pulse))
-    assert (ran.code, ran.out, ran.lines[0]) == (11, b"", "smallest: no loudspeaker is called nowhere")
+    assert (ran.code, ran.out, ran.lines[0]) == (11, b"", "smallest: no output device named 'nowhere'")
 
 
 WAITS = "import sys; sys.stdin.buffer.read(); open('go').read()"
@@ -175,11 +173,17 @@ def test_who_waits_for_a_player_that_died_hears_of_it(home: Path) -> None:
 
 
 DYING = {
-    "at once": ("", "status 0 before the sound did"),
-    "with a status": ("import sys; sys.stdin.buffer.read(10); sys.exit(3)", "status 3 before the sound did"),
-    "with words": ("import sys; sys.exit('one\\nno \x1bcard\\n')", "status 1 before the sound did: no "),
-    "by a signal": ("import os; os.kill(os.getpid(), 9)", "signal 9 before the sound did"),
-    "at the end": ("import sys; sys.stdin.buffer.read(); sys.exit(4)", "ended with status 4"),
+    "at once": ("", "status 0 before the end of the audio"),
+    "with a status": (
+        "import sys; sys.stdin.buffer.read(10); sys.exit(3)",
+        "status 3 before the end of the audio",
+    ),
+    "with words": (
+        "import sys; sys.exit('one\\nno \x1bcard\\n')",
+        "status 1 before the end of the audio: no ",
+    ),
+    "by a signal": ("import os; os.kill(os.getpid(), 9)", "signal 9 before the end of the audio"),
+    "at the end": ("import sys; sys.stdin.buffer.read(); sys.exit(4)", "exited with status 4"),
 }
 
 
@@ -198,18 +202,18 @@ def test_a_player_that_dies_is_told_and_the_file_is_whole(how: str, home: Path, 
 
 
 REFUSED = {
-    "no such program": (["-p", "--player", "no-such-player"], 11, "there is no player no-such-player"),
+    "no such program": (["-p", "--player", "no-such-player"], 11, "player not found: no-such-player"),
     "no words": (["-p", "--player", " "], 2, "names no program"),
     "an unset variable": (["-p", "--player", ""], 2, "--player is empty"),
     "an unset device": (["-p", "--device", ""], 2, "--device is empty"),
-    "a quotation without end": (["-p", "--player", "aplay 'x"], 2, "cannot be read"),
-    "nothing is played": (["-o", "a.wav", "--player", "aplay"], 2, "--player is for the loudspeaker"),
-    "silence without a loudspeaker": (["-o", "a.wav", "--lead-silence", "1"], 2, "--lead-silence is for"),
+    "an unclosed quote": (["-p", "--player", "aplay 'x"], 2, "is not a valid command"),
+    "nothing is played": (["-o", "a.wav", "--player", "aplay"], 2, "--player requires playback"),
+    "silence without playback": (["-o", "a.wav", "--lead-silence", "1"], 2, "--lead-silence requires"),
     "a device too": (["-p", "--player", "aplay", "--device", "x"], 2, "do not go together"),
     "a long silence": (["-p", "--lead-silence", "11"], 2, "is not a time"),
     "no silence": (["-p", "--lead-silence", "nan"], 2, "is not a time"),
-    "nobody listens": (["-o", "a.wav", "--follow"], 2, "--follow shows what is heard"),
-    "nobody reads": (["-p", "--follow"], 2, "--follow needs a terminal"),
+    "follow without playback": (["-o", "a.wav", "--follow"], 2, "--follow shows what is heard"),
+    "follow without a terminal": (["-p", "--follow"], 2, "--follow needs a terminal"),
 }
 
 
@@ -335,7 +339,7 @@ class Screen:
 
 @contextmanager
 def following(home: Path, server: Offline, columns: int, source: str = WAITS) -> Iterator[Screen]:
-    """A run on a terminal of its own, which a player makes last until somebody opens `go`."""
+    """A run on a terminal of its own, which a player makes last until `go` is opened."""
     os.mkfifo(home / "go")
     player = script(home, source)
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")
@@ -389,5 +393,5 @@ def test_a_line_is_no_wider_than_a_narrow_terminal(home: Path, server: Offline) 
 def test_what_a_player_that_died_had_not_played_is_not_shown_as_heard(home: Path, server: Offline) -> None:
     with following(home, server, 80, "import sys; sys.stdin.buffer.read(10); sys.exit(3)") as screen:
         screen.wait_for_end()
-    assert "ended with status 3" in screen.told
+    assert "exited with status 3" in screen.told
     assert "iron" not in re.sub(r"\x1b\[2m.*?\x1b\[0m", "", screen.told)

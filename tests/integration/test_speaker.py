@@ -1,4 +1,4 @@
-"""The loudspeaker, for real: every sample at the monitor of a sound server, the first and the last."""
+"""Playback on a real sound server: every sample arrives at its monitor, the first and the last."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_abort_drops_what_is_queued_and_what_the_device_holds(pulse: Pulse, path
 
 
 def test_a_device_that_is_lost_is_an_error_and_neither_hang_nor_crash(path: Path) -> None:
-    """The server dies, hangs, or puts the loudspeaker to sleep in mid-play; or hangs from the start."""
+    """The server dies, hangs, or suspends the device during playback; or hangs from the start."""
     need_pulse()
     path.write_bytes(noise(20))
     with ExitStack() as stack:
@@ -149,10 +149,10 @@ def test_a_device_that_is_lost_is_an_error_and_neither_hang_nor_crash(path: Path
         hung.process.send_signal(signal.SIGSTOP)
         asleep.control("suspend-sink", "spk", "1")
         told = [(*player.communicate(timeout=40), player.returncode) for player in players]
-    stopped = ("the loudspeaker stopped taking sound; use -o FILE\n", "", 11)
+    stopped = ("the output device stopped playing; use -o FILE\n", "", 11)
     assert told[1:3] == [stopped, stopped]
-    assert told[3] == ("the sound server does not answer; use -o FILE\n", "", 11)
-    assert told[0][0].startswith("the loudspeaker was lost: ")
+    assert told[3] == ("the sound server does not respond; use -o FILE\n", "", 11)
+    assert told[0][0].startswith("device error: ")
     assert told[0][1:] == ("", 11)
 
 
@@ -169,7 +169,7 @@ def nowhere(tmp_path: Path) -> dict[str, str]:
 
 def test_no_device(nowhere: dict[str, str], path: Path) -> None:
     path.write_bytes(noise(0.1))
-    assert play(nowhere, path) == (11, "no loudspeaker was found; use -o FILE\n", "")
+    assert play(nowhere, path) == (11, "no output device found; use -o FILE\n", "")
     assert play(nowhere, path, "list") == (0, "", "")
 
 
@@ -220,9 +220,9 @@ def test_a_device_that_will_not_do(nowhere: dict[str, str], path: Path, tmp_path
     )
     hint = "--device ? lists them, -o FILE needs none"
     for how, told in {
-        "hall\x1b": f"no loudspeaker is called hall\\x1b; {hint}\n",
-        "kitchen": f"several loudspeakers match kitchen; {hint}\n",
-        "cinema": "the loudspeaker cinema does not take 24000 Hz; "
-        "its own is 48000 Hz; try another --device, or use -o FILE\n",
+        "hall\x1b": f"no output device named 'hall\\x1b'; {hint}\n",
+        "kitchen": f"several output devices match 'kitchen'; {hint}\n",
+        "cinema": "the output device cinema does not support 24000 Hz; "
+        "its rate is 48000 Hz; try another --device or -o FILE\n",
     }.items():
         assert play(nowhere, path, how) == (11, told, "")

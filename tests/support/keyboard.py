@@ -1,4 +1,4 @@
-"""Somebody at a keyboard: a real shell on a terminal of its own, keys pressed one after the other."""
+"""A simulated keyboard: a real shell on a terminal of its own, keys pressed one after the other."""
 
 from __future__ import annotations
 

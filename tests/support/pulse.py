@@ -1,4 +1,4 @@
-"""A real loudspeaker for tests: PulseAudio in user space with a null sink, recorded at its monitor."""
+"""A real output device for tests: PulseAudio in user space with a null sink, recorded at its monitor."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def missing_packages() -> str:
 
 
 class Recording:
-    """What a loudspeaker plays, as it plays it: s16le mono, silence too."""
+    """The audio that a device plays, with its silence: s16le mono."""
 
     def __init__(self, recorder: subprocess.Popen[bytes]) -> None:
         self.pcm = bytearray()
@@ -106,7 +106,7 @@ def loud(pcm: bytes | bytearray) -> list[int]:
 
 @dataclass
 class Pulse:
-    """A sound server with one loudspeaker, `spk`. `env` leads PortAudio and ALSA to it."""
+    """A sound server with one output device, `spk`. `env` points PortAudio and ALSA to it."""
 
     env: dict[str, str]
     process: subprocess.Popen[bytes]
@@ -140,7 +140,7 @@ class Pulse:
 
 @contextmanager
 def start_pulse(rate: int = 24_000) -> Iterator[Pulse]:
-    """A server whose one loudspeaker takes `rate` Hz mono; ended by its process id."""
+    """A server whose only device takes `rate` Hz mono; stopped by its process id."""
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         socket = home / "xdg" / "pulse" / "native"

@@ -1,4 +1,4 @@
-"""Who speaks: a voice and a model that belong together, or a word about it before anything is paid for."""
+"""Voice resolution: a voice and a model that belong together, or an error or warning before a request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ STANDARD, PRO = "lightning_v3.1", "lightning_v3.1_pro"
 
 
 @pytest.fixture(autouse=True)
-def no_voices_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of whoever runs the tests."""
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No voices of the account that runs the tests."""
     monkeypatch.setenv("SMALLEST_CACHE_DIR", str(tmp_path))
 
 
@@ -30,13 +30,13 @@ def no_voices_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("voice_of_mine", "other-model", "voice_of_mine", "other-model"),
     ],
 )  # fmt: skip
-def test_a_voice_and_a_model_that_belong_together_cost_no_word(
+def test_matching_voice_and_model_give_no_warning(
     voice: str | None, model: str | None, id: str, pool: str
 ) -> None:
     assert resolve_voice(voice, model) == ResolvedVoice(id, pool)
 
 
-def test_every_bundled_voice_brings_its_own_model() -> None:
+def test_bundled_voices_resolve_to_their_model() -> None:
     for voice in bundled_voices():
         assert (
             resolve_voice(voice.id, None)
@@ -54,7 +54,7 @@ def test_every_bundled_voice_brings_its_own_model() -> None:
         ("magnus", "lightning-v3.1-pro", f"magnus is a voice of {STANDARD}, not of {PRO}"),
     ],
 )
-def test_a_voice_of_the_other_pool_is_refused_unless_it_is_forced(voice: str, model: str, words: str) -> None:
+def test_voice_of_another_model_is_refused_without_force(voice: str, model: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolve_voice(voice, model)
     assert str(caught.value) == words
@@ -64,29 +64,29 @@ def test_a_voice_of_the_other_pool_is_refused_unless_it_is_forced(voice: str, mo
 
 
 @pytest.mark.parametrize("voice", [None, "meher", "magnus"])
-def test_an_unknown_model_passes_with_a_warning(voice: str | None) -> None:
+def test_unknown_model_gives_a_warning(voice: str | None) -> None:
     assert resolve_voice(voice, "lightning_v4") == ResolvedVoice(
-        voice or "meher", "lightning_v4", ("the model lightning_v4 is not known here",)
+        voice or "meher", "lightning_v4", ("unknown model 'lightning_v4'; sending it anyway",)
     )
 
 
 @pytest.mark.parametrize(
     ("voice", "names"),
     [
-        ("mehr", "; near it are meher"), ("Magnuss", "; near it are magnus"), ("qqqqqqqq", ""), ("", ""),
-        ("voice_qQzX7", ""),
+        ("mehr", " (did you mean meher"), ("Magnuss", " (did you mean magnus"), ("qqqqqqqq", ""),
+        ("", ""), ("voice_qQzX7", ""),
     ],
 )  # fmt: skip
-def test_an_unknown_voice_names_the_nearest_and_is_sent_as_it_is(voice: str, names: str) -> None:
+def test_unknown_voice_suggests_the_nearest_and_is_sent_unchanged(voice: str, names: str) -> None:
     found = resolve_voice(voice, None)
     assert (found.voice, found.model, len(found.warnings)) == (voice, PRO, 1)
     [warning] = found.warnings
-    assert warning.startswith(f"the catalogue has no voice {voice}{names}")
-    assert warning.endswith(f"; it is tried on {PRO}")
-    assert ("near it" in warning) == bool(names)
+    assert warning.startswith(f"unknown voice '{voice}'{names}")
+    assert warning.endswith(f"; trying it on {PRO}")
+    assert ("did you mean" in warning) == bool(names)
 
 
-def test_what_a_person_typed_cannot_act_on_a_terminal() -> None:
+def test_warnings_escape_and_shorten_user_input() -> None:
     for found in (resolve_voice("\x1b[31m" + "x" * 500, None), resolve_voice(None, "\x1b[31m" + "x" * 500)):
         [warning] = found.warnings
         assert warning.isprintable()
@@ -105,14 +105,13 @@ def test_what_a_person_typed_cannot_act_on_a_terminal() -> None:
         ("v2", "meher", STANDARD, ResolvedVoice("meher", None)),
     ],
 )
-def test_the_older_apis_have_no_pools(
+def test_older_apis_resolve_without_the_voice_list(
     api: Api, voice: str | None, model: str | None, expected: ResolvedVoice
 ) -> None:
     assert resolve_voice(voice, model, api) == expected
 
 
-def test_what_a_service_listed_last_goes_before_the_bundled_voices() -> None:
-    """And only for that service."""
+def test_cached_list_of_the_same_service_precedes_the_bundled_voices() -> None:
     here, elsewhere = "http://here", "http://elsewhere"
     cache_voices(here, [Voice("meher", "Meher", STANDARD), Voice("voice_1", "My Clone", PRO)])
     assert resolve_voice("meher", None, base_url=here) == ResolvedVoice("meher", STANDARD)
@@ -121,4 +120,4 @@ def test_what_a_service_listed_last_goes_before_the_bundled_voices() -> None:
     assert resolve_voice("my clone", None, base_url=elsewhere).warnings
     with pytest.raises(UsageError, match="not of lightning_v3.1_pro"):
         resolve_voice("meher", PRO, base_url=here)
-    assert "near it are voice_1" in resolve_voice("voice_2", None, base_url=here).warnings[0]
+    assert "did you mean voice_1?" in resolve_voice("voice_2", None, base_url=here).warnings[0]

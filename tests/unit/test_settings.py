@@ -100,7 +100,7 @@ def test_the_file_sets_everything_but_what_a_flag_alone_may(home: Home) -> None:
     settings = home.load()
     assert {name: getattr(settings, name) for name in EVERYTHING} == EVERYTHING
     assert set(settings.sources.values()) == {str(home.file)}
-    assert (settings.plain_http, settings.warnings) == (False, ("config.toml: plain_http is no setting",))
+    assert (settings.plain_http, settings.warnings) == (False, ("config.toml: unknown setting 'plain_http'",))
     assert home.load(plain_http=True).plain_http
 
 
@@ -171,7 +171,7 @@ def test_the_service_that_is_named_nearer_is_asked(
 
 def test_two_services_by_flag_are_refused(home: Home) -> None:
     error = home.refusal(local=True, base_url="http://a")
-    assert (type(error), str(error)) == (UsageError, "--local and --base-url name two services")
+    assert (type(error), str(error)) == (UsageError, "--local and --base-url cannot be combined")
 
 
 @pytest.mark.parametrize("value", ["", " "])
@@ -196,9 +196,13 @@ def test_auto_is_the_websocket_wherever_it_is_said(home: Home) -> None:
 
 def test_names_that_are_no_settings_warn(home: Home) -> None:
     home.write(f'voise = "meher"\n"a\\u001b[31m" = 1\napi_key = "{SECRET}"\n[speak]\nvoice = "x"')
-    key = "api_key is no setting; a key is kept by smallest login, or in SMALLEST_API_KEY"
-    told = ("voise is no setting", r"a\x1b[31m is no setting", key, "speak is no setting")
-    assert home.load() == Settings(warnings=tuple(f"config.toml: {each}" for each in told))
+    unknown = (
+        "'voise' (did you mean 'voice'?)",
+        r"'a\x1b[31m'",
+        "'api_key' (keys are saved by smallest login, or set in SMALLEST_API_KEY)",
+        "'speak' (did you mean 'speed'?)",
+    )
+    assert home.load() == Settings(warnings=tuple(f"config.toml: unknown setting {each}" for each in unknown))
 
 
 # What is refused: a flag's value as usage, anything else as settings
@@ -277,13 +281,13 @@ def test_a_broken_file_says_the_place_and_not_what_stands_there(text: str, place
 def test_a_file_open_to_others_is_refused_with_the_remedy(mode: int, home: Home) -> None:
     home.write('voice = "meher"', mode)
     error = home.refusal()
-    assert (str(error), error.hint) == (f"{home.file} can be read by others", f"chmod 600 {home.file}")
+    assert (str(error), error.hint) == (f"{home.file} is readable by other users", f"chmod 600 {home.file}")
     assert error.exit_code == 3
 
 
 PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a folder": (Path.mkdir, "Is a directory"),
-    "a link to a device": (lambda path: path.symlink_to("/dev/null"), "can be read by others"),
+    "a link to a device": (lambda path: path.symlink_to("/dev/null"), "is readable by other users"),
     "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a symbolic link to nothing"),
     "a link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
     "too large": (lambda path: path.write_bytes(b"#" * 65_537), "is larger than 64 KiB"),
@@ -310,16 +314,16 @@ def test_a_link_to_a_file_of_ours_is_followed(home: Home) -> None:
     assert home.load().voice == "meher"
     kept.chmod(0o644)
     error = home.refusal()
-    assert (str(error), error.hint) == (f"{home.file} can be read by others", f"chmod 600 {home.file}")
+    assert (str(error), error.hint) == (f"{home.file} is readable by other users", f"chmod 600 {home.file}")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
-def test_a_link_to_a_file_of_somebody_else_is_refused(home: Home) -> None:
+def test_a_link_to_a_file_of_another_user_is_refused(home: Home) -> None:
     theirs = home.folder / "theirs.toml"
     theirs.touch(0o600)
     os.chown(theirs, 65_534, 65_534)
     home.file.symlink_to(theirs)
-    assert str(home.refusal()) == f"{home.file} belongs to somebody else"
+    assert str(home.refusal()) == f"{home.file} is owned by another user"
 
 
 def test_what_we_write_ourselves_is_no_link(tmp_path: Path) -> None:
@@ -335,10 +339,10 @@ def test_a_fifo_is_not_waited_for(home: Home) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
-def test_a_file_of_somebody_else_is_refused(home: Home) -> None:
+def test_a_file_of_another_user_is_refused(home: Home) -> None:
     home.write("")
     os.chown(home.file, 65_534, 65_534)
-    assert str(home.refusal()) == f"{home.file} belongs to somebody else"
+    assert str(home.refusal()) == f"{home.file} is owned by another user"
 
 
 def test_the_folder_is_the_systems_own_unless_it_is_named(tmp_path: Path) -> None:
@@ -362,7 +366,7 @@ def test_the_folder_is_the_systems_own_unless_it_is_named(tmp_path: Path) -> Non
 def test_a_password_in_a_base_url_is_refused_and_never_shown(url: str, tmp_path: Path) -> None:
     ran = smallest(tmp_path, "speak", "Hi.", "--debug", "--base-url", url, env={"SMALLEST_API_KEY": SECRET})
     assert (ran.code, ran.out) == (2, b"")
-    assert ran.lines == ["smallest: --base-url: a base URL holds no user name and no password"]
+    assert ran.lines == ["smallest: --base-url: a base URL must not contain a user name or password"]
 
 
 @pytest.mark.parametrize("command", [("doctor",), ("doctor", "--json"), ("voices", "clones"), ("login",)])
@@ -371,7 +375,7 @@ def test_no_command_shows_a_password_of_a_base_url(command: tuple[str, ...], tmp
     ran = smallest(tmp_path, *command, env=env)
     told = ran.out.decode() + ran.err
     assert (ran.code, "hunter2" in told) == (3, False)
-    assert "SMALLEST_BASE_URL: a base URL holds no user name and no password" in told
+    assert "SMALLEST_BASE_URL: a base URL must not contain a user name or password" in told
 
 
 @pytest.mark.parametrize("url", ["http://host/@team", "https://host:9/a@b/@c", "http://[::1]:9/@x"])

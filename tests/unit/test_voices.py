@@ -1,4 +1,4 @@
-"""The bundled voices: whole, unguessed, findable."""
+"""The bundled voices: complete, as the snapshot states them, and found by id or name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_ids_are_unique() -> None:
     assert len(set(ids)) == len(ids) == 264
 
 
-def test_what_nobody_states_is_none() -> None:
+def test_unstated_gender_is_none() -> None:
     unstated = [voice for voice in bundled_voices() if voice.gender is None]
     assert unstated == [Voice("kartik", "Kartik", "lightning_v3.1", languages=("hindi", "english"))]
 
@@ -35,12 +35,12 @@ def test_find_by_id_and_by_name_in_any_case() -> None:
     assert find_voice("my clone") is None
 
 
-def test_an_id_goes_before_the_name_of_another() -> None:
+def test_id_precedes_the_name_of_another_voice() -> None:
     by_name, by_id = Voice("a", "b", "m"), Voice("b", "c", "m")
     assert find_voice("b", [by_name, by_id]) is by_id
 
 
-def test_nearest_names_what_was_meant() -> None:
+def test_nearest_ids_finds_typos() -> None:
     assert nearest_ids("Magnuss")[0] == "magnus"
     assert nearest_ids("meherr", 1) == ["meher"]
     assert nearest_ids("qqqqqqqq") == []

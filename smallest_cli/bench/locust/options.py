@@ -16,10 +16,10 @@ from smallest_cli.bench.thresholds import check_promises
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.cli.run_config import load_request
 from smallest_cli.errors import UsageError
-from smallest_cli.models import VIAS, SpeechRequest
+from smallest_cli.models import SEGMENT_CHARS, VIAS, SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings
-from smallest_cli.text.segments import SPLIT, write_script
+from smallest_cli.text.segments import write_script
 
 PAID_CHARACTERS = 20_000
 
@@ -137,7 +137,7 @@ def _plan(options: Any, settings: Settings, template: SpeechRequest, workers: in
     words, name = CORPORA[options.corpus], options.corpus
     if options.text:
         name = "text"  # as bench names them: texts of one name and sound are compared
-        script = write_script([options.text], template, split=SPLIT, pause_s=0)
+        script = write_script([options.text], template, split=SEGMENT_CHARS, pause_s=0)
         words = tuple(item.text for item in script.items if isinstance(item, SpeechRequest))
     most = _number("--max-chars", options.max_chars, int)
     if most is None:

@@ -13,7 +13,7 @@ import typer
 
 from smallest_cli.cli.console import print_line
 from smallest_cli.errors import OutputError, SettingsError
-from smallest_cli.files import write_whole
+from smallest_cli.files import atomic_write
 from smallest_cli.security import os_error_text, printable
 
 SCRIPT_FOLDERS = (Path(__file__).parents[2] / "completions", Path(__file__).parents[3] / "completions")
@@ -43,10 +43,9 @@ def completion(
         return
     target, hint = INSTALLERS[shell]()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, script.encode(), durable=True)
     except OSError as error:
         raise OutputError(f"cannot write {printable(target)}: {os_error_text(error)}") from None
-    write_whole(str(target), script.encode())
     print_line(f"wrote {printable(target)}")
     print_line(f"  {hint}")
 

@@ -13,9 +13,9 @@ from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions,
 from smallest_cli.cli.run_config import build_run_config, check_key_not_from_text, session_on_console
 from smallest_cli.cli.summary import print_summary
 from smallest_cli.errors import Incomplete, UsageError
+from smallest_cli.models import SEGMENT_CHARS
 from smallest_cli.synthesis.request import RunConfig
 from smallest_cli.synthesis.session import Session, result
-from smallest_cli.text.segments import SPLIT
 from smallest_cli.text.stream import ArrivingSegments, SegmentStream, TextReader
 
 FLUSH_MS = 1500
@@ -28,7 +28,9 @@ class StreamOptions(Options):
     buffering: Literal["sentence", "server"] = option(
         "--buffering", "Where sentences are split: client or server (ws only).", "sentence"
     )
-    split: int | None = option("--split N", f"Maximum characters per request. [default: {SPLIT}]", min=1)
+    split: int | None = option(
+        "--split N", f"Maximum characters per request. [default: {SEGMENT_CHARS}]", min=1
+    )
     first_chunk_chars: int | None = option(
         "--first-chunk-chars N", "After N characters the first request may end at a clause.", min=1
     )
@@ -80,12 +82,12 @@ def stream(
     reader = TextReader([" ".join(words)] if words else sys.stdin.fileno())
     strip = stream_options.strip_markdown
     segments = SegmentStream(
-        limit=stream_options.split or SPLIT,
+        limit=stream_options.split or SEGMENT_CHARS,
         first_limit=stream_options.first_chunk_chars,
         strip_markdown=not (typed or words) if strip is None else strip,
         by_line=typed,
-        apart=config.captions is not None,
-        most=stream_options.max_chars,
+        by_sentence=config.captions is not None,
+        max_chars=stream_options.max_chars,
     )
     with session_on_console(config, console) as session:
         if by_server:

@@ -38,11 +38,11 @@ from smallest_cli.errors import (
     UsageError,
 )
 from smallest_cli.files import unique_names
-from smallest_cli.models import Clone, Voice
+from smallest_cli.models import SEGMENT_CHARS, Clone, Voice
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.session import result
-from smallest_cli.text.segments import SPLIT, write_script
+from smallest_cli.text.segments import write_script
 from smallest_cli.voices import (
     VoiceFilter,
     cache_voices,
@@ -120,7 +120,9 @@ def list_voices(
     known = _load(load_settings(account_options.as_dict()), account_options, refresh=list_options.refresh)
     found = filter_voices(known, criteria)
     if not found:
-        raise UsageError(f"no voice matches {criteria.words()}", hint=describe_alternatives(known, criteria))
+        raise UsageError(
+            f"no voice matches {criteria.as_options()}", hint=describe_alternatives(known, criteria)
+        )
     if sort:
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
     print_voices(found[: list_options.limit], as_json=account_options.json)
@@ -186,7 +188,10 @@ def play_voices(
                 voice_options.replace(voice=ids[name]), sound_options, service_options, run_options
             )
             script = write_script(
-                [text or sentence(found[name])], config.template, split=SPLIT, pause_s=TextOptions().pause
+                [text or sentence(found[name])],
+                config.template,
+                split=SEGMENT_CHARS,
+                pause_s=TextOptions().pause,
             )
             if script.removed:
                 console.warn(f"removed {script.removed} control characters from the text")

@@ -18,7 +18,7 @@ from smallest_cli.errors import OutputError
 from tests.support.audio import FORMAT, beside, make_fifo, noise, pour
 
 PCM = noise(5_000)
-NOBODY = 65_534
+OTHER_USER = 65_534
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_the_part_of_another_run_is_left_alone(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path)) == 3
 
 
-# What is no file is written in place
+# A FIFO or device is written in place
 
 
 def test_a_fifo_is_written_in_place(tmp_path: Path) -> None:
@@ -176,8 +176,9 @@ def in_the_way(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nowhere/out.wav", "there is no folder {folder}/nowhere"), ("file/out.wav", "Not a directory"),
-        ("lost", "there is no folder {folder}/nowhere"), ("folder", "it is a folder"), ("", "it is a folder"),
+        ("nowhere/out.wav", "no such directory: {folder}/nowhere"), ("file/out.wav", "Not a directory"),
+        ("lost", "no such directory: {folder}/nowhere"), ("folder", "it is a directory"),
+        ("", "it is a directory"),
         ("loop", "Too many levels of symbolic links"), ("x" * 300, "File name too long"),
         ("nowhere/\x1b[31m\n.wav", r"\x1b[31m .wav"), ("/sys/out.wav", "Permission denied"),
     ],
@@ -204,22 +205,22 @@ def test_a_full_disk_is_one_clear_line() -> None:
 
 
 @contextmanager
-def folder_of_nobody() -> Iterator[Path]:
+def folder_of_another_user() -> Iterator[Path]:
     """A folder whose rights count: root, whom none stops, stands aside."""
     with tempfile.TemporaryDirectory() as name:
         if os.getuid() == 0:
-            os.chown(name, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, 0)
+            os.chown(name, OTHER_USER, OTHER_USER)
+            os.setresuid(OTHER_USER, OTHER_USER, 0)
         try:
             yield Path(name)
         finally:
             os.chmod(name, 0o700)
-            if os.geteuid() == NOBODY:
+            if os.geteuid() == OTHER_USER:
                 os.setresuid(0, 0, 0)
 
 
 def test_a_folder_or_a_file_that_is_read_only_is_one_clear_line() -> None:
-    with folder_of_nobody() as folder:
+    with folder_of_another_user() as folder:
         (folder / "out.wav").write_bytes(b"old")
         (folder / "out.wav").chmod(0o444)
         with pytest.raises(OutputError, match=r"^cannot write .*/out.wav: it is read-only$"):
@@ -231,7 +232,7 @@ def test_a_folder_or_a_file_that_is_read_only_is_one_clear_line() -> None:
 
 
 def test_a_folder_that_may_be_written_and_not_read_takes_files() -> None:
-    with folder_of_nobody() as folder:
+    with folder_of_another_user() as folder:
         folder.chmod(0o300)
         wav(folder / "out.wav")
         assert samples((folder / "out.wav").read_bytes()) == PCM

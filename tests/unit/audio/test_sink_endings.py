@@ -88,7 +88,7 @@ def test_a_name_that_is_taken_meanwhile_costs_no_sound(coding: str, tmp_path: Pa
 
 
 def test_a_folder_that_goes_meanwhile_is_told(tmp_path: Path) -> None:
-    """And the descriptor, closed by then, is nobody else's to write a header into."""
+    """And the descriptor, closed by then, must not be written to by its number."""
     folder = tmp_path / "folder"
     folder.mkdir()
     with (
@@ -153,7 +153,7 @@ def test_what_another_thread_aborted_is_not_finished(coding: str, tmp_path: Path
 
 
 def test_nothing_is_written_by_the_number_that_an_abort_let_go(tmp_path: Path) -> None:
-    """It is somebody else's by then."""
+    """The number may belong to another file by then."""
     with (
         pytest.raises(OutputError, match="interrupted"),
         open_sinks([Destination(str(tmp_path / "out"), "pcm")], FORMAT) as sink,
@@ -167,7 +167,7 @@ def test_nothing_is_written_by_the_number_that_an_abort_let_go(tmp_path: Path) -
 
 
 def test_a_descriptor_is_let_go_once(tmp_path: Path) -> None:
-    """Its number is somebody else's by the time that what failed is cleared away."""
+    """Its number may belong to another file when the partial file is removed."""
     target = FileTarget(str(tmp_path / "out"), clobber=False)
     (tmp_path / "out").write_bytes(b"came meanwhile")
     number = target.descriptor

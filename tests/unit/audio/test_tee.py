@@ -20,7 +20,7 @@ from tests.support.audio import FORMAT, beside, decoded, likeness, make_fifo, no
 CODINGS = ("wav", "pcm", "flac", "ogg", "opus", "mp3", "ulaw", "alaw")
 
 
-class Loudspeaker:
+class SlowPlayback:
     """A sink that plays in its own time: it is at its end when it is let go."""
 
     def __init__(self) -> None:
@@ -137,11 +137,11 @@ def test_every_format_at_once_gets_the_same_samples(tmp_path: Path) -> None:
 
 
 def test_the_slowest_that_lives_is_heard() -> None:
-    class Slow(Loudspeaker):
+    class Slow(SlowPlayback):
         def frames_played(self) -> int:
             return 5
 
-    fast, slow, dead = Loudspeaker(), Slow(), Loudspeaker()
+    fast, slow, dead = SlowPlayback(), Slow(), SlowPlayback()
     dead.fault = DeviceError("unplugged")
     tee = TeeSink([fast, slow, dead])
     tee.write(noise(100))
@@ -172,9 +172,9 @@ def test_a_reader_that_leaves_spoils_no_file(tmp_path: Path) -> None:
 
 def test_the_first_to_die_is_told_of() -> None:
     """First in time, not in the order of the command line."""
-    first, whole = Loudspeaker(), Loudspeaker()
+    first, whole = SlowPlayback(), SlowPlayback()
 
-    class Second(Loudspeaker):
+    class Second(SlowPlayback):
         def close(self) -> None:
             first.let_go.wait()
             raise OutputError("full")
@@ -191,8 +191,8 @@ def test_the_first_to_die_is_told_of() -> None:
 
 
 def test_when_none_is_left_writing_ends_at_once_and_so_does_waiting() -> None:
-    """A pump that waits for more to be heard would otherwise wait for ever, or ask for another segment."""
-    only = Loudspeaker()
+    """The pipeline would otherwise wait indefinitely, or ask for another segment."""
+    only = SlowPlayback()
     only.fault = DeviceError("unplugged")
     tee = TeeSink([only])
     tee.write(noise(10))
@@ -205,8 +205,8 @@ def test_when_none_is_left_writing_ends_at_once_and_so_does_waiting() -> None:
 
 
 def test_a_bug_in_a_branch_is_no_success(tmp_path: Path) -> None:
-    """Whatever ends a thread is raised where somebody sees it; the others are whole."""
-    buggy, whole = Loudspeaker(), Loudspeaker()
+    """Whatever ends a thread is raised by close; the other sinks are complete."""
+    buggy, whole = SlowPlayback(), SlowPlayback()
     buggy.fault = ZeroDivisionError("a bug")
     whole.let_go.set()
     tee = TeeSink([buggy, whole])
@@ -268,10 +268,10 @@ def test_a_signal_while_the_library_works_is_not_lost(coding: str, tmp_path: Pat
         sink.write(much)
 
 
-def test_the_loudspeaker_is_silenced_before_anything_is_waited_for() -> None:
-    speaker, event = Loudspeaker(), threading.Event()
+def test_the_playback_is_silenced_before_anything_is_waited_for() -> None:
+    speaker, event = SlowPlayback(), threading.Event()
 
-    class SlowDisk(Loudspeaker):
+    class SlowDisk(SlowPlayback):
         def close(self) -> None:
             event.set()
             self.ended = "closed in time" if speaker.let_go.wait(1.5) else "kept waiting"
@@ -311,12 +311,12 @@ def test_a_signal_keeps_what_a_file_is_owed(coding: str, tmp_path: Path) -> None
     assert not path.exists()
 
 
-def test_a_signal_silences_the_loudspeaker_and_completes_the_file(tmp_path: Path) -> None:
+def test_a_signal_silences_the_playback_and_completes_the_file(tmp_path: Path) -> None:
     """Once the last byte is in: the file is whole, whatever is still to be played."""
     pcm, path = noise(50_000), tmp_path / "out.wav"
-    event, loudspeaker = threading.Event(), Loudspeaker()
+    event, playback = threading.Event(), SlowPlayback()
     with open_sinks([Destination(str(path), "wav")], FORMAT) as file:
-        tee = TeeSink([loudspeaker, file])
+        tee = TeeSink([playback, file])
         for piece in pieces(pcm):
             tee.write(piece)
         watch = threading.Thread(target=wait_for, args=(path, event))
@@ -325,12 +325,12 @@ def test_a_signal_silences_the_loudspeaker_and_completes_the_file(tmp_path: Path
             tee.close()
         watch.join()
         assert tee.abort() is None
-    assert (loudspeaker.ended, loudspeaker.written) == ("aborted", pcm)
+    assert (playback.ended, playback.written) == ("aborted", pcm)
     assert decoded(path.read_bytes(), "wav") == pcm
 
 
 def test_a_branch_that_was_aborted_is_no_success(tmp_path: Path) -> None:
-    """For whoever closes it on another thread than the one that a signal came to."""
+    """For a caller that closes it on another thread than the one that a signal came to."""
     path, pcm = tmp_path / "out", noise(50_000)
     path.write_bytes(b"old")
     with (

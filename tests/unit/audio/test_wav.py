@@ -121,7 +121,7 @@ def test_a_header_of_unknown_length_states_none() -> None:
     assert struct.unpack("<I", made[40:44])[0] == 0x7FFF_F000
     assert struct.unpack("<I", made[4:8])[0] == 0x7FFF_F000 + 36
     pcm, reader = read(made + PCM)
-    assert (pcm, reader.states_length, reader.whole) == (PCM, False, False)
+    assert (pcm, reader.states_length, reader.complete) == (PCM, False, False)
 
 
 # Read
@@ -133,7 +133,7 @@ def test_the_live_example() -> None:
     pcm, reader = read(LIVE_HEADER, body)
     assert pcm == body
     assert reader.states_length
-    assert reader.whole
+    assert reader.complete
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -141,9 +141,9 @@ def test_every_cut_gives_the_same(name: str) -> None:
     raw = FILES[name]
     for cut in range(len(raw) + 1):
         pcm, reader = read(raw[:cut], raw[cut:])
-        assert (pcm, reader.whole, reader.states_length) == (PCM, True, True), cut
+        assert (pcm, reader.complete, reader.states_length) == (PCM, True, True), cut
     pcm, reader = read(*(raw[at : at + 1] for at in range(len(raw))))
-    assert (pcm, reader.whole) == (PCM, True)
+    assert (pcm, reader.complete) == (PCM, True)
 
 
 @settings(deadline=None)
@@ -152,7 +152,7 @@ def test_many_cuts_give_the_same(name: str, cuts: list[int]) -> None:
     raw, cuts = FILES[name], sorted(cuts)
     pieces = [raw[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
     pcm, reader = read(*pieces)
-    assert (pcm, reader.whole) == (PCM, True)
+    assert (pcm, reader.complete) == (PCM, True)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -162,19 +162,19 @@ def test_a_file_that_stops_early_is_not_whole(name: str) -> None:
     for cut in range(end):
         pcm, reader = read(raw[:cut])
         assert PCM.startswith(pcm)
-        assert not reader.whole, cut
-    assert read(raw[:end])[1].whole
+        assert not reader.complete, cut
+    assert read(raw[:end])[1].complete
 
 
 def test_nothing_is_whole_before_anything_came() -> None:
     pcm, reader = read(b"")
-    assert (pcm, reader.states_length, reader.whole) == (b"", False, False)
+    assert (pcm, reader.states_length, reader.complete) == (b"", False, False)
 
 
 def test_bytes_after_the_whole_are_no_pcm() -> None:
     pcm, reader = read(FILES["plain"], b"more", LIST, b"", b"x" * 1_000)
     assert pcm == PCM
-    assert reader.whole
+    assert reader.complete
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFF_F000, 0x7FFF_FFFF, 0xFFFF_FFFF])
@@ -183,7 +183,7 @@ def test_a_size_that_stands_for_unknown_states_no_length(size: int) -> None:
     pcm, reader = read(raw, PCM, PCM[:3], PCM[3:])
     assert pcm == PCM + PCM
     assert not reader.states_length
-    assert not reader.whole
+    assert not reader.complete
 
 
 # Refused
@@ -277,7 +277,7 @@ def test_any_bytes_give_the_same_however_they_are_cut(tail: bytes, cuts: list[in
             pcm, reader = read(*pieces)
         except ProtocolError:
             return "refused"
-        return pcm, reader.whole, reader.states_length
+        return pcm, reader.complete, reader.states_length
 
     raw, cuts = riff(fmt(), LIST) + tail, sorted(cuts)
     pieces = [raw[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(raw)], strict=True)]

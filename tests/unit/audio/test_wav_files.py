@@ -74,7 +74,7 @@ def test_a_wav_ends_at_4_gib() -> None:
         for _ in range(63):
             sink.write(block)
         sink.write(block[:-38])  # the most that the size of RIFF can state, in whole frames
-        with pytest.raises(OutputError, match="^a WAV holds 4 GiB and no more$"):
+        with pytest.raises(OutputError, match="^a WAV file is limited to 4 GiB$"):
             sink.write(block[:2])
         assert sink.frames_played() == (1 << 31) - 19
 
@@ -182,7 +182,7 @@ def test_a_pipe_that_would_not_block_gets_every_byte(ending: str) -> None:
 def test_a_pipe_whose_reader_left_ends_as_sigpipe_does() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    assert speak(writing, coding="pcm") == "141 the reader left None\n"
+    assert speak(writing, coding="pcm") == "141 the reader closed the pipe None\n"
     os.close(writing)
 
 
@@ -195,7 +195,7 @@ def test_sound_is_not_written_to_a_terminal() -> None:
     parent, child = pty.openpty()
     said = speak(child)
     os.write(child, b".")
-    assert said == "2 sound is not written to a terminal None\n"
+    assert said == "2 refusing to write audio to a terminal None\n"
     assert os.read(parent, 1000) == b"."
     os.close(child)
     os.close(parent)

@@ -162,7 +162,7 @@ def test_invalid_credentials_file_is_refused(environ: dict[str, str]) -> None:
         assert error.hint == "smallest logout removes it"
     path.chmod(0o644)
     error = refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ))
-    assert str(error) == f"{path} can be read by others"
+    assert str(error) == f"{path} is readable by other users"
 
 
 @pytest.mark.parametrize(

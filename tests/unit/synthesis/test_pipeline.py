@@ -216,12 +216,12 @@ SHORTAGES = [
 def test_a_machine_with_no_more_to_give_ends_a_run_as_a_failure_of_the_other_side_does(
     error: Exception,
 ) -> None:
-    with pytest.raises(SettingsError, match="^this machine has no more to give: ") as told:
+    with pytest.raises(SettingsError, match="^out of resources: ") as told:
         copy(broken([Sent()], error))
     assert (told.value.exit_code, told.value.hint) == (3, "see ulimit -a")
-    with pytest.raises(Incomplete, match=r"^this machine has no more to give: .+, after 1\.0 s of audio$"):
+    with pytest.raises(Incomplete, match=r"^out of resources: .+, after 1\.0 s of audio$"):
         copy(segment(SECOND), broken([], error))
-    with pytest.raises(Incomplete, match="no more to give"):
+    with pytest.raises(Incomplete, match="out of resources"):
         session(segment(SECOND)).run(scarce(error))
 
 

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smallest_cli.models import VIAS, WordTiming
-from smallest_cli.synthesis.subtitles import COLUMNS, LINES, Cue, SpokenSegment, cues_of, lines, render, width
+from smallest_cli.synthesis.subtitles import COLUMNS, LINES, Cue, SpokenSegment, cues_of, lines, render
+from smallest_cli.text.graphemes import display_width
 from tests.support.command import SMALLEST, Ran, environment, smallest
 from tests.support.faults.cases import FEW
 from tests.support.faults.server import SEGMENT, FaultServer, fault_server
@@ -105,7 +106,7 @@ def test_times_rise_and_never_overlap_and_no_text_is_lost(drawn: list[tuple[str,
 @given(texts)
 def test_lines_are_short_and_lose_nothing(text: str) -> None:
     rows = lines(text)
-    assert all(width(row) <= COLUMNS for row in rows)
+    assert all(display_width(row) <= COLUMNS for row in rows)
     assert "".join("".join(rows).split()) == "".join(text.split())
 
 
@@ -128,7 +129,7 @@ def rows_of(text: str, *, by_word: bool = False) -> list[list[str]]:
 def test_no_blank_is_put_into_a_long_word(name: str, by_word: bool) -> None:
     text = LONG_WORDS[name]
     cues = rows_of(text, by_word=by_word)
-    assert all(row in text and width(row) <= COLUMNS for rows in cues for row in rows)
+    assert all(row in text and display_width(row) <= COLUMNS for rows in cues for row in rows)
     assert all(len(rows) <= LINES for rows in cues)
 
 
@@ -138,13 +139,13 @@ long_words = st.lists(st.text(st.sampled_from("ab,é日本คี้"), min_size=
 @given(long_words.map(" ".join))
 def test_cues_are_pieces_of_the_text_in_two_lines(text: str) -> None:
     cues = rows_of(text)
-    assert all(row in text and width(row) <= COLUMNS for rows in cues for row in rows)
+    assert all(row in text and display_width(row) <= COLUMNS for rows in cues for row in rows)
     assert all(len(rows) <= LINES for rows in cues)
     assert "".join(row for rows in cues for row in rows).replace(" ", "") == text.replace(" ", "")
 
 
 def test_marks_take_no_column() -> None:
-    assert [width(each) for each in ("ที่", "हिन्दु", "é", "日")] == [1, 4, 1, 2]
+    assert [display_width(each) for each in ("ที่", "हिन्दु", "é", "日")] == [1, 4, 1, 2]
 
 
 @given(st.lists(st.tuples(st.floats(-5, 50), st.floats(-5, 50)), min_size=1, max_size=9))

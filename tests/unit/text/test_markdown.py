@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from smallest_cli.text.markdown import PlainText
+from smallest_cli.text.markdown import MarkdownStripper
 
 
 def words(*fragments: str) -> str:
-    plain = PlainText()
+    plain = MarkdownStripper()
     return "".join(map(plain.feed, fragments)) + plain.flush()
 
 
@@ -68,7 +68,7 @@ def test_a_heading_and_a_list_item_end_like_paragraphs() -> None:
 
 
 def test_a_mark_that_never_ends_is_not_waited_for_without_bound() -> None:
-    plain = PlainText()
+    plain = MarkdownStripper()
     said = sum(len(plain.feed("[" + "word " * 100)) for _ in range(100))
     assert said > 45_000
 

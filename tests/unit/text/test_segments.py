@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallest_cli.text.normalize import Unwrapping, normalize
-from smallest_cli.text.segments import Sentences, segments
-from smallest_cli.text.sentences import joined
+from smallest_cli.text.graphemes import splits_grapheme
+from smallest_cli.text.normalize import StreamNormalizer, normalize
+from smallest_cli.text.sentences import SentenceSplitter, split_segments
 
 # Normalising
 
@@ -56,15 +56,15 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 )
 @settings(max_examples=300)
 def test_text_that_arrives_is_normalised_the_same(text: str, cuts: list[int]) -> None:
-    whole, unwrapping = normalize(text), Unwrapping()
+    whole, normalizer = normalize(text), StreamNormalizer()
     fragments = []
     for size in cuts:
         fragments.append(text[:size])
         text = text[size:]
     fragments.append(text)
-    told = "".join(map(unwrapping.feed, fragments))
+    told = "".join(map(normalizer.feed, fragments))
     assert told.replace("\n", "").rstrip() == " ".join(whole.paragraphs)
-    assert unwrapping.removed == whole.removed
+    assert normalizer.removed == whole.removed
 
 
 # Sentences
@@ -95,7 +95,7 @@ SENTENCES = [
 @pytest.mark.parametrize("sentences", SENTENCES)
 def test_a_cut_falls_where_a_sentence_ends(sentences: list[str]) -> None:
     text = "".join(sentences)
-    assert segments(text, max(map(len, sentences))) == packed(sentences, max(map(len, sentences)))
+    assert split_segments(text, max(map(len, sentences))) == packed(sentences, max(map(len, sentences)))
 
 
 def packed(sentences: list[str], limit: int) -> list[str]:
@@ -125,7 +125,7 @@ def packed(sentences: list[str], limit: int) -> list[str]:
     ],
 )
 def test_what_is_too_long_is_cut_where_it_hurts_least(text: str, limit: int, pieces: list[str]) -> None:
-    assert segments(text, limit) == pieces
+    assert split_segments(text, limit) == pieces
 
 
 @pytest.mark.parametrize(
@@ -139,16 +139,16 @@ def test_what_is_too_long_is_cut_where_it_hurts_least(text: str, limit: int, pie
         ("---", 2, ["--", "-"]),
     ],
 )
-def test_nothing_is_sent_alone_that_nobody_can_say(text: str, limit: int, pieces: list[str]) -> None:
-    assert segments(text, limit) == pieces
+def test_unspoken_text_is_not_sent_alone(text: str, limit: int, pieces: list[str]) -> None:
+    assert split_segments(text, limit) == pieces
 
 
 def test_a_limit_is_a_number_of_characters() -> None:
     with pytest.raises(ValueError, match="negative"):
-        segments("text", -1)
+        split_segments("text", -1)
     for limit in (0, -1):
         with pytest.raises(ValueError, match="needs a limit"):
-            Sentences(limit)
+            SentenceSplitter(limit)
 
 
 WORDS = st.text(alphabet="abZ. ,!?。．」()\"'\u0301\u200d👨🇮क्ष\n3…-", max_size=400)
@@ -156,7 +156,7 @@ WORDS = st.text(alphabet="abZ. ,!?。．」()\"'\u0301\u200d👨🇮क्ष\n3
 
 @given(WORDS | st.text(), st.integers(1, 60))
 def test_joined_the_segments_are_the_text(text: str, limit: int) -> None:
-    pieces = segments(text, limit)
+    pieces = split_segments(text, limit)
     assert "".join(pieces) == text
     assert all(0 < len(piece) <= limit for piece in pieces)
 
@@ -164,7 +164,7 @@ def test_joined_the_segments_are_the_text(text: str, limit: int) -> None:
 @given(WORDS, st.integers(60, 100))
 def test_no_segment_of_normalised_text_is_blank(text: str, limit: int) -> None:
     for paragraph in normalize(text.replace("\u0301", "").replace("\u200d", "")).paragraphs:
-        pieces = segments(paragraph, limit)
+        pieces = split_segments(paragraph, limit)
         assert all(piece.strip() for piece in pieces)
         assert not any(piece.startswith(" ") for piece in pieces)
 
@@ -211,7 +211,7 @@ LONGEST = max(map(len, CHARACTERS))
 @pytest.mark.parametrize("character", CHARACTERS)
 def test_a_character_is_joined_and_parted_from_the_next(character: str) -> None:
     text = f"a{character}a"
-    parted = {at for at in range(len(text)) if not joined(text, at)}
+    parted = {at for at in range(len(text)) if not splits_grapheme(text, at)}
     assert parted == {0, 1, 1 + len(character)}
 
 
@@ -219,7 +219,7 @@ def test_a_character_is_joined_and_parted_from_the_next(character: str) -> None:
 def test_no_character_is_cut(characters: list[str], limit: int) -> None:
     text = "".join(characters)
     whole = set(accumulate(map(len, characters), initial=0))
-    for pieces in (segments(text, limit), arriving([text], limit=limit)):
+    for pieces in (split_segments(text, limit), arriving([text], limit=limit)):
         assert set(accumulate(map(len, pieces), initial=0)) <= whole
 
 
@@ -227,7 +227,7 @@ def test_no_character_is_cut(characters: list[str], limit: int) -> None:
 
 
 def arriving(fragments: list[str], **options: int) -> list[str]:
-    sentences = Sentences(**options)
+    sentences = SentenceSplitter(**options)
     pieces = [piece for fragment in fragments for piece in sentences.feed(fragment)]
     return pieces + sentences.flush()
 
@@ -242,7 +242,7 @@ def test_what_arrives_is_what_comes_out(
         fragments.append(text[:size])
         text = text[size:]
     fragments.append(text)
-    sentences = Sentences(limit, first_limit)
+    sentences = SentenceSplitter(limit, first_limit)
     said = ""
     for fragment in fragments:
         pieces = sentences.feed(fragment)
@@ -287,7 +287,7 @@ def test_what_arrives_is_what_comes_out(
     ],
 )
 def test_a_sentence_is_released_when_its_end_is_certain(fragments: list[str], released: list[str]) -> None:
-    sentences = Sentences()
+    sentences = SentenceSplitter()
     assert [piece for fragment in fragments for piece in sentences.feed(fragment)] == released
     assert sentences.pending == "".join(fragments)[len("".join(released)) :]
 
@@ -315,7 +315,7 @@ def test_one_character_at_a_time_the_sentences_are_the_same() -> None:
 
 
 def test_five_megabytes_without_a_stop_are_let_go_in_cuts() -> None:
-    sentences = Sentences()
+    sentences = SentenceSplitter()
     count = 0
     for _ in range(500):
         count += sum(map(len, sentences.feed("word " * 2000)))
@@ -330,6 +330,6 @@ def test_a_long_run_takes_no_longer_than_its_length(text: str) -> None:
     """Time that grew with the square of the length would end this by time-out."""
     run = text * (300_000 // len(text))
     assert "".join(arriving([run])) == run
-    assert "".join(segments(run)) == run
+    assert "".join(split_segments(run)) == run
     assert normalize(run).removed == 0
     assert len(normalize(run + "\n" + run).paragraphs) <= 1

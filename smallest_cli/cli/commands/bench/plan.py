@@ -14,14 +14,14 @@ from smallest_cli.cli.commands.bench.options import CorpusOptions, LoadOptions, 
 from smallest_cli.cli.console import print_line
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.errors import UsageError
-from smallest_cli.models import VIAS, SpeechRequest
+from smallest_cli.models import PRO_MODEL, SEGMENT_CHARS, VIAS, SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.text.input import read_texts
-from smallest_cli.text.segments import SPLIT, write_script
+from smallest_cli.text.segments import write_script
 
 MAX_CHARS = 20_000
-PRICE = {"lightning_v3.1_pro": 0.195}
+PRICE = {PRO_MODEL: 0.195}
 """US dollars for 10,000 characters, where the vendor's pages state it (waves/api.md, 6)."""
 
 
@@ -89,7 +89,7 @@ def _texts(options: CorpusOptions, words: list[str], template: SpeechRequest) ->
     if not given:
         yield from (Text(f"{options.corpus}{n:02}", each) for n, each in enumerate(CORPORA[options.corpus]))
         return
-    script = write_script(given, template, split=SPLIT, pause_s=0)
+    script = write_script(given, template, split=SEGMENT_CHARS, pause_s=0)
     pieces = [item.text for item in script.items if isinstance(item, SpeechRequest)]
     yield from (Text(f"text{n:02}", each) for n, each in enumerate(pieces))
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smallest_cli.audio.destinations import refuse_twice
+from smallest_cli.audio.destinations import check_distinct
 from smallest_cli.bench.compare import compare_runs
 from smallest_cli.bench.merge import merge_runs
 from smallest_cli.bench.report.export import to_csv, to_markdown
@@ -156,7 +156,7 @@ def report(
 def _spare(read: Sequence[str], *written: str | None) -> None:
     """Refuse to write over what is read, or to one place twice, before anything is. Raises UsageError."""
     names = [name for name in written if name and name != "-"]
-    refuse_twice(names)
+    check_distinct(names)
     check_not_overwriting(read, names, "read here: it would be lost")
 
 
