@@ -169,7 +169,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "realtime_factor": (0, 1_000), "jitter_ms": (0, 10_000), "seed": (0, 2**63), "fail_times": (0, 10**9),
 }  # fmt: skip
 _CHOICES: Mapping[str, tuple[object, ...]] = {
-    "complete_per": ("request", "quiet"), "second_request": ("queue", "hold", "refuse"), "complete_form": ("live", "older"),
+    "complete_per": ("request", "quiet"), "complete_form": ("live", "older"),
+    "second_request": ("queue", "hold", "refuse"),
     "sse_shape": ("live", "older", "seed", None), "error_form": ("message", "nested", "list"),
     "legacy": ("on", "404", "410"), "close_after_complete": (True, False),
     "answer_empty_close": (True, False), "chunked": (True, False), "honour_complete_wait": (True, False),

@@ -9,15 +9,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from smallest_cli.audio.destinations import open_sinks
-from smallest_cli.audio.sink import Sink
-from smallest_cli.client.retry import MAX_TOTAL_WAIT_S, Attempt, Budget, RetryPolicy
-from smallest_cli.client.service import open_service
-from smallest_cli.errors import ConnectionClosed, Interrupted, RemoteError, SmallestError, UsageError
+from smallest_cli.client.retry import Attempt, Budget, RetryPolicy
+from smallest_cli.errors import ConnectionClosed, RemoteError, SmallestError, UsageError
 from smallest_cli.models import (
     AudioChunk,
     AudioEnded,
@@ -31,17 +26,15 @@ from smallest_cli.models import (
     Transport,
     WordTiming,
 )
-from smallest_cli.network.dialer import Dialer
-from smallest_cli.network.origin import parse_base_url
 from smallest_cli.synthesis.pipeline import POLL_S, Pipeline, Totals
-from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
-from smallest_cli.transports import open_transport
+from smallest_cli.synthesis.segments import FinishedSegments, Segments
+from smallest_cli.synthesis.timeline import Timeline
 
 if TYPE_CHECKING:
     from smallest_cli.client.cache import AudioCache, CachedAudio
     from smallest_cli.synthesis.captions import Captions
-    from smallest_cli.synthesis.request import RunConfig
     from smallest_cli.synthesis.subtitles import SpokenSegment
+
 
 MAX_REDOS = 2
 """Retries of a run that take audio back from the sinks."""
@@ -56,55 +49,6 @@ HELD_BACK_S = 1.0
 
 class Cancelled(SmallestError):
     """`is_cancelled` said so."""
-
-
-class Segments(Protocol):
-    """Where the items of a run come from: a finished text, or one that is still arriving."""
-
-    ended: bool
-    """Nothing more will come, and everything was taken."""
-
-    def next(self) -> SpeechRequest | Silence | None:
-        """The next item, None where none is ready."""
-        ...
-
-    def due_s(self) -> float | None:
-        """Seconds until an item is ready even if nothing arrives; None where it depends on what arrives."""
-        ...
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until an item may be ready; False after `timeout_s` without any text."""
-        ...
-
-    def fileno(self) -> int:
-        """A descriptor that is readable when text has arrived."""
-        ...
-
-
-class FinishedSegments:
-    """The items of a finished text, each as late as it is taken."""
-
-    def __init__(self, items: Iterable[SpeechRequest | Silence]) -> None:
-        self._items = iter(items)
-        self.ended = False
-
-    def next(self) -> SpeechRequest | Silence | None:
-        """The next item."""
-        item = next(self._items, None)
-        self.ended = item is None
-        return item
-
-    def due_s(self) -> float | None:
-        """There is always an item, or the end."""
-        return 0.0
-
-    def wait(self, timeout_s: float) -> bool:
-        """There is always an item, or the end."""
-        return True
-
-    def fileno(self) -> int:
-        """Nothing arrives: there is nothing to wait for."""
-        return -1
 
 
 class _Segment:
@@ -133,7 +77,7 @@ class _Segment:
         return self.number is None and self.cached is None and not isinstance(self.item, Silence)
 
 
-def _ignore(_: object) -> None:
+def ignore(_: object) -> None:
     """An observer that is not interested."""
 
 
@@ -150,8 +94,8 @@ class Session:
         ahead_s: float = 0.0,
         cache: AudioCache | None = None,
         captions: Captions | None = None,
-        on_event: Callable[[Event], None] = _ignore,
-        warn: Callable[[str], None] = _ignore,
+        on_event: Callable[[Event], None] = ignore,
+        warn: Callable[[str], None] = ignore,
         wait: Callable[[float], object] | None = None,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -479,101 +423,3 @@ class Session:
             return False
         self._redos += 1
         return True
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run came to."""
-
-    totals: Totals
-    timeline: Timeline
-    resent: int
-    total_ms: float
-    cached: int = 0
-
-
-@contextmanager
-def open_session(
-    config: RunConfig,
-    *,
-    warn: Callable[[str], None],
-    captions: Captions | None = None,
-    on_event: Callable[[Event], None] = _ignore,
-    on_sink: Callable[[Sink], None] | None = None,
-) -> Iterator[Session]:
-    """Open everything that a run needs: service, subtitles, sinks, transport, in this order.
-
-    The connection is made while the sinks and the transport are prepared; a path that cannot be written
-    costs no request. An error on the way carries how many seconds of audio came. `on_sink` gets the sink
-    that plays, or the slowest of all where none does.
-    """
-    settings, format = config.settings, config.template.format
-    dialer = Dialer.from_settings(settings, max_time=config.max_time)
-    cache = open_cache_for(config, warn)
-    session: Session | None = None
-    playing: list[Sink] = []
-    try:
-        with (
-            open_service(settings, config.key_file, warn) as service,
-            # A run that the cache may answer alone connects when it must.
-            nullcontext() if cache else dialer.preconnect(parse_base_url(service.base_url)),
-            _open_subtitles(config, captions, warn),
-            open_sinks(config.destinations, format, playing.append) as sink,
-            open_transport(settings.via, service, dialer) as transport,
-        ):
-            if on_sink:
-                on_sink(playing[0] if playing else sink)
-            session = Session(
-                transport,
-                Pipeline(sink, format),
-                retry_policy(config),
-                Budget(),
-                ahead_s=config.ahead_s,
-                cache=cache,
-                captions=captions,
-                on_event=on_event,
-                warn=warn,
-            )
-            yield session
-            if captions:
-                captions.ended = True
-    except (SmallestError, Interrupted) as error:
-        error.audio_seconds = session.totals.seconds if session else 0.0
-        raise
-
-
-def retry_policy(config: RunConfig) -> RetryPolicy:
-    """How often a request of the run is sent again."""
-    return RetryPolicy(config.settings.retries, max_total_wait_s=config.max_time or MAX_TOTAL_WAIT_S)
-
-
-def open_cache_for(config: RunConfig, warn: Callable[[str], None]) -> AudioCache | None:
-    """The audio cache of a run, if the settings want it. Raises SettingsError."""
-    if not config.settings.cache:
-        return None
-    from smallest_cli.client.cache import open_cache
-
-    return open_cache(config.settings, warn)
-
-
-def _open_subtitles(
-    config: RunConfig, captions: Captions | None, warn: Callable[[str], None]
-) -> AbstractContextManager[None]:
-    if config.captions is None or captions is None:
-        return nullcontext()
-    from smallest_cli.synthesis.captions import open_subtitles
-
-    return open_subtitles(
-        config.captions,
-        captions,
-        config.template.format,
-        clobber=config.clobber,
-        keep=config.keep_partial,
-        warn=warn,
-    )
-
-
-def result(config: RunConfig, session: Session) -> RunResult:
-    """What a run came to, when everything is closed."""
-    total_ms = (time.perf_counter_ns() - config.started_ns) / MILLISECOND
-    return RunResult(session.totals, session.timeline, session.resent, total_ms, session.cache_hits)

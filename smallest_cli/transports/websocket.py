@@ -1,24 +1,16 @@
-"""The WebSocket transport: one connection, kept open between segments (waves/api.md, 3c and 4).
-
-websocket-client frames the messages. The socket under it is a `Connection`, for its deadlines, limits and
-timestamps, and so that a rejected upgrade is read like any other error response.
-"""
+"""The WebSocket transport: requests, their events and their order on one socket (waves/api.md, 3c and 4)."""
 
 from __future__ import annotations
 
 import math
 import os
 import selectors
+import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
-import websocket
-from websocket import ABNF
-
-from smallest_cli.errors import ConnectionClosed, NetworkError, ProtocolError, RateLimited, RemoteError
+from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, ProtocolError, RateLimited, RemoteError
 from smallest_cli.models import (
     AudioChunk,
     AudioEnded,
@@ -34,25 +26,19 @@ from smallest_cli.models import (
     Service,
     SpeechRequest,
 )
-from smallest_cli.network.connection import Connection, read_head
+from smallest_cli.network.connection import Connection
 from smallest_cli.network.dialer import Dialer
-from smallest_cli.network.origin import parse_base_url
-from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, ERROR_BODY_LIMIT, MESSAGE_LIMIT, PATHS
-from smallest_cli.protocol.errors import decode_close
+from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS
 from smallest_cli.protocol.messages import Message, decode_events, decode_message
 from smallest_cli.protocol.requests import KEEP_ALIVE, encode_request
-from smallest_cli.transports.channel import error_from_response
+from smallest_cli.transports.websocket_connection import WebSocketConnection
 
 COMPLETION_GRACE_S = 1.0
 """Seconds that `complete` may be late after the service's completion wait; less for a shorter timeout."""
-CLOSE_TIMEOUT_S = 0.1
 KEEP_ALIVE_AFTER_S = 15.0
 """Seconds without a message of ours after which an idle connection is kept open by one."""
 MAX_WAIT_S = 1_000_000.0
-CONTROL_LIMIT = 125
-"""Maximum payload of a control frame in bytes (RFC 6455, 5.5)."""
-NO_STATUS = 1005
-"""The close code of a close frame without one (RFC 6455, 7.1.5)."""
+NORMAL_CLOSURE = 1000
 
 
 @dataclass(slots=True)
@@ -83,10 +69,7 @@ class WebSocketTransport:
     def __init__(self, service: Service, dialer: Dialer) -> None:
         self._service = service
         self._dialer = dialer
-        self._origin = parse_base_url(service.base_url)
-        self._connection: Connection | None = None
-        self._socket: Any = None
-        self._partial_message = bytearray()
+        self._ws: WebSocketConnection | None = None
         self._unreported: Opened | None = None
         self._number = 0
         self._requests: list[_Request] = []
@@ -101,16 +84,14 @@ class WebSocketTransport:
             request = replace(request, request_id=os.urandom(8).hex())  # v2 has no such field
         self._number += 1
         number = self._number
-        if self._requests and self._connection:
-            connection = self._connection
-            opened = Opened(Phases(), reused=True, at_ns=self._dialer.clock())
+        if self._requests and self._ws:
+            ws, opened = self._ws, Opened(Phases(), reused=True, at_ns=self._dialer.clock())
         else:
-            connection, opened = self._open()
-            connection.set_deadline("audio", self._dialer.timeout)
+            ws, opened = self._open()
+            ws.connection.set_deadline("audio", self._dialer.timeout)
         self._events.append(replace(opened, segment=number))
-        with _translate_errors():
-            self._socket.send(encode_request(request))
-        self._events.append(Sent(at_ns=connection.sent_ns, segment=number))
+        ws.send(encode_request(request))
+        self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
         self._requests.append(_Request(number, _completion_wait(request), request.request_id))
         return number
 
@@ -121,12 +102,12 @@ class WebSocketTransport:
         extends the deadline; pings and other messages do not. Raises RemoteError.
         """
         while not self._events:
-            connection = self._connection
-            assert connection is not None, "nothing was sent"  # noqa: S101
-            if (wake or timeout_s is not None) and not _wait_readable(connection, wake, timeout_s):
+            ws = self._ws
+            assert ws is not None, "nothing was sent"  # noqa: S101
+            if (wake or timeout_s is not None) and not _wait_readable(ws.connection, wake, timeout_s):
                 return None
-            if (data := self._read_frame(connection)) is not None:
-                self._attribute(connection, decode_message(data, connection.received_ns))
+            if (data := ws.read_frame()) is not None:
+                self._attribute(ws.connection, decode_message(data, ws.connection.received_ns))
         return self._events.popleft()
 
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
@@ -158,6 +139,8 @@ class WebSocketTransport:
             if isinstance(event, Completed):
                 self._complete(request, event, connection)
                 break
+            if request.ended:
+                raise ProtocolError("audio of a request came after that of a later one")
             for earlier in self._requests[: self._requests.index(request)]:
                 if not earlier.ended:
                     earlier.ended = True
@@ -229,15 +212,14 @@ class WebSocketTransport:
 
     def connect(self) -> None:
         """Open the connection, or keep an open one open by a message now and then (waves/api.md, 4b)."""
-        previous = self._connection
-        connection, self._unreported = self._open()
-        silence_s = (self._dialer.clock() - connection.sent_ns) / 1e9
-        if connection is not previous or silence_s < KEEP_ALIVE_AFTER_S:
+        previous = self._ws
+        ws, self._unreported = self._open()
+        silence_s = (self._dialer.clock() - ws.connection.sent_ns) / 1e9
+        if ws is not previous or silence_s < KEEP_ALIVE_AFTER_S:
             return
-        connection.set_deadline("keep-alive", self._dialer.timeout)
+        ws.connection.set_deadline("keep-alive", self._dialer.timeout)
         try:
-            with _translate_errors():
-                self._socket.send(KEEP_ALIVE)
+            ws.send(KEEP_ALIVE)
         except ConnectionClosed:
             self.close()  # the next request reopens it
 
@@ -248,7 +230,8 @@ class WebSocketTransport:
         `drain_s` seconds without a message, or by a close. The older APIs send one `complete`. Raises
         RemoteError.
         """
-        connection, opened = self._open()
+        ws, opened = self._open()
+        connection = ws.connection
         yield opened
         older = self._service.api != "unified"
         context = None if older else os.urandom(8).hex()
@@ -261,8 +244,7 @@ class WebSocketTransport:
                         connection.recv(0)  # raises: --max-time is over
                 for message in self._encode_fragments(request, fragments, context, sent=sent):
                     connection.set_deadline("progress in sending the text", self._dialer.timeout)
-                    with _translate_errors():
-                        self._socket.send(message)
+                    ws.send(message)
                     if not sent:
                         yield Sent(at_ns=connection.sent_ns)
                     sent, completed = True, completed and not older
@@ -273,11 +255,13 @@ class WebSocketTransport:
                 wait_s = _completion_wait(request) + COMPLETION_GRACE_S
                 seconds = drain_s if completed else max(self._dialer.timeout, wait_s)
                 connection.set_deadline("end of the audio", seconds)
-                for event in decode_events(self._receive(connection), connection.received_ns):
+                for event in decode_events(ws.receive(), connection.received_ns):
                     completed = isinstance(event, Completed)
                     yield event
-        except NetworkError:
-            if not (completed and fragments.ended):
+        except RemoteError as error:
+            # Quiet or a normal close ends a conversation; an abnormal end or an error never does.
+            is_end = isinstance(error, DeadlineExceeded) or error.close_code == NORMAL_CLOSURE
+            if not (completed and fragments.ended and is_end and time.monotonic() < self._dialer.until):
                 raise
         finally:
             self.close()
@@ -295,98 +279,24 @@ class WebSocketTransport:
             end = Buffering(flush=context is None, close=context is not None, context=context)
             yield encode_request(replace(request, text=""), end)
 
-    def _open(self) -> tuple[Connection, Opened]:
-        """Return the open connection, or a new one after the upgrade, and the event for it."""
-        connection, unreported = self._connection, self._unreported
+    def _open(self) -> tuple[WebSocketConnection, Opened]:
+        """The open connection, or a new one, and the event for it."""
+        ws, unreported = self._ws, self._unreported
         self._unreported = None
-        if connection is not None and self._is_reusable(connection):
-            return connection, unreported or Opened(Phases(), reused=True, at_ns=self._dialer.clock())
+        if ws is not None and ws.is_reusable(self._dialer.timeout):
+            return ws, unreported or Opened(Phases(), reused=True, at_ns=self._dialer.clock())
         self.close()
-        connection = self._dialer.connect(self._origin)
-        connection.set_deadline("response to the upgrade", self._dialer.timeout)
-        started = self._dialer.clock()
-        try:
-            with _translate_errors():
-                self._socket = websocket.create_connection(
-                    self._origin.url("ws", PATHS[self._service.api]["ws"]),
-                    socket=_UpgradeSocket(connection, self._service),
-                    header=[f"Authorization: Bearer {self._service.key.reveal()}"],
-                    redirect_limit=0,
-                    skip_utf8_validation=True,  # slow in pure Python, and the JSON decoder checks it too
-                    suppress_origin=True,
-                )
-        except BaseException:
-            connection.abort()
-            raise
-        ended = self._dialer.clock()
-        connection.phases = replace(connection.phases, upgrade=ended - started)
-        self._connection, self._partial_message = connection, bytearray()
-        return connection, Opened(connection.phases, at_ns=ended)
-
-    def _is_reusable(self, connection: Connection) -> bool:
-        """Whether an idle connection is still open. Discards late messages."""
-        connection.set_deadline("end of late messages", self._dialer.timeout)  # one deadline for all of them
-        try:
-            while connection.readable():
-                self._read_frame(connection)
-        except RemoteError:
-            return False
-        return True
-
-    def _receive(self, connection: Connection) -> bytes:
-        """Return the next text message."""
-        while (message := self._read_frame(connection)) is None:
-            pass
-        return message
-
-    def _read_frame(self, connection: Connection) -> bytes | None:
-        """Read one frame; return the text message that it completes, if any. Answers pings."""
-        connection.set_read_limit(MESSAGE_LIMIT - len(self._partial_message))
-        with _translate_errors():
-            frame = self._socket.recv_frame()
-            if frame.mask_value:
-                raise ProtocolError("the service sent a masked frame")
-            if frame.opcode >= ABNF.OPCODE_CLOSE and (len(frame.data) > CONTROL_LIMIT or not frame.fin):
-                raise ProtocolError("the service sent a control frame that is too long or fragmented")
-            if frame.opcode == ABNF.OPCODE_PING:
-                self._socket.pong(frame.data)
-        match frame.opcode:
-            case ABNF.OPCODE_CLOSE:
-                code = int.from_bytes(frame.data[:2], "big") if frame.data else NO_STATUS
-                raise decode_close(code, frame.data[2:].decode("utf-8", "replace"))
-            case ABNF.OPCODE_BINARY:
-                raise ProtocolError("the service sent a binary message")
-            case ABNF.OPCODE_TEXT | ABNF.OPCODE_CONT:
-                if (frame.opcode == ABNF.OPCODE_CONT) != bool(self._partial_message):
-                    raise ProtocolError("the service sent fragments out of order")
-                if frame.fin and not self._partial_message:
-                    return bytes(frame.data)
-                self._partial_message += frame.data
-                if frame.fin:
-                    message, self._partial_message = bytes(self._partial_message), bytearray()
-                    return message
-        return None
+        ws = self._ws = WebSocketConnection(self._service, self._dialer)
+        return ws, ws.opened
 
     def close(self) -> None:
-        """Forget the requests under way; send a close frame and close.
-
-        The library would wait 3 s for the answer to it.
-        """
+        """Forget the requests under way and close the connection."""
         self._requests.clear()
         self._finished_ids.clear()
         self._events.clear()
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        connection.set_deadline("end of sending", CLOSE_TIMEOUT_S)
-        try:
-            with _translate_errors():
-                self._socket.send_close()
-        except NetworkError:
-            pass  # the service had closed it already
-        finally:
-            connection.close()
-            self._socket = None
+        ws, self._ws = self._ws, None
+        if ws is not None:
+            ws.close()
 
 
 def _completion_wait(request: SpeechRequest) -> float:
@@ -412,63 +322,3 @@ def _wait_readable(connection: Connection, wake: HasFileno | None, timeout_s: fl
     if ready:
         return connection.readable()
     return wait_s == remaining_s and wait_s < MAX_WAIT_S
-
-
-class _UpgradeSocket:
-    """The socket for websocket-client. Checks the response to the upgrade before the library reads it.
-
-    Raises the error of a status other than 101 with its body, which the library would read without limit or
-    lose. Removes cookies, which the library would store, and refuses compression, which was not offered.
-    """
-
-    def __init__(self, connection: Connection, service: Service) -> None:
-        self._connection = connection
-        self._service = service
-        self._upgraded = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def recv(self, size: int) -> bytes:
-        if not self._upgraded:
-            self._check_upgrade()
-            self._upgraded = True
-        return self._connection.recv(size)
-
-    def _check_upgrade(self) -> None:
-        head = read_head(self._connection)
-        status_line, *lines = head.split(b"\r\n")
-        if status_line.split(b" ")[1:2] != [b"101"]:
-            self._connection.unread(head)
-            self._raise_rejection()
-        if any(line.lower().startswith(b"sec-websocket-extensions:") for line in lines):
-            raise ProtocolError("unexpected Sec-WebSocket-Extensions: none were offered")
-        lines = [line for line in lines if not line.lower().startswith(b"set-cookie:")]
-        self._connection.unread(b"\r\n".join([status_line, *lines]))
-
-    def _raise_rejection(self) -> None:
-        from http.client import HTTPException, HTTPResponse
-
-        try:
-            response = HTTPResponse(self._connection)  # type: ignore[arg-type]
-            response.begin()
-        except HTTPException:
-            raise ProtocolError("the service did not answer in HTTP") from None
-        try:
-            body = response.read(ERROR_BODY_LIMIT)
-        except (HTTPException, NetworkError, ProtocolError):
-            body = b""  # the status is enough
-        if 200 <= response.status < 300:
-            raise ProtocolError(f"the service answered {response.status} instead of opening a WebSocket")
-        raise error_from_response(self._service, response.status, dict(response.getheaders()), body)
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Raise errors of websocket-client as ours. `from None`: its messages quote the response's head."""
-    try:
-        yield
-    except websocket.WebSocketConnectionClosedException:
-        raise decode_close(1006) from None
-    except (websocket.WebSocketException, ValueError):
-        raise ProtocolError("the service violated the WebSocket protocol") from None

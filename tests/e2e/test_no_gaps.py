@@ -1,6 +1,6 @@
-"""A listener at real time hears no gap, whatever the service does with `complete` (waves/api.md, 0.1 to 0.3).
+"""A listener at real time hears no gap, whatever the service does with `complete` (waves/api.md, 0).
 
-The server is paced at 3.3 times real time, with 200 ms to first audio. A stall is 100 ms with nothing to play.
+The server is paced at 3.3 times real time, with 200 ms to first audio. A stall is 100 ms of nothing to play.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from smallest_cli.cli.summary import print_summary
 from smallest_cli.errors import Incomplete, UsageError
 from smallest_cli.models import SEGMENT_CHARS
 from smallest_cli.synthesis.request import RunConfig
-from smallest_cli.synthesis.session import Session, result
+from smallest_cli.synthesis.run import result
+from smallest_cli.synthesis.session import Session
 from smallest_cli.text.stream import ArrivingSegments, SegmentStream, TextReader
 
 FLUSH_MS = 1500
