@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.models import VIAS
-from tests.faults.test_signals import LAUNCH, ROOT
-from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support import ROOT
+from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest
 from tests.support.faults.server import SEGMENT, fault_server
 from tests.support.faults.steps import Audio, Fin, Reply, Whole
 from tests.support.offline import KEY, Offline, start_offline

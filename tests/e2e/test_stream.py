@@ -23,9 +23,8 @@ from websockets.exceptions import ConnectionClosed
 from smallest_cli.text.markdown import PlainText
 from smallest_cli.text.normalize import normalize
 from smallest_cli.text.stream import SegmentStream, TextReader, cut
-from tests.faults.test_signals import LAUNCH, ROOT
-from tests.support import frames
-from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support import ROOT, frames
+from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest
 from tests.support.offline import KEY, Offline, eventually, launch, start_offline
 from tests.support.raw_server import Script, answer, raw_server
 

@@ -15,10 +15,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults.test_signals import VIAS, Job, Running, assert_old_or_whole
+from smallest_cli.models import VIAS
 from tests.support.faults.invariants import OLD
 from tests.support.faults.server import Script, fault_server
 from tests.support.faults.steps import CHUNK, Audio, Reply, Whole
+from tests.support.runs import Job, Running, assert_old_or_whole
 
 AT_ONCE = 3
 SCRIPT: Script = (Reply("chunked"), *(Audio(CHUNK),) * 4, Whole())

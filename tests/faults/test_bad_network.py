@@ -14,8 +14,6 @@ from tests.support.faults.invariants import KEY, OLD, wav_samples
 from tests.support.faults.toxic import Toxic, toxic_proxy
 from tests.support.offline import Offline, start_offline
 
-pytestmark = pytest.mark.long
-
 WORDS = "Good morning. This is a sentence of some length. And here is one more, which is the last."
 SPLIT = ("--split", "60")
 

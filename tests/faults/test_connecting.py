@@ -6,7 +6,6 @@ Each row through the command, on every transport. The dialer alone: tests/integr
 from __future__ import annotations
 
 import socket
-import ssl
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,15 +13,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.faults.test_matrix import speak
+from smallest_cli.models import VIAS
 from tests.support.faults.invariants import KEY, Run, assert_invariants
 from tests.support.faults.server import SEGMENT, FaultServer, fault_server
 from tests.support.faults.steps import GOOD, Status
 from tests.support.raw_server import raw_server, read_request, wait_for_close
+from tests.support.runs import context, speak
 
-pytestmark = pytest.mark.long
-
-VIAS = ("ws", "sse", "http")
 PASSWORD = "pa55word-canary"
 NOBODY = "https://api.example.invalid"
 ARGUMENTS = ("Good morning.", "--timeout", "1", "--retries", "0")
@@ -38,12 +35,6 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(path)
     return path
-
-
-def context(authority: trustme.CA, name: str = "127.0.0.1", **more: datetime) -> ssl.SSLContext:
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name, **more).configure_cert(server)
-    return server
 
 
 def say(folder: Path, url: str, via: str, *arguments: str, **env: str) -> Run:

@@ -13,26 +13,24 @@ import selectors
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.test_signals import LAUNCH, ROOT
-from tests.support.command import SMALLEST, environment
+from smallest_cli.models import VIAS
+from tests.support import ROOT
+from tests.support.command import LAUNCH, SMALLEST, environment
 from tests.support.faults.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
 from tests.support.faults.server import SEGMENT, FaultServer, Script, fault_server
 from tests.support.faults.steps import CHUNK, GOOD, Audio, Reply, Stage, Whole
+from tests.support.runs import HUNG_S, state_of, until
 
-pytestmark = pytest.mark.long
-
-VIAS = ("ws", "sse", "http")
 LONG = 4 * SEGMENT
 LONG_SCRIPT: Script = (Reply("chunked", LONG), Audio(LONG), Whole())
 PIPE_SIZE = 4096
-HUNG_S = 30.0
 
 
 def start(
@@ -269,16 +267,3 @@ def read_slowly(descriptor: int, process: subprocess.Popen[bytes]) -> bytes:
             if not piece:
                 return heard
             heard += piece
-
-
-def state_of(pid: int) -> str:
-    """One letter, as in proc(5)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "X"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        pass

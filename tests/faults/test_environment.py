@@ -20,12 +20,9 @@ import pytest
 import trustme
 
 from smallest_cli.audio.wav import header
-from smallest_cli.models import AudioFormat
-from tests.faults.test_connecting import context
-from tests.faults.test_disk import state_of, until
-from tests.faults.test_signals import LAUNCH, ROOT, dead_port
-from tests.support import frames
-from tests.support.command import SMALLEST, environment
+from smallest_cli.models import VIAS, AudioFormat
+from tests.support import ROOT, frames
+from tests.support.command import LAUNCH, SMALLEST, environment
 from tests.support.faults.cases import CASES, FEW, Case
 from tests.support.faults.invariants import (
     KEY,
@@ -38,11 +35,8 @@ from tests.support.faults.invariants import (
 )
 from tests.support.faults.server import SEGMENT, Script, Talk, fault_server
 from tests.support.faults.steps import CHUNK, GOOD, RATE, Audio, Fin, Raw, Reply, Stage, Whole, speech
+from tests.support.runs import HUNG_S, context, dead_port, state_of, until
 
-pytestmark = pytest.mark.long
-
-VIAS = ("ws", "sse", "http")
-HUNG_S = 30.0
 MB = 1 << 20
 
 

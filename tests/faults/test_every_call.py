@@ -13,13 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_signals import LAUNCH, ROOT
-from tests.support.command import environment
+from tests.support import ROOT
+from tests.support.command import LAUNCH, environment
 from tests.support.faults.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
 from tests.support.faults.server import SEGMENT, fault_server
 from tests.support.faults.steps import Audio, Reply, Whole
-
-pytestmark = pytest.mark.long
 
 AT_ONCE = 4
 BATCH = 8

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import tempfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import SMALLEST, environment
 from tests.support.faults.cases import CASES, Case
-from tests.support.faults.invariants import KEY, OLD, Run, assert_invariants
+from tests.support.faults.invariants import Run, assert_invariants
 from tests.support.faults.server import SEGMENT, FaultServer, fault_server
-
-pytestmark = pytest.mark.long
+from tests.support.runs import speak
 
 AT_ONCE = 4
 TEXT = "Good morning."
@@ -33,32 +29,6 @@ class Outcome:
 
     run: Run
     server: FaultServer
-
-
-def speak(
-    folder: Path,
-    server: FaultServer,
-    *arguments: str,
-    piped: bool = False,
-    command: str = "speak",
-    **env: str,
-) -> Run:
-    """Run the command against a fault server, its target there already."""
-    where = ["-o", "-"] if piped else ["-o", "out.wav"]
-    if not piped:
-        (folder / "out.wav").write_bytes(OLD)
-    home = tempfile.mkdtemp(dir=folder)
-    more = {"SMALLEST_API_KEY": KEY, "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONDEVMODE": "1"} | env
-    done = subprocess.run(
-        [*SMALLEST, command, "--base-url", server.base_url, *where, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=environment(Path(home), **more),
-        cwd=folder,
-        timeout=50,
-        check=False,
-    )
-    return Run(folder, done.returncode, done.stdout, done.stderr, piped)
 
 
 def run_job(job: Job, folder: Path) -> Outcome:

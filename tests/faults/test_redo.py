@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.test_matrix import Run, speak
 from tests.support.faults.cases import ALL, DATED, FEW, WS
-from tests.support.faults.invariants import assert_invariants
+from tests.support.faults.invariants import Run, assert_invariants
 from tests.support.faults.server import SEGMENT, FaultServer, Script, fault_server
 from tests.support.faults.steps import (
     CHUNK,
@@ -28,8 +27,7 @@ from tests.support.faults.steps import (
     Text,
     Whole,
 )
-
-pytestmark = pytest.mark.long
+from tests.support.runs import speak
 
 SENTENCES = ("The first sentence.", "A second one is here.", "And a third.", "This is the fourth.")
 LONG = " ".join(SENTENCES)

@@ -30,7 +30,7 @@ from smallest_cli.transports import open_transport
 from tests.support.faults.cases import ALL
 from tests.support.faults.server import Step, fault_server
 from tests.support.faults.steps import Audio, Fin, Message, Raw, Reply, Status, Text, Whole
-from tests.unit.synthesis.test_pipeline import Shelf
+from tests.support.memory_sink import MemorySink
 
 fuzz = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
 
@@ -105,21 +105,21 @@ def test_any_refusal_is_an_error_of_ours(
 
 def attempt(via: Any, *steps: Step) -> int:
     """Samples that were poured; what is raised is an error that can be shown."""
-    shelf = Shelf()
+    sink = MemorySink()
     dialer = Dialer(timeout=2)
     error: SmallestError | None = None
     with fault_server(steps) as server:
         service = Service(server.base_url, Secret("sk_0123456789abcdef", "a test"))
         try:
             with open_transport(via, service, dialer) as transport:
-                pump = Pump(shelf, Spoken(AudioFormat(24_000)))
+                pump = Pump(sink, Spoken(AudioFormat(24_000)))
                 pump.pour(transport.synthesize(SpeechRequest("Hello.", "meher")))
         except SmallestError as raised:
             error = raised
     assert error is None or isinstance(error, RemoteError | Incomplete)
     assert (str(error) + getattr(error, "hint", "")).isprintable()
-    assert len(shelf.pcm) % 2 == 0
-    return len(shelf.pcm)
+    assert len(sink.pcm) % 2 == 0
+    return len(sink.pcm)
 
 
 # A settings file

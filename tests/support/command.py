@@ -12,6 +12,7 @@ from typing import Any
 
 KEPT = ("PATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
 SMALLEST = [sys.executable, "-m", "smallest_cli"]
+LAUNCH = [sys.executable, "-m", "tests.support.faults.launch"]
 
 
 @dataclass(frozen=True)

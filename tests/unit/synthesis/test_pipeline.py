@@ -34,42 +34,10 @@ from smallest_cli.models import (
     WordTiming,
 )
 from smallest_cli.synthesis.pipeline import Pump, Spoken, play
+from tests.support.memory_sink import MemorySink
 
 FORMAT = AudioFormat(8_000)
 SECOND = bytes(range(250)) * 64
-
-
-class Shelf:
-    """A sink that keeps each write. `frames_played` gives its figures in turn, then all."""
-
-    def __init__(self, *heard: int) -> None:
-        self.writes: list[bytes] = []
-        self.looks = 0
-        self._heard = list(heard)
-
-    @property
-    def pcm(self) -> bytes:
-        return b"".join(self.writes)
-
-    def write(self, pcm: bytes) -> None:
-        self.writes.append(pcm)
-
-    def frames_played(self) -> int:
-        self.looks += 1
-        return self._heard.pop(0) if self._heard else len(self.pcm) // 2
-
-    @property
-    def can_rewind(self) -> bool:
-        return True
-
-    def rewind(self, frames: int) -> None:
-        self.writes = [self.pcm[: 2 * frames]]
-
-    def close(self) -> None:
-        pass
-
-    def abort(self) -> Path | None:
-        return None
 
 
 def request(text: str = "Hello.") -> SpeechRequest:
@@ -86,9 +54,9 @@ def broken(events: Iterable[Event], error: Exception) -> Iterator[Event]:
     raise error
 
 
-def pour(*groups: Iterable[Event], sink: Shelf | None = None) -> Spoken:
+def pour(*groups: Iterable[Event], sink: MemorySink | None = None) -> Spoken:
     spoken = Spoken(FORMAT)
-    pump = Pump(sink or Shelf(), spoken)
+    pump = Pump(sink or MemorySink(), spoken)
     for events in groups:
         pump.pour(events)
     return spoken
@@ -102,7 +70,7 @@ def pour(*groups: Iterable[Event], sink: Shelf | None = None) -> Spoken:
     st.sampled_from([AudioFormat(8_000), AudioFormat(8_000, channels=2)]),
 )
 def test_odd_cuts_are_joined_to_whole_frames(groups: list[list[bytes]], format: AudioFormat) -> None:
-    shelf = Shelf()
+    shelf = MemorySink()
     pump = Pump(shelf, Spoken(format))
     for pieces in groups:
         pieces.append(bytes(-sum(map(len, pieces)) % format.frame_size))
@@ -113,7 +81,7 @@ def test_odd_cuts_are_joined_to_whole_frames(groups: list[list[bytes]], format: 
 
 
 def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
-    shelf = Shelf()
+    shelf = MemorySink()
     seen = []
     pump = Pump(shelf, Spoken(FORMAT))
 
@@ -129,7 +97,7 @@ def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
 
 @pytest.mark.parametrize("groups", [[[b"a"]], [[b"ab", b"c"]], [[b"a", b"b", b"c"]], [[b"ab", b"c"], [b"d"]]])
 def test_half_a_sample_at_the_end_is_a_failure_and_no_part_of_the_next(groups: list[list[bytes]]) -> None:
-    shelf = Shelf()
+    shelf = MemorySink()
     with pytest.raises((ProtocolError, Incomplete), match="half a sample"):
         pour(*(segment(*pieces) for pieces in groups), sink=shelf)
     assert shelf.pcm in (b"", b"ab")
@@ -217,7 +185,7 @@ def test_a_machine_with_no_more_to_give_ends_a_run_as_a_failure_of_the_other_sid
     with pytest.raises(Incomplete, match=r"^this machine has no more to give: .+, after 1\.0 s of audio$"):
         pour(segment(SECOND), broken([], error))
     with pytest.raises(Incomplete, match="no more to give"):
-        play(scarce(error), answers(segment(SECOND)), Shelf(), Spoken(FORMAT))
+        play(scarce(error), answers(segment(SECOND)), MemorySink(), Spoken(FORMAT))
 
 
 def scarce(error: Exception) -> Iterator[SpeechRequest]:
@@ -254,7 +222,7 @@ def answers(*groups: Iterable[Event]) -> Callable[[SpeechRequest], Iterable[Even
 
 
 def test_segments_and_silences_are_joined_in_their_order() -> None:
-    shelf = Shelf()
+    shelf = MemorySink()
     begun: list[tuple[str, int]] = []
     spoken = Spoken(FORMAT)
     play(
@@ -277,7 +245,7 @@ def test_nothing_is_asked_for_after_a_failure() -> None:
         return segment() if len(asked) == 2 else segment(SECOND)
 
     with pytest.raises(Incomplete):
-        play([request("a"), request("b"), request("c")], ask, Shelf(), Spoken(FORMAT))
+        play([request("a"), request("b"), request("c")], ask, MemorySink(), Spoken(FORMAT))
     assert asked == ["a", "b"]
 
 
@@ -292,7 +260,7 @@ def test_the_next_segment_waits_until_less_than_ahead_is_to_be_heard(
     ahead_s: float, heard: list[int], looks: int
 ) -> None:
     """Of 16,000 frames; the look before the first segment is not counted."""
-    shelf = Shelf(*([0] if ahead_s else []), *heard)
+    shelf = MemorySink(*([0] if ahead_s else []), *heard)
     play(
         [request(), request()],
         answers(segment(SECOND * 2), segment(SECOND)),

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_signals import LAUNCH, ROOT
-from tests.support.command import environment
+from tests.support import ROOT
+from tests.support.command import LAUNCH, environment
 from tests.support.faults.invariants import KEY, OLD, Run, assert_invariants
 from tests.support.faults.server import SEGMENT, fault_server
 from tests.support.faults.steps import GOOD, Reply, Stall, Status
-
-pytestmark = pytest.mark.long
 
 
 def speak(folder: Path, url: str, *arguments: str) -> Run:
