@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.offline import Offline, start_offline
 
 TESTS = Path(__file__).parent
 LONG = ("faults",)
@@ -26,3 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(folder)
         if folder in LONG:
             item.add_marker("long")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Home and working directory of a command."""
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Offline]:
+    """The offline server, shared by all tests of a worker that need no special one.
+
+    Its log grows: read it from the length that it had before.
+    """
+    with start_offline(concurrency=3) as offline:
+        yield offline

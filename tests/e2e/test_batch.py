@@ -11,7 +11,6 @@ import subprocess
 import unicodedata
 import wave
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +21,16 @@ from hypothesis import strategies as st
 from smallest_cli.files import safe_name, same_place, unique_names
 from smallest_cli.models import VIAS
 from tests.support import ROOT
-from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support.command import SMALLEST, Ran, environment, smallest, speak
 from tests.support.faults.server import FaultServer, fault_server
 from tests.support.faults.steps import Audio, Reply, Status, Whole
 from tests.support.offline import KEY, Offline, eventually, start_offline
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline(concurrency=3) as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
 def batch(
     home: Path, server: Offline | FaultServer, *arguments: str, table: str = "in.csv", **env: str
 ) -> Ran:
-    env = {"SMALLEST_API_KEY": KEY} | env
-    more = ["--base-url", server.base_url, "--batch", table, "-d", "out"]
-    return smallest(home, "speak", *more, *arguments, env=env)
+    return speak(home, server, "--batch", table, "-d", "out", *arguments, **env)
 
 
 def table(home: Path, *rows: str, name: str = "in.csv", header: str = "id,text") -> None:
@@ -81,8 +67,7 @@ def test_every_row_is_a_file_over_every_transport(via: str, home: Path, server: 
     assert told["characters"] == len("Good morning.") + len("The kettle, it is on.")
     assert told["characters_resent"] == 0
     assert files(home) == ["one.wav", "two.wav"]
-    alone = ["speak", "--base-url", server.base_url, "Good morning.", "-o", "alone.wav"]
-    assert smallest(home, *alone, env={"SMALLEST_API_KEY": KEY}).code == 0
+    assert speak(home, server, "Good morning.", "-o", "alone.wav").code == 0
     assert (home / "alone.wav").read_bytes() == (home / "out" / "one.wav").read_bytes()
     with wave.open(str(home / "out" / "two.wav")) as sound:
         assert sound.getnframes() > 1000

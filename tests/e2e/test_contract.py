@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.models import APIS, VIAS
-from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support.command import SMALLEST, environment, smallest, speak
 from tests.support.offline import KEY, Offline, start_offline
 from tests.support.pulse import need_pulse, start_pulse
 from tests.support.raw_server import answer, raw_server
@@ -27,22 +27,6 @@ TEXT = "Good morning. The kettle is on."
 LONG = " ".join(
     f"This is sentence number {number}, and it goes on for a little while." for number in range(60)
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline(concurrency=3) as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def speak(home: Path, server: Offline, *arguments: str, stdin: bytes = b"", **env: str) -> Ran:
-    env = {"SMALLEST_API_KEY": KEY} | env
-    return smallest(home, "speak", "--base-url", server.base_url, *arguments, stdin=stdin, env=env)
 
 
 def samples(path: Path) -> bytes:

@@ -7,7 +7,6 @@ import os
 import pty
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,6 @@ import pytest
 from tests.support.command import SMALLEST, Ran, environment, smallest
 from tests.support.offline import KEY, Offline, start_offline
 from tests.support.raw_server import answer, raw_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline() as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
 
 
 def login(home: Path, server: Offline, *arguments: str, key: str = KEY) -> Ran:

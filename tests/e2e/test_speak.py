@@ -7,35 +7,18 @@ import os
 import socket
 import subprocess
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from smallest_cli.models import VIAS
 from tests.support import ROOT
-from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest
+from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest, speak
 from tests.support.faults.server import SEGMENT, fault_server
 from tests.support.faults.steps import Audio, Fin, Reply, Whole
 from tests.support.offline import KEY, Offline, start_offline
 
 TEXT = "Good morning. The kettle is on, and the cat has opinions about it."
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline(concurrency=2) as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def speak(home: Path, server: Offline, *arguments: str, stdin: bytes = b"", key: str = KEY) -> Ran:
-    env = {"SMALLEST_API_KEY": key}
-    return smallest(home, "speak", "--base-url", server.base_url, *arguments, stdin=stdin, env=env)
 
 
 def samples(path: Path) -> bytes:
@@ -140,7 +123,7 @@ OLD = b"yesterday's file"
 
 def refused_key(home: Path) -> Ran:
     with start_offline(token="sk_another_key_of_32_characters") as server:
-        return speak(home, server, TEXT, "-o", "out.wav", key=KEY)
+        return speak(home, server, TEXT, "-o", "out.wav")
 
 
 def no_server(home: Path) -> Ran:

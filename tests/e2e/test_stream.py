@@ -12,6 +12,7 @@ import threading
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from smallest_cli.text.markdown import PlainText
 from smallest_cli.text.normalize import normalize
 from smallest_cli.text.stream import SegmentStream, TextReader, cut
 from tests.support import ROOT, frames
-from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest
+from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest, speak
 from tests.support.offline import KEY, Offline, eventually, launch, start_offline
 from tests.support.raw_server import Script, answer, raw_server
 
@@ -32,21 +33,13 @@ STORY = ["The cat sat", " down. It looked", " at Dr. Smith, who was 3.", "5 metr
 SENTENCES = ["The cat sat down. ", "It looked at Dr. Smith, who was 3.5 metres away. ", "Then it slept"]
 SOUND = bytes(range(200)) * 20
 
+stream = partial(speak, command="stream")
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Offline]:
     with start_offline(concurrency=3, buffered_complete_wait_ms=200) as offline:
         yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def stream(home: Path, server: Offline, *arguments: str, stdin: bytes = b"") -> Ran:
-    env = {"SMALLEST_API_KEY": KEY}
-    return smallest(home, "stream", "--base-url", server.base_url, *arguments, stdin=stdin, env=env)
 
 
 @contextmanager

@@ -43,11 +43,6 @@ def server() -> Iterator[Offline]:
         yield offline
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
 def run(home: Path, server: Offline, *arguments: str, stdin: bytes = b"", **env: str) -> Ran:
     env = {
         "SMALLEST_API_KEY": KEY,

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,11 @@ from hypothesis import strategies as st
 
 from smallest_cli.models import VIAS, WordTiming
 from smallest_cli.synthesis.subtitles import COLUMNS, LINES, Cue, SpokenSegment, cues_of, lines, render, width
-from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support.command import SMALLEST, Ran, environment, smallest, speak
 from tests.support.faults.cases import FEW
 from tests.support.faults.server import SEGMENT, FaultServer, fault_server
 from tests.support.faults.steps import GOOD, Audio, Message, Reply, Rst, Stage, Whole
-from tests.support.offline import KEY, Offline, start_offline
+from tests.support.offline import KEY, Offline
 from tests.support.programs import need
 
 TEXT = "First one here. Second is 5 < 6 & more.\n\nAfter a pause a third."
@@ -170,22 +169,6 @@ def test_who_wants_none_loads_nothing_for_them(home: Path, server: Offline) -> N
     ours = {"captions", "subtitles", "live_text", "sentences"}
     assert ours <= loaded[2]
     assert not ours & loaded[0]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline(concurrency=2) as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def speak(home: Path, server: Offline, *arguments: str, command: str = "speak", stdin: bytes = b"") -> Ran:
-    env = {"SMALLEST_API_KEY": KEY}
-    return smallest(home, command, "--base-url", server.base_url, *arguments, env=env, stdin=stdin)
 
 
 def length(path: Path) -> float:
