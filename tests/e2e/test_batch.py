@@ -22,8 +22,8 @@ from smallest_cli.files import safe_name, same_place, unique_names
 from smallest_cli.models import VIAS
 from tests.support import ROOT
 from tests.support.command import SMALLEST, Ran, environment, smallest, speak
-from tests.support.faults.server import FaultServer, fault_server
-from tests.support.faults.steps import Audio, Reply, Status, Whole
+from tests.support.fault_server import FaultServer, fault_server
+from tests.support.fault_server.steps import Audio, End, Reply, Status
 from tests.support.offline import KEY, Offline, eventually, start_offline
 
 
@@ -350,7 +350,7 @@ def assert_interrupted(home: Path, server: Offline, how: str, *options: str, kep
     ran = smallest(
         home, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out", *options,
         env={"SMALLEST_API_KEY": KEY, "PYTHONPATH": str(ROOT)},
-        command=[SMALLEST[0], "-m", "tests.support.faults.launch", how],
+        command=[SMALLEST[0], "-m", "tests.support.launch", how],
     )  # fmt: skip
     assert ran.code == -signal.SIGTERM, ran.err
     assert ran.lines == [
@@ -413,7 +413,7 @@ def test_a_rejected_key_stops_at_once(home: Path) -> None:
 
 def test_what_ends_the_run_says_what_was_done(home: Path) -> None:
     table(home, "r1,Number one.", "r2,Number two.", "r3,Number three.")
-    good = (Reply(), Audio(), Whole())
+    good = (Reply(), Audio(), End())
     with fault_server(good, (Status(402),), good) as server:
         ran = batch(home, server, "--json", "--via", "sse")
         told = json.loads(ran.out)

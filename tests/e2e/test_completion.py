@@ -13,11 +13,11 @@ import pytest
 from smallest_cli.cli.commands.completion import FILES
 from tests.support import ROOT
 from tests.support.command import environment, smallest
+from tests.support.fault_server import answer, fault_server
 from tests.support.keyboard import PROMPT, Keyboard, at_keyboard
 from tests.support.offline import KEY
 from tests.support.programs import need
 from tests.support.pulse import need_pulse, start_pulse
-from tests.support.raw_server import answer, raw_server
 
 SCRIPTS = ROOT / "completions"
 PRINTS = """smallest() { for each in "$@"; do printf '[word:%s]' "$each"; done; printf '[end]\\n'; }"""
@@ -286,7 +286,7 @@ def test_the_lists_are_what_the_service_last_listed(tmp_path: Path) -> None:
     """And nothing of it that a shell could take for more than a word."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(tmp_path / "own cache")}
-    with raw_server(answer(head, json.dumps({"voices": LISTED}).encode())) as server:
+    with fault_server(answer(head, json.dumps({"voices": LISTED}).encode())) as server:
         url = f"http://127.0.0.1:{server.port}"
         ran = smallest(tmp_path, "voices", "--refresh", "--base-url", url, env=env)
     assert (ran.code, ran.err) == (0, "")

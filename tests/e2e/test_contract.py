@@ -19,9 +19,9 @@ import pytest
 
 from smallest_cli.models import APIS, VIAS
 from tests.support.command import SMALLEST, environment, smallest, speak
+from tests.support.fault_server import answer, fault_server
 from tests.support.offline import KEY, Offline, start_offline
 from tests.support.pulse import need_pulse, start_pulse
-from tests.support.raw_server import answer, raw_server
 
 TEXT = "Good morning. The kettle is on."
 LONG = " ".join(
@@ -488,7 +488,7 @@ def test_an_exit_code_means_what_it_says(name: str, home: Path) -> None:
 
 
 def test_what_is_refused_for_safety_is_12(home: Path) -> None:
-    with raw_server(
+    with fault_server(
         answer(b"HTTP/1.1 302 Go\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
     ) as peer:
         for via in VIAS:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support.fault_server import answer, fault_server
 from tests.support.offline import KEY, Offline, start_offline
-from tests.support.raw_server import answer, raw_server
 
 
 def login(home: Path, server: Offline, *arguments: str, key: str = KEY) -> Ran:
@@ -183,7 +183,7 @@ def test_a_key_is_not_taken_from_the_command_line(option: str, command: str, hom
 def test_a_key_that_goes_over_plain_http_is_warned_of(command: str, home: Path) -> None:
     arguments = {"speak": ["Hello.", "-o", "out.wav", "--retries", "0"], "voices": ["--refresh"]}
     where = ["--base-url", "http://api.example.invalid", "--plain-http"]
-    with raw_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")) as proxy:
+    with fault_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")) as proxy:
         env = {"SMALLEST_API_KEY": KEY, "http_proxy": f"http://127.0.0.1:{proxy.port}"}
         ran = smallest(home, command, *arguments.get(command, []), *where, stdin=KEY.encode(), env=env)
     assert ran.code == 7, ran.err

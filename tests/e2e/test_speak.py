@@ -14,8 +14,8 @@ import pytest
 from smallest_cli.models import VIAS
 from tests.support import ROOT
 from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest, speak
-from tests.support.faults.server import SEGMENT, fault_server
-from tests.support.faults.steps import Audio, Fin, Reply, Whole
+from tests.support.fault_server import SEGMENT, fault_server
+from tests.support.fault_server.steps import Audio, End, Fin, Reply
 from tests.support.offline import KEY, Offline, start_offline
 
 TEXT = "Good morning. The kettle is on, and the cat has opinions about it."
@@ -329,7 +329,7 @@ def test_the_version_and_the_help_are_on_stdout(home: Path) -> None:
 )
 def test_threads_that_run_out_are_3_before_audio_and_9_after_it(thread: int, code: int, home: Path) -> None:
     env = {"SMALLEST_API_KEY": KEY, "PYTHONPATH": str(ROOT)}
-    with fault_server((Reply(), Audio(), Whole(), Fin())) as server:
+    with fault_server((Reply(), Audio(), End(), Fin())) as server:
         where = ("--base-url", server.base_url, "--retries", "0", "-o", "out.wav", "--json")
         words = (f"no-thread={thread}", "speak", "--split", "5", "One. Two.")
         ran = smallest(home, *words, *where, env=env, command=LAUNCH)

@@ -26,8 +26,8 @@ from smallest_cli.text.normalize import normalize
 from smallest_cli.text.stream import SegmentStream, TextReader, cut
 from tests.support import ROOT, frames
 from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest, speak
+from tests.support.fault_server import Handler, answer, fault_server
 from tests.support.offline import KEY, Offline, eventually, launch, start_offline
-from tests.support.raw_server import Script, answer, raw_server
 
 STORY = ["The cat sat", " down. It looked", " at Dr. Smith, who was 3.", "5 metres away. Then it slept"]
 SENTENCES = ["The cat sat down. ", "It looked at Dr. Smith, who was 3.5 metres away. ", "Then it slept"]
@@ -445,7 +445,7 @@ def speak_one(sock: socket.socket) -> None:
 
 @contextmanager
 def lost_in_a_silence(
-    home: Path, status: bytes, then: Script, *arguments: str
+    home: Path, status: bytes, then: Handler, *arguments: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A `stream` that has spoken one sentence, whose service then left and answered `status` to the next
     call; `then` is what it does after that."""
@@ -457,7 +457,7 @@ def lost_in_a_silence(
 
     launcher = [*LAUNCH, "hasty", "stream"]
     with (
-        raw_server(speak_one, refuse, then) as server,
+        fault_server(speak_one, refuse, then) as server,
         streaming(home, server.base_url, "-o", "out.wav", *arguments, command=launcher) as process,
     ):
         write(process, "The first sentence. ")

@@ -31,10 +31,9 @@ from smallest_cli.protocol.resources import (
 from smallest_cli.security import Secret
 from tests.support import GOLDEN
 from tests.support.command import SMALLEST, Ran, environment, smallest
-from tests.support.faults.server import fault_server
-from tests.support.faults.steps import GOOD
+from tests.support.fault_server import Handler, answer, fault_server
+from tests.support.fault_server.steps import GOOD
 from tests.support.offline import KEY, Offline, start_offline
-from tests.support.raw_server import Script, answer, raw_server
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +205,7 @@ def test_a_reply_that_makes_no_sense_is_8(home: Path) -> None:
     body = b'{"voices": "nope"}'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
-    with raw_server(answer(head, body)) as peer:
+    with fault_server(answer(head, body)) as peer:
         ran = smallest(home, "voices", "--refresh", "--base-url", peer.base_url, env=env)
     assert (ran.code, ran.out, len(ran.lines)) == (8, b"", 1)
 
@@ -217,7 +216,7 @@ def test_what_the_service_names_cannot_act_on_a_terminal(home: Path) -> None:
     ).encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
-    with raw_server(answer(head, body)) as peer:
+    with fault_server(answer(head, body)) as peer:
         ran = smallest(home, "voices", "--base-url", peer.base_url, env=env)
         table = at_a_terminal(home, "voices", "--base-url", peer.base_url, **env)
     assert b"\x1b" not in ran.out
@@ -345,7 +344,7 @@ def test_what_a_service_calls_a_voice_names_no_place(home: Path) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
     (home / "evil.wav").write_bytes(b"old")
     (home / "out").mkdir()
-    with raw_server(answer(head, body)) as peer, fault_server(GOOD) as speaker:
+    with fault_server(answer(head, body)) as peer, fault_server(GOOD) as speaker:
         assert smallest(home, "voices", "--base-url", peer.base_url, env=env).code == 0
         kept = home / "cache" / "voices.json"
         kept.write_text(json.dumps(json.loads(kept.read_text()) | {"base_url": speaker.base_url}))
@@ -372,7 +371,7 @@ def test_what_a_service_calls_a_voice_names_no_place(home: Path) -> None:
 )
 def test_an_empty_option_is_refused_before_any_request(arguments: list[str], option: str, home: Path) -> None:
     recording(home / "me.wav", 6)
-    with raw_server(*replies({})) as peer:
+    with fault_server(*replies({})) as peer:
         env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": peer.base_url}
         ran = smallest(home, "voices", *arguments, env=env)
     assert (ran.code, ran.out) == (2, b"")
@@ -400,7 +399,7 @@ def test_a_voice_is_cloned_listed_and_spoken(home: Path, server: Offline) -> Non
     assert (ran.code, ran.err) == (0, "")
 
 
-def replies(*bodies: object) -> list[Script]:
+def replies(*bodies: object) -> list[Handler]:
     """A connection for each, and the last again and again."""
     sent = [json.dumps(body).encode() for body in bodies]
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -424,7 +423,7 @@ def test_the_id_of_a_clone_outlives_a_wait_that_fails(
     listed: object, options: tuple[str, ...], code: int, line: str, home: Path
 ) -> None:
     recording(home / "me.wav", 6)
-    with raw_server(*replies({"data": PROCESSING}, {"data": listed})) as peer:
+    with fault_server(*replies({"data": PROCESSING}, {"data": listed})) as peer:
         where = ("--base-url", peer.base_url, *options)
         ran = smallest(
             home, "voices", "clone", "me.wav", "--name", "Me", "--wait", *where, env={"SMALLEST_API_KEY": KEY}
@@ -436,7 +435,7 @@ def test_the_id_of_a_clone_outlives_a_wait_that_fails(
 
 def test_a_clone_that_is_interrupted_has_told_its_id(home: Path) -> None:
     recording(home / "me.wav", 6)
-    with raw_server(*replies({"data": PROCESSING}, {"data": [PROCESSING]})) as peer:
+    with fault_server(*replies({"data": PROCESSING}, {"data": [PROCESSING]})) as peer:
         command = [*SMALLEST, "voices", "clone", "me.wav", "--name", "Me", "--wait"]
         env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=peer.base_url)
         with subprocess.Popen(
@@ -450,7 +449,7 @@ def test_a_clone_that_is_interrupted_has_told_its_id(home: Path) -> None:
 
 
 def test_nobody_waits_for_a_clone_for_ever() -> None:
-    with raw_server(*replies({"data": [PROCESSING]})) as peer:
+    with fault_server(*replies({"data": [PROCESSING]})) as peer:
         service = Service(peer.base_url, Secret(KEY, "a test"))
         with (
             Account(service, Dialer(timeout=10)) as account,

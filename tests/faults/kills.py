@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from smallest_cli.models import VIAS
-from tests.support.faults.invariants import OLD
-from tests.support.faults.server import Script, fault_server
-from tests.support.faults.steps import CHUNK, Audio, Reply, Whole
+from tests.support.fault_server import Script, fault_server
+from tests.support.fault_server.steps import CHUNK, Audio, End, Reply
+from tests.support.invariants import OLD
 from tests.support.runs import Job, Running, assert_old_or_whole
 
 AT_ONCE = 3
-SCRIPT: Script = (Reply("chunked"), *(Audio(CHUNK),) * 4, Whole())
+SCRIPT: Script = (Reply("chunked"), *(Audio(CHUNK),) * 4, End())
 
 
 def kill(number: int, most_s: float) -> str:

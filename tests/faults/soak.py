@@ -29,10 +29,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smallest_cli.cli import app
-from tests.support.faults.cases import ALL, CASES, FEW, RETRIED, WS, Case
-from tests.support.faults.invariants import KEY, OLD, Run, assert_invariants
-from tests.support.faults.server import SEGMENT, FaultServer, fault_server
-from tests.support.faults.steps import GOOD, Close, Fin, Reply, Rst
+from tests.support.fault_cases import ALL, CASES, FEW, RETRIED, WS, Case
+from tests.support.fault_server import SEGMENT, FaultServer, fault_server
+from tests.support.fault_server.steps import GOOD, Close, Fin, Reply, Rst
+from tests.support.invariants import KEY, OLD, Run, assert_invariants
 
 TEXT = "Good morning."
 LONG = "The first sentence. A second one is here. And a third. This is the fourth."

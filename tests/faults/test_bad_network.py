@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.command import smallest
-from tests.support.faults.cases import ALL
-from tests.support.faults.invariants import KEY, OLD, wav_samples
-from tests.support.faults.toxic import Toxic, toxic_proxy
+from tests.support.fault_cases import ALL
+from tests.support.invariants import KEY, OLD, wav_samples
 from tests.support.offline import Offline, start_offline
+from tests.support.toxic_proxy import Toxic, toxic_proxy
 
 WORDS = "Good morning. This is a sentence of some length. And here is one more, which is the last."
 SPLIT = ("--split", "60")

@@ -10,9 +10,9 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.command import LAUNCH, environment
-from tests.support.faults.invariants import KEY, OLD, Run, assert_invariants
-from tests.support.faults.server import SEGMENT, fault_server
-from tests.support.faults.steps import GOOD, Reply, Stall, Status
+from tests.support.fault_server import SEGMENT, fault_server
+from tests.support.fault_server.steps import GOOD, Reply, Stall, Status
+from tests.support.invariants import KEY, OLD, Run, assert_invariants
 
 
 def speak(folder: Path, url: str, *arguments: str) -> Run:

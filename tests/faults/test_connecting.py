@@ -14,10 +14,10 @@ import pytest
 import trustme
 
 from smallest_cli.models import VIAS
-from tests.support.faults.invariants import KEY, Run, assert_invariants
-from tests.support.faults.server import SEGMENT, FaultServer, fault_server
-from tests.support.faults.steps import GOOD, Status
-from tests.support.raw_server import raw_server, read_request, wait_for_close
+from tests.support.fault_server import SEGMENT, FaultServer, fault_server, wait_for_close
+from tests.support.fault_server.steps import GOOD, Status
+from tests.support.frames import read_request
+from tests.support.invariants import KEY, Run, assert_invariants
 from tests.support.runs import context, speak
 
 PASSWORD = "pa55word-canary"
@@ -71,7 +71,7 @@ def test_a_certificate_of_nobody_we_know(via: str, authority: trustme.CA, tmp_pa
     with fault_server(GOOD, tls=context(authority)) as server:
         run = say(tmp_path, server.base_url, via)
     assert_refused(run, 12, "not trusted", "--ca-file")
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("days", [-2, 2], ids=["expired", "not yet"])
@@ -85,7 +85,7 @@ def test_a_certificate_out_of_its_time(
     with fault_server(GOOD, tls=tls) as server:
         run = say(tmp_path, server.base_url, via, "--ca-file", str(ca_file))
     assert_refused(run, 12, "expired" if days < 0 else "not yet valid", "clock")
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("via", VIAS)
@@ -95,19 +95,19 @@ def test_a_certificate_of_another_host(
     with fault_server(GOOD, tls=context(authority, "other.example")) as server:
         run = say(tmp_path, server.base_url, via, "--ca-file", str(ca_file))
     assert_refused(run, 12, "127.0.0.1", "another host's")
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("via", VIAS)
 def test_tls_to_a_plain_port(via: str, tmp_path: Path) -> None:
-    with raw_server(lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+    with fault_server(lambda sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         run = say(tmp_path, server.base_url.replace("http:", "https:"), via)
     assert_refused(run, 7, "does not speak TLS", "is the base URL an http one?")
 
 
 @pytest.mark.parametrize("via", VIAS)
 def test_tls_that_hangs(via: str, tmp_path: Path) -> None:
-    with raw_server(wait_for_close) as server:
+    with fault_server(wait_for_close) as server:
         run = say(tmp_path, server.base_url.replace("http:", "https:"), via, "--timeout", "0.3")
     assert_refused(run, 7, "no TLS handshake within 0.3 s")
 
@@ -142,7 +142,7 @@ def test_a_proxy_that_refuses(via: str, status: str, tmp_path: Path) -> None:
         seen.append(read_request(sock))
         sock.sendall(f"HTTP/1.1 {status}\r\nX-Told: me:{PASSWORD}\r\nContent-Length: 0\r\n\r\n".encode())
 
-    with raw_server(refuse) as proxy:
+    with fault_server(refuse) as proxy:
         run = say(tmp_path, NOBODY, via, HTTPS_PROXY=named(proxy.port))
     assert_refused(run, 7, f"the proxy 127.0.0.1:{proxy.port} answered {status[:3]}")
     (head,) = seen
@@ -156,7 +156,7 @@ def named(port: int) -> str:
 
 @pytest.mark.parametrize("via", VIAS)
 def test_a_proxy_that_speaks_no_http(via: str, tmp_path: Path) -> None:
-    with raw_server(lambda sock: sock.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")) as proxy:
+    with fault_server(lambda sock: sock.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")) as proxy:
         run = say(tmp_path, NOBODY, via, HTTPS_PROXY=named(proxy.port))
     assert_refused(run, 7, "did not answer in HTTP")
 
@@ -164,7 +164,7 @@ def test_a_proxy_that_speaks_no_http(via: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("via", VIAS)
 def test_a_proxy_that_leaves_is_not_asked_for_ever(via: str, tmp_path: Path) -> None:
     seen: list[bytes] = []
-    with raw_server(lambda sock: seen.append(read_request(sock))) as proxy:
+    with fault_server(lambda sock: seen.append(read_request(sock))) as proxy:
         run = say(tmp_path, NOBODY, via, HTTPS_PROXY=named(proxy.port))
     assert_refused(run, 7, "closed")
     assert len(seen) <= 2
@@ -172,7 +172,7 @@ def test_a_proxy_that_leaves_is_not_asked_for_ever(via: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("via", VIAS)
 def test_a_proxy_that_hangs(via: str, tmp_path: Path) -> None:
-    with raw_server(wait_for_close) as proxy:
+    with fault_server(wait_for_close) as proxy:
         run = say(tmp_path, NOBODY, via, "--timeout", "0.3", HTTPS_PROXY=named(proxy.port))
     assert_refused(run, 7, "no answer from the proxy within 0.3 s")
 

@@ -23,13 +23,13 @@ import pytest
 from smallest_cli.models import VIAS
 from tests.support import ROOT
 from tests.support.command import LAUNCH, SMALLEST, environment
-from tests.support.faults.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
-from tests.support.faults.server import SEGMENT, FaultServer, Script, fault_server
-from tests.support.faults.steps import CHUNK, GOOD, Audio, Reply, Stage, Whole
+from tests.support.fault_server import SEGMENT, FaultServer, Script, fault_server
+from tests.support.fault_server.steps import CHUNK, GOOD, Audio, Checkpoint, End, Reply
+from tests.support.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
 from tests.support.runs import HUNG_S, state_of, until
 
 LONG = 4 * SEGMENT
-LONG_SCRIPT: Script = (Reply("chunked", LONG), Audio(LONG), Whole())
+LONG_SCRIPT: Script = (Reply("chunked", LONG), Audio(LONG), End())
 PIPE_SIZE = 4096
 
 
@@ -146,10 +146,10 @@ def test_no_clobber_needs_no_hard_links(name: str, tmp_path: Path) -> None:
 
 
 def test_no_clobber_without_hard_links_spares_what_came_meanwhile(tmp_path: Path) -> None:
-    script = (Reply("chunked"), Audio(2 * CHUNK), Stage(), Audio(2 * CHUNK), Whole())
+    script = (Reply("chunked"), Audio(2 * CHUNK), Checkpoint(), Audio(2 * CHUNK), End())
     with fault_server(script) as server:
         process = start(tmp_path, server, "new.wav", "--no-clobber", how="no-link=EPERM")
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         (tmp_path / "new.wav").write_bytes(b"came meanwhile")
         server.release.set()
         _, err = process.communicate(timeout=HUNG_S)
@@ -168,11 +168,11 @@ def test_a_name_that_was_reserved_is_given_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("via", VIAS)
 def test_two_runs_on_one_name_end_in_one_of_the_two(via: str, tmp_path: Path) -> None:
-    script = (Reply("chunked"), Audio(2 * CHUNK), Stage(), Audio(2 * CHUNK), Whole())
+    script = (Reply("chunked"), Audio(2 * CHUNK), Checkpoint(), Audio(2 * CHUNK), End())
     with fault_server(script, seed=1) as one, fault_server(script, seed=30_000) as two:
         runs = [start(tmp_path, server, "out.wav", "--via", via) for server in (one, two)]
         for server in (one, two):
-            assert server.stage.wait(HUNG_S)
+            assert server.reached.wait(HUNG_S)
         for server in (two, one):
             server.release.set()
         for process in runs:
@@ -194,7 +194,7 @@ def test_a_stdout_that_is_closed_costs_no_request(tmp_path: Path) -> None:
     with fault_server(GOOD) as server:
         ran = run(tmp_path, server, "-", stdout=None, preexec_fn=close_stdout)
     assert (ran.code, ran.err.splitlines()[0]) == (2, b"smallest: stdout is closed")
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_stdout_that_is_closed_spoils_no_file(tmp_path: Path) -> None:
@@ -222,13 +222,13 @@ READERS: dict[str, int] = {"before the first byte": 0, "in the midst": 2 * CHUNK
 @pytest.mark.parametrize("via", VIAS)
 def test_a_reader_that_leaves(via: str, when: str, tmp_path: Path) -> None:
     head = (Audio(2 * CHUNK),) if READERS[when] else ()
-    script = (Reply("chunked", LONG), *head, Stage(), Audio(LONG), Whole())
+    script = (Reply("chunked", LONG), *head, Checkpoint(), Audio(LONG), End())
     with fault_server(script) as server:
         process = start(tmp_path, server, "-", "--via", via)
         assert process.stdout
         assert process.stderr
         heard = process.stdout.read(READERS[when])
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         process.stdout.close()
         server.release.set()
         with process.stderr:

@@ -23,8 +23,21 @@ from smallest_cli.audio.wav import header
 from smallest_cli.models import VIAS, AudioFormat
 from tests.support import ROOT, frames
 from tests.support.command import LAUNCH, SMALLEST, environment
-from tests.support.faults.cases import CASES, FEW, Case
-from tests.support.faults.invariants import (
+from tests.support.fault_cases import CASES, FEW, Case
+from tests.support.fault_server import SEGMENT, Connection, Script, fault_server
+from tests.support.fault_server.steps import (
+    CHUNK,
+    GOOD,
+    RATE,
+    Audio,
+    Checkpoint,
+    End,
+    Fin,
+    Raw,
+    Reply,
+    speech,
+)
+from tests.support.invariants import (
     KEY,
     OLD,
     Run,
@@ -33,8 +46,6 @@ from tests.support.faults.invariants import (
     forms_of,
     wav_samples,
 )
-from tests.support.faults.server import SEGMENT, Script, Talk, fault_server
-from tests.support.faults.steps import CHUNK, GOOD, RATE, Audio, Fin, Raw, Reply, Stage, Whole, speech
 from tests.support.runs import HUNG_S, context, dead_port, state_of, until
 
 MB = 1 << 20
@@ -154,14 +165,14 @@ def test_a_hostile_peer_fills_no_memory(name: str, tmp_path: Path) -> None:
 class Silence:
     """A segment of nothing but zeros."""
 
-    def play(self, talk: Talk) -> None:
+    def run(self, connection: Connection) -> None:
         for _ in range(SEGMENT // CHUNK):
-            talk.send(speech(talk, bytes(2 * CHUNK)))
+            connection.send(speech(connection, bytes(2 * CHUNK)))
 
 
 @pytest.mark.parametrize("via", VIAS)
 def test_silence_is_sound_too(via: str, tmp_path: Path) -> None:
-    with fault_server((Reply(), Silence(), Whole())) as server:
+    with fault_server((Reply(), Silence(), End())) as server:
         run = ended(tmp_path, start(tmp_path, server.base_url, via))
     assert (run.code, run.err) == (0, b"")
     assert wav_samples(run.target) == bytes(2 * SEGMENT)
@@ -170,7 +181,7 @@ def test_silence_is_sound_too(via: str, tmp_path: Path) -> None:
 # Rows 94 and 95: signals that do not end it
 
 
-FLOWING: Script = (Reply("chunked"), Audio(2 * CHUNK), Stage(), Audio(2 * CHUNK), Whole())
+FLOWING: Script = (Reply("chunked"), Audio(2 * CHUNK), Checkpoint(), Audio(2 * CHUNK), End())
 
 
 def ignore_interrupts() -> None:
@@ -181,7 +192,7 @@ def ignore_interrupts() -> None:
 def test_in_the_background_of_a_script_ctrl_c_is_not_for_us(via: str, tmp_path: Path) -> None:
     with fault_server(FLOWING) as server:
         process = start(tmp_path, server.base_url, via, preexec_fn=ignore_interrupts)
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         process.send_signal(signal.SIGINT)
         server.release.set()
         run = ended(tmp_path, process)
@@ -192,7 +203,7 @@ def test_in_the_background_of_a_script_ctrl_c_is_not_for_us(via: str, tmp_path: 
 def test_in_the_background_it_can_be_terminated(tmp_path: Path) -> None:
     with fault_server(FLOWING) as server:
         process = start(tmp_path, server.base_url, "ws", preexec_fn=ignore_interrupts)
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         process.send_signal(signal.SIGTERM)
         run = ended(tmp_path, process)
     assert run.code == -signal.SIGTERM
@@ -203,7 +214,7 @@ def test_in_the_background_it_can_be_terminated(tmp_path: Path) -> None:
 def test_stopped_and_continued_it_loses_nothing(via: str, tmp_path: Path) -> None:
     with fault_server(FLOWING) as server:
         process = start(tmp_path, server.base_url, via)
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         process.send_signal(signal.SIGSTOP)  # TSTP is not for an orphaned process group
         until(lambda: state_of(process.pid) in "TX")
         server.release.set()
@@ -287,7 +298,7 @@ def test_odd_surroundings(world: str, tmp_path: Path) -> None:
         run = ended(tmp_path, start(tmp_path, server.base_url, "ws", "नमस्ते — 你好 😀", env=WORLDS[world]))
     assert run.code == 0, run.err
     assert assert_invariants(run, server, budget=1) == SEGMENT
-    assert server.asked[0].text == "Good morning. नमस्ते — 你好 😀"
+    assert server.requests[0].text == "Good morning. नमस्ते — 你好 😀"
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
@@ -337,7 +348,7 @@ def test_nothing_in_the_current_folder_says_where_or_with_what_key(tmp_path: Pat
         run = ended(tmp_path, start(tmp_path, "https://127.0.0.1:9", "ws", env=env, command=script))
         assert run.code == 7, run.err
     assert evil.connections == 0
-    assert KEY.encode() in server.asked[0].head
+    assert KEY.encode() in server.requests[0].head
 
 
 @pytest.mark.parametrize("via", VIAS)

@@ -15,13 +15,13 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.command import LAUNCH, environment
-from tests.support.faults.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
-from tests.support.faults.server import SEGMENT, fault_server
-from tests.support.faults.steps import Audio, Reply, Whole
+from tests.support.fault_server import SEGMENT, fault_server
+from tests.support.fault_server.steps import Audio, End, Reply
+from tests.support.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
 
 AT_ONCE = 4
 BATCH = 8
-SCRIPT = (Reply("chunked"), Audio(), Whole())
+SCRIPT = (Reply("chunked"), Audio(), End())
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults.cases import CASES, Case
-from tests.support.faults.invariants import Run, assert_invariants
-from tests.support.faults.server import SEGMENT, FaultServer, fault_server
+from tests.support.fault_cases import CASES, Case
+from tests.support.fault_server import SEGMENT, FaultServer, fault_server
+from tests.support.invariants import Run, assert_invariants
 from tests.support.runs import speak
 
 AT_ONCE = 4
@@ -77,4 +77,4 @@ def test_a_fault_is_never_silently_wrong(fault: Job, outcomes: dict[str, Future[
             assert case.samples <= samples <= SEGMENT, err
         case "whole":
             assert samples == SEGMENT
-            assert len(server.asked) >= 1
+            assert len(server.requests) >= 1

@@ -9,24 +9,24 @@ from typing import Any
 
 import pytest
 
-from tests.support.faults.cases import ALL, DATED, FEW, WS
-from tests.support.faults.invariants import Run, assert_invariants
-from tests.support.faults.server import SEGMENT, FaultServer, Script, fault_server
-from tests.support.faults.steps import (
+from tests.support.fault_cases import ALL, DATED, FEW, WS
+from tests.support.fault_server import SEGMENT, FaultServer, Script, fault_server
+from tests.support.fault_server.steps import (
     CHUNK,
     GOOD,
     Audio,
     Close,
+    End,
     Fin,
-    Half,
+    HalfMessage,
     Message,
     Reply,
     Rst,
     Stall,
     Status,
     Text,
-    Whole,
 )
+from tests.support.invariants import Run, assert_invariants
 from tests.support.runs import speak
 
 SENTENCES = ("The first sentence.", "A second one is here.", "And a third.", "This is the fourth.")
@@ -36,10 +36,10 @@ CUT = (Reply(), FEW, Rst())
 FAULTS: dict[str, tuple[Sequence[str], Script]] = {
     "reset": (ALL, CUT),
     "closed": (ALL, (Reply(), FEW, Fin())),
-    "closed in a message": (ALL, (Reply(), FEW, Half(), Fin())),
+    "closed in a message": (ALL, (Reply(), FEW, HalfMessage(), Fin())),
     "stalled": (ALL, (Reply(), FEW, Stall())),
     "no end marker": (("ws", "sse"), (Reply(), Audio(), Fin())),
-    "half a sample": (("ws", "sse"), (Reply(), Audio(2 * CHUNK, short=1), Whole())),
+    "half a sample": (("ws", "sse"), (Reply(), Audio(2 * CHUNK, short=1), End())),
     "unreadable": (("ws", "sse"), (Reply(), FEW, Text(b"{no"), Fin())),
     "error message": (("ws", "sse"), (Reply(), FEW, Message({"status": "error", "message": "Oh"}), Fin())),
     "close 1011": (WS, (Reply(), FEW, Close(1011))),
@@ -69,7 +69,7 @@ def test_a_segment_that_failed_is_asked_for_again_without_a_seam(
         samples = assert_invariants(run, server)
     assert run.code == 0, run.err
     assert samples == 4 * SEGMENT
-    asked = [each.text.strip() for each in server.asked]
+    asked = [each.text.strip() for each in server.requests]
     assert [text for at, text in enumerate(asked) if text not in asked[:at]] == list(SENTENCES)
     if not (via == "ws" and name in ("refused before its audio", "told to wait")):
         assert b"trying again" in run.err
@@ -96,7 +96,7 @@ def test_twice_and_no_more(via: str, tmp_path: Path) -> None:
         with fault_server(GOOD, *[CUT] * cuts, GOOD) as server:
             run = say(folder, server, via, *SPLIT, "--retries", "9")
             assert assert_invariants(run, server) == samples
-        assert (run.code, len(server.asked)) == (code, asked)
+        assert (run.code, len(server.requests)) == (code, asked)
 
 
 @pytest.mark.parametrize("via", ALL)
@@ -109,7 +109,7 @@ def test_nobody_pays_beyond_the_budget(via: str, tmp_path: Path) -> None:
     assert b"out.wav.part" in run.err
     with fault_server(CUT, GOOD) as server:
         run = say(tmp_path, server, via, "--split", "0", "--retries", "0", "-o", "b.wav")
-        assert (run.code, len(server.asked)) == (9, 1)
+        assert (run.code, len(server.requests)) == (9, 1)
 
 
 @pytest.mark.parametrize("via", ALL)
@@ -147,7 +147,7 @@ def test_what_left_a_pipe_is_not_taken_back(via: str, tmp_path: Path) -> None:
 def test_a_file_beside_a_pipe_is_not_redone_either(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
         run = say(tmp_path, server, via, *SPLIT, "-o", "-")
-    assert (run.code, len(server.asked)) == (9, 2)
+    assert (run.code, len(server.requests)) == (9, 2)
     assert len(run.out) == 2 * (SEGMENT + 2 * CHUNK)
     assert run.part.read_bytes()[44:] == run.out
 
@@ -167,7 +167,7 @@ def test_two_files_are_redone_together(extension: str, tmp_path: Path) -> None:
 def test_a_format_that_keeps_sound_back_is_not_redone(extension: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
         run = say(tmp_path, server, "ws", *SPLIT, "-o", f"out.{extension}", piped=False)
-    assert (run.code, len(server.asked)) == (9, 2)
+    assert (run.code, len(server.requests)) == (9, 2)
     assert (tmp_path / f"out.{extension}.part").stat().st_size > 44
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.models import VIAS
-from tests.support.faults.invariants import Run, assert_counts, assert_invariants, wav_samples
-from tests.support.faults.server import SEGMENT, Script, fault_server
-from tests.support.faults.steps import CHUNK, GOOD, Audio, Reply, Stage, Whole
+from tests.support.fault_server import SEGMENT, Script, fault_server
+from tests.support.fault_server.steps import CHUNK, GOOD, Audio, Checkpoint, End, Reply
+from tests.support.invariants import Run, assert_counts, assert_invariants, wav_samples
 from tests.support.runs import HUNG_S, Job, Running, assert_old_or_whole, dead_port
 
 AT_ONCE = 4
@@ -27,10 +27,10 @@ ENDS = {
 }
 DEAD_HOST = "https://resolver.invalid"
 SCRIPTS: dict[str, Script] = {
-    "headers": (Stage(), *GOOD),
-    "no audio yet": (Reply("chunked"), Stage(), Audio(), Whole()),
-    "audio flows": (Reply("chunked"), Audio(2 * CHUNK), Stage(), Audio(2 * CHUNK), Whole()),
-    "marker awaited": (Reply("chunked"), Audio(), Stage(), Whole()),
+    "headers": (Checkpoint(), *GOOD),
+    "no audio yet": (Reply("chunked"), Checkpoint(), Audio(), End()),
+    "audio flows": (Reply("chunked"), Audio(2 * CHUNK), Checkpoint(), Audio(2 * CHUNK), End()),
+    "marker awaited": (Reply("chunked"), Audio(), Checkpoint(), End()),
     "finalising": GOOD,
 }
 BEFORE_REQUEST = ("starting", "resolving", "connecting", "TLS")

@@ -22,7 +22,8 @@ from smallest_cli.network.dns import STAGGER_SECONDS, race
 from smallest_cli.network.origin import Origin, parse_base_url
 from smallest_cli.network.proxy import find_proxy
 from tests.support.command import smallest
-from tests.support.raw_server import raw_server, read_request, wait_for_close
+from tests.support.fault_server import fault_server, wait_for_close
+from tests.support.frames import read_request
 
 
 def dialer(**options: object) -> Dialer:
@@ -74,7 +75,7 @@ def test_a_host_that_may_be_taken_for_another_is_refused(host: str) -> None:
 
 
 def test_a_connection_tells_what_each_phase_took() -> None:
-    with raw_server(wait_for_close) as server:
+    with fault_server(wait_for_close) as server:
         connection = dialer().dial(local(server.port, host="localhost"))
         connection.close()
     assert connection.phases.dns > 0
@@ -117,7 +118,7 @@ def test_a_dead_first_address_does_not_hold_up_the_second(dead_port: int) -> Non
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", dead_port)),
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
     ]
-    with raw_server(wait_for_close) as server:
+    with fault_server(wait_for_close) as server:
         addresses[1] = (*addresses[1][:4], ("127.0.0.1", server.port))
         assert STAGGER_SECONDS <= 0.3
         sock = race(addresses, "host", time.monotonic() + 5.0, 5.0)
@@ -161,7 +162,7 @@ def test_a_drip_of_bytes_does_not_move_the_deadline() -> None:
         while not stop.wait(0.02):
             sock.sendall(b"x")
 
-    with raw_server(drip) as server:
+    with fault_server(drip) as server:
         connection = dialer().dial(local(server.port))
         connection.expect("audio", 0.3)
         with pytest.raises(NetworkError, match=r"no audio within 0\.3 s"):
@@ -173,7 +174,7 @@ def test_a_drip_of_bytes_does_not_move_the_deadline() -> None:
 
 
 def test_more_than_was_allowed_is_refused() -> None:
-    with raw_server(lambda sock: sock.sendall(b"x" * 100_000)) as server:
+    with fault_server(lambda sock: sock.sendall(b"x" * 100_000)) as server:
         connection = dialer().dial(local(server.port))
         connection.expect("audio", 5)
         connection.allow(10_000)
@@ -188,7 +189,7 @@ def test_a_reset_is_a_network_error() -> None:
         sock.recv(1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
-    with raw_server(reset) as server:
+    with fault_server(reset) as server:
         connection = dialer().dial(local(server.port))
         connection.expect("audio", 5)
         connection.send(b"x")
@@ -199,7 +200,7 @@ def test_a_reset_is_a_network_error() -> None:
 
 def test_a_stamp_is_the_clock_after_the_read_that_brought_the_bytes() -> None:
     ticks = iter(range(1, 1000))
-    with raw_server(lambda sock: sock.sendall(b"abcdef")) as server:
+    with fault_server(lambda sock: sock.sendall(b"abcdef")) as server:
         connection = dialer(clock=lambda: next(ticks)).dial(local(server.port))
         connection.expect("audio", 5)
         assert connection.recv(2) == b"ab"
@@ -226,7 +227,9 @@ def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
 def test_the_given_authority_is_trusted(authority: trustme.CA, tmp_path: object) -> None:
     with (
         authority.cert_pem.tempfile() as ca,
-        raw_server(lambda sock: sock.sendall(b"hello"), tls=server_context(authority, "localhost")) as server,
+        fault_server(
+            lambda sock: sock.sendall(b"hello"), tls=server_context(authority, "localhost")
+        ) as server,
     ):
         connection = dialer(ca_file=ca).dial(local(server.port, secure=True, host="localhost"))
         connection.expect("audio", 5)
@@ -239,13 +242,13 @@ def test_the_given_authority_is_trusted(authority: trustme.CA, tmp_path: object)
 def test_the_environment_names_authorities(authority: trustme.CA, variable: str) -> None:
     with (
         authority.cert_pem.tempfile() as ca,
-        raw_server(wait_for_close, tls=server_context(authority, "localhost")) as server,
+        fault_server(wait_for_close, tls=server_context(authority, "localhost")) as server,
     ):
         dialer(environ={variable: ca}).dial(local(server.port, secure=True, host="localhost")).close()
 
 
 def test_an_unknown_authority_is_refused_for_safety(authority: trustme.CA) -> None:
-    with raw_server(wait_for_close, tls=server_context(authority, "localhost")) as server:
+    with fault_server(wait_for_close, tls=server_context(authority, "localhost")) as server:
         with pytest.raises(SecurityError, match="not trusted") as caught:
             dialer().dial(local(server.port, secure=True, host="localhost"))
         assert "--ca-file" in caught.value.hint
@@ -254,7 +257,7 @@ def test_an_unknown_authority_is_refused_for_safety(authority: trustme.CA) -> No
 def test_another_hosts_certificate_is_refused_for_safety(authority: trustme.CA) -> None:
     with (
         authority.cert_pem.tempfile() as ca,
-        raw_server(wait_for_close, tls=server_context(authority, "other.example")) as server,
+        fault_server(wait_for_close, tls=server_context(authority, "other.example")) as server,
         pytest.raises(SecurityError, match="not trusted"),
     ):
         dialer(ca_file=ca).dial(local(server.port, secure=True, host="localhost"))
@@ -262,7 +265,7 @@ def test_another_hosts_certificate_is_refused_for_safety(authority: trustme.CA) 
 
 def test_a_plain_port_is_no_tls(authority: trustme.CA) -> None:
     with (
-        raw_server(lambda sock: sock.sendall(b"hello, not TLS\n" * 10)) as server,
+        fault_server(lambda sock: sock.sendall(b"hello, not TLS\n" * 10)) as server,
         pytest.raises(NetworkError, match=r"^localhost:\d+ does not speak TLS$") as caught,
     ):
         dialer().dial(local(server.port, secure=True, host="localhost"))
@@ -272,7 +275,7 @@ def test_a_plain_port_is_no_tls(authority: trustme.CA) -> None:
 def test_a_handshake_that_is_refused_is_told_in_words() -> None:
     refusal = bytes.fromhex("15030100020228")  # an alert: fatal, handshake_failure
     with (
-        raw_server(lambda sock: sock.sendall(refusal)) as server,
+        fault_server(lambda sock: sock.sendall(refusal)) as server,
         pytest.raises(NetworkError, match="failed: [a-z0-9 ]*alert handshake failure$"),
     ):
         dialer().dial(local(server.port, secure=True, host="localhost"))
@@ -282,7 +285,7 @@ def test_a_handshake_that_is_refused_is_told_in_words() -> None:
 def test_a_certificate_file_without_any_is_a_settings_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text(text)
     with (
-        raw_server(wait_for_close) as server,
+        fault_server(wait_for_close) as server,
         pytest.raises(SettingsError, match="no certificate in") as caught,
     ):
         dialer(ca_file=str(tmp_path / "ca.pem")).dial(local(server.port, secure=True, host="localhost"))
@@ -292,14 +295,14 @@ def test_a_certificate_file_without_any_is_a_settings_error(text: str, tmp_path:
 
 def test_a_silent_tls_port_ends_at_the_deadline() -> None:
     with (
-        raw_server(wait_for_close) as server,
+        fault_server(wait_for_close) as server,
         pytest.raises(NetworkError, match=r"no TLS handshake within 0\.3 s"),
     ):
         dialer(timeout=0.3).dial(local(server.port, secure=True, host="localhost"))
 
 
 def test_a_certificate_file_that_is_missing_is_a_settings_error() -> None:
-    with raw_server(wait_for_close) as server, pytest.raises(SettingsError, match="certificates"):
+    with fault_server(wait_for_close) as server, pytest.raises(SettingsError, match="certificates"):
         dialer(ca_file="/nowhere/ca.pem").dial(local(server.port, secure=True, host="localhost"))
 
 
@@ -322,7 +325,7 @@ def tunnel(answer: bytes, seen: list[bytes]) -> object:
 
 def test_a_proxy_is_asked_to_connect() -> None:
     seen: list[bytes] = []
-    with raw_server(tunnel(b"HTTP/1.1 200 ok\r\n\r\nhello", seen)) as proxy:  # type: ignore[arg-type]
+    with fault_server(tunnel(b"HTTP/1.1 200 ok\r\n\r\nhello", seen)) as proxy:  # type: ignore[arg-type]
         environ = {"http_proxy": f"http://user:pa%20ss@127.0.0.1:{proxy.port}"}
         connection = dialer(environ=environ, plain_http=True).dial(Origin(False, "api.example", 8080))
         connection.expect("audio", 5)
@@ -333,7 +336,7 @@ def test_a_proxy_is_asked_to_connect() -> None:
 
 
 def test_a_proxy_that_refuses_is_a_network_error_without_its_password() -> None:
-    with raw_server(tunnel(b"HTTP/1.1 407 no\r\n\r\n", [])) as proxy:  # type: ignore[arg-type]
+    with fault_server(tunnel(b"HTTP/1.1 407 no\r\n\r\n", [])) as proxy:  # type: ignore[arg-type]
         environ = {"https_proxy": f"http://user:secret@127.0.0.1:{proxy.port}"}
         with pytest.raises(
             NetworkError, match=rf"the proxy 127\.0\.0\.1:{proxy.port} answered 407"
@@ -383,7 +386,7 @@ def test_a_proxy_that_is_no_url_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_a_proxy_is_asked_for_a_host_in_ascii(tmp_path: Path) -> None:
     seen: list[bytes] = []
-    with raw_server(tunnel(b"HTTP/1.1 407 no\r\n\r\n", seen)) as proxy:  # type: ignore[arg-type]
+    with fault_server(tunnel(b"HTTP/1.1 407 no\r\n\r\n", seen)) as proxy:  # type: ignore[arg-type]
         named = f"http://127.0.0.1:{proxy.port}"
         env = {"SMALLEST_API_KEY": "sk_test_0123456789abcdef", "https_proxy": named}
         to = ["--base-url", "https://b\u00fccher.example", "--retries", "0"]

@@ -41,8 +41,8 @@ from smallest_cli.protocol.endpoints import MESSAGE_LIMIT
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
 from tests.support import frames
-from tests.support.frames import COMPLETE, chunk, upgrade
-from tests.support.raw_server import RawServer, Script, answer, raw_server, read_request, wait_for_close
+from tests.support.fault_server import FaultServer, Handler, answer, fault_server, wait_for_close
+from tests.support.frames import COMPLETE, chunk, read_request, upgrade
 
 KEY = "sk_canary_0123456789abcdef"
 PCM = bytes(range(200)) * 10
@@ -52,7 +52,7 @@ WAV = wav.header(AudioFormat(24_000), len(PCM)) + PCM
 VIAS: tuple[Via, ...] = ("ws", "sse", "http")
 
 
-def speak_ws(*out: bytes, extra: bytes = b"") -> Script:
+def speak_ws(*out: bytes, extra: bytes = b"") -> Handler:
     def script(sock: socket.socket) -> None:
         upgrade(sock, extra)
         frames.read_message(sock)
@@ -77,7 +77,7 @@ SSE_UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnec
 WAV_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nX-Request-Id: r1\r\nContent-Length: %d\r\n\r\n"
 WAV_UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nConnection: close\r\n\r\n"
 
-WHOLE: dict[Via, Script] = {
+WHOLE: dict[Via, Handler] = {
     "ws": speak_ws(chunk(PCM[:1000]), chunk(PCM[1000:]), COMPLETE),
     "sse": answer(SSE_HEAD, *chunked(event(PCM[:1000]), event(PCM[1000:]) + END)),
     "http": answer(WAV_HEAD % len(WAV), WAV[:500], WAV[500:]),
@@ -90,7 +90,7 @@ def opened() -> Iterator[Callable[..., Transport]]:
 
     with ExitStack() as stack:
 
-        def open_one(via: Via, server: RawServer, timeout: float = 5.0, base_url: str = "") -> Transport:
+        def open_one(via: Via, server: FaultServer, timeout: float = 5.0, base_url: str = "") -> Transport:
             service = Service(base_url or server.base_url, Secret(KEY, "the test"))
             return stack.enter_context(open_transport(via, service, Dialer(timeout=timeout, environ={})))
 
@@ -120,7 +120,7 @@ def failure(transport: Transport, request: SpeechRequest = REQUEST) -> tuple[Rem
 
 @pytest.mark.parametrize("via", VIAS)
 def test_one_segment_is_one_group_of_events(via: Via, opened: Open) -> None:
-    with raw_server(WHOLE[via]) as server:
+    with fault_server(WHOLE[via]) as server:
         events = list(opened(via, server).synthesize(REQUEST))
     assert isinstance(events[0], Opened)
     assert isinstance(events[1], Sent)
@@ -140,7 +140,7 @@ def test_the_websocket_sends_the_published_message_and_the_key_in_its_header(ope
         seen.append(frames.read_message(sock))
         sock.sendall(chunk(PCM) + COMPLETE)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         list(opened("ws", server, base_url=server.base_url + "/prefix").synthesize(REQUEST))
     head, message = seen
     assert head.startswith(b"GET /prefix/waves/v1/tts/live HTTP/1.1\r\n")
@@ -169,7 +169,7 @@ def test_a_post_is_the_published_one(
         else:
             sock.sendall(SSE_HEAD + b"".join(chunked(event(PCM) + END)))
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         list(opened(via, server).synthesize(REQUEST))
     head, _, body = seen[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST " + path + b" HTTP/1.1\r\n")
@@ -187,7 +187,7 @@ def test_a_second_segment_goes_over_the_open_websocket(opened: Open) -> None:
             frames.read_message(sock)
             sock.sendall(chunk(PCM) + COMPLETE + frames.frame(b"still there?", 9))
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         transport = opened("ws", server)
         first, second = list(transport.synthesize(REQUEST)), list(transport.synthesize(REQUEST))
     assert [each.reused for each in (*first, *second) if isinstance(each, Opened)] == [False, True]
@@ -196,7 +196,7 @@ def test_a_second_segment_goes_over_the_open_websocket(opened: Open) -> None:
 
 @pytest.mark.parametrize("via", VIAS)
 def test_a_connection_that_was_closed_in_between_is_opened_again(via: Via, opened: Open) -> None:
-    with raw_server(WHOLE[via]) as server:
+    with fault_server(WHOLE[via]) as server:
         transport = opened(via, server)
         for _ in range(3):
             assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
@@ -209,7 +209,7 @@ def test_a_service_that_never_stops_talking_between_two_segments_is_left(opened:
         while True:
             sock.sendall(frames.frame(b"", 10) * 10_000)
 
-    with raw_server(chatter, WHOLE["ws"]) as server:
+    with fault_server(chatter, WHOLE["ws"]) as server:
         transport = opened("ws", server, timeout=0.2)
         list(transport.synthesize(REQUEST))
         second = list(transport.synthesize(REQUEST))
@@ -223,7 +223,7 @@ def test_a_kept_connection_carries_the_next_post(via: Via, opened: Open) -> None
         for _ in range(2):
             WHOLE[via](sock)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         transport = opened(via, server)
         events = [*transport.synthesize(REQUEST), *transport.synthesize(REQUEST)]
     assert [each.reused for each in events if isinstance(each, Opened)] == [False, True]
@@ -245,7 +245,7 @@ def test_a_connection_is_timed_by_its_first_request_alone(via: Via, opened: Open
                 WHOLE[via](sock)
 
     for ahead in (False, True):
-        with raw_server(script) as server:
+        with fault_server(script) as server:
             transport = opened(via, server)
             if ahead:
                 transport.connect()
@@ -269,7 +269,7 @@ def test_a_connection_that_was_lost_before_its_first_request_is_not_timed_later(
             frames.read_message(sock)
             sock.sendall(chunk(PCM) + COMPLETE)
 
-    with raw_server(leave, speak_twice) as server:
+    with fault_server(leave, speak_twice) as server:
         transport = opened("ws", server)
         transport.connect()
         assert left.wait(10)
@@ -279,7 +279,7 @@ def test_a_connection_that_was_lost_before_its_first_request_is_not_timed_later(
 
 def test_messages_of_another_request_are_dropped(opened: Open) -> None:
     stale = chunk(b"xx", "task_0", external_request_id="somebody else's")
-    with raw_server(speak_ws(stale, chunk(PCM), COMPLETE)) as server:
+    with fault_server(speak_ws(stale, chunk(PCM), COMPLETE)) as server:
         assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
 
 
@@ -291,19 +291,19 @@ def test_fragments_are_joined_and_pings_between_them_answered(opened: Open) -> N
         frames.frame(whole[100:200], 0, fin=False),
         frames.frame(whole[200:], 0),
     )
-    with raw_server(speak_ws(*pieces, COMPLETE)) as server:
+    with fault_server(speak_ws(*pieces, COMPLETE)) as server:
         assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
 
 
 def test_a_wav_of_unknown_length_is_whole_when_its_chunks_end(opened: Open) -> None:
     open_ended = wav.header(AudioFormat(24_000)) + PCM
     head = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with raw_server(answer(head, *chunked(open_ended[:30], open_ended[30:]))) as server:
+    with fault_server(answer(head, *chunked(open_ended[:30], open_ended[30:]))) as server:
         assert pcm_of(list(opened("http", server).synthesize(REQUEST))) == PCM
 
 
 def test_a_body_without_length_is_proven_by_its_wav_header(opened: Open) -> None:
-    with raw_server(answer(WAV_UNTIL_CLOSE, WAV)) as server:
+    with fault_server(answer(WAV_UNTIL_CLOSE, WAV)) as server:
         assert pcm_of(list(opened("http", server).synthesize(REQUEST))) == PCM
 
 
@@ -313,14 +313,14 @@ def test_events_without_length_are_heard_before_the_connection_ends(opened: Open
         sock.sendall(SSE_UNTIL_CLOSE + event(PCM))
         wait_for_close(sock)
 
-    with raw_server(script) as server, closing(opened("sse", server).synthesize(REQUEST)) as events:
+    with fault_server(script) as server, closing(opened("sse", server).synthesize(REQUEST)) as events:
         assert pcm_of([next(events), next(events), next(events)]) == PCM
 
 
 # What is cut
 
 
-CUT: list[tuple[str, Via, Script]] = [
+CUT: list[tuple[str, Via, Handler]] = [
     ("closed before complete", "ws", speak_ws(chunk(PCM))),
     ("close 1000 before complete", "ws", speak_ws(chunk(PCM), frames.close(1000))),
     ("close 1011", "ws", speak_ws(chunk(PCM), frames.close(1011, b"internal"))),
@@ -336,8 +336,8 @@ CUT: list[tuple[str, Via, Script]] = [
 
 
 @pytest.mark.parametrize(("name", "via", "script"), CUT, ids=[case[0] for case in CUT])
-def test_a_stream_that_is_cut_is_never_whole(name: str, via: Via, script: Script, opened: Open) -> None:
-    with raw_server(script) as server:
+def test_a_stream_that_is_cut_is_never_whole(name: str, via: Via, script: Handler, opened: Open) -> None:
+    with fault_server(script) as server:
         error, heard = failure(opened(via, server))
     assert isinstance(error, NetworkError | ServerError)
     assert PCM.startswith(heard[:1000])
@@ -351,7 +351,7 @@ def test_silence_before_audio_ends_at_the_deadline(via: Via, opened: Open) -> No
             upgrade(sock)
         wait_for_close(sock)
 
-    with raw_server(silent) as server:
+    with fault_server(silent) as server:
         error, _ = failure(opened(via, server, timeout=0.3))
     assert isinstance(error, NetworkError)
     assert "within 0.3 s" in str(error)
@@ -368,7 +368,7 @@ def test_a_stall_after_audio_ends_at_the_deadline(via: Via, opened: Open) -> Non
             answer(WAV_HEAD % len(WAV), WAV[:1044])(sock)
         wait_for_close(sock)
 
-    with raw_server(stall) as server:
+    with fault_server(stall) as server:
         error, heard = failure(opened(via, server, timeout=0.3))
     assert isinstance(error, NetworkError)
     assert "no more audio within 0.3 s" in str(error)
@@ -391,7 +391,7 @@ def test_quiet_that_complete_may_follow_is_no_stall(
         wait_for_close(sock)
 
     request = replace(REQUEST, completion_wait_ms=wait_ms)
-    with raw_server(stall) as server, pytest.raises(NetworkError) as raised:
+    with fault_server(stall) as server, pytest.raises(NetworkError) as raised:
         list(opened("ws", server, timeout=timeout).synthesize(request))
     assert str(raised.value) == told
 
@@ -409,7 +409,7 @@ def test_pings_are_no_audio(opened: Open) -> None:
             except TimeoutError:
                 continue
 
-    with raw_server(pings) as server:
+    with fault_server(pings) as server:
         error, _ = failure(opened("ws", server, timeout=0.3))
     assert "no audio within 0.3 s" in str(error)
 
@@ -437,7 +437,7 @@ def test_a_refusal_is_told_by_its_status(
     via: Via, status: int, body: bytes, error: type[RemoteError], opened: Open
 ) -> None:
     head = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\nRetry-After: 3\r\nX-Request-Id: r9\r\n\r\n"
-    with raw_server(answer(head % (status, len(body)), body)) as server:
+    with fault_server(answer(head % (status, len(body)), body)) as server:
         caught, heard = failure(opened(via, server))
     assert type(caught) is error
     assert heard == b""
@@ -452,9 +452,9 @@ def test_a_refusal_is_told_by_its_status(
 @pytest.mark.parametrize("via", VIAS)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_never_followed(via: Via, status: int, opened: Open) -> None:
-    with raw_server(wait_for_close) as other:
+    with fault_server(wait_for_close) as other:
         head = b"HTTP/1.1 %d Go\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"
-        with raw_server(answer(head % (status, other.port))) as server:
+        with fault_server(answer(head % (status, other.port))) as server:
             caught, _ = failure(opened(via, server))
     assert isinstance(caught, SecurityError)
 
@@ -467,7 +467,7 @@ def test_the_status_counts_even_where_the_body_cannot_be_read(via: Via, framing:
         if framing == "chunked"
         else answer(b"HTTP/1.1 429 No\r\nContent-Length: 1000\r\n\r\n", b"half")
     )
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         caught, _ = failure(opened(via, server))
     assert isinstance(caught, RateLimited)
     assert framing == "cut" or "Busy" in str(caught)
@@ -475,7 +475,7 @@ def test_the_status_counts_even_where_the_body_cannot_be_read(via: Via, framing:
 
 @pytest.mark.parametrize("via", VIAS)
 def test_what_is_no_http_is_a_protocol_error_or_a_network_error(via: Via, opened: Open) -> None:
-    with raw_server(answer(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
+    with fault_server(answer(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
         caught, _ = failure(opened(via, server))
     assert isinstance(caught, ProtocolError | NetworkError)
 
@@ -484,7 +484,7 @@ def test_what_is_no_http_is_a_protocol_error_or_a_network_error(via: Via, opened
 def test_a_page_of_html_is_no_audio(via: Via, opened: Open) -> None:
     page = b"<html>log in here</html>"
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page)
-    with raw_server(answer(head, page)) as server:
+    with fault_server(answer(head, page)) as server:
         caught, _ = failure(opened(via, server))
     assert isinstance(caught, ProtocolError)
 
@@ -502,7 +502,7 @@ def test_a_page_of_html_is_no_audio(via: Via, opened: Open) -> None:
     ids=["binary", "no JSON", "stray continuation", "opcode 3", "RSV bit", "masked"],
 )
 def test_a_broken_protocol_is_told(out: bytes, opened: Open) -> None:
-    with raw_server(speak_ws(out)) as server:
+    with fault_server(speak_ws(out)) as server:
         caught, _ = failure(opened("ws", server))
     assert isinstance(caught, ProtocolError)
 
@@ -516,7 +516,7 @@ def test_a_frame_that_claims_too_much_is_refused_before_it_is_held(opened: Open)
         for _ in range(2 * MESSAGE_LIMIT // len(piece)):
             sock.sendall(piece)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         caught, _ = failure(opened("ws", server))
     assert "too large" in str(caught)
 
@@ -529,7 +529,7 @@ def test_a_cookie_is_not_kept(opened: Open) -> None:
         frames.read_message(sock)
         sock.sendall(chunk(PCM) + COMPLETE)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         transport = opened("ws", server)
         list(transport.synthesize(REQUEST))
         list(transport.synthesize(REQUEST))
@@ -539,7 +539,7 @@ def test_a_cookie_is_not_kept(opened: Open) -> None:
 
 def test_compression_that_nobody_asked_for_is_refused(opened: Open) -> None:
     script = speak_ws(chunk(PCM), COMPLETE, extra=b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         caught, _ = failure(opened("ws", server))
     assert isinstance(caught, ProtocolError)
 
@@ -559,6 +559,6 @@ def test_netrc_does_not_replace_the_key(
         heads.append(read_request(sock))
         sock.sendall(WAV_HEAD % len(WAV) + WAV)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         list(opened("http", server).synthesize(REQUEST))
     assert b"Authorization: Bearer " + KEY.encode() in heads[0]

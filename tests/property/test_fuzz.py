@@ -27,9 +27,9 @@ from smallest_cli.security import Secret
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.pipeline import Pump, Spoken
 from smallest_cli.transports import open_transport
-from tests.support.faults.cases import ALL
-from tests.support.faults.server import Step, fault_server
-from tests.support.faults.steps import Audio, Fin, Message, Raw, Reply, Status, Text, Whole
+from tests.support.fault_cases import ALL
+from tests.support.fault_server import Step, fault_server
+from tests.support.fault_server.steps import Audio, End, Fin, Message, Raw, Reply, Status, Text
 from tests.support.memory_sink import MemorySink
 
 fuzz = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
@@ -66,7 +66,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
         ),
     ),
     st.just(Audio(100)),
-    st.just(Whole()),
+    st.just(End()),
 )
 
 

@@ -14,7 +14,7 @@ from tests.support.offline import KEY
 
 KEPT = ("PATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
 SMALLEST = [sys.executable, "-m", "smallest_cli"]
-LAUNCH = [sys.executable, "-m", "tests.support.faults.launch"]
+LAUNCH = [sys.executable, "-m", "tests.support.launch"]
 
 
 class Server(Protocol):

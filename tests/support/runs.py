@@ -21,8 +21,8 @@ import trustme
 
 from tests.support import ROOT
 from tests.support.command import LAUNCH, SMALLEST, environment
-from tests.support.faults.invariants import KEY, OLD, Run, assert_counts, wav_samples
-from tests.support.faults.server import SEGMENT, FaultServer
+from tests.support.fault_server import SEGMENT, FaultServer
+from tests.support.invariants import KEY, OLD, Run, assert_counts, wav_samples
 
 HUNG_S = 30.0
 
@@ -122,7 +122,7 @@ class Running:
 
     def until_asked(self, server: FaultServer) -> None:
         """Until the server's script has come to its stage."""
-        self._until(server.stage.is_set)
+        self._until(server.reached.is_set)
 
     def end(self, signals: tuple[signal.Signals, ...], before: bytes = b"", *, told: bool = False) -> Run:
         """Send the signals, each when the launcher has told again where `told`, and wait for the end."""

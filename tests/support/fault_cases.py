@@ -1,6 +1,6 @@
-"""The fault matrix as data: what the service does, and what must be true then.
+"""The fault matrix as data: what the service does, and the exit code and files that must follow.
 
-`rows` are rows of the matrix in SECURITY.md. No case says how a thing is done, only what comes of it.
+`rows` are rows of the matrix in SECURITY.md.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import Literal
 from smallest_cli.audio import wav
 from smallest_cli.models import AudioFormat
 from tests.support import frames
-from tests.support.faults.server import SEGMENT, Script, Step
-from tests.support.faults.steps import (
+from tests.support.fault_server import SEGMENT, Script, Step
+from tests.support.fault_server.steps import (
     CHUNK,
     GOOD,
     RATE,
     Audio,
     Close,
     Drip,
+    End,
     Fin,
-    Half,
-    Keep,
+    HalfMessage,
+    KeepAlive,
     Message,
     Raw,
     Reply,
@@ -31,7 +32,6 @@ from tests.support.faults.steps import (
     Stall,
     Status,
     Text,
-    Whole,
 )
 
 Left = Literal["old", "part", "whole"]
@@ -57,7 +57,7 @@ class Case:
     @property
     def timeout(self) -> str:
         """For --timeout. Short where the service falls silent; a slow machine must not look like that."""
-        waits = any(isinstance(step, Stall | Drip | Keep) for script in self.scripts for step in script)
+        waits = any(isinstance(step, Stall | Drip | KeepAlive) for script in self.scripts for step in script)
         return "0.5" if waits else "5"
 
 
@@ -146,10 +146,10 @@ REFUSED = (
 
 SILENT = (
     case("stall before audio", "34", ALL, 7, "old", Reply(), Stall(), says="within 0.5 s"),
-    case("signs of life, no audio", "35", STREAMS, 7, "old", Reply(), Keep(), says="within 0.5 s"),
+    case("signs of life, no audio", "35", STREAMS, 7, "old", Reply(), KeepAlive(), says="within 0.5 s"),
     case("closed before audio", "40", ALL, 7, "old", Reply(), Fin()),
     case("reset before audio", "38", ALL, 7, "old", Reply(), Rst()),
-    case("nothing, and complete", "68", STREAMS, 8, "old", Reply(), Whole(), says="no audio"),
+    case("nothing, and complete", "68", STREAMS, 8, "old", Reply(), End(), says="no audio"),
     case("an empty WAV", "68", HTTP, 8, "old", Reply(length=44, samples=0), says="no audio"),
     case("an empty body", "68", HTTP, 8, "old", Reply(length=0, wav=b"")),
     case("error, flat", "48", STREAMS, 5, "old", Reply(), Message({"status": "error",
@@ -207,8 +207,10 @@ CUT = (
          arguments=SHORT),
     case("stall before the end marker", "37", SSE, 9, "part", Reply(), Audio(), Stall(), samples=SEGMENT),
     case("reset mid audio", "39", ALL, 9, "part", Reply(), FEW, Rst(), samples=2 * CHUNK),
-    case("reset inside a message", "39", STREAMS, 9, "part", Reply(), FEW, Half(), Rst(), samples=2 * CHUNK),
-    case("closed inside a message", "40", ALL, 9, "part", Reply(), FEW, Half(), Fin(), samples=2 * CHUNK),
+    case("reset inside a message", "39", STREAMS, 9, "part", Reply(), FEW, HalfMessage(), Rst(),
+         samples=2 * CHUNK),
+    case("closed inside a message", "40", ALL, 9, "part", Reply(), FEW, HalfMessage(), Fin(),
+         samples=2 * CHUNK),
     case("closed after all the audio", "70", STREAMS, 9, "part", Reply(), Audio(), Fin(), samples=SEGMENT),
     case("chunked, cut", "61", HTTP, 9, "part", Reply("chunked", 2 * SEGMENT), Audio(), Fin(),
          samples=SEGMENT),
@@ -225,7 +227,7 @@ CUT = (
          Raw(b'data: {"done": true}\n'), Fin(), samples=SEGMENT),
     case("bad chunk size, late", "61", SSE, 9, "part", Reply(), Audio(), Raw(b"-1\r\n"), Stall(),
          samples=SEGMENT),
-    case("half a sample", "53", STREAMS, 9, "part", Reply(), Audio(2 * CHUNK, short=1), Whole(),
+    case("half a sample", "53", STREAMS, 9, "part", Reply(), Audio(2 * CHUNK, short=1), End(),
          samples=2 * CHUNK - 1, says="half a sample"),
     case("error mid audio", "49", STREAMS, 9, "part", Reply(), FEW, Message({"status": "error",
          "message": "Oh"}),
@@ -257,26 +259,26 @@ CLOSES = (
 
 GOOD_ENDS = (
     case("nothing wrong", "-", ALL, 0, "whole", *GOOD),
-    case("odd messages", "53", ALL, 0, "whole", Reply(), Audio(skew=1), Whole()),
-    case("one byte at a time", "73", ALL, 0, "whole", Reply(), Audio(cut=1), Whole()),
+    case("odd messages", "53", ALL, 0, "whole", Reply(), Audio(skew=1), End()),
+    case("one byte at a time", "73", ALL, 0, "whole", Reply(), Audio(cut=1), End()),
     case("unknown status", "54", STREAMS, 0, "whole", Reply(), Message({"status": "queued"}), Audio(),
-         Message({"status": "COMPLETE"}), Message({"status": True}), Whole()),
+         Message({"status": "COMPLETE"}), Message({"status": True}), End()),
     case("another request's audio", "55", WS, 0, "whole", Reply(),
          Message({"status": "chunk", "external_request_id": "stale", "data": {"audio": "AAAA"}}), Audio(),
-              Whole()),
-    case("complete twice", "71", STREAMS, 0, "whole", Reply(), Audio(), Whole(), Whole()),
-    case("audio after complete", "71", WS, 0, "whole", Reply(), Audio(), Whole(), Audio(CHUNK)),
-    case("ping flood", "58", WS, 0, "whole", Reply(), FEW, Raw(frames.frame(b"", 9), 3000), FEW, Whole()),
+              End()),
+    case("complete twice", "71", STREAMS, 0, "whole", Reply(), Audio(), End(), End()),
+    case("audio after complete", "71", WS, 0, "whole", Reply(), Audio(), End(), Audio(CHUNK)),
+    case("ping flood", "58", WS, 0, "whole", Reply(), FEW, Raw(frames.frame(b"", 9), 3000), FEW, End()),
     case("word timings unasked", "54", STREAMS, 0, "whole", Reply(),
          Message({"status": "word_timestamp", "data": {"word": "\x1b[2J", "start": 0, "end": 1}}), Audio(),
-              Whole()),
+              End()),
     case("WAV of unknown length, chunked", "65", HTTP, 0, "whole",
-         Reply("chunked", wav=wav.header(AudioFormat(RATE))), Audio(), Whole()),
+         Reply("chunked", wav=wav.header(AudioFormat(RATE))), Audio(), End()),
     case("WAV of size 0xFFFFFFFF", "65", HTTP, 0, "whole",
-         Reply("chunked", wav=wav.header(AudioFormat(RATE))[:40] + b"\xff" * 4), Audio(), Whole()),
-    case("WAV with a LIST chunk", "65", HTTP, 0, "whole", Reply(wav=LIST_WAV), Audio(), Whole()),
-    case("WAV until close", "63", HTTP, 0, "whole", Reply("close"), Audio(), Whole()),
-    case("SSE until close", "63", SSE, 0, "whole", Reply("close"), Audio(), Whole()),
+         Reply("chunked", wav=wav.header(AudioFormat(RATE))[:40] + b"\xff" * 4), Audio(), End()),
+    case("WAV with a LIST chunk", "65", HTTP, 0, "whole", Reply(wav=LIST_WAV), Audio(), End()),
+    case("WAV until close", "63", HTTP, 0, "whole", Reply("close"), Audio(), End()),
+    case("SSE until close", "63", SSE, 0, "whole", Reply("close"), Audio(), End()),
     case("SSE with everything", "72", SSE, 0, "whole", Reply("close"),
          Raw(b"\xef\xbb\xbf: hello\r\nretry: 1\rid: 7\n\n"), Audio(),
               Raw(b"event:end\rdata:{\r\ndata:\"done\":true}\n\r\n")),

@@ -1,6 +1,6 @@
 """The command in a world that misbehaves: functions of the standard library are replaced, then it runs.
 
-python -m tests.support.faults.launch HOW[:FD] speak ...
+python -m tests.support.launch HOW[:FD] speak ...
 
 no-resolver     getaddrinfo says so on the descriptor, and never answers
 slow-start      the first import says so on the descriptor, and waits

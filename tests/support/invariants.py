@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.support.faults.server import FaultServer, counter
+from tests.support.fault_server import FaultServer, counter
 
 KEY = "sk_canary_0123456789+/abcdefgh"
 OLD = b"what was there before"
@@ -85,7 +85,7 @@ def assert_invariants(run: Run, server: FaultServer | None = None, *, budget: in
     assert set(files) <= {"out.wav", "out.wav.part"}, f"a stray file: {sorted(files)}"
     assert run.left_over == [], "a child lives on"
     if server is not None and budget is not None:
-        assert len(server.asked) <= budget, "more requests than the budget allows"
+        assert len(server.requests) <= budget, "more requests than the budget allows"
     return _assert_sound(run, server.seed if server else 0)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from tests.support.faults.server import reset
+from tests.support.fault_server import reset
 
 PIECE = 65_536
 
