@@ -341,7 +341,7 @@ def test_ctrl_c_is_not_the_childs_to_act_on() -> None:
         os.kill(child_of(server.process.pid), signal.SIGINT)
         server.process.send_signal(signal.SIGINT)
         assert any(server.post(HTTP["unified"], hello()).content)
-        server.process.terminate()
+        server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
 
 
