@@ -43,6 +43,9 @@ coverage: $(READY) ## do the tests take every branch between a fault and a spoil
 head-to-head: $(READY) ## the same faults for the vendor's tools, edge-tts, curl and us (installs them into .venv-peers)
 	@$(BIN)/python -m benchmarks.head_to_head
 
+# pytest caches the asserts that it has rewritten as bytecode, which saves each worker 5 s.
+test test-long: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(READY) ## run the tests, but for the long ones
 	@$(BIN)/python -m pytest -q -n 4 --dist loadfile -m 'not long'
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import inspect
+import json
 import os
 import pty
 import re
 import signal
 import struct
 import subprocess
+import sys
 import termios
 from contextlib import suppress
 from importlib import import_module
@@ -151,28 +153,50 @@ def test_a_dry_run_is_offered_where_there_is_one() -> None:
     assert offering == {"speak", "bench"}
 
 
-def shown(home: Path, path: str, columns: int) -> str:
-    """Help on a terminal that is so wide, without its colours."""
+HELP_PAGES = """
+import json, os, sys
+import rich.panel, rich.table, smallest_cli.cli.app
+from smallest_cli.__main__ import main
+
+for words in json.loads(sys.argv[1]):
+    if (child := os.fork()) == 0:
+        sys.argv = ["smallest", *words, "--help"]
+        main()
+    os.waitpid(child, 0)
+    os.write(1, b"\\0")
+"""
+"""Prints pages of help: one process that imports and a fork for each page, as 84 starts take 10 s."""
+
+
+@pytest.fixture(scope="module", params=[60, 80, BOXES_FROM])
+def shown(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, dict[str, str]]:
+    """The columns of a terminal, and every page of help on it without its styles."""
+    columns: int = request.param
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("4H", 50, columns, 0, 0))
-    command = [*SMALLEST, *path.split()[1:], "--help"]
-    env = environment(home, TERM="xterm")
-    told = b""
+    pages = json.dumps([page.path.split()[1:] for page in PAGES])
+    env = environment(tmp_path_factory.mktemp("home"), TERM="xterm")
+    text = b""
     with (
         os.fdopen(parent, "rb", buffering=0) as screen,
-        subprocess.Popen(command, env=env, stdin=child, stdout=child, stderr=child),
+        subprocess.Popen(
+            [sys.executable, "-c", HELP_PAGES, pages], env=env, stdin=child, stdout=child, stderr=child
+        ),
         suppress(OSError),  # the other side is closed
     ):
         os.close(child)
         while more := screen.read(65_536):
-            told += more
-    return STYLE.sub("", told.decode())
+            text += more
+    texts = STYLE.sub("", text.decode()).split("\0")
+    return columns, {page.path: each for page, each in zip(PAGES, texts, strict=False)}
 
 
-@pytest.mark.parametrize("columns", [60, 80, BOXES_FROM])
 @pytest.mark.parametrize("page", PAGES, ids=[page.path for page in PAGES])
-def test_no_name_is_cut_in_help_on_a_terminal(page: Command, columns: int, tmp_path: Path) -> None:
-    told = shown(tmp_path, page.path, columns)
+def test_no_name_is_cut_in_help_on_a_terminal(page: Command, shown: tuple[int, dict[str, str]]) -> None:
+    columns, texts = shown
+    told = texts[page.path]
     names = {name for option in page.options for name in (*option.flags, *option.off)}
     missing = names - set(re.findall(r"(?<![\w-])--?\w[\w-]*", told))
     assert (missing, "…" in told, max(map(len, told.splitlines())) <= columns) == (set(), False, True)

@@ -25,22 +25,28 @@ PRINTS = """smallest() { for each in "$@"; do printf '[word:%s]' "$each"; done; 
 DEVICE = "Built-in: 5's $(touch pwned) (hw:0,0)"
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A person's home, with files, and with lists in the cache that no snapshot has."""
-    cache = tmp_path / ".cache" / "smallest"
+def furnish(home: Path) -> Path:
+    """Fill a home directory with files, and with cached lists that differ from the bundled ones."""
+    cache = home / ".cache" / "smallest"
     cache.mkdir(parents=True)
     (cache / "voices.tsv").write_text("zoe_clone\tfemale, lightning_v3.1\nzora\tmale\nmeher\tfemale\n")
     (cache / "devices.tsv").write_text(f"{DEVICE}\nHeadphones\n")
-    (tmp_path / "speech.txt").write_text("x")
-    (tmp_path / "two words.txt").write_text("x")
-    (tmp_path / "folder").mkdir()
-    return tmp_path
+    (home / "speech.txt").write_text("x")
+    (home / "two words.txt").write_text("x")
+    (home / "folder").mkdir()
+    return home
 
 
-@pytest.fixture(params=["bash", "zsh"])
-def keyboard(request: pytest.FixtureRequest, home: Path) -> Iterator[Keyboard]:
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return furnish(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["bash", "zsh"])
+def keyboard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyboard]:
+    """A shell with the completion script loaded, shared by the tests: zsh takes long to start."""
     need(request.param)
+    home = furnish(tmp_path_factory.mktemp(request.param))
     if request.param == "bash":
         rc = home / "rc"
         rc.write_text(f"PS1='{PROMPT} '\nbind 'set bell-style none'\n{PRINTS}\n. {SCRIPTS}/smallest.bash\n")
@@ -88,11 +94,9 @@ def keyboard(request: pytest.FixtureRequest, home: Path) -> Iterator[Keyboard]:
         ("smallest speak --player ffpl\t", ["speak", "--player", "ffplay"]),
     ],
 )
-def test_one_that_it_can_be_is_typed_out(
-    typed: str, given: list[str], keyboard: Keyboard, home: Path
-) -> None:
+def test_one_that_it_can_be_is_typed_out(typed: str, given: list[str], keyboard: Keyboard) -> None:
     assert [word.rstrip("/") for word in keyboard.run(typed)] == given  # zsh takes it away on Enter
-    assert not (home / "pwned").exists()
+    assert not (keyboard.folder / "pwned").exists()
 
 
 def test_several_are_listed(keyboard: Keyboard) -> None:
