@@ -146,6 +146,7 @@ class Opened:
     phases: Phases
     reused: bool = False
     at_ns: int = field(default=0, compare=False)
+    segment: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ class Sent:
     """The last byte of the request has been handed to the system."""
 
     at_ns: int = field(default=0, compare=False)
+    segment: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class AudioChunk:
     request_id: str | None = None
     at_ns: int = field(default=0, compare=False)
     cached: bool = False
+    segment: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +178,27 @@ class WordTiming:
     index: int = 0
     request_id: str | None = None
     at_ns: int = field(default=0, compare=False)
+    segment: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioEnded:
+    """No more audio of the segment will come; that it is complete is not yet proven."""
+
+    at_ns: int = field(default=0, compare=False)
+    segment: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The service says that the segment is whole."""
+    """The segment is complete, by the service's end marker or by the length that it stated."""
 
     request_id: str | None = None
     at_ns: int = field(default=0, compare=False)
+    segment: int = field(default=0, compare=False)
 
 
-Event = Opened | Sent | AudioChunk | WordTiming | Completed
+Event = Opened | Sent | AudioChunk | WordTiming | AudioEnded | Completed
 
 
 class Transport(Protocol):
@@ -196,6 +209,14 @@ class Transport(Protocol):
 
         Raises an error of `errors.RemoteError` when the segment cannot be proven whole.
         """
+        ...
+
+    def send(self, request: SpeechRequest) -> int:
+        """Begin a request; returns its number, the `segment` of its events. Raises RemoteError."""
+        ...
+
+    def receive(self) -> Event:
+        """The next event, waited for. Raises RemoteError."""
         ...
 
     def connect(self) -> None:

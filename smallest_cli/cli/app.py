@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.cli.console import failure_as_json, print_json, say, tell_failure, tell_interruption
+from smallest_cli.cli.console import error_as_json, print_error, print_interruption, print_json, print_line
 from smallest_cli.errors import BrokenPipe, Interrupted, MissingKeyError, SmallestError, UsageError
 from smallest_cli.security import printable
 from smallest_cli.signals import SIGPIPE, catch_signals, reraise_signal, restore_signals, unwatch
@@ -50,8 +50,9 @@ app = typer.Typer(
 )
 
 COMMANDS = {
-    "speak": ("speak.speak", "Say a finished text: played, into files, or into a pipe."),
-    "stream": ("stream.stream", "Speak a text while it is still being written."),
+    "speak": ("speak.speak", "Speak text: play it, save it, or pipe it."),
+    "stream": ("stream.stream", "Speak text as it arrives (e.g. from an LLM)."),
+    "batch": ("batch.batch", "Speak each row of a table into a file of its own."),
     "voices": ("voices.voices", "List and search voices; hear them; clone one."),
     "bench": ("bench.run.bench", "Measure latency; bench compare | merge | replay | report | locustfile."),
     "dict": ("dict.dictionaries", "Pronunciation dictionaries."),
@@ -121,7 +122,7 @@ def run() -> NoReturn:
         # Whatever was entered just then and not yet left, is left as its frame goes.
         interruption.__traceback__ = None
         _print_failure(interruption)
-        tell_interruption(interruption)
+        print_interruption(interruption)
         reraise_signal(interruption.signal_number)
     unwatch()
     sys.exit(code)
@@ -138,8 +139,8 @@ def _attempt() -> int:
     except Exception as error:
         if shortage := find_shortage(error):
             return _fail(shortage)
-        say(f"smallest: {type(error).__name__}: {printable(error)}")
-        say(f"  {BUG}")
+        print_line(f"smallest: {type(error).__name__}: {printable(error)}")
+        print_line(f"  {BUG}")
         return SmallestError.exit_code
 
 
@@ -218,7 +219,7 @@ def _fail(error: SmallestError) -> int:
     if isinstance(error, MissingKeyError):
         error.hint += f"; or speak without one: {shlex.join(_offline_command(sys.argv[1:]))}"
     _print_failure(error)
-    tell_failure(error)
+    print_error(error)
     return error.exit_code
 
 
@@ -226,4 +227,4 @@ def _print_failure(error: SmallestError | Interrupted) -> None:
     """The object of --json, where it was asked for; that nobody can have it is not what went wrong."""
     if "--json" in sys.argv[1:]:
         with suppress(SmallestError):
-            print_json(failure_as_json(error))
+            print_json(error_as_json(error))

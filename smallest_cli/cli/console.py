@@ -1,4 +1,4 @@
-"""What is said to a person, on stderr, and the one JSON object on stdout."""
+"""What is printed: warnings, details and errors on stderr, the one JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -11,83 +11,64 @@ from typing import Any
 from smallest_cli.cli.progress import Progress
 from smallest_cli.errors import Interrupted, SmallestError
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import escape, printable
+from smallest_cli.security import printable
 
 LINE_LIMIT = 1000
 
 
-_line_is_open = False
-
-
-def say(line: str) -> None:
-    """One line on stderr; a stderr that is closed or full is no reason to fail."""
-    end_text()
-    _write(f"{printable(line, LINE_LIMIT)}\n")
-
-
-def say_text(text: str) -> None:
-    """Text that goes on where the last ended, on stderr."""
-    global _line_is_open
-    _line_is_open = True
-    _write(escape(text))
-
-
-def end_text() -> None:
-    """End the line of what `say_text` said last."""
-    global _line_is_open
-    if _line_is_open:
-        _line_is_open = False
-        _write("\n")
-
-
-def _write(text: str) -> None:
+def print_line(line: str) -> None:
+    """Print a line on stderr. A stderr that is closed or full is not an error."""
     with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(text)
+        sys.stderr.write(f"{printable(line, LINE_LIMIT)}\n")
         sys.stderr.flush()
 
 
 class Console:
-    """How much of a run a person wants to hear of."""
+    """stderr at a level of detail: quiet, normal, verbose or debug."""
 
-    def __init__(self, *, quiet: bool, verbose: bool, debug: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, debug: bool = False) -> None:
         self._quiet = quiet
         self._verbose = verbose or debug
         self._debug = debug
-        self._watched = sys.stderr is not None and sys.stderr.isatty() and not quiet
+        self._terminal = sys.stderr is not None and sys.stderr.isatty() and not quiet
 
     def warn(self, line: str) -> None:
-        """Something that may not be as meant."""
+        """Something that may not be what the user meant."""
         if not self._quiet:
-            say(f"smallest: warning: {line}")
+            print_line(f"smallest: warning: {line}")
 
-    def tell(self, line: str) -> None:
-        """How it went, to somebody who watches."""
-        if self._watched or self._verbose:
-            say(line)
+    def info(self, line: str) -> None:
+        """A summary: on a terminal, and with --verbose."""
+        if self._terminal or self._verbose:
+            print_line(line)
 
     def detail(self, line: str) -> None:
-        """What only --verbose asks for."""
+        """A line for --verbose."""
         if self._verbose:
-            say(line)
+            print_line(line)
 
     def debug(self, line: str) -> None:
-        """What only --debug asks for."""
+        """A line for --debug."""
         if self._debug:
-            say(line)
+            print_line(line)
 
     @contextmanager
-    def progress(self, format: AudioFormat, *, shown: bool = True) -> Iterator[Progress]:
-        """A line that shows how much audio has come, for as long as the context lasts and if `shown`."""
-        progress = Progress(format, watched=shown and self._watched and not self._debug, tell=self.debug)
+    def progress(self, format: AudioFormat, *, drawn: bool = True) -> Iterator[Progress]:
+        """Show the events of a run; `drawn` says whether the terminal is free for a progress line."""
+        progress = Progress(
+            format,
+            drawn=drawn and self._terminal and not self._debug,
+            debug=self.debug if self._debug else None,
+        )
         try:
             yield progress
         finally:
             progress.stop()
 
     @contextmanager
-    def counting(self, total: int) -> Iterator[Callable[[], None]]:
-        """A bar of `total` steps for somebody who watches; what it gives is called after each."""
-        if not self._watched or self._debug:
+    def progress_bar(self, total: int) -> Iterator[Callable[[], None]]:
+        """A bar of `total` steps on a terminal; the function is called after each step."""
+        if not self._terminal or self._debug:
             yield lambda: None
             return
         from rich.console import Console as RichConsole
@@ -100,30 +81,30 @@ class Console:
             yield lambda: bar.advance(task)
 
 
-def tell_failure(error: SmallestError) -> None:
-    """What happened in one line, then what to try, what was kept, and the service's name for it."""
-    say(f"smallest: {error}")
+def print_error(error: SmallestError) -> None:
+    """Print what failed in one line, then the hint, the partial file and the request id."""
+    print_line(f"smallest: {error}")
     if error.hint:
-        say(f"  {error.hint}")
+        print_line(f"  {error.hint}")
     if error.partial:
-        say(f"  what had come is kept in {error.partial}")
+        print_line(f"  partial audio saved to {error.partial}")
     if error.request_id:
-        say(f"  request id {error.request_id}")
+        print_line(f"  request id {error.request_id}")
 
 
-def tell_interruption(interruption: Interrupted) -> None:
-    """That a signal ended the run, and what it left."""
-    say("smallest: interrupted")
+def print_interruption(interruption: Interrupted) -> None:
+    """Print that a signal ended the run, and the partial file."""
+    print_line("smallest: interrupted")
     if interruption.partial:
-        say(f"  what had come is kept in {interruption.partial}")
+        print_line(f"  partial audio saved to {interruption.partial}")
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    """One object on stdout, in ASCII, so that no byte of it acts on a terminal."""
+    """Print one object on stdout, in ASCII, so that nothing in it acts on a terminal."""
     print(json.dumps(result), flush=True)
 
 
-def failure_as_json(error: SmallestError | Interrupted) -> dict[str, Any]:
+def error_as_json(error: SmallestError | Interrupted) -> dict[str, Any]:
     """A failure, or a signal, as the object that --json prints."""
     return {
         **error.summary,

@@ -1,7 +1,7 @@
-"""The text on the terminal as it is heard: the line that is being spoken, what is still to come of it dim.
+"""`--follow`: the text on stderr as it is played.
 
-It goes by the loudspeaker, which knows what has been played, and not by what has been sent to it, nor by
-what a file beside it has got.
+On a terminal the current line is drawn with the rest of it dim; elsewhere each segment is a line, printed
+when its audio starts. Progress is what the output device has played, not what was sent to it.
 """
 
 from __future__ import annotations
@@ -9,144 +9,173 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import SmallestError
 from smallest_cli.security import escape
 from smallest_cli.synthesis.subtitles import SpokenSegment, is_timed, lines, spaced, width
 
-LOOK_EVERY_S = 0.05
-USUAL_COLUMNS = 80
-ANEW, DIM, PLAIN = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
+POLL_S = 0.05
+DEFAULT_COLUMNS = 80
+CLEAR_LINE, DIM, RESET = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
 
 
-class Page:
-    """A text in lines. One that is begun stays as it is; those behind it have the terminal's width."""
+class LiveText:
+    """Shows segments while a sink plays them.
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = 0
-        """Where the first line begins that is not yet spoken."""
-        self.begun = False
-        self._lines: list[str] = []
-        self._columns = 0
+    `start` is called with the sink; `shown` is a context around it, because audio is played until the sink
+    is closed.
+    """
 
-    def lay_out(self, columns: int) -> list[str]:
-        """The lines that are not yet spoken, each with the blank behind it."""
-        if columns != self._columns:
-            self._columns = columns
-            kept = self._lines[:1] if self.begun else []
-            rest = self.text[self.at + len("".join(kept)) :]
-            self._lines = kept + (list(spaced(rest, lines(rest, columns))) if rest else [])
-        return self._lines
-
-    def turn(self) -> None:
-        """The first line is spoken."""
-        self.at += len(self._lines.pop(0))
-        self.begun = False
-
-
-class Follower:
-    """A context around the sink, since it is heard until it is closed. Does nothing unless `wanted`."""
-
-    def __init__(self, passages: Sequence[SpokenSegment], rate: int, *, wanted: bool) -> None:
-        self._passages = passages
+    def __init__(self, segments: Sequence[SpokenSegment], rate: int) -> None:
+        """`rate`: frames per second."""
+        self._segments = segments
         self._rate = rate
-        self._wanted = wanted
         self._sink: Sink | None = None
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._number = 0
-        self._page: Page | None = None
+        self._page: _Page | None = None
         self._drawn = ""
-
-    def __enter__(self) -> Follower:
-        return self
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def start(self, sink: Sink) -> None:
-        """Follow what a loudspeaker plays."""
+        """Follow what a sink plays."""
         self._sink = sink
-        if self._wanted:
-            self._thread.start()
+        self._thread.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        if not self._thread.ident:
-            return
-        self._thread.join()
-        if error is None and self._passages:
-            self._show(self._passages[-1].end)
-        if self._drawn:
-            _draw(f"{PLAIN}\n")
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """When all within went well, everything was played: show the rest."""
+        try:
+            yield
+            self._stop()
+            if self._segments:
+                self._show(self._segments[-1].end, final=True)
+        finally:
+            self._stop()
+            if self._drawn:
+                _print(f"{RESET}\n")
+
+    @contextmanager
+    def stopped_on_error(self) -> Iterator[None]:
+        """Stop before the sink is aborted: it may then report frames as played that were dropped."""
+        try:
+            yield
+        except BaseException:
+            self._stop()
+            self._update()
+            raise
+
+    def _stop(self) -> None:
+        self._stopped.set()
+        if self._thread.ident:
+            self._thread.join()
 
     def _run(self) -> None:
-        while self._sink and not self._ended.wait(LOOK_EVERY_S):
-            with suppress(SmallestError):  # whoever writes to the sink hears of it
+        while not self._stopped.wait(POLL_S):
+            self._update()
+
+    def _update(self) -> None:
+        with suppress(SmallestError):  # the thread that writes to the sink reports its failure
+            if self._sink:
                 self._show(self._sink.frames_played())
 
-    def _show(self, heard: int) -> None:
-        """Finish the passages that have been heard, and draw the one that is."""
-        begun = sum(each.start <= heard and each.frames > 0 for each in self._passages)
-        while self._number < begun - 1:
-            self._print(self._passages[self._number], None)
-            self._number, self._page = self._number + 1, None
-        if self._number < begun:
-            self._print(self._passages[self._number], heard)
+    def _show(self, played: int, *, final: bool = False) -> None:
+        """Show the segments up to the one that is being played; `played` is in frames."""
+        if self._terminal:
+            started = sum(each.start <= played and each.frames > 0 for each in self._segments)
+            while self._number < started - 1:
+                self._draw_segment(self._segments[self._number], None)
+                self._number, self._page = self._number + 1, None
+            if self._number < started:
+                self._draw_segment(self._segments[self._number], played)
+            return
+        started = sum((each.start < played or final) and each.frames > 0 for each in self._segments)
+        for segment in self._segments[self._number : started]:
+            _print(f"{' '.join(escape(segment.text).split())}\n")
+        self._number = max(self._number, started)
 
-    def _print(self, passage: SpokenSegment, heard: int | None) -> None:
-        """Lines that were spoken stay; the one that is being spoken is drawn anew. None for all of it."""
+    def _draw_segment(self, segment: SpokenSegment, played: int | None) -> None:
+        """Draw up to what was spoken when `played` frames were played; None for all of the segment.
+
+        Lines that were spoken stay; the current one is drawn again.
+        """
         if self._page is None:
-            self._page = Page(" ".join(escape(passage.text).split()))
+            self._page = _Page(" ".join(escape(segment.text).split()))
         page, columns = self._page, _columns()
-        spoken = len(page.text) if heard is None else _spoken(passage, page.text, heard, self._rate)
+        spoken = len(page.text) if played is None else _spoken(segment, page.text, played, self._rate)
         while rows := page.lay_out(columns):
             row = rows[0].rstrip()
-            # One that the terminal has wrapped, since it was made narrower, cannot be drawn over.
-            if not page.begun or width(row) <= columns:
-                here = max(0, min(len(row), spoken - page.at))
-                rest = f"{DIM}{row[here:]}{PLAIN}" if row[here:] else ""
-                self._draw(f"{ANEW}{row[:here]}{rest}")
-            page.begun = True
-            if heard is not None and (len(rows) == 1 or spoken <= page.at + len(row)):
+            # A row that the terminal wrapped, since it was made narrower, cannot be drawn over.
+            if not page.row_drawn or width(row) <= columns:
+                end = max(0, min(len(row), spoken - page.position))
+                rest = f"{DIM}{row[end:]}{RESET}" if row[end:] else ""
+                self._draw_line(f"{CLEAR_LINE}{row[:end]}{rest}")
+            page.row_drawn = True
+            if played is not None and (len(rows) == 1 or spoken <= page.position + len(row)):
                 return
-            _draw("\n")
-            page.turn()
+            _print("\n")
+            page.next_row()
             self._drawn = ""
 
-    def _draw(self, line: str) -> None:
+    def _draw_line(self, line: str) -> None:
         if line != self._drawn:
-            _draw(line)
+            _print(line)
             self._drawn = line
 
 
-def _spoken(passage: SpokenSegment, text: str, heard: int, rate: int) -> int:
-    """Characters of a text whose words have begun; all of them where nobody timed the words."""
-    words = list(passage.words)
-    if not is_timed(passage):
+class _Page:
+    """A text in rows. A row that was drawn keeps its width; those after it get the terminal's."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+        """Where the first row starts that is not yet spoken."""
+        self.row_drawn = False
+        self._rows: list[str] = []
+        self._columns = 0
+
+    def lay_out(self, columns: int) -> list[str]:
+        """The rows that are not yet spoken, each with the space after it."""
+        if columns != self._columns:
+            self._columns = columns
+            kept = self._rows[:1] if self.row_drawn else []
+            rest = self.text[self.position + len("".join(kept)) :]
+            self._rows = kept + (list(spaced(rest, lines(rest, columns))) if rest else [])
+        return self._rows
+
+    def next_row(self) -> None:
+        """The first row is spoken."""
+        self.position += len(self._rows.pop(0))
+        self.row_drawn = False
+
+
+def _spoken(segment: SpokenSegment, text: str, played: int, rate: int) -> int:
+    """Characters of a text whose words have started; all of them where there are no word times."""
+    words = list(segment.words)
+    if not is_timed(segment):
         return len(text)
-    seconds, at = (heard - passage.start) / rate, 0
+    seconds, end = (played - segment.start) / rate, 0
     for word in words:
         if word.start > seconds:
-            return at
-        found = text.find(word.word, at)
-        at = found + len(word.word) if found >= 0 else at
-    return len(text) if passage.whole else at
+            return end
+        found = text.find(word.word, end)
+        end = found + len(word.word) if found >= 0 else end
+    return len(text) if segment.complete else end
 
 
 def _columns() -> int:
-    """What a line may take: one less than there are, since some terminals wrap in the last one."""
+    """Columns that a row may take: one less than there are, since some terminals wrap in the last one."""
     columns = 0
     with suppress(OSError):
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
-    return max(1, (columns or USUAL_COLUMNS) - 1)
+    return max(1, (columns or DEFAULT_COLUMNS) - 1)
 
 
-def _draw(text: str) -> None:
+def _print(text: str) -> None:
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(text)
         sys.stderr.flush()

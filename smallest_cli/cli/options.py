@@ -60,7 +60,31 @@ class VoiceOptions(Options):
     force: Annotated[bool, typer.Option("--force", help="Send a voice and a model that clash.")] = False
 
 
-class SoundOptions(Options):
+class FileOptions(Options):
+    """How audio files are written."""
+
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.",
+        ),
+    ] = None
+    clobber: Annotated[
+        bool, typer.Option("--clobber/--no-clobber", help="Replace a file that exists, or refuse to.")
+    ] = True
+    partial: Annotated[
+        Literal["keep", "discard"],
+        typer.Option("--partial", help="What becomes of a file that was not finished."),
+    ] = "keep"
+    cache: Annotated[
+        bool | None,
+        typer.Option("--cache/--no-cache", help="Keep what was spoken on this machine, and pay for it once."),
+    ] = None
+
+
+class SoundOptions(FileOptions):
     """Where the sound goes, and in which format."""
 
     output: Annotated[
@@ -74,14 +98,6 @@ class SoundOptions(Options):
         ),
     ] = None
     play: Annotated[bool, typer.Option("-p", "--play", help="Play it on the loudspeaker.")] = False
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.",
-        ),
-    ] = None
     device: Annotated[
         str | None, typer.Option("--device", metavar="NAME", help="The loudspeaker to use; ? lists them.")
     ] = None
@@ -102,13 +118,6 @@ class SoundOptions(Options):
             help="Silence before the first sound on the loudspeaker, as 0.5 or 500ms.",
         ),
     ] = None
-    clobber: Annotated[
-        bool, typer.Option("--clobber/--no-clobber", help="Replace a file that exists, or refuse to.")
-    ] = True
-    partial: Annotated[
-        Literal["keep", "discard"],
-        typer.Option("--partial", help="What becomes of a file that was not finished."),
-    ] = "keep"
     ahead: Annotated[
         float | None,
         typer.Option(
@@ -119,40 +128,6 @@ class SoundOptions(Options):
             "the default is 30.",
         ),
     ] = None
-    cache: Annotated[
-        bool | None,
-        typer.Option("--cache/--no-cache", help="Keep what was spoken on this machine, and pay for it once."),
-    ] = None
-
-
-class BatchOptions(Options):
-    """Many texts, a file each."""
-
-    batch: Annotated[
-        str | None,
-        typer.Option("--batch", metavar="FILE", help="Say each row of a .csv, .tsv or .jsonl into a file."),
-    ] = None
-    dir: Annotated[
-        str | None, typer.Option("-d", "--dir", metavar="DIR", help="The folder for the files of --batch.")
-    ] = None
-    naming: Annotated[
-        Literal["id", "index", "text"] | None,
-        typer.Option("--naming", help="What the files are named by; the default is id."),
-    ] = None
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            metavar="N",
-            min=1,
-            max=64,
-            help="How many rows of --batch to say at a time; your plan limits requests at a time; "
-            "the default is 1.",
-        ),
-    ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Do only what is missing, changed or failed.")] = (
-        False
-    )
 
 
 class CaptionOptions(Options):
@@ -171,13 +146,9 @@ class CaptionOptions(Options):
     ] = False
 
 
-class TextOptions(Options):
-    """How a finished text is read and cut."""
+class SplitOptions(Options):
+    """How a finished text is split."""
 
-    file: Annotated[
-        list[str] | None,
-        typer.Option("-f", "--file", metavar="FILE", help="Read FILE (repeatable); - is stdin."),
-    ] = None
     pause: Annotated[
         float,
         typer.Option("--pause", metavar="SECONDS", min=0, max=60, help="Silence between paragraphs."),
@@ -194,6 +165,15 @@ class TextOptions(Options):
     max_chars: Annotated[
         int, typer.Option("--max-chars", metavar="N", min=0, help="Refuse a longer text; 0 for no bound.")
     ] = 200_000
+
+
+class TextOptions(SplitOptions):
+    """Where a finished text is read from, and how it is split."""
+
+    file: Annotated[
+        list[str] | None,
+        typer.Option("-f", "--file", metavar="FILE", help="Read FILE (repeatable); - is stdin."),
+    ] = None
 
 
 class ServiceOptions(Options):

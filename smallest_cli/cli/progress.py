@@ -1,44 +1,51 @@
-"""TODO."""
+"""Progress on stderr: a line that is drawn again on a terminal, or a line for each event with --debug."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Opened, Phases, Sent, WordTiming
+from smallest_cli.models import (
+    AudioChunk,
+    AudioEnded,
+    AudioFormat,
+    Completed,
+    Event,
+    Opened,
+    Phases,
+    Sent,
+    WordTiming,
+)
 
 
 class Progress:
-    """Looks at events as they pass: a line that is drawn anew, or a line for each where --debug asks."""
+    """Observes the events of a run."""
 
-    def __init__(self, format: AudioFormat, *, watched: bool, tell: Callable[[str], None]) -> None:
+    def __init__(self, format: AudioFormat, *, drawn: bool, debug: Callable[[str], None] | None) -> None:
+        """`drawn`: whether the terminal is free for the line; `debug` gets a line for each event."""
         self._format = format
-        self._watched = watched
-        self._tell = tell
+        self._drawn = drawn
+        self._debug = debug
         self._status: Any = None
         self._byte_count = 0
-        self._began_ns: int | None = None
+        self._start_ns: int | None = None
 
-    def follow(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events, each passed on before it is looked at."""
-        for event in events:
-            yield event
-            self._tell(self._line(event))
-            if self._watched and isinstance(event, AudioChunk):
-                self._show(event)
+    def on_event(self, event: Event) -> None:
+        """Show one event."""
+        if self._debug:
+            if self._start_ns is None:
+                self._start_ns = event.at_ns
+            self._debug(f"{(event.at_ns - self._start_ns) / 1e6:10.3f} ms  {_describe(event)}")
+        elif self._drawn and isinstance(event, AudioChunk):
+            self._draw(event)
 
-    def _line(self, event: Event) -> str:
-        if self._began_ns is None:
-            self._began_ns = event.at_ns
-        return f"{(event.at_ns - self._began_ns) / 1e6:10.3f} ms  {_told(event)}"
-
-    def _show(self, chunk: AudioChunk) -> None:
+    def _draw(self, chunk: AudioChunk) -> None:
         self._byte_count += len(chunk.pcm)
         if self._status is None:
-            # Only now, while the service is at work: rich takes its time to import.
+            # Imported while the service is at work: rich takes 40 ms.
             from rich.console import Console as RichConsole
 
             self._status = RichConsole(stderr=True).status("")
@@ -46,36 +53,38 @@ class Progress:
         self._status.update(f"{self._format.duration(self._byte_count):.1f} s of audio")
 
     def stop(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._status is not None:
             self._status.stop()
 
 
-def _told(event: Event) -> str:
+def _describe(event: Event) -> str:
     match event:
         case Opened(reused=True):
             return "the connection is still open"
         case Opened(phases=phases):
-            return f"connected  {steps_of(phases)}"
+            return f"connected  {describe_phases(phases)}"
         case Sent():
             return "request sent"
         case AudioChunk(pcm=pcm, cached=cached):
             return f"{len(pcm)} bytes of audio{', cached' if cached else ''}"
         case WordTiming(word=word, start=start, end=end):
             return f'word "{word}"  {start * 1000:.0f} to {end * 1000:.0f} ms'
+        case AudioEnded():
+            return "audio of the next request follows"
         case Completed(request_id=request_id):
             return f"complete  request id {request_id}" if request_id else "complete"
 
 
-def steps_of(phases: Phases) -> str:
+def describe_phases(phases: Phases) -> str:
     """How long each step of connecting took."""
     steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
     return "  ".join(f"{name} {ns / 1e6:.1f} ms" for name, ns in steps.items())
 
 
 @contextmanager
-def progress_of(data: bytes, what: str) -> Iterator[BinaryIO]:
-    """`data` as a file; somebody at a terminal sees how far it has been read."""
+def upload_progress(data: bytes, description: str) -> Iterator[BinaryIO]:
+    """`data` as a file; on a terminal a bar shows how far it was read."""
     file = io.BytesIO(data)
     if sys.stderr is None or not sys.stderr.isatty():
         yield file
@@ -83,7 +92,6 @@ def progress_of(data: bytes, what: str) -> Iterator[BinaryIO]:
     from rich.console import Console as RichConsole
     from rich.progress import wrap_file
 
-    with wrap_file(
-        file, len(data), description=what, console=RichConsole(stderr=True), transient=True
-    ) as watched:
-        yield watched
+    console = RichConsole(stderr=True)
+    with wrap_file(file, len(data), description=description, console=console, transient=True) as wrapped:
+        yield wrapped

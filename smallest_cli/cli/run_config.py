@@ -1,45 +1,71 @@
-"""What is settled before anything is opened: voice, service, destinations, captions.
-
-Everything that can be wrong without asking the service is found here, or in opening the sinks.
-"""
+"""Options and settings -> the configuration of a run, checked before anything is opened."""
 
 from __future__ import annotations
 
 import os
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.destinations import Destination, choose_destinations, refuse_twice
+from smallest_cli.cli.console import Console
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.client.credentials import key_files, reads_stdin
 from smallest_cli.errors import OutputError, SettingsError, UsageError
 from smallest_cli.models import SpeechRequest
 from smallest_cli.security import printable
-from smallest_cli.settings import Settings, config_path
+from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.stdio import stdout_kind
-from smallest_cli.synthesis.request import Run, build_request
+from smallest_cli.synthesis.request import AHEAD_S, RunConfig, build_request, describe_settings
+from smallest_cli.synthesis.session import Session, open_session
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from smallest_cli.synthesis.captions import CaptionPlan
+    from smallest_cli.cli.live_text import LiveText
+    from smallest_cli.synthesis.captions import CaptionPlan, Captions
+
+MAX_LEAD_S = 10
 
 
-LONGEST_LEAD_S = 10
+def load_request(
+    voice: VoiceOptions, service: ServiceOptions, report: RunOptions, cache: bool | None = None
+) -> tuple[Console, Settings, SpeechRequest]:
+    """The console, the settings and the request template. Raises UsageError and SettingsError."""
+    if service.ca_file is not None and not os.path.exists(service.ca_file):
+        raise SettingsError(f"--ca-file: no such file: {printable(service.ca_file)}")
+    if report.quiet and (report.verbose or report.debug):
+        raise UsageError(f"--quiet and --{'verbose' if report.verbose else 'debug'} cannot be combined")
+    console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
+    settings = load_settings(voice.as_dict() | service.as_dict() | {"cache": cache})
+    template = build_request(
+        settings,
+        number_language=voice.number_language,
+        math_notation=voice.math_notation,
+        dictionaries=voice.dictionary or (),
+        v2_fields={name: getattr(voice, name) for name in ("consistency", "similarity", "enhancement")},
+        force=voice.force,
+        warn=console.warn,
+    )
+    if service.completion_wait is not None and settings.via != "ws":
+        console.warn(f"--completion-wait has no effect over {settings.via}")
+    for line in describe_settings(settings, template):
+        console.debug(line)
+    return console, settings, template
 
 
 def build_run_config(
-    who: VoiceOptions,
+    voice: VoiceOptions,
     sound: SoundOptions,
-    where: ServiceOptions,
+    service: ServiceOptions,
     report: RunOptions,
     captions: CaptionOptions | None = None,
-) -> Run:
-    """Settle voice, service and destinations. Raises UsageError and SettingsError."""
-    console, settings, template = build_request(who, where, report, sound.cache)
+) -> tuple[RunConfig, Console]:
+    """The configuration of a run and its console. Raises UsageError and SettingsError."""
+    console, settings, template = load_request(voice, service, report, sound.cache)
     destinations = choose_destinations(
         sound.output or [],
         template.format,
@@ -54,49 +80,92 @@ def build_run_config(
     if report.json and stdout_kind() == "closed":
         raise UsageError("--json prints on stdout, which is closed")
     if report.json and not report.dry_run and any(each.output == "-" for each in destinations):
-        raise UsageError("--json prints on stdout, where the sound goes", hint="use -o FILE")
+        raise UsageError("--json and audio cannot share stdout", hint="use -o FILE")
     if sound.player and all(each.output is not None for each in destinations):
-        raise UsageError("--player is for the loudspeaker", hint="add --play")
-    plan = _settle_captions(captions or CaptionOptions(), destinations, template, settings, force=who.force)
-    template = replace(template, word_timings=plan is not None and plan.timed)
-    run = Run(settings, template, destinations, sound, where, report, console, plan)
-    check_not_overwriting_inputs(settings, where, run.written)
-    return run
+        raise UsageError("--player is for playback", hint="add --play")
+    plan = _plan_captions(captions or CaptionOptions(), destinations, template, settings, force=voice.force)
+    config = RunConfig(
+        settings,
+        replace(template, word_timings=plan is not None and plan.timed),
+        destinations,
+        plan,
+        key_file=service.api_key_file,
+        max_time=service.max_time,
+        ahead_s=AHEAD_S if sound.ahead is None else sound.ahead,
+        keep_partial=sound.partial == "keep",
+        clobber=sound.clobber,
+    )
+    check_not_overwriting_inputs(settings, service.api_key_file, config.written_files)
+    return config, console
 
 
-def refuse_text_and_key(texts: Iterable[str], where: ServiceOptions, settings: Settings) -> None:
-    """Raises UsageError where stdin, `-` among the texts, would be read for the key too."""
-    if "-" in texts and not settings.local and reads_stdin(where.api_key_file):
+@contextmanager
+def session_on_console(config: RunConfig, console: Console, *, drawn: bool = True) -> Iterator[Session]:
+    """`open_session`, with progress and, with --follow, the text on stderr.
+
+    `drawn`: whether the terminal is free for a progress line.
+    """
+    plan, format = config.captions, config.template.format
+    captions: Captions | None = None
+    live_text: LiveText | None = None
+    with ExitStack() as stack:
+        if plan:
+            from smallest_cli.synthesis.captions import Captions
+
+            captions = Captions(format)
+        if plan and captions and plan.follow:
+            from smallest_cli.cli.live_text import LiveText
+
+            live_text = LiveText(captions.segments, format.sample_rate)
+            stack.enter_context(live_text.shown())
+        progress = stack.enter_context(console.progress(format, drawn=drawn and live_text is None))
+        session = stack.enter_context(
+            open_session(
+                config,
+                warn=console.warn,
+                captions=captions,
+                on_event=progress.on_event,
+                on_sink=live_text.start if live_text else None,
+            )
+        )
+        if live_text:
+            stack.enter_context(live_text.stopped_on_error())
+        yield session
+
+
+def check_key_not_from_text(texts: Iterable[str], key_file: str | None, settings: Settings) -> None:
+    """Refuse to read both the text (`-` among `texts`) and the key from stdin. Raises UsageError."""
+    if "-" in texts and not settings.local and reads_stdin(key_file):
         raise UsageError(
-            "stdin cannot be both the text and the key", hint="give the key in a file: --api-key-file FILE"
+            "stdin cannot be both the text and the key", hint="read the key from a file: --api-key-file FILE"
         )
 
 
-def check_not_overwriting_inputs(settings: Settings, where: ServiceOptions, written: Iterable[str]) -> None:
-    """Refuse to replace what the settings or a key come from. Raises UsageError."""
-    own = [config_path(), *key_files(where.api_key_file), settings.ca_file or ""]
-    check_not_overwriting(own, written, "where the settings or a key come from")
+def check_not_overwriting_inputs(settings: Settings, key_file: str | None, written: Iterable[str]) -> None:
+    """Refuse to replace the files that the settings or a key come from. Raises UsageError."""
+    inputs = [config_path(), *key_files(key_file), settings.ca_file or ""]
+    check_not_overwriting(inputs, written, "the settings or a key are read from it")
 
 
-def check_not_overwriting(read: Iterable[str | Path], written: Iterable[str], role: str) -> None:
-    """Refuse to replace a file that is read, by whatever name; `-` is stdin. Raises UsageError."""
+def check_not_overwriting(read: Iterable[str | Path], written: Iterable[str], reason: str) -> None:
+    """Refuse to replace a file that is read, under whatever name; `-` is stdin. Raises UsageError."""
     targets = {name: status for name in written if (status := _status(name))}
     for source in map(_status, read if targets else ()):
         for name, target in targets.items():
             if source and stat.S_ISREG(source.st_mode) and os.path.samestat(source, target):
-                raise UsageError(f"{printable(name)} is {role}")
+                raise UsageError(f"refusing to overwrite {printable(name)}: {reason}")
 
 
-def refuse_unwritable(run: Run) -> None:
-    """For a run that opens nothing: refuse a place that could not be written. Raises OutputError."""
-    for name in run.written:
+def check_writable(files: Sequence[str]) -> None:
+    """For a dry run: check that the files could be written. Raises OutputError."""
+    for name in files:
         folder = os.path.dirname(os.path.realpath(name))
         if not os.path.isdir(folder):
-            raise OutputError(f"cannot write {printable(name)}: there is no folder {printable(folder)}")
+            raise OutputError(f"cannot write {printable(name)}: no such directory: {printable(folder)}")
         if os.path.isdir(name):
-            raise OutputError(f"cannot write {printable(name)}: it is a folder")
+            raise OutputError(f"cannot write {printable(name)}: it is a directory")
         if not os.access(name if os.path.exists(name) else folder, os.W_OK):
-            raise OutputError(f"cannot write {printable(name)}: it is read-only")
+            raise OutputError(f"cannot write {printable(name)}: permission denied")
 
 
 def _status(path: str | Path) -> os.stat_result | None:
@@ -107,9 +176,9 @@ def _status(path: str | Path) -> os.stat_result | None:
 
 
 def _player(sound: SoundOptions, settings: Settings) -> str | None:
-    """The flag's, else the setting's, which a device that is named stands above."""
+    """The player command: --player, else the setting unless --device is given."""
     if sound.player is not None and sound.device is not None:
-        raise UsageError("--device and --player do not go together", hint="name the device in the command")
+        raise UsageError("--device and --player cannot be combined", hint="name the device in the command")
     player = sound.player or (None if sound.device else settings.player)
     if player or sound.player is not None:
         from smallest_cli.audio.player import command_of
@@ -119,13 +188,13 @@ def _player(sound: SoundOptions, settings: Settings) -> str | None:
         except UsageError as error:
             if sound.player is not None:
                 raise
-            place = printable(settings.sources["player"])
-            raise SettingsError(f"{place}: {str(error).removeprefix('--')}", hint=error.hint) from None
+            source = printable(settings.sources["player"])
+            raise SettingsError(f"{source}: {str(error).removeprefix('--')}", hint=error.hint) from None
     return player
 
 
 def parse_seconds(text: str | None) -> float:
-    """Seconds out of `0.5`, `0.5s` or `500ms`. Raises UsageError."""
+    """Seconds from `0.5`, `0.5s` or `500ms`. Raises UsageError."""
     if text is None:
         return 0.0
     number, per_second = (text[:-2], 1000) if text.endswith("ms") else (text.removesuffix("s"), 1)
@@ -133,33 +202,31 @@ def parse_seconds(text: str | None) -> float:
         seconds = float(number) / per_second
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= LONGEST_LEAD_S:
+    if not 0 <= seconds <= MAX_LEAD_S:
         raise UsageError(
-            f"--lead-silence: {printable(text, 40)} is not a time up to {LONGEST_LEAD_S} s, as 500ms"
+            f"--lead-silence: {printable(text, 40)} is not a time of 0 to {MAX_LEAD_S} s, e.g. 500ms"
         )
     return seconds
 
 
-def _settle_captions(
+def _plan_captions(
     options: CaptionOptions,
-    destinations: list[Destination],
+    destinations: Sequence[Destination],
     template: SpeechRequest,
     settings: Settings,
     *,
     force: bool,
 ) -> CaptionPlan | None:
-    """What is wanted beside the sound, if anything."""
+    """What is wanted besides the audio, if anything."""
     if options.cue and not options.subtitles:
-        raise UsageError("--cue is for subtitles", hint="add --subtitles FILE")
+        raise UsageError("--cue requires --subtitles", hint="add --subtitles FILE")
     if options.subtitles is not None:
         refuse_twice([*(each.output for each in destinations if each.output), options.subtitles])
-    if options.follow and all(each.output is not None for each in destinations):
-        raise UsageError("--follow shows what is heard", hint="add --play")
-    if options.follow and not (sys.stderr and sys.stderr.isatty()):
-        raise UsageError("--follow needs a terminal on stderr")
     if options.subtitles is None and not options.follow:
         return None
-    from smallest_cli.synthesis.captions import CaptionPlan, plan_captions  # for those who want any
+    if options.follow and sys.stderr is None:
+        raise UsageError("--follow prints on stderr, which is closed")
+    from smallest_cli.synthesis.captions import CaptionPlan, plan_captions
 
     plan = CaptionPlan(options.subtitles, by_word=options.cue == "word", follow=options.follow)
     return plan_captions(plan, template, settings, force=force)

@@ -1,74 +1,77 @@
-"""How a run of speech went, told: a line, more of them, or the object of --json."""
+"""The result of a run: a summary line, details for --verbose, the object of --json."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from smallest_cli.cli.console import print_json
-from smallest_cli.cli.progress import steps_of
-from smallest_cli.synthesis.request import Run
+from smallest_cli.cli.console import Console, print_json
+from smallest_cli.cli.progress import describe_phases
+from smallest_cli.synthesis.request import RunConfig
 from smallest_cli.synthesis.session import RunResult
 from smallest_cli.synthesis.timeline import MILLISECOND
 
 NOTABLE_WAIT_MS = 200
+"""A shorter wait for `complete` is not reported."""
 
 
-def print_summary(run: Run, told: RunResult) -> None:
-    """How it went: a line, more of them where --verbose asks, or the object of --json."""
-    if run.report.json:
-        print_json(as_json(run, told))
-    for line in _details(run, told):
-        run.console.detail(line)
-    spoken = told.spoken
-    resent = f" ({told.resent} sent again)" if told.resent else ""
-    cached = f"  {told.cached} cached" if told.cached else ""
-    segments = f"  {spoken.segments} segments" if spoken.segments > 1 else ""
-    run.console.tell(
-        f"{', '.join(each.name for each in run.destinations)}  {spoken.seconds:.1f} s  "
-        f"first audio {_first_audio(told)}  total {told.total_ms / 1000:.2f} s"
-        f"{segments}{cached}  {spoken.characters} characters{resent}"
+def print_summary(config: RunConfig, result: RunResult, console: Console, *, as_json: bool) -> None:
+    """Print how the run went."""
+    if as_json:
+        print_json(result_as_json(config, result))
+    for line in _details(config, result):
+        console.detail(line)
+    totals = result.totals
+    resent = f" ({result.resent} sent again)" if result.resent else ""
+    cached = f"  {result.cached} cached" if result.cached else ""
+    segments = f"  {totals.segments} segments" if totals.segments > 1 else ""
+    console.info(
+        f"{', '.join(each.name for each in config.destinations)}  {totals.seconds:.1f} s  "
+        f"first audio {_first_audio(result)}  total {result.total_ms / 1000:.2f} s"
+        f"{segments}{cached}  {totals.characters} characters{resent}"
     )
 
 
-def _first_audio(told: RunResult, digits: int = 0) -> str:
-    if told.timeline.begins_cached:
+def _first_audio(result: RunResult, digits: int = 0) -> str:
+    if result.timeline.starts_cached:
         return "cached"
-    return f"{told.timeline.ttfb_ms or 0:.{digits}f} ms"
+    return f"{result.timeline.ttfb_ms or 0:.{digits}f} ms"
 
 
-def _details(run: Run, told: RunResult) -> Iterator[str]:
-    timeline, spoken = told.timeline, told.spoken
+def _details(config: RunConfig, result: RunResult) -> Iterator[str]:
+    timeline, totals = result.timeline, result.totals
     if phases := timeline.phases:
-        yield f"connection  {steps_of(phases)}"
+        yield f"connection  {describe_phases(phases)}"
     yield (
-        f"audio  first {_first_audio(told, 1)}"
+        f"audio  first {_first_audio(result, 1)}"
         f"  longest gap {timeline.longest_gap_ns / MILLISECOND:.1f} ms"
-        f"  real-time factor {timeline.real_time_factor(spoken.seconds):.3f}"
+        f"  real-time factor {timeline.real_time_factor(totals.seconds):.3f}"
     )
     if (wait_ms := timeline.longest_tail_ns / MILLISECOND) >= NOTABLE_WAIT_MS:
         yield (
-            f"the service said complete up to {wait_ms / 1000:.1f} s after its last audio;"
-            " --completion-wait MS asks for less"
+            f"`complete` came up to {wait_ms / 1000:.1f} s after the last audio;"
+            " --completion-wait MS asks for less, --via sse has no such wait"
         )
-    yield f"voice {run.template.voice}  model {run.template.model}  via {run.settings.via}"
+    template = config.template
+    yield f"voice {template.voice}  model {template.model}  via {config.settings.via}"
 
 
-def as_json(run: Run, told: RunResult) -> dict[str, Any]:
+def result_as_json(config: RunConfig, result: RunResult) -> dict[str, Any]:
     """What a run came to, as the object of --json."""
-    names = [each.name for each in run.destinations]
+    names = [each.name for each in config.destinations]
+    ttfb_ms = None if result.timeline.starts_cached else round(result.timeline.ttfb_ms or 0.0, 3)
     return {
         "file": names[0] if len(names) == 1 else names,
-        "seconds": round(told.spoken.seconds, 6),
-        "sample_rate": run.settings.sample_rate,
-        "ttfb_ms": None if told.timeline.begins_cached else round(told.timeline.ttfb_ms or 0.0, 3),
-        "total_ms": round(told.total_ms, 3),
-        "characters": told.spoken.characters,
-        "characters_resent": told.resent,
-        "segments": told.spoken.segments,
-        "cached": told.cached,
-        "request_ids": told.spoken.request_ids,
-        "transport": run.settings.via,
-        "voice": run.template.voice,
-        "model": run.template.model,
+        "seconds": round(result.totals.seconds, 6),
+        "sample_rate": config.settings.sample_rate,
+        "ttfb_ms": ttfb_ms,
+        "total_ms": round(result.total_ms, 3),
+        "characters": result.totals.characters,
+        "characters_resent": result.resent,
+        "segments": result.totals.segments,
+        "cached": result.cached,
+        "request_ids": result.totals.request_ids,
+        "transport": config.settings.via,
+        "voice": config.template.voice,
+        "model": config.template.model,
     }

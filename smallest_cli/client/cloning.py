@@ -1,23 +1,26 @@
-"""A recording to clone a voice from, looked at before anything is sent (waves/api.md, 7)."""
+"""Clone a voice: check the recording, encode the upload, wait until the voice is ready (waves/api.md, 7)."""
 
 from __future__ import annotations
 
-import threading
+import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from smallest_cli.client.api import Account
+from smallest_cli.client.api import AccountClient
 from smallest_cli.errors import DeadlineExceeded, ServerError, UsageError
 from smallest_cli.models import Clone
 from smallest_cli.protocol.resources import CLONE_LARGEST, CLONE_SECONDS, CLONE_TYPES
 from smallest_cli.security import os_error_text, printable
 
+POLL_INTERVAL_S = 2.0
+MAX_UNLISTED_POLLS = 3
+
 
 def read_sample(path: str) -> bytes:
-    """The bytes of a recording of the right size, type and length. Raises UsageError.
+    """Read a recording and check its size, type and length. Raises UsageError.
 
-    The length is known of what libsndfile reads; of WebM and MP4 only the service can tell.
+    The length is checked for WAV and MP3 only: libsndfile reads neither WebM nor MP4.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in CLONE_TYPES:
@@ -35,25 +38,23 @@ def read_sample(path: str) -> bytes:
 
 
 def _check_length(path: str, data: bytes) -> None:
-    import io
-
-    import soundfile
+    import soundfile  # imports numpy
 
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            seconds = sound.frames / sound.samplerate
+        with soundfile.SoundFile(io.BytesIO(data)) as recording:
+            seconds = recording.frames / recording.samplerate
     except soundfile.LibsndfileError:
-        raise UsageError(f"{printable(path)} is no recording that can be read") from None
-    least, most = CLONE_SECONDS
-    if not least <= seconds <= most:
+        raise UsageError(f"{printable(path)} is not a readable audio file") from None
+    minimum, maximum = CLONE_SECONDS
+    if not minimum <= seconds <= maximum:
         raise UsageError(
             f"{printable(path)} is {seconds:.1f} s long",
-            hint=f"clone from {least:g} to {most:g} s of clean speech",
+            hint=f"use {minimum:g} to {maximum:g} s of clean speech",
         )
 
 
 def encode_clone(sample: bytes, file_name: str, fields: Mapping[str, str]) -> tuple[bytes, str]:
-    """A multipart body and its type, from the recording and the fields that go with it. Raises UsageError."""
+    """Return a multipart body and its content type. Raises UsageError for text that is not Unicode."""
     from urllib3.filepost import encode_multipart_formdata
 
     for value in fields.values():
@@ -61,30 +62,32 @@ def encode_clone(sample: bytes, file_name: str, fields: Mapping[str, str]) -> tu
             value.encode()
         except UnicodeEncodeError:
             raise UsageError(f"{printable(value, 60)} is not UTF-8 text") from None
-    suffix = file_name[file_name.rfind(".") :].lower()
-    parts: dict[str, str | tuple[str, bytes, str]] = dict(fields)
-    sendable = file_name.encode(errors="replace").decode()
-    parts["file"] = (sendable, sample, CLONE_TYPES[suffix])
-    return encode_multipart_formdata(parts)
+    # A file name may hold bytes that are not text; the service needs only its suffix.
+    sent_name = file_name.encode(errors="replace").decode()
+    content_type = CLONE_TYPES[Path(file_name).suffix.lower()]
+    return encode_multipart_formdata({**fields, "file": (sent_name, sample, content_type)})
 
 
-LOOK_EVERY_S = 2.0
-UNLISTED_LOOKS = 3
+def wait_for_clone(account: AccountClient, clone: Clone, timeout: float) -> Clone:
+    """Poll until the service has finished, successfully or not, and return the clone as it lists it.
 
-
-def wait_for_clone(account: Account, made: Clone, patience_s: float) -> Clone:
-    """The clone as it is once the service is done with it, well or not. Raises RemoteError."""
-    pause, until, unlisted = threading.Event(), time.monotonic() + patience_s, 0
-    while made.status in ("pending", "processing"):
-        left_s = until - time.monotonic()
-        if left_s <= 0:
+    `timeout` is in seconds. Raises DeadlineExceeded after it, ServerError where the service does not list
+    the clone in three polls, and other RemoteErrors.
+    """
+    deadline = time.monotonic() + timeout
+    unlisted = 0
+    while clone.status in ("pending", "processing"):
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
             raise DeadlineExceeded(
-                f"the voice {printable(made.id)} was still {made.status} after {patience_s:g} s"
+                f"the voice {printable(clone.id)} was still {clone.status} after {timeout:g} s"
             )
-        pause.wait(min(left_s, LOOK_EVERY_S))
-        listed = next((each for each in account.clones() if each.id == made.id), None)
-        unlisted = 0 if listed else unlisted + 1
-        if unlisted == UNLISTED_LOOKS:
-            raise ServerError(f"the service does not list the voice {printable(made.id)}, which it made")
-        made = listed or made
-    return made
+        time.sleep(min(remaining, POLL_INTERVAL_S))
+        listed = next((each for each in account.clones() if each.id == clone.id), None)
+        if listed:
+            clone, unlisted = listed, 0
+            continue
+        unlisted += 1
+        if unlisted == MAX_UNLISTED_POLLS:
+            raise ServerError(f"the service does not list the voice {printable(clone.id)}, which it made")
+    return clone

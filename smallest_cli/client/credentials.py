@@ -1,4 +1,4 @@
-"""Where keys live, and which of them goes to which origin."""
+"""API keys: where they are looked up and saved, and to which origin each may be sent."""
 
 from __future__ import annotations
 
@@ -6,51 +6,72 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from smallest_cli.errors import MissingKeyError, OutputError, SettingsError, UsageError
 from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import KEY_LENGTH, Secret, os_error_text, printable
 from smallest_cli.settings import DEFAULT_BASE_URL, config_folder, read_private
 
-_WAYS = "set SMALLEST_API_KEY, or SMALLEST_API_KEY_FILE, or use --api-key-file FILE, or smallest login"
+NO_KEY_HINT = "set SMALLEST_API_KEY, or SMALLEST_API_KEY_FILE, or use --api-key-file FILE, or smallest login"
 VENDOR_FIELDS = ("api_key", "apiKey", "SMALLEST_API_KEY", "token")
-"""Names under which the vendor's own file may hold its key: no source states which."""
+"""Field names tried in the vendor's file, whose format is not documented."""
+
+
+class _GivenKey(NamedTuple):
+    """A key, or the file that holds it, given for this run by `source`, an option or a variable."""
+
+    source: str
+    key: str = ""
+    file: str = ""
+
+
+def _given_keys(key_file: str | None, environ: Mapping[str, str]) -> Iterator[_GivenKey]:
+    """Yield the keys given for this run, in order of precedence; they come before all saved keys."""
+    if key_file is not None:
+        yield _GivenKey("--api-key-file", file=key_file)
+    if key := environ.get("SMALLEST_API_KEY"):
+        yield _GivenKey("SMALLEST_API_KEY", key=key)
+    if path := environ.get("SMALLEST_API_KEY_FILE"):
+        yield _GivenKey("SMALLEST_API_KEY_FILE", file=path)
 
 
 def find_key(
-    named_file: str | None, base_url: str, environ: Mapping[str, str] = os.environ
+    key_file: str | None, base_url: str, environ: Mapping[str, str] = os.environ
 ) -> tuple[Secret, list[str]]:
-    """The key, from the first place that has one, and warnings about that place.
+    """Return the key for a service and warnings about the place it comes from.
 
-    Order: --api-key-file, SMALLEST_API_KEY, SMALLEST_API_KEY_FILE, our own file, the vendor's. The
-    first three go wherever the person points; a stored key goes only to the origin it was stored for.
-    Raises SettingsError.
+    Precedence: `key_file` (--api-key-file), SMALLEST_API_KEY, SMALLEST_API_KEY_FILE, the key that `login`
+    saved for the origin of `base_url`, for the default service the vendor's file. A key given for the run
+    is sent to any base URL. Raises MissingKeyError, SettingsError, UsageError.
     """
-    if named_file is not None:
-        return read_key_file(named_file, "--api-key-file")
-    if value := environ.get("SMALLEST_API_KEY"):
-        return Secret(value, "SMALLEST_API_KEY"), []
-    if path := environ.get("SMALLEST_API_KEY_FILE"):
-        return read_key_file(path, "SMALLEST_API_KEY_FILE")
-    stored = _load(environ)
+    given = next(_given_keys(key_file, environ), None)
+    if given is not None:
+        return (Secret(given.key, given.source), []) if given.key else read_key_file(given.file, given.source)
+    saved = _load_saved(environ)
     origin = origin_of(base_url)
-    if origin in stored:
-        return Secret(stored[origin], printable(credentials_path(environ))), []
-    if origin == origin_of(DEFAULT_BASE_URL) and (key := _vendors_key(environ)):
+    if origin in saved:
+        return Secret(saved[origin], printable(credentials_path(environ))), []
+    if origin == origin_of(DEFAULT_BASE_URL) and (key := _read_vendor_key(environ)):
         return Secret(key, printable(vendor_path(environ))), []
-    if stored:
+    if saved:
         raise MissingKeyError(
-            f"no API key for {printable(origin)}: the stored one is for {printable(min(stored))}", hint=_WAYS
+            f"no API key for {printable(origin)}: the stored one is for {printable(min(saved))}",
+            hint=NO_KEY_HINT,
         )
-    raise MissingKeyError("no API key", hint=_WAYS)
+    raise MissingKeyError("no API key", hint=NO_KEY_HINT)
 
 
 def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
-    """A key file that the person names: a link, a FIFO, or open to others, but then with a warning."""
+    """Read the key from a file, or from the first line of stdin for "-"; return it and warnings.
+
+    The file may be a link, a FIFO, or readable by other users, but then there is a warning. `source` is the
+    option or variable that names it. Raises SettingsError, UsageError.
+    """
     if not path:
-        raise UsageError(f"{source} is empty", hint="is a variable not set?")
+        raise UsageError(f"{source} is empty", hint="unset shell variable?")
     try:
         if path == "-":
             line = sys.stdin.buffer.readline(KEY_LENGTH + 2) if sys.stdin else b""
@@ -63,41 +84,40 @@ def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
             f"cannot read the key file {printable(path)} ({source}): {os_error_text(error)}"
         ) from None
     open_to_others = stat.S_ISREG(status.st_mode) and status.st_mode & 0o077
-    warnings = [f"the key file {printable(path)} can be read by others"] if open_to_others else []
+    warnings = [f"the key file {printable(path)} can be read by other users"] if open_to_others else []
     return Secret(text, source), warnings
 
 
-def reads_stdin(named: str | None, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether `find_key` takes the key from stdin."""
-    if named is not None or environ.get("SMALLEST_API_KEY"):
-        return named == "-"
-    return environ.get("SMALLEST_API_KEY_FILE") == "-"
+def reads_stdin(key_file: str | None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether `find_key` reads the key from stdin."""
+    given = next(_given_keys(key_file, environ), None)
+    return given is not None and given.file == "-"
 
 
-def key_files(named: str | None, environ: Mapping[str, str] = os.environ) -> list[str | Path]:
-    """Every file that a key may come from, whether it is there or not; `-` is stdin."""
-    files = [named, environ.get("SMALLEST_API_KEY_FILE"), credentials_path(environ), vendor_path(environ)]
-    return [file for file in files if file]
+def key_files(key_file: str | None, environ: Mapping[str, str] = os.environ) -> list[str | Path]:
+    """Return all files that may hold a key, whether they exist or not; "-" is stdin."""
+    given = [each.file for each in _given_keys(key_file, environ) if each.file]
+    return [*given, credentials_path(environ), vendor_path(environ)]
 
 
 def origin_of(base_url: str) -> str:
-    """Scheme, host and port: what a stored key belongs to."""
+    """Return scheme, host and port, to which a saved key belongs."""
     origin = parse_base_url(base_url)
     return f"{'https' if origin.secure else 'http'}://{origin.netloc}"
 
 
 def credentials_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Our own file."""
+    """Return the file of saved keys."""
     return config_folder(environ) / "credentials.json"
 
 
 def vendor_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """The file of the vendor's own command line, which is read and never written."""
+    """Return the credentials file of the vendor's command line; it is only read."""
     return Path(environ.get("HOME") or Path.home()) / ".smallestai" / "credentials.json"
 
 
-def _load(environ: Mapping[str, str]) -> dict[str, str]:
-    """Keys by origin."""
+def _load_saved(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the saved keys by origin. Raises SettingsError."""
     path = credentials_path(environ)
     text = read_private(path)
     if text is None:
@@ -107,11 +127,13 @@ def _load(environ: Mapping[str, str]) -> dict[str, str]:
     except ValueError:
         stored = None
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored.values()):
-        raise SettingsError(f"{printable(path)} is not what login wrote", hint="smallest logout removes it")
+        raise SettingsError(
+            f"{printable(path)} was not written by smallest login", hint="smallest logout removes it"
+        )
     return stored
 
 
-def _vendors_key(environ: Mapping[str, str]) -> str | None:
+def _read_vendor_key(environ: Mapping[str, str]) -> str | None:
     try:
         fields = json.loads(vendor_path(environ).read_text("utf-8"))
     except (OSError, ValueError):
@@ -121,12 +143,12 @@ def _vendors_key(environ: Mapping[str, str]) -> str | None:
 
 
 def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.environ) -> Path:
-    """Keep a key for an origin, in a file that is ours alone from its first byte.
+    """Save a key for the origin of `base_url`, atomically, in a file that only its owner can read.
 
-    Raises OutputError, and SettingsError where what is there is not ours.
+    Raises OutputError, and SettingsError where the present file is not one of ours.
     """
     path = credentials_path(environ)
-    stored = _load(environ) | {origin_of(base_url): key.reveal()}
+    stored = _load_saved(environ) | {origin_of(base_url): key.reveal()}
     part = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,14 +163,16 @@ def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.enviro
             part.unlink()
             raise
     except FileExistsError:
-        raise OutputError(f"cannot write {printable(path)}: {printable(path.parent)} is no folder") from None
+        raise OutputError(
+            f"cannot write {printable(path)}: {printable(path.parent)} is not a directory"
+        ) from None
     except OSError as error:
         raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
     return path
 
 
 def forget_keys(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Remove our own file, None where there was none. Raises OutputError."""
+    """Remove the saved keys and return their file, None where there was none. Raises OutputError."""
     path = credentials_path(environ)
     try:
         path.unlink()

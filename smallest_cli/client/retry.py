@@ -1,9 +1,7 @@
-"""Asking again, while nothing has been heard: how often, when, and at what cost.
+"""When a failed request is sent again, after which wait, and how many characters that may cost.
 
-One `Retries` serves a run. From the run's first audio on it asks for a segment again only where all sinks
-take back what they have of it: files of ours in a format that can be cut off (WAV, PCM). What has left a
-pipe or a loudspeaker stays as it is, and the run ends there. A text of one segment is no exception: the
-budget of characters decides.
+The policy is pure: it reads what happened and decides. Whoever sends the request waits, rewinds the sinks
+and charges the budget.
 """
 
 from __future__ import annotations
@@ -11,120 +9,99 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
 
 from smallest_cli.errors import RemoteError
 
 FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 30.0
-WAITING_BUDGET_S = 60.0
+MAX_WAIT_S = 30.0
+MAX_TOTAL_WAIT_S = 60.0
 FREE_CHARACTERS = 1000
 RESENT_SHARE = 0.25
-AGAIN_AFTER_UNKNOWN = 1
-REDOS = 2
-"""The most attempts in a run that begin with taking audio back."""
-UNKNOWN_STATUSES = frozenset({None, 500})
+MAX_AMBIGUOUS = 1
+AMBIGUOUS_STATUSES = frozenset({None, 500})
 
 
-class Segment(Protocol):
-    """What is tried. `begun` says whether the sinks have audio of this run."""
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A failed request and what the run has spent on retries before it."""
+
+    error: RemoteError
+    characters: int
+    """What would be sent and billed again."""
+    retries: int = 0
+    """Retries of this run so far."""
+    ambiguous: int = 0
+    """Those of them after an error that leaves open whether the text was billed."""
+    waited_s: float = 0.0
 
     @property
-    def characters(self) -> int: ...
-    @property
-    def begun(self) -> bool: ...
-
-    def attempt(self) -> None:
-        """Raises RemoteError."""
-        ...
-
-    def take_back(self) -> bool:
-        """Undo what the attempt left; False where that cannot be."""
-        ...
+    def is_ambiguous(self) -> bool:
+        """Whether the service may have spoken and billed the text: a server error without a clear status."""
+        return self.error.exit_code == 8 and self.error.status in AMBIGUOUS_STATUSES
 
 
-def _wait(seconds: float) -> None:
-    threading.Event().wait(seconds)  # a signal ends it at once, unlike a lock held elsewhere
+class Budget:
+    """Characters that a run may send again: 1000, or a quarter of what it sent, whichever is more.
+
+    The rows and workers of a batch share one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sent = 0
+        self.resent = 0
+
+    def add_sent(self, characters: int) -> None:
+        """Count characters that are sent for the first time."""
+        with self._lock:
+            self._sent += characters
+
+    def allows(self, characters: int) -> bool:
+        """Whether that many may be sent again."""
+        return self.resent + characters <= max(FREE_CHARACTERS, RESENT_SHARE * self._sent)
+
+    def take(self, characters: int) -> bool:
+        """Count characters as sent again, if they are allowed."""
+        with self._lock:
+            if not self.allows(characters):
+                return False
+            self.resent += characters
+            return True
+
+    def charge(self, characters: int) -> None:
+        """Count characters as sent again whether or not they are allowed."""
+        with self._lock:
+            self.resent += characters
 
 
-def _luck() -> float:
+def _random() -> float:
     return int.from_bytes(os.urandom(4), "big") / 2**32
 
 
-class Retries:
-    """At most `most` further attempts for a run; `tell` hears of each.
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """At most `retries` in a run, with waits that grow from 0.5 s with full jitter.
 
-    Waits grow from 0.5 s with full jitter, a Retry-After is the least of them, and together they stay
-    under a minute or `max_wait_s`. Text that is sent again is paid for again: at most 1000 characters,
-    or a quarter of what was sent, whichever is more. `resent` counts them.
+    A Retry-After is the minimum of a wait. All waits of a run together stay under `max_total_wait_s`.
     """
 
-    def __init__(
-        self,
-        most: int,
-        *,
-        tell: Callable[[str], None],
-        max_wait_s: float = WAITING_BUDGET_S,
-        wait: Callable[[float], None] = _wait,
-        luck: Callable[[], float] = _luck,
-    ) -> None:
-        self._left = most
-        self._tell = tell
-        self._patience_s = min(max_wait_s, WAITING_BUDGET_S)
-        self._wait = wait
-        self._luck = luck
-        self._attempts = 0
-        self._unknown = 0
-        self._sent = 0
-        self._redos = 0
-        self.resent = 0
+    retries: int = 2
+    max_total_wait_s: float = MAX_TOTAL_WAIT_S
+    random: Callable[[], float] = _random
 
-    def over(self, segment: Segment) -> None:
-        """One segment, tried again where that may help. Raises the last attempt's error."""
-        self._sent += segment.characters
-        while True:
-            try:
-                segment.attempt()
-                return
-            except RemoteError as error:
-                wait_s = self._wait_before_next(error, segment.characters)
-                if wait_s is None or not self._take_back(segment):
-                    raise
-                self._charge(error, wait_s, segment.characters)
-                self._tell(f"{error}; trying again in {wait_s:.1f} s")
-            self._wait(wait_s)
-
-    def _wait_before_next(self, error: RemoteError, characters: int) -> float | None:
-        """Seconds to wait before another attempt, None where the budgets do not allow one."""
-        least_s: float = getattr(error, "retry_after", None) or 0.0
-        longest_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**self._attempts)
-        wait_s = max(least_s, self._luck() * longest_s)
-        allowed = max(FREE_CHARACTERS, RESENT_SHARE * self._sent)
-        if (
-            not error.retryable
-            or self._left <= 0
-            or (_is_unknown(error) and self._unknown >= AGAIN_AFTER_UNKNOWN)
-            or wait_s > self._patience_s
-            or self.resent + characters > allowed
-        ):
-            return None
-        return wait_s
-
-    def _take_back(self, segment: Segment) -> bool:
-        if not segment.begun:
-            return True
-        if self._redos >= REDOS or not segment.take_back():
-            return False
-        self._redos += 1
-        return True
-
-    def _charge(self, error: RemoteError, wait_s: float, characters: int) -> None:
-        self._left -= 1
-        self._attempts += 1
-        self._unknown += _is_unknown(error)
-        self._patience_s -= wait_s
-        self.resent += characters
-
-
-def _is_unknown(error: RemoteError) -> bool:
-    return error.exit_code == 8 and error.status in UNKNOWN_STATUSES
+    def next_wait(self, attempt: Attempt, budget: Budget) -> float | None:
+        """Seconds to wait before the request is sent again; None where it must not be."""
+        error = attempt.error
+        max_wait_s = min(MAX_WAIT_S, FIRST_WAIT_S * 2.0**attempt.retries)
+        retry_after_s: float = getattr(error, "retry_after", None) or 0.0
+        wait_s = max(retry_after_s, self.random() * max_wait_s)
+        left_s = min(self.max_total_wait_s, MAX_TOTAL_WAIT_S) - attempt.waited_s
+        allowed = (
+            error.retryable
+            and attempt.retries < self.retries
+            and not (attempt.is_ambiguous and attempt.ambiguous >= MAX_AMBIGUOUS)
+            and wait_s <= left_s
+            and budget.allows(attempt.characters)
+        )
+        return wait_s if allowed else None

@@ -1,4 +1,4 @@
-"""The service of one run: remote as given, or the offline server started as a child."""
+"""Open the service of a run: the remote one, or the offline server as a child process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from smallest_cli.network.origin import is_loopback, parse_base_url
 from smallest_cli.security import Secret, printable
 from smallest_cli.settings import Settings
 
-START_SECONDS = 20.0
+START_TIMEOUT_S = 20.0
 
 
 @contextmanager
 def open_service(settings: Settings, key_file: str | None, warn: Callable[[str], None]) -> Iterator[Service]:
-    """The service that the settings name, with a key for it; `warn` hears of what may give the key away."""
+    """Yield the service of the settings with its key. `key_file` is the value of --api-key-file.
+
+    `warn` takes warnings about how the key is stored or sent. Raises SettingsError, ServerError, UsageError.
+    """
     if settings.local:
         with open_local_service(settings.api) as service:
             yield service
@@ -34,51 +37,53 @@ def open_service(settings: Settings, key_file: str | None, warn: Callable[[str],
 
 
 def warn_of_plain_http(settings: Settings, warn: Callable[[str], None]) -> None:
-    """Say so where --plain-http lets the key go unencrypted to another machine. Raises SettingsError."""
+    """Warn where --plain-http sends the key unencrypted to another machine. Raises SettingsError."""
     if not settings.plain_http:
         return
     origin = parse_base_url(settings.base_url)
     if not origin.secure and not is_loopback(origin.host):
-        warn(f"the key goes to {printable(origin.netloc)} over plain http, where others can read it")
+        warn(f"the key is sent to {printable(origin.netloc)} over plain http, unencrypted")
 
 
 @contextmanager
 def open_local_service(api: Api = "unified", behaviour: Mapping[str, Any] | None = None) -> Iterator[Service]:
-    """The offline server as a process of its own, for as long as the context lasts.
+    """Run the offline server as a child process for as long as the context lasts.
 
-    Its own process, because it shares neither our interpreter lock nor our crashes, and because
-    its voice is a library under another licence. It ends when its stdin does, so it cannot
-    outlive us. Raises SettingsError where its extra is missing, ServerError where it does not start.
+    `behaviour` holds fields of the server's configuration. A process of its own keeps the server from
+    competing for the interpreter lock and its crashes from ending this one. It exits at the end of its stdin,
+    so it cannot outlive this process. Raises SettingsError where its extra is missing, ServerError where it
+    does not start.
     """
     import subprocess
 
     with subprocess.Popen(
-        # -P: nothing is imported from the current folder.
+        # -P: import nothing from the current directory.
         [sys.executable, "-P", "-m", "smallest_cli.server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is ours; the child ends when we do
+        start_new_session=True,  # keeps Ctrl-C from the child; it ends with its stdin
     ) as child:
         try:
-            told = _greet(child, behaviour or {})
-            yield Service(told["base_url"], Secret(told["key"], "the offline server"), api)
+            reply = _start(child, behaviour or {})
+            yield Service(reply["base_url"], Secret(reply["key"], "the offline server"), api)
         finally:
             if child.stdin:
                 child.stdin.close()
             child.terminate()
 
 
-def _greet(child: Any, behaviour: Mapping[str, Any]) -> dict[str, Any]:
+def _start(child: Any, behaviour: Mapping[str, Any]) -> dict[str, Any]:
+    """Send the configuration and return the server's reply: its base URL and key."""
     try:
         child.stdin.write(json.dumps(behaviour).encode() + b"\n")
         child.stdin.flush()
-        ready, _, _ = select.select([child.stdout], [], [], START_SECONDS)
-        told = json.loads(child.stdout.readline()) if ready else {}
+        ready, _, _ = select.select([child.stdout], [], [], START_TIMEOUT_S)
+        reply = json.loads(child.stdout.readline()) if ready else {}
     except (OSError, ValueError):
-        told = {}
-    if "base_url" in told:
-        return dict(told)
-    if told.get("exit") == SettingsError.exit_code:
-        raise SettingsError(told["error"], hint=told.get("hint", ""))
-    raise ServerError(told.get("error", "the offline server did not start"))
+        reply = {}
+    if "base_url" in reply:
+        return dict(reply)
+    if reply.get("exit") == SettingsError.exit_code:
+        raise SettingsError(reply["error"], hint=reply.get("hint", ""))
+    raise ServerError(reply.get("error", "the offline server did not start"))

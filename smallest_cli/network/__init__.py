@@ -1,4 +1,4 @@
-"""The one way to a socket: resolve, connect, proxy, TLS, deadlines by the wall clock, and what each took.
+"""One way to a connected socket: DNS, TCP, proxy, TLS, deadlines and timings.
 
-Every failure leaves here as one of our errors, so the transports translate no socket errors.
+Every failure is raised as an error of `smallest_cli.errors`; the transports translate no socket errors.
 """

@@ -1,4 +1,4 @@
-"""A connected socket with deadlines by the wall clock, a cap on what is read, and stamps."""
+"""A connected socket with deadlines, a limit on what is read, and timestamps."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from smallest_cli.models import Phases
 from smallest_cli.security import os_error_text
 
 Clock = Callable[[], int]
+"""Returns nanoseconds; only differences mean something."""
 
 HEAD_LIMIT = 64 * 1024
 READ_SIZE = 64 * 1024
-LONGEST_WAIT_S = 2_000_000.0
-"""23 days: a little more, and the milliseconds that a socket waits are too many for the system's call."""
+MAX_SOCKET_TIMEOUT_S = 2_000_000.0
+"""23 days: poll(2) takes its timeout as a 32-bit number of milliseconds."""
 
 
 class Connection:
-    """A connected socket with deadlines by the wall clock, a cap on what is read, and stamps.
+    """A connected socket with deadlines, a limit on what is read, and timestamps.
 
-    It has the methods that websocket-client and http.client call of a socket. `received_ns` is the
-    clock right after the last read from the system, `sent_ns` right after the last write.
+    It has the socket methods that websocket-client and http.client call. `received_ns` is the clock right
+    after the last read from the system, `sent_ns` right after the last write. `until` is the end of the
+    run, in seconds of `time.monotonic`.
     """
 
     def __init__(self, sock: socket.socket, phases: Phases, clock: Clock, until: float = math.inf) -> None:
-        """`until` is the end of the whole run, in seconds of `time.monotonic`."""
         self._sock = sock
         self._until = until
         self.phases = phases
@@ -38,33 +39,38 @@ class Connection:
         self.received_ns = 0
         self.sent_ns = 0
         self._buffer = b""
-        self._at = 0
-        self._deadline = 0.0
+        self._position = 0
         self._awaited = ""
-        self._allowance = HEAD_LIMIT
-        self._files = 0
-        self._let_go = False
+        self._timeout = 0.0
+        self._deadline = 0.0
+        self._read_limit = HEAD_LIMIT
+        self._open_files = 0
+        self._close_requested = False
 
-    def expect(self, awaited: str, seconds: float, of: float | None = None) -> None:
-        """Give what is awaited (words for a message) this many seconds from now, the rest `of` so many."""
+    def set_deadline(self, awaited: str, seconds: float, timeout: float | None = None) -> None:
+        """Let every read and write until the next call end `seconds` from now.
+
+        `awaited` names what is waited for in the error message, and `timeout` is the number of seconds
+        in it, where part of that time has passed already.
+        """
         self._awaited = awaited
-        self._seconds = seconds if of is None else of
+        self._timeout = seconds if timeout is None else timeout
         self._deadline = min(time.monotonic() + seconds, self._until)
 
-    def allow(self, byte_count: int) -> None:
-        """Let at most this many bytes more be read before the next call."""
-        self._allowance = byte_count
+    def set_read_limit(self, byte_count: int) -> None:
+        """Let at most `byte_count` further bytes be read until the next call."""
+        self._read_limit = byte_count
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """At most `size` bytes, b"" where the other side has closed. Raises NetworkError, ProtocolError."""
-        if self._at == len(self._buffer):
-            self._buffer, self._at = self._read(), 0
-            self._allowance -= len(self._buffer)
-        if self._allowance < 0:
+        """Return at most `size` bytes, b"" at the end of the stream. Raises NetworkError, ProtocolError."""
+        if self._position == len(self._buffer):
+            self._buffer, self._position = self._read(), 0
+            self._read_limit -= len(self._buffer)
+        if self._read_limit < 0:
             raise ProtocolError("the service sent a message that is too large")
-        piece = self._buffer[self._at : self._at + size]
-        self._at += len(piece)
-        return piece
+        data = self._buffer[self._position : self._position + size]
+        self._position += len(data)
+        return data
 
     def _read(self) -> bytes:
         try:
@@ -85,37 +91,35 @@ class Connection:
         self.sent_ns = self.clock()
         return len(data)
 
-    def sendall(self, data: bytes) -> None:
-        """As `send`."""
-        self.send(data)
+    sendall = send
 
     def _remaining(self) -> float:
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
-            self._too_late()
-        return min(remaining, LONGEST_WAIT_S)
+            self._fail_late()
+        return min(remaining, MAX_SOCKET_TIMEOUT_S)
 
     def _fail(self, error: OSError) -> NoReturn:
         if isinstance(error, TimeoutError):
-            self._too_late()
+            self._fail_late()
         if isinstance(error, ConnectionError):
             raise ConnectionClosed("the connection was reset") from None
         raise NetworkError(f"the connection failed: {os_error_text(error)}") from None
 
-    def _too_late(self) -> NoReturn:
+    def _fail_late(self) -> NoReturn:
         if time.monotonic() >= self._until:
-            raise out_of_time() from None
-        raise DeadlineExceeded(f"no {self._awaited} within {self._seconds:g} s") from None
+            raise max_time_exceeded() from None
+        raise DeadlineExceeded(f"no {self._awaited} within {self._timeout:g} s") from None
 
     def unread(self, data: bytes) -> None:
-        """Put bytes back, to be read again first."""
-        self._buffer, self._at = data + self._buffer[self._at :], 0
+        """Put `data` back in front of what is read next."""
+        self._buffer, self._position = data + self._buffer[self._position :], 0
 
     def readable(self) -> bool:
-        """Whether bytes, or the other side's close, are waiting."""
-        if self._at < len(self._buffer):
+        """Whether bytes, or the end of the stream, can be read without waiting."""
+        if self._position < len(self._buffer):
             return True
-        pending = getattr(self._sock, "pending", lambda: 0)
+        pending = getattr(self._sock, "pending", lambda: 0)  # decrypted bytes that no selector sees
         if pending():
             return True
         with selectors.DefaultSelector() as selector:
@@ -123,53 +127,46 @@ class Connection:
             return bool(selector.select(0))
 
     def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
-        """The reading side as a file, for http.client: the socket outlives `close` until it is closed too."""
-        self._files += 1
-        return io.BufferedReader(_Readable(self), READ_SIZE)
+        """Return a reader for http.client; the socket stays open until the reader is closed too."""
+        self._open_files += 1
+        return io.BufferedReader(_Reader(self), READ_SIZE)
 
     def gettimeout(self) -> float:
-        """A socket's method; the deadline is `expect`'s."""
+        """Return the seconds until the deadline."""
         return max(0.001, self._deadline - time.monotonic())
 
     def settimeout(self, _: float | None) -> None:
-        """A socket's method; the deadline is `expect`'s."""
-
-    def setsockopt(self, *arguments: Any) -> None:
-        """A socket's method."""
-        self._sock.setsockopt(*arguments)
+        """Do nothing: only `set_deadline` sets a deadline."""
 
     def fileno(self) -> int:
-        """A socket's method."""
+        """Return the socket's descriptor."""
         return self._sock.fileno()
 
-    def shutdown(self, how: int) -> None:
-        """A socket's method."""
-        self._sock.shutdown(how)
-
     def close(self) -> None:
-        """Close at once, or with the last file on it; the other side is not waited for."""
-        self._let_go = True
-        if not self._files:
+        """Close the socket now, or with the last open reader. Does not wait for the peer."""
+        self._close_requested = True
+        if not self._open_files:
             self._sock.close()
 
-    def drop(self) -> None:
-        """Close the socket, whatever files are still on it."""
+    def abort(self) -> None:
+        """Close the socket now, even where readers are open."""
         self._sock.close()
 
-    def close_file(self) -> None:
-        """One file of `makefile` is done with."""
-        self._files -= 1
-        if self._let_go:
+    def release_file(self) -> None:
+        """Count a reader of `makefile` as closed."""
+        self._open_files -= 1
+        if self._close_requested:
             self.close()
 
 
-def out_of_time() -> DeadlineExceeded:
+def max_time_exceeded() -> DeadlineExceeded:
+    """Return the error for the end of the run's --max-time; it is not retried."""
     error = DeadlineExceeded("the run took longer than --max-time allows")
     error.retryable = False
     return error
 
 
-class _Readable(io.RawIOBase):
+class _Reader(io.RawIOBase):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -184,15 +181,15 @@ class _Readable(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._connection.close_file()
+            self._connection.release_file()
 
 
 def read_head(connection: Connection) -> bytes:
-    """The head of an HTTP reply, its empty line included, at most 64 KiB.
+    """Read the head of an HTTP response, at most 64 KiB, up to and including its empty line.
 
-    What came behind it stays to be read. Raises NetworkError where the connection ends before.
+    Bytes after it stay readable. Raises NetworkError where the connection ends before the empty line.
     """
-    connection.allow(HEAD_LIMIT)
+    connection.set_read_limit(HEAD_LIMIT)
     head = b""
     while (end := head.find(b"\r\n\r\n")) < 0:
         data = connection.recv(READ_SIZE)

@@ -1,4 +1,4 @@
-"""Opens connections: resolve, race, proxy, TLS, and what each took."""
+"""Open connections to the service: DNS, TCP, proxy and TLS, each step timed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from smallest_cli.errors import CertificateError, ConnectError, SecurityError, SettingsError, TLSError
+from smallest_cli.errors import SecurityError, SettingsError
 from smallest_cli.models import Phases
-from smallest_cli.network.connection import Clock, Connection, out_of_time
-from smallest_cli.network.dns import Address, race, resolve
+from smallest_cli.network.connection import Clock, Connection, max_time_exceeded
+from smallest_cli.network.dns import Address, connect_any, resolve
 from smallest_cli.network.origin import Origin, is_loopback
 from smallest_cli.network.preconnect import Preconnect
-from smallest_cli.network.proxy import find_proxy, tunnel
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.network.proxy import find_proxy, open_tunnel
+from smallest_cli.security import printable
+from smallest_cli.settings import Settings
 
 if TYPE_CHECKING:
     import ssl
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 class Dialer:
     """Opens connections, all by the same rules.
 
-    `timeout` is in seconds, for a whole connection from the name to the end of TLS; `max_time` is for all
-    that the dialer's connections do, from now on. `plain_http` lets an http origin be another machine.
-    `until` is when that is over, in seconds of `time.monotonic`.
-    Proxies and certificate settings are read from `environ`.
+    `timeout`: seconds for a connection, from the look-up of the name to the end of the TLS handshake.
+    `max_time`: seconds from now for everything that the connections do; None for no limit. `until` is its
+    end, in seconds of `time.monotonic`.
+    `plain_http`: allow http to another machine than this one, although the key is sent in the clear.
+    `environ`: where proxies and certificates are looked up. `clock`: nanoseconds, for the timestamps.
     """
 
     def __init__(
@@ -45,178 +47,111 @@ class Dialer:
         clock: Clock = time.perf_counter_ns,
     ) -> None:
         self.timeout = timeout
-        self.until = math.inf if max_time is None else time.monotonic() + max_time
         self.clock = clock
+        self.until = math.inf if max_time is None else time.monotonic() + max_time
         self._ca_file = ca_file
         self._plain_http = plain_http
         self._environ = environ
         self._context: ssl.SSLContext | None = None
         self._context_lock = threading.Lock()
-        self._begun: Preconnect | None = None
+        self._preconnect: Preconnect | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, max_time: float | None = None) -> Self:
+        """Build a dialer from the settings of a run; `max_time` is in seconds from now."""
+        return cls(
+            timeout=settings.timeout,
+            max_time=max_time,
+            ca_file=settings.ca_file,
+            plain_http=settings.plain_http,
+        )
 
     @contextmanager
     def head_start(self, origin: Origin) -> Iterator[None]:
-        """Connect in the background; the first `dial` takes over what comes of it, a failure too.
+        """Connect in the background. The first `connect` takes the result, or raises its error.
 
-        What nobody has taken when the context ends is closed. TLS is left to `dial`: a thread that is
-        within OpenSSL when the interpreter ends takes the process down.
+        An unused connection is closed at the end of the context. The TLS handshake is left to `connect`:
+        a thread inside OpenSSL when the interpreter exits crashes the process.
         """
-        # The authorities take as long to read as a connection to be made, and leave the interpreter alone.
-        reader = threading.Thread(target=self._read_ahead, daemon=True) if origin.secure else None
+        # Reading the certificates takes as long as connecting and releases the interpreter lock.
+        reader = threading.Thread(target=self._preload_context, daemon=True) if origin.secure else None
         if reader:
             reader.start()
-        self._begun = Preconnect(lambda: self._connect(origin, self._deadline()))
+        self._preconnect = Preconnect(lambda: self._open_socket(origin, self._deadline()))
         try:
             yield
         finally:
-            if begun := self._take_begun():
-                begun.abandon()
+            if preconnect := self._take_preconnect():
+                preconnect.abandon()
             if reader:
                 reader.join()
 
-    def dial(self, origin: Origin) -> Connection:
+    def connect(self, origin: Origin) -> Connection:
         """Connect to an origin. Raises NetworkError, SecurityError or SettingsError."""
         deadline = self._deadline()
-        begun = self._take_begun()
-        sock, phases = begun.result() if begun else self._connect(origin, deadline)
+        preconnect = self._take_preconnect()
+        sock, phases = preconnect.result() if preconnect else self._open_socket(origin, deadline)
         if origin.secure:
+            from smallest_cli.network import tls
+
             started = self.clock()
             try:
-                sock = self._secure(sock, origin, deadline)
+                sock = tls.handshake(sock, self._tls_context(), origin, deadline, self.timeout)
             except BaseException:
                 sock.close()
                 raise
             phases = replace(phases, tls=self.clock() - started)
         return Connection(sock, phases, self.clock, self.until)
 
-    def _take_begun(self) -> Preconnect | None:
-        begun, self._begun = self._begun, None
-        return begun
+    def _take_preconnect(self) -> Preconnect | None:
+        preconnect, self._preconnect = self._preconnect, None
+        return preconnect
 
     def _deadline(self) -> float:
-        """When a connection that is begun now must be there. Raises NetworkError where no time is left."""
-        deadline = min(time.monotonic() + self.timeout, self.until)
-        if deadline <= time.monotonic():
-            raise out_of_time()
-        return deadline
+        """When a connection started now must be open. Raises DeadlineExceeded after `max_time`."""
+        now = time.monotonic()
+        if now >= self.until:
+            raise max_time_exceeded()
+        return min(now + self.timeout, self.until)
 
-    def _connect(self, origin: Origin, deadline: float) -> tuple[socket.socket, Phases]:
-        """To the origin's port, by way of its proxy; what each step took."""
+    def _open_socket(self, origin: Origin, deadline: float) -> tuple[socket.socket, Phases]:
+        """Connect to the origin's port, through its proxy if it has one."""
         proxy = find_proxy(origin, self._environ)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         started = self.clock()
         addresses = resolve(host, port, deadline, self.timeout)
         if not origin.secure and not self._plain_http:
-            _refuse_plain(origin, [] if proxy else addresses)
+            # Checked on the addresses, not on the name: that may resolve to anything.
+            _check_plain_http(origin, [] if proxy else addresses)
         resolved = self.clock()
-        sock = race(addresses, f"{printable(host)}:{port}", deadline, self.timeout)
+        sock = connect_any(addresses, f"{printable(host)}:{port}", deadline, self.timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
-                left = deadline - time.monotonic()
-                tunnel(sock, proxy, origin, self.clock, seconds=left, of=self.timeout)
+                open_tunnel(sock, proxy, origin, self.clock, deadline, self.timeout)
         except BaseException:
             sock.close()
             raise
         return sock, Phases(dns=resolved - started, tcp=self.clock() - resolved)
 
-    def _secure(self, sock: socket.socket, origin: Origin, deadline: float) -> socket.socket:
-        import ssl
-
-        context = self._tls_context()
-        sock.settimeout(max(0.001, deadline - time.monotonic()))
-        try:
-            secured = context.wrap_socket(sock, server_hostname=origin.host, do_handshake_on_connect=False)
-            try:
-                secured.do_handshake()
-            except BaseException:
-                secured.close()
-                raise
-            return secured
-        except ssl.SSLCertVerificationError as error:
-            raise _distrust(origin, error) from None
-        except TimeoutError:
-            raise ConnectError(f"no TLS handshake within {self.timeout:g} s", step="tls") from None
-        except OSError as error:
-            raise _failed_handshake(origin, error) from None
-
     def _tls_context(self) -> ssl.SSLContext:
-        """One context for every connection."""
+        """One context for all connections: reading the certificates takes milliseconds."""
+        from smallest_cli.network import tls
+
         with self._context_lock:
             if self._context is None:
-                self._context = self._read_authorities()
+                self._context = tls.create_context(self._ca_file, self._environ)
             return self._context
 
-    def _read_ahead(self) -> None:
-        with suppress(SettingsError):  # which `dial` raises again
+    def _preload_context(self) -> None:
+        with suppress(SettingsError):  # `connect` raises it again
             self._tls_context()
 
-    def _read_authorities(self) -> ssl.SSLContext:
-        """TLS 1.2 at least, and one order of authorities for every transport.
 
-        Built by hand because `create_default_context` writes session keys where SSLKEYLOGFILE says.
-        """
-        import ssl
-
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        named = self._ca_file or next(
-            (self._environ[name] for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-             if self._environ.get(name)), None,
-        )  # fmt: skip
-        if named is None and not self._environ.get("SSL_CERT_DIR"):
-            context.load_default_certs()
-            return context
-        try:
-            if named is None or os.path.isdir(named):
-                context.load_verify_locations(capath=named or self._environ["SSL_CERT_DIR"])
-            else:
-                context.load_verify_locations(cafile=named)
-        except ssl.SSLError:
-            raise SettingsError(
-                f"there is no certificate in {printable(named)}",
-                hint="a PEM file is wanted: its first certificate begins with -----BEGIN CERTIFICATE-----",
-            ) from None
-        except OSError as error:
-            raise SettingsError(
-                f"cannot read the certificates in {printable(named)}: {os_error_text(error)}"
-            ) from None
-        return context
-
-
-PLAIN_ANSWERS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
-"""What OpenSSL calls an answer that is no TLS."""
-
-
-def _failed_handshake(origin: Origin, error: OSError) -> ConnectError:
-    """In words: OpenSSL's own have its codes and lines of its source in them."""
-    why = getattr(error, "reason", None)
-    if why in PLAIN_ANSWERS:
-        plain = TLSError(f"{printable(origin.netloc)} does not speak TLS", step="tls")
-        plain.hint = "is the base URL an http one?"
-        return plain
-    told = why.lower().replace("_", " ") if isinstance(why, str) else os_error_text(error)
-    return ConnectError(
-        f"the TLS handshake with {printable(origin.netloc)} failed: {printable(told)}", step="tls"
-    )
-
-
-def _distrust(origin: Origin, error: ssl.SSLCertVerificationError) -> CertificateError:
-    """What is wrong with a certificate, by OpenSSL's own numbers (X509_V_ERR_..., in x509_vfy.h)."""
-    why = printable(error.verify_message)
-    match error.verify_code:
-        case 9 | 10:
-            hint = f"the clock of this machine says {time.strftime('%Y-%m-%d %H:%M')}; is that so?"
-        case 62 | 64:
-            why, hint = f"it is another host's ({why})", "is the base URL right?"
-        case _:
-            hint = "name the authority that signed it: --ca-file FILE"
-    return CertificateError(f"the certificate of {printable(origin.netloc)} is not trusted: {why}", hint=hint)
-
-
-def _refuse_plain(origin: Origin, addresses: list[Address]) -> None:
+def _check_plain_http(origin: Origin, addresses: list[Address]) -> None:
+    """Raise SecurityError unless all addresses are this machine's."""
     if not addresses or not all(is_loopback(address[4][0]) for address in addresses):
         raise SecurityError(
             f"the key is not sent over plain http to {printable(origin.netloc)}",
-            hint="use https, or --plain-http where the network is yours",
+            hint="use https, or --plain-http on a trusted network",
         )

@@ -1,4 +1,4 @@
-"""Names to addresses, and the first address that answers."""
+"""Resolve a name, and connect to the first of its addresses that answers."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import selectors
 import socket
 import threading
 import time
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 from smallest_cli.errors import ConnectError
 from smallest_cli.security import os_error_text, printable
 
 STAGGER_SECONDS = 0.25
+"""Between the starts of two connection attempts (RFC 8305, 5)."""
 
 Address = tuple[int, int, int, str, Any]
+"""As `socket.getaddrinfo` returns it: family, type, protocol, canonical name, address."""
 
 
 def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Address]:
-    """Addresses of a host, families taking turns.
+    """Return the addresses of a host, the two families alternating (RFC 8305, 4).
 
-    In a thread, because getaddrinfo cannot be interrupted: Ctrl-C must not wait for a dead resolver.
+    `deadline` is in seconds of `time.monotonic`, `timeout` the number of seconds that the error message
+    names. Raises ConnectError.
     """
-    # A name of bytes is taken as it is; one of characters imports the codec for international names.
+    # getaddrinfo imports the IDNA codec for a str, which takes milliseconds; not for bytes.
     name = host.encode("ascii") if host.isascii() else host
     answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
 
@@ -35,6 +38,7 @@ def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Addre
         except (OSError, UnicodeError) as error:
             answer.put(error)
 
+    # In a thread: getaddrinfo cannot be interrupted, and Ctrl-C must not wait for a dead resolver.
     threading.Thread(target=look_up, daemon=True).start()
     try:
         found = answer.get(timeout=max(0.001, deadline - time.monotonic()))
@@ -44,14 +48,16 @@ def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Addre
         ) from None
     if isinstance(found, Exception):
         raise ConnectError(f"cannot resolve {printable(host)}", step="dns") from None
-    first = [address for address in found if address[0] == found[0][0]]
+    preferred = [address for address in found if address[0] == found[0][0]]
     others = [address for address in found if address[0] != found[0][0]]
-    pairs = zip_longest(first, others)
-    return [address for pair in pairs for address in pair if address is not None]
+    return [address for address in chain.from_iterable(zip_longest(preferred, others)) if address]
 
 
-def race(addresses: list[Address], name: str, deadline: float, timeout: float) -> socket.socket:
-    """The first address to answer wins; each has a head start of 250 ms on the next (RFC 8305)."""
+def connect_any(addresses: list[Address], name: str, deadline: float, timeout: float) -> socket.socket:
+    """Return a socket to the first address that answers (happy eyeballs, RFC 8305).
+
+    `name` and `timeout`, in seconds, are for error messages. Raises ConnectError.
+    """
     waiting = list(reversed(addresses))
     last_error: OSError | None = None
     winner: socket.socket | None = None
@@ -61,10 +67,10 @@ def race(addresses: list[Address], name: str, deadline: float, timeout: float) -
                 if waiting and (error := _start(selector, waiting.pop())):
                     last_error = error
                     continue
-                patience = min(STAGGER_SECONDS if waiting else timeout, deadline - time.monotonic())
-                if deadline <= time.monotonic():
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
                     raise ConnectError(f"connecting to {name} took longer than {timeout:g} s")
-                for key, _ in selector.select(max(0.0, patience)):
+                for key, _ in selector.select(min(STAGGER_SECONDS, remaining) if waiting else remaining):
                     sock: Any = key.fileobj
                     selector.unregister(sock)
                     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -78,12 +84,13 @@ def race(addresses: list[Address], name: str, deadline: float, timeout: float) -
                 losing: Any = key.fileobj
                 losing.close()
     if winner is None:
-        why = os_error_text(last_error) if last_error else "it has no address"
-        raise ConnectError(f"cannot connect to {name}: {why}")
+        reason = os_error_text(last_error) if last_error else "it has no address"
+        raise ConnectError(f"cannot connect to {name}: {reason}")
     return winner
 
 
 def _start(selector: selectors.BaseSelector, address: Address) -> OSError | None:
+    """Start to connect without blocking; return the error of an attempt that failed at once."""
     family, kind, protocol, _, target = address
     try:
         sock = socket.socket(family, kind, protocol)

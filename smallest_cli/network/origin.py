@@ -1,4 +1,4 @@
-"""Where a base URL points."""
+"""Origins: the parts of a base URL, and which hosts are this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smallest_cli.security import printable
 
 
 class Origin(NamedTuple):
-    """Where a base URL points: scheme, host, port, and a path prefix without its last slash."""
+    """Scheme, host in ASCII, port, and a path prefix without its last slash."""
 
     secure: bool
     host: str
@@ -20,17 +20,17 @@ class Origin(NamedTuple):
 
     @property
     def netloc(self) -> str:
-        """Host and port as a Host header or a URL has them."""
+        """Host and port as in a URL or a Host header; the default port is left out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
     def url(self, scheme: str, path: str) -> str:
-        """An address under this origin: `scheme` is http or ws, made secure where the origin is."""
+        """Return the URL of `path`; `scheme` is "http" or "ws", to which a secure origin adds its s."""
         return f"{scheme}{'s' if self.secure else ''}://{self.netloc}{self.prefix}{path}"
 
 
 def parse_base_url(base_url: str) -> Origin:
-    """The origin of an http, https, ws or wss base URL, its host in ASCII. Raises SettingsError."""
+    """Parse an http, https, ws or wss base URL. Raises SettingsError."""
     try:
         parts = urlsplit(base_url)
         port = parts.port
@@ -38,19 +38,19 @@ def parse_base_url(base_url: str) -> Origin:
         raise SettingsError(f"the base URL {printable(base_url)} is not a URL") from None
     if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
         raise SettingsError(
-            f"the base URL {printable(base_url)} is not a URL", hint="it looks like https://api.smallest.ai"
+            f"the base URL {printable(base_url)} is not a URL", hint="example: https://api.smallest.ai"
         )
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise SettingsError("the base URL holds more than scheme, host, port and path")
+        raise SettingsError("the base URL may hold scheme, host, port and path only")
     secure = parts.scheme in ("https", "wss")
     return Origin(secure, _ascii(parts.hostname), port or (443 if secure else 80), parts.path.rstrip("/"))
 
 
 def _ascii(host: str) -> str:
-    """A host as the network has it: xn--... for a name in another script. Raises SettingsError.
+    """Encode an international host name in ASCII (xn--...). Raises SettingsError.
 
-    Where the standard library's rules (of 2003) would change the name, as they make ss of a sharp s, today's
-    may lead to another host, and the key would go to the wrong one.
+    Python's codec follows IDNA 2003. A name that it changes (a sharp s becomes ss) may be another host by
+    IDNA 2008, to which the key would be sent, so such a name is refused.
     """
     if host.isascii():
         return host
@@ -61,13 +61,13 @@ def _ascii(host: str) -> str:
     except UnicodeError:
         pass
     raise SettingsError(
-        f"the host {printable(host)} cannot be written in ASCII for certain",
-        hint="name it by its form in xn--",
+        f"the host {printable(host)} has no unambiguous form in ASCII",
+        hint="give its xn-- form",
     )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is this machine itself."""
+    """Whether a host is this machine, by a literal address or by a name of RFC 6761, 6.3."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""A connection that is made while other things are made ready."""
+"""Connect in a background thread while the rest of the run is prepared."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from collections.abc import Callable
 from smallest_cli.models import Phases
 
 Connected = tuple[socket.socket, Phases]
+"""A connected socket, and what connecting took."""
 
 
 class Preconnect:
-    """Runs `connect` in a thread from now on. Its outcome is taken once, or closed."""
+    """Runs `connect` in a thread at once. Call `result` or `abandon`, once."""
 
     def __init__(self, connect: Callable[[], Connected]) -> None:
         self._connect = connect
@@ -22,7 +23,7 @@ class Preconnect:
         threading.Thread(target=self._run, daemon=True).start()
 
     def result(self) -> Connected:
-        """The connection, waited for if need be. Raises what `connect` raised."""
+        """Wait for the connection and return it. Raises what `connect` raised."""
         try:
             outcome = self._outcome.get()
         except BaseException:
@@ -33,19 +34,19 @@ class Preconnect:
         return outcome
 
     def abandon(self) -> None:
-        """Close it, now or as soon as it is there."""
+        """Close the connection, now or as soon as it is open."""
         self._abandoned = True
-        self._close_waiting()
+        self._close_unused()
 
     def _run(self) -> None:
         try:
             self._outcome.put(self._connect())
         except BaseException as error:
-            self._outcome.put(error)  # raised again where it is waited for
-        if self._abandoned:
-            self._close_waiting()
+            self._outcome.put(error)  # `result` raises it again
+        if self._abandoned:  # after `put`: so either this thread or `abandon` sees the connection
+            self._close_unused()
 
-    def _close_waiting(self) -> None:
+    def _close_unused(self) -> None:
         try:
             outcome = self._outcome.get_nowait()
         except queue.Empty:

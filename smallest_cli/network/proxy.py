@@ -1,9 +1,10 @@
-"""Which proxy stands before an origin, and the way through it."""
+"""Find the HTTP proxy for an origin, and open a tunnel through it."""
 
 from __future__ import annotations
 
 import re
 import socket
+import time
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from smallest_cli.security import printable
 
 
 class Proxy(NamedTuple):
-    """An HTTP proxy; `authorization` is the value of its header, None where it asks for nobody."""
+    """An HTTP proxy; `authorization` is the value of Proxy-Authorization, None to send none."""
 
     host: str
     port: int
@@ -25,10 +26,10 @@ class Proxy(NamedTuple):
 
 
 def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy that the environment names for an origin. Loopback never has one.
+    """Return the proxy that `environ` names for an origin; None for a direct connection.
 
-    Raises SettingsError for a kind of proxy that is not spoken here: going direct instead
-    would be a surprise to whoever set it.
+    Reads http_proxy or https_proxy, all_proxy and no_proxy, in either case. Loopback has no proxy. Raises
+    SettingsError for a proxy that is not supported: connecting directly could bypass a policy.
     """
     settings = {
         name.lower().removesuffix("_proxy"): value
@@ -47,7 +48,7 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
     except ValueError:
         raise SettingsError(
-            f"the proxy in {scheme}_proxy or all_proxy is not a URL", hint="it looks like http://HOST:PORT"
+            f"the proxy in {scheme}_proxy or all_proxy is not a URL", hint="example: http://HOST:PORT"
         ) from None
     try:
         port = parts.port or 80
@@ -55,9 +56,8 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
         port = 0
     if parts.scheme != "http" or not parts.hostname or not port:
         raise SettingsError(
-            f"the proxy in {scheme}_proxy or all_proxy is of a kind that is not supported: "
-            f"{printable(parts.scheme)}",
-            hint="http://HOST:PORT is",
+            f"the proxy in {scheme}_proxy or all_proxy is not supported: {printable(parts.scheme)}",
+            hint="use http://HOST:PORT",
         )
     authorization = None
     if parts.username:
@@ -66,15 +66,20 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
     return Proxy(parts.hostname, port, authorization)
 
 
-def tunnel(
-    sock: socket.socket, proxy: Proxy, origin: Origin, clock: Clock, *, seconds: float, of: float
+def open_tunnel(
+    sock: socket.socket, proxy: Proxy, origin: Origin, clock: Clock, deadline: float, timeout: float
 ) -> None:
+    """Ask the proxy at the other end of `sock` for a connection to the origin (RFC 9110, 9.3.6).
+
+    `deadline` is in seconds of `time.monotonic`, `timeout` the number of seconds that the error message
+    names. Raises NetworkError.
+    """
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"Host: {host}:{origin.port}"]
     if proxy.authorization:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")
     connection = Connection(sock, Phases(), clock)
-    connection.expect("answer from the proxy", max(0.001, seconds), of)
+    connection.set_deadline("answer from the proxy", max(0.001, deadline - time.monotonic()), timeout)
     connection.send("\r\n".join([*lines, "", ""]).encode("ascii"))
     head = read_head(connection)
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)

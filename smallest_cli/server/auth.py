@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from smallest_cli.server.config import is_loopback
+from smallest_cli.network.origin import is_loopback
 
 SOCKETS_PER_SLOT = 5
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from smallest_cli.errors import UsageError
+from smallest_cli.network.origin import is_loopback
 from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, ErrorForm, SSEShape
 from smallest_cli.server.faults import FaultSpec
 
@@ -142,15 +143,3 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "legacy": ("on", "404", "410"), "close_after_complete": (True, False),
     "answer_empty_close": (True, False), "chunked": (True, False),
 }  # fmt: skip
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by a literal address or by the one name that means it."""
-    if host == "localhost":
-        return True
-    import ipaddress  # seldom needed, slow to import
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

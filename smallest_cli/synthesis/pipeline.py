@@ -1,28 +1,24 @@
-"""The pump: audio out of events into a sink, in whole frames, and no silence taken for success."""
+"""Copy audio from events to a sink in whole frames. A segment that ends without audio is an error."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServerError, SettingsError
-from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Sent, Silence, SpeechRequest
+from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Sent
 from smallest_cli.stdio import shortage_told
 
-AHEAD_S = 30.0
-LOOK_EVERY_S = 0.05
-
-Ask = Callable[[SpeechRequest], Iterable[Event]]
-Again = Callable[["Segment"], None]
+POLL_S = 0.05
+"""How often a sink is asked how far it has played: sinks have no way to notify."""
 
 
 @dataclass(slots=True)
-class Spoken:
-    """What was poured: bytes of audio, segments that were proven whole, the service's names for them."""
+class Totals:
+    """What was written to the sink: bytes of audio, complete segments, the service's request ids."""
 
     format: AudioFormat
     byte_count: int = 0
@@ -41,150 +37,103 @@ class Spoken:
         return self.format.duration(self.byte_count)
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One segment on its way into a sink, for whoever decides how often it is tried."""
+class Pipeline:
+    """One sink, what was written to it, and the segment that is being written."""
 
-    characters: int
-    _pump: Pump
-    _ask: Callable[[], Iterable[Event]]
-    _frames: int
+    def __init__(self, sink: Sink, format: AudioFormat) -> None:
+        self.sink = sink
+        self.totals = Totals(format)
+        self._remainder = b""
+        self._segment_start = 0
 
-    @property
-    def begun(self) -> bool:
-        """Whether the sink has audio of this run."""
-        return self._pump.spoken.byte_count > 0
+    def write(self, pcm: bytes) -> None:
+        """Write the whole frames of a chunk; the rest waits for the next chunk. Raises OutputError."""
+        pcm = self._remainder + pcm
+        end = len(pcm) - len(pcm) % self.totals.format.frame_size
+        self._remainder = pcm[end:]
+        self._write(pcm[:end])
 
-    def attempt(self) -> None:
-        """Ask for it and pour it. Raises RemoteError."""
-        self._pump.attempt(self._ask())
+    def write_silence(self, seconds: float) -> None:
+        """Write silence, which belongs to no segment."""
+        format = self.totals.format
+        self._write(bytes(round(seconds * format.sample_rate) * format.frame_size))
+        self._segment_start = self.totals.byte_count
 
-    def take_back(self) -> bool:
-        """Have the sink as it was before this segment; False where it cannot."""
-        return self._pump.take_back(self._frames)
+    def end_segment(self, request_id: str | None = None) -> None:
+        """Check what the segment left. Raises ProtocolError for half a frame, ServerError for no audio."""
+        if self._remainder:
+            raise ProtocolError("the audio ended in half a sample")
+        if self.totals.byte_count == self._segment_start:
+            raise ServerError("the service sent no audio", request_id=request_id)
+        self._segment_start = self.totals.byte_count
 
+    def add_segment(self, characters: int, request_id: str | None) -> None:
+        """Count a complete segment."""
+        self.totals.segments += 1
+        self.totals.characters += characters
+        if request_id:
+            self.totals.request_ids.append(request_id)
 
-def once(segment: Segment) -> None:
-    """Try a segment, and be done with it."""
-    segment.attempt()
+    def rewind(self, frames: int) -> bool:
+        """Drop all but the first `frames` from the sink; False where the sink cannot."""
+        if not self.sink.can_rewind:
+            return False
+        self.sink.rewind(frames)
+        self.totals.byte_count = self._segment_start = frames * self.totals.format.frame_size
+        self._remainder = b""
+        return True
 
+    def discard_remainder(self) -> None:
+        """Forget half a frame of an attempt that failed before its first frame."""
+        self._remainder = b""
 
-def play(
-    script: Iterable[SpeechRequest | Silence],
-    ask: Ask,
-    sink: Sink,
-    spoken: Spoken,
-    *,
-    ahead_s: float = AHEAD_S,
-    begin: Callable[[SpeechRequest, int], None] = lambda request, frame: None,
-    again: Again = once,
-) -> None:
-    """Ask for each segment in its turn and pour its audio into a sink, gapless; `spoken` keeps count.
+    def copy(self, events: Iterable[Event]) -> None:
+        """Write the audio of events that hold one segment or more, each up to its end marker.
 
-    A segment is asked for when less than `ahead_s` seconds are still to be heard; 0 is no limit.
-    `begin` hears of each segment and of the frame at which it will be heard. `again` attempts each, as often
-    as it sees fit. Raises what `ask` and `script` raise while no audio has come, Incomplete after that.
-    """
-    pump = Pump(sink, spoken)
-    with pump.incomplete():
-        for item in script:
-            match item:
-                case Silence(seconds=seconds):
-                    pump.rest(seconds)
-                case SpeechRequest(text=text):
-                    pump.wait(ahead_s)
-                    begin(item, spoken.frames)
-                    again(Segment(len(text), pump, partial(ask, item), spoken.frames))
-                    spoken.characters += len(text)
-
-
-def drain(sink: Sink, frames: int) -> None:
-    """Until the slowest sink has played so many frames."""
-    pause = threading.Event()
-    while sink.frames_played() < frames:
-        pause.wait(LOOK_EVERY_S)
-
-
-class Pump:
-    """Pours one segment after the other into one sink, and keeps count in `spoken`."""
-
-    def __init__(self, sink: Sink, spoken: Spoken) -> None:
-        self._sink = sink
-        self._format = spoken.format
-        self.spoken = spoken
-
-    def wait(self, ahead_s: float) -> None:
-        """Until less than `ahead_s` seconds are still to be heard at the slowest sink; 0 is no wait."""
-        if not ahead_s:
-            return
-        pause = threading.Event()
-        while (self.spoken.frames - self._sink.frames_played()) / self._format.sample_rate >= ahead_s:
-            pause.wait(LOOK_EVERY_S)
-
-    def rest(self, seconds: float) -> None:
-        """Pour silence."""
-        self._write(bytes(round(seconds * self._format.sample_rate) * self._format.frame_size))
-
-    def pour(self, events: Iterable[Event]) -> None:
-        """Pour one segment or more, each to the event that proves it whole.
-
-        Raises what the transport raises while no audio of the run has come, Incomplete after that.
+        Raises what the events raise while no audio was written, else Incomplete.
         """
-        with self.incomplete():
-            self.attempt(events)
+        complete = True
+        with self.incomplete_after_audio():
+            for event in events:
+                match event:
+                    case Sent():
+                        complete = False
+                    case AudioChunk(pcm=pcm):
+                        complete = False
+                        self.write(pcm)
+                    case Completed(request_id=request_id):
+                        self.end_segment(request_id)
+                        self.add_segment(0, request_id)
+                        complete = True
+            if not complete:
+                raise ProtocolError("the audio ended before its end was announced")
 
     @contextmanager
-    def incomplete(self) -> Iterator[None]:
-        """A failure of the other side or of this machine, after audio of the run, as Incomplete.
-
-        Before it, SettingsError says what the machine has no more of.
-        """
+    def incomplete_after_audio(self) -> Iterator[None]:
+        """Raise Incomplete instead of a remote error, or exhausted resources, once audio was written."""
         try:
             with shortage_told():
                 yield
         except (RemoteError, SettingsError) as error:
-            if not self.spoken.byte_count:
+            if not self.totals.byte_count:
                 raise
             raise Incomplete(
-                f"{error}, after {self.spoken.seconds:.1f} s of audio",
+                f"{error}, after {self.totals.seconds:.1f} s of audio",
                 hint=error.hint,
                 request_id=error.request_id,
             ) from error
 
-    def take_back(self, frames: int) -> bool:
-        """Go back to where the first `frames` had been poured; False where the sink cannot."""
-        if not self._sink.can_rewind:
-            return False
-        self._sink.rewind(frames)
-        self.spoken.byte_count = frames * self._format.frame_size
-        return True
+    def seconds_ahead(self) -> float:
+        """Audio that the slowest sink has still to play."""
+        return (self.totals.frames - self.sink.frames_played()) / self.totals.format.sample_rate
 
-    def attempt(self, events: Iterable[Event]) -> None:
-        """As `pour`, but raises RemoteError after audio, too."""
-        proven = self.spoken.byte_count
-        rest, whole = b"", True
-        for event in events:
-            match event:
-                case Sent():
-                    whole = False
-                case AudioChunk(pcm=pcm):
-                    pcm = rest + pcm
-                    cut = len(pcm) - len(pcm) % self._format.frame_size
-                    rest, whole = pcm[cut:], False
-                    self._write(pcm[:cut])
-                case Completed(request_id=request_id):
-                    if rest:
-                        raise ProtocolError("the audio ended in half a sample")
-                    if self.spoken.byte_count == proven:
-                        raise ServerError("the service sent no audio", request_id=request_id)
-                    proven, whole = self.spoken.byte_count, True
-                    self.spoken.segments += 1
-                    if request_id:
-                        self.spoken.request_ids.append(request_id)
-        if not whole:
-            raise ProtocolError("the audio ended before its end was announced")
+    def drain(self) -> None:
+        """Wait until the slowest sink has played everything."""
+        pause = threading.Event()
+        while self.sink.frames_played() < self.totals.frames:
+            pause.wait(POLL_S)
 
     def _write(self, pcm: bytes) -> None:
         if pcm:
-            self._sink.write(pcm)
-            self.spoken.byte_count += len(pcm)
+            self.sink.write(pcm)
+            self.totals.byte_count += len(pcm)

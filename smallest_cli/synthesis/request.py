@@ -1,103 +1,98 @@
-"""TODO."""
+"""What a run needs, as plain values: the request template, the destinations, the settings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.audio.destinations import Destination
-from smallest_cli.cli.console import Console
-from smallest_cli.cli.options import RunOptions, ServiceOptions, SoundOptions, VoiceOptions
-from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.errors import UsageError
 from smallest_cli.models import AudioFormat, SpeechRequest
-from smallest_cli.security import printable
-from smallest_cli.settings import Settings, load_settings
-from smallest_cli.synthesis.pipeline import AHEAD_S
+from smallest_cli.settings import Settings
 from smallest_cli.voices import resolve_voice
 
 if TYPE_CHECKING:
     from smallest_cli.synthesis.captions import CaptionPlan
-import os
-import time
+
+AHEAD_S = 30.0
 
 
 @dataclass(frozen=True)
-class Run:
-    """What is settled before anything is opened. `template` is every segment's request, but for its text."""
+class RunConfig:
+    """Everything that a run needs, checked before any file, device or socket is opened."""
 
     settings: Settings
     template: SpeechRequest
-    destinations: list[Destination]
-    sound: SoundOptions
-    where: ServiceOptions
-    report: RunOptions
-    console: Console
-    plan: CaptionPlan | None = None
+    """The request of every segment, without its text."""
+    destinations: Sequence[Destination] = ()
+    captions: CaptionPlan | None = None
+    key_file: str | None = None
+    max_time: float | None = None
+    """Seconds for everything that the service does in this run."""
+    ahead_s: float = AHEAD_S
+    """The next segment is requested when less than this is still to be played; 0 for at once."""
+    keep_partial: bool = True
+    clobber: bool = True
     started_ns: int = field(default_factory=time.perf_counter_ns)
 
     @property
-    def written(self) -> list[str]:
+    def written_files(self) -> list[str]:
         """The files that this run writes."""
         outputs = [each.output for each in self.destinations]
-        subtitles = self.plan.path if self.plan else None
+        subtitles = self.captions.path if self.captions else None
         return [name for name in (*outputs, subtitles) if name and name != "-"]
-
-    @property
-    def ahead_s(self) -> float:
-        """How much may still be to be heard when the next segment is asked for; 0 is no limit."""
-        return AHEAD_S if self.sound.ahead is None else self.sound.ahead
 
 
 def build_request(
-    who: VoiceOptions, where: ServiceOptions, report: RunOptions, cache: bool | None = None
-) -> tuple[Console, Settings, SpeechRequest]:
-    """Settle who speaks and how; the request is without text. Raises UsageError and SettingsError."""
-    if where.ca_file is not None and not os.path.exists(where.ca_file):
-        raise SettingsError(f"--ca-file: there is no {printable(where.ca_file)}")
-    if report.quiet and (report.verbose or report.debug):
-        raise UsageError(f"--quiet and --{'verbose' if report.verbose else 'debug'} do not go together")
-    console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
-    settings = load_settings(who.as_dict() | where.as_dict() | {"cache": cache})
+    settings: Settings,
+    *,
+    number_language: str | None = None,
+    math_notation: bool = False,
+    dictionaries: Sequence[str] = (),
+    v2_fields: dict[str, Any] | None = None,
+    force: bool = False,
+    warn: Callable[[str], None],
+) -> SpeechRequest:
+    """The request template: voice and model resolved, no text.
+
+    `v2_fields` may hold consistency, similarity and enhancement, which only the v2 API has (waves/api.md,
+    2b). `force` sends a voice and a model that do not belong together. Raises UsageError.
+    """
     chosen = resolve_voice(
-        settings.voice, settings.model, settings.api, base_url=settings.base_url, force=who.force
+        settings.voice, settings.model, settings.api, base_url=settings.base_url, force=force
     )
     for warning in (*settings.warnings, *chosen.warnings):
-        console.warn(warning)
-    if where.completion_wait is not None and settings.via != "ws":
-        console.warn(f"--completion-wait does nothing over {settings.via}, where nobody waits")
-    for line in _settled(replace(settings, voice=chosen.voice, model=chosen.model)):
-        console.debug(line)
-    template = SpeechRequest(
+        warn(warning)
+    return SpeechRequest(
         text="",
         voice=chosen.voice,
         model=chosen.model,
         language=settings.language,
         speed=settings.speed,
         format=AudioFormat(settings.sample_rate),
-        number_language=who.number_language,
-        math_notation=who.math_notation,
-        dictionaries=tuple(who.dictionary or ()),
+        number_language=number_language,
+        math_notation=math_notation,
+        dictionaries=tuple(dictionaries),
         completion_wait_ms=settings.completion_wait,
-        **_older(who, settings.api),
+        **_check_v2_fields(v2_fields or {}, settings.api),
     )
-    return console, settings, template
 
 
-def _settled(settings: Settings) -> Iterator[str]:
-    """Every setting, and where it came from."""
-    for name in (each.name for each in fields(settings) if each.name not in ("sources", "warnings")):
-        value, source = getattr(settings, name), settings.sources.get(name, "default")
+def describe_settings(settings: Settings, template: SpeechRequest) -> Iterator[str]:
+    """Every setting and its source, for --debug."""
+    resolved = replace(settings, voice=template.voice, model=template.model)
+    for name in (each.name for each in fields(resolved) if each.name not in ("sources", "warnings")):
+        value, source = getattr(resolved, name), resolved.sources.get(name, "default")
         yield f"{name} = {'not set' if value is None else value} from {source}"
 
 
-def _older(who: VoiceOptions, api: str) -> dict[str, Any]:
-    """The fields that the v2 API alone has (waves/api.md, 2b)."""
-    given = {name: getattr(who, name) for name in ("consistency", "similarity", "enhancement")}
+def _check_v2_fields(given: dict[str, Any], api: str) -> dict[str, Any]:
     for name, value in given.items():
-        most = 2 if name == "enhancement" else 1
+        limit = 2 if name == "enhancement" else 1
         if value is not None and api != "v2":
-            raise UsageError(f"--{name} is for --api v2 alone")
-        if value is not None and not 0 <= value <= most:
-            raise UsageError(f"--{name}: {value:g} is not from 0 to {most}")
+            raise UsageError(f"--{name} requires --api v2")
+        if value is not None and not 0 <= value <= limit:
+            raise UsageError(f"--{name}: {value:g} is not between 0 and {limit}")
     return given

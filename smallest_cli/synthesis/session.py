@@ -1,68 +1,200 @@
-"""One run of speech, which `speak`, `stream` and auditions share: open, play, sum up."""
+"""The playback loop: request segments, write their audio in order, retry what failed.
+
+segments -> Session.run -> Transport.send / receive -> events -> Pipeline -> Sink
+"""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from smallest_cli.audio.destinations import open_sinks
 from smallest_cli.audio.sink import Sink
-from smallest_cli.cli.progress import Progress
-from smallest_cli.client.cache import Source, find_store, head_start, open_source
-from smallest_cli.client.retry import WAITING_BUDGET_S, Retries
+from smallest_cli.client.retry import MAX_TOTAL_WAIT_S, Attempt, Budget, RetryPolicy
 from smallest_cli.client.service import open_service
-from smallest_cli.errors import Interrupted, RemoteError, SmallestError
-from smallest_cli.models import Event, Silence, SpeechRequest, Transport
+from smallest_cli.errors import Interrupted, RemoteError, SmallestError, UsageError
+from smallest_cli.models import (
+    AudioChunk,
+    Completed,
+    Conversation,
+    Event,
+    Fragments,
+    Sent,
+    Silence,
+    SpeechRequest,
+    Transport,
+    WordTiming,
+)
 from smallest_cli.network.dialer import Dialer
-from smallest_cli.synthesis.pipeline import Spoken, play
-from smallest_cli.synthesis.request import Run
+from smallest_cli.network.origin import parse_base_url
+from smallest_cli.synthesis.pipeline import POLL_S, Pipeline, Totals
 from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
+from smallest_cli.transports import open_transport
 
 if TYPE_CHECKING:
+    from smallest_cli.client.cache import AudioCache, CachedAudio
     from smallest_cli.synthesis.captions import Captions
+    from smallest_cli.synthesis.request import RunConfig
+    from smallest_cli.synthesis.subtitles import SpokenSegment
+
+MAX_REDOS = 2
+"""Retries of a run that take audio back from the sinks."""
+KEEP_ALIVE_S = 20.0
+"""While no text arrives, the connection is kept open this often."""
 
 
-def make_dialer(run: Run) -> Dialer:
-    """What opens the connections of a run; its --max-time begins here."""
-    settings = run.settings
-    return Dialer(
-        timeout=settings.timeout,
-        max_time=run.where.max_time,
-        ca_file=settings.ca_file,
-        plain_http=settings.plain_http,
-    )
+class Cancelled(SmallestError):
+    """`is_cancelled` said so."""
 
 
-def make_retries(run: Run) -> Retries:
-    """What one file or pipe may be asked for again."""
-    longest_s = run.where.max_time or WAITING_BUDGET_S
-    return Retries(run.settings.retries, tell=run.console.warn, max_wait_s=longest_s)
+class Segments(Protocol):
+    """Where the items of a run come from: a finished text, or one that is still arriving."""
+
+    ended: bool
+    """Nothing more will come, and everything was taken."""
+
+    def next(self) -> SpeechRequest | Silence | None:
+        """The next item, None where none is ready."""
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until an item may be ready; False after `timeout_s` without any text."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when text has arrived."""
+        ...
 
 
-@dataclass(frozen=True)
-class Stage:
-    """All that is open during a run."""
+class FinishedSegments:
+    """The items of a finished text, each as late as it is taken."""
 
-    sink: Sink
-    spoken: Spoken
-    source: Source
-    timeline: Timeline
-    retries: Retries
-    captions: Captions | None
-    _progress: Progress
+    def __init__(self, items: Iterable[SpeechRequest | Silence]) -> None:
+        self._items = iter(items)
+        self.ended = False
+
+    def next(self) -> SpeechRequest | Silence | None:
+        """The next item."""
+        item = next(self._items, None)
+        self.ended = item is None
+        return item
+
+    def wait(self, timeout_s: float) -> bool:
+        """There is always an item, or the end."""
+        return True
+
+    def fileno(self) -> int:
+        """Nothing arrives: there is nothing to wait for."""
+        return -1
+
+
+class _Segment:
+    """An item of the run between being taken and being complete."""
+
+    def __init__(self, item: SpeechRequest | Silence) -> None:
+        self.item = item
+        self.cached: CachedAudio | None = None
+        self.number: int | None = None
+        """The transport's number of the request; None while it is not sent."""
+        self.sent = False
+        """Whether the last byte of the request was sent."""
+        self.started = False
+        """Whether audio or words of it came."""
+        self.first_frame = 0
+        self.passage: SpokenSegment | None = None
+        self.pcm = bytearray()
+        self.words: list[WordTiming] = []
 
     @property
-    def transport(self) -> Transport:
-        """The way to the service, past the cache."""
-        return self.source.transport
+    def characters(self) -> int:
+        return 0 if isinstance(self.item, Silence) else len(self.item.text)
+
+
+def _ignore(_: object) -> None:
+    """An observer that is not interested."""
+
+
+class Session:
+    """Speaks segments over one transport into one sink."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        pipeline: Pipeline,
+        policy: RetryPolicy,
+        budget: Budget,
+        *,
+        ahead_s: float = 0.0,
+        cache: AudioCache | None = None,
+        captions: Captions | None = None,
+        on_event: Callable[[Event], None] = _ignore,
+        warn: Callable[[str], None] = _ignore,
+        wait: Callable[[float], object] | None = None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`ahead_s`: request the next segment when less than this is still to be played; 0 for at once."""
+        self.transport = transport
+        self.pipeline = pipeline
+        self.timeline = Timeline()
+        self.cache_hits = 0
+        self.captions = captions
+        self._policy = policy
+        self._budget = budget
+        self._ahead_s = ahead_s
+        self._cache = cache
+        self._on_event = on_event
+        self._warn = warn
+        self._wait = wait or threading.Event().wait  # a signal ends it at once, unlike time.sleep in a lock
+        self._queue: deque[_Segment] = deque()
+        """Items that were taken and are not yet written, in order."""
+        self._retries = self._ambiguous = self._redos = 0
+        self._waited_s = 0.0
+        self._is_cancelled = is_cancelled
+        self.sent_characters = 0
+        """Characters of all requests, those that were sent again included."""
+        self.resent = 0
+        """Characters that were sent again."""
+
+    @property
+    def totals(self) -> Totals:
+        """What was written so far."""
+        return self.pipeline.totals
+
+    def run(self, items: Iterable[SpeechRequest | Silence] | Segments) -> None:
+        """Speak all items, gapless and in order.
+
+        Raises what the transport raises while no audio came, after the retries that the policy allows;
+        Incomplete after audio; Cancelled.
+        """
+        segments = FinishedSegments(items) if isinstance(items, Iterable) else items
+        with self.pipeline.incomplete_after_audio():
+            while True:
+                if self._is_cancelled():
+                    raise Cancelled("cancelled")
+                if not self._queue:
+                    self._take(segments)
+                if self._queue:
+                    self._advance()
+                elif segments.ended:
+                    return
+                elif not segments.wait(KEEP_ALIVE_S):
+                    self.stay_connected()
+
+    def converse(self, request: SpeechRequest, fragments: Fragments, drain_s: float) -> None:
+        """Send text as it arrives and let the service split it. Raises UsageError unless over ws."""
+        if not isinstance(self.transport, Conversation):
+            raise UsageError("--buffering server requires --via ws")
+        self.pipeline.copy(self._observed(self.transport.converse(request, fragments, drain_s)))
 
     def stay_connected(self) -> None:
-        """Connect before it is needed, or stay so. Raises RemoteError where another attempt would not help.
+        """Connect early, or keep the connection open. Raises RemoteError where a retry would not help.
 
-        What may pass is left to the next segment, which connects again, under the retries.
+        What may pass is left to the next segment, which connects again under the retry policy.
         """
         try:
             self.transport.connect()
@@ -70,96 +202,229 @@ class Stage:
             if not error.retryable:
                 raise
 
-    def begin(self, request: SpeechRequest, frame: int) -> None:
-        """A segment's sound begins at that frame."""
-        if self.captions:
-            self.captions.begin(request, frame)
+    def _take(self, segments: Segments) -> None:
+        """Take the next item, if one is ready and the sink has played enough of what it has."""
+        item = segments.next()
+        if item is None:
+            return
+        segment = _Segment(item)
+        self._queue.append(segment)
+        if isinstance(item, SpeechRequest):
+            self._wait_for_sink()
+            segment.cached = self._cache.get(item) if self._cache else None
+            if segment.cached is None:
+                self._budget.add_sent(segment.characters)
 
-    def watch(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events; what they tell is kept and shown as they pass."""
-        return self._progress.follow(self.timeline.watch(events))
+    def _wait_for_sink(self) -> None:
+        pause = threading.Event()
+        while self._ahead_s and self.pipeline.seconds_ahead() >= self._ahead_s:
+            pause.wait(POLL_S)
 
-    def ask(self, request: SpeechRequest) -> Iterator[Event]:
-        """One segment, once."""
-        events = self.watch(self.source.synthesize(request))
-        return self.captions.watch(events) if self.captions else events
+    def _advance(self) -> None:
+        """One step with the first item of the queue."""
+        segment = self._queue[0]
+        item = segment.item
+        if isinstance(item, Silence):
+            self.pipeline.write_silence(item.seconds)
+            self._queue.popleft()
+        elif segment.cached is not None:
+            self._play_cached(segment, segment.cached)
+        else:
+            try:
+                if segment.number is None:
+                    segment.number = self.transport.send(item)
+                    self.sent_characters += segment.characters
+                self._handle(self.transport.receive())
+            except RemoteError as error:
+                self._retry(error)
 
+    def _play_cached(self, segment: _Segment, cached: CachedAudio) -> None:
+        self.cache_hits += 1
+        segment.started = False
+        now = time.perf_counter_ns()
+        events: tuple[Event, ...] = (
+            AudioChunk(cached.pcm, at_ns=now, cached=True),
+            *cached.words,
+            Completed(at_ns=now),
+        )
+        for event in events:
+            self._write(segment, event)
+            self._notify(event)
+        self._queue.popleft()
 
-@contextmanager
-def open_stage(run: Run, *, shown: bool = True) -> Iterator[Stage]:
-    """Connecting while the sinks and the transport are made ready; a bad path costs no request.
+    def _handle(self, event: Event) -> None:
+        segment = self._queue[0]
+        if isinstance(event, Sent):
+            segment.sent = True
+        self._write(segment, event)
+        self._notify(event)
+        if isinstance(event, Completed):
+            self._queue.popleft()
+            self._keep(segment)
 
-    Closed in the other order. Whatever ends it early carries how much sound had come.
-    `shown`: whether the terminal is free for the line that shows the progress.
-    """
-    settings, console = run.settings, run.console
-    dialer = make_dialer(run)
-    spoken = Spoken(run.template.format)
-    with (
-        _counted(spoken),
-        open_service(settings, run.where.api_key_file, console.warn) as service,
-        head_start(settings, service, dialer),
-        _captioned(run) as (captions, listen),
-        open_sinks(run.destinations, run.template.format, listen) as sink,
-        open_source(settings, service, dialer, find_store(settings, console.warn)) as source,
-        console.progress(run.template.format, shown=shown and not (run.plan and run.plan.follow)) as progress,
-    ):
-        yield Stage(sink, spoken, source, Timeline(), make_retries(run), captions, progress)
-        if captions:
-            captions.ended = True
+    def _write(self, segment: _Segment, event: Event) -> None:
+        """Pass on what an event holds: audio to the sink, both audio and words to the captions."""
+        if isinstance(event, AudioChunk | WordTiming) and not segment.started:
+            self._start(segment)
+        match event:
+            case AudioChunk(pcm=pcm):
+                self.pipeline.write(pcm)
+                if self._cache and segment.cached is None:
+                    segment.pcm += pcm
+            case WordTiming():
+                segment.words.append(event)
+            case Completed(request_id=request_id):
+                self.pipeline.end_segment(request_id)
+                self.pipeline.add_segment(segment.characters, request_id)
+        if segment.passage:
+            segment.passage.on_event(event)
 
+    def _start(self, segment: _Segment) -> None:
+        segment.started = True
+        segment.first_frame = self.totals.frames
+        if self.captions and isinstance(segment.item, SpeechRequest):
+            segment.passage = self.captions.start(segment.item.text, segment.first_frame, segment.passage)
 
-@contextmanager
-def _counted(spoken: Spoken) -> Iterator[None]:
-    try:
-        yield
-    except (SmallestError, Interrupted) as error:
-        error.audio_seconds = spoken.seconds
-        raise
+    def _keep(self, segment: _Segment) -> None:
+        if self._cache and isinstance(segment.item, SpeechRequest):
+            self._cache.put(segment.item, bytes(segment.pcm), segment.words)
 
+    def _notify(self, event: Event) -> None:
+        self.timeline.on_event(event)
+        self._on_event(event)
 
-@contextmanager
-def _captioned(run: Run) -> Iterator[tuple[Captions | None, Callable[[Sink], None]]]:
-    """What is said and when, if anybody wants it, and who listens to the loudspeaker."""
-    if not run.plan:
-        yield None, lambda sink: None
-        return
-    from smallest_cli.cli.live_text import Follower
-    from smallest_cli.synthesis.captions import Captions, open_subtitles
+    def _observed(self, events: Iterable[Event]) -> Iterator[Event]:
+        for event in events:
+            self._notify(event)
+            yield event
 
-    sound, format = run.sound, run.template.format
-    captions = Captions(format)
-    follower = Follower(captions.passages, format.sample_rate, wanted=run.plan.follow)
-    keep = sound.partial == "keep"
-    with (
-        open_subtitles(run.plan, captions, format, clobber=sound.clobber, keep=keep, warn=run.console.warn),
-        follower,
-    ):
-        yield captions, follower.start
+    def _retry(self, error: RemoteError) -> None:
+        """Prepare to send the failed segment again, after a wait. Raises `error` where that must not be."""
+        self.transport.close()
+        segment = self._queue[0]
+        characters = segment.characters
+        attempt = Attempt(error, characters, self._retries, self._ambiguous, self._waited_s)
+        wait_s = self._policy.next_wait(attempt, self._budget)
+        if wait_s is None or not self._rewind(segment) or not self._budget.take(characters):
+            raise error
+        self.resent += characters
+        self._retries += 1
+        self._ambiguous += attempt.is_ambiguous
+        self._waited_s += wait_s
+        segment.number, segment.sent, segment.started = None, False, False
+        segment.pcm.clear()
+        segment.words.clear()
+        self._warn(f"{error}; trying again in {wait_s:.1f} s")
+        self._wait(wait_s)
 
+    def _rewind(self, segment: _Segment) -> bool:
+        """Take the segment's audio back; False where audio has left for good.
 
-def run_session(run: Run, script: Iterable[SpeechRequest | Silence]) -> RunResult:
-    """Say a whole script."""
-    with open_stage(run) as stage:
-        play(
-            script, stage.ask, stage.sink, stage.spoken,
-            ahead_s=run.ahead_s, begin=stage.begin, again=stage.retries.over,
-        )  # fmt: skip
-    return result(run, stage)
-
-
-def result(run: Run, stage: Stage) -> RunResult:
-    """What a run came to, when all is closed."""
-    total_ms = (time.perf_counter_ns() - run.started_ns) / MILLISECOND
-    return RunResult(stage.spoken, stage.timeline, stage.retries.resent, total_ms, stage.source.hits)
+        From the first audio of the run on, nothing is sent again unless all sinks can be rewound.
+        """
+        if not self.totals.byte_count:
+            self.pipeline.discard_remainder()
+            return True
+        frames = segment.first_frame if segment.started else self.totals.frames
+        if self._redos >= MAX_REDOS or not self.pipeline.rewind(frames):
+            return False
+        self._redos += 1
+        return True
 
 
 @dataclass(frozen=True)
 class RunResult:
     """What a run came to."""
 
-    spoken: Spoken
+    totals: Totals
     timeline: Timeline
     resent: int
     total_ms: float
     cached: int = 0
+
+
+@contextmanager
+def open_session(
+    config: RunConfig,
+    *,
+    warn: Callable[[str], None],
+    captions: Captions | None = None,
+    on_event: Callable[[Event], None] = _ignore,
+    on_sink: Callable[[Sink], None] | None = None,
+) -> Iterator[Session]:
+    """Open everything that a run needs: service, subtitles, sinks, transport, in this order.
+
+    The connection is made while the sinks and the transport are prepared; a path that cannot be written
+    costs no request. An error on the way carries how many seconds of audio came. `on_sink` gets the sink
+    that plays, or the slowest of all where none does.
+    """
+    settings, format = config.settings, config.template.format
+    dialer = Dialer.from_settings(settings, max_time=config.max_time)
+    cache = open_cache_for(config, warn)
+    session: Session | None = None
+    playing: list[Sink] = []
+    try:
+        with (
+            open_service(settings, config.key_file, warn) as service,
+            # A run that the cache may answer alone connects when it must.
+            nullcontext() if cache else dialer.head_start(parse_base_url(service.base_url)),
+            _open_subtitles(config, captions, warn),
+            open_sinks(config.destinations, format, playing.append) as sink,
+            open_transport(settings.via, service, dialer) as transport,
+        ):
+            if on_sink:
+                on_sink(playing[0] if playing else sink)
+            session = Session(
+                transport,
+                Pipeline(sink, format),
+                retry_policy(config),
+                Budget(),
+                ahead_s=config.ahead_s,
+                cache=cache,
+                captions=captions,
+                on_event=on_event,
+                warn=warn,
+            )
+            yield session
+            if captions:
+                captions.ended = True
+    except (SmallestError, Interrupted) as error:
+        error.audio_seconds = session.totals.seconds if session else 0.0
+        raise
+
+
+def retry_policy(config: RunConfig) -> RetryPolicy:
+    """How often a request of the run is sent again."""
+    return RetryPolicy(config.settings.retries, max_total_wait_s=config.max_time or MAX_TOTAL_WAIT_S)
+
+
+def open_cache_for(config: RunConfig, warn: Callable[[str], None]) -> AudioCache | None:
+    """The audio cache of a run, if the settings want it. Raises SettingsError."""
+    if not config.settings.cache:
+        return None
+    from smallest_cli.client.cache import open_cache
+
+    return open_cache(config.settings, warn)
+
+
+def _open_subtitles(
+    config: RunConfig, captions: Captions | None, warn: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    if config.captions is None or captions is None:
+        return nullcontext()
+    from smallest_cli.synthesis.captions import open_subtitles
+
+    return open_subtitles(
+        config.captions,
+        captions,
+        config.template.format,
+        clobber=config.clobber,
+        keep=config.keep_partial,
+        warn=warn,
+    )
+
+
+def result(config: RunConfig, session: Session) -> RunResult:
+    """What a run came to, when everything is closed."""
+    total_ms = (time.perf_counter_ns() - config.started_ns) / MILLISECOND
+    return RunResult(session.totals, session.timeline, session.resent, total_ms, session.cache_hits)

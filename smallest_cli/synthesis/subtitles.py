@@ -1,7 +1,7 @@
-"""Subtitles: what was spoken when, as cues, and cues as SRT, WebVTT or JSON. No I/O.
+"""Subtitles: spoken segments -> cues -> SRT, WebVTT or JSON. No I/O.
 
-Times come from samples, so the last cue ends where the sound does. A cue is at most two lines of
-42 columns, as broadcasters have it; a longer sentence becomes several cues, sharing its time by length.
+Times are counted in samples, so the last cue ends where the audio ends. A cue has at most two lines of 42
+columns, as in broadcasting; a longer sentence becomes several cues, which share its time by length.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import accumulate
 from pathlib import PurePath
 
 from smallest_cli.errors import UsageError
-from smallest_cli.models import WordTiming
+from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
 from smallest_cli.security import printable
 from smallest_cli.text.sentences import whole_characters
 
@@ -29,23 +29,43 @@ MARKS = ("Mn", "Me", "Cf")
 
 @dataclass(slots=True)
 class SpokenSegment:
-    """One request's text, the frame at which it begins, its frames, and the words that were timed in it."""
+    """The text of one request, the frame at which its audio starts, and what came of it so far."""
 
     text: str
     start: int
     frames: int = 0
     words: list[WordTiming] = field(default_factory=list)
-    whole: bool = False
+    complete: bool = False
+    frame_size: int = 2
+    """Bytes of a frame."""
+    _byte_count: int = 0
 
     @property
     def end(self) -> int:
-        """The frame behind its last."""
+        """The frame after the last."""
         return self.start + self.frames
+
+    def on_event(self, event: Event) -> None:
+        """Note audio, words and the end."""
+        match event:
+            case AudioChunk(pcm=pcm):
+                self._byte_count += len(pcm)
+                self.frames = self._byte_count // self.frame_size
+            case WordTiming():
+                self.words.append(event)
+            case Completed():
+                self.complete = True
+
+    def restart(self, frame: int) -> None:
+        """Forget what came of a failed attempt."""
+        self.start = frame
+        self.words.clear()
+        self.frames = self._byte_count = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """A text and when it is heard, in seconds from the start of the sound; its words where they are timed."""
+    """A text and when it is spoken, in seconds from the start of the audio; its words if they are timed."""
 
     start: float
     end: float
@@ -54,41 +74,41 @@ class Cue:
 
 
 def kind_of(path: str) -> str:
-    """The form of a subtitle file, by its extension. Raises UsageError."""
+    """The format of a subtitle file, by its extension. Raises UsageError."""
     kind = PurePath(path).suffix.lower().removeprefix(".")
     if kind not in KINDS:
-        raise UsageError(f"--subtitles: {printable(path)} is not named .srt, .vtt or .json")
+        raise UsageError(f"--subtitles: {printable(path)} is not a .srt, .vtt or .json file")
     return kind
 
 
-def cues_of(passages: Iterable[SpokenSegment], rate: int) -> list[Cue]:
-    """One cue for each passage that was spoken to its end, at `rate` frames a second."""
+def cues_of(segments: Iterable[SpokenSegment], rate: int) -> list[Cue]:
+    """One cue for each complete segment, at `rate` frames per second."""
     return [
         Cue(each.start / rate, each.end / rate, each.text.strip(), tuple(_words(each, rate)))
-        for each in passages
-        if each.whole
+        for each in segments
+        if each.complete
     ]
 
 
-def _words(passage: SpokenSegment, rate: int) -> Iterator[Cue]:
-    """Words whose times rise and stay within the passage, whatever the service says."""
-    if not passage.words:
+def _words(segment: SpokenSegment, rate: int) -> Iterator[Cue]:
+    """Words with rising times within the segment, whatever times the service sent."""
+    if not segment.words:
         return
-    began, end = passage.start / rate, passage.end / rate
-    starts = [min(max(began + word.start, began), end) for word in passage.words]
+    segment_start, segment_end = segment.start / rate, segment.end / rate
+    starts = [min(max(segment_start + word.start, segment_start), segment_end) for word in segment.words]
     starts = list(accumulate(starts, max))
-    for word, start, following in zip(passage.words, starts, [*starts[1:], end], strict=True):
-        until = began + word.end if word.end > word.start else following
-        yield Cue(start, max(start, min(until, following)), word.word)
+    for word, start, following in zip(segment.words, starts, [*starts[1:], segment_end], strict=True):
+        end = segment_start + word.end if word.end > word.start else following
+        yield Cue(start, max(start, min(end, following)), word.word)
 
 
-def is_timed(passage: SpokenSegment) -> bool:
-    """Whether the service has told when its words are heard; a time for all of them is none."""
-    return any(word.end > 0 for word in passage.words)
+def is_timed(segment: SpokenSegment) -> bool:
+    """Whether the service sent word times; if all are 0 it did not."""
+    return any(word.end > 0 for word in segment.words)
 
 
 def render(cues: Sequence[Cue], kind: str, *, by_word: bool = False) -> str:
-    """A whole file. `by_word` makes every word a cue; JSON has words beside their sentence instead."""
+    """The content of a file. `by_word` makes every word a cue; in JSON words are part of their sentence."""
     if kind == "json":
         return json.dumps([_as_fields(cue) for cue in cues], ensure_ascii=False, indent=1) + "\n"
     parts = [word for cue in cues for word in cue.words] if by_word else cues
@@ -111,7 +131,7 @@ def _as_fields(cue: Cue) -> dict[str, object]:
 
 
 def _split(cues: Iterable[Cue]) -> Iterator[Cue]:
-    """Cues of two lines at most. Each text keeps the blank behind it, and a word that is cut gets none."""
+    """Cues of at most two lines. Each text keeps the space after it; a word that was cut has none."""
     for cue in cues:
         text = " ".join(cue.text.split())
         rows = list(spaced(f"{text} ", lines(text)))
@@ -126,7 +146,7 @@ def _split(cues: Iterable[Cue]) -> Iterator[Cue]:
 
 
 def _merge(cues: Iterable[Cue]) -> Iterator[tuple[int, int, str]]:
-    """Milliseconds that rise and never overlap; a text that is heard for none of them joins the next one."""
+    """Rising times in milliseconds that never overlap; a text of no duration joins the next one."""
     held = ""
     last: tuple[int, int, str] | None = None
     for cue in cues:
@@ -142,7 +162,7 @@ def _merge(cues: Iterable[Cue]) -> Iterator[tuple[int, int, str]]:
 
 
 def lines(text: str, columns: int = COLUMNS) -> list[str]:
-    """Text as lines of at most `columns`, about equally long; an even number where two are too few."""
+    """Text as lines of at most `columns`, about equally long; an even number of lines if two are too few."""
     rows = _fill(text, columns)
     if len(rows) == 1:
         return rows
@@ -158,7 +178,7 @@ def lines(text: str, columns: int = COLUMNS) -> list[str]:
 
 
 def spaced(text: str, rows: Iterable[str]) -> Iterator[str]:
-    """Rows of a text whose words are one blank apart, each with the blank behind it, where there is one."""
+    """Rows of a text with single spaces between words, each with the space after it if there is one."""
     at = 0
     for row in rows:
         end = at + len(row)
@@ -179,7 +199,7 @@ def _fill(text: str, columns: int) -> list[str]:
 
 
 def _chop(word: str, columns: int) -> list[str]:
-    """A word that is longer than a line, cut between characters as a person sees them."""
+    """A word that is longer than a line, cut between grapheme clusters."""
     pieces = []
     while width(word) > columns:
         fits = next(at for at in range(len(word), 0, -1) if at == 1 or width(word[:at]) <= columns)
@@ -213,5 +233,5 @@ def _no_markup(match: re.Match[str]) -> str:
 
 
 def _for_srt(text: str) -> str:
-    """SRT has no escapes: a character of no width keeps text from being read as a tag or as an arrow."""
+    """SRT has no escapes: a zero-width space keeps text from being read as a tag or an arrow."""
     return re.sub(r"<(?=[/a-zA-Z])|\{(?=[\\a-zA-Z])|-(?=->)", _no_markup, text)

@@ -1,8 +1,9 @@
-"""Stamped events -> when things happened. It passes them on, keeps no audio, and reads no clock."""
+"""Timestamps of events -> figures of a run: time to first audio, gaps, waits for the end marker.
+
+It reads no clock: the timestamps are those of the transport, in nanoseconds.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Iterator
 
 from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent
 
@@ -10,58 +11,60 @@ MILLISECOND = 1_000_000
 
 
 class Timeline:
-    """The stamps of one run. Times are nanoseconds of the transport's clock, None until they are."""
+    """Figures of one run. Times are nanoseconds, None until they are known."""
 
     def __init__(self) -> None:
         self.phases: Phases | None = None
         self.sent_ns: int | None = None
         self.first_audio_ns: int | None = None
         self.longest_gap_ns = 0
+        """Between two chunks of one segment."""
         self.longest_tail_ns = 0
+        """From the last audio of a segment to its end marker."""
         self.busy_ns = 0
-        self.begins_cached = False
-        self._last_audio_ns: int | None = None
-        self._asked_ns = 0
+        """From each request to its last audio; overlapping requests count once."""
+        self.starts_cached = False
+        self._requests: dict[int, int] = {}
+        self._last_audio: dict[int, int] = {}
+        self._latest_ns = 0
 
-    def watch(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The same events; what they tell is kept as they pass."""
-        for event in events:
-            match event:
-                case Opened(phases=phases) if self.phases is None:
-                    self.phases = phases
-                case Sent(at_ns=at_ns):
-                    self._last_audio_ns = None
-                    self._asked_ns = at_ns
-                    if self.sent_ns is None:
-                        self.sent_ns = at_ns
-                case AudioChunk(cached=True):
-                    self.begins_cached |= self.first_audio_ns is None
-                    self._last_audio_ns = None
-                case AudioChunk(at_ns=at_ns):
-                    self._note_audio(at_ns)
-                case Completed(at_ns=at_ns) if self._last_audio_ns is not None:
-                    self.longest_tail_ns = max(self.longest_tail_ns, at_ns - self._last_audio_ns)
-            yield event
+    def on_event(self, event: Event) -> None:
+        """Note one event."""
+        match event:
+            case Opened(phases=phases) if self.phases is None:
+                self.phases = phases
+            case Sent(at_ns=at_ns, segment=segment):
+                self._requests[segment] = at_ns
+                self._last_audio.pop(segment, None)
+                if self.sent_ns is None:
+                    self.sent_ns = at_ns
+            case AudioChunk(cached=True):
+                self.starts_cached |= self.first_audio_ns is None
+            case AudioChunk(at_ns=at_ns, segment=segment):
+                self._note_audio(at_ns, segment)
+            case Completed(at_ns=at_ns, segment=segment) if segment in self._last_audio:
+                self.longest_tail_ns = max(self.longest_tail_ns, at_ns - self._last_audio.pop(segment))
 
-    def _note_audio(self, at_ns: int) -> None:
-        since = self._asked_ns if self._last_audio_ns is None else self._last_audio_ns
-        self.busy_ns += at_ns - since
+    def _note_audio(self, at_ns: int, segment: int) -> None:
         if self.first_audio_ns is None:
             self.first_audio_ns = at_ns
-        if self._last_audio_ns is not None:
-            self.longest_gap_ns = max(self.longest_gap_ns, at_ns - self._last_audio_ns)
-        self._last_audio_ns = at_ns
+        previous_ns = self._last_audio.get(segment)
+        if previous_ns is not None:
+            self.longest_gap_ns = max(self.longest_gap_ns, at_ns - previous_ns)
+        since_ns = self._requests.pop(segment, at_ns) if previous_ns is None else previous_ns
+        self.busy_ns += max(0, at_ns - max(since_ns, self._latest_ns))
+        self._last_audio[segment] = self._latest_ns = at_ns
 
     def real_time_factor(self, seconds: float) -> float:
-        """Time from each request to its last audio, by the seconds of audio that came."""
+        """Time at work divided by the `seconds` of audio that came."""
         return self.busy_ns / 1e9 / seconds if seconds else 0.0
 
     @property
     def ttfb_ms(self) -> float | None:
-        """Request sent to first byte of audio: headers do not count, nor does connecting.
+        """From the request's last byte to the first byte of audio: neither connecting nor headers count.
 
-        None where the first audio came out of the cache: that is nobody's latency.
+        None where the first audio came from the cache.
         """
-        if self.begins_cached or self.sent_ns is None or self.first_audio_ns is None:
+        if self.starts_cached or self.sent_ns is None or self.first_audio_ns is None:
             return None
         return (self.first_audio_ns - self.sent_ns) / MILLISECOND

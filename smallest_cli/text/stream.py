@@ -7,16 +7,17 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
+from smallest_cli.models import SpeechRequest
 from smallest_cli.text.markdown import PlainText
 from smallest_cli.text.normalize import Unwrapping
 from smallest_cli.text.segments import Sentences
 
 READ_SIZE = 64 * 1024
 MOST_WAITING = 8
-KEEP_OPEN_EVERY_S = 20.0
 
 
 class TextReader:
@@ -158,36 +159,43 @@ class SegmentStream:
         return ""
 
 
-def cut(
-    arrivals: TextReader, cutter: SegmentStream, *, flush_s: float, keep_open: Callable[[], None]
-) -> Iterator[str]:
-    """Segments, each as late as it is asked for: whatever is ready by then goes together.
+class ArrivingSegments:
+    """Requests made of arriving text, each as late as it is taken: whatever is ready by then goes together.
 
-    They end with the text, or when `cutter` is full. What dangles is spoken after `flush_s` seconds of quiet.
-    `keep_open` is called from time to time in a long silence.
+    They end with the text, or when the stream is full.
     """
-    while True:
-        while not cutter.has_enough and (text := arrivals.next()) is not None:
-            cutter.feed(text)
-        if arrivals.ended:
-            cutter.flush()
-        if segment := cutter.take():
-            yield segment
-        elif arrivals.ended or cutter.full:
-            return
-        else:
-            _wait(arrivals, cutter, flush_s, keep_open)
 
+    def __init__(
+        self, reader: TextReader, stream: SegmentStream, template: SpeechRequest, flush_s: float
+    ) -> None:
+        """Unfinished text is spoken after `flush_s` seconds without more."""
+        self._reader = reader
+        self._stream = stream
+        self._template = template
+        self._flush_s = flush_s
+        self.ended = False
 
-def _wait(arrivals: TextReader, cutter: SegmentStream, flush_s: float, keep_open: Callable[[], None]) -> None:
-    if cutter.waits:
-        text = arrivals.next(flush_s)
+    def next(self) -> SpeechRequest | None:
+        """The next request, None where none is ready."""
+        while not self._stream.has_enough and (text := self._reader.next()) is not None:
+            self._stream.feed(text)
+        if self._reader.ended:
+            self._stream.flush()
+        if segment := self._stream.take():
+            return replace(self._template, text=segment)
+        self.ended = self._reader.ended or self._stream.full
+        return None
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for more text, or until unfinished text is due; False after `timeout_s` seconds of neither."""
+        unfinished = self._stream.waits
+        text = self._reader.next(self._flush_s if unfinished else timeout_s)
         if text is not None:
-            cutter.feed(text)
-        elif not arrivals.ended:
-            cutter.flush()
-        return
-    while (text := arrivals.next(KEEP_OPEN_EVERY_S)) is None and not arrivals.ended:
-        keep_open()
-    if text is not None:
-        cutter.feed(text)
+            self._stream.feed(text)
+        elif unfinished and not self._reader.ended:
+            self._stream.flush()
+        return unfinished or text is not None or self._reader.ended
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when text has arrived."""
+        return self._reader.fileno()

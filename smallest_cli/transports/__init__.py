@@ -1,4 +1,4 @@
-"""The ways to the service. Each is one file; only the one that is asked for is imported."""
+"""The transports: WebSocket, SSE and HTTP, one module each. Only the one in use is imported."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from smallest_cli.network.dialer import Dialer
 
 @contextmanager
 def open_transport(via: Via, service: Service, dialer: Dialer) -> Iterator[Transport]:
-    """The transport of that name, closed at the end. It connects when it is first asked to speak.
+    """Yield the transport of that name and close it at the end. It connects with its first request.
 
-    `dialer.timeout` also bounds, in seconds, the wait for the first audio and for each next one.
+    `dialer.timeout` is also the limit, in seconds, for the first audio and for gaps in it.
     """
     transport: Transport
     match via:

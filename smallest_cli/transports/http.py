@@ -1,8 +1,8 @@
-"""Speech as one HTTP reply: a WAV for each segment (waves/api.md, 3a)."""
+"""The HTTP transport: each segment is one request, its audio one WAV (waves/api.md, 3a)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -12,36 +12,36 @@ from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechReq
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.endpoints import PATHS
 from smallest_cli.protocol.requests import encode_request
-from smallest_cli.transports.http_session import HTTPSession, is_framed
+from smallest_cli.transports.channel import Channel
+from smallest_cli.transports.http_session import HTTPSession
 
 
-class HTTPTransport:
-    """Asks for WAV, because its header says how long the audio is; the connection is kept."""
+class HTTPTransport(Channel):
+    """Requests WAV, because its header states the length of the audio. Keeps the connection open."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
+        super().__init__()
         self._path = PATHS[service.api]["http"]
         self._timeout = dialer.timeout
-        self._poster = HTTPSession(service, dialer)
+        self._session = HTTPSession(service, dialer)
+        self.connect = self._session.connect
+        self.close = self._session.close
 
-    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
-        """Ask for one segment. It is whole when the WAV header, or else HTTP's own framing, says so."""
+    def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
+        """Request one segment and yield its events. Raises RemoteError.
+
+        It is complete when the audio has the length in the WAV header; where that states none, when the
+        body has ended by Content-Length or chunked encoding.
+        """
         body = encode_request(replace(request, encoding="wav", completion_wait_ms=None))
-        with ExitStack() as exchanges:
-            reply = yield from self._poster.post(exchanges, self._path, body, accept="audio/wav")
-            request_id = reply.headers.get("X-Request-Id")
+        with ExitStack() as stack:
+            response = yield from self._session.post(stack, self._path, body, accept="audio/wav")
+            request_id = response.headers.get("X-Request-Id")
             wav = WavReader(request.format)
-            for piece in reply.body:
+            for piece in response.body:
                 if pcm := wav.feed(piece):
-                    yield AudioChunk(pcm, request_id, at_ns=reply.connection.received_ns)
-                    reply.connection.expect("more audio", self._timeout)
-            if not (wav.whole if wav.states_length else is_framed(reply.headers)):
+                    yield AudioChunk(pcm, request_id, at_ns=response.connection.received_ns)
+                    response.connection.set_deadline("more audio", self._timeout)
+            if not (wav.whole if wav.states_length else response.has_framed_body()):
                 raise IncompleteResponse("the reply ended before all of its audio came")
-            yield Completed(request_id, at_ns=reply.connection.received_ns)
-
-    def connect(self) -> None:
-        """Open the connection if it is not open."""
-        self._poster.connect()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._poster.close()
+            yield Completed(request_id, at_ns=response.connection.received_ns)

@@ -1,4 +1,4 @@
-"""`speak --batch`: a table of texts, a file each; what is wrong is told before anything is paid for."""
+"""`smallest batch`: a table of texts, a file each; what is wrong is told before anything is paid for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.offline import KEY, Offline, eventually, start_offline
 def batch(
     home: Path, server: Offline | FaultServer, *arguments: str, table: str = "in.csv", **env: str
 ) -> Ran:
-    return speak(home, server, "--batch", table, "-d", "out", *arguments, **env)
+    return speak(home, server, table, "-d", "out", *arguments, command="batch", **env)
 
 
 def table(home: Path, *rows: str, name: str = "in.csv", header: str = "id,text") -> None:
@@ -127,7 +127,7 @@ def test_too_many_at_once_becomes_fewer(home: Path) -> None:
 def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(home: Path, server: Offline) -> None:
     table(home, "one,Good morning.", "two,Good night.")
     ours, theirs = pty.openpty()
-    command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
+    command = [*SMALLEST, "batch", "in.csv", "--base-url", server.base_url, "-d", "out"]
     env = environment(home, SMALLEST_API_KEY=KEY, TERM="xterm")
     with subprocess.Popen(command, env=env, cwd=home, stderr=theirs, stdout=subprocess.DEVNULL) as speaker:
         os.close(theirs)
@@ -243,7 +243,7 @@ def test_no_clobber_replaces_what_the_manifest_wrote_until_somebody_changes_it(
 def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
     table(home, *(f"n{number},Number {number} of those killed." for number in range(12)))
     with start_offline(concurrency=2, first_byte_ms=30) as server:
-        command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
+        command = [*SMALLEST, "batch", "in.csv", "--base-url", server.base_url, "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
         with subprocess.Popen([*command, "--jobs", "2"], env=env, cwd=home) as speaker:
             kept = home / "out" / "manifest.jsonl"
@@ -270,7 +270,7 @@ def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
 def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
     table(home, *(f"n{number},Number {number} of those interrupted." for number in range(12)))
     with start_offline(concurrency=2, realtime_factor=8) as server:
-        command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
+        command = [*SMALLEST, "batch", "in.csv", "--base-url", server.base_url, "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
         with subprocess.Popen(
             [*command, "--jobs", jobs, "--json"],
@@ -288,11 +288,11 @@ def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
         told = json.loads(out)
         done = sum(line["status"] == "done" for line in manifest(home))
         assert said.splitlines()[:2] == [
-            f"smallest: {done} of 12 rows done; --resume goes on",
+            f"smallest: {done} of 12 rows done; continue with --resume",
             "smallest: interrupted",
         ]
         assert (told["done"], told["untried"], told["exit"]) == (done, 12 - done, 130)
-        assert told["hint"] == f"{done} of 12 rows done; --resume goes on"
+        assert told["hint"] == f"{done} of 12 rows done; continue with --resume"
         assert ("/out/n" in said) == any(name.endswith(".part") for name in files(home))
         done = {line["file"] for line in manifest(home) if line["status"] == "done"}
         assert {name for name in files(home) if not name.endswith(".part")} == done
@@ -324,7 +324,7 @@ def test_a_part_beside_what_is_whole_goes(home: Path, server: Offline) -> None:
 def test_an_interrupt_waits_for_no_service(home: Path) -> None:
     table(home, *(f"n{number},Number {number} of those stalled." for number in range(16)))
     with start_offline(concurrency=16, first_byte_ms=60_000) as server:
-        command = [*SMALLEST, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out"]
+        command = [*SMALLEST, "batch", "in.csv", "--base-url", server.base_url, "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
         with subprocess.Popen(
             [*command, "--jobs", "16", "--timeout", "60"],
@@ -338,7 +338,7 @@ def test_an_interrupt_waits_for_no_service(home: Path) -> None:
             _, said = speaker.communicate(timeout=20)
     assert speaker.returncode == -signal.SIGINT
     assert said.splitlines()[:2] == [
-        "smallest: 0 of 16 rows done; --resume goes on",
+        "smallest: 0 of 16 rows done; continue with --resume",
         "smallest: interrupted",
     ]
     assert manifest(home) == []
@@ -348,15 +348,15 @@ def test_an_interrupt_waits_for_no_service(home: Path) -> None:
 def assert_interrupted(home: Path, server: Offline, how: str, *options: str, kept: str) -> None:
     """A batch of one row, in a world that misbehaves in that way, ends by a signal and names what is kept."""
     ran = smallest(
-        home, "speak", "--base-url", server.base_url, "--batch", "in.csv", "-d", "out", *options,
+        home, "batch", "in.csv", "--base-url", server.base_url, "-d", "out", *options,
         env={"SMALLEST_API_KEY": KEY, "PYTHONPATH": str(ROOT)},
         command=[SMALLEST[0], "-m", "tests.support.launch", how],
     )  # fmt: skip
     assert ran.code == -signal.SIGTERM, ran.err
     assert ran.lines == [
-        "smallest: 0 of 1 rows done; --resume goes on",
+        "smallest: 0 of 1 rows done; continue with --resume",
         "smallest: interrupted",
-        f"  what had come is kept in {home}/out/{kept}",
+        f"  partial audio saved to {home}/out/{kept}",
     ]
 
 
@@ -397,7 +397,7 @@ def test_some_failures_are_13_and_the_rest_is_done(home: Path) -> None:
     assert ran.lines[0].startswith("smallest: row 2 (n1): ")
     assert "smallest: and 5 more" in ran.lines
     assert "smallest: 25 of 50 rows failed" in ran.lines
-    assert told["hint"] == "the same command with --resume does what is missing, and no other"
+    assert told["hint"] == "run the same command with --resume to speak only what is missing"
     failed = [line for line in manifest(home) if line["status"] == "failed"]
     assert {line["exit"] for line in failed} == {5}
     assert len(files(home)) == 25
@@ -420,7 +420,7 @@ def test_what_ends_the_run_says_what_was_done(home: Path) -> None:
         assert (ran.code, told["exit"], "402" in told["error"]) == (4, 4, True)
         assert (told["done"], told["failed"], told["untried"]) == (1, 0, 2)
         assert (told["files"], told["characters"]) == (["out/r1.wav"], len("Number one."))
-        assert told["hint"].endswith("1 of 3 rows done; --resume goes on")
+        assert told["hint"].endswith("1 of 3 rows done; continue with --resume")
         assert f"  {told['hint']}" in ran.lines
         assert resumed(home, server, "--via", "sse") == (2, 1)
 
@@ -441,7 +441,7 @@ def test_a_lost_service_ends_the_run_early(home: Path) -> None:
     ran = batch(home, gone, "--retries", "0", "--json")
     told = json.loads(ran.out)
     assert (ran.code, told["failed"], told["untried"]) == (13, 5, 35)
-    assert "35 were not tried" in ran.err
+    assert "35 not attempted" in ran.err
     assert [line["exit"] for line in manifest(home)] == [7] * 5
 
 
@@ -452,7 +452,7 @@ BAD = {
     "a format": ("id,text,format\na,b,wave\n", ["row 1: --format: wave"]),
     "an empty text": ("id,text\na, \n", ["row 1 has no text"]),
     "a row too short": ("id,text\na\n", ["row 1 has 1 cells"]),
-    "a quote": ('id,text\na,"b\n', ["cannot be read"]),
+    "a quote": ('id,text\na,"b\n', ["cannot be parsed"]),
     "no ids": ("text\nhello\n", ["no id column"]),
     "no rows": ("id,text\n", ["has no rows"]),
     "a clash": ("id,text,voice,model\na,b,meher,lightning_v3.1\n", ["row 1: meher is a voice of"]),
@@ -490,14 +490,14 @@ def test_keys_of_json_lines_take_any_case_as_headers_do(home: Path, server: Offl
     (home / "in.jsonl").write_text('{"ID": "a", " Text ": "Good morning."}\n')
     assert json.loads(batch(home, server, "--json", table="in.jsonl").out)["files"] == ["out/a.wav"]
     (home / "in.jsonl").write_text('{"ID": "a", "id": "b", "text": "Good morning."}\n')
-    assert "row 1: column id comes twice" in batch(home, server, table="in.jsonl").lines[0]
+    assert "row 1: column id is given twice" in batch(home, server, table="in.jsonl").lines[0]
 
 
 def test_other_delimiters_are_told(home: Path, server: Offline) -> None:
     table(home, "a;Good morning.", header="id;text")
     ran = batch(home, server)
     assert "unknown column id;text" in ran.lines[0]
-    assert ran.lines[1] == "  columns are apart by commas in a .csv and by tabs in a .tsv"
+    assert ran.lines[1] == "  a .csv is comma-separated, a .tsv is tab-separated"
     table(home, "a,Good morning.", name="in.tsv")
     assert batch(home, server, table="in.tsv").lines[1] == ran.lines[1]
     table(home, "a,Good morning.", header="id,words")
@@ -518,7 +518,7 @@ def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
     assert "not UTF-8" in batch(home, server).lines[0]
     (home / "in.jsonl").write_text('{"id": "a", "text": "b"}\n[1]\n{"id": true, "text": "c"}\n')
     ran = batch(home, server, table="in.jsonl")
-    assert (ran.code, "row 2 is no JSON object" in ran.err, "row 3: id" in ran.err) == (2, True, True)
+    assert (ran.code, "row 2 is not a JSON object" in ran.err, "row 3: id" in ran.err) == (2, True, True)
 
 
 @pytest.mark.parametrize(
@@ -548,17 +548,17 @@ def test_what_does_not_go_with_it(more: tuple[str, ...], home: Path, server: Off
 )
 def test_what_goes_with_it_alone(more: tuple[str, ...], home: Path) -> None:
     ran = smallest(home, "speak", "hello", "--dry-run", *more)
-    assert (ran.code, "go with --batch" in ran.lines[0]) == (2, True)
+    assert (ran.code, "No such option" in ran.lines[0]) == (2, True)
 
 
 def test_a_folder_is_needed(home: Path, server: Offline) -> None:
     table(home, "a,Good morning.")
-    assert smallest(home, "speak", "--batch", "in.csv").code == 2
+    assert smallest(home, "batch", "in.csv").code == 2
     (home / "out").write_text("a file")
     for folder in ("out", "out/deeper"):
         for more in ([], ["--resume"], ["--dry-run"], ["--dry-run", "--resume"]):
             ran = batch(home, server, "--dir", folder, *more)
-            assert (ran.code, ran.out, ran.lines) == (10, b"", ["smallest: out is no folder"])
+            assert (ran.code, ran.out, ran.lines) == (10, b"", ["smallest: out is not a directory"])
 
 
 def test_a_dry_run_counts(home: Path, server: Offline) -> None:
@@ -585,7 +585,7 @@ def test_what_is_there_does_not_count_as_too_much(home: Path, server: Offline) -
     assert batch(home, server, "--max-chars", "20", "--resume").code == 0
     table(home, "a,Good\x07 day to you.")
     ran = batch(home, server)
-    assert ran.lines == ["smallest: warning: 1 control characters were left out of the texts"]
+    assert ran.lines == ["smallest: warning: removed 1 control characters from the texts"]
 
 
 def test_one_run_at_a_time_has_the_folder(home: Path, server: Offline) -> None:
@@ -596,7 +596,7 @@ def test_one_run_at_a_time_has_the_folder(home: Path, server: Offline) -> None:
     with (home / "out" / "manifest.jsonl").open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         ran = batch(home, server)
-    assert (ran.code, "another batch" in ran.lines[0]) == (2, True)
+    assert (ran.code, "another batch is running" in ran.lines[0]) == (2, True)
 
 
 # Names

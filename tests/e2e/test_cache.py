@@ -1,4 +1,4 @@
-"""`--cache`: the same request is not paid for twice, and nothing private is in what is kept."""
+"""`--cache`: a repeated request is answered from disk, and entries hold nothing private."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def speak(home: Path, server: Offline, *arguments: str, command: str = "speak", 
     return smallest(home, command, "--base-url", server.base_url, *arguments, env=env)
 
 
-def told(ran: Ran) -> dict[str, Any]:
+def parse_result(ran: Ran) -> dict[str, Any]:
     assert (ran.code, ran.err) == (0, "")
     return dict(json.loads(ran.out))
 
 
-def kept(home: Path) -> list[Path]:
+def entries(home: Path) -> list[Path]:
     return sorted((home / "cache" / "speech").iterdir())
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_the_second_time_nobody_is_asked(via: str, home: Path, server: Offline) -> None:
-    first = told(speak(home, server, TEXT, "--cache", "--via", via, "-o", "a.wav", "--json"))
+def test_repeated_request_sends_nothing(via: str, home: Path, server: Offline) -> None:
+    first = parse_result(speak(home, server, TEXT, "--cache", "--via", via, "-o", "a.wav", "--json"))
     before = len(server.log())
-    again = told(speak(home, server, TEXT, "--cache", "--via", via, "-o", "b.wav", "--json"))
+    again = parse_result(speak(home, server, TEXT, "--cache", "--via", via, "-o", "b.wav", "--json"))
     assert len(server.log()) == before
     assert (home / "a.wav").read_bytes() == (home / "b.wav").read_bytes()
     assert (first["cached"], again["cached"]) == (0, again["segments"])
@@ -43,7 +43,7 @@ def test_the_second_time_nobody_is_asked(via: str, home: Path, server: Offline) 
     assert again["ttfb_ms"] is None
 
 
-def test_with_everything_kept_there_is_no_connection(home: Path) -> None:
+def test_fully_cached_run_does_not_connect(home: Path) -> None:
     with start_offline() as server:
         assert speak(home, server, TEXT, "--cache", "-o", "a.wav").code == 0
     ran = speak(home, server, TEXT, "--cache", "-o", "b.wav", "--verbose")
@@ -55,53 +55,55 @@ def test_with_everything_kept_there_is_no_connection(home: Path) -> None:
 @pytest.mark.parametrize(
     "other", [("-s", "1.5"), ("-r", "8000"), ("-v", "magnus"), ("-l", "en"), ("--dict", "d")]
 )
-def test_what_sounds_otherwise_is_asked_for(other: tuple[str, ...], home: Path, server: Offline) -> None:
-    assert told(speak(home, server, TEXT, "--cache", "-o", "a.wav", "--json"))["cached"] == 0
+def test_options_that_change_audio_miss_the_cache(
+    other: tuple[str, ...], home: Path, server: Offline
+) -> None:
+    assert parse_result(speak(home, server, TEXT, "--cache", "-o", "a.wav", "--json"))["cached"] == 0
     before = len(server.log())
     ran = speak(home, server, TEXT, "--cache", "-o", "b.wav", "--json", *other)
     assert len(server.log()) == before + 1 or ran.code == 5
     with start_offline() as elsewhere:
-        assert told(speak(home, elsewhere, TEXT, "--cache", "-o", "c.wav", "--json"))["cached"] == 0
+        assert parse_result(speak(home, elsewhere, TEXT, "--cache", "-o", "c.wav", "--json"))["cached"] == 0
 
 
-def test_it_is_off_unless_asked_for(home: Path, server: Offline) -> None:
+def test_cache_is_off_by_default(home: Path, server: Offline) -> None:
     assert speak(home, server, TEXT, "-o", "a.wav").code == 0
     assert not (home / "cache").exists()
     (home / "config").mkdir()
     (home / "config" / "config.toml").write_text("cache = true\n")
     (home / "config" / "config.toml").chmod(0o600)
     assert speak(home, server, TEXT, "-o", "a.wav").code == 0
-    assert len(kept(home)) == 1
-    assert told(speak(home, server, TEXT, "-o", "a.wav", "--no-cache", "--json"))["cached"] == 0
-    assert told(speak(home, server, TEXT, "-o", "a.wav", "--json"))["cached"] == 1
+    assert len(entries(home)) == 1
+    assert parse_result(speak(home, server, TEXT, "-o", "a.wav", "--no-cache", "--json"))["cached"] == 0
+    assert parse_result(speak(home, server, TEXT, "-o", "a.wav", "--json"))["cached"] == 1
 
 
-def test_what_was_cut_off_is_not_kept(home: Path) -> None:
+def test_incomplete_segment_is_not_cached(home: Path) -> None:
     with start_offline(fail=["close:1011:2"], fail_times=1) as server:
         assert speak(home, server, TEXT, "--cache", "--retries", "0", "-o", "a.wav").code == 9
-        assert kept(home) == []
-        assert told(speak(home, server, TEXT, "--cache", "-o", "a.wav", "--json"))["cached"] == 0
-    assert len(kept(home)) == 1
+        assert entries(home) == []
+        assert parse_result(speak(home, server, TEXT, "--cache", "-o", "a.wav", "--json"))["cached"] == 0
+    assert len(entries(home)) == 1
 
 
 @pytest.mark.parametrize("damage", ["short", "flipped", "empty", "no head"])
-def test_a_damaged_entry_is_asked_for_anew(damage: str, home: Path, server: Offline) -> None:
+def test_damaged_entry_is_a_miss(damage: str, home: Path, server: Offline) -> None:
     assert speak(home, server, TEXT, "--cache", "-o", "a.wav").code == 0
-    (path,) = kept(home)
+    (path,) = entries(home)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     wrong = {"short": data[:-10], "flipped": data, "empty": b"", "no head": b"\n" + data}
     path.write_bytes(wrong[damage])
-    assert told(speak(home, server, TEXT, "--cache", "-o", "b.wav", "--json"))["cached"] == 0
+    assert parse_result(speak(home, server, TEXT, "--cache", "-o", "b.wav", "--json"))["cached"] == 0
     assert (home / "a.wav").read_bytes() == (home / "b.wav").read_bytes()
-    assert told(speak(home, server, TEXT, "--cache", "-o", "b.wav", "--json"))["cached"] == 1
+    assert parse_result(speak(home, server, TEXT, "--cache", "-o", "b.wav", "--json"))["cached"] == 1
 
 
-def test_nothing_private_is_in_it(home: Path, server: Offline) -> None:
+def test_entries_hold_no_key_and_no_text(home: Path, server: Offline) -> None:
     assert speak(home, server, TEXT, "--cache", "-o", "a.wav").code == 0
     folder = home / "cache" / "speech"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    (path,) = kept(home)
+    (path,) = entries(home)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert set(path.name) <= set("0123456789abcdef")
     head, _, pcm = path.read_bytes().partition(b"\n")
@@ -112,92 +114,97 @@ def test_nothing_private_is_in_it(home: Path, server: Offline) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770])
-def test_a_folder_that_is_open_to_others_is_refused(mode: int, home: Path, server: Offline) -> None:
+def test_cache_folder_open_to_others_is_refused(mode: int, home: Path, server: Offline) -> None:
     (home / "cache" / "speech").mkdir(parents=True)
     (home / "cache" / "speech").chmod(mode)
     ran = speak(home, server, TEXT, "--cache", "-o", "a.wav")
-    assert (ran.code, "open to others" in ran.lines[0]) == (3, True)
+    assert (ran.code, "is open to other users" in ran.lines[0]) == (3, True)
 
 
 @pytest.mark.parametrize("command", ["speak", "stream", "batch"])
-def test_a_folder_that_cannot_be_made_costs_no_sound(command: str, home: Path, server: Offline) -> None:
+def test_cache_folder_that_cannot_be_created_only_warns(command: str, home: Path, server: Offline) -> None:
     (home / "out").mkdir()
     (home / "file").write_bytes(b"")
     (home / "texts.csv").write_text("id,text\none,First.\ntwo,Second.\n")
-    arguments = ["--batch", "texts.csv", "-d", "out", "--jobs", "2"] if command == "batch" else [TEXT]
+    arguments = ["texts.csv", "-d", "out", "--jobs", "2"] if command == "batch" else [TEXT]
     ran = speak(
         home, server, *arguments, "--cache", *([] if command == "batch" else ["-o", "out/one.wav"]),
-        command="stream" if command == "stream" else "speak", SMALLEST_CACHE_DIR=str(home / "file"),
+        command=command, SMALLEST_CACHE_DIR=str(home / "file"),
     )  # fmt: skip
     assert ran.code == 0, ran.err
     place = home / "file" / "speech"
     (warning,) = [line for line in ran.lines if "warning" in line]
-    assert warning.startswith(f"smallest: warning: cannot keep anything in {place}: ")
+    assert warning.startswith(f"smallest: warning: cannot cache in {place}: ")
     assert (home / "out" / "one.wav").stat().st_size > 1000
 
 
-def test_two_at_once_keep_one(home: Path, server: Offline) -> None:
+def test_concurrent_processes_write_one_entry(home: Path, server: Offline) -> None:
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_CACHE_DIR=str(home / "cache"))
     command = [*SMALLEST, "speak", "--base-url", server.base_url, TEXT, "--cache"]
     running = [subprocess.Popen([*command, "-o", f"{n}.wav"], env=env, cwd=home) for n in range(3)]
     assert [each.wait(50) for each in running] == [0, 0, 0]
-    assert len(kept(home)) == 1
+    assert len(entries(home)) == 1
     assert len({(home / f"{n}.wav").read_bytes() for n in range(3)}) == 1
 
 
-def test_what_was_not_used_longest_goes_first(home: Path, server: Offline) -> None:
+def test_least_recently_used_entry_is_evicted(home: Path, server: Offline) -> None:
     (home / "config").mkdir()
     (home / "config" / "config.toml").write_text("cache = true\ncache_max_mb = 1\n")
     (home / "config" / "config.toml").chmod(0o600)
-    long = "This sentence goes on for quite a while, so that it takes some room on the disk. "
+    long = "This sentence goes on for quite a while, so that it takes some space on the disk. "
     options = ["-r", "44100", "--split", "0", "--json", "-o", "a.wav"]
-    assert told(speak(home, server, f"First. {long}", *options))["cached"] == 0
+    assert parse_result(speak(home, server, f"First. {long}", *options))["cached"] == 0
     for number in range(3):
-        assert told(speak(home, server, f"Number {number}. {long}", *options))["cached"] == 0
-        assert sum(path.stat().st_size for path in kept(home)) <= 1_000_000
-    assert told(speak(home, server, f"First. {long}", *options))["cached"] == 0
-    assert told(speak(home, server, f"First. {long}", *options))["cached"] == 1
+        assert parse_result(speak(home, server, f"Number {number}. {long}", *options))["cached"] == 0
+        assert sum(path.stat().st_size for path in entries(home)) <= 1_000_000
+    assert parse_result(speak(home, server, f"First. {long}", *options))["cached"] == 0
+    assert parse_result(speak(home, server, f"First. {long}", *options))["cached"] == 1
 
 
 def test_info_and_clear(home: Path, server: Offline) -> None:
     env = {"SMALLEST_CACHE_DIR": str(home / "cache")}
-    assert told(smallest(home, "cache", "info", "--json", env=env))["segments"] == 0
+    assert parse_result(smallest(home, "cache", "info", "--json", env=env))["segments"] == 0
     assert speak(home, server, TEXT, "--cache", "-o", "a.wav").code == 0
-    info = told(smallest(home, "cache", "info", "--json", env=env))
-    assert (info["segments"], info["bytes"]) == (1, kept(home)[0].stat().st_size)
+    info = parse_result(smallest(home, "cache", "info", "--json", env=env))
+    assert (info["segments"], info["bytes"]) == (1, entries(home)[0].stat().st_size)
     assert info["max_bytes"] == 500_000_000
     assert b"segments\t1\n" in smallest(home, "cache", "info", env=env).out
     (home / "cache" / "speech" / "letter.txt").write_text("Not ours.")
-    assert told(smallest(home, "cache", "clear", "--json", env=env))["segments"] == 1
-    assert [path.name for path in kept(home)] == ["letter.txt"]
+    assert parse_result(smallest(home, "cache", "clear", "--json", env=env))["segments"] == 1
+    assert [path.name for path in entries(home)] == ["letter.txt"]
 
 
-def test_a_folder_with_an_entry_s_name_is_none_of_ours(home: Path, server: Offline) -> None:
+def test_folder_named_like_an_entry_is_not_removed(home: Path, server: Offline) -> None:
     env = {"SMALLEST_CACHE_DIR": str(home / "cache")}
     assert speak(home, server, TEXT, "--cache", "-o", "a.wav").code == 0
     for name in ("0" * 64, "f" * 64):
         (home / "cache" / "speech" / name).mkdir()
-    info = told(smallest(home, "cache", "info", "--json", env=env))
-    (size,) = (path.stat().st_size for path in kept(home) if path.is_file())
+    info = parse_result(smallest(home, "cache", "info", "--json", env=env))
+    (size,) = (path.stat().st_size for path in entries(home) if path.is_file())
     assert (info["segments"], info["bytes"]) == (1, size)
-    assert told(smallest(home, "cache", "clear", "--json", env=env)) == {"segments": 1, "bytes": size}
-    assert [path.name for path in kept(home)] == ["0" * 64, "f" * 64]
+    assert parse_result(smallest(home, "cache", "clear", "--json", env=env)) == {"segments": 1, "bytes": size}
+    assert [path.name for path in entries(home)] == ["0" * 64, "f" * 64]
 
 
-def test_a_stream_and_a_batch_use_it_too(home: Path, server: Offline) -> None:
-    assert told(speak(home, server, "A row.", "--cache", "-o", "a.wav", "--json"))["cached"] == 0
+def test_stream_and_batch_use_the_cache(home: Path, server: Offline) -> None:
+    assert parse_result(speak(home, server, "A row.", "--cache", "-o", "a.wav", "--json"))["cached"] == 0
     (home / "in.csv").write_text("id,text\na,A row.\n")
-    assert told(speak(home, server, "--batch", "in.csv", "-d", "out", "--cache", "--json"))["cached"] == 1
+    assert (
+        parse_result(speak(home, server, "in.csv", "-d", "out", "--cache", "--json", command="batch"))[
+            "cached"
+        ]
+        == 1
+    )
     assert (home / "a.wav").read_bytes() == (home / "out" / "a.wav").read_bytes()
     ran = speak(home, server, "A row.", "--cache", "-o", "b.wav", "--json", command="stream")
-    assert told(ran)["cached"] == 1
+    assert parse_result(ran)["cached"] == 1
 
 
 @pytest.mark.parametrize("cue", ["sentence", "word"])
-def test_subtitles_come_out_of_it_too(cue: str, home: Path, server: Offline) -> None:
-    told_of = []
+def test_subtitles_from_cached_segments(cue: str, home: Path, server: Offline) -> None:
+    cached = []
     for name in ("a", "b"):
         files = ["-o", f"{name}.wav", "--subtitles", f"{name}.srt", "--cue", cue]
-        told_of.append(told(speak(home, server, TEXT, "--cache", *files, "--json"))["cached"])
-    assert told_of == [0, 2]
+        cached.append(parse_result(speak(home, server, TEXT, "--cache", *files, "--json"))["cached"])
+    assert cached == [0, 2]
     assert (home / "a.srt").read_bytes() == (home / "b.srt").read_bytes() != b""

@@ -1,4 +1,4 @@
-"""Keys that are kept: by `login`, for one origin, in a file that nobody else reads."""
+"""`login` and `logout`: keys saved for one origin, in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def login(home: Path, server: Offline, *arguments: str, key: str = KEY) -> Ran:
     return smallest(home, "login", "--base-url", server.base_url, *arguments, stdin=key.encode() + b"\n")
 
 
-def kept(home: Path) -> Path:
+def credentials_file(home: Path) -> Path:
     return home / "config" / "credentials.json"
 
 
@@ -28,39 +28,41 @@ def speak(home: Path, base_url: str, **env: str) -> Ran:
     return smallest(home, "speak", "--base-url", base_url, "Hello.", "-o", "out.wav", env=env)
 
 
-def test_a_key_from_stdin_is_tried_kept_and_used(home: Path, server: Offline) -> None:
+def test_login_verifies_saves_and_uses_key(home: Path, server: Offline) -> None:
     ran = login(home, server)
     assert (ran.code, ran.out) == (0, b"")
     assert KEY not in ran.err
     assert KEY[-4:] in ran.err
-    assert stat.S_IMODE(kept(home).stat().st_mode) == 0o600
-    assert stat.S_IMODE(kept(home).parent.stat().st_mode) == 0o700
-    assert os.listdir(kept(home).parent) == ["credentials.json"]
+    assert stat.S_IMODE(credentials_file(home).stat().st_mode) == 0o600
+    assert stat.S_IMODE(credentials_file(home).parent.stat().st_mode) == 0o700
+    assert os.listdir(credentials_file(home).parent) == ["credentials.json"]
     assert speak(home, server.base_url).code == 0
 
 
-def test_a_key_that_is_refused_is_not_kept(home: Path, server: Offline) -> None:
+def test_rejected_key_is_not_saved(home: Path, server: Offline) -> None:
     ran = login(home, server, key="sk_wrong_0123456789abcdef")
     assert (ran.code, ran.out) == (4, b"")
     assert "sk_wrong" not in ran.err
-    assert not kept(home).exists()
+    assert not credentials_file(home).exists()
     assert login(home, server, "--no-check", key="sk_wrong_0123456789abcdef").code == 0
-    assert kept(home).exists()
+    assert credentials_file(home).exists()
 
 
 @pytest.mark.parametrize("key", ["", "two words", "sk_a'b", "x" * 2000])
-def test_what_is_no_key_is_one_clear_line(key: str, home: Path, server: Offline) -> None:
+def test_invalid_key_message(key: str, home: Path, server: Offline) -> None:
     ran = login(home, server, key=key)
     assert (ran.code, ran.out) == (3, b"")
     assert ran.lines[0].startswith("smallest: the key from stdin")
-    assert not kept(home).exists()
+    assert not credentials_file(home).exists()
 
 
-def test_a_key_that_cannot_be_kept_is_10(home: Path, server: Offline) -> None:
+def test_unwritable_credentials_exit_10(home: Path, server: Offline) -> None:
     (home / "config").write_bytes(b"")
     ran = login(home, server)
     assert (ran.code, ran.out) == (10, b"")
-    assert ran.lines == [f"smallest: cannot write {kept(home)}: {home / 'config'} is no folder"]
+    assert ran.lines == [
+        f"smallest: cannot write {credentials_file(home)}: {home / 'config'} is not a directory"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_key_that_cannot_be_kept_is_10(home: Path, server: Offline) -> None:
         ("dict", "create", "-f", "-"),
     ],
 )
-def test_stdin_is_not_both_the_text_and_the_key(arguments: tuple[str, ...], home: Path) -> None:
+def test_stdin_cannot_be_text_and_key(arguments: tuple[str, ...], home: Path) -> None:
     for ways in ({"--api-key-file": "-"}, {}):
         env = {} if ways else {"SMALLEST_API_KEY_FILE": "-"}
         ran = smallest(
@@ -82,20 +84,20 @@ def test_stdin_is_not_both_the_text_and_the_key(arguments: tuple[str, ...], home
         assert ran.lines[0] == "smallest: stdin cannot be both the text and the key"
 
 
-def test_the_key_alone_comes_from_stdin(home: Path, server: Offline) -> None:
+def test_key_from_stdin(home: Path, server: Offline) -> None:
     words = ("--base-url", server.base_url, "Hello.", "-o", "out.wav", "--api-key-file", "-")
     assert smallest(home, "speak", *words, stdin=KEY.encode()).code == 0
     ran = smallest(home, "speak", "--local", "-o", "out.wav", "--api-key-file", "-", stdin=b"Hello.")
-    assert ran.code == 0, ran.err  # which asks for no key
+    assert ran.code == 0, ran.err  # --local needs no key
 
 
-def test_a_key_file_without_a_name_is_no_wish_to_be_asked(home: Path, server: Offline) -> None:
+def test_empty_key_file_option_does_not_prompt(home: Path, server: Offline) -> None:
     ran = login(home, server, "--api-key-file", "")
     assert (ran.code, ran.lines[0]) == (2, "smallest: --api-key-file is empty")
-    assert not kept(home).exists()
+    assert not credentials_file(home).exists()
 
 
-def test_a_typed_key_is_not_shown(home: Path, server: Offline) -> None:
+def test_prompt_does_not_echo_key(home: Path, server: Offline) -> None:
     parent, child = pty.openpty()
     command = [*SMALLEST, "login", "--base-url", server.base_url]
     with subprocess.Popen(
@@ -110,14 +112,14 @@ def test_a_typed_key_is_not_shown(home: Path, server: Offline) -> None:
             while data := os.read(parent, 1000):
                 shown += data
         except OSError:
-            pass  # the other side is closed
+            pass  # the process has exited
     os.close(parent)
     assert process.returncode == 0
     assert KEY.encode() not in shown
-    assert kept(home).exists()
+    assert credentials_file(home).exists()
 
 
-def test_a_kept_key_goes_to_its_own_origin_alone(home: Path, server: Offline) -> None:
+def test_saved_key_is_sent_to_its_origin_only(home: Path, server: Offline) -> None:
     assert login(home, server).code == 0
     with start_offline() as other:
         ran = speak(home, other.base_url)
@@ -127,7 +129,7 @@ def test_a_kept_key_goes_to_its_own_origin_alone(home: Path, server: Offline) ->
         assert speak(home, other.base_url, SMALLEST_API_KEY=KEY).code == 0
 
 
-def test_two_origins_have_two_keys(home: Path, server: Offline) -> None:
+def test_keys_are_saved_per_origin(home: Path, server: Offline) -> None:
     with start_offline(token="sk_other_0123456789abcdef") as other:
         assert login(home, server).code == 0
         assert login(home, other, key="sk_other_0123456789abcdef").code == 0
@@ -136,42 +138,42 @@ def test_two_origins_have_two_keys(home: Path, server: Offline) -> None:
 
 
 @pytest.mark.parametrize(("mode", "text"), [(0o644, "{}"), (0o600, "[]"), (0o600, "{"), (0o600, '{"a": 1}')])
-def test_a_bad_file_is_refused(mode: int, text: str, home: Path, server: Offline) -> None:
-    kept(home).parent.mkdir()
-    kept(home).write_text(text)
-    kept(home).chmod(mode)
+def test_invalid_credentials_file_is_refused(mode: int, text: str, home: Path, server: Offline) -> None:
+    credentials_file(home).parent.mkdir()
+    credentials_file(home).write_text(text)
+    credentials_file(home).chmod(mode)
     ran = speak(home, server.base_url)
     assert (ran.code, len(ran.lines)) == (3, 2)
 
 
-def test_the_vendors_file_is_read_for_its_own_service_and_never_written(home: Path, server: Offline) -> None:
-    vendors = home / ".smallestai" / "credentials.json"
-    vendors.parent.mkdir()
-    vendors.write_text(json.dumps({"api_key": KEY}))
+def test_vendor_file_is_read_for_default_service_only(home: Path, server: Offline) -> None:
+    vendor_file = home / ".smallestai" / "credentials.json"
+    vendor_file.parent.mkdir()
+    vendor_file.write_text(json.dumps({"api_key": KEY}))
     assert speak(home, server.base_url).code == 3
-    before = vendors.stat().st_mtime_ns
-    # For its own service the key is found: what fails then is the proxy, so that nothing is asked.
+    before = vendor_file.stat().st_mtime_ns
+    # For the default service the key is found; the proxy then fails, so that no request is sent.
     ran = smallest(
         home, "speak", "Hello.", "-o", "out.wav", "--retries", "0", env={"https_proxy": "http://127.0.0.1:1"}
     )
     assert ran.code == 7
     assert smallest(home, "logout").code == 0
-    assert vendors.stat().st_mtime_ns == before
+    assert vendor_file.stat().st_mtime_ns == before
 
 
-def test_logout_forgets_and_says_what_is_left(home: Path, server: Offline) -> None:
+def test_logout_reports_remaining_keys(home: Path, server: Offline) -> None:
     assert login(home, server).code == 0
     ran = smallest(home, "logout", env={"SMALLEST_API_KEY": KEY})
     assert (ran.code, ran.out) == (0, b"")
     assert "SMALLEST_API_KEY still gives a key" in ran.err
-    assert not kept(home).exists()
+    assert not credentials_file(home).exists()
     assert smallest(home, "logout").err == "no key was kept\n"
     assert speak(home, server.base_url).code == 3
 
 
 @pytest.mark.parametrize("option", ["--api-key", "--api-key=sk_secret_key", "--key"])
 @pytest.mark.parametrize("command", ["speak", "stream", "login"])
-def test_a_key_is_not_taken_from_the_command_line(option: str, command: str, home: Path) -> None:
+def test_key_is_not_accepted_on_command_line(option: str, command: str, home: Path) -> None:
     ran = smallest(home, command, option, "sk_secret_key", "Hello.")
     assert (ran.code, ran.out) == (2, b"")
     assert "sk_secret" not in ran.err
@@ -180,18 +182,18 @@ def test_a_key_is_not_taken_from_the_command_line(option: str, command: str, hom
 
 
 @pytest.mark.parametrize("command", ["login", "speak", "voices", "doctor"])
-def test_a_key_that_goes_over_plain_http_is_warned_of(command: str, home: Path) -> None:
+def test_plain_http_to_another_machine_warns(command: str, home: Path) -> None:
     arguments = {"speak": ["Hello.", "-o", "out.wav", "--retries", "0"], "voices": ["--refresh"]}
     where = ["--base-url", "http://api.example.invalid", "--plain-http"]
     with fault_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")) as proxy:
         env = {"SMALLEST_API_KEY": KEY, "http_proxy": f"http://127.0.0.1:{proxy.port}"}
         ran = smallest(home, command, *arguments.get(command, []), *where, stdin=KEY.encode(), env=env)
     assert ran.code == 7, ran.err
-    warning = "smallest: warning: the key goes to api.example.invalid over plain http"
+    warning = "smallest: warning: the key is sent to api.example.invalid over plain http"
     assert [line.startswith(warning) for line in ran.lines].count(True) == 1
 
 
-def test_a_key_that_stays_on_this_machine_is_not_warned_of(home: Path, server: Offline) -> None:
+def test_plain_http_to_loopback_does_not_warn(home: Path, server: Offline) -> None:
     ran = smallest(
         home, "speak", "Hello.", "-o", "out.wav", "--base-url", server.base_url, "--plain-http",
         env={"SMALLEST_API_KEY": KEY},

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from smallest_cli.client.api import Account
+from smallest_cli.client.api import AccountClient
 from smallest_cli.client.cloning import wait_for_clone
 from smallest_cli.errors import DeadlineExceeded, ProtocolError
 from smallest_cli.models import Clone, Service, Voice
@@ -452,7 +452,7 @@ def test_nobody_waits_for_a_clone_for_ever() -> None:
     with fault_server(*replies({"data": [PROCESSING]})) as peer:
         service = Service(peer.base_url, Secret(KEY, "a test"))
         with (
-            Account(service, Dialer(timeout=10)) as account,
+            AccountClient(service, Dialer(timeout=10)) as account,
             pytest.raises(DeadlineExceeded, match="voice_x"),
         ):
             wait_for_clone(account, Clone("voice_x", "Me", None, "processing"), 0.01)

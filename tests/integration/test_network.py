@@ -1,4 +1,4 @@
-"""The one way to a socket, against real sockets."""
+"""Connections against real sockets: DNS, TCP, TLS, proxies, deadlines and limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import trustme
 
 from smallest_cli.errors import NetworkError, ProtocolError, SecurityError, SettingsError
 from smallest_cli.network.dialer import Dialer
-from smallest_cli.network.dns import STAGGER_SECONDS, race
+from smallest_cli.network.dns import STAGGER_SECONDS, connect_any
 from smallest_cli.network.origin import Origin, parse_base_url
 from smallest_cli.network.proxy import find_proxy
 from tests.support.command import smallest
@@ -48,11 +48,11 @@ def local(port: int, *, secure: bool = False, host: str = "127.0.0.1") -> Origin
         ("https://a_b.example", Origin(True, "a_b.example", 443)),
     ],
 )
-def test_a_base_url_is_taken_apart(given: str, origin: Origin) -> None:
+def test_parse_base_url(given: str, origin: Origin) -> None:
     assert parse_base_url(given) == origin
 
 
-def test_an_address_is_put_together_again() -> None:
+def test_origin_url() -> None:
     assert parse_base_url("https://h/p").url("ws", "/x") == "wss://h/p/x"
     assert parse_base_url("http://[::1]:99").url("http", "/x") == "http://[::1]:99/x"
 
@@ -60,44 +60,44 @@ def test_an_address_is_put_together_again() -> None:
 @pytest.mark.parametrize(
     "given", ["", "api.smallest.ai", "ftp://host", "http://", "http://h:port", "http://k@h", "http://h/?q=1"]
 )
-def test_what_is_no_base_url_is_refused(given: str) -> None:
+def test_invalid_base_url_is_settings_error(given: str) -> None:
     with pytest.raises(SettingsError):
         parse_base_url(given)
 
 
 @pytest.mark.parametrize("host", ["stra\u00dfe.example", "b\u00fc..example", "\u00fc" * 70, "\udcff.example"])
-def test_a_host_that_may_be_taken_for_another_is_refused(host: str) -> None:
+def test_ambiguous_international_host_is_refused(host: str) -> None:
     with pytest.raises(SettingsError, match="ASCII"):
         parse_base_url(f"https://{host}")
 
 
-# Reaching an address
+# Connecting
 
 
-def test_a_connection_tells_what_each_phase_took() -> None:
+def test_connection_reports_phase_durations() -> None:
     with fault_server(wait_for_close) as server:
-        connection = dialer().dial(local(server.port, host="localhost"))
+        connection = dialer().connect(local(server.port, host="localhost"))
         connection.close()
     assert connection.phases.dns > 0
     assert connection.phases.tcp > 0
     assert connection.phases.tls == 0
 
 
-def test_nobody_listening_is_a_network_error() -> None:
+def test_refused_connection_is_network_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(NetworkError, match="cannot connect to 127.0.0.1"):
-        dialer().dial(local(port))
+        dialer().connect(local(port))
 
 
-def test_a_name_that_does_not_exist_is_a_network_error() -> None:
+def test_unknown_host_is_network_error() -> None:
     with pytest.raises(NetworkError, match="cannot resolve nowhere.invalid"):
-        dialer().dial(Origin(True, "nowhere.invalid", 443))
+        dialer().connect(Origin(True, "nowhere.invalid", 443))
 
 
 @pytest.fixture
 def dead_port() -> Iterator[int]:
-    """A port whose queue of connections is full: a SYN to it is never answered."""
+    """A port whose accept queue is full, so that a SYN to it is never answered."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.2", 0))
         listener.listen(0)
@@ -113,7 +113,7 @@ def dead_port() -> Iterator[int]:
             filler.close()
 
 
-def test_a_dead_first_address_does_not_hold_up_the_second(dead_port: int) -> None:
+def test_unresponsive_first_address_does_not_delay_second(dead_port: int) -> None:
     addresses = [
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", dead_port)),
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
@@ -121,41 +121,41 @@ def test_a_dead_first_address_does_not_hold_up_the_second(dead_port: int) -> Non
     with fault_server(wait_for_close) as server:
         addresses[1] = (*addresses[1][:4], ("127.0.0.1", server.port))
         assert STAGGER_SECONDS <= 0.3
-        sock = race(addresses, "host", time.monotonic() + 5.0, 5.0)
+        sock = connect_any(addresses, "host", time.monotonic() + 5.0, 5.0)
         assert sock.getpeername() == ("127.0.0.1", server.port)
         sock.close()
 
 
-def test_a_dead_address_alone_ends_at_the_deadline(dead_port: int) -> None:
+def test_unresponsive_address_ends_at_deadline(dead_port: int) -> None:
     with pytest.raises(NetworkError, match=r"took longer than 0\.2 s"):
-        dialer(timeout=0.2).dial(local(dead_port, host="127.0.0.2"))
+        dialer(timeout=0.2).connect(local(dead_port, host="127.0.0.2"))
 
 
-def test_ctrl_c_does_not_wait_for_the_resolver() -> None:
+def test_ctrl_c_interrupts_name_resolution() -> None:
     code = (
         "import os, socket, sys, threading\n"
         "never = threading.Event()\n"
-        "def dead(*a, **k):\n    os.write(1, b'asked\\n')\n    never.wait()\n"
-        "socket.getaddrinfo = dead\n"
+        "def hang(*a, **k):\n    os.write(1, b'resolving\\n')\n    never.wait()\n"
+        "socket.getaddrinfo = hang\n"
         "from smallest_cli.network.dialer import Dialer\n"
         "from smallest_cli.network.origin import Origin\n"
         "from smallest_cli.errors import Interrupted\n"
         "from smallest_cli.signals import catch_signals\n"
         "catch_signals()\n"
-        "try:\n    Dialer(timeout=60, environ={}).dial(Origin(True, 'slow.invalid', 443))\n"
+        "try:\n    Dialer(timeout=60, environ={}).connect(Origin(True, 'slow.invalid', 443))\n"
         "except Interrupted:\n    sys.exit(42)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
-        assert child.stdout.readline() == "asked\n"
+        assert child.stdout.readline() == "resolving\n"
         child.send_signal(signal.SIGINT)
         assert child.wait(timeout=10) == 42
 
 
-# Deadlines and caps
+# Deadlines and limits
 
 
-def test_a_drip_of_bytes_does_not_move_the_deadline() -> None:
+def test_slow_bytes_do_not_extend_deadline() -> None:
     stop = threading.Event()
 
     def drip(sock: socket.socket) -> None:
@@ -163,46 +163,46 @@ def test_a_drip_of_bytes_does_not_move_the_deadline() -> None:
             sock.sendall(b"x")
 
     with fault_server(drip) as server:
-        connection = dialer().dial(local(server.port))
-        connection.expect("audio", 0.3)
+        connection = dialer().connect(local(server.port))
+        connection.set_deadline("audio", 0.3)
         with pytest.raises(NetworkError, match=r"no audio within 0\.3 s"):
             while True:
-                connection.allow(100)
+                connection.set_read_limit(100)
                 connection.recv(10)
         connection.close()
         stop.set()
 
 
-def test_more_than_was_allowed_is_refused() -> None:
+def test_read_limit_is_enforced() -> None:
     with fault_server(lambda sock: sock.sendall(b"x" * 100_000)) as server:
-        connection = dialer().dial(local(server.port))
-        connection.expect("audio", 5)
-        connection.allow(10_000)
+        connection = dialer().connect(local(server.port))
+        connection.set_deadline("audio", 5)
+        connection.set_read_limit(10_000)
         with pytest.raises(ProtocolError, match="too large"):
             for _ in range(100):
                 connection.recv(1000)
         connection.close()
 
 
-def test_a_reset_is_a_network_error() -> None:
+def test_connection_reset_is_network_error() -> None:
     def reset(sock: socket.socket) -> None:
         sock.recv(1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
     with fault_server(reset) as server:
-        connection = dialer().dial(local(server.port))
-        connection.expect("audio", 5)
+        connection = dialer().connect(local(server.port))
+        connection.set_deadline("audio", 5)
         connection.send(b"x")
         with pytest.raises(NetworkError, match="reset"):
             connection.recv(1)
         connection.close()
 
 
-def test_a_stamp_is_the_clock_after_the_read_that_brought_the_bytes() -> None:
+def test_received_ns_is_the_time_of_the_system_read() -> None:
     ticks = iter(range(1, 1000))
     with fault_server(lambda sock: sock.sendall(b"abcdef")) as server:
-        connection = dialer(clock=lambda: next(ticks)).dial(local(server.port))
-        connection.expect("audio", 5)
+        connection = dialer(clock=lambda: next(ticks)).connect(local(server.port))
+        connection.set_deadline("audio", 5)
         assert connection.recv(2) == b"ab"
         stamp = connection.received_ns
         assert connection.recv(4) == b"cdef"
@@ -224,97 +224,99 @@ def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
     return context
 
 
-def test_the_given_authority_is_trusted(authority: trustme.CA, tmp_path: object) -> None:
+def test_ca_file_is_trusted(authority: trustme.CA, tmp_path: object) -> None:
     with (
         authority.cert_pem.tempfile() as ca,
         fault_server(
             lambda sock: sock.sendall(b"hello"), tls=server_context(authority, "localhost")
         ) as server,
     ):
-        connection = dialer(ca_file=ca).dial(local(server.port, secure=True, host="localhost"))
-        connection.expect("audio", 5)
+        connection = dialer(ca_file=ca).connect(local(server.port, secure=True, host="localhost"))
+        connection.set_deadline("audio", 5)
         assert connection.recv(5) == b"hello"
         assert connection.phases.tls > 0
         connection.close()
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_the_environment_names_authorities(authority: trustme.CA, variable: str) -> None:
+def test_environment_variable_names_ca_file(authority: trustme.CA, variable: str) -> None:
     with (
         authority.cert_pem.tempfile() as ca,
         fault_server(wait_for_close, tls=server_context(authority, "localhost")) as server,
     ):
-        dialer(environ={variable: ca}).dial(local(server.port, secure=True, host="localhost")).close()
+        dialer(environ={variable: ca}).connect(local(server.port, secure=True, host="localhost")).close()
 
 
-def test_an_unknown_authority_is_refused_for_safety(authority: trustme.CA) -> None:
+def test_unknown_authority_is_security_error(authority: trustme.CA) -> None:
     with fault_server(wait_for_close, tls=server_context(authority, "localhost")) as server:
         with pytest.raises(SecurityError, match="not trusted") as caught:
-            dialer().dial(local(server.port, secure=True, host="localhost"))
+            dialer().connect(local(server.port, secure=True, host="localhost"))
         assert "--ca-file" in caught.value.hint
 
 
-def test_another_hosts_certificate_is_refused_for_safety(authority: trustme.CA) -> None:
+def test_certificate_of_another_host_is_security_error(authority: trustme.CA) -> None:
     with (
         authority.cert_pem.tempfile() as ca,
         fault_server(wait_for_close, tls=server_context(authority, "other.example")) as server,
         pytest.raises(SecurityError, match="not trusted"),
     ):
-        dialer(ca_file=ca).dial(local(server.port, secure=True, host="localhost"))
+        dialer(ca_file=ca).connect(local(server.port, secure=True, host="localhost"))
 
 
-def test_a_plain_port_is_no_tls(authority: trustme.CA) -> None:
+def test_plain_http_port_reports_that_it_does_not_speak_tls(authority: trustme.CA) -> None:
     with (
         fault_server(lambda sock: sock.sendall(b"hello, not TLS\n" * 10)) as server,
         pytest.raises(NetworkError, match=r"^localhost:\d+ does not speak TLS$") as caught,
     ):
-        dialer().dial(local(server.port, secure=True, host="localhost"))
+        dialer().connect(local(server.port, secure=True, host="localhost"))
     assert (caught.value.hint, caught.value.retryable) == ("is the base URL an http one?", False)
 
 
-def test_a_handshake_that_is_refused_is_told_in_words() -> None:
+def test_handshake_alert_is_reported_without_openssl_codes() -> None:
     refusal = bytes.fromhex("15030100020228")  # an alert: fatal, handshake_failure
     with (
         fault_server(lambda sock: sock.sendall(refusal)) as server,
         pytest.raises(NetworkError, match="failed: [a-z0-9 ]*alert handshake failure$"),
     ):
-        dialer().dial(local(server.port, secure=True, host="localhost"))
+        dialer().connect(local(server.port, secure=True, host="localhost"))
 
 
 @pytest.mark.parametrize("text", ["", "no certificate"])
-def test_a_certificate_file_without_any_is_a_settings_error(text: str, tmp_path: Path) -> None:
+def test_ca_file_without_certificate_is_settings_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text(text)
     with (
         fault_server(wait_for_close) as server,
         pytest.raises(SettingsError, match="no certificate in") as caught,
     ):
-        dialer(ca_file=str(tmp_path / "ca.pem")).dial(local(server.port, secure=True, host="localhost"))
+        dialer(ca_file=str(tmp_path / "ca.pem")).connect(local(server.port, secure=True, host="localhost"))
     assert "_ssl.c" not in str(caught.value)
     assert "PEM" in caught.value.hint
 
 
-def test_a_silent_tls_port_ends_at_the_deadline() -> None:
+def test_silent_tls_port_ends_at_deadline() -> None:
     with (
         fault_server(wait_for_close) as server,
         pytest.raises(NetworkError, match=r"no TLS handshake within 0\.3 s"),
     ):
-        dialer(timeout=0.3).dial(local(server.port, secure=True, host="localhost"))
+        dialer(timeout=0.3).connect(local(server.port, secure=True, host="localhost"))
 
 
-def test_a_certificate_file_that_is_missing_is_a_settings_error() -> None:
+def test_missing_ca_file_is_settings_error() -> None:
     with fault_server(wait_for_close) as server, pytest.raises(SettingsError, match="certificates"):
-        dialer(ca_file="/nowhere/ca.pem").dial(local(server.port, secure=True, host="localhost"))
+        dialer(ca_file="/nowhere/ca.pem").connect(local(server.port, secure=True, host="localhost"))
 
 
 # Plain http and proxies
 
 
-def test_the_key_does_not_go_over_plain_http_to_another_machine() -> None:
+def test_key_is_not_sent_over_plain_http_to_another_machine() -> None:
     with pytest.raises(SecurityError, match="plain http"):
-        dialer().dial(Origin(False, "192.0.2.1", 80))
+        dialer().connect(Origin(False, "192.0.2.1", 80))
 
 
-def tunnel(answer: bytes, seen: list[bytes]) -> object:
+def connect_reply(answer: bytes, seen: list[bytes]) -> object:
+    """A proxy that records the request and sends `answer`."""
+
     def script(sock: socket.socket) -> None:
         seen.append(read_request(sock))
         sock.sendall(answer)
@@ -323,25 +325,25 @@ def tunnel(answer: bytes, seen: list[bytes]) -> object:
     return script
 
 
-def test_a_proxy_is_asked_to_connect() -> None:
+def test_proxy_receives_connect_with_credentials() -> None:
     seen: list[bytes] = []
-    with fault_server(tunnel(b"HTTP/1.1 200 ok\r\n\r\nhello", seen)) as proxy:  # type: ignore[arg-type]
+    with fault_server(connect_reply(b"HTTP/1.1 200 ok\r\n\r\nhello", seen)) as proxy:  # type: ignore[arg-type]
         environ = {"http_proxy": f"http://user:pa%20ss@127.0.0.1:{proxy.port}"}
-        connection = dialer(environ=environ, plain_http=True).dial(Origin(False, "api.example", 8080))
-        connection.expect("audio", 5)
+        connection = dialer(environ=environ, plain_http=True).connect(Origin(False, "api.example", 8080))
+        connection.set_deadline("audio", 5)
         connection.close()
     head = seen[0].decode()
     assert head.startswith("CONNECT api.example:8080 HTTP/1.1\r\n")
     assert "Proxy-Authorization: Basic dXNlcjpwYSBzcw==\r\n" in head
 
 
-def test_a_proxy_that_refuses_is_a_network_error_without_its_password() -> None:
-    with fault_server(tunnel(b"HTTP/1.1 407 no\r\n\r\n", [])) as proxy:  # type: ignore[arg-type]
+def test_proxy_error_does_not_show_its_password() -> None:
+    with fault_server(connect_reply(b"HTTP/1.1 407 no\r\n\r\n", [])) as proxy:  # type: ignore[arg-type]
         environ = {"https_proxy": f"http://user:secret@127.0.0.1:{proxy.port}"}
         with pytest.raises(
             NetworkError, match=rf"the proxy 127\.0\.0\.1:{proxy.port} answered 407"
         ) as caught:
-            dialer(environ=environ).dial(Origin(True, "api.example", 443))
+            dialer(environ=environ).connect(Origin(True, "api.example", 443))
     assert "secret" not in str(caught.value) + caught.value.hint
 
 
@@ -362,31 +364,31 @@ def test_a_proxy_that_refuses_is_a_network_error_without_its_password() -> None:
         (True, "api.example", {}, False),
     ],
 )
-def test_one_set_of_rules_finds_the_proxy(
+def test_proxy_selection_from_environment(
     secure: bool, host: str, environ: dict[str, str], used: bool
 ) -> None:
     assert (find_proxy(Origin(secure, host, 443), environ) is not None) is used
 
 
 @pytest.mark.parametrize("url", ["socks5://p:1", "https://p:1", "http://", "http://p:port", "http://[::1"])
-def test_an_unknown_kind_of_proxy_is_an_error_never_direct(url: str) -> None:
+def test_unsupported_proxy_is_error_not_direct_connection(url: str) -> None:
     with pytest.raises(SettingsError, match="proxy"):
         find_proxy(Origin(True, "api.example", 443), {"https_proxy": url})
 
 
-def test_a_proxy_that_is_no_url_is_one_clear_line(tmp_path: Path) -> None:
+def test_invalid_proxy_url_message(tmp_path: Path) -> None:
     env = {"SMALLEST_API_KEY": "sk_test_0123456789abcdef", "https_proxy": "http://user:secret@[::1"}
     ran = smallest(tmp_path, "speak", "Hi.", "-o", "x.wav", "--base-url", "https://api.example", env=env)
     assert (ran.code, ran.out) == (3, b"")
     assert ran.lines == [
         "smallest: the proxy in https_proxy or all_proxy is not a URL",
-        "  it looks like http://HOST:PORT",
+        "  example: http://HOST:PORT",
     ]
 
 
-def test_a_proxy_is_asked_for_a_host_in_ascii(tmp_path: Path) -> None:
+def test_proxy_receives_host_in_ascii(tmp_path: Path) -> None:
     seen: list[bytes] = []
-    with fault_server(tunnel(b"HTTP/1.1 407 no\r\n\r\n", seen)) as proxy:  # type: ignore[arg-type]
+    with fault_server(connect_reply(b"HTTP/1.1 407 no\r\n\r\n", seen)) as proxy:  # type: ignore[arg-type]
         named = f"http://127.0.0.1:{proxy.port}"
         env = {"SMALLEST_API_KEY": "sk_test_0123456789abcdef", "https_proxy": named}
         to = ["--base-url", "https://b\u00fccher.example", "--retries", "0"]
@@ -396,5 +398,5 @@ def test_a_proxy_is_asked_for_a_host_in_ascii(tmp_path: Path) -> None:
     assert seen[0].startswith(b"CONNECT xn--bcher-kva.example:443 HTTP/1.1\r\n")
 
 
-def test_the_environment_of_the_tests_names_no_proxy() -> None:
+def test_test_environment_has_no_proxy() -> None:
     assert not any(name.lower().endswith("_proxy") for name in os.environ)

@@ -1,4 +1,4 @@
-"""Connecting before there is something to say: once, taken over or let go, and never for a wrong command."""
+"""Preconnecting: the connection is used once or closed, and an invalid command opens none."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def url_of(listener: socket.socket) -> str:
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def somebody_waits(listener: socket.socket, seconds: float = 0) -> bool:
+def has_pending_connection(listener: socket.socket, seconds: float = 0) -> bool:
     return bool(select.select([listener], [], [], seconds)[0])
 
 
-def test_it_is_taken_over_once(listener: socket.socket) -> None:
+def test_preconnection_is_used_once(listener: socket.socket) -> None:
     dialer, origin = Dialer(timeout=5), parse_base_url(url_of(listener))
     with dialer.head_start(origin):
-        assert somebody_waits(listener, 5)
-        connection = dialer.dial(origin)
+        assert has_pending_connection(listener, 5)
+        connection = dialer.connect(origin)
         listener.accept()[0].close()
-        assert not somebody_waits(listener)
-        other = dialer.dial(origin)
-        assert somebody_waits(listener, 5)
+        assert not has_pending_connection(listener)
+        other = dialer.connect(origin)
+        assert has_pending_connection(listener, 5)
     connection.close()
     other.close()
 
 
-def test_what_nobody_takes_is_closed(listener: socket.socket) -> None:
+def test_unused_preconnection_is_closed(listener: socket.socket) -> None:
     dialer = Dialer(timeout=5)
     with dialer.head_start(parse_base_url(url_of(listener))):
         peer, _ = listener.accept()
@@ -51,11 +51,11 @@ def test_what_nobody_takes_is_closed(listener: socket.socket) -> None:
         assert peer.recv(1) == b""
 
 
-def test_its_failure_is_the_first_dial_s(listener: socket.socket) -> None:
+def test_first_connect_raises_preconnect_error(listener: socket.socket) -> None:
     listener.close()
     dialer, origin = Dialer(timeout=5), parse_base_url("http://127.0.0.1:9")
     with dialer.head_start(origin), pytest.raises(NetworkError, match="cannot connect"):
-        dialer.dial(origin)
+        dialer.connect(origin)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_its_failure_is_the_first_dial_s(listener: socket.socket) -> None:
         ["Hi.", "--max-chars", "1"], ["Hi.", "-v", "meher", "-m", "lightning_v3.1"], ["-f", "no-such-file"],
     ],
 )  # fmt: skip
-def test_a_wrong_command_connects_to_nobody(
+def test_invalid_command_does_not_connect(
     arguments: list[str], listener: socket.socket, tmp_path: Path
 ) -> None:
-    env = {"SMALLEST_API_KEY": "sk_nobody", "SMALLEST_BASE_URL": url_of(listener)}
+    env = {"SMALLEST_API_KEY": "sk_unused", "SMALLEST_BASE_URL": url_of(listener)}
     ran = smallest(tmp_path, "speak", *arguments, *([] if "-o" in arguments else ["-o", "x.wav"]), env=env)
     assert ran.code in (2, 10)
-    assert not somebody_waits(listener)
+    assert not has_pending_connection(listener)

@@ -1,4 +1,4 @@
-"""The three transports against a server that says just what a test wants, byte by byte."""
+"""The three transports against a server that sends exactly the bytes of each test."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -77,7 +78,7 @@ SSE_UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnec
 WAV_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nX-Request-Id: r1\r\nContent-Length: %d\r\n\r\n"
 WAV_UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nConnection: close\r\n\r\n"
 
-WHOLE: dict[Via, Handler] = {
+COMPLETE_SEGMENT: dict[Via, Handler] = {
     "ws": speak_ws(chunk(PCM[:1000]), chunk(PCM[1000:]), COMPLETE),
     "sse": answer(SSE_HEAD, *chunked(event(PCM[:1000]), event(PCM[1000:]) + END)),
     "http": answer(WAV_HEAD % len(WAV), WAV[:500], WAV[500:]),
@@ -86,8 +87,6 @@ WHOLE: dict[Via, Handler] = {
 
 @pytest.fixture
 def opened() -> Iterator[Callable[..., Transport]]:
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
 
         def open_one(via: Via, server: FaultServer, timeout: float = 5.0, base_url: str = "") -> Transport:
@@ -105,22 +104,22 @@ def pcm_of(events: list[Event]) -> bytes:
 
 
 def failure(transport: Transport, request: SpeechRequest = REQUEST) -> tuple[RemoteError, bytes]:
-    """What a request fails with, and the audio that came before."""
-    heard: list[Event] = []
+    """Return the error of a request and the audio before it, and check that no text shows the key."""
+    received: list[Event] = []
     with pytest.raises(RemoteError) as caught:
-        heard.extend(transport.synthesize(request))
-        pytest.fail("it was taken for whole")
+        received.extend(transport.synthesize(request))
+        pytest.fail("the segment was taken for complete")
     for text in (str(caught.value), caught.value.hint, repr(caught.value)):
         assert KEY not in text
-    return caught.value, pcm_of(heard)
+    return caught.value, pcm_of(received)
 
 
-# What goes well
+# Complete segments
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_one_segment_is_one_group_of_events(via: Via, opened: Open) -> None:
-    with fault_server(WHOLE[via]) as server:
+def test_segment_events_are_in_order_with_timestamps(via: Via, opened: Open) -> None:
+    with fault_server(COMPLETE_SEGMENT[via]) as server:
         events = list(opened(via, server).synthesize(REQUEST))
     assert isinstance(events[0], Opened)
     assert isinstance(events[1], Sent)
@@ -132,7 +131,7 @@ def test_one_segment_is_one_group_of_events(via: Via, opened: Open) -> None:
     assert stamps == sorted(stamps)
 
 
-def test_the_websocket_sends_the_published_message_and_the_key_in_its_header(opened: Open) -> None:
+def test_websocket_request_matches_published_message(opened: Open) -> None:
     seen = []
 
     def script(sock: socket.socket) -> None:
@@ -156,7 +155,7 @@ def test_the_websocket_sends_the_published_message_and_the_key_in_its_header(ope
         ("http", b"/waves/v1/tts", b"audio/wav", {"output_format": "wav"}),
     ],
 )
-def test_a_post_is_the_published_one(
+def test_post_matches_published_request(
     via: Via, path: bytes, accept: bytes, extra: dict[str, str], opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # loopback has no proxy
@@ -180,7 +179,7 @@ def test_a_post_is_the_published_one(
     assert json.loads(body) == {"text": "Hello.", "voice_id": "meher", "sample_rate": 24_000, **extra}
 
 
-def test_a_second_segment_goes_over_the_open_websocket(opened: Open) -> None:
+def test_websocket_is_reused_for_second_segment(opened: Open) -> None:
     def script(sock: socket.socket) -> None:
         upgrade(sock)
         for _ in range(2):
@@ -195,21 +194,21 @@ def test_a_second_segment_goes_over_the_open_websocket(opened: Open) -> None:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_connection_that_was_closed_in_between_is_opened_again(via: Via, opened: Open) -> None:
-    with fault_server(WHOLE[via]) as server:
+def test_connection_closed_between_segments_is_reopened(via: Via, opened: Open) -> None:
+    with fault_server(COMPLETE_SEGMENT[via]) as server:
         transport = opened(via, server)
         for _ in range(3):
             assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
 
 
 @pytest.mark.timeout(30)
-def test_a_service_that_never_stops_talking_between_two_segments_is_left(opened: Open) -> None:
-    def chatter(sock: socket.socket) -> None:
+def test_endless_messages_between_segments_cause_reconnect(opened: Open) -> None:
+    def send_endlessly(sock: socket.socket) -> None:
         speak_ws(chunk(PCM), COMPLETE)(sock)
         while True:
             sock.sendall(frames.frame(b"", 10) * 10_000)
 
-    with fault_server(chatter, WHOLE["ws"]) as server:
+    with fault_server(send_endlessly, COMPLETE_SEGMENT["ws"]) as server:
         transport = opened("ws", server, timeout=0.2)
         list(transport.synthesize(REQUEST))
         second = list(transport.synthesize(REQUEST))
@@ -218,10 +217,10 @@ def test_a_service_that_never_stops_talking_between_two_segments_is_left(opened:
 
 
 @pytest.mark.parametrize("via", ["sse", "http"])
-def test_a_kept_connection_carries_the_next_post(via: Via, opened: Open) -> None:
+def test_http_connection_is_reused(via: Via, opened: Open) -> None:
     def script(sock: socket.socket) -> None:
         for _ in range(2):
-            WHOLE[via](sock)
+            COMPLETE_SEGMENT[via](sock)
 
     with fault_server(script) as server:
         transport = opened(via, server)
@@ -231,8 +230,8 @@ def test_a_kept_connection_carries_the_next_post(via: Via, opened: Open) -> None
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_connection_is_timed_by_its_first_request_alone(via: Via, opened: Open) -> None:
-    """Whether it was opened ahead of the request or for it."""
+def test_only_first_request_reports_connection_phases(via: Via, opened: Open) -> None:
+    """Whether it was preconnected or opened by the request."""
 
     def script(sock: socket.socket) -> None:
         if via == "ws":
@@ -242,7 +241,7 @@ def test_a_connection_is_timed_by_its_first_request_alone(via: Via, opened: Open
                 frames.read_message(sock)
                 sock.sendall(chunk(PCM) + COMPLETE)
             else:
-                WHOLE[via](sock)
+                COMPLETE_SEGMENT[via](sock)
 
     for ahead in (False, True):
         with fault_server(script) as server:
@@ -255,13 +254,13 @@ def test_a_connection_is_timed_by_its_first_request_alone(via: Via, opened: Open
         assert (first.reused, second.reused, second.phases) == (False, True, Phases())
 
 
-def test_a_connection_that_was_lost_before_its_first_request_is_not_timed_later(opened: Open) -> None:
-    left = threading.Event()
+def test_phases_of_lost_preconnection_are_not_reported(opened: Open) -> None:
+    closed = threading.Event()
 
-    def leave(sock: socket.socket) -> None:
+    def close_after_upgrade(sock: socket.socket) -> None:
         upgrade(sock)
         sock.shutdown(socket.SHUT_RDWR)
-        left.set()
+        closed.set()
 
     def speak_twice(sock: socket.socket) -> None:
         upgrade(sock)
@@ -269,45 +268,45 @@ def test_a_connection_that_was_lost_before_its_first_request_is_not_timed_later(
             frames.read_message(sock)
             sock.sendall(chunk(PCM) + COMPLETE)
 
-    with fault_server(leave, speak_twice) as server:
+    with fault_server(close_after_upgrade, speak_twice) as server:
         transport = opened("ws", server)
         transport.connect()
-        assert left.wait(10)
+        assert closed.wait(10)
         events = [*transport.synthesize(REQUEST), *transport.synthesize(REQUEST)]
     assert [each.reused for each in events if isinstance(each, Opened)][-2:] == [False, True]
 
 
 def test_messages_of_another_request_are_dropped(opened: Open) -> None:
-    stale = chunk(b"xx", "task_0", external_request_id="somebody else's")
+    stale = chunk(b"xx", "task_0", external_request_id="another request")
     with fault_server(speak_ws(stale, chunk(PCM), COMPLETE)) as server:
         assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
 
 
-def test_fragments_are_joined_and_pings_between_them_answered(opened: Open) -> None:
-    whole = json.dumps({"status": "chunk", "data": {"audio": base64.b64encode(PCM).decode()}}).encode()
+def test_fragments_are_joined_and_pings_answered(opened: Open) -> None:
+    message = json.dumps({"status": "chunk", "data": {"audio": base64.b64encode(PCM).decode()}}).encode()
     pieces = (
-        frames.frame(whole[:100], 1, fin=False),
+        frames.frame(message[:100], 1, fin=False),
         frames.frame(b"ping", 9),
-        frames.frame(whole[100:200], 0, fin=False),
-        frames.frame(whole[200:], 0),
+        frames.frame(message[100:200], 0, fin=False),
+        frames.frame(message[200:], 0),
     )
     with fault_server(speak_ws(*pieces, COMPLETE)) as server:
         assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
 
 
-def test_a_wav_of_unknown_length_is_whole_when_its_chunks_end(opened: Open) -> None:
+def test_wav_of_unknown_length_is_complete_at_last_chunk(opened: Open) -> None:
     open_ended = wav.header(AudioFormat(24_000)) + PCM
     head = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nTransfer-Encoding: chunked\r\n\r\n"
     with fault_server(answer(head, *chunked(open_ended[:30], open_ended[30:]))) as server:
         assert pcm_of(list(opened("http", server).synthesize(REQUEST))) == PCM
 
 
-def test_a_body_without_length_is_proven_by_its_wav_header(opened: Open) -> None:
+def test_wav_header_completes_body_without_length(opened: Open) -> None:
     with fault_server(answer(WAV_UNTIL_CLOSE, WAV)) as server:
         assert pcm_of(list(opened("http", server).synthesize(REQUEST))) == PCM
 
 
-def test_events_without_length_are_heard_before_the_connection_ends(opened: Open) -> None:
+def test_events_are_yielded_before_connection_closes(opened: Open) -> None:
     def script(sock: socket.socket) -> None:
         read_request(sock)
         sock.sendall(SSE_UNTIL_CLOSE + event(PCM))
@@ -317,10 +316,10 @@ def test_events_without_length_are_heard_before_the_connection_ends(opened: Open
         assert pcm_of([next(events), next(events), next(events)]) == PCM
 
 
-# What is cut
+# Truncated streams and timeouts
 
 
-CUT: list[tuple[str, Via, Handler]] = [
+TRUNCATED: list[tuple[str, Via, Handler]] = [
     ("closed before complete", "ws", speak_ws(chunk(PCM))),
     ("close 1000 before complete", "ws", speak_ws(chunk(PCM), frames.close(1000))),
     ("close 1011", "ws", speak_ws(chunk(PCM), frames.close(1011, b"internal"))),
@@ -335,17 +334,17 @@ CUT: list[tuple[str, Via, Handler]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "via", "script"), CUT, ids=[case[0] for case in CUT])
-def test_a_stream_that_is_cut_is_never_whole(name: str, via: Via, script: Handler, opened: Open) -> None:
+@pytest.mark.parametrize(("name", "via", "script"), TRUNCATED, ids=[case[0] for case in TRUNCATED])
+def test_truncated_stream_is_never_complete(name: str, via: Via, script: Handler, opened: Open) -> None:
     with fault_server(script) as server:
-        error, heard = failure(opened(via, server))
+        error, received = failure(opened(via, server))
     assert isinstance(error, NetworkError | ServerError)
-    assert PCM.startswith(heard[:1000])
-    assert len(heard) >= 1000, "what came before the cut is kept"
+    assert PCM.startswith(received[:1000])
+    assert len(received) >= 1000, "the audio before the cut must be kept"
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_silence_before_audio_ends_at_the_deadline(via: Via, opened: Open) -> None:
+def test_no_first_audio_ends_at_deadline(via: Via, opened: Open) -> None:
     def silent(sock: socket.socket) -> None:
         if via == "ws":
             upgrade(sock)
@@ -358,7 +357,7 @@ def test_silence_before_audio_ends_at_the_deadline(via: Via, opened: Open) -> No
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_stall_after_audio_ends_at_the_deadline(via: Via, opened: Open) -> None:
+def test_stall_after_audio_ends_at_deadline(via: Via, opened: Open) -> None:
     def stall(sock: socket.socket) -> None:
         if via == "ws":
             speak_ws(chunk(PCM))(sock)
@@ -369,22 +368,22 @@ def test_a_stall_after_audio_ends_at_the_deadline(via: Via, opened: Open) -> Non
         wait_for_close(sock)
 
     with fault_server(stall) as server:
-        error, heard = failure(opened(via, server, timeout=0.3))
+        error, received = failure(opened(via, server, timeout=0.3))
     assert isinstance(error, NetworkError)
     assert "no more audio within 0.3 s" in str(error)
-    assert heard
+    assert received
 
 
 @pytest.mark.parametrize(
-    ("timeout", "wait_ms", "told"),
+    ("timeout", "wait_ms", "message"),
     [
         (1.1, 100, "no more audio within 1.1 s"),
-        (0.3, 100, "no more audio nor `complete` (due after 0.1 s of quiet) within 0.4 s"),
-        (0.1, None, "no more audio nor `complete` (due after 4 s of quiet) within 4.1 s"),
+        (0.3, 100, "no more audio nor `complete` (due after 0.1 s of silence) within 0.4 s"),
+        (0.1, None, "no more audio nor `complete` (due after 4 s of silence) within 4.1 s"),
     ],
 )
-def test_quiet_that_complete_may_follow_is_no_stall(
-    timeout: float, wait_ms: int | None, told: str, opened: Open
+def test_silence_during_completion_wait_is_not_a_stall(
+    timeout: float, wait_ms: int | None, message: str, opened: Open
 ) -> None:
     def stall(sock: socket.socket) -> None:
         speak_ws(chunk(PCM))(sock)
@@ -393,10 +392,10 @@ def test_quiet_that_complete_may_follow_is_no_stall(
     request = replace(REQUEST, completion_wait_ms=wait_ms)
     with fault_server(stall) as server, pytest.raises(NetworkError) as raised:
         list(opened("ws", server, timeout=timeout).synthesize(request))
-    assert str(raised.value) == told
+    assert str(raised.value) == message
 
 
-def test_pings_are_no_audio(opened: Open) -> None:
+def test_pings_do_not_extend_deadline(opened: Open) -> None:
     def pings(sock: socket.socket) -> None:
         upgrade(sock)
         frames.read_message(sock)
@@ -414,10 +413,10 @@ def test_pings_are_no_audio(opened: Open) -> None:
     assert "no audio within 0.3 s" in str(error)
 
 
-# What is refused
+# Errors
 
 
-REFUSALS: list[tuple[int, bytes, type[RemoteError]]] = [
+ERRORS: list[tuple[int, bytes, type[RemoteError]]] = [
     (400, b'{"error":[{"code":"custom","path":["voice_id"],"message":"Invalid Voice ID"}]}', RequestError),
     (401, b'{"error":"Unauthorized","message":"Bearer token is missing or invalid."}', AuthError),
     (402, b"{}", AuthError),
@@ -432,15 +431,15 @@ REFUSALS: list[tuple[int, bytes, type[RemoteError]]] = [
 
 
 @pytest.mark.parametrize("via", VIAS)
-@pytest.mark.parametrize(("status", "body", "error"), REFUSALS, ids=[str(case[0]) for case in REFUSALS])
-def test_a_refusal_is_told_by_its_status(
+@pytest.mark.parametrize(("status", "body", "error"), ERRORS, ids=[str(case[0]) for case in ERRORS])
+def test_error_class_follows_http_status(
     via: Via, status: int, body: bytes, error: type[RemoteError], opened: Open
 ) -> None:
     head = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\nRetry-After: 3\r\nX-Request-Id: r9\r\n\r\n"
     with fault_server(answer(head % (status, len(body)), body)) as server:
-        caught, heard = failure(opened(via, server))
+        caught, received = failure(opened(via, server))
     assert type(caught) is error
-    assert heard == b""
+    assert received == b""
     if status == 401:
         assert "the test" in caught.hint
         assert KEY[-4:] in caught.hint
@@ -451,7 +450,7 @@ def test_a_refusal_is_told_by_its_status(
 
 @pytest.mark.parametrize("via", VIAS)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_never_followed(via: Via, status: int, opened: Open) -> None:
+def test_redirect_is_not_followed(via: Via, status: int, opened: Open) -> None:
     with fault_server(wait_for_close) as other:
         head = b"HTTP/1.1 %d Go\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"
         with fault_server(answer(head % (status, other.port))) as server:
@@ -461,7 +460,7 @@ def test_a_redirect_is_never_followed(via: Via, status: int, opened: Open) -> No
 
 @pytest.mark.parametrize("via", VIAS)
 @pytest.mark.parametrize("framing", ["chunked", "cut"])
-def test_the_status_counts_even_where_the_body_cannot_be_read(via: Via, framing: str, opened: Open) -> None:
+def test_unreadable_error_body_keeps_status(via: Via, framing: str, opened: Open) -> None:
     script = (
         answer(b"HTTP/1.1 429 No\r\nTransfer-Encoding: chunked\r\n\r\n", *chunked(b'{"error":"Busy"}'))
         if framing == "chunked"
@@ -474,14 +473,14 @@ def test_the_status_counts_even_where_the_body_cannot_be_read(via: Via, framing:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_what_is_no_http_is_a_protocol_error_or_a_network_error(via: Via, opened: Open) -> None:
+def test_non_http_reply_is_protocol_or_network_error(via: Via, opened: Open) -> None:
     with fault_server(answer(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
         caught, _ = failure(opened(via, server))
     assert isinstance(caught, ProtocolError | NetworkError)
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_page_of_html_is_no_audio(via: Via, opened: Open) -> None:
+def test_html_page_is_protocol_error(via: Via, opened: Open) -> None:
     page = b"<html>log in here</html>"
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page)
     with fault_server(answer(head, page)) as server:
@@ -501,13 +500,13 @@ def test_a_page_of_html_is_no_audio(via: Via, opened: Open) -> None:
     ],
     ids=["binary", "no JSON", "stray continuation", "opcode 3", "RSV bit", "masked"],
 )
-def test_a_broken_protocol_is_told(out: bytes, opened: Open) -> None:
+def test_websocket_protocol_violation_is_protocol_error(out: bytes, opened: Open) -> None:
     with fault_server(speak_ws(out)) as server:
         caught, _ = failure(opened("ws", server))
     assert isinstance(caught, ProtocolError)
 
 
-def test_a_frame_that_claims_too_much_is_refused_before_it_is_held(opened: Open) -> None:
+def test_oversized_frame_is_refused_before_buffering(opened: Open) -> None:
     def script(sock: socket.socket) -> None:
         upgrade(sock)
         frames.read_message(sock)
@@ -521,7 +520,7 @@ def test_a_frame_that_claims_too_much_is_refused_before_it_is_held(opened: Open)
     assert "too large" in str(caught)
 
 
-def test_a_cookie_is_not_kept(opened: Open) -> None:
+def test_cookies_are_not_stored(opened: Open) -> None:
     heads = []
 
     def script(sock: socket.socket) -> None:
@@ -537,19 +536,15 @@ def test_a_cookie_is_not_kept(opened: Open) -> None:
     assert all(b"cookie" not in head.lower() for head in heads)
 
 
-def test_compression_that_nobody_asked_for_is_refused(opened: Open) -> None:
+def test_unoffered_compression_is_refused(opened: Open) -> None:
     script = speak_ws(chunk(PCM), COMPLETE, extra=b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
     with fault_server(script) as server:
         caught, _ = failure(opened("ws", server))
     assert isinstance(caught, ProtocolError)
 
 
-def test_netrc_does_not_replace_the_key(
-    opened: Open, tmp_path: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pathlib import Path
-
-    netrc = Path(str(tmp_path)) / "netrc"
+def test_netrc_does_not_replace_key(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login a password b\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))

@@ -108,9 +108,7 @@ class LateSignal:
 
     def watch_thread(self, frame: FrameType, *_: object) -> Callable[..., None] | None:
         """The look for a signal that comes behind the last sound of an item."""
-        is_last = (
-            frame.f_code.co_name == "_heed_signal" and frame.f_back and frame.f_back.f_code.co_name == "_say"
-        )
+        is_last = frame.f_code.co_qualname == "Session.run"
         return self._after_looking if is_last else None
 
     def watch_main(self, frame: FrameType, *_: object) -> Callable[..., None] | None:

@@ -14,11 +14,11 @@ from smallest_cli.bench.corpus import CORPORA
 from smallest_cli.bench.plan import CONNS, Arm, Plan, Text
 from smallest_cli.bench.thresholds import check_promises
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
+from smallest_cli.cli.run_config import load_request
 from smallest_cli.errors import UsageError
 from smallest_cli.models import VIAS, SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings
-from smallest_cli.synthesis.request import build_request
 from smallest_cli.text.segments import SPLIT, write_script
 
 PAID_CHARACTERS = 20_000
@@ -91,7 +91,7 @@ def read_asked(environment: Environment) -> LoadConfig:
         timeout=_number("--timeout", options.timeout, float),
         api=options.api or None,
     )
-    _, settings, template = build_request(who, where, ReportOptions())
+    _, settings, template = load_request(who, where, ReportOptions())
     workers = getattr(options, "smallest_workers", 1)
     return LoadConfig(
         settings,

@@ -100,7 +100,7 @@ def get_ready(asked: LoadConfig, warn: Any) -> LoadWorker:
     plan, settings = asked.plan, asked.settings
     opened = ExitStack()
     service = opened.enter_context(open_service(settings, None, warn))
-    dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)
+    dialer = Dialer.from_settings(settings)
     calibration = Calibration(None, ("not calibrated: --smallest-calibrate 0",))
     if asked.calibrated:
         small = replace(plan, concurrency=min(asked.lanes, CALIBRATED_LANES))

@@ -45,14 +45,14 @@ def login(
     for warning in warnings:
         console.warn(warning)
     if check:
-        from smallest_cli.client.api import Account
+        from smallest_cli.client.api import AccountClient
 
         warn_of_plain_http(settings, console.warn)
-        dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)
-        with Account(Service(settings.base_url, key), dialer) as account:
+        dialer = Dialer.from_settings(settings)
+        with AccountClient(Service(settings.base_url, key), dialer) as account:
             account.check()
     path = store_key(settings.base_url, key)
-    console.tell(f"the key {key} for {printable(origin_of(settings.base_url))} is kept in {printable(path)}")
+    console.info(f"the key {key} for {printable(origin_of(settings.base_url))} is kept in {printable(path)}")
 
 
 def _ask() -> Secret:
@@ -72,7 +72,7 @@ def logout() -> None:
     """Forget the keys that `login` kept."""
     console = Console(quiet=False, verbose=True)
     path = forget_keys()
-    console.tell(f"{printable(path)} is removed" if path else "no key was kept")
+    console.info(f"{printable(path)} is removed" if path else "no key was kept")
     for name in ("SMALLEST_API_KEY", "SMALLEST_API_KEY_FILE"):
         if os.environ.get(name):
             console.warn(f"{name} still gives a key")

@@ -1,4 +1,4 @@
-"""Many texts, a file each: read the rows, name the files, say what is missing, keep a manifest."""
+"""`smallest batch`: one file for each row of a table."""
 
 from __future__ import annotations
 
@@ -8,102 +8,146 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from smallest_cli.cli.console import print_json, say
-from smallest_cli.cli.options import BatchOptions, CaptionOptions, SoundOptions, TextOptions
+import typer
+
+from smallest_cli.cli.console import Console, print_json, print_line
+from smallest_cli.cli.option_groups import Options, grouped
+from smallest_cli.cli.options import FileOptions, ReportOptions, ServiceOptions, SplitOptions, VoiceOptions
+from smallest_cli.cli.run_config import load_request
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError
 from smallest_cli.security import printable
-from smallest_cli.synthesis.batch.items import Item, plan_items
+from smallest_cli.synthesis.batch.items import BatchConfig, Item, plan_items
 from smallest_cli.synthesis.batch.manifest import (
     Manifest,
     ManifestIndex,
     check_folder,
     find_parts,
-    look,
+    read_index,
     remove_parts,
 )
-from smallest_cli.synthesis.batch.rows import read_rows, refuse
-from smallest_cli.synthesis.batch.workers import IN_A_ROW, Outcome, run_items
-from smallest_cli.synthesis.request import Run
+from smallest_cli.synthesis.batch.rows import check_problems, read_rows
+from smallest_cli.synthesis.batch.workers import MAX_CONSECUTIVE_FAILURES, Outcome, run_items
+from smallest_cli.synthesis.request import RunConfig
+
+MAX_SHOWN_FAILURES = 20
 
 
-def speak_batch(run: Run, batch: BatchOptions, text: TextOptions, who_force: bool) -> None:
-    """Say every row of a file into a file of its own. Raises BatchFailed where some could not be said.
+class BatchOptions(Options):
+    """Where the files of a batch go, and which rows are spoken."""
 
-    Whatever is wrong with the rows is found before anything is asked for: UsageError.
-    """
-    rows = read_rows(batch.batch or "")
-    items = plan_items(rows, run, batch, text, force=who_force)
-    if removed := sum(item.script.removed for item in items):
-        run.console.warn(f"{removed} control characters were left out of the texts")
-    folder = batch.dir or ""
-    check_folder(folder)
-    find = partial(_find_missing, items, run, batch, text)
-    if run.report.dry_run:
-        missing = find(look(folder) if batch.resume else ManifestIndex())
-        _tell_plan(run, missing, len(items) - len(missing))
-        return
-    missing = [] if batch.resume else find(ManifestIndex())
-    with Manifest(folder) as manifest:
-        if batch.resume:
-            missing = find(manifest.kept)
-            _clean_up(manifest.folder, items, missing)
-        tally = Tally(len(items), len(items) - len(missing))
-        with tally.told_when_cut_off():
-            run_items(run, missing, manifest, batch.jobs or 1, tally.outcomes.append)
-    tell(run, tally)
+    dir: Annotated[
+        str | None, typer.Option("-d", "--dir", metavar="DIR", help="Directory for the files (required).")
+    ] = None
+    naming: Annotated[
+        Literal["id", "index", "text"],
+        typer.Option("--naming", help="Name files after the id, the row number or the text. [default: id]"),
+    ] = "id"
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Rows at the same time; your plan limits concurrent requests. [default: 1]",
+        ),
+    ] = 1
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Speak only rows that are missing, changed or failed.")
+    ] = False
 
 
-def check_batch(
-    batch: BatchOptions,
-    words: list[str] | None,
-    text: TextOptions,
-    sound: SoundOptions,
-    captions: CaptionOptions,
+@grouped
+def batch(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .tsv or .jsonl file.")],
+    *,
+    options: BatchOptions,
+    voice: VoiceOptions,
+    files: FileOptions,
+    text: SplitOptions,
+    service: ServiceOptions,
+    report: ReportOptions,
 ) -> None:
-    """Raise UsageError for what a batch says otherwise: its text is the file's, its sound goes to files."""
-    if batch.batch is None:
-        raise UsageError("--dir, --naming, --jobs and --resume go with --batch FILE")
-    given = {
-        "TEXT": words, "-f": text.file, "-o": sound.output, "-p": sound.play, "--device": sound.device,
-        "--player": sound.player, "--lead-silence": sound.lead_silence, "--ahead": sound.ahead,
-        "--subtitles": captions.subtitles, "--cue": captions.cue, "--follow": captions.follow,
-    }  # fmt: skip
-    for name, value in given.items():
-        if value not in (None, []) and value is not False:
-            raise UsageError(f"{name} and --batch do not go together", hint="the files go to --dir DIR")
-    if not batch.dir:
-        raise UsageError("--batch needs a folder for its files", hint="name one: --dir DIR")
+    """Speak each row of a table into a file of its own.
+
+    Columns: id, text, and optionally voice, model, language, speed, format. All rows are checked before the
+    first is billed. DIR/manifest.jsonl records what was done.
+    """
+    if options.dir is None:
+        raise UsageError("batch needs a directory for its files", hint="name one: --dir DIR")
+    console, settings, template = load_request(voice, service, report, files.cache)
+    config = BatchConfig(
+        RunConfig(
+            settings,
+            template,
+            key_file=service.api_key_file,
+            max_time=service.max_time,
+            keep_partial=files.partial == "keep",
+            clobber=files.clobber,
+        ),
+        file,
+        options.dir,
+        naming=options.naming,
+        format=files.format or "wav",
+        split=text.split,
+        pause_s=text.pause,
+        force=voice.force,
+        jobs=options.jobs,
+    )
+    items = plan_items(read_rows(file), config, console.warn)
+    if removed := sum(item.script.removed for item in items):
+        console.warn(f"removed {removed} control characters from the texts")
+    check_folder(options.dir)
+    find_pending = partial(_find_pending, items, config, text.max_chars)
+    if report.dry_run:
+        pending = find_pending(read_index(options.dir) if options.resume else ManifestIndex())
+        _print_plan(pending, len(items) - len(pending), as_json=report.json)
+        return
+    pending = [] if options.resume else find_pending(ManifestIndex())
+    with Manifest(options.dir) as manifest:
+        if options.resume:
+            pending = find_pending(manifest.index)
+            _remove_stale_parts(manifest.folder, items, pending)
+        tally = Tally(len(items), len(items) - len(pending))
+        with tally.reported_on_error(), console.progress_bar(len(pending)) as advance:
+
+            def on_outcome(outcome: Outcome) -> None:
+                tally.outcomes.append(outcome)
+                advance()
+
+            run_items(config, pending, manifest, on_outcome, console.warn)
+    _print_result(tally, console, as_json=report.json)
 
 
-def _find_missing(
-    items: list[Item], run: Run, batch: BatchOptions, text: TextOptions, kept: ManifestIndex
-) -> list[Item]:
-    """What is to be said. Raises UsageError where it is too much, or would replace what must stay."""
-    missing = [item for item in items if not kept.holds(item)]
-    if text.max_chars and sum(item.characters for item in missing) > text.max_chars:
+def _find_pending(items: list[Item], config: BatchConfig, max_chars: int, index: ManifestIndex) -> list[Item]:
+    """Items to be spoken. Raises UsageError for too much text and for files that must not be replaced."""
+    pending = [item for item in items if not index.is_current(item)]
+    if max_chars and sum(item.characters for item in pending) > max_chars:
         raise UsageError(
-            f"the texts together are longer than {text.max_chars} characters",
-            hint="every character is paid for; allow more with --max-chars",
+            f"the texts together are longer than {max_chars} characters",
+            hint="every character is billed; allow more with --max-chars",
         )
-    if not run.sound.clobber:
-        strangers = [each for each in missing if os.path.exists(each.path) and not kept.wrote(each.path)]
-        problems = [f"row {each.row}: {printable(each.path)} exists" for each in strangers]
-        refuse(problems, batch.batch or "", hint="leave --no-clobber away to replace it")
-    return missing
+    if not config.run.clobber:
+        blocked = [
+            each for each in pending if os.path.exists(each.path) and not index.is_unchanged(each.path)
+        ]
+        problems = [f"row {each.row}: {printable(each.path)} exists" for each in blocked]
+        check_problems(problems, config.table, hint="drop --no-clobber to replace it")
+    return pending
 
 
-def _clean_up(folder: Path, items: list[Item], missing: list[Item]) -> None:
-    """Remove what runs that were cut off left beside files that are whole."""
+def _remove_stale_parts(folder: Path, items: list[Item], pending: list[Item]) -> None:
+    """Remove partial files of interrupted runs whose item is complete."""
     parts = find_parts(folder)
-    for item in missing:
+    for item in pending:
         parts.pop(item.path.name, None)
     for item in items:
         remove_parts(parts, item)
 
 
-def _tell_plan(run: Run, items: list[Item], skipped: int) -> None:
+def _print_plan(items: list[Item], skipped: int, *, as_json: bool) -> None:
     plan = {
         "rows": len(items),
         "skipped": skipped,
@@ -112,19 +156,16 @@ def _tell_plan(run: Run, items: list[Item], skipped: int) -> None:
         "voices": sorted({item.voice for item in items}),
         "models": sorted({item.model for item in items}),
     }
-    if run.report.json:
+    if as_json:
         print_json(plan)
         return
     for name, value in plan.items():
         print(f"{name}\t{', '.join(value) if isinstance(value, list) else value}")
 
 
-SHOWN_FAILURES = 20
-
-
 @dataclass(frozen=True)
 class Tally:
-    """Of so many rows some were there; `outcomes` has those that were tried, as they come."""
+    """Outcomes of a batch, in the order in which they came. `skipped` rows were done before."""
 
     rows: int
     skipped: int
@@ -143,9 +184,9 @@ class Tally:
         return self.rows - self.skipped - len(self.outcomes)
 
     @property
-    def so_far(self) -> str:
-        """Words for a run that was cut off."""
-        return f"{self.skipped + len(self.done)} of {self.rows} rows done; --resume goes on"
+    def progress(self) -> str:
+        """A line for a run that was cut short."""
+        return f"{self.skipped + len(self.done)} of {self.rows} rows done; continue with --resume"
 
     def summary(self) -> dict[str, Any]:
         """The object of --json."""
@@ -163,54 +204,50 @@ class Tally:
         }
 
     @contextmanager
-    def told_when_cut_off(self) -> Iterator[None]:
-        """Whatever ends the run within the context, what was done and paid for is said beside it."""
+    def reported_on_error(self) -> Iterator[None]:
+        """Add to whatever ends the run what was done and billed before."""
         try:
             yield
         except SmallestError as error:
-            _say_failures(self.failed)
+            _print_failures(self.failed)
             error.summary = self.summary()
             if self.skipped + len(self.done):
-                error.hint = "; ".join(filter(None, [error.hint, self.so_far]))
+                error.hint = "; ".join(filter(None, [error.hint, self.progress]))
             raise
-        except BaseException as end:
-            if isinstance(end, Interrupted):
-                end.summary, end.hint = self.summary(), self.so_far
-            say(f"smallest: {self.so_far}")
+        except BaseException as error:
+            if isinstance(error, Interrupted):
+                error.summary, error.hint = self.summary(), self.progress
+            print_line(f"smallest: {self.progress}")
             raise
 
 
-def tell(run: Run, tally: Tally) -> None:
-    """How it went, when every row was tried. Raises BatchFailed where some failed."""
+def _print_result(tally: Tally, console: Console, *, as_json: bool) -> None:
+    """Print the summary of a batch that was not cut short. Raises BatchFailed where rows failed."""
     summary = tally.summary()
     resent = f" ({summary['characters_resent']} sent again)" if summary["characters_resent"] else ""
-    run.console.tell(
-        f"{summary['done']} done  {tally.skipped} were there  {summary['failed']} failed"
+    console.info(
+        f"{summary['done']} done  {tally.skipped} skipped  {summary['failed']} failed"
         f"  {summary['seconds']:.1f} s  {summary['characters']} characters{resent}"
     )
     if tally.failed:
-        _say_failures(tally.failed)
-        raise _failure(tally)
-    if run.report.json:
+        _print_failures(tally.failed)
+        untried = f"; {tally.untried} not attempted after {MAX_CONSECUTIVE_FAILURES} consecutive failures"
+        error = BatchFailed(
+            f"{len(tally.failed)} of {tally.rows} rows failed{untried if tally.untried else ''}",
+            hint="run the same command with --resume to speak only what is missing",
+        )
+        error.summary = summary
+        raise error
+    if as_json:
         print_json(summary)
 
 
-def _failure(tally: Tally) -> BatchFailed:
-    untried = f", and {tally.untried} were not tried: {IN_A_ROW} failed one after the other"
-    error = BatchFailed(
-        f"{len(tally.failed)} of {tally.rows} rows failed{untried if tally.untried else ''}",
-        hint="the same command with --resume does what is missing, and no other",
-    )
-    error.summary = tally.summary()
-    return error
-
-
-def _say_failures(failed: list[Outcome]) -> None:
-    for each in failed[:SHOWN_FAILURES]:
+def _print_failures(failed: list[Outcome]) -> None:
+    for each in failed[:MAX_SHOWN_FAILURES]:
         id = f" ({printable(each.item.id, 60)})" if each.item.id else ""
-        say(f"smallest: row {each.item.row}{id}: {each.error}")
-    if len(failed) > SHOWN_FAILURES:
-        say(f"smallest: and {len(failed) - SHOWN_FAILURES} more")
+        print_line(f"smallest: row {each.item.row}{id}: {each.error}")
+    if len(failed) > MAX_SHOWN_FAILURES:
+        print_line(f"smallest: and {len(failed) - MAX_SHOWN_FAILURES} more")
 
 
 def _row(outcome: Outcome) -> int:

@@ -1,4 +1,4 @@
-"""`smallest cache`: what `--cache` keeps."""
+"""`smallest cache`: manage the audio cache of `--cache`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from smallest_cli.cli.console import print_json
 from smallest_cli.cli.tables import print_facts
-from smallest_cli.client.cache import Store, store_folder
+from smallest_cli.client.cache import AudioCache, cache_folder
 from smallest_cli.settings import load_settings
 
 cache = typer.Typer()
@@ -18,36 +18,36 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 
 @cache.callback()
 def describe() -> None:
-    """What `--cache` keeps on this machine; cache info | clear."""
+    """Manage the audio cache; cache info | clear."""
 
 
-def _store() -> Store:
-    return Store(store_folder(), load_settings({}).cache_max_mb * 1_000_000)
+def _open() -> AudioCache:
+    return AudioCache(cache_folder(), load_settings({}).cache_max_mb * 1_000_000)
 
 
 @cache.command("info")
 def info(as_json: AsJson = False) -> None:
-    """Where it is, how much is in it, and how much may be."""
-    store = _store()
-    held = store.holdings()
-    told = {
-        "folder": str(store.folder),
-        "segments": held.entries,
-        "bytes": held.byte_count,
-        "max_bytes": store.max_bytes,
+    """Show the folder, its size and its limit."""
+    folder = _open()
+    size = folder.size()
+    facts = {
+        "folder": str(folder.folder),
+        "segments": size.entries,
+        "bytes": size.byte_count,
+        "max_bytes": folder.max_bytes,
     }
     if as_json:
-        print_json(told)
+        print_json(facts)
     else:
-        print_facts(told)
+        print_facts(facts)
 
 
 @cache.command("clear")
 def clear(as_json: AsJson = False) -> None:
-    """Throw it away."""
-    held = _store().clear()
-    told = {"segments": held.entries, "bytes": held.byte_count}
+    """Empty the cache."""
+    size = _open().clear()
+    facts = {"segments": size.entries, "bytes": size.byte_count}
     if as_json:
-        print_json(told)
+        print_json(facts)
     else:
-        print_facts({f"cleared {name}": value for name, value in told.items()})
+        print_facts({f"cleared {name}": value for name, value in facts.items()})

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.cli.console import say
+from smallest_cli.cli.console import print_line
 from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.security import os_error_text, printable
 
@@ -42,8 +42,8 @@ def completion(
         return
     target, hint = PLACES[shell]()
     _write(target, script)
-    say(f"{printable(target)} is written")
-    say(f"  {hint}")
+    print_line(f"{printable(target)} is written")
+    print_line(f"  {hint}")
 
 
 def _read(name: str) -> str:

@@ -11,12 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
+from smallest_cli.cli.account import open_account
 from smallest_cli.cli.console import print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ServiceOptions
-from smallest_cli.cli.run_config import refuse_text_and_key
+from smallest_cli.cli.run_config import check_key_not_from_text
 from smallest_cli.cli.tables import print_list
-from smallest_cli.client.api import Account, open_account
+from smallest_cli.client.api import AccountClient
 from smallest_cli.errors import ProtocolError, RequestError, UsageError
 from smallest_cli.models import Dictionary
 from smallest_cli.security import escape, printable
@@ -86,7 +87,7 @@ def create(
     items: Items = None, file: Files = None, *, as_json: AsJson = False, where: ServiceOptions
 ) -> None:
     """Make one; prints its id alone."""
-    refuse_text_and_key(file or [], where, load_settings(where.as_dict()))
+    check_key_not_from_text(file or [], where.api_key_file, load_settings(where.as_dict()))
     pairs = _read(items or [], file or [])
     with open_account(where) as account:
         _print_id(account.create_dictionary(pairs.items()), as_json=as_json)
@@ -106,7 +107,7 @@ def update(
     where: ServiceOptions,
 ) -> None:
     """Add words to one, or change them; prints its id alone."""
-    refuse_text_and_key(file or [], where, load_settings(where.as_dict()))
+    check_key_not_from_text(file or [], where.api_key_file, load_settings(where.as_dict()))
     pairs = _read(items or [], file or [])
     with open_account(where) as account:
         merged = pairs if replace else dict(_find(account, id).items) | pairs
@@ -121,7 +122,7 @@ def delete(id: Id, *, where: ServiceOptions) -> None:
         account.delete_dictionary(_find(account, id).id)
 
 
-def _find(account: Account, id: str) -> Dictionary:
+def _find(account: AccountClient, id: str) -> Dictionary:
     found = next((each for each in account.dictionaries() if each.id == id), None)
     if found is None:
         raise RequestError(f"there is no dictionary {printable(id)}", hint="smallest dict list shows them")

@@ -16,7 +16,7 @@ from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.cli.tables import list_loudspeakers, print_list
-from smallest_cli.client.api import Account
+from smallest_cli.client.api import AccountClient
 from smallest_cli.client.service import open_service
 from smallest_cli.errors import SmallestError
 from smallest_cli.models import Opened, Service, SpeechRequest
@@ -108,13 +108,13 @@ def _look_at_settings(examination: Examination, settings: Settings) -> None:
 
 
 def _look_at_service(examination: Examination, settings: Settings, where: ServiceOptions) -> None:
-    dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)
+    dialer = Dialer.from_settings(settings)
     warn: Callable[[str], None] = Console(quiet=False, verbose=False).warn
     with examination.part("key"), open_service(settings, where.api_key_file, warn) as service:
         examination.tell("key", f"{service.key} from {service.key.source}")
         with examination.part("connection"):
             _look_at_connection(examination, service, dialer)
-        with examination.part("account"), Account(service, dialer) as account:
+        with examination.part("account"), AccountClient(service, dialer) as account:
             with examination.part("key accepted"):
                 account.check()
                 examination.tell("key accepted", "yes")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.cli.console import say
+from smallest_cli.cli.console import print_line
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.errors import Interrupted, SettingsError, UsageError
 
@@ -209,8 +209,8 @@ def _announcement(host: str, token: str | None) -> Callable[[str], None]:
         print(base_url, flush=True)
         key = "the given token" if token else "any key"
         if host in ("0.0.0.0", "::"):  # noqa: S104
-            say("It listens on every address of this machine.")
-        say(f"The offline server takes {key}. Ctrl-C ends it.")
+            print_line("It listens on every address of this machine.")
+        print_line(f"The offline server takes {key}. Ctrl-C ends it.")
 
     return announce
 

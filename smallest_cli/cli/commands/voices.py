@@ -11,15 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
+from smallest_cli.cli.account import open_account
 from smallest_cli.cli.completion_lists import keep_voices
 from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import RunOptions, ServiceOptions, SoundOptions, TextOptions, VoiceOptions
-from smallest_cli.cli.progress import progress_of
-from smallest_cli.cli.run_config import build_run_config
-from smallest_cli.cli.summary import as_json
+from smallest_cli.cli.progress import upload_progress
+from smallest_cli.cli.run_config import build_run_config, session_on_console
+from smallest_cli.cli.summary import result_as_json
 from smallest_cli.cli.tables import print_list, print_voices
-from smallest_cli.client.api import open_account
 from smallest_cli.client.cloning import encode_clone, read_sample, wait_for_clone
 from smallest_cli.errors import (
     Interrupted,
@@ -34,7 +34,7 @@ from smallest_cli.files import unique_names
 from smallest_cli.models import Clone, Voice
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
-from smallest_cli.synthesis.session import run_session
+from smallest_cli.synthesis.session import result
 from smallest_cli.text.segments import SPLIT, write_script
 from smallest_cli.voices import (
     VoiceFilter,
@@ -138,7 +138,7 @@ def _fetch(settings: Settings, where: ServiceOptions) -> tuple[Voice, ...]:
 def play_voices(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Ids or names.")],
     text: Annotated[
-        str | None, typer.Option("--text", metavar="TEXT", help="What to say, not the usual sentence.")
+        str | None, typer.Option("--text", metavar="TEXT", help="What to print_line, not the usual sentence.")
     ] = None,
     folder: Annotated[
         str | None, typer.Option("-o", "--output", metavar="DIR", help="Save each as a WAV in this folder.")
@@ -183,14 +183,16 @@ def _play_each(
         sound = SoundOptions(
             output=[str(Path(folder, files[ids[name]]))] if folder else None, play=not folder
         )
-        run = build_run_config(chosen, sound, where, report)
+        config, console = build_run_config(chosen, sound, where, report)
         script = write_script(
-            [text or sentence(voice)], run.template, split=SPLIT, pause_s=TextOptions().pause
+            [text or sentence(voice)], config.template, split=SPLIT, pause_s=TextOptions().pause
         )
         if script.removed:
-            run.console.warn(f"{script.removed} control characters were left out of the text")
-        Console(quiet=report.quiet, verbose=True).tell(f"{chosen.voice}  {run.template.model}")
-        yield as_json(run, run_session(run, script.items))
+            console.warn(f"removed {script.removed} control characters from the text")
+        Console(quiet=report.quiet, verbose=True).info(f"{chosen.voice}  {config.template.model}")
+        with session_on_console(config, console) as session:
+            session.run(script.items)
+        yield result_as_json(config, result(config, session))
 
 
 @contextmanager
@@ -258,7 +260,7 @@ def clone_voice(
     fields = {field: value for field, value in given.items() if value}
     body, kind = encode_clone(sample, Path(file).name, fields)
     with open_account(where) as account:
-        with progress_of(body, f"sending {printable(Path(file).name)}") as sent:
+        with upload_progress(body, f"sending {printable(Path(file).name)}") as sent:
             made = account.create_clone(sent, kind)
         print(printable(made.id), flush=True)  # whatever comes now, another attempt would make a second one
         with _made_already(made):

@@ -1,30 +1,46 @@
-"""Rows -> items: what is asked for, how it is spoken, and the file that each goes into."""
+"""Rows -> items: the requests of each row and the file that they are written to."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smallest_cli.audio.formats import ALIASES, check_rate, choose_coding
-from smallest_cli.cli.options import BatchOptions, TextOptions
 from smallest_cli.client.cache import audible_fields
 from smallest_cli.errors import UsageError
 from smallest_cli.files import safe_name, unique_names
 from smallest_cli.models import Silence, SpeechRequest
-from smallest_cli.synthesis.batch.rows import Row, refuse
-from smallest_cli.synthesis.request import Run
+from smallest_cli.synthesis.batch.rows import Row, check_problems
+from smallest_cli.synthesis.request import RunConfig
 from smallest_cli.text.segments import Script, write_script
 from smallest_cli.voices import resolve_voice
 
-SLUG = 40
+MAX_SLUG = 40
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What all rows share. `run` has no destinations: each row is a file in `folder`."""
+
+    run: RunConfig
+    table: str
+    """The file that the rows are from."""
+    folder: str
+    naming: str = "id"
+    """What files are named after: id, index or text."""
+    format: str = "wav"
+    split: int = 250
+    pause_s: float = 0.4
+    force: bool = False
+    jobs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file to be. `key` is a hash of the text and of everything that it is spoken by."""
+    """One file to be written. `key` is a hash of the text and of everything that changes its audio."""
 
     row: int
     id: str | None
@@ -37,33 +53,30 @@ class Item:
 
     @property
     def characters(self) -> int:
-        """What is paid for."""
+        """Characters that are billed."""
         return self.script.characters
 
 
-def plan_items(
-    rows: Sequence[Row], run: Run, batch: BatchOptions, text: TextOptions, *, force: bool
-) -> list[Item]:
-    """An item for each row, their paths all apart and all in the folder. Raises UsageError for bad rows."""
-    naming = batch.naming or "id"
-    problems = [f"row {row.number} has no id" for row in rows if row.id is None and naming == "id"]
+def plan_items(rows: Sequence[Row], config: BatchConfig, warn: Callable[[str], None]) -> list[Item]:
+    """An item for each row, each with a path of its own in the folder. Raises UsageError for bad rows."""
+    problems = [f"row {row.number} has no id" for row in rows if row.id is None and config.naming == "id"]
     if problems and all(row.id is None for row in rows):
         problems = ["no id column; --naming index and --naming text need none"]
-    refuse(problems, batch.batch or "")
+    check_problems(problems, config.table)
     items = []
     warnings = {}
-    for row, name in zip(rows, _names(rows, naming), strict=True):
+    for row, name in zip(rows, _names(rows, config.naming), strict=True):
         try:
-            template, told = _template(row, run, force=force)
-            warnings.update(dict.fromkeys(told))
-            items.append(_item(row, name, template, run, batch, text))
+            template, row_warnings = _template(row, config)
+            warnings.update(dict.fromkeys(row_warnings))
+            items.append(_item(row, name, template, config))
         except UsageError as error:
             problems.append(f"row {row.number}: {error}")
     if len({item.path for item in items}) < len(items):
-        problems.append("two rows would go into one file")
-    refuse(problems, batch.batch or "")
+        problems.append("two rows have the same file name")
+    check_problems(problems, config.table)
     for warning in warnings:
-        run.console.warn(warning)
+        warn(warning)
     return items
 
 
@@ -77,36 +90,40 @@ def _names(rows: Sequence[Row], naming: str) -> list[str]:
 
 
 def _slug(text: str) -> str:
-    return "-".join(safe_name(text[: 2 * SLUG]).replace("_", " ").split())[:SLUG]
+    return "-".join(safe_name(text[: 2 * MAX_SLUG]).replace("_", " ").split())[:MAX_SLUG]
 
 
-def _template(row: Row, run: Run, *, force: bool) -> tuple[SpeechRequest, tuple[str, ...]]:
-    template = run.template
-    told: tuple[str, ...] = ()
+def _template(row: Row, config: BatchConfig) -> tuple[SpeechRequest, tuple[str, ...]]:
+    """The request of a row without its text, and warnings about its voice and model."""
+    template, settings = config.run.template, config.run.settings
+    warnings: tuple[str, ...] = ()
     if row.voice or row.model:
-        settings = run.settings
-        voice, model = row.voice or settings.voice, row.model or settings.model
-        chosen = resolve_voice(voice, model, settings.api, base_url=settings.base_url, force=force)
-        template, told = replace(template, voice=chosen.voice, model=chosen.model), chosen.warnings
+        chosen = resolve_voice(
+            row.voice or settings.voice,
+            row.model or settings.model,
+            settings.api,
+            base_url=settings.base_url,
+            force=config.force,
+        )
+        template, warnings = replace(template, voice=chosen.voice, model=chosen.model), chosen.warnings
     speed = template.speed if row.speed is None else row.speed
-    return replace(template, language=row.language or template.language, speed=speed), told
+    return replace(template, language=row.language or template.language, speed=speed), warnings
 
 
-def _item(
-    row: Row, name: str, template: SpeechRequest, run: Run, batch: BatchOptions, text: TextOptions
-) -> Item:
-    format = row.format or run.sound.format or "wav"
+def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig) -> Item:
+    format = row.format or config.format
     coding = choose_coding("-", format)
     check_rate(coding, template.format.sample_rate)
-    path = Path(batch.dir or "", f"{name}.{ALIASES.get(format, format)}")
-    script = write_script([row.text], template, split=text.split, pause_s=text.pause)
-    settled = {
+    path = Path(config.folder, f"{name}.{ALIASES.get(format, format)}")
+    script = write_script([row.text], template, split=config.split, pause_s=config.pause_s)
+    settings = config.run.settings
+    hashed = {
         "items": [
             each.seconds if isinstance(each, Silence) else audible_fields(each) for each in script.items
         ],
         "coding": coding,
-        "service": "local" if run.settings.local else run.settings.base_url,
-        "api": run.settings.api,
+        "service": "local" if settings.local else settings.base_url,
+        "api": settings.api,
     }
-    key = hashlib.sha256(json.dumps(settled, sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
     return Item(row.number, row.id, path, coding, template.voice, template.model or "", script, key)

@@ -1,4 +1,4 @@
-"""`manifest.jsonl`: a line for each item, on the disk before the next. The last `done` of a file counts."""
+"""`manifest.jsonl`: a line for each item, synced before the next. The last `done` line of a file counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "manifest.jsonl"
 
 
 class ManifestIndex:
-    """What a manifest says was written, by file: a row's number changes, and not every row has an id."""
+    """What a manifest says was written, by file: row numbers change, and not every row has an id."""
 
     def __init__(self, data: bytes = b"") -> None:
         self._done: dict[str, dict[str, Any]] = {}
@@ -30,32 +30,32 @@ class ManifestIndex:
                 if fields["status"] == "done":
                     self._done[str(fields["file"])] = fields
             except (ValueError, TypeError, KeyError, RecursionError):
-                continue  # cut off by a crash, or not ours: as if the item had not been done
+                continue  # cut off by a crash, or not ours: the item counts as not done
 
-    def holds(self, item: Item) -> bool:
-        """Whether the item was done as it is asked for now, and its file is still what was written."""
-        kept = self._done.get(item.path.name, {})
-        return kept.get("key") == item.key and self.wrote(item.path)
+    def is_current(self, item: Item) -> bool:
+        """Whether the item was done with the same text and options, and its file is unchanged."""
+        done = self._done.get(item.path.name, {})
+        return done.get("key") == item.key and self.is_unchanged(item.path)
 
-    def wrote(self, path: Path) -> bool:
-        """Whether a file is what was last written there, whatever was asked for."""
-        kept = self._done.get(path.name, {})
+    def is_unchanged(self, path: Path) -> bool:
+        """Whether a file has the content that was last written to it."""
+        done = self._done.get(path.name, {})
         try:
-            return path.stat().st_size == kept.get("bytes") and _digest(path) == kept.get("sha256")
+            return path.stat().st_size == done.get("bytes") and _digest(path) == done.get("sha256")
         except OSError:
             return False
 
 
 def check_folder(folder: str) -> None:
-    """Raise OutputError where something else has the name of the folder, or of one that it would be in."""
+    """Raise OutputError where the folder, or one above it, is a file."""
     path = Path(folder)
     found = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
     if found and not os.path.isdir(found):
-        raise OutputError(f"{printable(found)} is no folder")
+        raise OutputError(f"{printable(found)} is not a directory")
 
 
-def look(folder: str) -> ManifestIndex:
-    """What the manifest of a folder says, without a hand laid on it. Raises OutputError."""
+def read_index(folder: str) -> ManifestIndex:
+    """The index of a folder's manifest, which is not changed. Raises OutputError."""
     path = Path(folder, NAME)
     try:
         return ManifestIndex(path.read_bytes())
@@ -66,9 +66,9 @@ def look(folder: str) -> ManifestIndex:
 
 
 class Manifest:
-    """What became of the items in a folder, which is made if need be. One run at a time may write it.
+    """The manifest of a folder, which is created if missing. One run at a time may write it.
 
-    Raises OutputError, and UsageError while another run has the folder.
+    Raises OutputError, and UsageError while another run uses the folder.
     """
 
     def __init__(self, folder: str) -> None:
@@ -83,7 +83,7 @@ class Manifest:
             raise OutputError(f"cannot write {printable(self._path)}: {os_error_text(error)}") from None
         try:
             self._lock_file()
-            self.kept = ManifestIndex(self._read())
+            self.index = ManifestIndex(self._read())
         except BaseException:
             self._file.close()
             raise
@@ -103,19 +103,19 @@ class Manifest:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another batch is at work in {printable(self.folder)}") from None
+            raise UsageError(f"another batch is running in {printable(self.folder)}") from None
         except OSError:
             return  # a file system without locks
 
     def _read(self) -> bytes:
-        """All of it. A line that a crash cut off is ended here."""
+        """The content; a last line that a crash cut off is ended."""
         data = self._file.read()
         if data and not data.endswith(b"\n"):
             self._file.write(b"\n")
         return data
 
     def done(self, item: Item, seconds: float) -> None:
-        """The item's file is in its place."""
+        """Note that the item's file is complete."""
         try:
             found = {"bytes": item.path.stat().st_size, "sha256": _digest(item.path)}
         except OSError as error:
@@ -123,7 +123,7 @@ class Manifest:
         self._append(item, {"status": "done", **found, "seconds": round(seconds, 6)})
 
     def failed(self, item: Item, exit_code: int, error: str) -> None:
-        """The item could not be said."""
+        """Note that the item failed."""
         self._append(item, {"status": "failed", "exit": exit_code, "error": printable(error)})
 
     def _append(self, item: Item, fields: dict[str, Any]) -> None:
@@ -150,7 +150,7 @@ Parts = dict[str, list[Path]]
 
 
 def find_parts(folder: Path) -> Parts:
-    """What earlier runs left, by the name of the file it would have been."""
+    """Partial files of earlier runs, by the name of the file that each would have become."""
     found: Parts = {}
     for path in folder.glob("*.part"):
         name = re.sub(r"(\.[0-9a-f]{8})?\.part$", "", path.name)
@@ -159,7 +159,7 @@ def find_parts(folder: Path) -> Parts:
 
 
 def remove_parts(parts: Parts, item: Item) -> None:
-    """Remove those of an item whose file is whole. One that cannot be removed harms nobody."""
+    """Remove the partial files of an item that is complete; one that cannot be removed stays."""
     for part in parts.pop(item.path.name, ()):
         with suppress(OSError):
             part.unlink()

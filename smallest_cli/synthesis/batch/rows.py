@@ -1,4 +1,4 @@
-"""A CSV, TSV or JSON Lines file -> its rows; everything that is wrong with it, at once."""
+"""Read rows from a CSV, TSV or JSON Lines file, and report everything that is wrong with it at once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from smallest_cli.text.input import read_texts
 
 COLUMNS = ("id", "text", "voice", "model", "language", "speed", "format")
 SHOWN_PROBLEMS = 20
-APART = "columns are apart by commas in a .csv and by tabs in a .tsv"
+DELIMITER_HINT = "a .csv is comma-separated, a .tsv is tab-separated"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, numbered from 1 as it stands in the data. None is a column that is empty or missing."""
+    """One row, numbered from 1 in the order of the file. None is a column that is empty or missing."""
 
     number: int
     text: str
@@ -36,11 +36,11 @@ class Row:
 
 
 Problems = list[tuple[int, str]]
-"""What is wrong, each with the number of its row; what all rows share is 0's."""
+"""Messages, each with the number of its row; 0 for the whole file."""
 
 
 def read_rows(path: str) -> list[Row]:
-    """The rows of a file; its ending says which kind it is. Raises UsageError, naming every bad row."""
+    """The rows of a file, whose extension decides the format. Raises UsageError that names every bad row."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in (".csv", ".tsv", ".jsonl"):
         raise UsageError(f"{printable(path)} is not a .csv, .tsv or .jsonl file")
@@ -50,15 +50,15 @@ def read_rows(path: str) -> list[Row]:
     parse = _parse_jsonl if ending == ".jsonl" else _parse_table
     records = parse(content, delimiter, problems)
     rows = [row for number, fields in records if (row := _row(number, fields, problems))]
-    problems += _twice(rows)
-    hint = "" if ending == ".jsonl" or not _is_otherwise_apart(content, delimiter) else APART
-    refuse([problem for _, problem in sorted(problems, key=itemgetter(0))], path, hint=hint)
+    problems += _duplicate_ids(rows)
+    hint = "" if ending == ".jsonl" or not _has_other_delimiter(content, delimiter) else DELIMITER_HINT
+    check_problems([problem for _, problem in sorted(problems, key=itemgetter(0))], path, hint=hint)
     if not rows:
         raise UsageError(f"{printable(path)} has no rows")
     return rows
 
 
-def refuse(problems: list[str], path: str, *, hint: str = "") -> None:
+def check_problems(problems: list[str], path: str, *, hint: str = "") -> None:
     """Raise UsageError that lists problems, if there are any."""
     if not problems:
         return
@@ -66,19 +66,19 @@ def refuse(problems: list[str], path: str, *, hint: str = "") -> None:
     raise UsageError(f"{printable(path)}: {'; '.join([*problems[:SHOWN_PROBLEMS], *more])}", hint=hint)
 
 
-def _is_otherwise_apart(content: str, delimiter: str) -> bool:
+def _has_other_delimiter(content: str, delimiter: str) -> bool:
     header = content.partition("\n")[0]
     return delimiter not in header and any(other in header for other in ",;\t|")
 
 
 @contextmanager
-def _cells_up_to(length: int) -> Iterator[None]:
-    """How long a text may be is for --max-chars to say; csv's own bound is the whole process's."""
-    former = csv.field_size_limit(length)
+def _field_size_limit(length: int) -> Iterator[None]:
+    """Lift csv's limit, which is global: --max-chars limits the text."""
+    previous = csv.field_size_limit(length)
     try:
         yield
     finally:
-        csv.field_size_limit(former)
+        csv.field_size_limit(previous)
 
 
 def _parse_table(content: str, delimiter: str, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
@@ -87,7 +87,7 @@ def _parse_table(content: str, delimiter: str, problems: Problems) -> list[tuple
     found = []
     number = 0
     try:
-        with _cells_up_to(len(content)):
+        with _field_size_limit(len(content)):
             header = [name.strip().lower() for name in next(reader, [])]
             problems += ((0, each) for each in _bad_columns(header))
             for number, cells in enumerate((cells for cells in reader if cells), start=1):
@@ -97,7 +97,7 @@ def _parse_table(content: str, delimiter: str, problems: Problems) -> list[tuple
                 else:
                     found.append((number, dict(zip(header, cells, strict=True))))
     except csv.Error as error:
-        problems.append((number + 1, f"line {reader.line_num} cannot be read: {printable(error, 80)}"))
+        problems.append((number + 1, f"line {reader.line_num} cannot be parsed: {printable(error, 80)}"))
     return [] if "text" not in header else found
 
 
@@ -110,7 +110,7 @@ def _parse_jsonl(content: str, _: str, problems: Problems) -> list[tuple[int, di
         except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
-            problems.append((number, f"row {number} is no JSON object"))
+            problems.append((number, f"row {number} is not a JSON object"))
             continue
         names = [name.strip().lower() for name in fields]
         if bad := [(number, f"row {number}: {each}") for each in _bad_columns(names)]:
@@ -126,7 +126,7 @@ def _bad_columns(names: list[str]) -> Iterator[str]:
     for name in sorted(set(names) - set(COLUMNS)):
         yield f"unknown column {printable(name, 40) or 'without a name'} (known are {', '.join(COLUMNS)})"
     for name in sorted(name for name in set(names) if names.count(name) > 1):
-        yield f"column {printable(name, 40)} comes twice"
+        yield f"column {printable(name, 40)} is given twice"
 
 
 def _row(number: int, fields: dict[str, Any], problems: Problems) -> Row | None:
@@ -138,11 +138,11 @@ def _row(number: int, fields: dict[str, Any], problems: Problems) -> Row | None:
         if name == "speed":
             values[name] = _speed(value)
             if values[name] is None:
-                bad.append(f"row {number}: speed {printable(value, 40)} is not from 0.5 to 2.0")
+                bad.append(f"row {number}: speed {printable(value, 40)} is not between 0.5 and 2.0")
         elif name == "id" and isinstance(value, int) and not isinstance(value, bool):
             values[name] = str(value)
         elif not isinstance(value, str):
-            bad.append(f"row {number}: {name} is not a text")
+            bad.append(f"row {number}: {name} is not text")
         else:
             values[name] = value if name == "text" else value.strip() or None
     if not bad and not str(values.get("text", "")).strip():
@@ -161,7 +161,7 @@ def _speed(value: Any) -> float | None:
     return speed if 0.5 <= speed <= 2.0 else None
 
 
-def _twice(rows: list[Row]) -> Iterator[tuple[int, str]]:
+def _duplicate_ids(rows: list[Row]) -> Iterator[tuple[int, str]]:
     first: dict[str, int] = {}
     for row in rows:
         if row.id is not None and first.setdefault(row.id, row.number) != row.number:

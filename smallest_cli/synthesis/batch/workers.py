@@ -1,4 +1,4 @@
-"""Work a list off, some items at a time: fewer where the service says that it is too many."""
+"""Speak the items of a batch, several at a time; fewer where the service says that it is too many."""
 
 from __future__ import annotations
 
@@ -6,231 +6,230 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.audio.sink import Sink
-from smallest_cli.client.cache import Source, find_store, open_source
+from smallest_cli.client.retry import Attempt, Budget, RetryPolicy
 from smallest_cli.client.service import open_service
 from smallest_cli.errors import (
     AuthError,
     Interrupted,
-    OutputError,
     RateLimited,
     SecurityError,
     SettingsError,
     SmallestError,
 )
-from smallest_cli.models import Event, Service, SpeechRequest
+from smallest_cli.models import Service, Transport
 from smallest_cli.network.dialer import Dialer
-from smallest_cli.synthesis.batch.items import Item
+from smallest_cli.synthesis.batch.items import BatchConfig, Item
 from smallest_cli.synthesis.batch.manifest import Manifest, find_parts, remove_parts
-from smallest_cli.synthesis.pipeline import Spoken, play
-from smallest_cli.synthesis.request import Run
-from smallest_cli.synthesis.session import make_dialer, make_retries
+from smallest_cli.synthesis.pipeline import Pipeline
+from smallest_cli.synthesis.session import Session, open_cache_for, retry_policy
+from smallest_cli.transports import open_transport
 
-PARTING_S = 2.0
-"""How long a signal waits for what is in its last steps."""
-HOPELESS = (AuthError, SettingsError, SecurityError)
-"""What would fail every other item, too."""
-ELSEWHERE = frozenset({6, 7, 8})
-"""Exit codes of what is no fault of an item's."""
-IN_A_ROW = 5
-"""So many of those one after the other, and the rest is not tried: it would take hours to fail."""
+STOP_S = 2.0
+"""How long a signal waits for items that are being finished."""
+FATAL = (AuthError, SettingsError, SecurityError)
+"""Errors that every other item would meet, too."""
+SERVICE_FAILURES = frozenset({6, 7, 8})
+"""Exit codes of failures that are not the item's fault."""
+MAX_CONSECUTIVE_FAILURES = 5
+"""After as many of those in a row the remaining items are not attempted: they would take hours to fail."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an item; `error` is None where its file is whole. `resent` counts characters."""
+    """What became of an item; `error` is None where its file is complete."""
 
     item: Item
     seconds: float = 0.0
     resent: int = 0
+    """Characters that were sent again."""
     cached: int = 0
     error: SmallestError | None = None
 
 
-class _Crowded(SmallestError):
-    """Too many at once, and this one steps back."""
-
-
-class _Parted(SmallestError):
-    """A signal came. What it was is the main thread's to tell."""
-
-
-class _Enough(SmallestError):
-    """Nothing works any more. What was done so far stands."""
-
-
 def run_items(
-    run: Run, items: list[Item], manifest: Manifest, jobs: int, note: Callable[[Outcome], None]
+    config: BatchConfig,
+    items: list[Item],
+    manifest: Manifest,
+    on_outcome: Callable[[Outcome], None],
+    warn: Callable[[str], None],
 ) -> None:
-    """Say every item, at most `jobs` at a time; fewer where the service is lost on the way.
+    """Speak every item, `config.jobs` at a time; fewer once the service has refused that many.
 
-    `note` hears of each, once it is in the manifest. Raises what would fail them all, and Interrupted.
+    `on_outcome` gets each outcome once it is in the manifest. Raises errors that every item would meet, and
+    Interrupted.
     """
-    if not items:
-        return
-    with (
-        open_service(run.settings, run.where.api_key_file, run.console.warn) as service,
-        run.console.counting(len(items)) as count,
-    ):
-
-        def noted(outcome: Outcome) -> None:
-            note(outcome)
-            count()
-
-        _Crew(run, service, manifest, min(jobs, len(items)), noted).run_items(items)
+    if items:
+        with open_service(config.run.settings, config.run.key_file, warn) as service:
+            _Workers(config, service, manifest, min(config.jobs, len(items)), on_outcome, warn).run(items)
 
 
-class _Crew:
-    """Threads that share a list. Each has a connection of its own, kept from item to item."""
+@dataclass(frozen=True, slots=True)
+class _StepBackPolicy(RetryPolicy):
+    """Does not retry a rate limit while other workers remain: one of them stops instead."""
+
+    has_others: Callable[[], bool] = lambda: False
+
+    def next_wait(self, attempt: Attempt, budget: Budget) -> float | None:
+        if isinstance(attempt.error, RateLimited) and self.has_others():
+            return None
+        return RetryPolicy.next_wait(self, attempt, budget)
+
+
+class _Workers:
+    """Threads that share a queue of items. Each has a connection of its own, kept from item to item."""
 
     def __init__(
-        self, run: Run, service: Service, manifest: Manifest, size: int, note: Callable[[Outcome], None]
+        self,
+        config: BatchConfig,
+        service: Service,
+        manifest: Manifest,
+        count: int,
+        on_outcome: Callable[[Outcome], None],
+        warn: Callable[[str], None],
     ) -> None:
-        self._run = run
+        self._config = config
         self._service = service
-        self._dialer: Dialer = make_dialer(run)
-        self._store = find_store(run.settings, run.console.warn)
         self._manifest = manifest
-        self._note = note
-        self._size = size
-        self._waiting: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._count = count
+        self._on_outcome = on_outcome
+        self._warn = warn
+        self._dialer = Dialer.from_settings(config.run.settings, max_time=config.run.max_time)
+        self._cache = open_cache_for(config.run, warn)
+        self._policy = _StepBackPolicy(
+            config.run.settings.retries,
+            retry_policy(config.run).max_total_wait_s,
+            has_others=lambda: self._count > 1,
+        )
+        self._budget = Budget()
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._sinks: dict[int, Sink] = {}
-        self._stop: BaseException | None = None
-        self._asked: Counter[int] = Counter()
-        self._lost = 0
+        self._stop = False
+        """No further item is started."""
+        self._cancelled = False
+        """A signal came: items under way are cut short, too."""
+        self._resent: Counter[int] = Counter()
+        """Characters of a row that were sent before its worker stepped back."""
+        self._consecutive_failures = 0
         self._parts = find_parts(manifest.folder)
         self._kept: Path | None = None
-        """What a thread kept that parted while the main thread could not abort its sink."""
+        """A partial file that a worker kept after it was cancelled."""
 
-    def run_items(self, items: list[Item]) -> None:
+    def run(self, items: list[Item]) -> None:
         for item in items:
-            self._waiting.put(item)
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._size)]
+            self._queue.put(item)
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._count)]
         try:
             for thread in threads:
                 thread.start()
             failures = [self._ended.get() for _ in threads]
         except Interrupted as interruption:
-            self._part(interruption, threads)
+            self._cancel(interruption, threads)
             raise
         for failure in filter(None, failures):
             raise failure
 
-    def _part(self, interruption: Interrupted, threads: list[threading.Thread]) -> None:
-        """Give what is half written a true end. Who is in the last steps of an item may end it."""
-        self._stop = interruption
+    def _cancel(self, interruption: Interrupted, threads: list[threading.Thread]) -> None:
+        """Keep what is half written as partial files. A worker that is finishing an item may finish it."""
+        self._stop = self._cancelled = True
         with self._lock:
             sinks = list(self._sinks.values())
         for sink in sinks:
             interruption.partial = sink.abort() or interruption.partial
-        until = time.monotonic() + PARTING_S
+        deadline = time.monotonic() + STOP_S
         for thread in threads:
             if thread.ident is not None:
-                thread.join(max(0.0, until - time.monotonic()))
+                thread.join(max(0.0, deadline - time.monotonic()))
         interruption.partial = interruption.partial or self._kept
 
     def _work(self) -> None:
-        """One thread, to the end of the list. What ends the whole run is told to whoever waits."""
+        """One thread: items until there are none. What ends the run is raised by the main thread."""
         try:
-            with open_source(self._run.settings, self._service, self._dialer, self._store) as source:
-                while item := self._next():
-                    try:
-                        self._do(item, source)
-                    except _Crowded as crowded:
-                        if crowded.partial:
-                            crowded.partial.unlink(missing_ok=True)
-                        break
-                    except _Parted as parted:
-                        self._kept = parted.partial or self._kept
-                        break
+            with open_transport(self._config.run.settings.via, self._service, self._dialer) as transport:
+                while (item := self._next()) and self._process(item, transport):
+                    pass
             self._ended.put(None)
         except BaseException as error:
-            self._stop = self._stop or error
+            self._stop = True
             self._ended.put(error)
 
     def _next(self) -> Item | None:
-        """The next item. With None the thread has left the crew, and nobody leaves the list to it."""
+        """The next item. After None the thread ends and is not counted any more."""
         with self._lock:
-            if self._stop is None:
+            if not self._stop:
                 with suppress(queue.Empty):
-                    return self._waiting.get_nowait()
-            self._size -= 1
+                    return self._queue.get_nowait()
+            self._count -= 1
             return None
 
-    def _do(self, item: Item, source: Source) -> None:
-        before = source.hits
+    def _process(self, item: Item, transport: Transport) -> bool:
+        """Speak an item and report its outcome; False where this thread must end. Raises FATAL errors."""
+        run = self._config.run
+        clobber = run.clobber or self._manifest.index.is_unchanged(item.path)
+        destination = Destination(str(item.path), item.coding, keep=run.keep_partial, clobber=clobber)
+        session: Session | None = None
         try:
-            seconds = self._say(item, source)
-        except (_Crowded, _Parted, *HOPELESS):
+            with open_sinks([destination], run.template.format) as sink:
+                session = self._session(transport, sink)
+                self._sinks[threading.get_ident()] = sink
+                try:
+                    session.run(item.script.items)
+                finally:
+                    self._sinks.pop(threading.get_ident(), None)
+        except FATAL:
             raise
         except SmallestError as error:
+            if self._cancelled:
+                self._kept = error.partial or self._kept
+                return False
+            if session and self._steps_back(item, session, error):
+                return False
             self._manifest.failed(item, error.exit_code, str(error))
-            outcome = Outcome(item, error=error, cached=source.hits - before)
+            outcome = Outcome(item, error=error, cached=session.cache_hits if session else 0)
         else:
-            self._manifest.done(item, seconds)
-            resent = self._asked[item.row] - item.characters
-            outcome = Outcome(item, seconds, resent, source.hits - before)
+            remove_parts(self._parts, item)
+            self._manifest.done(item, session.totals.seconds)
+            resent = session.resent + self._resent[item.row]
+            outcome = Outcome(item, session.totals.seconds, resent, session.cache_hits)
+        self._report(outcome)
+        return True
+
+    def _session(self, transport: Transport, sink: Sink) -> Session:
+        return Session(
+            transport,
+            Pipeline(sink, self._config.run.template.format),
+            self._policy,
+            self._budget,
+            cache=self._cache,
+            is_cancelled=lambda: self._cancelled,
+        )
+
+    def _steps_back(self, item: Item, session: Session, error: SmallestError) -> bool:
+        """Whether this worker ends because there are too many: the item is left to the others."""
+        if not isinstance(error, RateLimited) and not isinstance(error.__cause__, RateLimited):
+            return False
         with self._lock:
-            self._note(outcome)
-            self._lost = self._lost + 1 if outcome.error and outcome.error.exit_code in ELSEWHERE else 0
-            if self._lost >= IN_A_ROW:
-                self._stop = self._stop or _Enough("too many failures")
+            if self._count <= 1:
+                return False
+            self._count -= 1
+            self._resent[item.row] += session.sent_characters
+            self._queue.put(item)
+        if error.partial:
+            error.partial.unlink(missing_ok=True)
+        return True
 
-    def _say(self, item: Item, source: Source) -> float:
-        """Seconds of sound in the item's file."""
-        sound, format = self._run.sound, self._run.template.format
-        clobber = sound.clobber or self._manifest.kept.wrote(item.path)
-        place = Destination(str(item.path), item.coding, keep=sound.partial == "keep", clobber=clobber)
-
-        def ask(request: SpeechRequest) -> Iterator[Event]:
-            self._asked[item.row] += len(request.text)
-            return self._heed(item, source.synthesize(request))
-
-        me, spoken = threading.get_ident(), Spoken(format)
-        again = make_retries(self._run).over
-        try:
-            with open_sinks([place], format) as sink:
-                self._sinks[me] = sink
-                try:
-                    play(item.script.items, ask, sink, spoken, ahead_s=0, again=again)
-                    self._heed_signal()
-                finally:
-                    self._sinks.pop(me, None)
-        except OutputError as failure:
-            # The main thread may have aborted the sink under us: no fault of the item's.
-            self._heed_signal(failure.partial)
-            raise
-        remove_parts(self._parts, item)
-        return spoken.seconds
-
-    def _heed_signal(self, kept: Path | None = None) -> None:
-        """Raise _Parted after a signal: the main thread's Interrupted names the file that is kept."""
-        if isinstance(self._stop, Interrupted):
-            parted = _Parted("interrupted")
-            parted.partial = kept
-            raise parted
-
-    def _heed(self, item: Item, events: Iterator[Event]) -> Iterator[Event]:
-        """The same events, for as long as nobody asked us to stop.
-
-        One too many steps back at once and leaves its item to the others; the last waits as any run does.
-        """
-        try:
-            for event in events:
-                self._heed_signal()
-                yield event
-        except RateLimited as error:
-            with self._lock:
-                if self._size > 1:
-                    self._size -= 1
-                    self._waiting.put(item)
-                    raise _Crowded(str(error)) from None
-            raise
+    def _report(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._on_outcome(outcome)
+            failed = outcome.error is not None and outcome.error.exit_code in SERVICE_FAILURES
+            self._consecutive_failures = self._consecutive_failures + 1 if failed else 0
+            if self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
+                self._stop = True

@@ -1,4 +1,4 @@
-"""Where a key is looked for, in which order, and that no message, name or trace of it shows one."""
+"""Key precedence, saved keys and key files; no message, repr or traceback shows a key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment in which no key is set."""
     before = set(os.listdir("/proc/self/fd"))
     yield {"HOME": str(tmp_path), "SMALLEST_CONFIG_DIR": str(tmp_path / "config")}
-    assert set(os.listdir("/proc/self/fd")) <= before  # what others left may go meanwhile
+    assert set(os.listdir("/proc/self/fd")) <= before  # descriptors of other tests may be closed meanwhile
 
 
 def key_file(path: Path, content: str | bytes = KEY, mode: int = 0o600) -> str:
@@ -44,27 +44,27 @@ def key_file(path: Path, content: str | bytes = KEY, mode: int = 0o600) -> str:
     return str(path)
 
 
-def vendors(environ: dict[str, str], text: str) -> None:
+def write_vendor_file(environ: dict[str, str], text: str) -> None:
     vendor_path(environ).parent.mkdir(exist_ok=True)
     vendor_path(environ).write_text(text)
 
 
 def refusal(call: Callable[[], object], kind: type[SmallestError] = SettingsError) -> SmallestError:
-    """What is said; neither it nor its trace holds a key."""
+    """Return the error of a call, and check that neither it nor its traceback holds a key."""
     with pytest.raises(SmallestError) as caught:
         call()
     assert type(caught.value) is kind
     assert str(caught.value).isprintable()
-    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caught.value.hint
-    assert not any(part in told for part in (KEY, KEY[:8], KEY[-8:]))
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caught.value.hint
+    assert not any(part in shown for part in (KEY, KEY[:8], KEY[-8:]))
     return caught.value
 
 
-# The order
+# Precedence
 
 
-def test_the_nearest_place_wins(environ: dict[str, str], tmp_path: Path) -> None:
-    """From the farthest on, each place that is added goes before those that were."""
+def test_key_precedence(environ: dict[str, str], tmp_path: Path) -> None:
+    """Places are added from the lowest precedence up; each one takes over."""
     refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)
     found = []
 
@@ -73,7 +73,7 @@ def test_the_nearest_place_wins(environ: dict[str, str], tmp_path: Path) -> None
         found.append((key.reveal(), key.source))
         assert warnings == []
 
-    vendors(environ, json.dumps({"api_key": "of-the-vendor"}))
+    write_vendor_file(environ, json.dumps({"api_key": "of-the-vendor"}))
     look()
     store_key(DEFAULT_BASE_URL, Secret("of-login", "x"), environ)
     look()
@@ -89,7 +89,7 @@ def test_the_nearest_place_wins(environ: dict[str, str], tmp_path: Path) -> None
     ]  # fmt: skip
 
 
-def test_a_named_place_without_a_key_is_not_passed_over(environ: dict[str, str], tmp_path: Path) -> None:
+def test_given_key_file_without_key_is_error(environ: dict[str, str], tmp_path: Path) -> None:
     environ["SMALLEST_API_KEY"] = KEY
     refusal(lambda: find_key(str(tmp_path / "nowhere"), DEFAULT_BASE_URL, environ))
     environ["SMALLEST_API_KEY_FILE"] = str(tmp_path / "nowhere")
@@ -99,14 +99,14 @@ def test_a_named_place_without_a_key_is_not_passed_over(environ: dict[str, str],
     assert str(error).endswith("nowhere (SMALLEST_API_KEY_FILE): No such file or directory")
 
 
-def test_no_key_names_every_way_to_set_one(environ: dict[str, str]) -> None:
+def test_missing_key_hint_lists_all_ways(environ: dict[str, str]) -> None:
     error = refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)
     assert (str(error), error.exit_code) == ("no API key", 3)
     for way in ("SMALLEST_API_KEY,", "SMALLEST_API_KEY_FILE", "--api-key-file FILE", "smallest login"):
         assert way in error.hint
 
 
-# A stored key and its origin
+# Saved keys and their origin
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_no_key_names_every_way_to_set_one(environ: dict[str, str]) -> None:
         ("https://smallest.ai", False),
     ],
 )  # fmt: skip
-def test_a_stored_key_goes_to_its_own_origin(base_url: str, same: bool, environ: dict[str, str]) -> None:
+def test_saved_key_is_sent_to_its_origin_only(base_url: str, same: bool, environ: dict[str, str]) -> None:
     store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ)
-    vendors(environ, json.dumps({"api_key": KEY}))
+    write_vendor_file(environ, json.dumps({"api_key": KEY}))
     if same:
         assert find_key(None, base_url, environ)[0].reveal() == KEY
         return
@@ -131,7 +131,7 @@ def test_a_stored_key_goes_to_its_own_origin(base_url: str, same: bool, environ:
     assert find_key(None, base_url, environ)[0].reveal() == KEY
 
 
-def test_what_is_stored_is_ours_alone_and_whole(environ: dict[str, str]) -> None:
+def test_saved_keys_file_is_private_and_complete(environ: dict[str, str]) -> None:
     before = os.umask(0)
     try:
         path = store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ)
@@ -146,19 +146,19 @@ def test_what_is_stored_is_ours_alone_and_whole(environ: dict[str, str]) -> None
     assert forget_keys(environ) is None
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_line(environ: dict[str, str], tmp_path: Path) -> None:
+def test_config_folder_that_cannot_be_created(environ: dict[str, str], tmp_path: Path) -> None:
     environ["SMALLEST_CONFIG_DIR"] = key_file(tmp_path / "file", "")
-    told = str(refusal(lambda: store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ), OutputError))
-    assert told.endswith(f"{tmp_path / 'file'} is no folder")
+    shown = str(refusal(lambda: store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ), OutputError))
+    assert shown.endswith(f"{tmp_path / 'file'} is not a directory")
     assert "Not a directory" in str(refusal(lambda: forget_keys(environ), OutputError))
 
 
-def test_a_file_that_login_did_not_write_is_refused(environ: dict[str, str]) -> None:
+def test_invalid_credentials_file_is_refused(environ: dict[str, str]) -> None:
     path = store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ)
     for text in (KEY, f'["{KEY}"]', f'{{"{KEY}": 1}}', f'{{"a": "{KEY}"', ""):
         path.write_text(text)
         error = refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ))
-        assert str(error) == f"{path} is not what login wrote"
+        assert str(error) == f"{path} was not written by smallest login"
         assert error.hint == "smallest logout removes it"
     path.chmod(0o644)
     error = refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ))
@@ -168,30 +168,30 @@ def test_a_file_that_login_did_not_write_is_refused(environ: dict[str, str]) -> 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "1", "{}", '{"api_key": 1}', '{"api_key": ""}', '{"key": "sk_012345"}', "\udcff"]
 )
-def test_a_vendors_file_without_a_key_is_passed_over(text: str, environ: dict[str, str]) -> None:
-    vendors(environ, "")
+def test_vendor_file_without_key_is_ignored(text: str, environ: dict[str, str]) -> None:
+    write_vendor_file(environ, "")
     vendor_path(environ).write_bytes(text.encode(errors="surrogateescape"))
     assert str(refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)) == "no API key"
 
 
-# A key file that the person names
+# Key files
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
-def test_a_line_end_is_no_part_of_the_key(end: str, tmp_path: Path) -> None:
+def test_line_end_is_stripped_from_key(end: str, tmp_path: Path) -> None:
     key, warnings = read_key_file(key_file(tmp_path / "key", KEY + end), "here")
     assert (key.reveal(), key.source, warnings) == (KEY, "here", [])
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
-def test_a_key_file_that_others_can_read_is_taken_with_a_warning(mode: int, tmp_path: Path) -> None:
+def test_key_file_readable_by_others_warns(mode: int, tmp_path: Path) -> None:
     path = key_file(tmp_path / "key\x1b[31m", KEY, mode)
     key, warnings = read_key_file(path, "here")
     assert key.reveal() == KEY
-    assert warnings == [f"the key file {tmp_path}/key\\x1b[31m can be read by others"]
+    assert warnings == [f"the key file {tmp_path}/key\\x1b[31m can be read by other users"]
 
 
-def test_a_key_file_may_be_a_link_or_a_fifo(tmp_path: Path) -> None:
+def test_key_file_may_be_link_or_fifo(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(key_file(tmp_path / "key"))
     assert read_key_file(str(tmp_path / "link"), "here")[0].reveal() == KEY
     fifo = make_fifo(tmp_path)
@@ -208,13 +208,13 @@ def test_a_key_file_may_be_a_link_or_a_fifo(tmp_path: Path) -> None:
         (f'"{KEY}"', "position 1 "), ("\ufeff" + KEY, "position 1 "), (KEY * 100_000, "longer than 512"),
     ],
 )  # fmt: skip
-def test_what_is_no_key_is_refused_unshown(content: str | bytes, words: str, tmp_path: Path) -> None:
+def test_invalid_key_is_refused_without_showing_it(content: str | bytes, words: str, tmp_path: Path) -> None:
     error = refusal(lambda: read_key_file(key_file(tmp_path / "key", content), "here"))
     assert str(error).startswith("the key from here ")
     assert words in str(error)
 
 
-def test_a_key_file_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+def test_unreadable_key_file_message(tmp_path: Path) -> None:
     for path, words in ((tmp_path, "Is a directory"), (tmp_path / "n\x1b", "No such file or directory")):
         error = refusal(lambda path=path: read_key_file(str(path), "--api-key-file"))
         assert str(error).startswith(f"cannot read the key file {tmp_path}")
@@ -234,7 +234,7 @@ except SettingsError as error:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected"),
     [
         (KEY.encode(), f"{KEY} stdin []"), (KEY.encode() + b"\r\nmore\n", f"{KEY} stdin []"),
         (b"", "the key from stdin is empty"), (b"\n" + KEY.encode(), "the key from stdin is empty"),
@@ -243,13 +243,13 @@ except SettingsError as error:
         (b"\xff" + KEY.encode(), "the key from stdin has a character at position 1 that no key holds"),
     ],
 )  # fmt: skip
-def test_a_dash_is_the_first_line_of_stdin(given: bytes, said: str) -> None:
+def test_dash_reads_first_line_of_stdin(given: bytes, expected: str) -> None:
     done = subprocess.run([sys.executable, "-c", READ_STDIN], input=given, capture_output=True, check=True)
-    assert (done.stdout.decode(), done.stderr) == (said + "\n", b"")
+    assert (done.stdout.decode(), done.stderr) == (expected + "\n", b"")
 
 
-@pytest.mark.parametrize(("stdin", "said"), [("<&-", "is empty"), ("0>/dev/null", "Bad file")])
-def test_a_stdin_that_gives_nothing_is_one_clear_line(stdin: str, said: str) -> None:
+@pytest.mark.parametrize(("stdin", "expected"), [("<&-", "is empty"), ("0>/dev/null", "Bad file")])
+def test_empty_or_closed_stdin_message(stdin: str, expected: str) -> None:
     command = ["sh", "-c", f'exec "$0" "$@" {stdin}', sys.executable, "-c", READ_STDIN]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
-    assert (said in done.stdout, done.stdout.count("\n"), done.stderr) == (True, 1, "")
+    assert (expected in done.stdout, done.stdout.count("\n"), done.stderr) == (True, 1, "")

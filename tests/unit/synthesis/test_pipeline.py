@@ -1,11 +1,12 @@
-"""The pump: whole frames out of whatever pieces come, and no silence taken for success."""
+"""Whole frames from whatever chunks come, no missing audio taken for success; and the playback loop."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from smallest_cli import errors
 from smallest_cli.audio.destinations import Destination, open_sinks
+from smallest_cli.client.cache import AudioCache, CachedAudio
+from smallest_cli.client.retry import Budget, RetryPolicy
 from smallest_cli.errors import (
     Incomplete,
     NetworkError,
@@ -33,7 +36,10 @@ from smallest_cli.models import (
     SpeechRequest,
     WordTiming,
 )
-from smallest_cli.synthesis.pipeline import Pump, Spoken, play
+from smallest_cli.synthesis.captions import Captions
+from smallest_cli.synthesis.pipeline import Pipeline, Totals
+from smallest_cli.synthesis.session import Cancelled, Session
+from smallest_cli.transports.channel import Channel
 from tests.support.memory_sink import MemorySink
 
 FORMAT = AudioFormat(8_000)
@@ -54,12 +60,11 @@ def broken(events: Iterable[Event], error: Exception) -> Iterator[Event]:
     raise error
 
 
-def pour(*groups: Iterable[Event], sink: MemorySink | None = None) -> Spoken:
-    spoken = Spoken(FORMAT)
-    pump = Pump(sink or MemorySink(), spoken)
+def copy(*groups: Iterable[Event], sink: MemorySink | None = None) -> Totals:
+    pipeline = Pipeline(sink or MemorySink(), FORMAT)
     for events in groups:
-        pump.pour(events)
-    return spoken
+        pipeline.copy(events)
+    return pipeline.totals
 
 
 # Whole frames
@@ -71,19 +76,19 @@ def pour(*groups: Iterable[Event], sink: MemorySink | None = None) -> Spoken:
 )
 def test_odd_cuts_are_joined_to_whole_frames(groups: list[list[bytes]], format: AudioFormat) -> None:
     shelf = MemorySink()
-    pump = Pump(shelf, Spoken(format))
+    pipeline = Pipeline(shelf, format)
     for pieces in groups:
         pieces.append(bytes(-sum(map(len, pieces)) % format.frame_size))
-        pump.pour(segment(*pieces))
+        pipeline.copy(segment(*pieces))
     assert shelf.pcm == b"".join(map(b"".join, groups))
     assert all(len(written) % format.frame_size == 0 and written for written in shelf.writes)
-    assert (pump.spoken.byte_count, pump.spoken.segments) == (len(shelf.pcm), len(groups))
+    assert (pipeline.totals.byte_count, pipeline.totals.segments) == (len(shelf.pcm), len(groups))
 
 
 def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
     shelf = MemorySink()
     seen = []
-    pump = Pump(shelf, Spoken(FORMAT))
+    pipeline = Pipeline(shelf, FORMAT)
 
     def events() -> Iterator[Event]:
         for piece in (b"a", b"bc", b"d", b"", b"ef"):
@@ -91,7 +96,7 @@ def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
             seen.append(shelf.pcm)
         yield Completed()
 
-    pump.pour(events())
+    pipeline.copy(events())
     assert seen == [b"", b"ab", b"abcd", b"abcd", b"abcdef"]
 
 
@@ -99,7 +104,7 @@ def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
 def test_half_a_sample_at_the_end_is_a_failure_and_no_part_of_the_next(groups: list[list[bytes]]) -> None:
     shelf = MemorySink()
     with pytest.raises((ProtocolError, Incomplete), match="half a sample"):
-        pour(*(segment(*pieces) for pieces in groups), sink=shelf)
+        copy(*(segment(*pieces) for pieces in groups), sink=shelf)
     assert shelf.pcm in (b"", b"ab")
 
 
@@ -118,25 +123,25 @@ NOTHING: dict[str, tuple[list[Event], type[RemoteError], str]] = {
 def test_a_segment_without_sound_is_a_failure(case: str) -> None:
     events, kind, words = NOTHING[case]
     with pytest.raises(kind, match=words) as caught:
-        pour(events)
+        copy(events)
     assert type(caught.value) is kind
     assert (caught.value.request_id == "r") == (case == "no audio")
     with pytest.raises(Incomplete, match=f"{words}, after 1.0 s of audio"):
-        pour(segment(SECOND), events)
+        copy(segment(SECOND), events)
 
 
 def test_audio_without_its_end_is_incomplete() -> None:
     with pytest.raises(Incomplete, match=r"before its end was announced, after 2\.0 s"):
-        pour([Sent(), AudioChunk(SECOND), AudioChunk(SECOND)])
+        copy([Sent(), AudioChunk(SECOND), AudioChunk(SECOND)])
 
 
 def test_several_segments_in_one_stream_each_have_their_end() -> None:
-    spoken = pour([*segment(SECOND, request_id="a"), *segment(SECOND, request_id="b")])
-    assert (spoken.segments, spoken.request_ids, spoken.seconds) == (2, ["a", "b"], 2.0)
+    totals = copy([*segment(SECOND, request_id="a"), *segment(SECOND, request_id="b")])
+    assert (totals.segments, totals.request_ids, totals.seconds) == (2, ["a", "b"], 2.0)
     with pytest.raises(Incomplete, match="the service sent no audio"):
-        pour([*segment(SECOND), *segment()])
+        copy([*segment(SECOND), *segment()])
     with pytest.raises(Incomplete, match="before its end"):
-        pour([*segment(SECOND), Sent()])
+        copy([*segment(SECOND), Sent()])
 
 
 # A failure of the other side, before and after the first audio
@@ -149,7 +154,7 @@ KINDS = [errors.AuthError, errors.RateLimited, NetworkError, ServerError, errors
 def test_before_the_first_frame_the_error_is_itself(kind: type[RemoteError], before: list[Event]) -> None:
     error = kind("it broke", hint="mend it", request_id="r")
     with pytest.raises(kind) as caught:
-        pour(broken(before, error))
+        copy(broken(before, error))
     assert caught.value is error
 
 
@@ -162,7 +167,7 @@ def test_after_it_the_run_is_incomplete_and_says_how_much_there_is(kind: type[Re
     ]
     for groups in streams:
         with pytest.raises(Incomplete, match=r"^it broke, after 1\.5 s of audio$") as caught:
-            pour(*groups)
+            copy(*groups)
         assert caught.value.exit_code == 9
         assert (caught.value.hint, caught.value.request_id) == ("mend it", "r")
         assert caught.value.__cause__ is error
@@ -180,12 +185,12 @@ def test_a_machine_with_no_more_to_give_ends_a_run_as_a_failure_of_the_other_sid
     error: Exception,
 ) -> None:
     with pytest.raises(SettingsError, match="^this machine has no more to give: ") as told:
-        pour(broken([Sent()], error))
+        copy(broken([Sent()], error))
     assert (told.value.exit_code, told.value.hint) == (3, "see ulimit -a")
     with pytest.raises(Incomplete, match=r"^this machine has no more to give: .+, after 1\.0 s of audio$"):
-        pour(segment(SECOND), broken([], error))
+        copy(segment(SECOND), broken([], error))
     with pytest.raises(Incomplete, match="no more to give"):
-        play(scarce(error), answers(segment(SECOND)), MemorySink(), Spoken(FORMAT))
+        session(segment(SECOND)).run(scarce(error))
 
 
 def scarce(error: Exception) -> Iterator[SpeechRequest]:
@@ -196,76 +201,189 @@ def scarce(error: Exception) -> Iterator[SpeechRequest]:
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(errno.EBADF, "bad")], ids=repr)
 def test_what_is_a_bug_stays_one_after_audio_too(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
-        pour(segment(SECOND), broken([], error))
+        copy(segment(SECOND), broken([], error))
     assert caught.value is error
 
 
 def test_what_had_come_is_kept_beside_the_name(tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / "out.pcm"), "pcm")
     with pytest.raises(Incomplete) as caught, open_sinks([destination], FORMAT) as sink:
-        Pump(sink, Spoken(FORMAT)).pour(broken([Sent(), AudioChunk(SECOND + b"x")], NetworkError("gone")))
+        Pipeline(sink, FORMAT).copy(broken([Sent(), AudioChunk(SECOND + b"x")], NetworkError("gone")))
     assert caught.value.partial
     assert caught.value.partial.read_bytes() == SECOND
 
 
 def test_a_sink_that_fails_is_no_failure_of_the_service() -> None:
     with pytest.raises(errors.OutputError), open_sinks([Destination("/dev/full", "pcm")], FORMAT) as sink:
-        Pump(sink, Spoken(FORMAT)).pour(segment(SECOND))
+        Pipeline(sink, FORMAT).copy(segment(SECOND))
 
 
-# A whole script
+# The playback loop
+
+Reply = Iterable[Event] | RemoteError
 
 
-def answers(*groups: Iterable[Event]) -> Callable[[SpeechRequest], Iterable[Event]]:
-    left = iter(groups)
-    return lambda _: next(left)
+class Replies(Channel):
+    """A transport that answers each request with the next of its replies."""
+
+    def __init__(self, *replies: Reply) -> None:
+        super().__init__()
+        self.requested: list[str] = []
+        self.closed = 0
+        self._replies = iter(replies)
+
+    def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
+        self.requested.append(request.text)
+        reply = next(self._replies)
+        if isinstance(reply, RemoteError):
+            raise reply
+        yield from reply
+
+    def connect(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed += 1
 
 
-def test_segments_and_silences_are_joined_in_their_order() -> None:
-    shelf = MemorySink()
-    begun: list[tuple[str, int]] = []
-    spoken = Spoken(FORMAT)
-    play(
-        [request("One."), Silence(0.001), request("Two."), Silence(0), request("Three!")],
-        answers(segment(b"abcd", request_id="1"), segment(b"ef"), segment(b"gh", request_id="3")),
-        shelf,
-        spoken,
-        begin=lambda request, frame: begun.append((request.text, frame)),
+class Run:
+    """A session with what it did: waits, warnings, requests."""
+
+    def __init__(
+        self, *replies: Reply, sink: MemorySink | None = None, most: int = 2, **options: Any
+    ) -> None:
+        self.waits: list[float] = []
+        self.warnings: list[str] = []
+        self.sink = sink or MemorySink()
+        self.transport = Replies(*replies)
+        self.session = Session(
+            self.transport,
+            Pipeline(self.sink, FORMAT),
+            RetryPolicy(most, random=lambda: 1.0),
+            Budget(),
+            wait=self.waits.append,
+            warn=self.warnings.append,
+            **options,
+        )
+
+    def run(self, *texts: str) -> None:
+        self.session.run([request(text) for text in texts])
+
+
+def session(*replies: Reply, **options: Any) -> Session:
+    return Run(*replies, **options).session
+
+
+def test_segments_and_silences_are_joined_in_order() -> None:
+    captions = Captions(FORMAT)
+    run = Run(
+        segment(b"abcd", request_id="1"), segment(b"ef"), segment(b"gh", request_id="3"), captions=captions
     )
-    assert shelf.pcm == b"abcd" + bytes(16) + b"efgh"
-    assert begun == [("One.", 0), ("Two.", 10), ("Three!", 11)]
-    assert (spoken.segments, spoken.characters, spoken.request_ids) == (3, 14, ["1", "3"])
+    run.session.run([request("One."), Silence(0.001), request("Two."), Silence(0), request("Three!")])
+    assert run.sink.pcm == b"abcd" + bytes(16) + b"efgh"
+    assert [(each.text, each.start) for each in captions.segments] == [
+        ("One.", 0),
+        ("Two.", 10),
+        ("Three!", 11),
+    ]
+    totals = run.session.totals
+    assert (totals.segments, totals.characters, totals.request_ids) == (3, 14, ["1", "3"])
 
 
-def test_nothing_is_asked_for_after_a_failure() -> None:
-    asked: list[str] = []
-
-    def ask(request: SpeechRequest) -> Iterable[Event]:
-        asked.append(request.text)
-        return segment() if len(asked) == 2 else segment(SECOND)
-
+def test_nothing_is_requested_after_a_failure() -> None:
+    run = Run(segment(SECOND), segment(), segment(SECOND), most=0)
     with pytest.raises(Incomplete):
-        play([request("a"), request("b"), request("c")], ask, MemorySink(), Spoken(FORMAT))
-    assert asked == ["a", "b"]
+        run.run("a", "b", "c")
+    assert run.transport.requested == ["a", "b"]
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "heard", "looks"),
+    ("ahead_s", "played", "looks"),
     [
         (1.0, [8_000], 2), (1.0, [8_001], 1), (0.5, [0, 8_000, 12_000, 12_001], 4), (1e-9, [15_999], 2),
         (30.0, [0], 1), (float("inf"), [0], 1), (0.0, [0], 0),
     ],
 )  # fmt: skip
-def test_the_next_segment_waits_until_less_than_ahead_is_to_be_heard(
-    ahead_s: float, heard: list[int], looks: int
+def test_the_next_request_waits_until_less_than_ahead_s_is_left_to_play(
+    ahead_s: float, played: list[int], looks: int
 ) -> None:
     """Of 16,000 frames; the look before the first segment is not counted."""
-    shelf = MemorySink(*([0] if ahead_s else []), *heard)
-    play(
-        [request(), request()],
-        answers(segment(SECOND * 2), segment(SECOND)),
-        shelf,
-        Spoken(FORMAT),
-        ahead_s=ahead_s,
-    )
-    assert shelf.looks - bool(ahead_s) == looks
+    sink = MemorySink(*([0] if ahead_s else []), *played)
+    session(segment(SECOND * 2), segment(SECOND), sink=sink, ahead_s=ahead_s).run([request(), request()])
+    assert sink.looks - bool(ahead_s) == looks
+
+
+def test_a_failure_before_audio_is_retried_and_reported() -> None:
+    unavailable = ServerError("it failed")
+    unavailable.status = 503
+    run = Run(NetworkError("it failed"), unavailable, segment(SECOND))
+    run.run("Hello there.")
+    assert run.sink.pcm == SECOND
+    assert run.waits == [0.5, 1.0]
+    assert run.session.resent == 24
+    assert run.warnings == ["it failed; trying again in 0.5 s", "it failed; trying again in 1.0 s"]
+
+
+def test_the_last_error_is_raised() -> None:
+    run = Run(NetworkError("a"), NetworkError("b"), errors.RateLimited("c"))
+    with pytest.raises(errors.RateLimited):
+        run.run("Hello.")
+    assert len(run.transport.requested) == 3
+    assert run.transport.closed == 3
+
+
+class Pipe(MemorySink):
+    """A sink that cannot be rewound."""
+
+    @property
+    def can_rewind(self) -> bool:
+        return False
+
+
+def test_after_audio_left_for_good_nothing_is_retried() -> None:
+    run = Run(segment(SECOND), NetworkError("gone"), sink=Pipe())
+    with pytest.raises(Incomplete):
+        run.run("a", "b")
+    run = Run(broken([Sent(), AudioChunk(SECOND)], NetworkError("gone")), sink=Pipe())
+    with pytest.raises(Incomplete):
+        run.run("a")
+    assert run.waits == []
+
+
+def test_a_sink_that_can_be_rewound_gets_no_audio_twice() -> None:
+    def cut(count: int) -> list[Reply]:
+        return [broken([Sent(), AudioChunk(SECOND[:999])], NetworkError("gone")) for _ in range(count)]
+
+    run = Run(segment(b"ab"), *cut(2), segment(SECOND), segment(b"cd"))
+    run.run("a", "b", "c")
+    assert run.sink.pcm == b"ab" + SECOND + b"cd"
+    assert run.transport.requested == ["a", "b", "b", "b", "c"]
+    run = Run(segment(b"ab"), *cut(3), segment(SECOND), most=9)
+    with pytest.raises(Incomplete):  # at most two rewinds in a run
+        run.run("a", "b")
+
+
+def test_half_a_sample_of_a_failed_attempt_is_no_part_of_the_next() -> None:
+    run = Run(broken([Sent(), AudioChunk(b"x")], NetworkError("gone")), segment(b"ab"))
+    run.run("a")
+    assert run.sink.pcm == b"ab"
+
+
+def test_a_cancelled_session_stops_before_the_next_event() -> None:
+    cancelled: list[int] = []
+    events = [Opened(Phases()), Sent(), AudioChunk(b"ab"), AudioChunk(b"cd"), Completed()]
+    run = Run(events, is_cancelled=lambda: len(cancelled) > 2, on_event=lambda _: cancelled.append(1))
+    with pytest.raises(Cancelled):
+        run.run("a")
+    assert run.sink.pcm == b"ab"
+
+
+def test_the_restored_audio_of_a_cache_is_written_in_its_place(tmp_path: Path) -> None:
+    cache = AudioCache(tmp_path, 1_000_000)
+    cache.put(request("b"), b"efgh")
+    run = Run(segment(b"abcd"), segment(b"ij"), cache=cache)
+    run.run("a", "b", "c")
+    assert run.sink.pcm == b"abcdefghij"
+    assert run.transport.requested == ["a", "c"]
+    assert run.session.cache_hits == 1
+    assert cache.get(request("a")) == CachedAudio(b"abcd")

@@ -59,7 +59,7 @@ def test_words_as_cues() -> None:
 
 
 def test_a_passage_that_was_not_whole_is_no_cue() -> None:
-    passages = [SpokenSegment("A.", 0, 100, whole=True), SpokenSegment("B.", 100, 50)]
+    passages = [SpokenSegment("A.", 0, 100, complete=True), SpokenSegment("B.", 100, 50)]
     assert cues_of(passages, 100) == [Cue(0, 1, "A.")]
 
 
@@ -90,7 +90,7 @@ def parsed(vtt: str) -> list[tuple[int, int, str]]:
 def test_times_rise_and_never_overlap_and_no_text_is_lost(drawn: list[tuple[str, int, int]]) -> None:
     at, spoken = 0, []
     for text, pause, frames in drawn:
-        spoken.append(SpokenSegment(text, at + pause, frames, whole=True))
+        spoken.append(SpokenSegment(text, at + pause, frames, complete=True))
         at = spoken[-1].end
     cues = cues_of(spoken, 1000)
     found = parsed(render(cues, "vtt"))
@@ -149,7 +149,7 @@ def test_marks_take_no_column() -> None:
 @given(st.lists(st.tuples(st.floats(-5, 50), st.floats(-5, 50)), min_size=1, max_size=9))
 def test_whatever_the_service_says_words_stay_within_their_passage(times: list[tuple[float, float]]) -> None:
     words = [WordTiming(f"w{number}", start, end) for number, (start, end) in enumerate(times)]
-    (cue,) = cues_of([SpokenSegment("x", 24_000, 240_000, words, whole=True)], 24_000)
+    (cue,) = cues_of([SpokenSegment("x", 24_000, 240_000, words, complete=True)], 24_000)
     edges = [edge for word in cue.words for edge in (word.start, word.end)]
     assert edges == sorted(edges)
     assert cue.start == 1 <= edges[0]
@@ -166,7 +166,7 @@ def test_who_wants_none_loads_nothing_for_them(home: Path, server: Offline) -> N
         ran = smallest(home, "speak", "Hello there.", "-o", "a.wav", *more, env=env)
         assert ran.code == 0
         loaded[len(more)] = {line.rpartition(".")[2] for line in ran.lines if "smallest_cli." in line}
-    ours = {"captions", "subtitles", "live_text", "sentences"}
+    ours = {"captions", "subtitles", "sentences"}
     assert ours <= loaded[2]
     assert not ours & loaded[0]
 
@@ -235,15 +235,15 @@ def test_arriving_text_too(home: Path, server: Offline) -> None:
 
 
 REFUSED = {
-    "a name that tells no form": (["--subtitles", "a.txt"], "is not named .srt, .vtt or .json"),
+    "a name that tells no form": (["--subtitles", "a.txt"], "is not a .srt, .vtt or .json file"),
     "an unset variable": (["--subtitles", ""], "--subtitles is empty"),
-    "stdout": (["--subtitles", "-"], "is not named"),
-    "a cue without a file": (["--cue", "word"], "--cue is for subtitles"),
-    "words over sse": (["--subtitles", "a.srt", "--cue", "word", "--via", "sse"], "over ws alone"),
-    "words over http": (["--subtitles", "a.srt", "--cue", "word", "--via", "http"], "over ws alone"),
-    "words of such a voice": (["--subtitles", "a.srt", "--cue", "word", "-v", "magnus"], "is no voice"),
+    "stdout": (["--subtitles", "-"], "is not a .srt"),
+    "a cue without a file": (["--cue", "word"], "--cue requires --subtitles"),
+    "words over sse": (["--subtitles", "a.srt", "--cue", "word", "--via", "sse"], "over ws only"),
+    "words over http": (["--subtitles", "a.srt", "--cue", "word", "--via", "http"], "over ws only"),
+    "words of such a voice": (["--subtitles", "a.srt", "--cue", "word", "-v", "magnus"], "has no word times"),
     "words of such a language": (["--subtitles", "a.srt", "--cue", "word", "-l", "fr"], "English and Hindi"),
-    "the text's own file": (["--subtitles", "text.srt", "-f", "text.srt"], "is where the text comes from"),
+    "the text's own file": (["--subtitles", "text.srt", "-f", "text.srt"], "the text is read from it"),
     "an output": (["--subtitles", "same.srt", "-o", "same.srt", "--format", "wav"], "named twice"),
     "a file to be spared": (["--subtitles", "text.srt", "--no-clobber"], "exists"),
 }  # fmt: skip
@@ -280,7 +280,7 @@ def test_words_that_were_not_timed_are_told_and_the_sound_is_whole(home: Path, s
     arguments = ["-v", "magnus", "--force", "-o", "a.wav", "--subtitles", "a.srt", "--cue", "word"]
     ran = speak(home, server, "Hello there.", *arguments)
     assert (ran.code, ran.out) == (9, b"")
-    assert "the sound is whole" in ran.lines[0]
+    assert "the audio is complete" in ran.lines[0]
     assert length(home / "a.wav") > 0.5
     assert [path.name for path in home.glob("a.*")] == ["a.wav"]
 
@@ -303,7 +303,7 @@ def test_after_a_failure_the_old_file_stays_and_what_is_kept_is_named(partial: s
     assert ran.code == 9
     assert (home / "a.srt").read_text() == "Old."
     kept = home / "a.srt.part"
-    assert kept.exists() == (partial == "keep") == ("the subtitles so far are kept in" in ran.err)
+    assert kept.exists() == (partial == "keep") == ("partial subtitles saved to" in ran.err)
     if partial == "keep":
         assert "First one here." in kept.read_text()
         assert "Second" not in kept.read_text()
@@ -319,7 +319,7 @@ def test_a_signal_keeps_the_sentences_that_were_whole(home: Path) -> None:
             _, said = running.communicate(timeout=30)
         server.release.set()
     assert running.returncode == -signal.SIGINT
-    assert "the subtitles so far are kept in" in said
+    assert "partial subtitles saved to" in said
     assert sorted(path.name for path in home.glob("a.*")) == ["a.srt.part", "a.wav.part"]
     assert (home / "a.srt.part").read_text().endswith(",200\nFirst one here.\n")
 

@@ -11,7 +11,7 @@ import typer
 from smallest_cli.bench.corpus import CORPORA
 from smallest_cli.bench.plan import CONNS, OPEN_IN_FLIGHT, Arm, Plan, Text
 from smallest_cli.cli.commands.bench.options import CorpusOptions, LoadOptions, OutcomeOptions
-from smallest_cli.cli.console import say
+from smallest_cli.cli.console import print_line
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.errors import UsageError
 from smallest_cli.models import VIAS, SpeechRequest
@@ -132,7 +132,7 @@ def announce(plan: Plan, settings: Settings, *, agreed: bool, quiet: bool) -> No
     trials = f"{plan.trials} trials" if plan.trials is not None else f"{plan.seconds:g} s of trials"
     arms = "1 arm" if len(plan.arms) == 1 else f"{len(plan.arms)} arms"
     if not (quiet and agreed):
-        say(f"{trials} over {arms}, {words}, to {settings.base_url}")
+        print_line(f"{trials} over {arms}, {words}, to {settings.base_url}")
     if agreed:
         return
     if sys.stdin is None or not sys.stdin.isatty():

@@ -20,7 +20,7 @@ from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import print_lines, render, render_comparison, width
 from smallest_cli.bench.results import INVALID, SAMPLED, summarise
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.cli.console import print_json, say
+from smallest_cli.cli.console import print_json, print_line
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.run_config import check_not_overwriting
 from smallest_cli.errors import SettingsError, UsageError
@@ -40,9 +40,9 @@ def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> 
         print_lines(render(result, width()))
     for each in result["slo"]:
         if not each["pass"]:
-            say(f"smallest: threshold: {promise_words(each)}")
+            print_line(f"smallest: threshold: {promise_words(each)}")
     if result["exit"] == INVALID:
-        say(f"smallest: {_why_invalid(result)}")
+        print_line(f"smallest: {_why_invalid(result)}")
 
 
 def _why_invalid(result: Mapping[str, Any]) -> str:

@@ -32,9 +32,10 @@ from smallest_cli.cli.commands.bench.outputs import (
 )
 from smallest_cli.cli.commands.bench.plan import announce, make_plan, read_numbers
 from smallest_cli.cli.commands.bench.results import print_result
-from smallest_cli.cli.console import Console, print_json, tell_failure, tell_interruption
+from smallest_cli.cli.console import Console, print_error, print_interruption, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
+from smallest_cli.cli.run_config import load_request
 from smallest_cli.cli.tables import answer_question
 from smallest_cli.client.service import open_local_service, open_service
 from smallest_cli.errors import Interrupted, OutputError, UsageError
@@ -43,7 +44,6 @@ from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.signals import reraise_signal
-from smallest_cli.synthesis.request import build_request
 
 CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
 NEARLY = 0.8
@@ -73,7 +73,7 @@ def bench(
         return
     if where.retries:
         raise UsageError("bench never tries again: a failed trial is a result")
-    console, settings, template = build_request(who, where, report)
+    console, settings, template = load_request(who, where, report)
     plan = make_plan(load, texts, words or [], outcome, where, settings, template)
     said: dict[str, Any] = {"buffers_ms": read_numbers(outcome.buffer), "slo": outcome.slo or []}
     check_promises(said["slo"], [plan.name(arm) for arm in plan.arms], said["buffers_ms"])
@@ -87,12 +87,7 @@ def bench(
     with keep_sounds(outcome.save_audio) as sounds:
         with ExitStack() as opened:
             service, log = _open(plan, settings, where, console, opened)
-            dialer = Dialer(
-                timeout=settings.timeout,
-                max_time=where.max_time,
-                ca_file=settings.ca_file,
-                plain_http=settings.plain_http,
-            )
+            dialer = Dialer.from_settings(settings, max_time=where.max_time)
             with LiveView(quiet=report.quiet) as view:
                 keep = sounds.keep if sounds else _let_go
                 measured = measure(
@@ -163,7 +158,7 @@ def _finish(
     failures = write_outputs(outcome, measured, result, sounds)
     for failure in failures:
         if isinstance(failure, OutputError):
-            tell_failure(failure)
+            print_error(failure)
     print_result(result, json=report.json, save=None)
     for signalled in (measured.interruption, *failures):
         if isinstance(signalled, Interrupted):
@@ -175,5 +170,5 @@ def _finish(
 def _end_by(interruption: Interrupted) -> NoReturn:
     """End by the signal. Raised again, it would be told on stdout, where the result is already."""
     sys.stdout.flush()
-    tell_interruption(interruption)
+    print_interruption(interruption)
     reraise_signal(interruption.signal_number)

@@ -1,0 +1,98 @@
+"""TLS set-up: trusted certificates, the handshake and its errors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+
+from smallest_cli.errors import CertificateError, ConnectError, SettingsError, TLSError
+from smallest_cli.network.origin import Origin
+from smallest_cli.security import os_error_text, printable
+
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
+"""OpenSSL's reasons for a reply that is not TLS."""
+
+
+def create_context(ca_file: str | None, environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Return a context for TLS 1.2 and later that verifies certificates.
+
+    Trusted are the certificates of `ca_file`, else of the first of SSL_CERT_FILE, REQUESTS_CA_BUNDLE and
+    CURL_CA_BUNDLE that is set, else of SSL_CERT_DIR, else the system's. Raises SettingsError.
+    """
+    # Not `ssl.create_default_context`: that writes session keys to the file that SSLKEYLOGFILE names.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    path = ca_file or next((environ[name] for name in CA_VARIABLES if environ.get(name)), None)
+    folder = path if path and os.path.isdir(path) else environ.get("SSL_CERT_DIR")
+    try:
+        if path and path != folder:
+            context.load_verify_locations(cafile=path)
+        elif folder:
+            context.load_verify_locations(capath=folder)
+        else:
+            context.load_default_certs()
+    except ssl.SSLError:
+        raise SettingsError(
+            f"no certificate in {printable(path)}",
+            hint="use a PEM file: its first certificate begins with -----BEGIN CERTIFICATE-----",
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read the certificates in {printable(path)}: {os_error_text(error)}"
+        ) from None
+    return context
+
+
+def handshake(
+    sock: socket.socket, context: ssl.SSLContext, origin: Origin, deadline: float, timeout: float
+) -> ssl.SSLSocket:
+    """Run the TLS handshake with `origin` until `deadline`, in seconds of `time.monotonic`.
+
+    `timeout` is the number of seconds that the error message names. Raises CertificateError, ConnectError.
+    """
+    sock.settimeout(max(0.001, deadline - time.monotonic()))
+    try:
+        secured = context.wrap_socket(sock, server_hostname=origin.host, do_handshake_on_connect=False)
+        try:
+            secured.do_handshake()
+        except BaseException:
+            secured.close()
+            raise
+        return secured
+    except ssl.SSLCertVerificationError as error:
+        raise _certificate_error(origin, error) from None
+    except TimeoutError:
+        raise ConnectError(f"no TLS handshake within {timeout:g} s", step="tls") from None
+    except OSError as error:
+        raise _handshake_error(origin, error) from None
+
+
+def _handshake_error(origin: Origin, error: OSError) -> ConnectError:
+    reason = getattr(error, "reason", None)
+    if reason in NOT_TLS:
+        not_tls = TLSError(f"{printable(origin.netloc)} does not speak TLS", step="tls")
+        not_tls.hint = "is the base URL an http one?"
+        return not_tls
+    # OpenSSL's own message holds error codes and lines of its source; its reason is an identifier.
+    text = reason.lower().replace("_", " ") if isinstance(reason, str) else os_error_text(error)
+    return ConnectError(
+        f"the TLS handshake with {printable(origin.netloc)} failed: {printable(text)}", step="tls"
+    )
+
+
+def _certificate_error(origin: Origin, error: ssl.SSLCertVerificationError) -> CertificateError:
+    reason = printable(error.verify_message)
+    match error.verify_code:  # X509_V_ERR_... in OpenSSL's x509_vfy.h
+        case 9 | 10:  # not yet valid, expired
+            hint = f"check the clock of this machine: it shows {time.strftime('%Y-%m-%d %H:%M')}"
+        case 62 | 64:  # host name mismatch, IP address mismatch
+            reason, hint = f"it is another host's ({reason})", "check the base URL"
+        case _:
+            hint = "trust the authority that signed it: --ca-file FILE"
+    return CertificateError(
+        f"the certificate of {printable(origin.netloc)} is not trusted: {reason}", hint=hint
+    )
