@@ -1,4 +1,4 @@
-"""Never silently wrong: the fault matrix, driven through the command as a person runs it."""
+"""The fault matrix, through the command line: no fault may end as success with wrong audio."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JOBS: list[Job] = [(case, via, sink) for case in CASES for via in case.vias for 
 
 @dataclass
 class Outcome:
-    """A run that has ended, and the server that it met."""
+    """A finished run and its server."""
 
     run: Run
     server: FaultServer
@@ -44,7 +44,7 @@ def run_job(job: Job, folder: Path) -> Outcome:
 def outcomes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Outcome]]]:
-    """Every selected case, several at once: a test waits for its own."""
+    """Start all selected cases, a few at a time; each test waits for its own."""
     base = tmp_path_factory.mktemp("matrix")
     wanted = [item.callspec.params["fault"] for item in request.session.items if "fault" in _parameters(item)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -62,7 +62,7 @@ def name_of(job: Job) -> str:
 
 
 @pytest.mark.parametrize("fault", JOBS, ids=name_of)
-def test_a_fault_is_never_silently_wrong(fault: Job, outcomes: dict[str, Future[Outcome]]) -> None:
+def test_fault_matrix(fault: Job, outcomes: dict[str, Future[Outcome]]) -> None:
     case, _, _ = fault
     outcome = outcomes[name_of(fault)].result()
     run, server = outcome.run, outcome.server

@@ -1,4 +1,4 @@
-"""One failed segment of a long text, asked for again: the file has no seam, and nothing else is touched."""
+"""A failed segment of a long text is requested again, without a seam in the file."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ FAULTS: dict[str, tuple[Sequence[str], Script]] = {
 JOBS = [(name, via) for name, (vias, _) in FAULTS.items() for via in vias]
 
 
-def say(folder: Path, server: FaultServer, via: str, *arguments: str, text: str = LONG, **more: Any) -> Run:
+def speak_text(
+    folder: Path, server: FaultServer, via: str, *arguments: str, text: str = LONG, **more: Any
+) -> Run:
     wait = ("--completion-wait", "0") if via == "ws" else ()
     return speak(folder, server, text, "--via", via, "--timeout", "0.5", *wait, *arguments, **more)
 
 
 @pytest.mark.parametrize(("name", "via"), JOBS)
 @pytest.mark.parametrize("failing", [0, 2])
-def test_a_segment_that_failed_is_asked_for_again_without_a_seam(
-    name: str, via: str, failing: int, tmp_path: Path
-) -> None:
+def test_failed_segment_is_repeated_without_seam(name: str, via: str, failing: int, tmp_path: Path) -> None:
     fault = FAULTS[name][1]
     if via == "ws" and failing and isinstance(fault[0], Status):
         fault = (Fin(),)  # a socket that is open is refused by closing it
     scripts = [*[GOOD] * failing, fault, GOOD]
     with fault_server(*scripts, seed=77) as server:
-        run = say(tmp_path, server, via, *SPLIT)
+        run = speak_text(tmp_path, server, via, *SPLIT)
         samples = assert_invariants(run, server)
     assert run.code == 0, run.err
     assert samples == 4 * SEGMENT
@@ -76,9 +76,9 @@ def test_a_segment_that_failed_is_asked_for_again_without_a_seam(
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_it_is_said_and_counted(via: str, tmp_path: Path) -> None:
+def test_repeated_segment_is_reported_and_counted(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, via, *SPLIT, "--json")
+        run = speak_text(tmp_path, server, via, *SPLIT, "--json")
     told = json.loads(run.out)
     assert told["characters_resent"] == len(SENTENCES[1]) + 1
     assert told["segments"] == 4
@@ -89,73 +89,73 @@ def test_it_is_said_and_counted(via: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_twice_and_no_more(via: str, tmp_path: Path) -> None:
+def test_segment_is_repeated_twice_at_most(via: str, tmp_path: Path) -> None:
     for cuts, code, samples, asked in ((2, 0, 4 * SEGMENT, 6), (3, 9, SEGMENT + 2 * CHUNK, 4)):
         folder = tmp_path / str(cuts)
         folder.mkdir()
         with fault_server(GOOD, *[CUT] * cuts, GOOD) as server:
-            run = say(folder, server, via, *SPLIT, "--retries", "9")
+            run = speak_text(folder, server, via, *SPLIT, "--retries", "9")
             assert assert_invariants(run, server) == samples
         assert (run.code, len(server.requests)) == (code, asked)
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_nobody_pays_beyond_the_budget(via: str, tmp_path: Path) -> None:
+def test_no_repeat_beyond_the_budget(via: str, tmp_path: Path) -> None:
     text = "word " * 220 + "end."
     with fault_server(CUT, GOOD) as server:
-        run = say(tmp_path, server, via, "--split", "0", text=text)
+        run = speak_text(tmp_path, server, via, "--split", "0", text=text)
         assert assert_invariants(run, server, budget=1) == 2 * CHUNK
     assert run.code == 9
     assert b"out.wav.part" in run.err
     with fault_server(CUT, GOOD) as server:
-        run = say(tmp_path, server, via, "--split", "0", "--retries", "0", "-o", "b.wav")
+        run = speak_text(tmp_path, server, via, "--split", "0", "--retries", "0", "-o", "b.wav")
         assert (run.code, len(server.requests)) == (9, 1)
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_a_short_text_of_one_segment_is_redone_too(via: str, tmp_path: Path) -> None:
+def test_single_segment_is_repeated(via: str, tmp_path: Path) -> None:
     with fault_server(CUT, GOOD) as server:
-        run = say(tmp_path, server, via, text="Short.")
+        run = speak_text(tmp_path, server, via, text="Short.")
         assert assert_invariants(run, server, budget=2) == SEGMENT
     assert run.code == 0
 
 
-def test_the_silence_before_a_paragraph_stays(tmp_path: Path) -> None:
+def test_repeat_keeps_the_paragraph_pause(tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, "ws", "--pause", "0.1", text="One paragraph.\n\nAnother.")
+        run = speak_text(tmp_path, server, "ws", "--pause", "0.1", text="One paragraph.\n\nAnother.")
     assert run.code == 0
     assert len((tmp_path / "out.wav").read_bytes()) == 44 + 2 * (2 * SEGMENT + 2400)
 
 
-def test_what_a_redo_cannot_better_keeps_what_is_proven(tmp_path: Path) -> None:
+def test_failed_repeat_keeps_completed_segments(tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, (Status(400),)) as server:
-        run = say(tmp_path, server, "sse", *SPLIT)
+        run = speak_text(tmp_path, server, "sse", *SPLIT)
         assert assert_invariants(run, server, budget=3) == SEGMENT
     assert run.code == 9
     assert b"400" in run.err
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_what_left_a_pipe_is_not_taken_back(via: str, tmp_path: Path) -> None:
+def test_no_repeat_into_a_pipe(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, via, *SPLIT, piped=True)
+        run = speak_text(tmp_path, server, via, *SPLIT, piped=True)
         assert assert_invariants(run, server, budget=2) == SEGMENT + 2 * CHUNK
     assert run.code == 9
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_a_file_beside_a_pipe_is_not_redone_either(via: str, tmp_path: Path) -> None:
+def test_no_repeat_into_file_and_pipe(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, via, *SPLIT, "-o", "-")
+        run = speak_text(tmp_path, server, via, *SPLIT, "-o", "-")
     assert (run.code, len(server.requests)) == (9, 2)
     assert len(run.out) == 2 * (SEGMENT + 2 * CHUNK)
     assert run.part.read_bytes()[44:] == run.out
 
 
 @pytest.mark.parametrize("extension", ["wav", "pcm"])
-def test_two_files_are_redone_together(extension: str, tmp_path: Path) -> None:
+def test_repeat_into_two_files(extension: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, "ws", *SPLIT, "-o", f"other.{extension}")
+        run = speak_text(tmp_path, server, "ws", *SPLIT, "-o", f"other.{extension}")
     assert run.code == 0, run.err
     other = (tmp_path / f"other.{extension}").read_bytes()
     whole = run.target.read_bytes()
@@ -164,24 +164,24 @@ def test_two_files_are_redone_together(extension: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extension", ["flac", "mp3", "ulaw"])
-def test_a_format_that_keeps_sound_back_is_not_redone(extension: str, tmp_path: Path) -> None:
+def test_no_repeat_into_buffering_formats(extension: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, "ws", *SPLIT, "-o", f"out.{extension}", piped=False)
+        run = speak_text(tmp_path, server, "ws", *SPLIT, "-o", f"out.{extension}", piped=False)
     assert (run.code, len(server.requests)) == (9, 2)
     assert (tmp_path / f"out.{extension}.part").stat().st_size > 44
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_a_wait_beyond_max_time_is_not_begun(via: str, tmp_path: Path) -> None:
+def test_no_retry_wait_beyond_max_time(via: str, tmp_path: Path) -> None:
     with fault_server((Status(503, headers=b"Retry-After: 20\r\n"),)) as server:
-        run = say(tmp_path, server, via, "--max-time", "5")
+        run = speak_text(tmp_path, server, via, "--max-time", "5")
         assert assert_invariants(run, server, budget=1) == 0
     assert run.code == 8
     assert b"trying again" not in run.err
 
 
-def test_stream_redoes_a_sentence_too(tmp_path: Path) -> None:
+def test_stream_repeats_a_failed_sentence(tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, "ws", *SPLIT, command="stream")
+        run = speak_text(tmp_path, server, "ws", *SPLIT, command="stream")
         assert assert_invariants(run, server) == 4 * SEGMENT
     assert run.code == 0

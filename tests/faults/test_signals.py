@@ -1,4 +1,4 @@
-"""A signal at every stage of a run: it ends at once, by the signal, and what it leaves is true."""
+"""Signals at every stage of a run: it ends at once, by the signal, and leaves correct files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smallest_cli.models import VIAS
 from tests.support.fault_server import SEGMENT, Script, fault_server
 from tests.support.fault_server.steps import CHUNK, GOOD, Audio, Checkpoint, End, Reply
 from tests.support.invariants import Run, assert_counts, assert_invariants, wav_samples
-from tests.support.runs import HUNG_S, Job, Running, assert_old_or_whole, dead_port
+from tests.support.runs import HUNG_S, Job, Running, assert_old_or_complete, dead_port
 
 AT_ONCE = 4
 PLACES = ("file", "pipe")
@@ -38,7 +38,7 @@ SAMPLES = {"audio flows": 2 * CHUNK, "marker awaited": SEGMENT, "finalising": SE
 
 
 def is_worth_a_run(job: Job) -> bool:
-    """A pipe is not finalised; before there is a request, a pipe and a file are alike."""
+    """A pipe is not finalised, and before the request a pipe and a file are alike."""
     if job.place == "pipe":
         return job.stage not in (*BEFORE_REQUEST, "finalising")
     return True
@@ -59,12 +59,12 @@ def run_job(job: Job, folder: Path) -> Run:
     signals = ENDS[job.end]
     if job.stage in ("starting", "resolving"):
         running = Running(folder, DEAD_HOST, job, "slow-start" if job.stage == "starting" else "no-resolver")
-        running.until_told()
+        running.wait_for_stage()
         return running.end(signals)
     if job.stage == "connecting":
         with dead_port() as port:
             running = Running(folder, f"http://127.0.0.1:{port}", job)
-            running.until_connecting(port)
+            running.wait_for_connect(port)
             return running.end(signals)
     if job.stage == "TLS":
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -78,18 +78,18 @@ def run_job(job: Job, folder: Path) -> Run:
     with fault_server(SCRIPTS[job.stage]) as server:
         if job.stage == "finalising":
             running = Running(folder, server.base_url, job, f"slow-disk={len(signals)}")
-            running.until_told()
-            return running.end(signals, told=True)
+            running.wait_for_stage()
+            return running.end(signals, announced=True)
         running = Running(folder, server.base_url, job)
-        running.until_asked(server)
-        return running.end(signals, running.until_written(SAMPLES.get(job.stage, 0)))
+        running.wait_for_request(server)
+        return running.end(signals, running.wait_for_audio(SAMPLES.get(job.stage, 0)))
 
 
 @pytest.fixture(scope="module")
 def runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[Job, Future[Run]]]:
-    """Every selected run, several at once: a test waits for its own."""
+    """Start all selected runs, a few at a time; each test waits for its own."""
     base = tmp_path_factory.mktemp("signals")
     wanted = [item.callspec.params["job"] for item in request.session.items if _has_job(item)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -101,7 +101,7 @@ def _has_job(item: pytest.Item) -> bool:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=str)
-def test_a_signal_ends_it_and_leaves_what_is_true(job: Job, runs: dict[Job, Future[Run]]) -> None:
+def test_signal_at_every_stage(job: Job, runs: dict[Job, Future[Run]]) -> None:
     run = runs[job].result()
     assert run.code == -ENDS[job.end][0], run.err
     if job.stage == "starting":
@@ -109,7 +109,7 @@ def test_a_signal_ends_it_and_leaves_what_is_true(job: Job, runs: dict[Job, Futu
         assert assert_invariants(run) == 0
         return
     if job.end == "KILL":
-        assert_old_or_whole(run)
+        assert_old_or_complete(run)
         return
     if job.stage == "finalising":
         assert_finished(run, job.end)
@@ -122,9 +122,9 @@ def test_a_signal_ends_it_and_leaves_what_is_true(job: Job, runs: dict[Job, Futu
 
 
 def assert_finished(run: Run, end: str) -> None:
-    """The last byte was in: the first signal has the file completed; the second is out at once."""
+    """After the last byte, the first signal lets the file be completed and a second one ends at once."""
     if end == "INT INT":
-        assert_old_or_whole(run)
+        assert_old_or_complete(run)
         return
     assert run.err == b"smallest: interrupted\n"
     assert not run.part.exists()

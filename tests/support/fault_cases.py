@@ -41,7 +41,7 @@ WS, SSE, HTTP, POST = ("ws",), ("sse",), ("http",), ("sse", "http")
 
 @dataclass(frozen=True)
 class Case:
-    """`requests` is how many may reach the service; `samples` what a `.part` holds at least."""
+    """One fault. `requests` is the maximum that is sent, `samples` the minimum in a `.part`."""
 
     name: str
     rows: str
@@ -56,7 +56,7 @@ class Case:
 
     @property
     def timeout(self) -> str:
-        """For --timeout. Short where the service falls silent; a slow machine must not look like that."""
+        """Value of --timeout: short where the service stalls, else long enough for a slow machine."""
         waits = any(isinstance(step, Stall | Drip | KeepAlive) for script in self.scripts for step in script)
         return "0.5" if waits else "5"
 
@@ -64,12 +64,12 @@ class Case:
 def case(
     name: str, rows: str, vias: tuple[str, ...], exit: int, left: Left, *steps: Step, **more: object
 ) -> Case:
-    """A case of one script, repeated."""
+    """A case with one script."""
     return Case(name, rows, vias, (steps,), exit, left, **more)  # type: ignore[arg-type]
 
 
 def status(code: int, exit: int, says: str, rows: str, **more: object) -> Case:
-    """A refusal, on every transport; a request by POST has its text there already."""
+    """An error status on every transport."""
     return case(f"status {code}", rows, ALL, exit, "old", Status(code), says=says, **more)
 
 
@@ -126,8 +126,8 @@ REFUSED = (
          Raw(b"HTTP/1.1 200 OK\r\n"), Raw(b"X-Fill: " + b"y" * 8000 + b"\r\n", 600), Fin()),
     case("dripped headers", "32", ALL, 7, "old", Drip(), says="within 0.5 s"),
     case("no answer", "34", ALL, 7, "old", Stall(), says="within 0.5 s"),
-    case("closed before a word", "38", ALL, 7, "old", Fin()),
-    case("reset before a word", "38", ALL, 7, "old", Rst()),
+    case("closed before the response", "38", ALL, 7, "old", Fin()),
+    case("reset before the response", "38", ALL, 7, "old", Rst()),
     case("not HTTP", "59", ALL, 8, "old", Raw(b"SSH-2.0-OpenSSH\r\n\r\n"), Fin()),
     case("bad accept key", "59", WS, 8, "old", Raw(
         b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -167,7 +167,7 @@ SILENT = (
 def broken(
     name: str, rows: str, vias: tuple[str, ...], *steps: Step, before: int = 8, **more: object
 ) -> tuple[Case, Case]:
-    """The same fault before any audio and in the midst of it."""
+    """The same fault before any audio and during audio."""
     return (
         case(f"{name}, before audio", rows, vias, before, "old", Reply(), *steps, **more),
         case(f"{name}, mid audio", rows, vias, 9, "part", Reply(), FEW, *steps,
@@ -300,8 +300,8 @@ RETRIED = (
             ("no answer", "34", (Stall(),)),
         )
     ),
-    Case("500 for ever", "29", ALL, ((Status(500),),), 8, "old", requests=2, arguments=AGAIN),
-    Case("503 for ever", "30", ALL, ((Status(503),),), 8, "old", requests=3, arguments=AGAIN),
+    Case("500 on every attempt", "29", ALL, ((Status(500),),), 8, "old", requests=2, arguments=AGAIN),
+    Case("503 on every attempt", "30", ALL, ((Status(503),),), 8, "old", requests=3, arguments=AGAIN),
     Case("400, never again", "16", ALL, ((Status(400),),), 5, "old", requests=1, arguments=AGAIN),
     Case("401, never again", "17", ALL, ((Status(401),),), 4, "old", requests=1, arguments=AGAIN),
     Case("closed idle", "50", WS, ((*GOOD,),), 0, "whole"),

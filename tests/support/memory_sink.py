@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 class MemorySink:
-    """A sink that keeps each write. `frames_played` gives its figures in turn, then all."""
+    """A sink that keeps each write. `frames_played` returns the given figures in turn, then all frames."""
 
-    def __init__(self, *heard: int) -> None:
+    def __init__(self, *played: int) -> None:
         self.writes: list[bytes] = []
         self.looks = 0
-        self._heard = list(heard)
+        self._played = list(played)
 
     @property
     def pcm(self) -> bytes:
@@ -22,7 +22,7 @@ class MemorySink:
 
     def frames_played(self) -> int:
         self.looks += 1
-        return self._heard.pop(0) if self._heard else len(self.pcm) // 2
+        return self._played.pop(0) if self._played else len(self.pcm) // 2
 
     @property
     def can_rewind(self) -> bool:

@@ -1,5 +1,7 @@
-"""The published messages, and what reading one comes to. What is expected of each stands in the tests, read
-out of the documentation and not out of the codec: a misreading that both sides share passes every round trip.
+"""Published messages of the service, and helpers that decode them.
+
+The expectations in the tests come from the documentation, not from the codec: an error that both directions
+of the codec share passes every round trip.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ WS, SSE, SYNC = golden("ws"), golden("sse"), golden("sync")
 REFUSALS, VOICES, OLDER = golden("errors"), golden("voices"), golden("older")
 SSE_RAW = (GOLDEN / "sse_raw.txt").read_bytes()
 
-# A little sine, written as numbers so that signedness and byte order are checked as well.
+# Numbers rather than bytes, so that signedness and byte order are checked too.
 PCM = struct.pack("<8h", 0, 1200, 2400, 1200, 0, -1200, -2400, -1200)
 TASK = "task_6ba7b810-9dad"
 OLD_TASK = "047c9091-b770-41d8-b96b-907d1c8406c0"
@@ -47,7 +49,7 @@ def stream(*pieces: bytes) -> list[Event]:
 
 
 def outcome(read: Callable[..., list[Event]], *given_: Any, **options: Any) -> list[Event] | SmallestError:
-    """What comes of reading: events, or an error of ours. Any other exception fails the test."""
+    """Return the events, or the SmallestError; any other exception fails the test."""
     try:
         return read(*given_, **options)
     except SmallestError as error:
@@ -55,5 +57,5 @@ def outcome(read: Callable[..., list[Event]], *given_: Any, **options: Any) -> l
 
 
 def shown(error: SmallestError) -> str:
-    """Everything of an error that reaches a terminal."""
+    """All text of an error that reaches a terminal."""
     return str(error) + error.hint + (error.request_id or "")

@@ -35,7 +35,7 @@ def speak(
     command: str = "speak",
     **env: str,
 ) -> Run:
-    """Run the command against a fault server, its target there already."""
+    """Run a command against a fault server; the target exists already."""
     where = ["-o", "-"] if piped else ["-o", "out.wav"]
     if not piped:
         (folder / "out.wav").write_bytes(OLD)
@@ -55,7 +55,7 @@ def speak(
 
 @dataclass(frozen=True)
 class Job:
-    """One run: where it is interrupted, by what, and over which transport into what."""
+    """One interrupted run: the stage, the signals, the transport and the output."""
 
     stage: str
     end: str
@@ -67,7 +67,7 @@ class Job:
 
 
 class Running:
-    """The command in a folder of its own, its target there already."""
+    """`speak` as a process in its own directory; the target exists already."""
 
     def __init__(self, folder: Path, base_url: str, job: Job, how: str = "") -> None:
         self.folder = folder
@@ -76,10 +76,10 @@ class Running:
             (folder / "out.wav").write_bytes(OLD)
         home = Path(tempfile.mkdtemp(dir=folder))
         more = {"SMALLEST_API_KEY": KEY, "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONPATH": str(ROOT)}
-        if how == "no-resolver":  # libraries are then still being imported, and leave their own things open
+        if how == "no-resolver":  # modules are still being imported then
             del more["PYTHONWARNINGS"]
-        self.told, telling = os.pipe()
-        command = [*LAUNCH, f"{how}:{telling}"] if how else SMALLEST
+        self.read_fd, write_fd = os.pipe()
+        command = [*LAUNCH, f"{how}:{write_fd}"] if how else SMALLEST
         where = ["--base-url", base_url, "-o", "-" if self.piped else "out.wav"]
         self.process = subprocess.Popen(
             [*command, "speak", "Good morning.", "--via", job.via, *where],
@@ -88,56 +88,61 @@ class Running:
             stderr=subprocess.PIPE,
             env=environment(home, **more),
             cwd=folder,
-            pass_fds=[telling],
+            pass_fds=[write_fd],
         )
-        os.close(telling)
+        os.close(write_fd)
 
-    def until_told(self) -> None:
-        """Until the launcher says that the run is there."""
+    def wait_for_stage(self) -> None:
+        """Wait until the launcher reports that the stage is reached."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self.told, selectors.EVENT_READ)
-            assert selector.select(HUNG_S), "never got there"
-        assert os.read(self.told, 1) == b"!", "ended before it got there"
+            selector.register(self.read_fd, selectors.EVENT_READ)
+            assert selector.select(HUNG_S), "the stage was not reached"
+        assert os.read(self.read_fd, 1) == b"!", "ended before the stage"
 
-    def until_written(self, samples: int) -> bytes:
-        """Until so much sound is in the file beside the target, or was read from the pipe here."""
+    def wait_for_audio(self, samples: int) -> bytes:
+        """Wait until that many samples are in the part file, or read them from the pipe."""
         wanted = 2 * samples
         assert self.process.stdout
         if self.piped:
             return self.process.stdout.read(wanted)
         part = self.folder / "out.wav.part"
-        self._until(lambda: part.exists() and part.stat().st_size >= wanted + 44)
+        self._wait(lambda: part.exists() and part.stat().st_size >= wanted + 44)
         return b""
 
-    def _until(self, condition: Callable[[], bool]) -> None:
+    def _wait(self, condition: Callable[[], bool]) -> None:
         pause, deadline = threading.Event(), time.monotonic() + HUNG_S
         while not condition():
-            assert self.process.poll() is None, "ended before it got there"
-            assert time.monotonic() < deadline, "never got there"
+            assert self.process.poll() is None, "ended before the stage"
+            assert time.monotonic() < deadline, "the stage was not reached"
             pause.wait(0.005)
 
-    def until_connecting(self, port: int) -> None:
-        """Until its SYN is out."""
-        self._until(lambda: not sockets_of(self.process.pid).isdisjoint(waiting_at(port)))
+    def wait_for_connect(self, port: int) -> None:
+        """Wait until its SYN is sent."""
+        self._wait(lambda: not sockets_of(self.process.pid).isdisjoint(waiting_at(port)))
 
-    def until_asked(self, server: FaultServer) -> None:
-        """Until the server's script has come to its stage."""
-        self._until(server.reached.is_set)
+    def wait_for_request(self, server: FaultServer) -> None:
+        """Wait until the script of the server is at its checkpoint."""
+        self._wait(server.reached.is_set)
 
-    def end(self, signals: tuple[signal.Signals, ...], before: bytes = b"", *, told: bool = False) -> Run:
-        """Send the signals, each when the launcher has told again where `told`, and wait for the end."""
+    def end(
+        self, signals: tuple[signal.Signals, ...], before: bytes = b"", *, announced: bool = False
+    ) -> Run:
+        """Send the signals and wait for the end.
+
+        With `announced`, the launcher must report its stage again before the second signal.
+        """
         for number, each in enumerate(signals):
-            if told and number:
-                self.until_told()
+            if announced and number:
+                self.wait_for_stage()
             self.process.send_signal(each)
         out, err = self.process.communicate(timeout=HUNG_S)
-        os.close(self.told)
+        os.close(self.read_fd)
         return Run(self.folder, self.process.returncode, before + out, err, self.piped)
 
 
 @contextmanager
 def dead_port() -> Iterator[int]:
-    """A port whose queue of connections is full: a SYN to it is never answered."""
+    """A port with a full connection queue: a SYN to it is never answered."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -151,13 +156,13 @@ def dead_port() -> Iterator[int]:
 
 
 def waiting_at(port: int) -> set[str]:
-    """The inodes of sockets whose SYN to a port is not answered (state 2 in Linux's table)."""
+    """Inodes of sockets that wait for a port to answer their SYN (state 2 in /proc/net/tcp)."""
     lines = Path("/proc/net/tcp").read_text().splitlines()
     return {line.split()[9] for line in lines if f":{port:04X} 02 " in line}
 
 
 def sockets_of(pid: int) -> set[str]:
-    """The inodes of a process's sockets."""
+    """Inodes of the sockets of a process."""
     found = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
@@ -165,8 +170,8 @@ def sockets_of(pid: int) -> set[str]:
     return found
 
 
-def assert_old_or_whole(run: Run) -> None:
-    """After SIGKILL: nothing was said, the target is one or the other, and the rest is readable."""
+def assert_old_or_complete(run: Run) -> None:
+    """After SIGKILL the target is the old or the complete new file, and the part is readable."""
     assert run.err == b""
     if run.piped:
         assert_counts(run.out, 0)
@@ -184,7 +189,7 @@ def context(authority: trustme.CA, name: str = "127.0.0.1", **more: datetime) ->
 
 
 def state_of(pid: int) -> str:
-    """One letter, as in proc(5)."""
+    """State of a process, one letter as in proc(5)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,5 +1,7 @@
-"""The programs of the vendor's pages: each takes a URL, a text and the name of a WAV, and the key from its
-environment."""
+"""Client programs as published by the vendor.
+
+Their arguments are a URL, a text and a WAV file; the key is in the environment.
+"""
 
 from __future__ import annotations
 
