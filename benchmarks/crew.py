@@ -139,7 +139,16 @@ def _serving(host: Host, load: Load, folder: Path) -> Iterator[subprocess.Popen[
     timing = ["--first-byte-ms", str(load.first_byte_ms), "--first-byte-sigma", str(load.sigma),
               "--seed", "7", "--realtime-factor", str(load.realtime_factor)]  # fmt: skip
     files = ["--tls-cert", "cert.pem", "--tls-key", "key.pem", "--log", "log.jsonl"]
-    where = ["--host", host.address, "--port", str(PORT), "--concurrency", str(2 * load.users)]
+    where = [
+        "--profile",
+        "instant",
+        "--host",
+        host.address,
+        "--port",
+        str(PORT),
+        "--concurrency",
+        str(2 * load.users),
+    ]
     server = host.start(*SMALLEST, "serve", *where, *timing, *files, cwd=folder, env=_environment(),
                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
     with _ended(server):

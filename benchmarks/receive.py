@@ -134,6 +134,8 @@ class Server:
             "-m",
             "benchmarks.receive",
             "serve",
+            "--profile",
+            "instant",
             via,
             framing,
             str(blocks),

@@ -13,6 +13,8 @@ Api = Literal["unified", "v3.1", "v2"]
 VIAS: tuple[Via, ...] = ("ws", "sse", "http")
 APIS: tuple[Api, ...] = ("unified", "v3.1", "v2")
 SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100)
+SEGMENT_CHARS = 250
+"""Maximum characters of a segment: the vendor's advice, and where its server cuts (waves/api.md, 4c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,14 @@ class Completed:
 Event = Opened | Sent | AudioChunk | WordTiming | AudioEnded | Completed
 
 
+class HasFileno(Protocol):
+    """Something that can be waited for."""
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable."""
+        ...
+
+
 class Transport(Protocol):
     """One way to the service. It keeps its connection between calls."""
 
@@ -211,12 +221,19 @@ class Transport(Protocol):
         """
         ...
 
+    capacity: int
+    """Requests that may be under way at the same time."""
+
     def send(self, request: SpeechRequest) -> int:
-        """Begin a request; returns its number, the `segment` of its events. Raises RemoteError."""
+        """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
         ...
 
-    def receive(self) -> Event:
-        """The next event, waited for. Raises RemoteError."""
+    def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
+        """The next event of the requests under way, in the order of the requests. Raises RemoteError.
+
+        None where `wake` became readable, or `timeout_s` seconds passed, before one came; a transport of
+        capacity 1 always waits for an event.
+        """
         ...
 
     def connect(self) -> None:

@@ -23,7 +23,8 @@ SNAPSHOT = Path(__file__).parent / "data" / "catalogue.json"
 MODELS = ("lightning_v3.1", "lightning_v3.1_pro")
 FRESH_FOR_S = 24 * 3600
 WORD_TIMING_VOICES = frozenset({"meher", "devansh", "kartik", "maithili", "liam", "avery"})
-"""The voices that time their words, in English and Hindi only (section 3c)."""
+"""The voices that support word timestamps, in these languages only (waves/api.md, 3c)."""
+WORD_TIMING_LANGUAGES = ("en", "hi")
 
 
 @cache
@@ -187,6 +188,8 @@ LANGUAGES = {
     "zh": "chinese", "id": "indonesian", "ja": "japanese", "ko": "korean", "ms": "malay", "tr": "turkish",
     "vi": "vietnamese",
 }  # fmt: skip
+PRO_ONLY_LANGUAGES = frozenset({"el", "fi", "no", "ar", "zh", "id", "ja", "ko", "ms", "tr", "vi"})
+"""Codes that only lightning_v3.1_pro accepts; both models take all others (waves/api.md, 2a)."""
 
 
 @dataclass(frozen=True, kw_only=True)

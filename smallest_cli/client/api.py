@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from smallest_cli.client.http_session import HTTPSession
 from smallest_cli.client.service import open_service
-from smallest_cli.errors import ProtocolError
 from smallest_cli.models import Clone, Dictionary, Service, Voice
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol import resources
 from smallest_cli.protocol.endpoints import voices_path
 from smallest_cli.settings import Settings
-from smallest_cli.transports.http_session import HTTPSession
 from smallest_cli.voices import MODELS
 
 
@@ -36,13 +35,8 @@ class AccountClient:
         body: bytes | BinaryIO | None = None,
         content_type: str = "application/json",
     ) -> bytes:
-        with self._session.request(method, path, body, content_type=content_type) as response:
-            content = bytearray()
-            for piece in response.body:
-                content += piece
-                if len(content) > resources.VOICES_LIMIT:
-                    raise ProtocolError("the service's reply is too large")
-        return bytes(content)
+        limit = resources.VOICES_LIMIT
+        return self._session.request(method, path, body, content_type=content_type, limit=limit)
 
     def check(self) -> None:
         """Verify the key with a request that costs nothing."""

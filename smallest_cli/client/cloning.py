@@ -10,7 +10,7 @@ from pathlib import Path
 from smallest_cli.client.api import AccountClient
 from smallest_cli.errors import DeadlineExceeded, ServerError, UsageError
 from smallest_cli.models import Clone
-from smallest_cli.protocol.resources import CLONE_LARGEST, CLONE_SECONDS, CLONE_TYPES
+from smallest_cli.protocol.resources import CLONE_MAX_BYTES, CLONE_SECONDS, CLONE_TYPES
 from smallest_cli.security import os_error_text, printable
 
 POLL_INTERVAL_S = 2.0
@@ -27,11 +27,11 @@ def read_sample(path: str) -> bytes:
         raise UsageError(f"{printable(path)} is not one of {' '.join(CLONE_TYPES)}")
     try:
         with open(path, "rb") as file:
-            data = file.read(CLONE_LARGEST + 1)
+            data = file.read(CLONE_MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
-    if len(data) > CLONE_LARGEST:
-        raise UsageError(f"{printable(path)} is larger than {CLONE_LARGEST >> 20} MB")
+    if len(data) > CLONE_MAX_BYTES:
+        raise UsageError(f"{printable(path)} is larger than {CLONE_MAX_BYTES >> 20} MB")
     if suffix in (".wav", ".mp3"):
         _check_length(path, data)
     return data

@@ -119,12 +119,31 @@ class Connection:
         """Whether bytes, or the end of the stream, can be read without waiting."""
         if self._position < len(self._buffer):
             return True
-        pending = getattr(self._sock, "pending", lambda: 0)  # decrypted bytes that no selector sees
-        if pending():
+        pending = getattr(self._sock, "pending", None)  # decrypted bytes that no selector sees
+        if pending and pending():
             return True
         with selectors.DefaultSelector() as selector:
             selector.register(self._sock, selectors.EVENT_READ)
-            return bool(selector.select(0))
+            if not selector.select(0):
+                return False
+        # Over TLS what came may be a session ticket alone, which only reading shows.
+        return pending is None or self._read_available()
+
+    def _read_available(self) -> bool:
+        """Read what is there into the empty buffer; False where TLS had nothing for us in it."""
+        import ssl
+
+        try:
+            self._sock.settimeout(0)
+            data = self._sock.recv(READ_SIZE)
+        except ssl.SSLWantReadError:
+            return False
+        except OSError:
+            return True  # the next read raises it
+        self.received_ns = self.clock()
+        self._buffer, self._position = data, 0
+        self._read_limit -= len(data)
+        return True
 
     def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
         """Return a reader for http.client; the socket stays open until the reader is closed too."""

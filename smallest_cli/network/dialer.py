@@ -7,9 +7,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from smallest_cli.errors import SecurityError, SettingsError
@@ -24,6 +25,8 @@ from smallest_cli.settings import Settings
 
 if TYPE_CHECKING:
     import ssl
+
+OnSocket = Callable[[socket.socket], None]
 
 
 class Dialer:
@@ -55,6 +58,7 @@ class Dialer:
         self._context: ssl.SSLContext | None = None
         self._context_lock = threading.Lock()
         self._preconnect: Preconnect | None = None
+        self._addresses: dict[tuple[str, int], list[Address]] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings, *, max_time: float | None = None) -> Self:
@@ -67,17 +71,16 @@ class Dialer:
         )
 
     @contextmanager
-    def head_start(self, origin: Origin) -> Iterator[None]:
+    def preconnect(self, origin: Origin) -> Iterator[None]:
         """Connect in the background. The first `connect` takes the result, or raises its error.
 
-        An unused connection is closed at the end of the context. The TLS handshake is left to `connect`:
-        a thread inside OpenSSL when the interpreter exits crashes the process.
+        An unused connection is closed at the end of the context.
         """
         # Reading the certificates takes as long as connecting and releases the interpreter lock.
         reader = threading.Thread(target=self._preload_context, daemon=True) if origin.secure else None
         if reader:
             reader.start()
-        self._preconnect = Preconnect(lambda: self._open_socket(origin, self._deadline()))
+        self._preconnect = Preconnect(partial(self._open, origin))
         try:
             yield
         finally:
@@ -88,20 +91,26 @@ class Dialer:
 
     def connect(self, origin: Origin) -> Connection:
         """Connect to an origin. Raises NetworkError, SecurityError or SettingsError."""
-        deadline = self._deadline()
         preconnect = self._take_preconnect()
-        sock, phases = preconnect.result() if preconnect else self._open_socket(origin, deadline)
-        if origin.secure:
-            from smallest_cli.network import tls
-
-            started = self.clock()
-            try:
-                sock = tls.handshake(sock, self._tls_context(), origin, deadline, self.timeout)
-            except BaseException:
-                sock.close()
-                raise
-            phases = replace(phases, tls=self.clock() - started)
+        sock, phases = preconnect.result() if preconnect else self._open(origin)
         return Connection(sock, phases, self.clock, self.until)
+
+    def _open(self, origin: Origin, on_handshake: OnSocket = lambda _: None) -> tuple[socket.socket, Phases]:
+        """Connect to the origin, TLS included; `on_handshake` gets the socket before the handshake."""
+        deadline = self._deadline()
+        sock, phases = self._open_socket(origin, deadline)
+        if not origin.secure:
+            return sock, phases
+        from smallest_cli.network import tls
+
+        started = self.clock()
+        try:
+            context = self._tls_context()
+            secured = tls.handshake(sock, context, origin, deadline, self.timeout, on_handshake)
+        except BaseException:
+            sock.close()
+            raise
+        return secured, replace(phases, tls=self.clock() - started)
 
     def _take_preconnect(self) -> Preconnect | None:
         preconnect, self._preconnect = self._preconnect, None
@@ -119,7 +128,7 @@ class Dialer:
         proxy = find_proxy(origin, self._environ)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         started = self.clock()
-        addresses = resolve(host, port, deadline, self.timeout)
+        addresses = self._resolve(host, port, deadline)
         if not origin.secure and not self._plain_http:
             # Checked on the addresses, not on the name: that may resolve to anything.
             _check_plain_http(origin, [] if proxy else addresses)
@@ -133,6 +142,13 @@ class Dialer:
             sock.close()
             raise
         return sock, Phases(dns=resolved - started, tcp=self.clock() - resolved)
+
+    def _resolve(self, host: str, port: int, deadline: float) -> list[Address]:
+        """The addresses of a host, looked up once for all connections."""
+        found = self._addresses.get((host, port))
+        if found is None:
+            found = self._addresses[host, port] = resolve(host, port, deadline, self.timeout)
+        return found
 
     def _tls_context(self) -> ssl.SSLContext:
         """One context for all connections: reading the certificates takes milliseconds."""

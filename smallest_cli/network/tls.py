@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from smallest_cli.errors import CertificateError, ConnectError, SettingsError, TLSError
 from smallest_cli.network.origin import Origin
@@ -48,16 +48,23 @@ def create_context(ca_file: str | None, environ: Mapping[str, str]) -> ssl.SSLCo
 
 
 def handshake(
-    sock: socket.socket, context: ssl.SSLContext, origin: Origin, deadline: float, timeout: float
+    sock: socket.socket,
+    context: ssl.SSLContext,
+    origin: Origin,
+    deadline: float,
+    timeout: float,
+    on_socket: Callable[[socket.socket], None],
 ) -> ssl.SSLSocket:
     """Run the TLS handshake with `origin` until `deadline`, in seconds of `time.monotonic`.
 
-    `timeout` is the number of seconds that the error message names. Raises CertificateError, ConnectError.
+    `timeout` is the number of seconds that the error message names. `on_socket` gets the socket before the
+    handshake. Raises CertificateError, ConnectError.
     """
     sock.settimeout(max(0.001, deadline - time.monotonic()))
     try:
         secured = context.wrap_socket(sock, server_hostname=origin.host, do_handshake_on_connect=False)
         try:
+            on_socket(secured)
             secured.do_handshake()
         except BaseException:
             secured.close()

@@ -1,5 +1,5 @@
-"""The wire format, both directions. No I/O, no clock.
+"""The wire format of the Waves API, encoded and decoded in both directions: no I/O, no clock.
 
-Every fact is from waves/api.md; the section stands at the function. The client encodes requests and
-decodes messages, the offline server does the reverse; they meet nowhere else.
+Facts carry their section of waves/api.md. The client encodes requests and decodes messages, the offline
+server does the reverse; they share nothing else.
 """

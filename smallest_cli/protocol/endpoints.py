@@ -1,4 +1,4 @@
-"""Where everything is on the service, and the numbers that both sides share (waves/api.md, 1 and 2)."""
+"""Paths, defaults and limits of the service (waves/api.md, 1 and 2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from smallest_cli.models import Api, Via
 Fields = Mapping[str, Any]
 
 MESSAGE_LIMIT = 16 * 1024 * 1024
-REFUSAL_LIMIT = 64 * 1024
+"""Maximum bytes of a message or server-sent event that the client accepts."""
+ERROR_BODY_LIMIT = 64 * 1024
 
 SSEShape = Literal["live", "older", "seed"]
 ErrorForm = Literal["message", "nested", "list"]
@@ -41,6 +42,11 @@ ENCODINGS = ("wav", "ulaw", "alaw", "pcm", "mp3")
 KEEP_ALIVE_TYPES = ("ping", "keepalive", "keep_alive", "keep-alive")
 
 
+def path_model(model: str) -> str:
+    """A model as paths, clones and logs spell it: with hyphens (waves/api.md, 1)."""
+    return model.replace("_", "-")
+
+
 def voices_path(model: str) -> str:
-    """Where the voices of a model's pool are listed; paths spell models with a hyphen (section 1)."""
-    return f"/waves/v1/{model.replace('_', '-')}/get_voices"
+    """The path that lists the voices of a model's pool (waves/api.md, 7)."""
+    return f"/waves/v1/{path_model(model)}/get_voices"

@@ -1,4 +1,4 @@
-"""What went wrong, out of every form that says so (waves/api.md, 5)."""
+"""Decode errors: HTTP replies, stream messages and WebSocket closes (waves/api.md, 5)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from smallest_cli.security import printable
 
 
 def decode_error(fields: Fields) -> RemoteError | None:
-    """The failure that a message on a stream tells of, in any of the forms of section 5b, else None."""
+    """The error in a stream message, in any of the forms of waves/api.md, 5b; None without one."""
     failed = "error" in (fields.get("status"), payload(fields).get("status"))
     if not (failed or fields.get("error") or fields.get("errors")):
         return None
-    text = describe_failure(fields)
+    text = error_text(fields)
     code = fields.get("code", fields.get("statusCode"))
     if isinstance(code, int) and 400 <= code < 600:
         error = _class_of_status(code)(text, hint=_hint(text, code))
@@ -38,12 +38,12 @@ def decode_error(fields: Fields) -> RemoteError | None:
     return error
 
 
-def describe_failure(fields: Fields) -> str:
-    """The words of an error body, whichever of the forms of section 5a or 5b it has, made safe."""
+def error_text(fields: Fields) -> str:
+    """The printable text of an error body, in any of the forms of waves/api.md, 5a and 5b."""
     parts: list[str] = []
     for key in ("message", "error", "errors", "details"):
         parts += _texts(fields.get(key))
-    return printable("; ".join(dict.fromkeys(parts))) or "the service named no reason"
+    return printable("; ".join(dict.fromkeys(parts))) or "no reason given"
 
 
 def _texts(value: object, depth: int = 4) -> list[str]:
@@ -81,46 +81,45 @@ _STATUS_CLASSES: dict[int, type[RemoteError]] = {
 
 
 def _class_of_status(status: int) -> type[RemoteError]:
-    """A 4xx that is not listed means what 400 does (RFC 9110, 15)."""
+    """An unlisted 4xx is treated as 400 (RFC 9110, 15)."""
     if 500 <= status < 600:
         return ServerError
     return _STATUS_CLASSES.get(status, RequestError if 400 <= status < 500 else ProtocolError)
 
 
 _HINTS = {
-    401: "check the key",
-    402: "the account has no credit left",
-    403: "the key lacks access, or a limit of the account is reached",
-    410: "this part of the service has ended; leave --api away to use the current one",
-    413: "send shorter pieces, as --split 100",
-    429: "the account's limit on requests at a time is reached; try again later",
+    401: "check the API key",
+    402: "the account has no credit",
+    403: "the key has no access, or the account has reached a limit",
+    410: "this API is retired; drop --api to use the current one",
+    413: "send shorter segments, e.g. --split 100",
+    429: "the account's concurrency limit is reached; retry later",
 }
 
 
 def _hint(text: str, status: int | None) -> str:
     if re.search(r"invalid voice", text, re.I):
-        return "smallest voices lists those that there are"
+        return "list voices: smallest voices"
     return _HINTS.get(status or 0, "")
 
 
-def decode_refusal(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
-    """The error in an HTTP reply that is not the one asked for: redirect, refusal or breakdown.
+def decode_http_error(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
+    """The error of an HTTP reply without the requested content: redirect, 4xx, 5xx.
 
-    `headers` have lower-case names. `Retry-After` is read as seconds or as a date against the
-    reply's own `Date`, so that a wrong clock here does not matter.
+    `headers` must have lower-case names.
     """
     request_id = printable(headers["x-request-id"]) if headers.get("x-request-id") else None
     if 300 <= status < 400:
-        target = printable(headers.get("location", "nowhere"), 120)
+        target = printable(headers.get("location", "an unnamed address"), 120)
         return SecurityError(
             f"refused to follow a redirect ({status}) to {target}",
-            hint="nothing was sent there; check the base URL",
+            hint="nothing was sent to it; check the base URL",
             request_id=request_id,
         )
     try:
-        text = describe_failure(decode_object(body))
+        text = error_text(decode_object(body))
     except ProtocolError:
-        text = printable(headers.get("content-type") or "no text", 60)
+        text = printable(headers.get("content-type") or "no content type", 60)
     error = _class_of_status(status)(
         f"the service answered {status}: {text}", hint=_hint(text, status), request_id=request_id
     )
@@ -131,7 +130,10 @@ def decode_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Remo
 
 
 def decode_retry_after(value: str | None, date: str | None) -> float | None:
-    """Seconds to wait, None where the header is absent or cannot be read."""
+    """Seconds to wait as `Retry-After` says, None when it is absent or malformed.
+
+    A date is compared with the reply's own `Date`, so that the local clock does not matter.
+    """
     value = (value or "").strip()
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value):
         return float(value)
@@ -153,12 +155,12 @@ _CLOSE_CLASSES: dict[int, type[RemoteError]] = {
 
 
 def decode_close(code: int, reason: str = "") -> RemoteError:
-    """What a WebSocket close before `complete` means; 1000 is no success (section 4e)."""
-    words = f": {printable(reason)}" if reason else ""
+    """The error of a WebSocket close before `complete`; 1000 is not a success (waves/api.md, 4e)."""
+    detail = f": {printable(reason)}" if reason else ""
     if code == 1006:
         return ConnectionClosed("the service dropped the connection")
     error = _class_of_text(reason, _CLOSE_CLASSES.get(code, ServerError))(
-        f"the service closed the connection ({code}{words}) before the end"
+        f"the service closed the connection ({code}{detail}) before the end"
     )
     error.close_code = code
     return error

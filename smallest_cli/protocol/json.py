@@ -1,19 +1,17 @@
-"""JSON objects, whatever came."""
+"""Decode JSON objects from untrusted input."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from smallest_cli.errors import (
-    ProtocolError,
-)
+from smallest_cli.errors import ProtocolError
 from smallest_cli.protocol.endpoints import Fields
 from smallest_cli.security import printable
 
 
 def decode_object(data: bytes | str) -> dict[str, Any]:
-    """A JSON object, or ProtocolError for anything else."""
+    """Decode a JSON object. Raises ProtocolError for anything else."""
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError):
@@ -24,11 +22,11 @@ def decode_object(data: bytes | str) -> dict[str, Any]:
 
 
 def excerpt(data: bytes | str) -> str:
-    """The beginning of what cannot be read, made safe."""
+    """The printable start of input that cannot be decoded, for an error message."""
     return printable(data[:80].decode("utf-8", "replace") if isinstance(data, bytes) else data, 80)
 
 
 def payload(fields: Fields) -> Fields:
-    """Where the v2 sample of the vendor also looks for the status (section 5b)."""
-    payload = fields.get("payload")
-    return payload if isinstance(payload, dict) else {}
+    """The nested object in which the vendor's v2 sample also looks for `status` (waves/api.md, 2b)."""
+    nested = fields.get("payload")
+    return nested if isinstance(nested, dict) else {}

@@ -1,4 +1,4 @@
-"""What a service says: WebSocket messages, and the events of an event stream (waves/api.md, 3b and 3c)."""
+"""Messages of the service: WebSocket messages and server-sent events (waves/api.md, 3b and 3c)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from smallest_cli.errors import (
-    ProtocolError,
-)
+from smallest_cli.errors import ProtocolError
 from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, WordTiming
 from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, ErrorForm, Fields, SSEShape
 from smallest_cli.protocol.errors import decode_error
@@ -25,9 +23,10 @@ def encode_message(
     *,
     older: bool = False,
 ) -> str:
-    """An event as the service's WebSocket message, with the client's own ids where it sent any.
+    """Encode an event as a WebSocket message, with the client's own ids if it sent any.
 
-    `older` is the form of `complete` before August 2026 (section 3c); v2 names no session (2b).
+    `older` selects the form of `complete` before August 2026 (waves/api.md, 3c). `session_id` is None
+    for v2, whose messages have none (2b).
     """
     fields: dict[str, Any] = {} if session_id is None else {"session_id": session_id}
     fields["request_id"] = event.request_id
@@ -58,7 +57,7 @@ def encode_error_message(
     issues: Iterable[Fields] = (),
     form: ErrorForm = "message",
 ) -> str:
-    """A failure as a WebSocket message, in one of the forms that the sources give (section 5b)."""
+    """Encode an error as a WebSocket message, in one of the forms of waves/api.md, 5b."""
     fields: dict[str, Any] = {} if session_id is None else {"session_id": session_id}
     fields["status"] = "error"
     match form:
@@ -77,8 +76,10 @@ PONG = json.dumps({"type": "pong"})
 
 
 def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes:
-    """An event of the SSE stream: as the live service sends it, as it did before August 2026
-    (`older`), or as the seed's page has it (section 3b)."""
+    """Encode a server-sent event (waves/api.md, 3b).
+
+    `live` is today's envelope, `older` that before August 2026, `seed` that of the v3.1 page (2c).
+    """
     name = b""
     if isinstance(event, AudioChunk):
         audio = b64encode(event.pcm).decode("ascii")
@@ -98,11 +99,11 @@ def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes
 
 
 def decode_message(data: bytes | str, at_ns: int = 0, *, own_id: str | None = None) -> list[Event]:
-    """The events in one message of the WebSocket or the data of one server-sent event.
+    """Decode a WebSocket message, or the data of one server-sent event, into events stamped `at_ns`.
 
-    A list because an end marker may bring the last audio with it; empty for a pong, for a status
-    that nobody knows, and for a message that echoes another request's id than `own_id` (section 3c).
-    Raises the error that the message tells of, ProtocolError where it cannot be read.
+    An end marker may carry the last audio, hence a list. It is empty for a pong, an unknown status,
+    and a message that echoes another request id than `own_id` (waves/api.md, 3c). Raises the error
+    that the message reports, or ProtocolError when it is malformed.
     """
     fields = decode_object(data)
     if own_id is not None and fields.get("external_request_id", own_id) != own_id:
@@ -129,13 +130,13 @@ def decode_message(data: bytes | str, at_ns: int = 0, *, own_id: str | None = No
 
 def _decode_audio(audio: object) -> bytes:
     if not isinstance(audio, str):
-        raise ProtocolError("an audio message whose audio is not text")
+        raise ProtocolError("an audio message whose audio is not a string")
     try:
         if len(audio) % 4:
             raise ValueError
         return b64decode(audio, validate=True)
     except (binascii.Error, ValueError):
-        raise ProtocolError("an audio message whose base64 is broken") from None
+        raise ProtocolError("an audio message with invalid base64") from None
 
 
 def _decode_word(fields: Fields, request_id: str | None, at_ns: int) -> WordTiming:
@@ -147,61 +148,62 @@ def _decode_word(fields: Fields, request_id: str | None, at_ns: int) -> WordTimi
     except OverflowError:
         timed = False
     if not (isinstance(word, str) and isinstance(index, int) and timed):
-        raise ProtocolError("a word timing that cannot be read")
+        raise ProtocolError("a malformed word timing")
     return WordTiming(word, float(start), float(end), index, request_id, at_ns=at_ns)
 
 
 class EventStream:
-    """Events out of the bytes of an SSE body, cut anywhere (WHATWG, and section 3b).
+    """Incremental parser of a server-sent event body (WHATWG HTML, 9.2; waves/api.md, 3b).
 
-    An event that its blank line does not end is not dispatched, so a stream that is cut inside
-    its end marker is never taken for whole.
+    An event without its final blank line is not dispatched, so a stream cut inside its end marker
+    is never taken as complete.
     """
 
     def __init__(self) -> None:
-        self._rest: list[bytes] = []
+        self._partial: list[bytes] = []
         self._data: list[bytes] = []
-        self._held = 0
+        self._buffered = 0
         self._after_cr = False
         self._first_line = True
 
     def feed(self, data: bytes, at_ns: int = 0) -> Iterator[Event]:
-        """The events that `data` completes, each stamped `at_ns`; to be iterated to its end."""
+        """Yield the events that `data` completes, stamped `at_ns`. The iterator must be exhausted."""
         for line in self._lines(data):
             if not line:
                 if self._data:
                     message, self._data = b"\n".join(self._data), []
-                    self._held = 0
+                    self._buffered = 0
                     yield from decode_message(message, at_ns)
                 continue
             name, _, value = line.partition(b":")
             if name == b"data":
                 self._data.append(value.removeprefix(b" "))
-                self._hold(len(line))
+                self._count(len(line))
 
-    def _hold(self, byte_count: int) -> None:
-        self._held += byte_count
-        if self._held > MESSAGE_LIMIT:
-            raise ProtocolError(f"an event longer than {MESSAGE_LIMIT >> 20} MiB")
+    def _count(self, byte_count: int) -> None:
+        self._buffered += byte_count
+        if self._buffered > MESSAGE_LIMIT:
+            raise ProtocolError(f"a server-sent event longer than {MESSAGE_LIMIT >> 20} MiB")
 
     def _lines(self, data: bytes) -> list[bytes]:
         if not data:
             return []
+        # A CRLF may be cut between two reads: its LF is not another line end.
         if self._after_cr and data.startswith(b"\n"):
             data = data[1:]
             self._after_cr = False
             if not data:
                 return []
         self._after_cr = data.endswith(b"\r")
-        ended = data.splitlines()  # of bytes: at CR, LF and CRLF alone
-        rest = b"" if data.endswith((b"\n", b"\r")) else ended.pop()
-        if ended:
-            ended[0] = b"".join(self._rest) + ended[0]
-            self._rest = []
+        lines = data.splitlines()  # bytes are split at CR, LF and CRLF only
+        partial = b"" if data.endswith((b"\n", b"\r")) else lines.pop()
+        if lines:
+            lines[0] = b"".join(self._partial) + lines[0]
+            self._partial = []
             if self._first_line:
-                ended[0] = ended[0].removeprefix(b"\xef\xbb\xbf")
+                lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
                 self._first_line = False
-        if rest:
-            self._rest.append(rest)
-            self._hold(len(rest))
-        return ended
+        if partial:
+            self._partial.append(partial)
+            self._count(len(partial))
+        return lines

@@ -1,41 +1,45 @@
-"""What a client says: requests, buffered text, keep-alives (waves/api.md, 2a, 4b, 4c)."""
+"""Messages of the client: requests, buffered text, keep-alives (waves/api.md, 2a, 4b and 4c)."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from smallest_cli.models import AudioFormat, Buffering, SpeechRequest
 from smallest_cli.protocol.endpoints import DEFAULT_SAMPLE_RATE, KEEP_ALIVE_TYPES, Fields
 
+_FIELDS = {
+    "text": "text",
+    "voice": "voice_id",
+    "model": "model",
+    "speed": "speed",
+    "language": "language",
+    "number_language": "number_pronunciation_language",
+    "math_notation": "math_notation",
+    "encoding": "output_format",
+    "dictionaries": "pronunciation_dicts",
+    "word_timings": "word_timestamps",
+    "completion_wait_ms": "complete_backoff_ms",
+    "consistency": "consistency",
+    "similarity": "similarity",
+    "enhancement": "enhancement",
+    "session_id": "session_id",
+    "request_id": "request_id",
+}
+"""Attribute of a SpeechRequest -> field of a message (waves/api.md, 2a). `sample_rate` is apart."""
+_DEFAULTS = {field.name: field.default for field in dataclass_fields(SpeechRequest)}
+
 
 def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -> bytes:
-    """A request as its JSON message; what equals the service's default is left out, but for the rate."""
-    fields: dict[str, Any] = {"text": request.text, "voice_id": request.voice}
-    if request.model is not None:
-        fields["model"] = request.model
-    fields["sample_rate"] = request.format.sample_rate
-    if request.speed != 1.0:
-        fields["speed"] = request.speed
-    if request.language is not None:
-        fields["language"] = request.language
-    if request.number_language is not None:
-        fields["number_pronunciation_language"] = request.number_language
-    if request.math_notation:
-        fields["math_notation"] = True
-    if request.encoding != "pcm":
-        fields["output_format"] = request.encoding
-    if request.dictionaries:
-        fields["pronunciation_dicts"] = list(request.dictionaries)
-    if request.word_timings:
-        fields["word_timestamps"] = True
-    if request.completion_wait_ms is not None:
-        fields["complete_backoff_ms"] = request.completion_wait_ms
-    for name in ("consistency", "similarity", "enhancement", "session_id", "request_id"):
-        if (value := getattr(request, name)) is not None:
-            fields[name] = value
+    """Encode a request; fields equal to the service's default are omitted, except the sample rate."""
+    fields: dict[str, Any] = {"sample_rate": request.format.sample_rate}
+    for attribute, name in _FIELDS.items():
+        value = getattr(request, attribute)
+        if value != _DEFAULTS[attribute]:
+            fields[name] = list(value) if isinstance(value, tuple) else value
     if buffering is not None and (buffering.close or buffering.cancel):
-        fields = _encode_buffering(buffering)  # such a message names its context, and says nothing else
+        fields = _encode_buffering(buffering)  # closing and cancelling messages have no other fields
     elif buffering is not None:
         fields |= _encode_buffering(buffering)
     return json.dumps(fields, separators=(",", ":")).encode()
@@ -58,44 +62,29 @@ def _encode_buffering(buffering: Buffering) -> dict[str, Any]:
 
 
 KEEP_ALIVE = b'{"type":"ping"}'
-"""What keeps an idle socket open (section 4b)."""
+"""The message that resets the idle timeout of a socket (waves/api.md, 4b)."""
 
 
 def is_keep_alive(fields: Fields) -> bool:
-    """Whether a client's message only asks for a pong (section 4b)."""
+    """Whether a message is a keep-alive, which is answered with a pong (waves/api.md, 4b)."""
     return fields.get("type") in KEEP_ALIVE_TYPES
 
 
 def decode_request(fields: Fields) -> SpeechRequest:
-    """The request in a message that has passed the service's own checks; unknown fields are ignored."""
-    return SpeechRequest(
-        text=fields.get("text") or "",
-        voice=fields.get("voice_id") or "",
-        model=fields.get("model"),
-        language=fields.get("language"),
-        speed=float(fields.get("speed", 1.0)),
-        format=AudioFormat(fields.get("sample_rate", DEFAULT_SAMPLE_RATE)),
-        encoding=fields.get("output_format", "pcm"),
-        number_language=fields.get("number_pronunciation_language"),
-        math_notation=bool(fields.get("math_notation", False)),
-        dictionaries=_strings(fields.get("pronunciation_dicts")),
-        word_timings=bool(fields.get("word_timestamps", False)),
-        completion_wait_ms=fields.get("complete_backoff_ms"),
-        consistency=fields.get("consistency"),
-        similarity=fields.get("similarity"),
-        enhancement=fields.get("enhancement"),
-        session_id=fields.get("session_id"),
-        request_id=fields.get("request_id"),
-    )
-
-
-def _strings(value: object) -> tuple[str, ...]:
-    """The strings of an array; the WebSocket checks no type of a field that it does not know."""
-    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+    """Decode the fields of a valid request; unknown ones are ignored."""
+    values: dict[str, Any] = {
+        attribute: fields[name] for attribute, name in _FIELDS.items() if fields.get(name) is not None
+    }
+    # Closing and cancelling messages may have neither (4c).
+    values = {"text": "", "voice": ""} | values
+    # Not validated on the WebSocket, where the field is undocumented (2a).
+    ids = values.get("dictionaries")
+    values["dictionaries"] = tuple(id for id in ids if isinstance(id, str)) if isinstance(ids, list) else ()
+    return SpeechRequest(**values, format=AudioFormat(fields.get("sample_rate", DEFAULT_SAMPLE_RATE)))
 
 
 def decode_buffering(fields: Fields) -> Buffering | None:
-    """How a message's text is to be held back; None for a plain request (section 4c)."""
+    """The buffering fields of a message; None for a plain request (waves/api.md, 4c)."""
     context = fields.get("context_id")
     if context is None and not (fields.get("continue") or fields.get("flush")):
         return None

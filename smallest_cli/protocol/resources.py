@@ -1,4 +1,4 @@
-"""What is not speech: pronunciation dictionaries, clones, the balance (waves/api.md, 7 and 8)."""
+"""Resources of the account: dictionaries, clones, balance and voices (waves/api.md, 7 and 8)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ DICTIONARIES_PATH = "/waves/v1/pronunciation-dicts"
 CLONES_PATH = "/waves/v1/voice-cloning"
 BALANCE_PATH = "/payment/v1/credits/balance"
 SUBSCRIPTION_PATH = "/atoms/v1/user/subscription"
-CLONE_LARGEST = 5 * 1024 * 1024
+VOICES_LIMIT = 4 * 1024 * 1024
+"""Maximum bytes of a get_voices reply that the client accepts."""
+CLONE_MAX_BYTES = 5 * 1024 * 1024
 CLONE_SECONDS = (5.0, 15.0)
 CLONE_TYPES = {
     ".mp3": "audio/mpeg", ".wav": "audio/wav", ".webm": "audio/webm", ".mp4": "audio/mp4",
@@ -23,69 +25,69 @@ CLONE_TYPES = {
 
 
 def encode_dictionary(items: Iterable[tuple[str, str]], id: str | None = None) -> bytes:
-    """What makes a dictionary, or with an `id` replaces the items of one."""
+    """Encode a new dictionary or, with an `id`, the replacement of its items."""
     fields: dict[str, Any] = {} if id is None else {"id": id}
-    fields["items"] = [{"word": word, "pronunciation": said} for word, said in items]
+    fields["items"] = [{"word": word, "pronunciation": pronunciation} for word, pronunciation in items]
     return json.dumps(fields).encode()
 
 
 def encode_dictionary_id(id: str) -> bytes:
-    """The body of a DELETE, which has one here."""
+    """Encode the body of a DELETE request."""
     return json.dumps({"id": id}).encode()
 
 
 def decode_dictionary(data: bytes) -> Dictionary:
-    """The dictionary in a reply. Raises ProtocolError."""
+    """Decode a dictionary. Raises ProtocolError."""
     return _dictionary(decode_object(data))
 
 
 def decode_dictionaries(data: bytes) -> list[Dictionary]:
-    """The dictionaries in the reply to a list, which is a bare array. Raises ProtocolError."""
+    """Decode the list of dictionaries, a bare array. Raises ProtocolError."""
     try:
         listed = json.loads(data)
     except (ValueError, RecursionError):
         raise ProtocolError(f"not a JSON message: {excerpt(data)}") from None
     if not isinstance(listed, list):
-        raise ProtocolError("the service's list of dictionaries cannot be read")
-    return [_dictionary(each) for each in listed]
+        raise ProtocolError("malformed list of dictionaries")
+    return [_dictionary(item) for item in listed]
 
 
 def _dictionary(fields: object) -> Dictionary:
     items = fields.get("items") if isinstance(fields, dict) else None
     if not isinstance(fields, dict) or not isinstance(fields.get("id"), str) or not isinstance(items, list):
-        raise ProtocolError("the service's dictionary cannot be read")
+        raise ProtocolError("malformed dictionary")
     return Dictionary(fields["id"], tuple(map(_item, items)), _text(fields.get("createdAt")))
 
 
 def _item(fields: object) -> tuple[str, str]:
     match fields:
-        case {"word": str(word), "pronunciation": str(said)}:
-            return word, said
-    raise ProtocolError("the service's dictionary has an item that cannot be read")
+        case {"word": str(word), "pronunciation": str(pronunciation)}:
+            return word, pronunciation
+    raise ProtocolError("malformed dictionary item")
 
 
 def decode_deleted(data: bytes) -> None:
-    """Make sure that a reply says so. Raises ProtocolError."""
+    """Check that a reply confirms the deletion. Raises ProtocolError."""
     if decode_object(data).get("deleted") is not True:
-        raise ProtocolError("the service does not say that it was deleted")
+        raise ProtocolError("the service did not confirm the deletion")
 
 
 def decode_clone(data: bytes) -> Clone:
-    """The clone in the reply to a new one. Raises ProtocolError."""
+    """Decode the reply to a new clone. Raises ProtocolError."""
     return _clone(decode_object(data).get("data"))
 
 
 def decode_clones(data: bytes) -> list[Clone]:
-    """The clones in the reply to a list. Raises ProtocolError."""
+    """Decode the list of clones. Raises ProtocolError."""
     listed = decode_object(data).get("data")
     if not isinstance(listed, list):
-        raise ProtocolError("the service's list of clones cannot be read")
-    return [_clone(each) for each in listed]
+        raise ProtocolError("malformed list of clones")
+    return [_clone(item) for item in listed]
 
 
 def _clone(fields: object) -> Clone:
     if not isinstance(fields, dict) or not isinstance(fields.get("voiceId"), str):
-        raise ProtocolError("the service's clone cannot be read")
+        raise ProtocolError("malformed clone")
     model = fields.get("model")  # an object in the guide, a string in the specification
     model = model.get("modelName") if isinstance(model, dict) else model
     models = fields.get("modelIds")
@@ -102,27 +104,24 @@ def _clone(fields: object) -> Clone:
 
 
 def decode_balance(data: bytes) -> float:
-    """US dollars of credit; may be below zero. Raises ProtocolError."""
+    """Decode the credit balance in US dollars; it may be negative. Raises ProtocolError."""
     fields = decode_object(data).get("data")
     balance = fields.get("creditBalance") if isinstance(fields, dict) else None
     if isinstance(balance, bool) or not isinstance(balance, int | float):
-        raise ProtocolError("the service's balance cannot be read")
+        raise ProtocolError("malformed balance")
     return float(balance)
 
 
 def decode_concurrency(data: bytes) -> int | None:
-    """Requests at a time that the account may have, None where it does not tell. Raises ProtocolError."""
+    """Decode the concurrency limit of the account, None if not stated. Raises ProtocolError."""
     fields = decode_object(data).get("data")
     limits = fields.get("limits") if isinstance(fields, dict) else None
     calls = limits.get("concurrentCalls") if isinstance(limits, dict) else None
     return calls if isinstance(calls, int) else None
 
 
-VOICES_LIMIT = 4 * 1024 * 1024
-
-
 def encode_voices(voices: Iterable[Voice]) -> bytes:
-    """The reply of get_voices; it names no pool."""
+    """Encode a list of voices as the get_voices reply, which does not name the pool."""
     listed = [
         {
             "voiceId": voice.id,
@@ -142,20 +141,20 @@ def encode_voices(voices: Iterable[Voice]) -> bytes:
 
 
 def decode_voices(data: bytes, model: str) -> list[Voice]:
-    """The voices in a reply of get_voices for the pool of `model`. Raises ProtocolError.
+    """Decode the get_voices reply for the pool of `model`. Raises ProtocolError.
 
-    Any tag may be missing, and the live reply has some that no page names; only the id must be there.
+    Any tag may be missing or undocumented (waves/api.md, 7); only the id is required.
     """
     listed = decode_object(data).get("voices")
-    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-        raise ProtocolError("the service's list of voices cannot be read")
-    return [_decode_voice(each, model) for each in listed]
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise ProtocolError("malformed list of voices")
+    return [_decode_voice(item, model) for item in listed]
 
 
 def _decode_voice(fields: dict[str, Any], model: str) -> Voice:
     name = fields.get("voiceId")
     if not isinstance(name, str) or not name:
-        raise ProtocolError("the service lists a voice without an id")
+        raise ProtocolError("a listed voice has no id")
     tags = fields.get("tags")
     tags = tags if isinstance(tags, dict) else {}
     return Voice(
@@ -176,4 +175,4 @@ def _text(value: object) -> str | None:
 
 def _texts(value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
-    return tuple(each for each in values if isinstance(each, str) and each)
+    return tuple(item for item in values if isinstance(item, str) and item)

@@ -1,1 +1,1 @@
-"""The offline server: the other side of the same wire, with a real voice. A program of its own."""
+"""The offline server: a Waves-compatible service with an eSpeak NG voice, run as a process of its own."""

@@ -1,8 +1,8 @@
-"""The server as somebody's child: `python -m smallest_cli.server`.
+"""The server as a child process: `python -m smallest_cli.server`.
 
-Reads one line of JSON from stdin (fields of `ServerConfig`, `{}` for none), writes one line of JSON to
-stdout (`base_url` and `key`, or `error`, `exit` and `hint`), and serves until its stdin ends: that
-is how it dies with its parent, however the parent dies. Secrets pass here and never in argv.
+Reads one line of JSON from stdin (fields of `ServerConfig`, `{}` for the defaults), writes one line of
+JSON to stdout (`base_url` and `key`, or `error`, `exit` and `hint`), and serves until stdin closes, which
+also happens when the parent is killed. Secrets are passed this way because argv is public.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ KEY_BYTES = 24
 
 
 def main() -> int:
-    """The exit code: 0 when the parent has ended, that of the error when it could not serve."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to act on
-    engine = Engine()  # first of all: it loads while this process does
+    """Serve until the parent closes stdin. Return 0, or the exit code of the error that prevented it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    engine = Engine()  # started first: it loads while this process does
     try:
         _serve(engine)
     except SmallestError as error:
@@ -39,45 +39,45 @@ def main() -> int:
 def _serve(engine: Engine) -> None:
     from smallest_cli.server.config import ServerConfig
 
-    given = _read_fields()
-    if given.get("token") is None:
-        given["token"] = os.urandom(KEY_BYTES).hex()
-    behaviour = ServerConfig.from_fields(given)
+    fields = _read_fields()
+    if fields.get("token") is None:
+        fields["token"] = os.urandom(KEY_BYTES).hex()
+    config = ServerConfig.from_fields(fields)
     try:
         from smallest_cli.server.run import run
     except ImportError as error:
         raise SettingsError(f"{error.name} is not installed", hint=INSTALL) from None
     engine.check()
-    run(behaviour, engine, lambda url: _write({"base_url": url, "key": behaviour.token}), _watch)
+    run(config, engine, lambda url: _write({"base_url": url, "key": config.token}), _watch)
 
 
 def _read_fields() -> dict[str, object]:
     line = bytearray()
-    while (byte := os.read(0, 65_536)) and b"\n" not in byte:
-        line += byte
+    while (data := os.read(0, 65_536)) and b"\n" not in data:
+        line += data
     try:
-        fields = json.loads(line + byte)
+        fields = json.loads(line + data)
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        raise UsageError("the first line of stdin is no JSON object")
+        raise UsageError("the first line of stdin is not a JSON object")
     return fields
 
 
-def _watch(end: Callable[[], None]) -> None:
-    """Call `end` when stdin ends, or on SIGTERM."""
+def _watch(stop: Callable[[], None]) -> None:
+    """Call `stop` when stdin closes, or on SIGTERM."""
 
     def wait() -> None:
         while os.read(0, 4096):
             pass
-        end()
+        stop()
 
-    signal.signal(signal.SIGTERM, lambda *_: end())
+    signal.signal(signal.SIGTERM, lambda *_: stop())
     threading.Thread(target=wait, daemon=True).start()
 
 
 def _write(fields: dict[str, object]) -> None:
-    os.write(1, json.dumps(fields).encode() + b"\n")  # unbuffered: nothing is left over if nobody reads
+    os.write(1, json.dumps(fields).encode() + b"\n")  # unbuffered: no flush can fail at exit
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every switch of the offline server: what the sources dispute, how fast it is, what goes wrong."""
+"""The configuration of the offline server: disputed protocol points, timing and injected faults."""
 
 from __future__ import annotations
 
@@ -11,12 +11,29 @@ from smallest_cli.network.origin import is_loopback
 from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, ErrorForm, SSEShape
 from smallest_cli.server.faults import FaultSpec
 
-TEXT_CAP = 100_000
-TOKEN_LENGTH = 16
+TEXT_LIMIT = 100_000
+MIN_TOKEN_CHARS = 16
+DOCUMENTED_MAX_TEXT = 8_000
+
+PROFILES: Mapping[str, Mapping[str, Any]] = {
+    "live": {
+        "complete_wait_ms": DEFAULT_COMPLETION_WAIT_MS,
+        "honour_complete_wait": False,
+        "max_text": DOCUMENTED_MAX_TEXT,
+    },
+    "documented": {
+        "complete_wait_ms": DEFAULT_COMPLETION_WAIT_MS,
+        "close_after_complete": True,
+        "max_text": DOCUMENTED_MAX_TEXT,
+    },
+    "instant": {},
+}
+"""Values that differ from the defaults: the service as independent observers report it, as its reference
+pages describe it, and without waiting for `complete` (waves/api.md, 0.1, 0.2 and 0.4)."""
 
 
-class BadField(UsageError):
-    """A field's bad value; whoever asked for it may know the field by another name."""
+class InvalidField(UsageError):
+    """A bad value of a field, kept apart from its name because `serve` names the option instead."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name} {problem}")
@@ -25,87 +42,90 @@ class BadField(UsageError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """How the server behaves; the defaults are those that real clients need (waves/api.md, 12)."""
+    """Configuration of the server; the defaults are what existing clients need (waves/api.md, 12)."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; another than loopback needs a token."""
+    """Address to listen on; any but loopback needs a token."""
     port: int = 0
-    """Port to listen on; 0 takes a free one."""
+    """Port to listen on; 0 picks a free one."""
     token: str | None = None
-    """The only key to accept; without it any key that is not empty."""
+    """The only key accepted; None accepts any key that is not empty."""
     tls_cert: str | None = None
-    """Certificate chain (PEM) to serve https and wss with."""
+    """Certificate chain (PEM) for https and wss."""
     tls_key: str | None = None
     """Private key (PEM) of the certificate."""
     concurrency: int = 1
-    """Syntheses at a time for each key; open sockets are capped at 5 times that."""
+    """Concurrent syntheses per key; open sockets are limited to 5 times that (4f)."""
     extra_voices: tuple[str, ...] = ()
-    """Further voice ids to accept."""
+    """Additional voice ids to accept."""
     max_text: int | None = None
-    """Refuse a longer text, in characters."""
+    """Maximum text length after trimming, in characters; streamed fragments are not limited (0.4)."""
+    blocked_words: tuple[str, ...] = ()
+    """Words that a request with `content_filter` in reject mode must not contain (0.6)."""
+    check_voice_model: bool = True
+    """Reject a voice of the other model; without it the older behaviour, audio with 200 (0.5)."""
     idle_timeout_s: float = 60.0
-    """Seconds without a message after which a socket is closed."""
+    """Seconds without a message after which a socket is closed (4b)."""
     close_after_complete: bool = False
-    """Close the socket after `complete`, as the docs tell."""
+    """Close the socket after a plain `complete`, as documented (4c.1)."""
     complete_per: Literal["request", "quiet"] = "request"
-    """One `complete` for each request, or for each quiet period."""
+    """Send `complete` once per request, or once per quiet period (4c.1)."""
     complete_wait_ms: float = 0
-    """Quiet time before `complete` of a plain request."""
+    """Quiet time before `complete` of a plain request, in milliseconds."""
+    honour_complete_wait: bool = True
+    """Let a plain request shorten that time with its `complete_backoff_ms` (0.1)."""
     buffered_complete_wait_ms: float = DEFAULT_COMPLETION_WAIT_MS
-    """Quiet time before `complete` of a buffered one."""
+    """Quiet time before `complete` of a buffered request, in milliseconds."""
     complete_form: Literal["live", "older"] = "live"
-    """How `complete` looks on the WebSocket."""
+    """Form of `complete` on the WebSocket (3c)."""
     answer_empty_close: bool = True
-    """Answer a closing message with nothing to say by `complete`."""
+    """Answer a closing message without text to speak with `complete` (12)."""
     sse_shape: SSEShape | None = None
-    """One SSE envelope for every route, instead of its own."""
+    """SSE envelope for all routes; None uses the one of each route (3b)."""
     error_form: ErrorForm = "message"
-    """How errors look on the WebSocket."""
+    """Form of errors on the WebSocket (5b)."""
     chunked: bool = False
-    """Send a one-shot reply in chunks, without its length."""
+    """Send HTTP audio in chunks, without Content-Length."""
     legacy: Literal["on", "404", "410"] = "on"
-    """What the v3.1 and v2 routes do."""
+    """State of the v3.1 and v2 routes (1)."""
     first_byte_ms: float = 0
-    """Median time to the first audio."""
+    """Median time to the first audio, in milliseconds."""
     first_byte_sigma: float = 0
-    """Spread of that time: the sigma of its logarithm."""
+    """Spread of that time: sigma of the lognormal distribution."""
     realtime_factor: float = 0
-    """Send audio at this multiple of real time; 0 at once."""
+    """Send audio at this multiple of real time; 0 = unpaced."""
     jitter_ms: float = 0
-    """Up to this much more before each block."""
+    """Maximum random delay added to each block, in milliseconds."""
     seed: int | None = None
-    """Makes the random times repeatable."""
+    """Seed of the random delays."""
     fail: tuple[str, ...] = ()
-    """A failure: status:503, status:429:2, error:3, close:1011:2, stall:2; several take turns."""
+    """Faults to inject in turn: status:503, status:429:2, error:3, close:1011:2, stall:2."""
     fail_times: int = 0
-    """How many requests fail before all is well; 0 for all of them."""
+    """Number of requests that fail; 0 = all."""
     log: str | None = None
-    """File to append a line of JSON to for each request."""
+    """File to which a JSON line is appended for each request."""
 
     def __post_init__(self) -> None:
-        self._check_numbers()
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise BadField(name, f"is one of {', '.join(map(str, allowed))}")
-        if bool(self.tls_cert) != bool(self.tls_key):
-            raise UsageError("a certificate and its key are given together")
-        if not self.on_loopback and len(self.token or "") < TOKEN_LENGTH:
-            raise UsageError(
-                f"listening on {self.host} needs a token of at least {TOKEN_LENGTH} characters",
-                hint="give one with --token, or leave --host away",
-            )
-        if self.token is not None and not self.token:
-            raise UsageError("the token is empty")
-        for spec in self.fail:
-            FaultSpec.parse(spec)
-
-    def _check_numbers(self) -> None:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is None and name in ("max_text", "seed"):
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise BadField(name, f"is a number from {low:g} to {high:g}")
+                raise InvalidField(name, f"must be a number from {low:g} to {high:g}")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InvalidField(name, f"must be one of {', '.join(map(str, allowed))}")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise UsageError("a TLS certificate and its key must be given together")
+        if not self.on_loopback and len(self.token or "") < MIN_TOKEN_CHARS:
+            raise UsageError(
+                f"listening on {self.host} needs a token of at least {MIN_TOKEN_CHARS} characters",
+                hint="pass --token, or drop --host",
+            )
+        if self.token is not None and not self.token:
+            raise UsageError("the token is empty")
+        for spec in self.fail:
+            FaultSpec.parse(spec)
 
     @property
     def on_loopback(self) -> bool:
@@ -114,25 +134,33 @@ class ServerConfig:
 
     @classmethod
     def from_fields(cls, given: Mapping[str, Any]) -> ServerConfig:
-        """A behaviour out of JSON. Raises UsageError for a name that is not there or a bad value."""
+        """Build a configuration from JSON fields, `profile` among them (default: instant).
+
+        Raises UsageError for an unknown name or a bad value.
+        """
+        given = dict(given)
+        profile = given.pop("profile", "instant")
+        if str(profile) not in PROFILES:
+            raise InvalidField("profile", f"must be one of {', '.join(PROFILES)}")
+        given = {**PROFILES[profile], **given}
         known = {item.name for item in fields(cls)}
         if unknown := sorted(set(given) - known):
-            raise UsageError(f"no such behaviour: {', '.join(unknown)}")
+            raise UsageError(f"unknown server setting {', '.join(map(repr, unknown))}")
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
         }
-        for name in ("fail", "extra_voices"):
-            words = values.get(name, ())
-            if not (isinstance(words, tuple) and all(isinstance(word, str) for word in words)):
-                raise BadField(name, "is a list of words")
+        for name in ("fail", "extra_voices", "blocked_words"):
+            items = values.get(name, ())
+            if not (isinstance(items, tuple) and all(isinstance(item, str) for item in items)):
+                raise InvalidField(name, "must be a list of strings")
         for name in ("host", "token", "tls_cert", "tls_key", "log"):
             if not isinstance(values.get(name, ""), str | None):
-                raise BadField(name, "is a word")
+                raise InvalidField(name, "must be a string")
         return cls(**values)
 
 
 _RANGES: Mapping[str, tuple[float, float]] = {
-    "port": (0, 65_535), "concurrency": (1, 10_000), "max_text": (1, TEXT_CAP),
+    "port": (0, 65_535), "concurrency": (1, 10_000), "max_text": (1, TEXT_LIMIT),
     "idle_timeout_s": (0.01, 180), "complete_wait_ms": (0, 10_000),
     "buffered_complete_wait_ms": (0, 10_000), "first_byte_ms": (0, 60_000), "first_byte_sigma": (0, 3),
     "realtime_factor": (0, 1_000), "jitter_ms": (0, 10_000), "seed": (0, 2**63), "fail_times": (0, 10**9),
@@ -141,5 +169,6 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "complete_per": ("request", "quiet"), "complete_form": ("live", "older"),
     "sse_shape": ("live", "older", "seed", None), "error_form": ("message", "nested", "list"),
     "legacy": ("on", "404", "410"), "close_after_complete": (True, False),
-    "answer_empty_close": (True, False), "chunked": (True, False),
+    "answer_empty_close": (True, False), "chunked": (True, False), "honour_complete_wait": (True, False),
+    "check_voice_model": (True, False),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The bodies of refusals that do not depend on the request (waves/api.md, 5a)."""
+"""Error bodies that do not depend on the request (waves/api.md, 5a)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _STATUS_BODIES: dict[int, dict[str, Any]] = {
 
 
 def status_body(status: int) -> dict[str, Any]:
-    """The body that goes with a status; of those that no source shows, a plain one."""
+    """The body that goes with a status; a plain one for a status that no source shows."""
     return _STATUS_BODIES.get(status, {"error": f"Failure {status} on request"})
 
 
 def retired(endpoint: str = "/waves/v1/lightning-v3.1/get_speech") -> dict[str, Any]:
-    """The body of 410 for a model that has ended (5a)."""
+    """The 410 body of a retired model, naming the endpoint to use instead."""
     return {
         "status": "error",
         "error_code": "MODEL_DEPRECATED",

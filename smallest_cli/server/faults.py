@@ -1,4 +1,4 @@
-"""Failures on request: those that a service really has, each as a word on the command line."""
+"""Fault injection: failures that a real service has, each written as a short spec."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _SPEC = re.compile(
     r"|(?P<close>close):(?P<close_code>10(?:0[0-36-9]|1[0-4])|[34]\d{3})(:(?P<close_after>\d{1,6}))?"
     r"|(?P<kind>error|stall)(:(?P<after>\d{1,6}))?"
 )
-ABNORMAL = 1006  # never sent as a code: the connection just goes
+ABNORMAL = 1006
+"""Never sent as a code: the connection is dropped without a close frame (RFC 6455, 7.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultSpec:
-    """One failure. `after` counts the blocks that are sent first; `code` is of HTTP or of the close."""
+    """One fault. `after` is the number of blocks sent before it; `code` an HTTP status or close code."""
 
     kind: Literal["status", "error", "close", "stall"]
     code: int = 0
@@ -29,12 +30,15 @@ class FaultSpec:
 
     @classmethod
     def parse(cls, text: str) -> FaultSpec:
-        """`status:503`, `status:429:2` (Retry-After 2), `error:3`, `close:1011:2`, `stall:2`."""
+        """Parse `status:503`, `status:429:2` (Retry-After 2), `error:3`, `close:1011:2` or `stall:2`.
+
+        Raises UsageError.
+        """
         match = _SPEC.fullmatch(text)
         if match is None:
             raise UsageError(
-                f"no such failure: {text}",
-                hint="status:503, status:429:2, error:3, close:1011:2 or stall:2",
+                f"unknown fault '{text}'",
+                hint="e.g. status:503, status:429:2, error:3, close:1011:2 or stall:2",
             )
         if match["status"]:
             return cls("status", int(match["code"]), 0, int(match["wait"]) if match["wait"] else None)
@@ -44,7 +48,7 @@ class FaultSpec:
 
 
 class Fault(Exception):
-    """The failure is due now: the transport breaks in its own way."""
+    """An injected fault is due; each transport fails in its own way."""
 
     def __init__(self, spec: FaultSpec) -> None:
         super().__init__(f"fault {spec.kind}")
@@ -52,21 +56,21 @@ class Fault(Exception):
 
 
 class Faults:
-    """Hands out the failures in turn, `times` in all; 0 is without end."""
+    """Hand out faults in turn, `times` in all; 0 = unlimited."""
 
     def __init__(self, specs: tuple[str, ...], times: int) -> None:
         self._specs = cycle([FaultSpec.parse(spec) for spec in specs])
         self._next = next(self._specs, None)
-        self._left = times or math.inf
+        self._remaining = times or math.inf
 
     def take(self, *, status_only: bool = False) -> FaultSpec | None:
-        """The failure of this request, None when it goes well.
+        """Take the fault of the next request, None when it is to succeed.
 
-        With `status_only` another kind stays for later: an upgrade can fail by a status alone.
+        With `status_only` faults of other kinds are left: an upgrade can only fail with a status.
         """
         spec = self._next
-        if spec is None or self._left == 0 or (status_only and spec.kind != "status"):
+        if spec is None or self._remaining == 0 or (status_only and spec.kind != "status"):
             return None
-        self._left -= 1
+        self._remaining -= 1
         self._next = next(self._specs)
         return spec

@@ -1,4 +1,4 @@
-"""The two replies over plain HTTP: the whole sound at once, or an event stream (waves/api.md, 3a, 3b)."""
+"""The two HTTP replies: a complete audio body, or an event stream (waves/api.md, 3a and 3b)."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ from smallest_cli.protocol.endpoints import SSE_SHAPES
 from smallest_cli.protocol.messages import encode_error_message, encode_sse
 from smallest_cli.server.error_bodies import INTERNAL
 from smallest_cli.server.faults import Fault, FaultSpec
-from smallest_cli.server.request_log import Entry
+from smallest_cli.server.request_log import LogEntry
 from smallest_cli.server.state import ServerState
 from smallest_cli.server.voice.engine import block_bytes
 
-SLICE = 1024
-IN_MEMORY = 16 << 20
-PIECE = 256 << 10
+SSE_SLICE_BYTES = 1024
+"""The service cuts each block into events of this size (waves/api.md, 3b)."""
+SPOOL_BYTES = 16 << 20
+WRITE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One request that nothing was wrong with."""
+class Exchange:
+    """A valid synthesis request over HTTP and what is needed to answer it."""
 
-    studio: ServerState
+    state: ServerState
     http: web.Request
     api: Api
     request: SpeechRequest
-    entry: Entry
+    entry: LogEntry
     fault: FaultSpec | None
 
-    def response(self, content_type: str) -> web.StreamResponse:
-        """The head of the reply: the server's ids, and the client's own, empty where it gave none."""
+    def new_response(self, content_type: str) -> web.StreamResponse:
+        """A response with the server's ids and the client's own, empty when not given (3a)."""
         request_id = self.entry.request_id = str(uuid4())
         headers = {
             "Content-Type": content_type,
@@ -51,89 +52,90 @@ class Call:
         }
         return web.StreamResponse(headers=headers)
 
-    async def sound(self, fault: FaultSpec | None, encoding: str = "pcm") -> AsyncGenerator[bytes, None]:
-        """The audio, block by block. Raises as `Studio.speak` does."""
-        pace = self.studio.pace(self.entry.received_ns / 1e9)
-        async with aclosing(self.studio.speak(self.request, pace, fault, encoding)) as events:
+    async def audio(self, fault: FaultSpec | None, encoding: str = "pcm") -> AsyncGenerator[bytes, None]:
+        """Yield the audio block by block. Raises as `ServerState.synthesize` does."""
+        events = self.state.synthesize(self.request, self.entry.received_ns, fault, encoding)
+        async with aclosing(events):
             async for event in events:
                 if isinstance(event, AudioChunk):
                     yield event.pcm
 
+    def abort(self, response: web.StreamResponse) -> web.StreamResponse:
+        """Close the connection after what has been sent, so that the reply is truncated."""
+        if self.http.transport:
+            self.http.transport.close()
+        return response
 
-async def server_sent(call: Call) -> web.StreamResponse:
-    """The event stream: each block in slices of 1024 bytes, PCM whatever format was asked for."""
-    shape = call.studio.behaviour.sse_shape or SSE_SHAPES[call.api]
-    response = call.response("text/event-stream")
-    await response.prepare(call.http)
+
+async def send_event_stream(exchange: Exchange) -> web.StreamResponse:
+    """Send audio as server-sent events: PCM whatever format was requested (3b)."""
+    entry = exchange.entry
+    shape = exchange.state.config.sse_shape or SSE_SHAPES[exchange.api]
+    response = exchange.new_response("text/event-stream")
+    await response.prepare(exchange.http)
     try:
-        async with aclosing(call.sound(call.fault)) as sound:
-            async for block in sound:
-                slices = (block[at : at + SLICE] for at in range(0, len(block), SLICE))
-                call.entry.audio()
-                await response.write(b"".join(encode_sse(AudioChunk(part), shape) for part in slices))
+        async with aclosing(exchange.audio(exchange.fault)) as blocks:
+            async for block in blocks:
+                starts = range(0, len(block), SSE_SLICE_BYTES)
+                slices = (block[start : start + SSE_SLICE_BYTES] for start in starts)
+                entry.mark_audio()
+                await response.write(b"".join(encode_sse(AudioChunk(pcm), shape) for pcm in slices))
     except (Fault, ServerError) as error:
-        call.entry.status = str(error)
+        entry.status = str(error)
         if isinstance(error, Fault) and error.spec.kind == "close":
-            return cut(call, response)
-        failure = encode_error_message(INTERNAL["message"])  # an inferred form: none is documented
+            return exchange.abort(response)
+        # No error event is documented for SSE: this form is inferred from the WebSocket's (3b).
+        failure = encode_error_message(INTERNAL["message"])
         await response.write(b"data: " + failure.encode() + b"\n\n")
     else:
         await response.write(encode_sse(Completed(), shape))
-        call.entry.completed()
+        entry.mark_completed()
     await response.write_eof()
     return response
 
 
-async def one_shot(call: Call) -> web.StreamResponse:
-    """The whole sound as one body. The type is audio/wav for every format, as on the service (3a)."""
-    encoding = call.request.encoding
-    late = call.fault if call.fault and call.fault.kind in ("close", "stall") and call.fault.after else None
-    with SpooledTemporaryFile(IN_MEMORY) as body:
+async def send_audio_file(exchange: Exchange) -> web.StreamResponse:
+    """Send the audio as one body."""
+    fault, encoding = exchange.fault, exchange.request.encoding
+    # Closing or stalling after some audio happens while the body is sent, all else while it is made.
+    late = fault if fault and fault.kind in ("close", "stall") and fault.after else None
+    with SpooledTemporaryFile(SPOOL_BYTES) as body:
         try:
-            async with aclosing(call.sound(None if late else call.fault, _coding(encoding))) as sound:
-                async for block in sound:
+            blocks = exchange.audio(None if late else fault, "pcm" if encoding == "wav" else encoding)
+            async with aclosing(blocks):
+                async for block in blocks:
                     body.write(block)
         except (Fault, ServerError) as error:
-            call.entry.status = str(error)
+            exchange.entry.status = str(error)
             if isinstance(error, Fault) and error.spec.kind == "close":
-                return cut(call, web.Response())
+                return exchange.abort(web.Response())
             return web.json_response(INTERNAL, status=500)
-        return await _send_body(call, body, late)
+        return await _send_body(exchange, body, late)
 
 
-def _coding(encoding: str) -> str:
-    return "pcm" if encoding == "wav" else encoding
-
-
-async def _send_body(call: Call, body: Any, fault: FaultSpec | None) -> web.StreamResponse:
+async def _send_body(exchange: Exchange, body: Any, fault: FaultSpec | None) -> web.StreamResponse:
+    entry = exchange.entry
     size = body.tell()
     body.seek(0)
-    head = wav.header(call.request.format, size) if call.request.encoding == "wav" else b""
-    response = call.response("audio/wav")
-    if call.studio.behaviour.chunked:
+    header = wav.header(exchange.request.format, size) if exchange.request.encoding == "wav" else b""
+    response = exchange.new_response("audio/wav")  # whatever the format, as on the service (3a)
+    if exchange.state.config.chunked:
         response.enable_chunked_encoding()
     else:
-        response.content_length = len(head) + size
-    await response.prepare(call.http)
-    left = fault.after * block_bytes(call.request.format.sample_rate) if fault else size
-    call.entry.audio()
-    await response.write(head)
-    while piece := body.read(min(PIECE, left)):
-        left -= len(piece)
-        await response.write(piece)
-    call.entry.audio()
+        response.content_length = len(header) + size
+    await response.prepare(exchange.http)
+    remaining = fault.after * block_bytes(exchange.request.format.sample_rate) if fault else size
+    entry.mark_audio()
+    await response.write(header)
+    while data := body.read(min(WRITE_BYTES, remaining)):
+        remaining -= len(data)
+        await response.write(data)
+    entry.mark_audio()
     if fault:
-        call.entry.status = f"fault {fault.kind}"
+        entry.status = f"fault {fault.kind}"
         if fault.kind == "stall":
-            await asyncio.Event().wait()  # until the client leaves, which cancels this
-        return cut(call, response)
+            await asyncio.Event().wait()  # until the client disconnects, which cancels this handler
+        return exchange.abort(response)
     await response.write_eof()
-    call.entry.completed()
-    return response
-
-
-def cut(call: Call, response: web.StreamResponse) -> web.StreamResponse:
-    """End the connection after what has been sent, without the end of the reply."""
-    if call.http.transport:
-        call.http.transport.close()
+    entry.mark_completed()
     return response

@@ -1,4 +1,4 @@
-"""What the server saw, a line of JSON for each request, for whoever measures from the other side."""
+"""The request log: one line of JSON for each request, for measurements from the server's side."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from smallest_cli.models import Via
 
 
 @dataclass(slots=True)
-class Entry:
-    """One request. Times are of the machine's monotonic clock, so another process can compare."""
+class LogEntry:
+    """One request. Times are nanoseconds of the monotonic clock, comparable between processes."""
 
     via: Via
     text: str
@@ -25,32 +25,33 @@ class Entry:
     request_id: str | None = None
     status: str = "unfinished"
 
-    def audio(self) -> None:
-        """A block is about to be sent: no client can have it earlier than this."""
+    def mark_audio(self) -> None:
+        """Record the time just before a block is sent: no client can have it earlier."""
         self.last_audio_ns = perf_counter_ns()
         self.first_audio_ns = self.first_audio_ns or self.last_audio_ns
 
-    def completed(self) -> None:
-        """The end has been sent."""
+    def mark_completed(self) -> None:
+        """Record that the end marker has been sent."""
         self.completed_ns = perf_counter_ns()
         self.status = "complete"
 
 
-class Journal:
-    """Appends entries to a file that only its owner can read; without a path it does nothing."""
+class RequestLog:
+    """Append entries to a file with mode 0600; do nothing when `path` is None. Raises OutputError."""
 
     def __init__(self, path: str | None) -> None:
         self._file = None
         if path is None:
             return
         try:
-            number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
             raise OutputError(f"cannot write the log {path}: {error.strerror}") from None
-        self._file = os.fdopen(number, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+        # Line buffered: each entry can be read as soon as its request has ended.
+        self._file = os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
 
-    def write(self, entry: Entry) -> None:
-        """One line, in the file when this returns. Of the key it holds the last four characters."""
+    def write(self, entry: LogEntry) -> None:
+        """Append one line. Only the last four characters of the key are written."""
         if self._file is not None:
             values = asdict(entry) | {"characters": len(entry.text), "key": entry.key[-4:]}
             self._file.write(json.dumps(values, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""The server's life: its listening socket, its certificate, its loop, its end."""
+"""Run the server: listening socket, TLS, event loop and shutdown."""
 
 from __future__ import annotations
 
@@ -14,98 +14,101 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from smallest_cli.errors import UsageError
-from smallest_cli.server.app import Server
+from smallest_cli.server.app import create_app
 from smallest_cli.server.config import ServerConfig
 from smallest_cli.server.state import ServerState
 from smallest_cli.server.voice.engine import Engine
 
 BACKLOG = 1024
-
-
-REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (of every address, the one for a URL)
+URL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""A wildcard address cannot stand in a URL: loopback is announced instead."""
 
 
 async def serve(
-    behaviour: ServerConfig, engine: Engine, announce: Callable[[str], None], stop: asyncio.Event
+    config: ServerConfig, engine: Engine, announce: Callable[[str], None], stop: asyncio.Event
 ) -> None:
-    """Listen, `announce` the base URL, serve until `stop`. Raises UsageError for what cannot be done."""
-    logging.getLogger("aiohttp.server").addFilter(_is_news)
-    asyncio.get_running_loop().set_exception_handler(_complain)
-    tls = _tls(behaviour)
-    studio = ServerState(behaviour, engine)
-    listener = _listen(behaviour)
+    """Listen, pass the base URL to `announce`, and serve until `stop` is set.
+
+    Raises UsageError when the address or the certificate cannot be used.
+    """
+    logging.getLogger("aiohttp.server").addFilter(_is_bug)
+    asyncio.get_running_loop().set_exception_handler(_report_bug)
+    tls = _tls(config)
+    state = ServerState(config, engine)
+    listener = _listen(config)
     port = listener.getsockname()[1]
-    app = Server(studio, port).app()
+    app = create_app(state, port)
+    # Cancelled handlers end the synthesis of a client that has disconnected.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
-        host = REACHED_BY.get(behaviour.host, behaviour.host)
+        host = URL_HOSTS.get(config.host, config.host)
         host = f"[{host}]" if ":" in host else host
         announce(f"{'https' if tls else 'http'}://{host}:{port}")
         await stop.wait()
     finally:
         await runner.cleanup()
-        studio.journal.close()
+        state.request_log.close()
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """A bug of ours is; a client that leaves early, or speaks no HTTP, is not."""
+def _is_bug(record: logging.LogRecord) -> bool:
+    """Keep log records of bugs; drop those of clients that disconnect early or send no HTTP."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, ConnectionError | HttpProcessingError)
 
 
-def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _report_bug(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     if not isinstance(context.get("exception"), OSError | ssl.SSLError):
         loop.default_exception_handler(context)
 
 
-def _listen(behaviour: ServerConfig) -> socket.socket:
+def _listen(config: ServerConfig) -> socket.socket:
     try:
         return socket.create_server(
-            (behaviour.host, behaviour.port),
-            family=socket.AF_INET6 if ":" in behaviour.host else socket.AF_INET,
+            (config.host, config.port),
+            family=socket.AF_INET6 if ":" in config.host else socket.AF_INET,
             backlog=BACKLOG,
         )
     except OSError as error:
-        why = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
-        raise UsageError(f"cannot listen on {behaviour.host}:{behaviour.port}: {why}") from None
+        reason = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
+        raise UsageError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
 
 
-def _tls(behaviour: ServerConfig) -> ssl.SSLContext | None:
-    if behaviour.tls_cert is None:
+def _tls(config: ServerConfig) -> ssl.SSLContext | None:
+    if config.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(behaviour.tls_cert, behaviour.tls_key, _refuse_encrypted)
+        context.load_cert_chain(config.tls_cert, config.tls_key, _refuse_encrypted)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"the certificate cannot be used: {error}") from None
+        raise UsageError(f"cannot use the TLS certificate: {error}") from None
     return context
 
 
 def _refuse_encrypted() -> str:
-    """Instead of OpenSSL, which would ask for a pass phrase at the terminal. Raises UsageError."""
-    raise UsageError("the key of the certificate is encrypted", hint="openssl pkey -in KEY -out PLAIN_KEY")
+    """Password callback: without one, OpenSSL would prompt at the terminal. Raises UsageError."""
+    raise UsageError("the TLS key is encrypted", hint="decrypt it: openssl pkey -in KEY -out PLAIN_KEY")
 
 
 def run(
-    behaviour: ServerConfig,
+    config: ServerConfig,
     engine: Engine,
     announce: Callable[[str], None],
     watch: Callable[[Callable[[], None]], None],
 ) -> None:
-    """Serve in this thread until the callable that `watch` is given gets called, from any thread."""
+    """Serve in this thread. `watch` receives a function that stops the server from any thread."""
 
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def end() -> None:
-            with suppress(RuntimeError):  # the loop is gone already
+        def request_stop() -> None:
+            with suppress(RuntimeError):  # the loop is already closed
                 loop.call_soon_threadsafe(stop.set)
 
-        watch(end)
-        await serve(behaviour, engine, announce, stop)
+        watch(request_stop)
+        await serve(config, engine, announce, stop)
 
     asyncio.run(main())

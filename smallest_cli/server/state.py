@@ -1,133 +1,124 @@
-"""What every route shares: the voice, its limits, its pace, its failures. Sends nothing itself."""
+"""State shared by all handlers: voices, limits, faults, log, and the paced synthesis of a request."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import math
-import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from random import Random
 from time import perf_counter
 
 from smallest_cli.models import Api, AudioChunk, AudioFormat, SpeechRequest, Via, Voice, WordTiming
-from smallest_cli.protocol.endpoints import Fields, voices_path
+from smallest_cli.protocol.endpoints import Fields, path_model
 from smallest_cli.protocol.requests import decode_request
 from smallest_cli.server.account_api import AccountAPI
-from smallest_cli.server.auth import Limits
+from smallest_cli.server.auth import Authenticator, Limits
 from smallest_cli.server.config import ServerConfig
 from smallest_cli.server.faults import Fault, Faults, FaultSpec
-from smallest_cli.server.request_log import Journal
+from smallest_cli.server.request_log import RequestLog
 from smallest_cli.server.validation import Rules
 from smallest_cli.server.voice.engine import Engine
-from smallest_cli.server.voice.voice_map import V2_VOICES
-from smallest_cli.voices import bundled_voices
+from smallest_cli.server.voice.voice_map import UNLISTED_VOICES, V2_VOICES
+from smallest_cli.voices import MODELS, bundled_voices
 
-V2_SAMPLE_RATE = 24_000
+V2_DEFAULT_SAMPLE_RATE = 24_000
 
 
 class ServerState:
-    """One server's state."""
+    """Everything one running server holds."""
 
-    def __init__(self, behaviour: ServerConfig, engine: Engine) -> None:
-        self.behaviour = behaviour
-        self.limits = Limits(behaviour.concurrency)
-        self.faults = Faults(behaviour.fail, behaviour.fail_times)
-        self.journal = Journal(behaviour.log)
+    def __init__(self, config: ServerConfig, engine: Engine) -> None:
+        self.config = config
+        self.auth = Authenticator(config.token)
+        self.limits = Limits(config.concurrency)
+        self.faults = Faults(config.fail, config.fail_times)
+        self.request_log = RequestLog(config.log)
+        self.account_api = AccountAPI()
         self._engine = engine
-        self.desk = AccountAPI()
-        self._luck = Random(behaviour.seed)
-        known = {voice.id for voice in bundled_voices()} | set(behaviour.extra_voices)
-        self._voice_ids: dict[bool, frozenset[str]] = {
-            False: frozenset(known),
-            True: frozenset(known | {voice.id for voice in V2_VOICES}),
-        }
-
-    def accepts(self, key: str) -> bool:
-        """Whether a request with this key may come in."""
-        token = self.behaviour.token
-        if token is None:
-            return bool(key)
-        return hmac.compare_digest(key.encode(errors="replace"), token.encode(errors="replace"))
+        self._random = Random(config.seed)  # noqa: S311  (delays, never secrets)
+        known = (*bundled_voices(), *UNLISTED_VOICES)
+        self._voice_ids = frozenset(voice.id for voice in known) | set(config.extra_voices)
+        self._voice_models = {voice.id: voice.model for voice in bundled_voices()}
+        self._v2_voice_ids = self._voice_ids | {voice.id for voice in V2_VOICES}
 
     def rules(self, api: Api, via: Via) -> Rules:
-        """What requests on a route have to keep to."""
-        voices = self._voice_ids[api == "v2"] | self.desk.clone_ids
-        return Rules(api, via, voices, self.behaviour.max_text)
+        """The validation rules of a route."""
+        voices = self._v2_voice_ids if api == "v2" else self._voice_ids
+        checked = api == "unified" and self.config.check_voice_model
+        models = self._voice_models if checked else {}
+        voices |= self.account_api.clone_ids
+        return Rules(api, via, voices, self.config.max_text, models, self.config.blocked_words)
 
     def voices(self, pool: str) -> tuple[Voice, ...] | None:
-        """The voices of a pool by its name in paths, None for a pool that is not there."""
-        for model in ("lightning_v3.1", "lightning_v3.1_pro"):
-            if voices_path(model) == f"/waves/v1/{pool}/get_voices":
+        """The voices of a pool, named as in paths; None for an unknown pool."""
+        for model in MODELS:
+            if pool == path_model(model):
                 return tuple(voice for voice in bundled_voices() if voice.model == model)
-        return V2_VOICES if pool == "lightning-v2" and self.behaviour.legacy == "on" else None
+        return V2_VOICES if pool == "lightning-v2" and self.config.legacy == "on" else None
 
     def decode(self, fields: Fields, api: Api) -> SpeechRequest:
-        """The request in a message that nothing was wrong with."""
+        """Decode the fields of a valid request; v2 has its own default sample rate (waves/api.md, 2b)."""
         if api == "v2":
-            fields = {"sample_rate": V2_SAMPLE_RATE, **fields}
+            fields = {"sample_rate": V2_DEFAULT_SAMPLE_RATE, **fields}
         request = decode_request(fields)
         return replace(request, format=AudioFormat(int(request.format.sample_rate)))
 
-    def pace(self, received: float) -> Pacer:
-        """The times of a request that came in at that second of `perf_counter`."""
-        return Pacer(self.behaviour, self._luck, received)
-
-    async def speak(
-        self, request: SpeechRequest, pace: Pacer, fault: FaultSpec | None = None, encoding: str = "pcm"
+    async def synthesize(
+        self,
+        request: SpeechRequest,
+        received_ns: int,
+        fault: FaultSpec | None = None,
+        encoding: str = "pcm",
     ) -> AsyncGenerator[AudioChunk | WordTiming, None]:
-        """The sound of a request, block by block, each when it is due.
+        """Yield the audio of a request block by block, each at its paced time.
 
-        Raises Fault when its failure is to come now, ServerError when the voice fails. A stall
-        lasts until the task is cancelled: the client has left.
+        `received_ns` is a time of `perf_counter_ns`. Raises Fault when `fault` is due, ServerError
+        when the voice fails. A stall lasts until the client disconnects and the task is cancelled.
         """
+        pacer = Pacer(self.config, self._random, received_ns / 1e9)
         blocks = 0
-        request = replace(request, text=self.desk.pronounce(request.text, request.dictionaries))
-        async with aclosing(self._engine.speak(request, encoding)) as sound:
-            async for event in sound:
+        request = replace(request, text=self.account_api.pronounce(request.text, request.dictionaries))
+        async with aclosing(self._engine.synthesize(request, encoding)) as events:
+            async for event in events:
                 if isinstance(event, AudioChunk):
                     if fault and fault.after == blocks:
-                        await _break(fault)
+                        await _trigger(fault)
                     blocks += 1
-                    await pace.next(request.format.duration(len(event.pcm)))
+                    await pacer.wait(request.format.duration(len(event.pcm)))
                 yield event
         if fault:
-            await _break(fault)
+            await _trigger(fault)
 
 
-async def _break(fault: FaultSpec) -> None:
+async def _trigger(fault: FaultSpec) -> None:
     if fault.kind == "stall":
         await asyncio.Event().wait()
     raise Fault(fault)
 
 
-class Random(random.Random):
-    """Draws times, never secrets."""
-
-
 class Pacer:
-    """The times of one request's blocks, from the second at which it was received.
+    """Send times of one request's blocks, in seconds of `perf_counter`.
 
-    The first is lognormal about its median; each later one is due when the audio before it would be
-    used up at `realtime_factor`; jitter comes on top.
+    The first delay is lognormal about its median; each later block is due when the audio before it
+    would be used up at `realtime_factor`; jitter is added to each.
     """
 
-    def __init__(self, behaviour: ServerConfig, luck: Random, received: float) -> None:
-        self._behaviour = behaviour
-        self._luck = luck
-        self.due = received + self._first_byte_s()
+    def __init__(self, config: ServerConfig, random: Random, received: float) -> None:
+        self._config = config
+        self._random = random
+        delay = config.first_byte_ms / 1000
+        if delay:
+            delay *= math.exp(random.gauss(0.0, config.first_byte_sigma))
+        self.due = received + delay
 
-    def _first_byte_s(self) -> float:
-        if not (median := self._behaviour.first_byte_ms / 1000):
-            return 0.0
-        return median * math.exp(self._luck.gauss(0.0, self._behaviour.first_byte_sigma))
-
-    async def next(self, seconds: float) -> None:
-        """Wait until a block may go; `seconds` is how long it sounds."""
-        jitter = self._luck.uniform(0, self._behaviour.jitter_ms / 1000) if self._behaviour.jitter_ms else 0.0
-        wait = self.due + jitter - perf_counter()
-        if wait > 0:
-            await asyncio.sleep(wait)
-        if self._behaviour.realtime_factor:
-            self.due = max(self.due, perf_counter() - jitter) + seconds / self._behaviour.realtime_factor
+    async def wait(self, seconds: float) -> None:
+        """Wait until a block of that many seconds of audio is due."""
+        max_jitter = self._config.jitter_ms / 1000
+        jitter = self._random.uniform(0, max_jitter) if max_jitter else 0.0
+        delay = self.due + jitter - perf_counter()
+        if delay > 0:
+            await asyncio.sleep(delay)
+        if self._config.realtime_factor:
+            self.due = max(self.due, perf_counter() - jitter) + seconds / self._config.realtime_factor

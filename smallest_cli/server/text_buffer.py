@@ -1,4 +1,7 @@
-"""Messages of one socket into jobs: plain ones at once, buffered ones when they are due (4b, 4c)."""
+"""Turn the messages of one socket into synthesis jobs (waves/api.md, 4c).
+
+Plain requests become jobs at once; buffered text and continuations when they are due.
+"""
 
 from __future__ import annotations
 
@@ -10,99 +13,102 @@ from time import perf_counter_ns
 from uuid import uuid4
 
 from smallest_cli.errors import ProtocolError
-from smallest_cli.models import Api, Buffering, SpeechRequest
+from smallest_cli.models import SEGMENT_CHARS, Api, Buffering, SpeechRequest
 from smallest_cli.protocol.endpoints import Fields
 from smallest_cli.protocol.json import decode_object
 from smallest_cli.protocol.messages import PONG
 from smallest_cli.protocol.requests import decode_buffering, is_keep_alive
-from smallest_cli.server.config import TEXT_CAP
+from smallest_cli.server.config import TEXT_LIMIT
 from smallest_cli.server.state import ServerState
-from smallest_cli.server.validation import Issue, issue, refuse
+from smallest_cli.server.validation import Issue, custom_issue, validate
 
-LONGEST = 250
-SHORTEST_SENTENCE = 20
-"""How long "long enough" is, nobody states; the vendor's example releases one of 26 characters."""
+MIN_SENTENCE_CHARS = 20
+"""The docs only say "long enough"; the vendor's example releases a sentence of 26 characters (4c.3)."""
+DEFAULT_DELAY_MS = 3_000
+MAX_CONTEXTS = 64
+RETRY_S = 0.1
 
-_SENTENCE_END = re.compile(r"[.?!…。！？؟।][\"'”’)\]»]*\s*$")
+_CLOSERS = r"[\"'”’)\]»]*"
+_SENTENCE_END = re.compile(rf"[.?!…。！？؟।]{_CLOSERS}\s*$")
+_INNER_END = re.compile(rf"[.?!…]{_CLOSERS}\s|[。！？؟।]")
 _NO_END = re.compile(
     r"(\d[.,]$)|(\b([A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No|Inc|Ltd|Jr|Sr|Mt|approx)\.\s*$)"
 )
-_INNER_END = re.compile(r"[.?!…][\"'”’)\]»]*\s|[。！？؟।]")
 
 
-def release(held: str) -> tuple[list[str], str]:
-    """The segments that `held` gives now, and what goes on waiting. Joined they are `held`."""
+def split_complete(text: str) -> tuple[list[str], str]:
+    """Split buffered text into segments due now and the remainder. Joined they equal `text` (4c.3)."""
     segments = []
-    while len(held) > LONGEST:
-        cut = _cut(held)
-        segments.append(held[:cut])
-        held = held[cut:]
-    if len(held.strip()) >= SHORTEST_SENTENCE and ends_sentence(held):
-        segments.append(held)
-        held = ""
-    return segments, held
+    while len(text) > SEGMENT_CHARS:
+        end = _split_point(text)
+        segments.append(text[:end])
+        text = text[end:]
+    if len(text.strip()) >= MIN_SENTENCE_CHARS and ends_sentence(text):
+        segments.append(text)
+        text = ""
+    return segments, text
 
 
 def ends_sentence(text: str) -> bool:
-    """Whether `text` stops at the end of a sentence, and not at an abbreviation or inside a number."""
+    """Whether `text` ends a sentence, and not with an abbreviation or inside a number."""
     return bool(_SENTENCE_END.search(text)) and not _NO_END.search(text)
 
 
-def _cut(text: str) -> int:
-    """Where text that is too long is cut: after a sentence, else after a blank, else anywhere."""
+def _split_point(text: str) -> int:
+    """Where to split text that is too long: after a sentence, else after a space, else anywhere."""
     ends = [
         match.end()
-        for match in _INNER_END.finditer(text, 0, LONGEST)
+        for match in _INNER_END.finditer(text, 0, SEGMENT_CHARS)
         if not _NO_END.search(text[: match.end()])
     ]
-    if ends:
-        return ends[-1]
-    return text.rfind(" ", 0, LONGEST) + 1 or LONGEST
+    return ends[-1] if ends else text.rfind(" ", 0, SEGMENT_CHARS) + 1 or SEGMENT_CHARS
 
 
-DEFAULT_DELAY_MS = 3_000
-MOST_CONTEXTS = 64
-
-
-class Refused(Exception):
-    """The message is answered by an error; `issues` say what is wrong with it."""
+class InvalidMessage(Exception):
+    """The message is answered with an error that lists `issues`."""
 
     def __init__(self, *issues: Issue) -> None:
-        super().__init__("refused")
+        super().__init__("invalid message")
         self.issues = list(issues)
+
+
+def _new_request_id() -> str:
+    return f"task_{uuid4()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A text to say now. An empty one only brings `complete`; one that does not end brings none."""
+    """Text to synthesize now; empty text only sends `complete`.
+
+    `complete` follows `complete_wait_s` after the last chunk, and not at all unless the job `ends`
+    its request. `closes` allows the server to close the socket behind it.
+    """
 
     request: SpeechRequest
-    wait_s: float
+    complete_wait_s: float
     ends: bool = True
     closes: bool = False
-    request_id: str = field(default_factory=lambda: f"task_{uuid4()}")
+    request_id: str = field(default_factory=_new_request_id)
     received_ns: int = field(default_factory=perf_counter_ns)
-
-    @property
-    def received(self) -> float:
-        """The same instant, in seconds."""
-        return self.received_ns / 1e9
 
 
 @dataclass(slots=True)
-class Held:
-    """Text that waits, spoken as the latest request asks. `timer` runs from its first fragment."""
+class BufferedText:
+    """Text not yet released, to be spoken as the latest request says.
+
+    `timer` runs from the first fragment; `partly_sent` means that a part of it was released before.
+    """
 
     request: SpeechRequest
     text: str = ""
-    partly: bool = False
+    partly_sent: bool = False
     timer: asyncio.TimerHandle | None = None
-    request_id: str = field(default_factory=lambda: f"task_{uuid4()}")
+    request_id: str = field(default_factory=_new_request_id)
 
     def add(self, request: SpeechRequest) -> None:
-        """Another fragment, verbatim; a blank one before all text is nothing."""
-        if len(self.text) + len(request.text) > TEXT_CAP:
-            raise Refused(issue("text", f"more than {TEXT_CAP} characters are waiting"))
+        """Append a fragment verbatim; blank fragments before any text are dropped."""
+        if len(self.text) + len(request.text) > TEXT_LIMIT:
+            raise InvalidMessage(custom_issue("text", f"more than {TEXT_LIMIT} characters are waiting"))
         if request.text.strip():
             self.request = request
         elif request.completion_wait_ms is not None:
@@ -110,168 +116,175 @@ class Held:
         if self.text or request.text.strip():
             self.text += request.text
 
-    def job(self, wait_s: float, *, ends: bool = True, closes: bool = False) -> Job:
-        """All that waits, as one job of the buffer's own id."""
+    def job(self, complete_wait_s: float, *, ends: bool = True, closes: bool = False) -> Job:
+        """All buffered text as one job."""
         request = replace(self.request, text=self.text)
-        return Job(request, wait_s, ends, closes, request_id=self.request_id)
+        return Job(request, complete_wait_s, ends, closes, request_id=self.request_id)
 
-    def stop(self) -> None:
-        """Stop the clock."""
+    def start_timer(self, delay_ms: float, callback: Callable[[BufferedText], None]) -> None:
+        """Call `callback` after the delay, and again a little later while the job queue is full."""
+
+        def expire() -> None:
+            self.timer = None
+            try:
+                callback(self)
+            except asyncio.QueueFull:
+                self.timer = loop.call_later(delay_ms / 1000 + RETRY_S, expire)
+
+        loop = asyncio.get_running_loop()
+        self.timer = loop.call_later(delay_ms / 1000, expire)
+
+    def stop_timer(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
 
 class MessageBuffer:
-    """Reads messages and hands jobs to `enqueue`, which may raise asyncio.QueueFull."""
+    """Read messages and pass jobs to `enqueue`, which may raise asyncio.QueueFull."""
 
-    def __init__(self, studio: ServerState, api: Api, enqueue: Callable[[Job], None]) -> None:
-        self._studio = studio
+    def __init__(self, state: ServerState, api: Api, enqueue: Callable[[Job], None]) -> None:
+        self._state = state
+        self._config = state.config
         self._api: Api = api
-        self._rules = studio.rules(api, "ws")
+        self._rules = state.rules(api, "ws")
         self._enqueue = enqueue
-        self._contexts: dict[str, Held] = {}
-        self._buffer: Held | None = None
+        self._contexts: dict[str, BufferedText] = {}
+        self._legacy: BufferedText | None = None
 
     def close(self) -> None:
-        """The socket is gone, and all that waits with it."""
-        for held in (*self._contexts.values(), *filter(None, [self._buffer])):
-            held.stop()
+        """Stop all timers. Text still buffered is lost with the socket (4c.3)."""
+        self._drop_legacy()
+        for buffered in self._contexts.values():
+            buffered.stop_timer()
 
     def read(self, data: str | bytes) -> str | None:
-        """Take in a message; gives a message to answer with at once, if any. Raises Refused."""
+        """Process one message; return a message to answer with at once, if any. Raises InvalidMessage."""
         try:
             fields = decode_object(data)
         except ProtocolError:
-            raise Refused from None
+            raise InvalidMessage from None
         if is_keep_alive(fields):
             return PONG
         buffering = decode_buffering(fields)
         text = fields.get("text")
         blank = isinstance(text, str) and not text.strip()
         if buffering is None and blank and text:
-            return None  # the older keep-alive: no audio, no reply, and nothing is flushed by it
+            return None  # the older keep-alive: no audio, no reply, nothing flushed (4b, 12)
         if buffering is None and fields.get("cancel_request") is True:
-            self._forget_buffer()
+            self._drop_legacy()
             return None
-        waiting = buffering is not None or self._buffer is not None
-        request = self._request(fields, buffering, blank and waiting)
-        if buffering is None and self._buffer is None:
-            self._enqueue(Job(request, self._wait_s(request, buffered=False), closes=True))
+        buffered = buffering is not None or self._legacy is not None
+        request = self._decode(fields, buffering, blank and buffered)
+        if not buffered:
+            self._enqueue(Job(request, self._complete_wait_s(request, buffered=False), closes=True))
         elif buffering is None or buffering.context is None:
-            self._hold(request, buffering or Buffering(flush=True))
+            self._add_to_legacy(request, buffering or Buffering(flush=True))
         else:
-            self._continue(request, buffering, buffering.context)
+            self._add_to_context(request, buffering, buffering.context)
         return None
 
-    def _request(self, fields: Fields, buffering: Buffering | None, silent: bool) -> SpeechRequest:
-        """The request of a message that nothing is wrong with; a closing one needs no text."""
+    def _decode(self, fields: Fields, buffering: Buffering | None, blank_allowed: bool) -> SpeechRequest:
+        """Validate and decode a message; one that closes or cancels a buffer needs no text (4c)."""
         optional: set[str] = set()
         if buffering is not None and buffering.context is not None:
             if buffering.flush or buffering.max_flush_ms:
-                raise Refused(
-                    issue("context_id", "context_id goes with neither flush nor max_buffer_flush_ms")
-                )
+                message = "context_id cannot be combined with flush or max_buffer_flush_ms"
+                raise InvalidMessage(custom_issue("context_id", message))
             if buffering.close or buffering.cancel:
                 optional = {"text", "voice_id"}
             elif not buffering.more:
                 optional = {"text"}
         checked = fields
-        if silent:
+        if blank_allowed:
             optional.add("text")
             checked = {name: value for name, value in fields.items() if name != "text"}
-        if issues := refuse(checked, self._rules, optional=optional):
-            raise Refused(*issues)
-        return self._studio.decode(fields, self._api)
+        # Text of any length may be streamed in fragments (0.4).
+        rules = self._rules if buffering is None else replace(self._rules, max_text=None)
+        if issues := validate(checked, rules, optional=optional):
+            raise InvalidMessage(*issues)
+        return self._state.decode(fields, self._api)
 
-    def _wait_s(self, request: SpeechRequest, *, buffered: bool) -> float:
-        behaviour = self._studio.behaviour
-        own = behaviour.buffered_complete_wait_ms if buffered else behaviour.complete_wait_ms
-        return (own if request.completion_wait_ms is None else request.completion_wait_ms) / 1000
+    def _complete_wait_s(self, request: SpeechRequest, *, buffered: bool) -> float:
+        """Quiet time before `complete`: the client's `complete_backoff_ms`, else the configured one."""
+        config = self._config
+        if request.completion_wait_ms is not None and (buffered or config.honour_complete_wait):
+            return request.completion_wait_ms / 1000
+        return (config.buffered_complete_wait_ms if buffered else config.complete_wait_ms) / 1000
 
-    # the older buffer
+    # The legacy buffer (4c.2)
 
-    def _hold(self, request: SpeechRequest, buffering: Buffering) -> None:
-        held = self._buffer = self._buffer or Held(request)
-        held.add(request)
+    def _add_to_legacy(self, request: SpeechRequest, buffering: Buffering) -> None:
+        buffered = self._legacy = self._legacy or BufferedText(request)
+        buffered.add(request)
         if buffering.flush or not buffering.more:
-            self._forget_buffer()
-            if held.text.strip():
-                self._enqueue(held.job(self._wait_s(held.request, buffered=True), closes=True))
-            elif held.partly or self._studio.behaviour.answer_empty_close:
-                self._enqueue(held.job(0.0, closes=True))
-        elif buffering.max_flush_ms and held.timer is None and held.text.strip():
-            self._later(held, buffering.max_flush_ms, self._flush_part)
+            self._drop_legacy()
+            if buffered.text.strip():
+                wait_s = self._complete_wait_s(buffered.request, buffered=True)
+                self._enqueue(buffered.job(wait_s, closes=True))
+            elif buffered.partly_sent or self._config.answer_empty_close:
+                self._enqueue(buffered.job(0.0, closes=True))
+        elif buffering.max_flush_ms and buffered.timer is None and buffered.text.strip():
+            buffered.start_timer(buffering.max_flush_ms, self._flush_part)
 
-    def _flush_part(self, held: Held) -> None:
-        """So long have they waited: what is there is said, `complete` comes at the end of all."""
-        self._enqueue(held.job(0.0, ends=False))
-        held.text, held.partly = "", True
+    def _flush_part(self, buffered: BufferedText) -> None:
+        """Release what has waited for `max_buffer_flush_ms`; `complete` follows with the last part."""
+        self._enqueue(buffered.job(0.0, ends=False))
+        buffered.text, buffered.partly_sent = "", True
 
-    def _forget_buffer(self) -> None:
-        if self._buffer is not None:
-            self._buffer.stop()
-            self._buffer = None
+    def _drop_legacy(self) -> None:
+        if self._legacy is not None:
+            self._legacy.stop_timer()
+            self._legacy = None
 
-    # continuations
+    # Continuations (4c.3)
 
-    def _continue(self, request: SpeechRequest, buffering: Buffering, context: str) -> None:
-        held = self._contexts.get(context)
+    def _add_to_context(self, request: SpeechRequest, buffering: Buffering, context: str) -> None:
+        buffered = self._contexts.get(context)
         if buffering.cancel:
-            if held is not None:
-                held.stop()
-                held.text = ""
+            # Only text not yet released is dropped; the context stays open (0.7).
+            if buffered is not None:
+                buffered.stop_timer()
+                buffered.text = ""
             return
-        if held is None:
+        if buffered is None:
             if buffering.close:
                 return
-            if len(self._contexts) >= MOST_CONTEXTS:
-                raise Refused(issue("context_id", f"more than {MOST_CONTEXTS} contexts"))
-            held = self._contexts[context] = Held(request)
+            if len(self._contexts) >= MAX_CONTEXTS:
+                raise InvalidMessage(custom_issue("context_id", f"more than {MAX_CONTEXTS} contexts"))
+            buffered = self._contexts[context] = BufferedText(request)
         if not buffering.close:
-            held.add(request)
+            buffered.add(request)
         if buffering.more and not buffering.close:
-            self._release(held, buffering.max_delay_ms)
+            self._release(buffered, buffering.max_delay_ms)
         else:
             del self._contexts[context]
-            self._finish(held, answer=not buffering.close)
+            self._finish(buffered, answer=not buffering.close)
 
-    def _release(self, held: Held, delay_ms: int | None) -> None:
-        """Say the sentences that are whole; the rest waits, by the clock of its first fragment."""
-        segments, held.text = release(held.text)
+    def _release(self, buffered: BufferedText, delay_ms: int | None) -> None:
+        """Release complete sentences; the delay of the remainder runs from its first fragment."""
+        segments, buffered.text = split_complete(buffered.text)
         for segment in segments:
-            self._say(held, segment)
-        if segments or not held.text.strip():
-            held.stop()
-        if held.text.strip() and held.timer is None:
-            self._later(held, DEFAULT_DELAY_MS if delay_ms is None else delay_ms, self._expire)
+            self._enqueue_segment(buffered, segment)
+        if segments or not buffered.text.strip():
+            buffered.stop_timer()
+        if buffered.text.strip() and buffered.timer is None:
+            buffered.start_timer(DEFAULT_DELAY_MS if delay_ms is None else delay_ms, self._release_all)
 
-    def _expire(self, held: Held) -> None:
-        self._say(held, held.text)
-        held.text = ""
+    def _release_all(self, buffered: BufferedText) -> None:
+        self._enqueue_segment(buffered, buffered.text)
+        buffered.text = ""
 
-    def _finish(self, held: Held, *, answer: bool) -> None:
-        """Say all that is left; a closing message that leaves nothing to say may want an answer still."""
-        held.stop()
-        segments, rest = release(held.text)
-        segments += [rest] if rest.strip() else []
+    def _finish(self, buffered: BufferedText, *, answer: bool) -> None:
+        """Release everything; a closing message with nothing left may still be answered (12)."""
+        buffered.stop_timer()
+        segments, remainder = split_complete(buffered.text)
+        segments += [remainder] if remainder.strip() else []
         for segment in segments:
-            self._say(held, segment)
-        if not segments and answer and self._studio.behaviour.answer_empty_close:
-            self._enqueue(Job(replace(held.request, text=""), 0.0))
+            self._enqueue_segment(buffered, segment)
+        if not segments and answer and self._config.answer_empty_close:
+            self._enqueue(Job(replace(buffered.request, text=""), 0.0))
 
-    def _say(self, held: Held, segment: str) -> None:
-        request = replace(held.request, text=segment)
-        self._enqueue(Job(request, self._wait_s(request, buffered=True)))
-
-    @staticmethod
-    def _later(held: Held, delay_ms: float, due: Callable[[Held], None]) -> None:
-        def ring() -> None:
-            held.timer = None
-            try:
-                due(held)
-            except asyncio.QueueFull:
-                held.timer = loop.call_later(delay_ms / 1000 + 0.1, ring)
-
-        loop = asyncio.get_running_loop()
-        held.timer = loop.call_later(delay_ms / 1000, ring)
+    def _enqueue_segment(self, buffered: BufferedText, text: str) -> None:
+        request = replace(buffered.request, text=text)
+        self._enqueue(Job(request, self._complete_wait_s(request, buffered=True)))

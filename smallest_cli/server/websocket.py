@@ -1,13 +1,14 @@
-"""One WebSocket from the upgrade to its end (waves/api.md, 4).
+"""One WebSocket session, from the upgrade to the close (waves/api.md, 4).
 
-A reader takes messages at any time; one speaker says what they ask for, in order, one at a time.
+One task reads messages at any time; another synthesizes the resulting jobs in order, one at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
 from uuid import uuid4
 
@@ -15,192 +16,187 @@ from aiohttp import WSMsgType, web
 
 from smallest_cli.errors import ServerError
 from smallest_cli.models import Api, AudioChunk, Completed, WordTiming
+from smallest_cli.protocol.endpoints import Fields
 from smallest_cli.protocol.messages import encode_error_message, encode_message
-from smallest_cli.server import faults
-from smallest_cli.server.auth import Busy
+from smallest_cli.server.auth import LimitExceeded
 from smallest_cli.server.error_bodies import BUSY, INTERNAL, INVALID, status_body
-from smallest_cli.server.faults import Fault, FaultSpec
-from smallest_cli.server.request_log import Entry
+from smallest_cli.server.faults import ABNORMAL, Fault, FaultSpec
+from smallest_cli.server.request_log import LogEntry
 from smallest_cli.server.state import ServerState
-from smallest_cli.server.text_buffer import Job, MessageBuffer, Refused
+from smallest_cli.server.text_buffer import InvalidMessage, Job, MessageBuffer
 
-LONGEST_IDLE_S = 180.0
+MAX_IDLE_S = 180.0
+MAX_QUEUED_JOBS = 256
 
 
-@dataclass(slots=True)
-class Conversation:
+class WebSocketSession:
     """The state of one socket."""
 
-    studio: ServerState
-    socket: web.WebSocketResponse
-    http: web.Request
-    api: Api
-    key: str
-    session_id: str | None = field(init=False)
-    _jobs: asyncio.Queue[Job] = field(init=False, default_factory=lambda: asyncio.Queue(256))
-    _slot: ExitStack = field(init=False, default_factory=ExitStack)
-    _speaking: bool = field(init=False, default=False)
-
-    def __post_init__(self) -> None:
-        self.session_id = None if self.api == "v2" else f"ws_{uuid4()}"  # v2 names no session (2b)
+    def __init__(
+        self, state: ServerState, socket: web.WebSocketResponse, http: web.Request, api: Api, key: str
+    ) -> None:
+        self._state = state
+        self._config = state.config
+        self._socket = socket
+        self._http = http
+        self._key = key
+        self._session_id = None if api == "v2" else f"ws_{uuid4()}"  # v2 has no session id (2b)
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(MAX_QUEUED_JOBS)
+        self._slot = ExitStack()
+        self._busy = False
+        self._buffer = MessageBuffer(state, api, self._enqueue)
 
     async def run(self) -> None:
-        """Talk until either side ends it."""
-        inbox = MessageBuffer(self.studio, self.api, self._enqueue)
-        tasks = [asyncio.create_task(self._listen(inbox)), asyncio.create_task(self._speak_all())]
+        """Serve the socket until either side closes it."""
+        tasks = [asyncio.create_task(self._read_messages()), asyncio.create_task(self._run_jobs())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            inbox.close()
+            self._buffer.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._slot.close()
 
-    # listening
+    # Reading
 
-    async def _listen(self, inbox: MessageBuffer) -> None:
-        idle_s = self._idle_s()
+    async def _read_messages(self) -> None:
+        idle_s = self._idle_timeout_s()
         deadline = perf_counter() + idle_s
         while True:
             try:
-                message = await self.socket.receive(timeout=max(deadline - perf_counter(), 0.001))
+                message = await self._socket.receive(timeout=max(deadline - perf_counter(), 0.001))
             except TimeoutError:
-                if self._speaking:  # the clock starts again when all has been said
+                if self._busy:  # the idle time starts again when all jobs are done
                     deadline = perf_counter() + idle_s
                     continue
-                # the one error that is documented, and it names no session
+                # The only documented error message; it has no session_id (4b).
                 text = f"Connection timed out after {idle_s:g} seconds of inactivity"
-                await self.socket.send_str(encode_error_message(text, form=self.studio.behaviour.error_form))
-                await self.socket.close()
+                await self._socket.send_str(encode_error_message(text, form=self._config.error_form))
+                await self._socket.close()
                 return
-            if message.type is WSMsgType.PING:  # of the protocol, not of the API: no sign of life (4b)
-                await self.socket.pong(message.data)
+            if message.type is WSMsgType.PING:  # a protocol ping does not reset the idle time (4b)
+                await self._socket.pong(message.data)
                 continue
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 if message.type is WSMsgType.PONG:
                     continue
                 return
             deadline = perf_counter() + idle_s
-            await self._read(inbox, message.data)
+            await self._read(message.data)
 
-    def _idle_s(self) -> float:
-        asked = self.http.query.get("timeout", "")
-        if asked.isascii() and asked.isdigit() and int(asked[:9]) > 0:
-            return min(float(asked[:9]), LONGEST_IDLE_S)
-        return self.studio.behaviour.idle_timeout_s
+    def _idle_timeout_s(self) -> float:
+        """The query's `timeout` in seconds, clamped (waves/api.md, 2a and 4b), else the configured one."""
+        timeout = self._http.query.get("timeout", "")
+        if timeout.isascii() and timeout.isdigit() and int(timeout[:9]) > 0:
+            return min(float(timeout[:9]), MAX_IDLE_S)
+        return self._config.idle_timeout_s
 
-    async def _read(self, inbox: MessageBuffer, data: str | bytes) -> None:
+    async def _read(self, data: str | bytes) -> None:
         try:
-            answer = inbox.read(data)
-        except Refused as refusal:
-            await self._fail(INVALID["error"], refusal.issues)
+            answer = self._buffer.read(data)
+        except InvalidMessage as error:
+            await self._send_error(INVALID["error"], error.issues)
         except asyncio.QueueFull:
-            await self._fail(BUSY["error"])
+            await self._send_error(BUSY["error"])
         else:
             if answer is not None:
-                await self.socket.send_str(answer)
+                await self._socket.send_str(answer)
 
     def _enqueue(self, job: Job) -> None:
         self._jobs.put_nowait(job)
-        self._speaking = True
+        self._busy = True
 
-    # speaking
+    # Synthesizing
 
-    async def _speak_all(self) -> None:
-        following: Job | None = None
+    async def _run_jobs(self) -> None:
+        next_job: Job | None = None
         while True:
-            self._speaking = following is not None or not self._jobs.empty()
-            job = following or await self._jobs.get()
-            following = None
-            entry = Entry("ws", job.request.text, self.key, job.received_ns, request_id=job.request_id)
+            self._busy = next_job is not None or not self._jobs.empty()
+            job = next_job or await self._jobs.get()
+            next_job = None
+            entry = LogEntry("ws", job.request.text, self._key, job.received_ns, request_id=job.request_id)
             try:
-                if await self._speak(job, entry):
-                    following = await self._complete(job, entry)
+                if await self._synthesize(job, entry):
+                    next_job = await self._complete(job, entry)
             finally:
-                self.studio.journal.write(entry)
+                self._state.request_log.write(entry)
 
-    async def _speak(self, job: Job, entry: Entry) -> bool:
-        """Send a job's audio; False when it failed and no `complete` is due."""
+    async def _synthesize(self, job: Job, entry: LogEntry) -> bool:
+        """Send a job's audio. False when it failed, so that no `complete` is due."""
         try:
             if job.request.text:
-                self._take_slot()
+                self._slot.close()
+                self._slot.enter_context(self._state.limits.slot(self._key))
                 await self._send_audio(job, entry)
-        except Busy:
+        except LimitExceeded:
             entry.status = "busy"
-            await self._fail(BUSY["error"])
+            await self._send_error(BUSY["error"])
             return False
         except (Fault, ServerError) as error:
             entry.status = str(error)
-            await self._break(error)
+            await self._fail(error)
             return False
         finally:
-            if self._jobs.empty():  # what waits on this socket keeps its slot
+            if self._jobs.empty():  # jobs queued on this socket keep its slot
                 self._slot.close()
         return True
 
-    def _take_slot(self) -> None:
-        self._slot.close()
-        self._slot.enter_context(self.studio.limits.slot(self.key))
-
-    async def _send_audio(self, job: Job, entry: Entry) -> None:
-        pace = self.studio.pace(job.received)
-        fault = self.studio.faults.take()
+    async def _send_audio(self, job: Job, entry: LogEntry) -> None:
+        fault = self._state.faults.take()
         if fault and fault.kind == "status":
             raise Fault(fault)
-        async with aclosing(self.studio.speak(job.request, pace, fault)) as sound:
-            async for event in sound:
+        async with aclosing(self._state.synthesize(job.request, job.received_ns, fault)) as events:
+            async for event in events:
                 if isinstance(event, AudioChunk):
-                    entry.audio()
+                    entry.mark_audio()
                 await self._send(event, job)
 
-    async def _complete(self, job: Job, entry: Entry) -> Job | None:
-        """Send `complete` once it has been quiet for long enough, or at once when more is to say,
-        which is then the result."""
-        following = await self._quiet(job)
+    async def _complete(self, job: Job, entry: LogEntry) -> Job | None:
+        """Send `complete` after the job's quiet time, or as soon as another job is queued; return that."""
+        next_job = await self._wait_quiet(job)
         entry.status = "partial"
-        if job.ends and not (following and self.studio.behaviour.complete_per == "quiet"):
+        if job.ends and not (next_job and self._config.complete_per == "quiet"):
             await self._send(Completed(), job)
-            entry.completed()
-            if self.studio.behaviour.close_after_complete and job.closes and not following:
-                await self.socket.close()
-        return following
+            entry.mark_completed()
+            if self._config.close_after_complete and job.closes and not next_job:
+                await self._socket.close()
+        return next_job
 
-    async def _quiet(self, job: Job) -> Job | None:
+    async def _wait_quiet(self, job: Job) -> Job | None:
         if not self._jobs.empty():
             return self._jobs.get_nowait()
-        if not (job.ends and job.wait_s):
+        if not (job.ends and job.complete_wait_s):
             return None
         try:
-            async with asyncio.timeout(job.wait_s):
+            async with asyncio.timeout(job.complete_wait_s):
                 return await self._jobs.get()
         except TimeoutError:
             return None
 
     async def _send(self, event: AudioChunk | WordTiming | Completed, job: Job) -> None:
         event = replace(event, request_id=job.request_id)
-        older = self.studio.behaviour.complete_form == "older"
-        await self.socket.send_str(encode_message(event, self.session_id, job.request, older=older))
+        older = self._config.complete_form == "older"
+        await self._socket.send_str(encode_message(event, self._session_id, job.request, older=older))
 
-    # failing
+    # Errors
 
-    async def _fail(self, text: str, issues: list[dict[str, object]] | None = None) -> None:
-        form = self.studio.behaviour.error_form
-        await self.socket.send_str(
-            encode_error_message(text, session_id=self.session_id, issues=issues or (), form=form)
-        )
+    async def _send_error(self, text: str, issues: Iterable[Fields] = ()) -> None:
+        form = self._config.error_form
+        message = encode_error_message(text, session_id=self._session_id, issues=issues, form=form)
+        await self._socket.send_str(message)
 
-    async def _break(self, error: Fault | ServerError) -> None:
+    async def _fail(self, error: Fault | ServerError) -> None:
         match error:
-            case Fault(spec=FaultSpec(kind="close", code=faults.ABNORMAL)):
-                if self.http.transport:
-                    self.http.transport.close()
+            case Fault(spec=FaultSpec(kind="close", code=code)) if code == ABNORMAL:
+                if self._http.transport:
+                    self._http.transport.close()
             case Fault(spec=FaultSpec(kind="close", code=code)):
-                await self.socket.close(code=code)
+                await self._socket.close(code=code)
             case Fault(spec=FaultSpec(kind="status", code=code)):
                 body = status_body(code)
-                await self._fail(str(body.get("message", body["error"])))
+                await self._send_error(str(body.get("message", body["error"])))
             case _:
-                await self._fail(INTERNAL["message"])
+                await self._send_error(INTERNAL["message"])

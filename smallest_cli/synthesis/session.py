@@ -234,7 +234,8 @@ class Session:
                 if segment.number is None:
                     segment.number = self.transport.send(item)
                     self.sent_characters += segment.characters
-                self._handle(self.transport.receive())
+                if event := self.transport.receive():
+                    self._handle(event)
             except RemoteError as error:
                 self._retry(error)
 
@@ -367,7 +368,7 @@ def open_session(
         with (
             open_service(settings, config.key_file, warn) as service,
             # A run that the cache may answer alone connects when it must.
-            nullcontext() if cache else dialer.head_start(parse_base_url(service.base_url)),
+            nullcontext() if cache else dialer.preconnect(parse_base_url(service.base_url)),
             _open_subtitles(config, captions, warn),
             open_sinks(config.destinations, format, playing.append) as sink,
             open_transport(settings.via, service, dialer) as transport,

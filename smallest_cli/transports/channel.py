@@ -3,42 +3,55 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 
 from smallest_cli.errors import RemoteError
-from smallest_cli.models import Event, Service, SpeechRequest
-from smallest_cli.protocol.errors import decode_refusal
+from smallest_cli.models import Event, HasFileno, Sent, Service, SpeechRequest
+from smallest_cli.protocol.errors import decode_http_error
 
 
 class Channel(ABC):
     """A transport that carries one request at a time. Events are tagged with the request's number."""
 
+    capacity = 1
+    """Requests that may be under way at the same time."""
+
     def __init__(self) -> None:
         self._number = 0
+        self._sent: deque[Event] = deque()
         self._events: Generator[Event, None, None] | None = None
 
     def send(self, request: SpeechRequest) -> int:
-        """Begin a request; returns its number, the `segment` of its events."""
+        """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
         self._number += 1
         self._events = self.synthesize(request)
+        while not (self._sent and isinstance(self._sent[-1], Sent)):
+            self._sent.append(next(self._events))
         return self._number
 
-    def receive(self) -> Event:
-        """The next event, waited for. Raises RemoteError."""
+    def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
+        """The next event, waited for: nothing else can be done meanwhile. Raises RemoteError."""
         assert self._events is not None, "nothing was sent"  # noqa: S101
-        return replace(next(self._events), segment=self._number)
+        event = self._sent.popleft() if self._sent else next(self._events)
+        return replace(event, segment=self._number)
 
     @abstractmethod
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """All events of one request."""
+
+    def close(self) -> None:
+        """Forget the request that is under way."""
+        self._events = None
+        self._sent.clear()
 
 
 def error_from_response(
     service: Service, status: int, headers: Mapping[str, str], body: bytes
 ) -> RemoteError:
     """Return the error for an HTTP status other than 200; for 401 its hint says which key was sent."""
-    error = decode_refusal(status, {name.lower(): value for name, value in headers.items()}, body)
+    error = decode_http_error(status, {name.lower(): value for name, value in headers.items()}, body)
     if status == 401:
         suffix = f" and ends {service.key}" if len(str(service.key)) > 1 else ""
         error.hint = f"the key is from {service.key.source}{suffix}"

@@ -1,9 +1,8 @@
-"""The HTTP transport: each segment is one request, its audio one WAV (waves/api.md, 3a)."""
+"""The HTTP transport: each segment is one POST, answered by a WAV (waves/api.md, 3a)."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import ExitStack
 from dataclasses import replace
 
 from smallest_cli.audio.wav import WavReader
@@ -13,7 +12,7 @@ from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.endpoints import PATHS
 from smallest_cli.protocol.requests import encode_request
 from smallest_cli.transports.channel import Channel
-from smallest_cli.transports.http_session import HTTPSession
+from smallest_cli.transports.http_connection import HTTPConnection
 
 
 class HTTPTransport(Channel):
@@ -21,27 +20,32 @@ class HTTPTransport(Channel):
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
         super().__init__()
-        self._path = PATHS[service.api]["http"]
         self._timeout = dialer.timeout
-        self._session = HTTPSession(service, dialer)
-        self.connect = self._session.connect
-        self.close = self._session.close
+        self._http = HTTPConnection(service, dialer, PATHS[service.api]["http"], "audio/wav")
+        self.connect = self._http.connect
 
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Request one segment and yield its events. Raises RemoteError.
 
-        It is complete when the audio has the length in the WAV header; where that states none, when the
-        body has ended by Content-Length or chunked encoding.
+        It is complete when the WAV header or, where that states no length, HTTP's own framing says so.
         """
-        body = encode_request(replace(request, encoding="wav", completion_wait_ms=None))
-        with ExitStack() as stack:
-            response = yield from self._session.post(stack, self._path, body, accept="audio/wav")
-            request_id = response.headers.get("X-Request-Id")
-            wav = WavReader(request.format)
-            for piece in response.body:
-                if pcm := wav.feed(piece):
-                    yield AudioChunk(pcm, request_id, at_ns=response.connection.received_ns)
-                    response.connection.set_deadline("more audio", self._timeout)
-            if not (wav.whole if wav.states_length else response.has_framed_body()):
-                raise IncompleteResponse("the reply ended before all of its audio came")
-            yield Completed(request_id, at_ns=response.connection.received_ns)
+        http = self._http
+        yield from http.send(encode_request(replace(request, encoding="wav", completion_wait_ms=None)))
+        http.read_head()
+        request_id = http.headers.get("x-request-id")
+        is_framed = http.is_framed
+        received_ns = 0
+        wav = WavReader(request.format)
+        while piece := http.read():
+            received_ns = http.connection.received_ns
+            if pcm := wav.feed(piece):
+                yield AudioChunk(pcm, request_id, at_ns=received_ns)
+                http.connection.set_deadline("more audio", self._timeout)
+        if not (wav.whole if wav.states_length else is_framed):
+            raise IncompleteResponse("the reply ended before all of its audio came")
+        yield Completed(request_id, at_ns=received_ns)
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        self._http.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import ExitStack
 from dataclasses import replace
 
 from smallest_cli.errors import IncompleteResponse, ProtocolError
@@ -14,7 +13,7 @@ from smallest_cli.protocol.messages import EventStream
 from smallest_cli.protocol.requests import encode_request
 from smallest_cli.security import printable
 from smallest_cli.transports.channel import Channel
-from smallest_cli.transports.http_session import HTTPSession
+from smallest_cli.transports.http_connection import HTTPConnection
 
 
 class SSETransport(Channel):
@@ -22,32 +21,34 @@ class SSETransport(Channel):
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
         super().__init__()
-        self._path = PATHS[service.api]["sse"]
         self._timeout = dialer.timeout
-        self._session = HTTPSession(service, dialer)
-        self.connect = self._session.connect
-        self.close = self._session.close
+        self._http = HTTPConnection(service, dialer, PATHS[service.api]["sse"], "text/event-stream")
+        self.connect = self._http.connect
 
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Request one segment and yield its events. Raises RemoteError.
 
         Each audio chunk extends the deadline, other events do not.
         """
-        body = encode_request(replace(request, completion_wait_ms=None))
-        with ExitStack() as stack:
-            response = yield from self._session.post(stack, self._path, body, accept="text/event-stream")
-            content_type = response.headers.get("Content-Type", "no type")
-            if not content_type.lower().startswith("text/event-stream"):
-                raise ProtocolError(f"the service sent {printable(content_type, 60)} instead of events")
-            request_id = response.headers.get("X-Request-Id")
-            stream = EventStream()
-            for piece in response.body:
-                for event in stream.feed(piece, response.connection.received_ns):
-                    if isinstance(event, Completed):
-                        yield replace(event, request_id=event.request_id or request_id)
-                        response.read_end()
-                        return
-                    yield event
-                    if isinstance(event, AudioChunk):
-                        response.connection.set_deadline("more audio", self._timeout)
-            raise IncompleteResponse("the stream ended before its end marker")
+        http = self._http
+        yield from http.send(encode_request(replace(request, completion_wait_ms=None)))
+        http.read_head()
+        content_type = http.headers.get("content-type", "no type")
+        if not content_type.lower().startswith("text/event-stream"):
+            raise ProtocolError(f"the service sent {printable(content_type, 60)} instead of events")
+        request_id = http.headers.get("x-request-id")
+        stream = EventStream()
+        while piece := http.read():
+            for event in stream.feed(piece, http.connection.received_ns):
+                if isinstance(event, Completed):
+                    yield replace(event, request_id=event.request_id or request_id)
+                    return
+                yield event
+                if isinstance(event, AudioChunk):
+                    http.connection.set_deadline("more audio", self._timeout)
+        raise IncompleteResponse("the stream ended before its end marker")
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        self._http.close()

@@ -32,7 +32,7 @@ from smallest_cli.models import (
 from smallest_cli.network.connection import Connection, read_head
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, MESSAGE_LIMIT, PATHS, REFUSAL_LIMIT
+from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, ERROR_BODY_LIMIT, MESSAGE_LIMIT, PATHS
 from smallest_cli.protocol.errors import decode_close
 from smallest_cli.protocol.messages import decode_message
 from smallest_cli.protocol.requests import KEEP_ALIVE, encode_request
@@ -320,7 +320,7 @@ class _UpgradeSocket:
         except HTTPException:
             raise ProtocolError("the service did not answer in HTTP") from None
         try:
-            body = response.read(REFUSAL_LIMIT)
+            body = response.read(ERROR_BODY_LIMIT)
         except (HTTPException, NetworkError, ProtocolError):
             body = b""  # the status is enough
         if 200 <= response.status < 300:

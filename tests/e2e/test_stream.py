@@ -21,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
+from smallest_cli.models import SpeechRequest
 from smallest_cli.text.markdown import PlainText
 from smallest_cli.text.normalize import normalize
-from smallest_cli.text.stream import SegmentStream, TextReader, cut
+from smallest_cli.text.stream import ArrivingSegments, SegmentStream, TextReader
 from tests.support import ROOT, frames
 from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest, speak
 from tests.support.fault_server import Handler, answer, fault_server
@@ -237,8 +238,15 @@ def test_segments_contain_the_complete_input(text: str, cuts: list[int], limit: 
     plain = PlainText()
     wanted = plain.feed(text) + plain.flush() if strip else text
     segments = SegmentStream(limit=limit, first_limit=None, strip_markdown=strip, by_line=False)
-    reader = TextReader([*fragments, rest])
-    sent = list(cut(reader, segments, flush_s=30, keep_open=lambda: None))
+    arriving = ArrivingSegments(
+        TextReader([*fragments, rest]), segments, SpeechRequest("", "meher"), flush_s=30
+    )
+    sent = []
+    while not arriving.ended:
+        if request := arriving.next():
+            sent.append(request.text)
+        elif not arriving.ended:
+            arriving.wait(30)
     assert "".join(sent).rstrip() == " ".join(normalize(wanted).paragraphs)
     assert all(piece.strip() for piece in sent)
 

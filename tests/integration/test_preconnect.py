@@ -31,7 +31,7 @@ def has_pending_connection(listener: socket.socket, seconds: float = 0) -> bool:
 
 def test_preconnection_is_used_once(listener: socket.socket) -> None:
     dialer, origin = Dialer(timeout=5), parse_base_url(url_of(listener))
-    with dialer.head_start(origin):
+    with dialer.preconnect(origin):
         assert has_pending_connection(listener, 5)
         connection = dialer.connect(origin)
         listener.accept()[0].close()
@@ -44,7 +44,7 @@ def test_preconnection_is_used_once(listener: socket.socket) -> None:
 
 def test_unused_preconnection_is_closed(listener: socket.socket) -> None:
     dialer = Dialer(timeout=5)
-    with dialer.head_start(parse_base_url(url_of(listener))):
+    with dialer.preconnect(parse_base_url(url_of(listener))):
         peer, _ = listener.accept()
     with peer:
         peer.settimeout(5)
@@ -54,7 +54,7 @@ def test_unused_preconnection_is_closed(listener: socket.socket) -> None:
 def test_first_connect_raises_preconnect_error(listener: socket.socket) -> None:
     listener.close()
     dialer, origin = Dialer(timeout=5), parse_base_url("http://127.0.0.1:9")
-    with dialer.head_start(origin), pytest.raises(NetworkError, match="cannot connect"):
+    with dialer.preconnect(origin), pytest.raises(NetworkError, match="cannot connect"):
         dialer.connect(origin)
 
 

@@ -1,8 +1,8 @@
-"""Programs as the vendor's pages have them, run against the offline server, hear what `speak` hears.
+"""The programs on the vendor's pages, run against the offline server, receive the audio that `speak` does.
 
-Each is a process of its own that makes the calls and reads the messages of its page: the WebSocket and the
-event-stream program of v3.1, and the v2 client on websocket-client. They are changed in address, key and what
-today's libraries call an argument; on the current routes also in the envelope of the event stream.
+Each runs as a process: the WebSocket and event-stream programs of v3.1, and the v2 program with
+websocket-client. Only address, key and renamed library arguments are changed, and on the current routes
+the envelope of the event stream.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def samples(path: Path) -> bytes:
         ("v2", "ws", WITH_WEBSOCKET_CLIENT, ("-v", "ryan", "-l", "en")),
     ],
 )
-def test_what_their_program_saves_is_what_speak_saves(
+def test_published_program_saves_what_speak_saves(
     server: Offline, tmp_path: Path, api: str, via: str, program: str, options: tuple[str, ...]
 ) -> None:
     url = server.ws_url + WS[api] if via == "ws" else server.base_url + SSE[api]
@@ -81,7 +81,7 @@ def test_what_their_program_saves_is_what_speak_saves(
     assert run_speak(server, api, via, tmp_path, *options) == theirs
 
 
-def test_all_of_them_hear_the_same(server: Offline, tmp_path: Path) -> None:
+def test_all_programs_receive_the_same_audio(server: Offline, tmp_path: Path) -> None:
     programs = [
         (WITH_WEBSOCKETS, server.ws_url + WS["unified"]),
         (TODAYS_EVENTS, server.base_url + SSE["unified"]),
@@ -92,8 +92,8 @@ def test_all_of_them_hear_the_same(server: Offline, tmp_path: Path) -> None:
     assert len({run_program(server, program, url, tmp_path) for program, url in programs}) == 1
 
 
-def test_the_v2_program_tells_of_an_error(server: Offline, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(WITH_WEBSOCKET_CLIENT.replace("ryan", "nobody"))
+def test_v2_program_reports_an_error(server: Offline, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(WITH_WEBSOCKET_CLIENT.replace("ryan", "no_such_voice"))
     done = subprocess.run(
         [sys.executable, "program.py", server.ws_url + WS["v2"], TEXT, "theirs.wav"],
         cwd=tmp_path,

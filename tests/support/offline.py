@@ -1,6 +1,6 @@
-"""The real offline server as a child, for every test that needs a service, and other people's clients for it.
+"""The offline server as a child process, and third-party clients for it.
 
-The clients are requests and websockets as anybody uses them; nothing here knows `smallest_cli`.
+The clients use requests and websockets directly; nothing here imports `smallest_cli`.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ WS = {
 
 
 def hello(**fields: Any) -> Message:
-    """A request that nothing is wrong with, changed by `fields`; None takes a field away."""
+    """A valid request, changed by `fields`; None removes a field."""
     request = {"text": "Hello there.", "voice_id": "magnus", "sample_rate": 24_000} | fields
     return {name: value for name, value in request.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Offline:
-    """A server that runs: where it is, which key it takes, what it has seen."""
+    """A running server: its address, key, process and request log."""
 
     base_url: str
     key: str
@@ -79,45 +79,45 @@ class Offline:
         return {"Authorization": f"Bearer {self.key}"}
 
     def log(self) -> list[dict[str, Any]]:
-        """What the server wrote of each request that has ended, oldest first."""
+        """Log entries of the finished requests, oldest first."""
         return [json.loads(line) for line in self.log_path.read_text().splitlines()]
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        """One HTTP exchange, the body read; with the key, unless `headers` say otherwise."""
+        """Send an HTTP request and read the reply; `headers` replaces the default key."""
         with requests.Session() as session:
             session.trust_env = False
             options = {"headers": self.auth, "timeout": DEADLINE} | options
             return session.request(method, self.base_url + path, **options)
 
     def post(self, path: str, fields: Message, **options: Any) -> requests.Response:
-        """`ask` with a JSON body."""
+        """POST a JSON body."""
         return self.ask("POST", path, json=fields, **options)
 
     @contextmanager
     def open(
         self, path: str = WS["unified"], *, key: str | None = None, **options: Any
     ) -> Iterator[ClientConnection]:
-        """A WebSocket. It has a socket of its own, so that no proxy of the environment is asked."""
+        """Open a WebSocket on a given socket, so that no proxy of the environment is used."""
         sock = socket.create_connection(self.address, timeout=DEADLINE)
         headers = {"Authorization": f"Bearer {key or self.key}"} | options.pop("additional_headers", {})
         with connect(self.ws_url + path, sock=sock, additional_headers=headers, **options) as ws:
             yield ws
 
     def say(self, fields: Message, path: str = WS["unified"]) -> list[Message]:
-        """Everything that a request is answered by, over a WebSocket of its own."""
+        """Send a request over a new WebSocket and return all messages."""
         with self.open(path) as ws:
             send(ws, fields)
             return receive(ws)
 
     def raw(self, data: bytes) -> bytes:
-        """What the server answers to `data` until it closes the connection."""
+        """Send raw bytes and read until the server closes the connection."""
         with socket.create_connection(self.address, timeout=DEADLINE) as sock:
             sock.sendall(data)
             return b"".join(iter(lambda: sock.recv(65_536), b""))
 
 
 def refusal(server: Offline, path: str = WS["unified"], **options: Any) -> Response:
-    """The reply to an upgrade that is refused."""
+    """The HTTP reply to a refused upgrade."""
     with pytest.raises(InvalidStatus) as refused, server.open(path, **options):
         pass
     return refused.value.response
@@ -142,7 +142,7 @@ def receive(ws: ClientConnection) -> list[Message]:
 
 
 def statuses(messages: list[Message]) -> list[str]:
-    """The statuses, each run of equal ones once."""
+    """The statuses without consecutive duplicates."""
     found: list[str] = []
     for message in messages:
         if found[-1:] != [message["status"]]:
@@ -160,7 +160,7 @@ def pcm_of(messages: list[Message]) -> bytes:
 
 
 def pcm_of_sse(body: bytes) -> bytes:
-    """The audio of an event stream, in whichever envelope."""
+    """The audio of an event stream in any envelope."""
     pcm = b""
     for line in body.splitlines():
         if line.startswith(b"data: "):
@@ -170,7 +170,7 @@ def pcm_of_sse(body: bytes) -> bytes:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    """Ask again until it is so; the asking itself takes its time. pytest-timeout ends what never is."""
+    """Poll a condition that itself does I/O until it is true; pytest-timeout ends the test otherwise."""
     while not condition():
         pass
 
@@ -179,7 +179,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 def child_of(pid: int) -> int:
-    """The one child of a process."""
+    """The only child of a process."""
     (child,) = children_of(pid)
     return child
 
@@ -190,14 +190,14 @@ def children_of(pid: int) -> list[int]:
 
 @contextmanager
 def watched(*pids: int) -> Iterator[Callable[[], None]]:
-    """Gives a function that waits until every one of the processes has ended."""
+    """Yield a function that waits until all processes have ended."""
     handles = {os.pidfd_open(pid) for pid in pids}
 
     def wait() -> None:
         waiting = set(handles)
         while waiting:
             ended, _, _ = select.select(list(waiting), [], [], DEADLINE)
-            assert ended, "a process goes on"
+            assert ended, "a process is still running"
             waiting -= set(ended)
 
     try:
@@ -207,8 +207,8 @@ def watched(*pids: int) -> Iterator[Callable[[], None]]:
             os.close(handle)
 
 
-def launch(behaviour: dict[str, Any], **options: Any) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
-    """Start the child as `smallest speak --local` does, and read its one line."""
+def launch(config: dict[str, Any], **options: Any) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start the child as `smallest speak --local` does, and read its reply."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "smallest_cli.server"],
         stdin=subprocess.PIPE,
@@ -217,7 +217,7 @@ def launch(behaviour: dict[str, Any], **options: Any) -> tuple[subprocess.Popen[
     )
     assert process.stdin
     assert process.stdout
-    process.stdin.write(json.dumps(behaviour).encode() + b"\n")
+    process.stdin.write(json.dumps(config).encode() + b"\n")
     process.stdin.flush()
     return process, json.loads(process.stdout.readline())
 
@@ -227,10 +227,10 @@ SMALLEST = [sys.executable, "-P", "-m", "smallest_cli"]
 
 @contextmanager
 def start_serve(*arguments: str, end: int = signal.SIGTERM, **options: Any) -> Iterator[Offline]:
-    """`smallest serve` in the foreground; what it printed must be its URL and nothing else."""
+    """Run `smallest serve`; stdout must contain its URL and nothing else."""
     with tempfile.TemporaryDirectory() as folder:
         log_path = Path(folder, "log.jsonl")
-        command = [*SMALLEST, "serve", "--log", str(log_path), *arguments]
+        command = [*SMALLEST, "serve", "--profile", "instant", "--log", str(log_path), *arguments]
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
         ) as process:
@@ -244,14 +244,14 @@ def start_serve(*arguments: str, end: int = signal.SIGTERM, **options: Any) -> I
 
 
 @contextmanager
-def start_offline(**behaviour: Any) -> Iterator[Offline]:
-    """A server of that behaviour, on a free port, with the key `KEY` unless a token is given.
+def start_offline(**config: Any) -> Iterator[Offline]:
+    """Start a server on a free port, with `KEY` as token unless another is given.
 
-    It must end by itself when its stdin ends, quietly, with exit code 0.
+    When its stdin closes it must exit with 0 and an empty stderr.
     """
     with tempfile.TemporaryDirectory() as folder:
         log_path, stderr = Path(folder, "log.jsonl"), Path(folder, "stderr")
-        given = {"token": KEY, "log": str(log_path)} | behaviour
+        given = {"token": KEY, "log": str(log_path)} | config
         with closing(ForkedServer(json.dumps(given).encode() + b"\n", stderr)) as process:
             answer = json.loads(process.read_line())
             yield Offline(answer["base_url"], answer["key"], process, log_path)

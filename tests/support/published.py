@@ -1,7 +1,7 @@
-"""Published messages of the service, and helpers that decode them.
+"""The published messages, and helpers to decode them.
 
-The expectations in the tests come from the documentation, not from the codec: an error that both directions
-of the codec share passes every round trip.
+The tests state the expected results from the documentation, not from the codec: an error shared by both
+sides would pass every round trip.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WS, SSE, SYNC = golden("ws"), golden("sse"), golden("sync")
 REFUSALS, VOICES, OLDER = golden("errors"), golden("voices"), golden("older")
 SSE_RAW = (GOLDEN / "sse_raw.txt").read_bytes()
 
-# Numbers rather than bytes, so that signedness and byte order are checked too.
+# Written as numbers, so that sign and byte order are checked too.
 PCM = struct.pack("<8h", 0, 1200, 2400, 1200, 0, -1200, -2400, -1200)
 TASK = "task_6ba7b810-9dad"
 OLD_TASK = "047c9091-b770-41d8-b96b-907d1c8406c0"
@@ -49,7 +49,7 @@ def stream(*pieces: bytes) -> list[Event]:
 
 
 def outcome(read: Callable[..., list[Event]], *given_: Any, **options: Any) -> list[Event] | SmallestError:
-    """Return the events, or the SmallestError; any other exception fails the test."""
+    """Return the events or the SmallestError; any other exception fails the test."""
     try:
         return read(*given_, **options)
     except SmallestError as error:
@@ -57,5 +57,5 @@ def outcome(read: Callable[..., list[Event]], *given_: Any, **options: Any) -> l
 
 
 def shown(error: SmallestError) -> str:
-    """All text of an error that reaches a terminal."""
+    """All parts of an error that reach a terminal."""
     return str(error) + error.hint + (error.request_id or "")

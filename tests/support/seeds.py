@@ -1,7 +1,4 @@
-"""Client programs as published by the vendor.
-
-Their arguments are a URL, a text and a WAV file; the key is in the environment.
-"""
+"""The programs on the vendor's pages. Arguments: URL, text, WAV file; the key is in the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's side of the voice process: a request in, blocks of PCM and word timings out."""
+"""Client of the voice process: a request in, blocks of PCM and word timings out."""
 
 from __future__ import annotations
 
@@ -12,73 +12,72 @@ from collections.abc import AsyncGenerator
 
 from smallest_cli.errors import ServerError, SettingsError
 from smallest_cli.models import AudioChunk, SpeechRequest, WordTiming
-from smallest_cli.server.voice.ipc import AUDIO, END, FRAME, WORD, Order
-from smallest_cli.server.voice.voice_map import cast
-from smallest_cli.voices import WORD_TIMING_VOICES
+from smallest_cli.server.voice.ipc import AUDIO, END, FRAME, WORD, VoiceRequest
+from smallest_cli.server.voice.voice_map import resolve_espeak_voice
+from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES
 
 INSTALL = "pip install 'smallest-cli[local]'"
-PARTS = ("numpy", "soxr")
-"""What the voice process imports and a bare installation lacks."""
-DIED = "the voice process died"
+REQUIRED_MODULES = ("numpy", "soxr")
+"""Imports of the voice process that are part of the `local` extra only."""
+PROCESS_DIED = "the voice process died"
 BLOCK_MS = 160
-"""The service's audio comes in blocks of this length (waves/api.md, 3a)."""
+"""Length of the service's audio blocks (waves/api.md, 3a)."""
 
 
 def block_bytes(sample_rate: int) -> int:
-    """Bytes of one block of s16le mono."""
+    """Bytes of one block of s16le mono PCM."""
     return sample_rate * BLOCK_MS // 1000 * 2
 
 
 class Engine:
-    """A voice process. Started without waiting for it, so that it loads while the server does."""
+    """A voice process, started without waiting so that it loads while the server does."""
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
-            # -P: nothing is imported from the current folder.
+            # -P: import nothing from the current directory.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "smallest_cli.server.voice.process", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # the C library writes there about odd text
+                stderr=subprocess.DEVNULL,  # the C library prints warnings about unusual text
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
 
     @property
     def pid(self) -> int:
-        """The process that forks for each utterance."""
+        """Process id of the voice process, which forks for each utterance."""
         return self._process.pid
 
     def check(self) -> None:
-        """Wait until the engine is loaded. Raises SettingsError where it cannot be."""
+        """Wait until the engine is loaded. Raises SettingsError when a part is not installed."""
         from importlib.util import find_spec
 
-        with self._control.makefile("rb") as answers:
-            line = answers.readline()
-        if missing := [name for name in PARTS if find_spec(name) is None]:
+        with self._control.makefile("rb") as replies:
+            line = replies.readline()
+        if missing := [name for name in REQUIRED_MODULES if find_spec(name) is None]:
             raise SettingsError(f"{' and '.join(missing)} is not installed", hint=INSTALL)
-        answer = json.loads(line) if line else {"error": "the voice process did not start"}
-        if "error" in answer:
-            raise SettingsError(answer["error"], hint=INSTALL)
+        reply = json.loads(line) if line else {"error": "the voice process did not start"}
+        if "error" in reply:
+            raise SettingsError(reply["error"], hint=INSTALL)
 
     def close(self) -> None:
-        """End the process. An utterance that is under way ends when its listener does."""
+        """End the process. An active utterance ends when its reader closes the socket."""
         self._control.close()
         self._process.wait()
 
-    async def speak(
+    async def synthesize(
         self, request: SpeechRequest, encoding: str = "pcm"
     ) -> AsyncGenerator[AudioChunk | WordTiming, None]:
-        """The sound of a request: blocks of 160 ms, words as the audio comes to them.
+        """Yield audio in blocks of 160 ms, and word timings before the audio passes them.
 
-        At normal speed the last block is filled up with silence, else it is short. Another
-        `encoding` than pcm comes as one chunk at the end. Closing the iterator ends the utterance.
-        Raises ServerError when the engine fails.
+        At normal speed the last block is padded with silence (waves/api.md, 3a). Any `encoding` but
+        pcm is one chunk at the end. Closing the iterator ends the utterance. Raises ServerError.
         """
-        reader, writer = await asyncio.open_unix_connection(sock=self._ask())
+        reader, writer = await asyncio.open_unix_connection(sock=self._connect())
         try:
-            writer.write(_order(request, encoding).encode())
+            writer.write(_voice_request(request, encoding).encode())
             while True:
                 kind, size = FRAME.unpack(await reader.readexactly(FRAME.size))
                 payload = await reader.readexactly(size)
@@ -92,33 +91,33 @@ class Engine:
                 else:
                     raise ServerError(f"the voice failed: {payload.decode(errors='replace')}")
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise ServerError(DIED) from None
+            raise ServerError(PROCESS_DIED) from None
         finally:
             writer.transport.abort()
 
-    def _ask(self) -> socket.socket:
-        """A fork's attention: what is written there is its order."""
+    def _connect(self) -> socket.socket:
+        """Pass one end of a new socket pair to the voice process, which forks to serve it."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 socket.send_fds(self._control, [b"u"], [theirs.fileno()])
             except OSError:
                 ours.close()
-                raise ServerError(DIED) from None
+                raise ServerError(PROCESS_DIED) from None
         return ours
 
 
-def _order(request: SpeechRequest, encoding: str) -> Order:
-    part = cast(request)
-    can_time = request.voice in WORD_TIMING_VOICES and part.language in ("en", "hi")
-    return Order(
+def _voice_request(request: SpeechRequest, encoding: str) -> VoiceRequest:
+    voice = resolve_espeak_voice(request)
+    can_time = request.voice in WORD_TIMING_VOICES and voice.language in WORD_TIMING_LANGUAGES
+    return VoiceRequest(
         text=request.text,
-        espeak_voice=part.espeak_voice,
-        pitch=part.pitch,
+        espeak_voice=voice.name,
+        pitch=voice.pitch,
         speed=request.speed,
         sample_rate=request.format.sample_rate,
         block_bytes=block_bytes(request.format.sample_rate),
-        fill=request.speed == 1.0,
-        timed=request.word_timings and can_time,
+        pad=request.speed == 1.0,
+        word_timings=request.word_timings and can_time,
         encoding=encoding,
     )

@@ -1,4 +1,4 @@
-"""What passes between the server and the voice process: an order one way, frames the other."""
+"""Messages between the server and the voice process: one request in, frames of audio and words back."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import struct
 from dataclasses import asdict, dataclass
 
 FRAME = struct.Struct(">cI")
-"""The head of each frame that answers an order: its kind, and the bytes that follow."""
+"""Header of each reply frame: its kind and the number of payload bytes."""
 AUDIO, WORD, END, FAILED = b"a", b"w", b"e", b"x"
 SIZE = struct.Struct(">I")
-"""The head of an order: its bytes."""
+"""Header of a request: the number of body bytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One utterance, with nothing left to decide: the voice process knows no catalogue."""
+class VoiceRequest:
+    """One utterance, fully resolved: the voice process does not know the voice catalogue."""
 
     text: str
     espeak_voice: str
@@ -23,17 +23,16 @@ class Order:
     speed: float
     sample_rate: int
     block_bytes: int
-    fill: bool
-    """Whether the last block is filled up with silence."""
-    timed: bool
-    """Whether words are to be told of."""
+    pad: bool
+    """Whether the last block is padded with silence."""
+    word_timings: bool
     encoding: str
 
     def encode(self) -> bytes:
-        """The order with its head."""
+        """The request with its header."""
         body = json.dumps(asdict(self)).encode()
         return SIZE.pack(len(body)) + body
 
     @classmethod
-    def decode(cls, body: bytes) -> Order:
+    def decode(cls, body: bytes) -> VoiceRequest:
         return cls(**json.loads(body))

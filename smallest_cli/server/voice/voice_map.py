@@ -1,8 +1,7 @@
-"""Who speaks a request: a voice id and a text to a language, a variant and a pitch of eSpeak NG.
+"""Map a voice id and a text to a language, variant and pitch of eSpeak NG.
 
-The genders are the catalogue's: a voice that is listed as female gets a female variant, one whose
-gender nobody states gets the engine's plain voice. Everything follows from the id alone, so a voice
-sounds the same on every machine.
+The catalogue decides the gender: a female voice gets a female variant, one without a stated gender the
+engine's plain voice. Everything else follows from the id alone, so a voice sounds the same everywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from smallest_cli.models import SpeechRequest, Voice
-from smallest_cli.voices import bundled_voices
+from smallest_cli.voices import LANGUAGES, bundled_voices
 
 V2_VOICES = (
     Voice("ryan", "Ryan", "lightning-v2", "male", "american", ("english",)),
@@ -23,10 +22,17 @@ V2_VOICES = (
     Voice("anushka", "Anushka", "lightning-v2", "female", "indian", ("hindi", "english")),
     Voice("irisha", "Irisha", "lightning-v2", "female", "indian", ("hindi", "english")),
 )
-"""Ids of the v2 era that seeds and samples ask for (waves/api.md, 7); the rest is by their names."""
+"""Voice ids of v2 in the vendor's samples (waves/api.md, 7); gender and accent are inferred from names."""
 
-# identifiers as espeak_ListVoices has them; plain tags such as "en-gb" are refused by SetVoiceByName
-LANGUAGES: Mapping[str, str] = {
+UNLISTED_VOICES = (
+    Voice("maverick", "Maverick", "", "male", "american", ("english",)),
+    Voice("kelsey", "Kelsey", ""),
+    Voice("sloane", "Sloane", "lightning_v3.2"),
+)
+"""Voices in use that the catalogue lacks (waves/api.md, 0.8 and 0.9)."""
+
+# Identifiers of espeak_ListVoices: SetVoiceByName rejects plain tags such as "en-gb".
+ESPEAK_LANGUAGES: Mapping[str, str] = {
     "en": "gmw/en-US", "hi": "inc/hi", "mr": "inc/mr", "kn": "dra/kn", "ta": "dra/ta", "bn": "inc/bn",
     "gu": "inc/gu", "te": "dra/te", "ml": "dra/ml", "pa": "inc/pa", "or": "inc/or", "es": "roa/es",
     "de": "gmw/de", "fr": "roa/fr", "it": "roa/it", "nl": "gmw/nl", "sv": "gmq/sv", "pt": "roa/pt",
@@ -38,15 +44,7 @@ ENGLISH_ACCENTS: Mapping[str | None, str] = {
     "american": "gmw/en-US", "canadian": "gmw/en-US", "british": "gmw/en-GB-x-rp",
     "australian": "gmw/en", "indian": "gmw/en", None: "gmw/en-US",
 }  # fmt: skip
-CODES: Mapping[str, str] = {
-    "english": "en", "hindi": "hi", "marathi": "mr", "kannada": "kn", "tamil": "ta", "bengali": "bn",
-    "gujarati": "gu", "telugu": "te", "malayalam": "ml", "punjabi": "pa", "odia": "or", "spanish": "es",
-    "german": "de", "french": "fr", "italian": "it", "dutch": "nl", "swedish": "sv", "portuguese": "pt",
-    "russian": "ru", "greek": "el", "finnish": "fi", "norwegian": "no", "polish": "pl", "arabic": "ar",
-    "chinese": "zh", "indonesian": "id", "japanese": "ja", "korean": "ko", "malay": "ms",
-    "turkish": "tr", "vietnamese": "vi",
-}  # fmt: skip
-# the first word of a letter's Unicode name tells its script; the first language is the likeliest
+# Keyed by the first word of a letter's Unicode name; the first language is the most likely one.
 SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "DEVANAGARI": ("hi", "mr"), "TAMIL": ("ta",), "TELUGU": ("te",), "KANNADA": ("kn",),
     "MALAYALAM": ("ml",), "GUJARATI": ("gu",), "GURMUKHI": ("pa",), "BENGALI": ("bn",), "ORIYA": ("or",),
@@ -63,58 +61,62 @@ PITCHES: Mapping[str | None, tuple[int, int]] = {"female": (42, 66), "male": (34
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What eSpeak NG is told: its voice with the variant, the pitch (0 to 100), and what it speaks."""
+class EspeakVoice:
+    """An eSpeak NG voice with its variant, the pitch (0 to 100), and the language code it speaks."""
 
-    espeak_voice: str
+    name: str
     pitch: int
     language: str
 
 
 @cache
-def voices() -> Mapping[str, Voice]:
-    """Every voice that is cast by name, by id."""
-    return {voice.id: voice for voice in (*V2_VOICES, *bundled_voices())}
+def voices_by_id() -> Mapping[str, Voice]:
+    """All voices with known properties."""
+    return {voice.id: voice for voice in (*V2_VOICES, *UNLISTED_VOICES, *bundled_voices())}
 
 
-def cast(request: SpeechRequest) -> Part:
-    """Who speaks this request."""
-    voice = voices().get(request.voice) or Voice(request.voice, request.voice, "")
-    language = language_of(request, voice)
-    base = ENGLISH_ACCENTS.get(voice.accent, LANGUAGES["en"]) if language == "en" else LANGUAGES[language]
+def resolve_espeak_voice(request: SpeechRequest) -> EspeakVoice:
+    """Choose the eSpeak NG voice for a request."""
+    voice = voices_by_id().get(request.voice) or Voice(request.voice, request.voice, "")
+    language = resolve_language(request, voice)
+    base = ESPEAK_LANGUAGES[language]
+    if language == "en":
+        base = ENGLISH_ACCENTS.get(voice.accent, base)
     gender = voice.gender if voice.gender in VARIANTS else None
-    number = int.from_bytes(hashlib.sha256(voice.id.encode(errors="replace")).digest()[:8], "big")
-    number, choice = divmod(number, len(VARIANTS[gender]))
+    # A digest of the id selects variant and pitch: stable on every machine, different for most voices.
+    digest = int.from_bytes(hashlib.sha256(voice.id.encode(errors="replace")).digest()[:8], "big")
+    digest, choice = divmod(digest, len(VARIANTS[gender]))
     low, high = PITCHES[gender]
     variant = VARIANTS[gender][choice]
-    return Part(f"{base}+{variant}" if variant else base, low + number % (high - low + 1), language)
+    return EspeakVoice(f"{base}+{variant}" if variant else base, low + digest % (high - low + 1), language)
 
 
-def language_of(request: SpeechRequest, voice: Voice) -> str:
-    """The language as asked for, else by the script of the text, else the voice's own (api.md, 2a)."""
-    asked = request.language or request.number_language
-    if asked in LANGUAGES:
-        return str(asked)
-    own = [CODES[name] for name in voice.languages if name in CODES] or ["en"]
-    written = script_of(request.text)
-    if written in SCRIPTS:
-        return next((code for code in own if code in SCRIPTS[written]), SCRIPTS[written][0])
-    elsewhere = {code for codes in SCRIPTS.values() for code in codes}
-    return next((code for code in own if code not in elsewhere), "en")
+def resolve_language(request: SpeechRequest, voice: Voice) -> str:
+    """The requested language, else that of the text's script, else the voice's own (waves/api.md, 2a)."""
+    requested = request.language or request.number_language
+    # v2 does not validate number_pronunciation_language: it may be of any type.
+    if isinstance(requested, str) and requested in ESPEAK_LANGUAGES:
+        return requested
+    own = [code for name in voice.languages for code in LANGUAGES if LANGUAGES[code] == name] or ["en"]
+    script = dominant_script(request.text)
+    if script in SCRIPTS:
+        return next((code for code in own if code in SCRIPTS[script]), SCRIPTS[script][0])
+    not_latin = {code for codes in SCRIPTS.values() for code in codes}
+    return next((code for code in own if code not in not_latin), "en")
 
 
-def script_of(text: str) -> str:
-    """The script other than Latin that `text` has most of; "LATIN" where it has none.
+def dominant_script(text: str) -> str:
+    """The most frequent script other than Latin; "LATIN" when there is no other.
 
-    Foreign words in Latin letters are common in every language and prove nothing; a single kana
-    proves Japanese, which has more Han than kana.
+    Latin words are common in every language and decide nothing; a single kana decides for
+    Japanese, which is written with more Han than kana.
     """
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for character in set(text):
         if character.isalpha():
-            found[unicodedata.name(character, "").partition(" ")[0]] += text.count(character)
+            counts[unicodedata.name(character, "").partition(" ")[0]] += text.count(character)
     for kana in ("HIRAGANA", "KATAKANA"):
-        if found[kana]:
+        if counts[kana]:
             return kana
-    known = [(count, script) for script, count in found.items() if script in SCRIPTS]
+    known = [(count, script) for script, count in counts.items() if script in SCRIPTS]
     return max(known)[1] if known else "LATIN"

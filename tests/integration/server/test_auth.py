@@ -1,4 +1,4 @@
-"""Who the offline server lets in, and how much one key may do at a time (waves/api.md, 4f)."""
+"""Host, origin and key checks of the offline server, and its limits per key (waves/api.md, 4f)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.offline import (
 BUSY = "Concurrency limit reached"
 
 
-# By name
+# Host and origin
 
 
 def get_health(server: Offline, *lines: str) -> int:
@@ -50,11 +50,11 @@ def get_health(server: Offline, *lines: str) -> int:
         ("[::1", 421),
     ],
 )
-def test_host_is_this_machine(server: Offline, host: str, status: int) -> None:
+def test_host_header_must_name_this_server(server: Offline, host: str, status: int) -> None:
     assert get_health(server, f"Host: {host.format(port=server.address[1])}") == status
 
 
-def test_host_is_there_once(server: Offline) -> None:
+def test_duplicate_or_missing_host_header_is_421(server: Offline) -> None:
     host = f"Host: 127.0.0.1:{server.address[1]}"
     assert server.raw(b"GET /waves/v1/health HTTP/1.0\r\n\r\n").split(b" ")[1] == b"421"
     assert get_health(server, host, host) in (400, 421)
@@ -73,14 +73,14 @@ def test_host_is_there_once(server: Offline) -> None:
         ("", 403),
     ],
 )
-def test_origin_is_this_server(server: Offline, origin: str, status: int) -> None:
+def test_origin_header_must_name_this_server(server: Offline, origin: str, status: int) -> None:
     port = server.address[1]
     lines = (f"Host: 127.0.0.1:{port}", f"Origin: {origin.format(port=port)}")
     assert get_health(server, *lines) == status
 
 
-def test_what_is_no_http_gets_400_and_no_traceback(server: Offline) -> None:
-    """The fixture asserts that the server said nothing on stderr."""
+def test_malformed_http_is_400_without_traceback(server: Offline) -> None:
+    """The fixture asserts that stderr is empty."""
     for data in (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET\r\n\r\n", b"G\x00T / HTTP/1.1\r\n\r\n"):
         assert b" 400 " in server.raw(data).split(b"\r\n")[0]
     assert server.ask("GET", "/waves/v1/health").status_code == 200
@@ -95,7 +95,7 @@ def test_what_is_no_http_gets_400_and_no_traceback(server: Offline) -> None:
         ("null", False),
     ],
 )
-def test_origin_of_a_page_is_refused(server: Offline, origin: str, opens: bool) -> None:
+def test_websocket_upgrade_from_another_origin_is_403(server: Offline, origin: str, opens: bool) -> None:
     headers = {"Origin": origin.format(port=server.address[1])}
     if opens:
         with server.open(additional_headers=headers):
@@ -103,10 +103,10 @@ def test_origin_of_a_page_is_refused(server: Offline, origin: str, opens: bool) 
     assert refusal(server, additional_headers=headers).status_code == 403
 
 
-# So much at a time
+# Limits
 
 
-def test_five_sockets_for_each_key() -> None:
+def test_each_key_may_open_five_sockets() -> None:
     with start_serve() as server:
         with ExitStack() as open_ones:
             for _ in range(5):
@@ -127,11 +127,11 @@ def test_five_sockets_for_each_key() -> None:
         eventually(opens)
 
 
-def test_one_synthesis_for_each_key_over_all_transports() -> None:
+def test_concurrency_limit_counts_all_transports_of_a_key() -> None:
     with start_serve("--fail", "stall:1", "--fail-times", "1") as server:
         with server.open(key="sk_a") as first, server.open(key="sk_a") as second:
             send(first, hello())
-            assert next_message(first)["status"] == "chunk"  # and there it stalls
+            assert next_message(first)["status"] == "chunk"  # the fault stalls here
             send(second, hello())
             refused = next_message(second)
             assert (refused["status"], refused["message"]) == ("error", BUSY)
@@ -151,10 +151,10 @@ def test_one_synthesis_for_each_key_over_all_transports() -> None:
 
 
 @pytest.mark.parametrize(("concurrency", "codes"), [(1, [429]), (3, [200])])
-def test_a_client_that_does_not_read_holds_its_slot(concurrency: int, codes: list[int]) -> None:
+def test_stalled_reader_keeps_its_concurrency_slot(concurrency: int, codes: list[int]) -> None:
     with start_offline(concurrency=concurrency) as server, server.open(max_queue=1) as slow:
         send(slow, hello(text="Far too long. " * 2_000, sample_rate=44_100))
         next_message(slow)
         assert [server.post("/waves/v1/tts", hello()).status_code] == codes
-        slow.socket.shutdown(socket.SHUT_RDWR)  # gone without a word
+        slow.socket.shutdown(socket.SHUT_RDWR)  # no close frame
         eventually(lambda: server.post("/waves/v1/tts", hello()).ok)

@@ -1,9 +1,10 @@
-"""Each switch of the offline server: what the sources dispute, how fast it is, what it writes down."""
+"""Configuration of the offline server: disputed protocol points, pacing and the request log."""
 
 from __future__ import annotations
 
 import json
 import stat
+from random import Random
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -13,12 +14,13 @@ from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 
 from smallest_cli.errors import UsageError
 from smallest_cli.server.config import ServerConfig
-from smallest_cli.server.state import Pacer, Random
+from smallest_cli.server.state import Pacer
 from tests.support.offline import (
     HTTP,
     KEY,
     SSE,
     WS,
+    eventually,
     hello,
     next_message,
     pcm_of,
@@ -33,10 +35,10 @@ MS = 1_000_000
 PONG = {"type": "pong"}
 
 
-# What the sources dispute (waves/api.md, 10 and 11.5)
+# Disputed points (waves/api.md, 10 and 11.5)
 
 
-def test_close_after_complete() -> None:
+def test_close_after_complete_closes_the_socket() -> None:
     with start_offline(close_after_complete=True, buffered_complete_wait_ms=0) as server:
         for fields in ({}, {"flush": True}):
             with server.open() as ws:
@@ -51,7 +53,7 @@ def test_close_after_complete() -> None:
             assert next_message(ws) == PONG
 
 
-def test_one_complete_for_each_quiet_period() -> None:
+def test_complete_per_quiet_period() -> None:
     with start_offline(complete_per="quiet", complete_wait_ms=300) as server, server.open() as ws:
         texts = ["First sentence.", "Second sentence.", "Third."]
         for text in texts:
@@ -67,7 +69,7 @@ def test_one_complete_for_each_quiet_period() -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "fields", "wait_ms"),
+    ("config", "fields", "wait_ms"),
     [
         ({"complete_wait_ms": 30}, {}, 30),
         ({"buffered_complete_wait_ms": 40}, {"flush": True}, 40),
@@ -76,8 +78,10 @@ def test_one_complete_for_each_quiet_period() -> None:
         ({}, {"complete_backoff_ms": 60, "flush": True}, 60),
     ],
 )
-def test_complete_waits(behaviour: dict[str, Any], fields: dict[str, Any], wait_ms: int) -> None:
-    with start_offline(**behaviour) as server, server.open() as ws:
+def test_complete_wait_comes_from_client_or_config(
+    config: dict[str, Any], fields: dict[str, Any], wait_ms: int
+) -> None:
+    with start_offline(**config) as server, server.open() as ws:
         send(ws, hello(**fields))
         assert statuses(receive(ws)) == ["chunk", "complete"]
         send(ws, hello(text="The log of the one before is written by now.", complete_backoff_ms=0))
@@ -86,7 +90,7 @@ def test_complete_waits(behaviour: dict[str, Any], fields: dict[str, Any], wait_
         assert entry["completed_ns"] - entry["last_audio_ns"] >= wait_ms * MS
 
 
-def test_what_comes_while_complete_waits_is_spoken_at_once() -> None:
+def test_request_during_complete_wait_starts_at_once() -> None:
     with start_offline(complete_wait_ms=10_000) as server, server.open() as ws:
         for _ in range(5):
             send(ws, hello())
@@ -94,7 +98,7 @@ def test_what_comes_while_complete_waits_is_spoken_at_once() -> None:
             assert statuses(receive(ws)) == ["chunk", "complete"]
 
 
-def test_older_form_of_complete() -> None:
+def test_older_complete_form() -> None:
     with start_offline(complete_form="older") as server:
         complete = server.say(hello())[-1]
         assert complete == {
@@ -105,7 +109,7 @@ def test_older_form_of_complete() -> None:
         }
 
 
-def test_a_closing_message_with_nothing_to_say_may_get_no_reply() -> None:
+def test_empty_close_is_unanswered_when_configured() -> None:
     with start_offline(answer_empty_close=False) as server, server.open() as ws:
         send(ws, hello(text="", flush=True))
         send(ws, hello(text=None, context_id="c"))
@@ -113,7 +117,7 @@ def test_a_closing_message_with_nothing_to_say_may_get_no_reply() -> None:
         assert next_message(ws) == PONG
         send(ws, hello(max_buffer_flush_ms=1, **{"continue": True}))
         assert next_message(ws)["status"] == "chunk"
-        send(ws, hello(text="", flush=True))  # the end of what has been said already
+        send(ws, hello(text="", flush=True))  # closes text that was already spoken
         assert statuses(receive(ws))[-1] == "complete"
 
 
@@ -125,7 +129,7 @@ def test_a_closing_message_with_nothing_to_say_may_get_no_reply() -> None:
         ("seed", 'data: {"status": "chunk", "data": {"audio": "', {"status": "complete"}),
     ],
 )
-def test_one_event_stream_envelope_for_every_route(shape: str, first: str, end: dict[str, Any]) -> None:
+def test_sse_shape_applies_to_every_route(shape: str, first: str, end: dict[str, Any]) -> None:
     with start_offline(sse_shape=shape) as server:
         for path in SSE.values():
             reply = server.post(path, hello())
@@ -145,13 +149,13 @@ ISSUE = {"code": "custom", "path": ["voice_id"], "message": "Invalid Voice ID"}
         ("list", {"message": "Invalid input data", "errors": [ISSUE]}),
     ],
 )
-def test_forms_of_errors(form: str, rest: dict[str, Any]) -> None:
+def test_error_forms(form: str, rest: dict[str, Any]) -> None:
     with start_offline(error_form=form) as server:
-        error = server.say(hello(voice_id="nobody"))[-1]
+        error = server.say(hello(voice_id="no_such_voice"))[-1]
         assert error == {"session_id": error["session_id"], "status": "error"} | rest
 
 
-def test_one_shot_without_its_length() -> None:
+def test_chunked_reply_has_no_content_length() -> None:
     with start_offline(chunked=True) as server:
         reply = server.post(HTTP["unified"], hello(output_format="wav"))
         assert "Content-Length" not in reply.headers
@@ -167,7 +171,7 @@ RETIRED = {
 
 @pytest.mark.parametrize("api", ["v3.1", "v2"])
 @pytest.mark.parametrize("legacy", ["404", "410"])
-def test_older_routes_may_have_gone(api: str, legacy: str) -> None:
+def test_legacy_routes_can_be_404_or_410(api: str, legacy: str) -> None:
     with start_offline(legacy=legacy) as server:
         for path in (HTTP[api], SSE[api]):
             reply = server.post(path, hello())
@@ -181,7 +185,7 @@ def test_older_routes_may_have_gone(api: str, legacy: str) -> None:
         assert server.ask("GET", "/waves/v1/lightning-v2/get_voices").status_code == 400
 
 
-def test_further_voices_and_a_shortest_limit() -> None:
+def test_extra_voices_and_max_text() -> None:
     with start_offline(extra_voices=["voice_abc", "emily"], max_text=20) as server:
         assert any(server.post(HTTP["unified"], hello(voice_id="voice_abc")).content)
         assert server.post(HTTP["unified"], hello(voice_id="emily", text="a" * 20)).ok
@@ -191,11 +195,11 @@ def test_further_voices_and_a_shortest_limit() -> None:
         assert server.say(hello(text="a" * 21))[-1]["errors"][0]["path"] == ["text"]
 
 
-# Time (11.4)
+# Pacing (11.4)
 
 
 @pytest.mark.parametrize("path", [HTTP["unified"], SSE["unified"], None])
-def test_audio_comes_no_sooner_than_its_pace(path: str | None) -> None:
+def test_audio_is_paced(path: str | None) -> None:
     pace = {"first_byte_ms": 40, "realtime_factor": 20, "jitter_ms": 1}
     with start_offline(**pace) as server:
         blocks = len(pcm_of(server.say(hello()))) // 7_680
@@ -207,27 +211,116 @@ def test_audio_comes_no_sooner_than_its_pace(path: str | None) -> None:
 
 
 def first_bytes(**fields: Any) -> list[float]:
-    behaviour = ServerConfig(**fields)
-    luck = Random(behaviour.seed)
-    return [Pacer(behaviour, luck, 100.0).due - 100.0 for _ in range(2_000)]
+    config = ServerConfig(**fields)
+    random = Random(config.seed)
+    return [Pacer(config, random, 100.0).due - 100.0 for _ in range(2_000)]
 
 
-def test_first_byte_is_lognormal_about_its_median() -> None:
+def test_first_byte_time_is_lognormal() -> None:
     drawn = sorted(first_bytes(first_byte_ms=200, first_byte_sigma=0.5, seed=1))
     assert 0.18 < median(drawn) < 0.22
-    assert 1.5 < drawn[int(0.8413 * len(drawn))] / median(drawn) < 1.8  # e to the 0.5 is 1.65
+    assert 1.5 < drawn[int(0.8413 * len(drawn))] / median(drawn) < 1.8  # exp(0.5) is 1.65
 
 
-def test_random_times_can_be_had_again() -> None:
+def test_seed_makes_delays_repeatable() -> None:
     spread = {"first_byte_ms": 200, "first_byte_sigma": 0.5}
     assert first_bytes(**spread, seed=1) == first_bytes(**spread, seed=1) != first_bytes(**spread, seed=2)
     assert max(first_bytes(first_byte_ms=200)) == min(first_bytes(first_byte_ms=200)) == pytest.approx(0.2)
 
 
-# The log
+# Profiles (0 and 11.5)
 
 
-def test_log_has_a_line_for_each_request_with_stamps_of_this_machines_clock() -> None:
+@pytest.mark.parametrize(
+    ("profile", "wait_ms", "closes"),
+    [("live", 4_000, False), ("documented", 300, True), ("instant", 300, False)],
+)
+def test_profile_decides_complete_wait_and_close(profile: str, wait_ms: int, closes: bool) -> None:
+    """In `live` the client's `complete_backoff_ms` has no effect on a plain request (0.1)."""
+    with start_offline(profile=profile) as server, server.open() as ws:
+        send(ws, hello(complete_backoff_ms=300))
+        assert receive(ws)[-1]["status"] == "complete"
+        if closes:
+            with pytest.raises(ConnectionClosedOK):
+                next_message(ws)
+        else:
+            send(ws, {"type": "ping"})
+            assert next_message(ws) == PONG
+        eventually(lambda: bool(server.log()))
+        (entry,) = server.log()
+        waited = entry["completed_ns"] - entry["last_audio_ns"]
+        assert wait_ms * MS <= waited < (wait_ms + 2_000) * MS
+
+
+@pytest.mark.parametrize(
+    ("profile", "wait_ms", "max_text"),
+    [("live", 4_000, 8_000), ("documented", 4_000, 8_000), ("instant", 0, None)],
+)
+def test_profile_sets_defaults_that_fields_override(profile: str, wait_ms: int, max_text: int | None) -> None:
+    config = ServerConfig.from_fields({"profile": profile})
+    assert (config.complete_wait_ms, config.max_text) == (wait_ms, max_text)
+    scaled = ServerConfig.from_fields({"profile": profile, "complete_wait_ms": 40, "max_text": 10})
+    assert (scaled.complete_wait_ms, scaled.max_text) == (40, 10)
+
+
+def test_live_text_limit_is_8000_characters_after_trimming() -> None:
+    with start_offline(profile="live", fail=["stall"]) as server:
+        reply = server.post(HTTP["unified"], hello(text="a" * 8_001))
+        assert (reply.status_code, reply.json()["error"][0]["maximum"]) == (400, 8_000)
+    with start_offline(profile="live") as server:
+        assert server.post(HTTP["unified"], hello(text="  Hello there." + " " * 8_000)).ok
+
+
+def test_streamed_fragments_have_no_text_limit() -> None:
+    with start_offline(max_text=10) as server, server.open() as ws:
+        send(ws, hello(text="Longer than ten characters.", **{"continue": True}))
+        send(ws, hello(text="", flush=True, complete_backoff_ms=0))
+        assert receive(ws)[-1]["status"] == "complete"
+
+
+def test_voice_of_the_other_model_speaks_when_the_check_is_off() -> None:
+    with start_offline(check_voice_model=False) as server:
+        assert server.post(HTTP["unified"], hello(model="lightning_v3.1_pro")).ok
+
+
+@pytest.mark.parametrize(
+    ("voice", "model"),
+    [("sloane", "lightning_v3.2"), ("maverick", "lightning_v3.1"), ("kelsey", "lightning_v3.1_pro")],
+)
+def test_unlisted_voices_and_lightning_v3_2_are_accepted(voice: str, model: str) -> None:
+    with start_offline(profile="live") as server:
+        assert server.post(HTTP["unified"], hello(voice_id=voice, model=model)).ok
+
+
+@pytest.mark.parametrize(
+    ("content_filter", "text", "blocked"),
+    [
+        ({"enabled": True, "action": "reject"}, "Some BAD words.", True),
+        ({"enabled": True, "action": "reject"}, "Some good words.", False),
+        ({"enabled": True, "action": "flag"}, "Some bad words.", False),
+        ({"enabled": False, "action": "reject"}, "Some bad words.", False),
+    ],
+)
+def test_content_filter_in_reject_mode_blocks_text(
+    content_filter: dict[str, Any], text: str, blocked: bool
+) -> None:
+    with start_offline(blocked_words=["bad"]) as server:
+        request = hello(text=text, content_filter=content_filter)
+        reply, last = server.post(HTTP["unified"], request), server.say(request)[-1]
+    assert (reply.status_code, last["status"]) == ((400, "error") if blocked else (200, "complete"))
+    if blocked:
+        issue = {
+            "code": "CONTENT_FILTER_BLOCKED",
+            "path": ["text"],
+            "message": "Text blocked by the content filter",
+        }
+        assert reply.json()["error"] == last["errors"] == [issue]
+
+
+# Request log
+
+
+def test_request_log_has_one_line_per_request_with_monotonic_times() -> None:
     with start_offline() as server:
         began = perf_counter_ns()
         server.post(HTTP["unified"], hello(text="One, two, trois…"))
@@ -236,7 +329,7 @@ def test_log_has_a_line_for_each_request_with_stamps_of_this_machines_clock() ->
             for _ in range(2):
                 send(ws, hello())
                 messages = receive(ws)
-            send(ws, hello())  # so that the line of the one before is written
+            send(ws, hello())  # the entry of the previous request is written then
             receive(ws)
             ended = perf_counter_ns()
         entries = server.log()[:4]
@@ -253,36 +346,39 @@ def test_log_has_a_line_for_each_request_with_stamps_of_this_machines_clock() ->
         assert stat.S_IMODE(server.log_path.stat().st_mode) == 0o600
 
 
-# What a behaviour cannot be
+# Invalid configurations
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"colour": "red"}, "no such behaviour: colour"),
-        ({"port": 65_536}, "port is a number from 0 to 65535"),
-        ({"port": "80"}, "port is a number"),
-        ({"port": True}, "port is a number"),
-        ({"concurrency": 0}, "concurrency is a number from 1 to 10000"),
-        ({"idle_timeout_s": 181}, "idle_timeout_s is a number from 0.01 to 180"),
-        ({"realtime_factor": float("nan")}, "realtime_factor is a number"),
-        ({"max_text": 0}, "max_text is a number from 1 to 100000"),
-        ({"legacy": "off"}, "legacy is one of on, 404, 410"),
-        ({"complete_per": None}, "complete_per is one of request, quiet"),
-        ({"chunked": 2}, "chunked is one of True, False"),
+        ({"colour": "red"}, "unknown server setting 'colour'"),
+        ({"profile": "fast"}, "profile must be one of live, documented, instant"),
+        ({"profile": ["live"]}, "profile must be one of"),
+        ({"port": 65_536}, "port must be a number from 0 to 65535"),
+        ({"port": "80"}, "port must be a number"),
+        ({"port": True}, "port must be a number"),
+        ({"concurrency": 0}, "concurrency must be a number from 1 to 10000"),
+        ({"idle_timeout_s": 181}, "idle_timeout_s must be a number from 0.01 to 180"),
+        ({"realtime_factor": float("nan")}, "realtime_factor must be a number"),
+        ({"max_text": 0}, "max_text must be a number from 1 to 100000"),
+        ({"legacy": "off"}, "legacy must be one of on, 404, 410"),
+        ({"complete_per": None}, "complete_per must be one of request, quiet"),
+        ({"chunked": 2}, "chunked must be one of True, False"),
         ({"token": ""}, "the token is empty"),
-        ({"token": 5}, "token is a word"),
-        ({"fail": ["status:200"]}, "no such failure: status:200"),
-        ({"fail": [5]}, "fail is a list of words"),
-        ({"fail": "status:503"}, "fail is a list of words"),
-        ({"extra_voices": "emily"}, "extra_voices is a list of words"),
-        ({"tls_cert": "a.pem"}, "a certificate and its key are given together"),
+        ({"token": 5}, "token must be a string"),
+        ({"fail": ["status:200"]}, "unknown fault 'status:200'"),
+        ({"fail": [5]}, "fail must be a list of strings"),
+        ({"fail": "status:503"}, "fail must be a list of strings"),
+        ({"blocked_words": "bad"}, "blocked_words must be a list of strings"),
+        ({"extra_voices": "emily"}, "extra_voices must be a list of strings"),
+        ({"tls_cert": "a.pem"}, "a TLS certificate and its key must be given together"),
         ({"host": "0.0.0.0"}, "listening on 0.0.0.0 needs a token of at least 16 characters"),
         ({"host": "0.0.0.0", "token": "short"}, "needs a token of at least 16 characters"),
         ({"host": "example.org"}, "needs a token"),
     ],
 )
-def test_a_behaviour_that_cannot_be(fields: dict[str, Any], words: str) -> None:
+def test_invalid_config_is_a_usage_error(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         ServerConfig.from_fields(fields)
 
@@ -293,5 +389,5 @@ def test_loopback_needs_no_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.evil.example"])
-def test_all_else_needs_one(host: str) -> None:
+def test_other_hosts_need_a_token(host: str) -> None:
     assert not ServerConfig.from_fields({"host": host, "token": "a" * 16}).on_loopback

@@ -1,4 +1,4 @@
-"""What the offline server refuses over HTTP, in status and shape (waves/api.md, 5a)."""
+"""HTTP error statuses and bodies of the offline server (waves/api.md, 5a)."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def enum(name: str, received: object, options: list[object]) -> dict[str, Any]:
 
 CODINGS: list[object] = ["wav", "ulaw", "alaw", "pcm", "mp3"]
 RATES: list[object] = [8_000, 16_000, 24_000, 44_100]
-MODELS: list[object] = ["lightning_v3.1", "lightning_v3.1_pro"]
+MODELS: list[object] = ["lightning_v3.1", "lightning_v3.1_pro", "lightning_v3.2"]
 BASE_LANGUAGES = "en, hi, mr, kn, ta, bn, gu, te, ml, pa, or, es, de, fr, it, nl, sv, pt, ru, pl"
 ID = {"error": [{"validation": "regex", "code": "invalid_string", "message": "Invalid"}]}
 REQUIRED = "The 'text' field is required."
 
 
-def unspoken(code: str) -> dict[str, Any]:
+def unsupported(code: str) -> dict[str, Any]:
     words = f"Language '{code}' is not supported on the lightning_v3.1 model."
     return custom("language", f"{words} Supported languages: {BASE_LANGUAGES}")
 
 
 REFUSALS: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"voice_id": "nobody"}, custom("voice_id", "Invalid Voice ID")),
+    ({"voice_id": "no_such_voice"}, custom("voice_id", "Invalid Voice ID")),
     ({"voice_id": "Magnus"}, custom("voice_id", "Invalid Voice ID")),
     ({"voice_id": None}, wrong_type("voice_id", "string", "undefined", "Required")),
     ({"voice_id": 5}, wrong_type("voice_id", "string", "number")),
@@ -67,16 +67,21 @@ REFUSALS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"sample_rate": 22_050}, enum("sample_rate", 22_050, RATES)),
     ({"sample_rate": "24000"}, enum("sample_rate", "24000", RATES)),
     ({"sample_rate": True}, wrong_type("sample_rate", "number", "boolean")),
+    ({"model": "lightning_v3.1_pro"},
+        custom("voice_id", "Voice 'magnus' is not available on the lightning_v3.1_pro model")),
+    ({"voice_id": "meher", "model": "lightning_v3.1"},
+        custom("voice_id", "Voice 'meher' is not available on the lightning_v3.1 model")),
     ({"model": "lightning-v3.1"}, enum("model", "lightning-v3.1", MODELS)),
     ({"speed": 0.4}, bound("speed", "too_small", "minimum", 0.5,
         "Number must be greater than or equal to 0.5")),
     ({"speed": 2.1}, bound("speed", "too_big", "maximum", 2,
         "Number must be less than or equal to 2")),
     ({"speed": "1"}, wrong_type("speed", "number", "string")),
-    ({"language": "xx"}, unspoken("xx")),
-    ({"language": "ja"}, unspoken("ja")),  # of the other model only
-    ({"language": "zh", "model": "lightning_v3.1"}, unspoken("zh")),
+    ({"language": "xx"}, unsupported("xx")),
+    ({"language": "ja"}, unsupported("ja")),  # Pro only
+    ({"language": "zh", "model": "lightning_v3.1"}, unsupported("zh")),
     ({"language": 1}, wrong_type("language", "string", "number")),
+    ({"content_filter": True}, wrong_type("content_filter", "object", "boolean")),
     ({"math_notation": 1}, wrong_type("math_notation", "boolean", "number")),
     ({"session_id": "a b"}, {"error": [ID["error"][0] | {"path": ["session_id"]}]}),
     ({"request_id": "a" * 129}, {"error": [ID["error"][0] | {"path": ["request_id"]}]}),
@@ -88,7 +93,7 @@ REFUSALS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize("path", [HTTP["unified"], SSE["unified"]])
 @pytest.mark.parametrize(("fields", "body"), REFUSALS)
-def test_refusals_of_the_current_api(
+def test_validation_errors_of_the_unified_api(
     server: Offline, path: str, fields: dict[str, Any], body: dict[str, Any]
 ) -> None:
     request = hello() | fields
@@ -96,33 +101,33 @@ def test_refusals_of_the_current_api(
     assert (reply.status_code, reply.headers["Content-Type"], reply.json()) == (400, JSON, body)
 
 
-def test_all_that_is_wrong_is_told_at_once(server: Offline) -> None:
-    issues = server.post(TTS, hello(text=None, voice_id="nobody", speed=9)).json()["error"]
+def test_all_problems_are_listed(server: Offline) -> None:
+    issues = server.post(TTS, hello(text=None, voice_id="no_such_voice", speed=9)).json()["error"]
     assert [issue["path"] for issue in issues] == [["text"], ["voice_id"], ["speed"]]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 99_999])
-def test_what_is_no_json_object(server: Offline, body: bytes) -> None:
+def test_body_that_is_not_a_json_object_is_400(server: Offline, body: bytes) -> None:
     reply = server.ask("POST", TTS, data=body, headers=server.auth | {"Content-Type": "application/json"})
     assert (reply.status_code, reply.json()) == (400, INVALID)
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-1e999", b"1" + b"0" * 400])
 @pytest.mark.parametrize("name", [b"speed", b"sample_rate"])
-def test_numbers_that_are_none(server: Offline, name: bytes, number: bytes) -> None:
+def test_nan_and_infinity_are_rejected(server: Offline, name: bytes, number: bytes) -> None:
     body = b'{"text":"a","voice_id":"magnus","%s":%s}' % (name, number)
     reply = server.ask("POST", TTS, data=body, headers=server.auth | {"Content-Type": "application/json"})
     assert reply.status_code == 400
-    told = json.loads(reply.text, parse_constant=pytest.fail)  # it is JSON, whatever came in
-    assert told["error"][0]["path"] == [name.decode()]
+    answer = json.loads(reply.text, parse_constant=pytest.fail)  # no NaN in the reply
+    assert answer["error"][0]["path"] == [name.decode()]
 
 
-def test_a_page_in_a_browser_can_send_no_plain_text(server: Offline) -> None:
+def test_text_plain_body_is_415(server: Offline) -> None:
     headers = server.auth | {"Content-Type": "text/plain"}
     assert server.ask("POST", TTS, data=json.dumps(hello()), headers=headers).status_code == 415
 
 
-def test_a_body_beyond_a_mebibyte_is_refused(server: Offline) -> None:
+def test_body_over_1_mib_is_413(server: Offline) -> None:
     assert server.post(TTS, hello(extra="a" * (1 << 20))).status_code == 413
     headers = server.auth | {"Content-Type": "application/json"}
     pieces = (b"a" * 65_536 for _ in range(17))
@@ -139,14 +144,12 @@ def test_a_body_beyond_a_mebibyte_is_refused(server: Offline) -> None:
         ("GET", "/waves/v1/lightning-v3.1/get_voices"),
     ],
 )
-def test_no_route_opens_without_the_key(
-    server: Offline, method: str, path: str, given: dict[str, str]
-) -> None:
+def test_every_route_needs_a_key(server: Offline, method: str, path: str, given: dict[str, str]) -> None:
     reply = server.ask(method, path, json=hello(), headers=given)
     assert (reply.status_code, reply.headers["Content-Type"], reply.json()) == (401, JSON, UNAUTHORIZED)
 
 
-def test_the_scheme_of_the_key_has_no_case(server: Offline) -> None:
+def test_bearer_scheme_is_case_insensitive(server: Offline) -> None:
     assert server.post(TTS, hello(), headers={"Authorization": f"bearer {KEY}"}).status_code == 200
 
 
@@ -164,7 +167,7 @@ def retired(endpoint: str) -> dict[str, Any]:
     [
         ("GET", "/", 404, {"error": "Not Found"}),
         ("GET", "/waves/v1/tts", 404, {"error": "Not Found"}),
-        ("GET", "/waves/v1/tts/live", 404, {"error": "Not Found"}),  # no upgrade was asked for
+        ("GET", "/waves/v1/tts/live", 404, {"error": "Not Found"}),  # without an upgrade
         ("OPTIONS", "/waves/v1/tts", 404, {"error": "Not Found"}),
         ("DELETE", "/waves/v1/health", 404, {"error": "Not Found"}),
         ("POST", "/waves/v1/lightning-v3.1/get_speech_long_text", 404, {"error": "Not Found"}),
@@ -174,7 +177,7 @@ def retired(endpoint: str) -> dict[str, Any]:
         ("POST", "/waves/v1/prof-voice-cloning/x", 410, retired("/waves/v1/voice-cloning")),
     ],
 )
-def test_routes_that_are_not_there(
+def test_missing_and_retired_routes(
     server: Offline, method: str, path: str, status: int, body: dict[str, Any]
 ) -> None:
     reply = server.ask(method, path)
@@ -192,14 +195,15 @@ def test_routes_that_are_not_there(
         ({"enhancement": 0.5}, 400),
         ({"language": "ar"}, 200),
         ({"language": "ko"}, 400),
-        ({"model": "whatever"}, 200),  # v2 has no such field
+        ({"number_pronunciation_language": ["hi"]}, 200),  # not a field of v2
+        ({"model": "whatever"}, 200),  # not a field of v2
     ],
 )
-def test_v2_has_rules_of_its_own(server: Offline, fields: dict[str, Any], status: int) -> None:
+def test_v2_validation_rules(server: Offline, fields: dict[str, Any], status: int) -> None:
     assert server.post(HTTP["v2"], hello(**fields)).status_code == status
 
 
-def test_v2_voices_are_of_v2(server: Offline) -> None:
+def test_v2_voices_are_valid_on_v2_only(server: Offline) -> None:
     assert server.post(HTTP["unified"], hello(voice_id="ryan")).json() == custom(
         "voice_id", "Invalid Voice ID"
     )

@@ -1,4 +1,4 @@
-"""Failures of the offline server: on request, and of its voice."""
+"""Injected faults of the offline server, and failures of its voice process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BLOCK = 7_680
 LONG = hello(text="Far too long. " * 2_000, sample_rate=44_100)
 
 
-# As a word
+# Specs
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ LONG = hello(text="Far too long. " * 2_000, sample_rate=44_100)
         ("close:4000:10", FaultSpec("close", 4000, 10)),
     ],
 )
-def test_each_failure_is_a_word(word: str, spec: FaultSpec) -> None:
+def test_fault_specs_are_parsed(word: str, spec: FaultSpec) -> None:
     assert FaultSpec.parse(word) == spec
 
 
@@ -63,12 +63,12 @@ def test_each_failure_is_a_word(word: str, spec: FaultSpec) -> None:
     "word", ["", "status", "status:200", "status:600", "status:503:-1", "close", "close:999", "close:1005",
              "close:1015", "error:x", "stall:1:2", "explode", "status:503 "]
 )  # fmt: skip
-def test_no_other_word_is(word: str) -> None:
-    with pytest.raises(UsageError, match="no such failure"):
+def test_invalid_fault_spec_is_a_usage_error(word: str) -> None:
+    with pytest.raises(UsageError, match="unknown fault"):
         FaultSpec.parse(word)
 
 
-def test_failures_take_turns_and_end() -> None:
+def test_faults_alternate_and_end_after_fail_times() -> None:
     faults = Faults(("error", "stall"), 3)
     assert [fault and fault.kind for fault in (faults.take() for _ in range(5))] == [
         "error",
@@ -82,7 +82,7 @@ def test_failures_take_turns_and_end() -> None:
     assert all(endless.take() for _ in range(100))
 
 
-# A status
+# status
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_failures_take_turns_and_end() -> None:
         ("status:418", 418, None, {"error": "Failure 418 on request"}),
     ],
 )
-def test_a_status_then_all_is_well(word: str, status: int, wait: str | None, body: object) -> None:
+def test_status_fault_then_success(word: str, status: int, wait: str | None, body: object) -> None:
     with start_offline(fail=[word], fail_times=3) as server:
         for path in (HTTP["unified"], SSE["unified"]):
             reply = server.post(path, hello())
@@ -111,7 +111,7 @@ def test_a_status_then_all_is_well(word: str, status: int, wait: str | None, bod
         assert [entry["status"] for entry in server.log()[:2]] == [f"fault {status}"] * 2
 
 
-def test_a_status_on_an_open_socket_is_an_error_message() -> None:
+def test_status_fault_on_open_socket_is_an_error_message() -> None:
     with start_offline(fail=["error", "status:403"], fail_times=2) as server, server.open() as ws:
         for words in ("An unexpected error occurred.", "Usage limit reached."):
             send(ws, hello())
@@ -120,10 +120,10 @@ def test_a_status_on_an_open_socket_is_an_error_message() -> None:
         assert statuses(receive(ws)) == ["chunk", "complete"]
 
 
-# An error after n blocks
+# error
 
 
-def test_an_error_after_three_blocks() -> None:
+def test_error_fault_after_three_blocks() -> None:
     with start_offline(fail=["error:3"]) as server:
         *chunks, error = server.say(hello())
         assert [chunk["status"] for chunk in chunks] == ["chunk"] * 3
@@ -137,16 +137,16 @@ def test_an_error_after_three_blocks() -> None:
         assert (reply.status_code, reply.json()) == (500, INTERNAL)
 
 
-def test_an_error_beyond_the_end_comes_in_place_of_complete() -> None:
+def test_error_fault_beyond_the_end_replaces_complete() -> None:
     with start_offline(fail=["error:100000"]) as server:
         assert statuses(server.say(hello())) == ["chunk", "error"]
 
 
-# A close
+# close
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1013, 4001])
-def test_a_close_code_after_two_blocks(code: int) -> None:
+def test_close_fault_after_two_blocks(code: int) -> None:
     with start_offline(fail=[f"close:{code}:2"]) as server, server.open() as ws:
         send(ws, hello())
         assert [next_message(ws)["status"] for _ in range(2)] == ["chunk"] * 2
@@ -156,7 +156,7 @@ def test_a_close_code_after_two_blocks(code: int) -> None:
         assert closed.value.rcvd.code == code
 
 
-def test_1006_is_no_code_but_a_connection_that_goes() -> None:
+def test_close_1006_drops_the_connection() -> None:
     with start_offline(fail=["close:1006:2"]) as server, server.open() as ws:
         send(ws, hello())
         assert [next_message(ws)["status"] for _ in range(2)] == ["chunk"] * 2
@@ -166,54 +166,54 @@ def test_1006_is_no_code_but_a_connection_that_goes() -> None:
 
 
 def audio_of(body: bytes) -> bytes:
-    """The audio of as much as has come, as an event stream or bare."""
+    """The audio of a partial body, an event stream or raw PCM."""
     events = body.startswith(b"event:")
     return pcm_of_sse(body[: body.rfind(b"\n\n") + 2]) if events else body
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_over_http_the_connection_goes(chunked: bool) -> None:
+def test_close_fault_over_http_truncates_the_reply(chunked: bool) -> None:
     with start_offline(fail=["close:1011:2"], chunked=chunked) as server:
         for path in (SSE["unified"], HTTP["unified"]):
             with closing(server.post(path, hello(), stream=True)) as reply:
                 assert reply.status_code == 200
-                heard = b""
+                received = b""
                 with pytest.raises(requests.exceptions.ChunkedEncodingError):
                     for data in reply.iter_content(1):
-                        heard += data
-                assert len(audio_of(heard)) == 2 * BLOCK
+                        received += data
+                assert len(audio_of(received)) == 2 * BLOCK
 
 
-def test_before_the_first_block_there_is_no_reply_at_all() -> None:
+def test_close_fault_before_the_first_block_sends_no_reply() -> None:
     with start_offline(fail=["close:1011"]) as server, pytest.raises(requests.exceptions.ConnectionError):
         server.post(HTTP["unified"], hello())
 
 
-# A stall
+# stall
 
 
-def test_a_stalled_socket_still_answers_pings() -> None:
+def test_stalled_socket_answers_pings() -> None:
     with start_offline(fail=["stall:2"], fail_times=1) as server:
         with server.open() as ws:
             send(ws, hello())
             assert [next_message(ws)["status"] for _ in range(2)] == ["chunk"] * 2
             send(ws, {"type": "ping"})
             assert next_message(ws) == {"type": "pong"}
-        eventually(lambda: server.post(HTTP["unified"], hello()).ok)  # it held its slot until the client left
+        eventually(lambda: server.post(HTTP["unified"], hello()).ok)  # the slot is released on disconnect
 
 
 @pytest.mark.parametrize("path", [HTTP["unified"], SSE["unified"]])
-def test_a_stalled_reply_ends_with_its_client(path: str) -> None:
+def test_stalled_reply_ends_when_the_client_disconnects(path: str) -> None:
     with start_offline(fail=["stall:2"], fail_times=1) as server:
         with closing(server.post(path, hello(), stream=True)) as reply:
-            heard = b""
-            while len(audio_of(heard)) < 2 * BLOCK:
-                heard += reply.raw.read1(65_536)
+            received = b""
+            while len(audio_of(received)) < 2 * BLOCK:
+                received += reply.raw.read1(65_536)
             assert server.post(HTTP["unified"], hello()).status_code == 429
         eventually(lambda: server.post(HTTP["unified"], hello()).ok)
 
 
-# The voice fails
+# Voice process failures
 
 
 def forks_of(server: Offline) -> list[int]:
@@ -227,7 +227,7 @@ def kill_forks(server: Offline) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_voice_that_dies_is_an_error_and_costs_one_utterance() -> None:
+def test_killed_fork_fails_one_utterance_only() -> None:
     with start_offline() as server:
         with server.open(max_queue=1) as ws:
             send(ws, LONG)
@@ -238,10 +238,10 @@ def test_a_voice_that_dies_is_an_error_and_costs_one_utterance() -> None:
             send(ws, hello())
             assert statuses(receive(ws)) == ["chunk", "complete"]
         with closing(server.post(SSE["unified"], LONG, stream=True)) as reply:
-            heard = reply.raw.read1(1_000)
+            received = reply.raw.read1(1_000)
             kill_forks(server)
-            heard += reply.raw.read()
-            assert json.loads(heard.split(b"\n\n")[-2][6:]) == {
+            received += reply.raw.read()
+            assert json.loads(received.split(b"\n\n")[-2][6:]) == {
                 "status": "error",
                 "message": INTERNAL["message"],
             }
@@ -252,10 +252,10 @@ def test_a_voice_that_dies_is_an_error_and_costs_one_utterance() -> None:
         ]
 
 
-def test_without_its_voice_process_the_server_answers_500() -> None:
+def test_dead_voice_process_is_500() -> None:
     with start_offline(concurrency=2) as server, server.open(max_queue=1, close_timeout=0) as ws:
         send(ws, LONG)
-        next_message(ws)  # this fork outlives it
+        next_message(ws)  # the running fork is not affected
         os.kill(child_of(server.process.pid), signal.SIGKILL)
         reply = server.post(HTTP["unified"], hello())
         assert (reply.status_code, reply.json()) == (500, INTERNAL)
@@ -263,7 +263,7 @@ def test_without_its_voice_process_the_server_answers_500() -> None:
 
 
 @pytest.mark.parametrize("coding", ["pcm", "mp3", "ulaw"])
-def test_a_client_that_leaves_ends_the_utterance(coding: str) -> None:
+def test_disconnect_ends_the_synthesis(coding: str) -> None:
     with start_offline() as server:
         body = json.dumps(LONG | {"output_format": coding}).encode()
         head = f"POST {HTTP['unified']} HTTP/1.1\r\nHost: 127.0.0.1:{server.address[1]}\r\n"
@@ -277,7 +277,7 @@ def test_a_client_that_leaves_ends_the_utterance(coding: str) -> None:
         assert server.post(HTTP["unified"], hello()).ok
 
 
-def test_a_client_that_leaves_ends_what_waits_on_its_socket() -> None:
+def test_disconnect_drops_queued_jobs() -> None:
     with start_offline() as server:
         with server.open(WS["v3.1"]) as ws:
             for _ in range(3):

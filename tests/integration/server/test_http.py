@@ -1,4 +1,4 @@
-"""The offline server over HTTP and server-sent events, by requests and by raw sockets."""
+"""The offline server over HTTP and server-sent events, with requests and raw sockets."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TTS = HTTP["unified"]
 JSON = "application/json; charset=utf-8"
 
 
-# The whole sound at once (waves/api.md, 3a)
+# HTTP audio (waves/api.md, 3a)
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_one_shot_is_pcm_of_whole_blocks_with_the_services_headers(server: Offline, api: str) -> None:
+def test_http_reply_is_pcm_in_complete_blocks_with_id_headers(server: Offline, api: str) -> None:
     reply = server.post(HTTP[api], hello())
     assert reply.status_code == 200
     assert reply.headers["Content-Type"] == "audio/wav"
@@ -38,7 +38,7 @@ def test_one_shot_is_pcm_of_whole_blocks_with_the_services_headers(server: Offli
     assert "Access-Control-Allow-Origin" not in reply.headers
 
 
-def test_own_ids_come_back_beside_the_servers(server: Offline) -> None:
+def test_client_ids_are_echoed_in_headers(server: Offline) -> None:
     reply = server.post(TTS, hello(session_id="my-session.1", request_id="my_request-2"))
     assert reply.headers["X-External-Session-Id"] == "my-session.1"
     assert reply.headers["X-External-Request-Id"] == "my_request-2"
@@ -48,9 +48,7 @@ def test_own_ids_come_back_beside_the_servers(server: Offline) -> None:
 
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100])
-def test_wav_of_every_rate_has_true_sizes_and_the_samples_of_pcm(
-    server: Offline, api: str, rate: int
-) -> None:
+def test_wav_has_exact_sizes_and_the_samples_of_pcm(server: Offline, api: str, rate: int) -> None:
     pcm = server.post(HTTP[api], hello(sample_rate=rate, output_format="pcm")).content
     reply = server.post(HTTP[api], hello(sample_rate=rate, output_format="wav"))
     assert reply.headers["Content-Type"] == "audio/wav"
@@ -64,13 +62,13 @@ def test_wav_of_every_rate_has_true_sizes_and_the_samples_of_pcm(
 
 
 @pytest.mark.parametrize(("api", "rate"), [("unified", 44_100), ("v3.1", 44_100), ("v2", 24_000)])
-def test_each_api_has_its_own_default_rate(server: Offline, api: str, rate: int) -> None:
+def test_default_sample_rate_of_each_api(server: Offline, api: str, rate: int) -> None:
     reply = server.post(HTTP[api], hello(sample_rate=None, output_format="wav"))
     assert int.from_bytes(reply.content[24:28], "little") == rate
 
 
 @pytest.mark.parametrize("coding", ["ulaw", "alaw"])
-def test_g711_is_bare_and_one_byte_a_sample(server: Offline, coding: str) -> None:
+def test_g711_is_headerless_one_byte_per_sample(server: Offline, coding: str) -> None:
     pcm = server.post(TTS, hello(sample_rate=8_000)).content
     reply = server.post(TTS, hello(sample_rate=8_000, output_format=coding))
     assert reply.headers["Content-Type"] == "audio/wav"
@@ -79,7 +77,7 @@ def test_g711_is_bare_and_one_byte_a_sample(server: Offline, coding: str) -> Non
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100])
-def test_mp3_of_every_rate_decodes_to_as_much_sound(server: Offline, rate: int) -> None:
+def test_mp3_decodes_to_the_same_duration(server: Offline, rate: int) -> None:
     reply = server.post(TTS, hello(sample_rate=rate, output_format="mp3"))
     assert reply.headers["Content-Type"] == "audio/wav"
     assert reply.content[0] == 0xFF
@@ -89,48 +87,47 @@ def test_mp3_of_every_rate_decodes_to_as_much_sound(server: Offline, rate: int) 
     assert seconds <= len(decoded) / rate < seconds + 0.5
 
 
-def test_speed_shortens_and_fills_no_block_up(server: Offline) -> None:
+def test_speed_shortens_audio_without_padding(server: Offline) -> None:
     normal, fast, slow = (len(server.post(TTS, hello(speed=speed)).content) for speed in (1, 1.5, 0.5))
     assert fast < normal < slow
     assert fast % 7_680
     assert fast % 2 == 0
 
 
-def test_what_the_service_ignores_is_ignored(server: Offline) -> None:
+def test_unknown_fields_and_headers_are_ignored(server: Offline) -> None:
     plain = server.post(TTS, hello()).content
     extra = {"similarity": 0.5, "enhancement": 7, "save_history": True, "word_timestamps": True, "flush": "x"}
     headers = server.auth | {"Accept": "text/plain", "X-Source": "tests", "x-expire-content": "true"}
     assert server.post(TTS, hello(**extra), headers=headers).content == plain
-    assert server.post(TTS, hello(model="lightning_v3.1_pro")).content == plain  # the other pool
 
 
 # Server-sent events (3b)
 
 
-def test_event_stream_byte_by_byte(server: Offline) -> None:
+def test_event_stream_bytes(server: Offline) -> None:
     pcm = server.post(TTS, hello()).content
     reply = server.post(SSE["unified"], hello())
     assert reply.headers["Content-Type"] == "text/event-stream"
     assert len(reply.headers["X-Request-Id"]) == 36
     *events, end, rest = reply.content.decode().split("\n\n")
     assert rest == ""
-    assert end.startswith("data: ")  # the end has no event line
+    assert end.startswith("data: ")  # no event line
     assert json.loads(end[6:]) == {"status": "200", "done": True}
-    sizes, heard = [], b""
+    sizes, received = [], b""
     for event in events:
         assert re.fullmatch(r"event: audio\ndata: \{.*\}", event)
         fields = json.loads(event[19:])
         assert fields == {"audio": fields["audio"], "done": False, "status": "206"}
         audio = base64.b64decode(fields["audio"], validate=True)
         sizes.append(len(audio))
-        heard += audio
+        received += audio
     assert sizes == [1024, 1024, 1024, 1024, 1024, 1024, 1024, 512] * (len(pcm) // 7_680)
-    assert heard == pcm
+    assert received == pcm
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100])
 @pytest.mark.parametrize("api", APIS)
-def test_all_routes_of_an_api_give_the_same_samples(server: Offline, api: str, rate: int) -> None:
+def test_all_transports_give_the_same_samples(server: Offline, api: str, rate: int) -> None:
     request = hello(text="It does not matter who spoke before.", sample_rate=rate)
     first = server.post(HTTP[api], request).content
     server.post(HTTP[api], hello(text="Something else altogether!", voice_id="sophia", speed=2))
@@ -140,7 +137,7 @@ def test_all_routes_of_an_api_give_the_same_samples(server: Offline, api: str, r
 
 
 @pytest.mark.parametrize("coding", ["mp3", "wav", "ulaw", "alaw"])
-def test_streams_carry_pcm_whatever_format_was_asked_for(server: Offline, coding: str) -> None:
+def test_streams_are_pcm_for_any_output_format(server: Offline, coding: str) -> None:
     pcm = server.post(TTS, hello()).content
     assert pcm_of_sse(server.post(SSE["unified"], hello(output_format=coding)).content) == pcm
     assert pcm_of(server.say(hello(output_format=coding))) == pcm
@@ -157,9 +154,7 @@ def test_streams_carry_pcm_whatever_format_was_asked_for(server: Offline, coding
         ("v2", r'event: audio\ndata: \{"audio": "[^"]+"\}', {"done": True}),
     ],
 )
-def test_older_apis_have_envelopes_of_their_own(
-    server: Offline, api: str, chunk: str, end: dict[str, Any]
-) -> None:
+def test_sse_envelopes_of_legacy_apis(server: Offline, api: str, chunk: str, end: dict[str, Any]) -> None:
     *events, last, _ = server.post(SSE[api], hello()).text.split("\n\n")
     assert events
     assert all(re.fullmatch(chunk, event) for event in events)
@@ -172,7 +167,7 @@ def test_older_apis_have_envelopes_of_their_own(
 @pytest.mark.parametrize(
     ("pool", "model"), [("lightning-v3.1", "lightning_v3.1"), ("lightning-v3.1-pro", "lightning_v3.1_pro")]
 )
-def test_each_pool_lists_its_own_voices(server: Offline, pool: str, model: str) -> None:
+def test_get_voices_lists_one_pool(server: Offline, pool: str, model: str) -> None:
     reply = server.ask("GET", f"/waves/v1/{pool}/get_voices")
     assert (reply.status_code, reply.headers["Content-Type"]) == (200, JSON)
     listed = reply.json()["voices"]
@@ -184,7 +179,7 @@ def test_each_pool_lists_its_own_voices(server: Offline, pool: str, model: str) 
         assert {"language", "emotions", "usecases"} <= set(voice["tags"])
 
 
-def test_a_voice_as_it_is_listed(server: Offline) -> None:
+def test_listed_voice_fields(server: Offline) -> None:
     listed = server.ask("GET", "/waves/v1/lightning-v3.1/get_voices").json()["voices"]
     assert next(voice for voice in listed if voice["voiceId"] == "avery") == {
         "voiceId": "avery",
@@ -200,12 +195,12 @@ def test_a_voice_as_it_is_listed(server: Offline) -> None:
 
 
 @pytest.mark.parametrize("pool", ["lightning_v3.1", "lightning-v9", "x"])
-def test_a_pool_that_is_not_there(server: Offline, pool: str) -> None:
+def test_unknown_pool_is_400(server: Offline, pool: str) -> None:
     reply = server.ask("GET", f"/waves/v1/{pool}/get_voices")
     assert (reply.status_code, reply.json()) == (400, {"error": "InvalidRequest", "message": "Invalid model"})
 
 
-def test_every_voice_that_is_listed_speaks(server: Offline) -> None:
+def test_every_listed_voice_can_be_synthesized(server: Offline) -> None:
     for pool in ("lightning-v3.1", "lightning-v3.1-pro", "lightning-v2"):
         route = HTTP["v2" if pool == "lightning-v2" else "unified"]
         for voice in server.ask("GET", f"/waves/v1/{pool}/get_voices").json()["voices"][::12]:

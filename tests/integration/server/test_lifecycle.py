@@ -1,4 +1,4 @@
-"""How the offline server begins and ends: in the foreground, as a child, with its voice process, over TLS."""
+"""Start and end of the offline server: in the foreground, as a child, with its voice process, over TLS."""
 
 from __future__ import annotations
 
@@ -51,6 +51,14 @@ NOT_READING: dict[str, Any] = {"max_queue": 1, "close_timeout": 0}
 TOKEN = "sk_test_of_a_token_0123"
 
 
+DISPUTED_POINTS = {
+    "close_after_complete", "complete_per", "complete_wait_ms", "buffered_complete_wait_ms", "complete_form",
+    "answer_empty_close", "sse_shape", "error_form", "chunked", "legacy", "honour_complete_wait",
+    "check_voice_model", "blocked_words",
+}  # fmt: skip
+"""Fields of the JSON configuration that have no option."""
+
+
 def run_serve(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*SMALLEST, "serve", *arguments],
@@ -66,7 +74,7 @@ def run_serve(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_serve_prints_its_url_and_dies_of_the_signal_that_ends_it(end: signal.Signals) -> None:
+def test_serve_prints_its_url_and_reraises_the_signal(end: signal.Signals) -> None:
     """`start_serve` asserts that nothing else is on stdout."""
     with start_serve(end=end) as server:
         assert server.base_url == f"http://127.0.0.1:{server.address[1]}"
@@ -78,12 +86,12 @@ def test_serve_prints_its_url_and_dies_of_the_signal_that_ends_it(end: signal.Si
             voice_ended()
         assert server.process.stderr
         assert server.process.stderr.read().decode().splitlines() == [
-            "The offline server takes any key. Ctrl-C ends it.",
+            "The server accepts any key. Press Ctrl-C to stop.",
             "smallest: interrupted",
         ]
 
 
-def test_a_signal_ends_it_in_the_middle_of_what_it_says() -> None:
+def test_signal_ends_the_server_during_synthesis() -> None:
     with start_serve() as server, server.open(**NOT_READING) as ws:
         send(ws, LONG)
         next_message(ws)
@@ -94,7 +102,7 @@ def test_a_signal_ends_it_in_the_middle_of_what_it_says() -> None:
             all_ended()
 
 
-def test_in_the_background_of_a_script_it_ignores_ctrl_c() -> None:
+def test_ignored_sigint_stays_ignored() -> None:
     shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
     command = [*shell, *SMALLEST, "serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -113,23 +121,19 @@ def test_in_the_background_of_a_script_it_ignores_ctrl_c() -> None:
     [
         (["--colour", "red"], "No such option: --colour"),
         (["--port", "x"], "'x' is not a valid int"),
-        (["--port", "70000"], "smallest: --port is a number from 0 to 65535"),
-        (["--max-text", "-1"], "smallest: --max-text is a number from 1 to 100000"),
-        (["--idle-timeout", "0"], "smallest: --idle-timeout is a number from 0.01 to 180"),
-        (["--complete-wait", "-1"], "smallest: --complete-wait is a number from 0 to 10000"),
-        (
-            ["--buffered-complete-wait", "-1"],
-            "smallest: --buffered-complete-wait is a number from 0 to 10000",
-        ),
-        (["--first-byte-ms", "-1"], "smallest: --first-byte-ms is a number from 0 to 60000"),
-        (["--fail-times", "-1"], "smallest: --fail-times is a number from 0 to 1e+09"),
-        (["--fail", "explode"], "no such failure: explode"),
-        (["--complete-per", "x"], "'x' is not one of 'request', 'quiet'"),
+        (["--port", "70000"], "smallest: --port must be a number from 0 to 65535"),
+        (["--max-text", "-1"], "smallest: --max-text must be a number from 1 to 100000"),
+        (["--idle-timeout", "0"], "smallest: --idle-timeout must be a number from 0.01 to 180"),
+        (["--first-byte-ms", "-1"], "smallest: --first-byte-ms must be a number from 0 to 60000"),
+        (["--fail-times", "-1"], "smallest: --fail-times must be a number from 0 to 1e+09"),
+        (["--fail", "explode"], "unknown fault 'explode'"),
+        (["--profile", "x"], "'x' is not one of 'live', 'documented', 'instant'"),
+        (["--complete-wait", "0"], "No such option: --complete-wait"),
         (["--host", "0.0.0.0"], "listening on 0.0.0.0 needs a token of at least 16 characters"),
         (["--host", "192.0.2.1", "--token", TOKEN], "cannot listen on 192.0.2.1:0"),
         (["--host", "no.such.invalid", "--token", TOKEN], "cannot listen on no.such.invalid:0"),
-        (["--tls-cert", "x.pem"], "a certificate and its key are given together"),
-        (["--tls-cert", "/x/x.pem", "--tls-key", "/x/y.pem"], "the certificate cannot be used: "),
+        (["--tls-cert", "x.pem"], "a TLS certificate and its key must be given together"),
+        (["--tls-cert", "/x/x.pem", "--tls-key", "/x/y.pem"], "cannot use the TLS certificate: "),
         (["words"], "unexpected extra argument"),
         (["--extra-voice", "a", "--extra-voice", ""], "smallest: --extra-voice is empty"),
         (["--log", ""], "smallest: --log is empty"),
@@ -139,7 +143,7 @@ def test_in_the_background_of_a_script_it_ignores_ctrl_c() -> None:
         (["--fail", ""], "smallest: --fail is empty"),
     ],
 )
-def test_what_cannot_be_served_is_one_line_and_exit_2(arguments: list[str], words: str) -> None:
+def test_invalid_options_are_one_line_and_exit_2(arguments: list[str], words: str) -> None:
     ran = run_serve(*arguments)
     assert (ran.returncode, ran.stdout) == (2, "")
     first, *hints = ran.stderr.splitlines()
@@ -149,7 +153,7 @@ def test_what_cannot_be_served_is_one_line_and_exit_2(arguments: list[str], word
     assert len(hints) < 2
 
 
-def test_a_server_on_every_address_names_one_that_clients_take() -> None:
+def test_wildcard_address_is_announced_as_loopback() -> None:
     with start_serve("--host", "0.0.0.0", "--token", KEY) as server:
         assert server.address[0] == "127.0.0.1"
         env = {"SMALLEST_API_KEY": KEY, "HOME": "/nowhere", "PATH": "/nowhere"}
@@ -158,13 +162,13 @@ def test_a_server_on_every_address_names_one_that_clients_take() -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_log_that_cannot_be_written_is_one_line_and_exit_10() -> None:
+def test_unwritable_log_is_one_line_and_exit_10() -> None:
     ran = run_serve("--log", "/nowhere/at/all")
     assert (ran.returncode, ran.stdout) == (10, "")
     assert ran.stderr == "smallest: cannot write the log /nowhere/at/all: No such file or directory\n"
 
 
-def test_a_port_that_is_taken_is_one_line() -> None:
+def test_port_in_use_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ran = run_serve("--port", str(port))
@@ -173,7 +177,7 @@ def test_a_port_that_is_taken_is_one_line() -> None:
     with start_serve("--port", str(port)) as server:
         assert server.address[1] == port
         assert pcm_of(server.say(hello()))
-    with start_serve("--port", str(port)) as server:  # the same one, at once
+    with start_serve("--port", str(port)) as server:  # the same port, immediately
         assert server.address[1] == port
 
 
@@ -202,7 +206,7 @@ sys.modules["espeakng_loader"] = Module(**nowhere)
         ),
     ],
 )
-def test_without_its_extra_it_says_what_to_install(tmp_path: Path, site: str, words: str) -> None:
+def test_missing_extra_names_what_to_install(tmp_path: Path, site: str, words: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(site)
     ran = run_serve(PYTHONPATH=str(tmp_path))
     assert (ran.returncode, ran.stdout) == (3, "")
@@ -219,7 +223,7 @@ def test_without_its_extra_it_says_what_to_install(tmp_path: Path, site: str, wo
     assert answer["error"].startswith(words)
 
 
-def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
+def test_nothing_is_imported_from_the_current_directory(tmp_path: Path) -> None:
     for module in ("numpy", "soxr", "aiohttp", "json", "smallest_cli"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('imported from the current folder')")
     with start_serve(cwd=tmp_path) as server:
@@ -231,17 +235,19 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path: Path) -> None:
         process.stdin.close()
 
 
-def test_every_switch_is_an_option_with_the_same_default() -> None:
+def test_options_match_config_fields_and_defaults() -> None:
     options = {name: option.default for name, option in inspect.signature(serve).parameters.items()}
-    switches = {item.name: item.default if item.default != () else None for item in fields(ServerConfig)}
-    assert options == switches
+    config = {item.name: item.default if item.default != () else None for item in fields(ServerConfig)}
+    assert options.pop("profile") == "live"
+    assert {name: config[name] for name in options} == options
+    assert config.keys() - options.keys() == DISPUTED_POINTS
 
 
-# Who may come in
+# Keys and TLS
 
 
 @pytest.mark.parametrize("given", [["--token", TOKEN], []])
-def test_with_a_token_no_other_key_will_do(given: list[str]) -> None:
+def test_token_is_the_only_accepted_key(given: list[str]) -> None:
     env = {} if given else {"SMALLEST_SERVE_TOKEN": TOKEN}
     with start_serve(*given, "--host", "0.0.0.0", env=os.environ | env) as server:
         port = server.address[1]
@@ -255,7 +261,7 @@ def test_with_a_token_no_other_key_will_do(given: list[str]) -> None:
         assert codes == [200, 401, 401]
 
 
-def test_an_ipv6_loopback_has_its_brackets() -> None:
+def test_ipv6_url_has_brackets() -> None:
     with start_offline(host="::1") as server:
         assert server.base_url.startswith("http://[::1]:")
         assert server.post(HTTP["unified"], hello()).ok
@@ -277,7 +283,7 @@ def tls_files(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -
     return {name: str(folder / f"{name}.pem") for name in ("cert", "key", "ca")}
 
 
-def test_tls(authority: trustme.CA, tls_files: dict[str, str]) -> None:
+def test_tls_serves_https_and_wss(authority: trustme.CA, tls_files: dict[str, str]) -> None:
     with start_offline(tls_cert=tls_files["cert"], tls_key=tls_files["key"]) as server:
         assert server.base_url.startswith("https://127.0.0.1:")
         reply = server.post(HTTP["unified"], hello(), verify=tls_files["ca"])
@@ -288,11 +294,11 @@ def test_tls(authority: trustme.CA, tls_files: dict[str, str]) -> None:
             send(ws, hello())
             assert pcm_of(receive(ws)) == reply.content
         with pytest.raises(requests.exceptions.SSLError):
-            server.post(HTTP["unified"], hello())  # an authority that nobody knows
+            server.post(HTTP["unified"], hello())  # unknown certificate authority
         assert server.raw(b"GET / HTTP/1.1\r\n\r\n")[:5] != b"HTTP/"
 
 
-def test_a_key_that_is_encrypted_is_no_question(tls_files: dict[str, str], tmp_path: Path) -> None:
+def test_encrypted_tls_key_is_an_error_without_prompt(tls_files: dict[str, str], tmp_path: Path) -> None:
     key = load_pem_private_key(Path(tls_files["key"]).read_bytes(), None)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"1234"))
     encrypted = tmp_path / "encrypted.pem"
@@ -300,8 +306,8 @@ def test_a_key_that_is_encrypted_is_no_question(tls_files: dict[str, str], tmp_p
     ran = run_serve("--tls-cert", tls_files["cert"], "--tls-key", str(encrypted))
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.splitlines() == [
-        "smallest: the key of the certificate is encrypted",
-        "  openssl pkey -in KEY -out PLAIN_KEY",
+        "smallest: the TLS key is encrypted",
+        "  decrypt it: openssl pkey -in KEY -out PLAIN_KEY",
     ]
 
 
@@ -311,20 +317,20 @@ def test_a_key_that_is_encrypted_is_no_question(tls_files: dict[str, str], tmp_p
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b'{"legacy": "off"}\n', "legacy is one of on, 404, 410"),
-        (b"[]\n", "the first line of stdin is no JSON object"),
-        (b"\xff\n", "the first line of stdin is no JSON object"),
-        (b"", "the first line of stdin is no JSON object"),
+        (b'{"legacy": "off"}\n', "legacy must be one of on, 404, 410"),
+        (b"[]\n", "the first line of stdin is not a JSON object"),
+        (b"\xff\n", "the first line of stdin is not a JSON object"),
+        (b"", "the first line of stdin is not a JSON object"),
     ],
 )
-def test_a_child_that_cannot_serve_says_why(line: bytes, words: str) -> None:
+def test_child_reports_why_it_cannot_serve(line: bytes, words: str) -> None:
     command = [sys.executable, "-P", "-m", "smallest_cli.server"]
     ran = subprocess.run(command, input=line, capture_output=True, timeout=30)
     answer = json.loads(ran.stdout)
     assert (ran.returncode, answer["exit"], answer["error"], ran.stderr) == (2, 2, words, b"")
 
 
-def test_a_child_makes_a_key_and_keeps_it_out_of_argv_and_environment() -> None:
+def test_child_generates_a_key_outside_argv_and_environment() -> None:
     process, answer = launch({})
     with process:
         assert len(answer["key"]) == 48
@@ -336,7 +342,7 @@ def test_a_child_makes_a_key_and_keeps_it_out_of_argv_and_environment() -> None:
     assert process.returncode == 0
 
 
-def test_ctrl_c_is_not_the_childs_to_act_on() -> None:
+def test_child_ignores_sigint() -> None:
     with start_offline() as server:
         os.kill(child_of(server.process.pid), signal.SIGINT)
         server.process.send_signal(signal.SIGINT)
@@ -355,8 +361,8 @@ with open_local_service() as service:
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, None])
-def test_a_parent_that_dies_leaves_nobody_behind(end: signal.Signals | None) -> None:
-    """Server, voice process and the fork that is speaking: all of them end, however the parent does."""
+def test_child_processes_end_with_the_parent(end: signal.Signals | None) -> None:
+    """Server, voice process and active fork end in every case."""
     command, pipe = [sys.executable, "-P", "-c", PARENT], subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as parent:
         assert parent.stdin
@@ -375,7 +381,7 @@ def test_a_parent_that_dies_leaves_nobody_behind(end: signal.Signals | None) -> 
                 all_ended()
 
 
-def test_a_server_that_is_killed_takes_its_voice_along() -> None:
+def test_voice_process_ends_with_the_server() -> None:
     with start_serve(end=signal.SIGKILL) as server, server.open(**NOT_READING) as ws:
         send(ws, LONG)
         next_message(ws)
@@ -385,7 +391,7 @@ def test_a_server_that_is_killed_takes_its_voice_along() -> None:
             all_ended()
 
 
-def test_a_hundred_utterances_leave_no_process_and_no_file_open() -> None:
+def test_utterances_leak_no_process_or_descriptor() -> None:
     with start_offline() as server:
         voice = child_of(server.process.pid)
         before = [open_files(pid) for pid in (server.process.pid, voice)]

@@ -1,4 +1,4 @@
-"""Text that waits on the offline server: the older buffer and continuations (waves/api.md, 4c)."""
+"""Buffered text on the offline server: the legacy buffer and continuations (waves/api.md, 4c)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection
 
-from smallest_cli.server.text_buffer import LONGEST, ends_sentence, release
+from smallest_cli.models import SEGMENT_CHARS
+from smallest_cli.server.text_buffer import ends_sentence, split_complete
 from tests.support.offline import (
     HTTP,
     WS,
@@ -50,11 +51,11 @@ def assert_quiet(ws: ClientConnection) -> None:
     assert next_message(ws) == {"type": "pong"}
 
 
-# The older buffer
+# Legacy buffer
 
 
 @pytest.mark.parametrize("path", WS.values())
-def test_fragments_are_one_text_verbatim(server: Offline, path: str) -> None:
+def test_fragments_are_joined_verbatim(server: Offline, path: str) -> None:
     with server.open(path) as ws:
         send(ws, hello(text="Hello, ", flush=False, max_buffer_flush_ms=0, **MORE))
         send(ws, hello(text="I am stream", flush=False, **MORE))
@@ -66,27 +67,27 @@ def test_fragments_are_one_text_verbatim(server: Offline, path: str) -> None:
 
 
 @pytest.mark.parametrize("last", [{"flush": True}, {}, {"continue": False}])
-def test_the_last_fragment_may_hold_text(server: Offline, ws: ClientConnection, last: Message) -> None:
+def test_last_fragment_may_have_text(server: Offline, ws: ClientConnection, last: Message) -> None:
     send(ws, hello(text="Hello, ", **MORE))
     send(ws, hello(text="you.", **last))
     assert pcm_of(receive(ws)) == pcm(server, "Hello, you.")
     assert_quiet(ws)
 
 
-def test_one_frame_with_flush_is_as_a_plain_request(server: Offline, ws: ClientConnection) -> None:
+def test_single_frame_with_flush_equals_plain_request(server: Offline, ws: ClientConnection) -> None:
     send(ws, hello(text="All at once.", flush=True, **{"continue": False}))
     assert pcm_of(receive(ws)) == pcm(server, "All at once.")
     assert_quiet(ws)
 
 
-def test_a_buffer_is_spoken_as_its_last_text_asks(server: Offline, ws: ClientConnection) -> None:
+def test_buffer_uses_parameters_of_its_last_text(server: Offline, ws: ClientConnection) -> None:
     send(ws, hello(text="Hello, ", voice_id="sophia", **MORE))
     send(ws, hello(text="you.", **MORE))
     send(ws, hello(text="", voice_id="jordan", flush=True))
     assert pcm_of(receive(ws)) == pcm(server, "Hello, you.")
 
 
-def test_a_part_is_spoken_when_it_has_waited_long_enough(server: Offline, ws: ClientConnection) -> None:
+def test_max_buffer_flush_ms_releases_a_part(server: Offline, ws: ClientConnection) -> None:
     send(ws, hello(text="This was first.", max_buffer_flush_ms=1, **MORE))
     first = next_message(ws)
     assert first["status"] == "chunk"
@@ -97,31 +98,31 @@ def test_a_part_is_spoken_when_it_has_waited_long_enough(server: Offline, ws: Cl
     assert_quiet(ws)
 
 
-def test_after_the_last_part_only_complete_is_left(server: Offline, ws: ClientConnection) -> None:
+def test_close_after_flushed_part_sends_only_complete(server: Offline, ws: ClientConnection) -> None:
     send(ws, hello(text="All of it.", max_buffer_flush_ms=1, **MORE))
-    size, heard = len(pcm(server, "All of it.")), b""
-    while len(heard) < size:
-        heard += pcm_of([next_message(ws)])
+    size, received = len(pcm(server, "All of it.")), b""
+    while len(received) < size:
+        received += pcm_of([next_message(ws)])
     assert_quiet(ws)
     send(ws, hello(text="", flush=True))
     assert next_message(ws)["status"] == "complete"
 
 
 @pytest.mark.parametrize("closing", [{"flush": True}, {"context_id": "c", "continue": False}])
-def test_a_closing_message_with_nothing_to_say_is_answered(ws: ClientConnection, closing: Message) -> None:
+def test_empty_close_is_answered_with_complete(ws: ClientConnection, closing: Message) -> None:
     send(ws, hello(text="", **closing))
     assert statuses([next_message(ws)]) == ["complete"]
     assert_quiet(ws)
 
 
-def test_what_waits_can_be_dropped(server: Offline, ws: ClientConnection) -> None:
+def test_cancel_request_drops_buffered_text(server: Offline, ws: ClientConnection) -> None:
     send(ws, hello(text="Never mind. ", **MORE))
     send(ws, hello(text=None, cancel_request=True))
     send(ws, hello(text="This instead.", flush=True))
     assert pcm_of(receive(ws)) == pcm(server, "This instead.")
 
 
-def test_what_waits_has_an_end(ws: ClientConnection) -> None:
+def test_buffered_text_is_limited(ws: ClientConnection) -> None:
     for _ in range(2):
         send(ws, hello(text="a" * 60_000, **MORE))
     error = next_message(ws)
@@ -136,9 +137,7 @@ def context(text: str | None, name: str = "call-1", **fields: Any) -> Message:
     return hello(context_id=name, text=text, **fields)
 
 
-def test_each_released_segment_has_an_id_and_a_complete_of_its_own(
-    server: Offline, ws: ClientConnection
-) -> None:
+def test_each_segment_has_its_own_request_id_and_complete(server: Offline, ws: ClientConnection) -> None:
     send(ws, context("Let me check that for you.", max_buffer_delay_ms=1500, **MORE))
     first = receive(ws)
     send(ws, context(" Your order ships tomorrow", max_buffer_delay_ms=1500, **MORE))
@@ -153,12 +152,12 @@ def test_each_released_segment_has_an_id_and_a_complete_of_its_own(
     assert_quiet(ws)
 
 
-def test_what_waits_too_long_is_spoken(server: Offline, ws: ClientConnection) -> None:
+def test_max_buffer_delay_ms_releases_text(server: Offline, ws: ClientConnection) -> None:
     send(ws, context("Half a sentence", max_buffer_delay_ms=1, **MORE))
     assert pcm_of(receive(ws)) == pcm(server, "Half a sentence")
 
 
-def test_the_clock_of_what_was_spoken_rings_no_more(server: Offline, ws: ClientConnection) -> None:
+def test_delay_timer_stops_when_text_is_released(server: Offline, ws: ClientConnection) -> None:
     send(ws, context("Let me check ", "a", max_buffer_delay_ms=500, **MORE))
     send(ws, context("that for you.", "a", max_buffer_delay_ms=500, **MORE))
     assert pcm_of(receive(ws)) == pcm(server, "Let me check that for you.")
@@ -167,7 +166,7 @@ def test_the_clock_of_what_was_spoken_rings_no_more(server: Offline, ws: ClientC
     assert_quiet(ws)
 
 
-def test_contexts_do_not_mix(server: Offline, ws: ClientConnection) -> None:
+def test_contexts_are_independent(server: Offline, ws: ClientConnection) -> None:
     for name in ("a", "b", "a", "b"):
         send(ws, context(f"I am {name} ", name, **MORE))
     send(ws, context("", "b", **{"continue": False}))
@@ -176,16 +175,16 @@ def test_contexts_do_not_mix(server: Offline, ws: ClientConnection) -> None:
     assert pcm_of(receive(ws)) == pcm(server, "I am a I am a ")
 
 
-def test_a_context_closed_by_name_alone_speaks_what_is_left(server: Offline, ws: ClientConnection) -> None:
+def test_context_close_speaks_remaining_text(server: Offline, ws: ClientConnection) -> None:
     send(ws, context("What is left", **MORE))
     send(ws, {"context_id": "call-1", "context_close": True})
     assert pcm_of(receive(ws)) == pcm(server, "What is left")
-    send(ws, {"context_id": "call-1", "context_close": True})  # there is none any more
+    send(ws, {"context_id": "call-1", "context_close": True})  # already closed
     assert_quiet(ws)
 
 
-def test_a_context_cancelled_stays_usable(server: Offline, ws: ClientConnection) -> None:
-    send(ws, {"context_id": "call-1", "cancel_request": True})  # LiveKit, before a socket is used again
+def test_cancelled_context_stays_usable(server: Offline, ws: ClientConnection) -> None:
+    send(ws, {"context_id": "call-1", "cancel_request": True})  # as LiveKit before it reuses a socket
     send(ws, context("Never mind", max_buffer_delay_ms=1500, **MORE))
     send(ws, {"context_id": "call-1", "cancel_request": True})
     assert_quiet(ws)
@@ -194,13 +193,13 @@ def test_a_context_cancelled_stays_usable(server: Offline, ws: ClientConnection)
 
 
 @pytest.mark.parametrize("mixed", [{"flush": True}, {"max_buffer_flush_ms": 100}])
-def test_contexts_go_with_nothing_of_the_older_buffer(ws: ClientConnection, mixed: Message) -> None:
+def test_context_cannot_be_combined_with_flush(ws: ClientConnection, mixed: Message) -> None:
     send(ws, context("Hello.", **mixed))
     assert next_message(ws).items() >= {"status": "error", "message": "Invalid input data"}.items()
     assert_quiet(ws)
 
 
-def test_there_are_not_endlessly_many_contexts(ws: ClientConnection) -> None:
+def test_number_of_contexts_is_limited(ws: ClientConnection) -> None:
     for number in range(64):
         send(ws, context("a ", f"c{number}", **MORE))
     assert_quiet(ws)
@@ -208,14 +207,14 @@ def test_there_are_not_endlessly_many_contexts(ws: ClientConnection) -> None:
     assert next_message(ws)["errors"][0]["path"] == ["context_id"]
 
 
-def test_long_text_of_a_context_is_cut_at_a_sentence(server: Offline, ws: ClientConnection) -> None:
+def test_long_context_text_is_split_at_a_sentence(server: Offline, ws: ClientConnection) -> None:
     sentence = "This sentence is said over and over again, until it is long enough. "
     send(ws, context(sentence * 4 + "And a rest", **{"continue": False}))
     assert pcm_of(receive(ws)) == pcm(server, sentence * 3)
     assert pcm_of(receive(ws)) == pcm(server, sentence + "And a rest")
 
 
-# When text is released
+# Splitting
 
 
 @pytest.mark.parametrize(
@@ -237,12 +236,12 @@ def test_long_text_of_a_context_is_cut_at_a_sentence(server: Offline, ws: Client
         ("", [], ""),
     ],
 )  # fmt: skip
-def test_release(held: str, segments: list[str], rest: str) -> None:
-    assert release(held) == (segments, rest)
+def test_split_complete(held: str, segments: list[str], rest: str) -> None:
+    assert split_complete(held) == (segments, rest)
 
 
-def test_segments_joined_are_the_text() -> None:
+def test_joined_segments_equal_the_text() -> None:
     text = "It costs 3.50 at Dr. Who's. And then? Nothing! " * 40 + "the end"
-    segments, rest = release(text)
+    segments, rest = split_complete(text)
     assert "".join(segments) + rest == text
-    assert all(len(segment) <= LONGEST and ends_sentence(segment) for segment in segments)
+    assert all(len(segment) <= SEGMENT_CHARS and ends_sentence(segment) for segment in segments)

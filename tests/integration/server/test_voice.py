@@ -1,4 +1,4 @@
-"""The voice process: the same request gives the same samples, in every rate and format."""
+"""The voice process: repeatable samples in every rate and format, word timings, voice mapping."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ import soundfile
 from smallest_cli.errors import ServerError
 from smallest_cli.models import AudioChunk, AudioFormat, SpeechRequest, WordTiming
 from smallest_cli.server.voice.engine import Engine, block_bytes
-from smallest_cli.server.voice.espeak import EVENT_END, EVENT_WORD, EspeakEvent, Words
-from smallest_cli.server.voice.ipc import FAILED, FRAME, Order
-from smallest_cli.server.voice.voice_map import V2_VOICES, cast, voices
+from smallest_cli.server.voice.espeak import EVENT_END, EVENT_WORD, EspeakEvent, WordTracker
+from smallest_cli.server.voice.ipc import FAILED, FRAME, VoiceRequest
+from smallest_cli.server.voice.voice_map import V2_VOICES, resolve_espeak_voice, voices_by_id
 from smallest_cli.voices import bundled_voices
 from tests.support.offline import children_of, eventually
 
@@ -43,7 +43,7 @@ async def spoken(
 ) -> tuple[list[bytes], list[WordTiming]]:
     rate = options.pop("sample_rate", 24_000)
     request = SpeechRequest(text, voice, format=AudioFormat(rate), **options)
-    events = [event async for event in engine.speak(request, encoding)]
+    events = [event async for event in engine.synthesize(request, encoding)]
     chunks = [event.pcm for event in events if isinstance(event, AudioChunk)]
     return chunks, [event for event in events if isinstance(event, WordTiming)]
 
@@ -60,7 +60,7 @@ def samples(pcm: bytes) -> numpy.ndarray[Any, Any]:
     return numpy.frombuffer(pcm, "<i2").astype(float)
 
 
-def test_it_is_speech_and_not_silence_or_noise(engine: Engine) -> None:
+def test_audio_is_speech(engine: Engine) -> None:
     sound = samples(speak(engine))
     assert 1.5 < len(sound) / 24_000 < 4
     assert 1_000 < numpy.sqrt(numpy.mean(sound**2)) < 12_000
@@ -70,7 +70,7 @@ def test_it_is_speech_and_not_silence_or_noise(engine: Engine) -> None:
     assert spectrum[hertz < 4_000].sum() > 0.9 * spectrum.sum()
 
 
-def test_same_request_same_samples_whatever_came_before(engine: Engine) -> None:
+def test_samples_are_repeatable(engine: Engine) -> None:
     first = speak(engine)
     speak(engine, "Etwas ganz anderes!", "hanna", speed=1.7)
     assert speak(engine) == first
@@ -83,7 +83,7 @@ def test_same_request_same_samples_whatever_came_before(engine: Engine) -> None:
         fresh.close()
 
 
-def test_same_samples_when_many_speak_at_once(engine: Engine) -> None:
+def test_samples_are_repeatable_under_concurrency(engine: Engine) -> None:
     texts = [f"This is sentence number {number}, and it is mine." for number in range(6)]
     alone = [speak(engine, text) for text in texts]
 
@@ -95,7 +95,7 @@ def test_same_samples_when_many_speak_at_once(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100])
-def test_every_rate_sounds_as_long_and_as_loud(engine: Engine, rate: int) -> None:
+def test_sample_rates_have_equal_duration_and_loudness(engine: Engine, rate: int) -> None:
     chunks, _ = asyncio.run(spoken(engine, sample_rate=rate))
     assert {len(chunk) for chunk in chunks} == {block_bytes(rate)} == {rate * 16 // 100 * 2}
     reference, sound = samples(speak(engine)), samples(b"".join(chunks))
@@ -104,21 +104,21 @@ def test_every_rate_sounds_as_long_and_as_loud(engine: Engine, rate: int) -> Non
     assert 0.8 < loudness < 1.1
 
 
-def test_last_block_is_filled_with_silence_only_at_normal_speed(engine: Engine) -> None:
+def test_last_block_is_padded_at_normal_speed_only(engine: Engine) -> None:
     assert len(speak(engine)) % block_bytes(24_000) == 0
     chunks, _ = asyncio.run(spoken(engine, speed=1.5))
     assert {len(chunk) for chunk in chunks[:-1]} == {7_680}
     assert 0 < len(chunks[-1]) < 7_680
 
 
-def test_speed_is_a_factor(engine: Engine) -> None:
+def test_speed_scales_duration(engine: Engine) -> None:
     lengths = [len(speak(engine, speed=speed)) for speed in (0.5, 1.0, 2.0)]
     assert 1.6 < lengths[0] / lengths[1] < 2.2
     assert 1.4 < lengths[1] / lengths[2] < 2.2
 
 
 @pytest.mark.parametrize("coding", ["ulaw", "alaw"])
-def test_g711_decodes_to_the_same_sound(engine: Engine, coding: str) -> None:
+def test_g711_decodes_to_the_same_audio(engine: Engine, coding: str) -> None:
     encoded = speak(engine, encoding=coding, sample_rate=8_000)
     decoded, _ = soundfile.read(
         io.BytesIO(encoded), samplerate=8_000, channels=1, format="RAW", subtype=coding.upper(), dtype="int16"
@@ -146,17 +146,17 @@ def test_mp3_is_128_kbit_mono_without_tags(engine: Engine, rate: int, head: str)
 @pytest.mark.parametrize(
     "text", ["...", "😀", "a\0b", "\ud800 hello", "\u202ehello", "-", "#", "ᚠᚢᚦ", "</speak>"]
 )
-def test_odd_text_harms_nobody(engine: Engine, text: str) -> None:
+def test_unusual_text_is_handled(engine: Engine, text: str) -> None:
     assert len(speak(engine, text)) % block_bytes(24_000) == 0
 
 
-def test_c_does_not_end_the_text_at_nul(engine: Engine) -> None:
+def test_nul_does_not_end_the_text(engine: Engine) -> None:
     assert speak(engine, "one\0two three four") == speak(engine, "one two three four")
 
 
-def test_a_client_that_leaves_ends_its_utterance(engine: Engine) -> None:
+def test_closing_the_iterator_ends_the_fork(engine: Engine) -> None:
     async def leave() -> None:
-        sound = engine.speak(SpeechRequest("Far too long. " * 5_000, "magnus"))
+        sound = engine.synthesize(SpeechRequest("Far too long. " * 5_000, "magnus"))
         async for _ in sound:
             break
         assert children_of(engine.pid)
@@ -166,9 +166,9 @@ def test_a_client_that_leaves_ends_its_utterance(engine: Engine) -> None:
     eventually(lambda: not children_of(engine.pid))
 
 
-def test_a_crash_costs_one_utterance(engine: Engine) -> None:
+def test_crash_fails_one_utterance_only(engine: Engine) -> None:
     async def crash() -> None:
-        sound = engine.speak(SpeechRequest("Far too long. " * 5_000, "magnus"))
+        sound = engine.synthesize(SpeechRequest("Far too long. " * 5_000, "magnus"))
         async for _ in sound:
             for child in children_of(engine.pid):
                 os.kill(child, signal.SIGKILL)
@@ -178,20 +178,20 @@ def test_a_crash_costs_one_utterance(engine: Engine) -> None:
     assert speak(engine)
 
 
-def test_an_order_that_cannot_be_carried_out_is_a_failure_not_a_wrong_voice() -> None:
-    """By the bytes that pass between the processes: one for a fork's attention, then the order."""
+def test_unknown_espeak_voice_is_a_failure() -> None:
+    """Uses the bytes on the sockets directly: a descriptor for the fork, then the request."""
     control, theirs = socket.socketpair()
     with control, theirs:
         command = [sys.executable, "-m", "smallest_cli.server.voice.process", str(theirs.fileno())]
         with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process:
             theirs.close()
             assert json.loads(control.recv(1_000)) == {"sample_rate": 22_050}
-            order = Order("Hello", "gmw/nowhere", 50, 1.0, 24_000, 7_680, True, False, "pcm")
+            request = VoiceRequest("Hello", "gmw/nowhere", 50, 1.0, 24_000, 7_680, True, False, "pcm")
             ours, forks = socket.socketpair()
             with ours, forks:
                 socket.send_fds(control, [b"u"], [forks.fileno()])
                 forks.close()
-                ours.sendall(order.encode())
+                ours.sendall(request.encode())
                 with ours.makefile("rb") as answers:
                     kind, size = FRAME.unpack(answers.read(FRAME.size))
                     assert (kind, answers.read()) == (FAILED, b"eSpeak NG has no voice gmw/nowhere")
@@ -200,10 +200,10 @@ def test_an_order_that_cannot_be_carried_out_is_a_failure_not_a_wrong_voice() ->
             assert process.wait(10) == 0
 
 
-# words
+# Word timings
 
 
-def test_words_are_slices_of_the_text_in_order_of_time(engine: Engine) -> None:
+def test_words_are_text_slices_in_time_order(engine: Engine) -> None:
     text = 'I bought 3 cats for $100 on Dec 25th, "really" - yes! (No).'
     timed = words(engine, text)
     assert [word.word for word in timed] == [word for word in text.split() if word != "-"]
@@ -215,40 +215,40 @@ def test_words_are_slices_of_the_text_in_order_of_time(engine: Engine) -> None:
     assert all(word.end > word.start and word.start == round(word.start, 3) for word in timed)
 
 
-def test_hindi_words_are_timed_too(engine: Engine) -> None:
+def test_hindi_words_are_timed(engine: Engine) -> None:
     text = "नमस्ते दुनिया, यह hello एक test है।"
     assert [word.word for word in words(engine, text, "devansh")] == text.split()
 
 
 @pytest.mark.parametrize("voice", ["magnus", "sophia", "hanna"])
-def test_other_voices_time_no_words(engine: Engine, voice: str) -> None:
+def test_voices_without_word_timings(engine: Engine, voice: str) -> None:
     assert words(engine, TEXT, voice) == []
 
 
 @pytest.mark.parametrize("voice", ["meher", "devansh", "kartik", "maithili", "liam", "avery"])
-def test_the_six_time_english_and_hindi_only(engine: Engine, voice: str) -> None:
+def test_word_timings_are_english_and_hindi_only(engine: Engine, voice: str) -> None:
     assert [word.word for word in words(engine, TEXT, voice)] == TEXT.split()
     assert words(engine, "Bonjour le monde", voice, language="fr") == []
 
 
-def test_no_word_unless_asked(engine: Engine) -> None:
+def test_no_words_unless_requested(engine: Engine) -> None:
     assert asyncio.run(spoken(engine, TEXT, "meher"))[1] == []
 
 
-def test_words_come_no_earlier_than_their_sound(engine: Engine) -> None:
+def test_words_do_not_precede_their_audio(engine: Engine) -> None:
     async def order() -> None:
-        heard = 0.0
-        async for event in engine.speak(SpeechRequest(TEXT, "meher", word_timings=True)):
+        received = 0.0
+        async for event in engine.synthesize(SpeechRequest(TEXT, "meher", word_timings=True)):
             if isinstance(event, AudioChunk):
-                heard += len(event.pcm) / 48_000
+                received += len(event.pcm) / 48_000
             else:
-                assert event.start <= heard
+                assert event.start <= received
 
     asyncio.run(order())
 
 
-def test_engine_quirks_make_no_word_twice() -> None:
-    timing = Words("a (b) - c")
+def test_repeated_engine_events_give_no_duplicate_words() -> None:
+    timing = WordTracker("a (b) - c")
     found = []
     events = [
         (EVENT_WORD, 1),
@@ -259,7 +259,7 @@ def test_engine_quirks_make_no_word_twice() -> None:
         (EVENT_WORD, 4),
     ]
     for second, (kind, position) in enumerate(events):
-        found += timing.heard(EspeakEvent(type=kind, text_position=position), float(second))
+        found += timing.on_event(EspeakEvent(type=kind, text_position=position), float(second))
     found += timing.finish(9.0)
     assert [(word["word"], word["start"], word["end"]) for word in found] == [
         ("a", 0.0, 2.0),
@@ -268,24 +268,24 @@ def test_engine_quirks_make_no_word_twice() -> None:
     ]
 
 
-# casting
+# Voice mapping
 
 
 @pytest.mark.parametrize("gender", ["female", "male"])
-def test_the_gender_is_the_catalogues_for_every_voice(gender: str) -> None:
+def test_variant_gender_matches_the_catalogue(gender: str) -> None:
     listed = [voice.id for voice in (*bundled_voices(), *V2_VOICES) if voice.gender == gender]
-    variants = {cast(SpeechRequest(TEXT, voice)).espeak_voice.partition("+")[2] for voice in listed}
+    variants = {resolve_espeak_voice(SpeechRequest(TEXT, voice)).name.partition("+")[2] for voice in listed}
     declared = {name: _declared_gender(name) for name in variants}
     assert set(declared.values()) == {gender}, declared
 
 
-def test_each_of_264_voices_is_cast_and_most_sound_different() -> None:
-    parts = [cast(SpeechRequest("", voice.id)) for voice in bundled_voices()]
-    assert len(parts) == 264
-    assert len({(part.espeak_voice, part.pitch) for part in parts}) > 200
+def test_catalogue_voices_map_to_distinct_espeak_voices() -> None:
+    mapped = [resolve_espeak_voice(SpeechRequest("", voice.id)) for voice in bundled_voices()]
+    assert len(mapped) == 264
+    assert len({(voice.name, voice.pitch) for voice in mapped}) > 200
 
 
-def test_women_speak_higher(engine: Engine) -> None:
+def test_female_voices_have_higher_pitch(engine: Engine) -> None:
     def pitch(voice: str) -> float:
         """The median of the pitch in hertz, by autocorrelation of the loud parts."""
         sound = samples(speak(engine, "Now we all know where you are", voice, sample_rate=8_000))
@@ -322,21 +322,21 @@ def test_women_speak_higher(engine: Engine) -> None:
         ("voice_of_mine", "Hello", None, "gmw/en-US"),
     ],
 )
-def test_language_as_asked_else_by_script_else_the_voices_own(
+def test_language_from_request_script_or_voice(
     voice: str, text: str, language: str | None, expected: str
 ) -> None:
-    part = cast(SpeechRequest(text, voice, language=language))
-    assert part.espeak_voice.partition("+")[0] == expected
+    part = resolve_espeak_voice(SpeechRequest(text, voice, language=language))
+    assert part.name.partition("+")[0] == expected
 
 
-def test_every_language_and_variant_exists(engine: Engine) -> None:
-    from smallest_cli.server.voice.voice_map import ENGLISH_ACCENTS, LANGUAGES, VARIANTS
+def test_every_espeak_language_and_variant_exists(engine: Engine) -> None:
+    from smallest_cli.server.voice.voice_map import ENGLISH_ACCENTS, ESPEAK_LANGUAGES, VARIANTS
 
     async def everything() -> None:
-        for language in LANGUAGES:
+        for language in ESPEAK_LANGUAGES:
             assert (await spoken(engine, "1 2", "magnus", language=language))[0]
         for accent in ENGLISH_ACCENTS:
-            voice = next(voice.id for voice in voices().values() if voice.accent == accent)
+            voice = next(voice.id for voice in voices_by_id().values() if voice.accent == accent)
             assert (await spoken(engine, "1 2", voice, language="en"))[0]
 
     asyncio.run(everything())

@@ -1,4 +1,4 @@
-"""The offline server over WebSockets, by the websockets library, websocket-client and raw sockets."""
+"""The offline server over WebSockets, with websockets, websocket-client and raw sockets."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def ws(server: Offline) -> Iterator[ClientConnection]:
 
 
 def pcm(server: Offline, **fields: Any) -> bytes:
-    """The samples of a request, by the other road."""
+    """The samples of a request over HTTP."""
     reply = server.post(HTTP["unified"], hello(**fields))
     assert reply.ok
     return reply.content
 
 
 def assert_quiet(ws: ClientConnection) -> None:
-    """Nothing is on its way: the answer to a ping is the next message."""
+    """Assert that no message is pending: the next one is the answer to a ping."""
     send(ws, PING)
     assert next_message(ws) == PONG
 
 
-# A plain request (waves/api.md, 3c and 4c)
+# Plain requests (waves/api.md, 3c and 4c)
 
 
-def test_messages_are_those_of_the_service(ws: ClientConnection) -> None:
+def test_messages_match_the_service(ws: ClientConnection) -> None:
     send(ws, hello())
     *chunks, complete = receive(ws)
     assert [list(chunk) for chunk in chunks] == [["session_id", "request_id", "status", "data"]] * len(chunks)
@@ -73,19 +73,19 @@ def test_messages_are_those_of_the_service(ws: ClientConnection) -> None:
 @pytest.mark.parametrize(
     ("rate", "size"), [(8_000, 2_560), (16_000, 5_120), (24_000, 7_680), (44_100, 14_112)]
 )
-def test_audio_comes_in_blocks_of_160_ms(server: Offline, rate: int, size: int) -> None:
+def test_chunks_are_160_ms_blocks(server: Offline, rate: int, size: int) -> None:
     *chunks, _ = server.say(hello(sample_rate=rate))
     assert {len(base64.b64decode(chunk["data"]["audio"])) for chunk in chunks} == {size}
     assert pcm_of(chunks) == pcm(server, sample_rate=rate)
 
 
-def test_only_the_last_block_of_fast_speech_is_short(server: Offline) -> None:
+def test_only_last_block_of_fast_speech_is_short(server: Offline) -> None:
     *chunks, last, _ = server.say(hello(speed=1.5))
     assert {len(base64.b64decode(chunk["data"]["audio"])) for chunk in chunks} == {7_680}
     assert 0 < len(base64.b64decode(last["data"]["audio"])) < 7_680
 
 
-def test_a_socket_speaks_again_with_a_new_request_id(server: Offline, ws: ClientConnection) -> None:
+def test_socket_can_be_reused_with_a_new_request_id(server: Offline, ws: ClientConnection) -> None:
     answers = []
     for text in ("First.", "Second."):
         send(ws, hello(text=text))
@@ -96,14 +96,14 @@ def test_a_socket_speaks_again_with_a_new_request_id(server: Offline, ws: Client
     assert first["request_id"] != second["request_id"]
 
 
-def test_requests_sent_close_together_are_spoken_in_turn(server: Offline, ws: ClientConnection) -> None:
+def test_outstanding_requests_are_synthesized_in_order(server: Offline, ws: ClientConnection) -> None:
     texts = ["First sentence.", "Second sentence.", "Third."]
     for text in texts:
         send(ws, hello(text=text))
     assert [pcm_of(receive(ws)) for _ in texts] == [pcm(server, text=text) for text in texts]
 
 
-def test_own_ids_come_back_on_every_message(ws: ClientConnection) -> None:
+def test_client_ids_are_echoed_on_every_message(ws: ClientConnection) -> None:
     send(ws, hello(session_id="my-session-123", request_id="my-request-456"))
     messages = receive(ws)
     names = ["session_id", "request_id", "external_session_id", "external_request_id", "status"]
@@ -114,7 +114,7 @@ def test_own_ids_come_back_on_every_message(ws: ClientConnection) -> None:
         assert TASK.fullmatch(message["request_id"])
 
 
-def test_v31_speaks_as_today_and_v2_names_no_session(server: Offline) -> None:
+def test_v31_messages_match_unified_and_v2_has_no_session_id(server: Offline) -> None:
     *chunks, complete = server.say(hello(), WS["v3.1"])
     assert list(complete) == ["session_id", "request_id", "status"]
     *older, complete = server.say(hello(speed=1, consistency=0.5, similarity=0, enhancement=1), WS["v2"])
@@ -123,20 +123,20 @@ def test_v31_speaks_as_today_and_v2_names_no_session(server: Offline) -> None:
     assert pcm_of(older) == pcm_of(chunks)
 
 
-def test_v2_takes_a_wider_speed(server: Offline) -> None:
+def test_v2_socket_accepts_wider_speed(server: Offline) -> None:
     assert server.say(hello(speed=0.2), WS["v2"])[-1]["status"] == "complete"
     assert server.say(hello(speed=0.2), WS["v3.1"])[-1]["status"] == "error"
 
 
-def test_a_binary_message_is_read_as_text(ws: ClientConnection) -> None:
+def test_binary_message_is_read_as_text(ws: ClientConnection) -> None:
     ws.send(json.dumps(hello()).encode())
     assert receive(ws)[-1]["status"] == "complete"
 
 
-# Words
+# Word timings
 
 
-def test_words_stand_among_the_audio_in_order_of_time(server: Offline) -> None:
+def test_words_are_interleaved_in_time_order(server: Offline) -> None:
     text = "I bought 3 cats for $100 on Dec 25th"
     messages = server.say(hello(text=text, voice_id="meher", word_timestamps=True))
     assert statuses(messages)[:2] == ["chunk", "word_timestamp"]
@@ -146,27 +146,27 @@ def test_words_stand_among_the_audio_in_order_of_time(server: Offline) -> None:
     assert [word["id"] for word in words] == list(range(len(words)))
     times = [word[name] for word in words for name in ("start", "end")]
     assert times == sorted(times)
-    heard = 0.0
+    received = 0.0
     for message in messages:
         if message["status"] == "chunk":
-            heard += 0.16
+            received += 0.16
         elif message["status"] == "word_timestamp":
-            assert message["data"]["start"] < heard
+            assert message["data"]["start"] < received
     assert pcm_of(messages) == pcm(server, text=text, voice_id="meher")
 
 
 @pytest.mark.parametrize("fields", [{"voice_id": "magnus"}, {"voice_id": "meher", "language": "fr"},
     {"voice_id": "meher", "word_timestamps": False}])  # fmt: skip
-def test_else_there_are_none(server: Offline, fields: Message) -> None:
+def test_no_word_messages_for_other_voices_or_languages(server: Offline, fields: Message) -> None:
     assert statuses(server.say(hello(word_timestamps=True) | fields)) == ["chunk", "complete"]
 
 
-# Refusals (4a, 4f, 5b)
+# Errors (4a, 4f, 5b)
 
 
 @pytest.mark.parametrize("path", WS.values())
 @pytest.mark.parametrize("given", ["Bearer sk_other", "", f"Basic {KEY}"])
-def test_a_bad_key_is_refused_before_the_upgrade(server: Offline, path: str, given: str) -> None:
+def test_invalid_key_is_401_before_the_upgrade(server: Offline, path: str, given: str) -> None:
     refused = refusal(server, path, additional_headers={"Authorization": given})
     assert refused.status_code == 401
     assert json.loads(refused.body or b"") == {
@@ -175,7 +175,7 @@ def test_a_bad_key_is_refused_before_the_upgrade(server: Offline, path: str, giv
     }
 
 
-def test_the_key_is_no_part_of_the_url(server: Offline) -> None:
+def test_key_in_the_url_is_rejected(server: Offline) -> None:
     url = f"{WS['unified']}?token={KEY}"
     assert refusal(server, url, additional_headers={"Authorization": ""}).status_code == 401
 
@@ -183,7 +183,7 @@ def test_the_key_is_no_part_of_the_url(server: Offline) -> None:
 @pytest.mark.parametrize(
     ("fields", "path", "words"),
     [
-        ({"voice_id": "nobody"}, "voice_id", "Invalid Voice ID"),
+        ({"voice_id": "no_such_voice"}, "voice_id", "Invalid Voice ID"),
         ({"text": ""}, "text", "The 'text' field is required."),
         ({"language": "ja"}, "language", "Language 'ja' is not supported on the lightning_v3.1 model."),
         ({"speed": 3}, "speed", "Number must be less than or equal to 2"),
@@ -199,10 +199,10 @@ def test_the_key_is_no_part_of_the_url(server: Offline) -> None:
             "Number must be less than or equal to 10000",
         ),
         ({"max_buffer_flush_ms": 0.5}, "max_buffer_flush_ms", "Expected integer, received float"),
-        ({"text": " ", "voice_id": "nobody", "flush": True}, "voice_id", "Invalid Voice ID"),
+        ({"text": " ", "voice_id": "no_such_voice", "flush": True}, "voice_id", "Invalid Voice ID"),
     ],
 )
-def test_a_refusal_leaves_the_socket_open(
+def test_invalid_request_leaves_the_socket_open(
     ws: ClientConnection, fields: Message, path: str, words: str
 ) -> None:
     send(ws, hello(**fields))
@@ -216,18 +216,18 @@ def test_a_refusal_leaves_the_socket_open(
 
 
 @pytest.mark.parametrize("data", ["", "hello", "[]", "null", '"text"', "[" * 99_999])
-def test_what_is_no_json_object(ws: ClientConnection, data: str) -> None:
+def test_body_that_is_not_a_json_object_is_400(ws: ClientConnection, data: str) -> None:
     ws.send(data)
     assert next_message(ws).items() >= {"status": "error", "message": "Invalid input data"}.items()
     assert_quiet(ws)
 
 
-def test_a_bare_flush_is_no_valid_message(ws: ClientConnection) -> None:
+def test_bare_flush_is_invalid(ws: ClientConnection) -> None:
     send(ws, {"flush": True})
     assert [issue["path"] for issue in next_message(ws)["errors"]] == [["text"], ["voice_id"]]
 
 
-def test_a_message_beyond_a_mebibyte_closes_the_socket(ws: ClientConnection) -> None:
+def test_message_over_1_mib_closes_the_socket(ws: ClientConnection) -> None:
     ws.send(json.dumps(hello(extra="a" * (1 << 20))))
     with pytest.raises(ConnectionClosedError) as closed:
         ws.recv()
@@ -235,7 +235,7 @@ def test_a_message_beyond_a_mebibyte_closes_the_socket(ws: ClientConnection) -> 
     assert closed.value.rcvd.code == 1009
 
 
-# The handshake
+# Handshake
 
 
 def test_compression_is_declined(server: Offline) -> None:
@@ -244,8 +244,8 @@ def test_compression_is_declined(server: Offline) -> None:
         assert "Sec-WebSocket-Extensions" not in ws.response.headers
 
 
-def test_websocket_client_as_it_is(server: Offline) -> None:
-    """It sends an `Origin` of the server itself."""
+def test_unmodified_websocket_client(server: Offline) -> None:
+    """It sends the server itself as `Origin`."""
     ws = websocket.create_connection(
         server.ws_url + WS["unified"],
         header=[f"Authorization: Bearer {KEY}"],
@@ -261,8 +261,8 @@ def test_websocket_client_as_it_is(server: Offline) -> None:
     assert pcm_of(messages) == pcm(server)
 
 
-def test_frames_of_the_protocol_are_text_and_whole(server: Offline) -> None:
-    """By a raw socket: one unfragmented, unmasked text frame for each message (RFC 6455, 5.2)."""
+def test_frames_are_unfragmented_text(server: Offline) -> None:
+    """On a raw socket: one unfragmented, unmasked text frame per message (RFC 6455, 5.2)."""
     nonce = base64.b64encode(b"0123456789abcdef").decode()
     host = f"127.0.0.1:{server.address[1]}"
     head = [f"GET {WS['unified']} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {KEY}"]
@@ -286,16 +286,16 @@ def test_frames_of_the_protocol_are_text_and_whole(server: Offline) -> None:
     assert statuses_seen[0] == "chunk"
 
 
-# Signs of life (4b)
+# Idle timeout and keep-alive (4b)
 
 
 @pytest.mark.parametrize("kind", ["ping", "keepalive", "keep_alive", "keep-alive"])
-def test_keep_alives_are_answered_by_a_pong(ws: ClientConnection, kind: str) -> None:
+def test_keep_alive_is_answered_with_pong(ws: ClientConnection, kind: str) -> None:
     send(ws, {"type": kind})
     assert next_message(ws) == PONG
 
 
-def test_the_older_keep_alive_says_nothing_and_flushes_nothing(server: Offline, ws: ClientConnection) -> None:
+def test_blank_text_keep_alive_has_no_effect(server: Offline, ws: ClientConnection) -> None:
     blank = {"text": " ", "voice_id": "meher", "model": "lightning_v3.1_pro", "language": "en"}
     send(ws, blank)
     assert_quiet(ws)
@@ -307,13 +307,13 @@ def test_the_older_keep_alive_says_nothing_and_flushes_nothing(server: Offline, 
     assert pcm_of(receive(ws)) == pcm(server, text="Half a buffer")
 
 
-def test_pings_of_the_protocol_are_answered_during_synthesis(ws: ClientConnection) -> None:
+def test_protocol_ping_is_answered_during_synthesis(ws: ClientConnection) -> None:
     send(ws, hello(text="A rather long sentence to be spoken. " * 10))
     assert ws.ping().wait(10)
     assert receive(ws)[-1]["status"] == "complete"
 
 
-def test_an_idle_socket_is_told_and_closed() -> None:
+def test_idle_socket_gets_an_error_and_is_closed() -> None:
     with start_offline(idle_timeout_s=0.05) as server, server.open() as ws:
         send(ws, hello())
         assert receive(ws)[-1]["status"] == "complete"
@@ -325,7 +325,7 @@ def test_an_idle_socket_is_told_and_closed() -> None:
             ws.recv()
 
 
-def test_the_client_may_ask_for_its_own_idle_time() -> None:
+def test_timeout_query_sets_the_idle_timeout() -> None:
     with start_offline(idle_timeout_s=0.05) as server:
         with server.open(f"{WS['unified']}?timeout=1") as ws:
             assert next_message(ws)["message"] == "Connection timed out after 1 seconds of inactivity"
@@ -334,7 +334,7 @@ def test_the_client_may_ask_for_its_own_idle_time() -> None:
                 assert next_message(ws)["message"].startswith("Connection timed out after 0.05 seconds")
 
 
-def test_synthesis_is_no_idleness() -> None:
+def test_synthesis_suspends_the_idle_timeout() -> None:
     with start_offline(idle_timeout_s=0.5, buffered_complete_wait_ms=1000) as server, server.open() as ws:
         send(ws, hello(flush=True))
         assert statuses(receive(ws)) == ["chunk", "complete"]

@@ -1,4 +1,4 @@
-"""Refusals by HTTP and by a close code."""
+"""Errors from HTTP replies and WebSocket close codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from smallest_cli.errors import (
     SecurityError,
     ServerError,
 )
-from smallest_cli.protocol.errors import decode_close, decode_error, decode_refusal, decode_retry_after
+from smallest_cli.protocol.errors import decode_close, decode_error, decode_http_error, decode_retry_after
 from tests.support.published import REFUSALS, VOICES, WS
 
 REFUSED: dict[str, tuple[type[RemoteError], int, str]] = {
@@ -48,7 +48,7 @@ REFUSED_LISTINGS: list[tuple[type[RemoteError], int, str]] = [
 ]
 
 
-def test_no_published_refusal_was_forgotten() -> None:
+def test_every_published_refusal_has_a_case() -> None:
     assert set(REFUSED) == set(REFUSALS) - {"about"}
     assert len(REFUSED_LISTINGS) == len(VOICES["get_voices_errors"])
 
@@ -60,11 +60,13 @@ def test_no_published_refusal_was_forgotten() -> None:
         *zip(VOICES["get_voices_errors"], REFUSED_LISTINGS, strict=True),
     ],
 )
-def test_a_published_refusal(refusal: dict[str, Any], expected: tuple[type[RemoteError], int, str]) -> None:
+def test_published_refusal_is_decoded(
+    refusal: dict[str, Any], expected: tuple[type[RemoteError], int, str]
+) -> None:
     kind, exit_code, text = expected
     headers = {name.lower(): value for name, value in refusal.get("headers", {}).items()}
     headers |= {"content-type": "application/json; charset=utf-8", "x-request-id": "5f0b9f2c"}
-    error = decode_refusal(refusal["status"], headers, json.dumps(refusal["body"]).encode())
+    error = decode_http_error(refusal["status"], headers, json.dumps(refusal["body"]).encode())
     assert type(error) is kind
     assert error.exit_code == exit_code
     assert error.status == refusal["status"]
@@ -74,41 +76,41 @@ def test_a_published_refusal(refusal: dict[str, Any], expected: tuple[type[Remot
     assert str(refusal["status"]) in str(error)
 
 
-def test_a_handshake_refused_without_a_body() -> None:
-    error = decode_refusal(WS["handshake_refused_401"]["status"], {}, b"")
+def test_handshake_refusal_without_body() -> None:
+    error = decode_http_error(WS["handshake_refused_401"]["status"], {}, b"")
     assert type(error) is AuthError
     assert error.hint
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
-def test_a_redirect_is_refused(status: int) -> None:
-    error = decode_refusal(status, {"location": "https://elsewhere.example/"}, b"")
+def test_redirect_is_a_security_error(status: int) -> None:
+    error = decode_http_error(status, {"location": "https://elsewhere.example/"}, b"")
     assert type(error) is SecurityError
     assert error.exit_code == 12
     assert "https://elsewhere.example/" in str(error)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
-def test_what_may_pass_may_be_retried(status: int) -> None:
-    assert decode_refusal(status, {}, b"").retryable
+def test_transient_statuses_are_retryable(status: int) -> None:
+    assert decode_http_error(status, {}, b"").retryable
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 410, 413, 414, 422])
-def test_what_will_not_change_is_not_retried(status: int) -> None:
-    assert not decode_refusal(status, {}, b"").retryable
+def test_permanent_statuses_are_not_retryable(status: int) -> None:
+    assert not decode_http_error(status, {}, b"").retryable
 
 
 @pytest.mark.parametrize("status", [406, 411, 415, 418, 421, 431, 451])
-def test_a_4xx_that_nobody_listed_is_read_as_400(status: int) -> None:
-    """RFC 9110, 15: an unrecognised status is its class's x00; sending the same again cannot help."""
-    error = decode_refusal(status, {}, b"")
+def test_unlisted_4xx_is_a_request_error(status: int) -> None:
+    """RFC 9110, 15: an unrecognised status is its class's x00; a retry cannot help."""
+    error = decode_http_error(status, {}, b"")
     assert type(error) is RequestError
 
 
 @pytest.mark.parametrize("status", [200, 204, 101])
-def test_a_success_that_is_not_what_was_asked_for(status: int) -> None:
+def test_unexpected_success_is_a_protocol_error(status: int) -> None:
     """A 200 whose body is JSON (3a)."""
-    error = decode_refusal(status, {"content-type": "application/json"}, b'{"error": "no audio"}')
+    error = decode_http_error(status, {"content-type": "application/json"}, b'{"error": "no audio"}')
     assert type(error) is ProtocolError
     assert "no audio" in str(error)
 
@@ -116,8 +118,8 @@ def test_a_success_that_is_not_what_was_asked_for(status: int) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>502 Bad Gateway</html>", b"\xff\xf3\xc4\xc4", b"[]", b"[" * 10**5]
 )
-def test_a_refusal_whose_body_is_no_json_object(body: bytes) -> None:
-    error = decode_refusal(502, {"content-type": "text/html"}, body)
+def test_refusal_with_a_body_that_is_not_json(body: bytes) -> None:
+    error = decode_http_error(502, {"content-type": "text/html"}, body)
     assert type(error) is ServerError
     assert "502" in str(error)
 
@@ -125,8 +127,8 @@ def test_a_refusal_whose_body_is_no_json_object(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [{"error": None}, {"error": []}, {"error": [None, 3]}, {"message": "  "}, {}]
 )
-def test_a_refusal_without_words_still_has_some(body: dict[str, Any]) -> None:
-    assert len(str(decode_refusal(400, {}, json.dumps(body).encode()))) > len("the service answered 400: ")
+def test_refusal_without_text_still_has_a_message(body: dict[str, Any]) -> None:
+    assert len(str(decode_http_error(400, {}, json.dumps(body).encode()))) > len("the service answered 400: ")
 
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -158,18 +160,20 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
         (None, DATE, None),
     ],
 )
-def test_retry_after(retry_after: str | None, date: str | None, seconds: float | None) -> None:
+def test_retry_after_seconds_and_dates(
+    retry_after: str | None, date: str | None, seconds: float | None
+) -> None:
     headers = {"retry-after": retry_after, "date": date}
     present = {name: value for name, value in headers.items() if value is not None}
     for status in (429, 503):
-        error = decode_refusal(status, present, b"")
+        error = decode_http_error(status, present, b"")
         assert isinstance(error, RateLimited | ServerError)
         assert error.retry_after == seconds
 
 
 @settings(deadline=None, max_examples=500)
 @given(*[st.text('0123456789 :+-.,GMTSunNov()"\\') | st.text()] * 2)
-def test_retry_after_of_any_text_is_a_wait_or_nothing(value: str, date: str) -> None:
+def test_arbitrary_retry_after_is_a_wait_or_none(value: str, date: str) -> None:
     seconds = decode_retry_after(value, date)
     assert seconds is None or 0 <= seconds < 1e12
 
@@ -184,32 +188,32 @@ def test_retry_after_of_any_text_is_a_wait_or_nothing(value: str, date: str) -> 
         (1008, (AuthError,)),
         (1011, (ServerError,)),
         (1012, (ConnectionClosed,)),
-        (1013, (RateLimited,)),  # its relative: full
+        (1013, (RateLimited,)),  # "server full" in a related API (4e)
         (4999, (ServerError,)),
     ],
 )
-def test_any_close_before_complete_is_a_failure(code: int, kinds: tuple[type[RemoteError], ...]) -> None:
+def test_close_before_complete_is_an_error(code: int, kinds: tuple[type[RemoteError], ...]) -> None:
     assert type(decode_close(code)) in kinds
 
 
-def test_the_reason_of_a_close_decides_where_it_is_known() -> None:
+def test_known_close_reason_selects_the_error() -> None:
     assert type(decode_close(1008, "Too many connections")) is RateLimited
     assert type(decode_close(1008, "Invalid sample rate")) is RequestError
 
 
-def test_the_reason_of_a_close_is_told() -> None:
+def test_close_reason_is_in_the_message() -> None:
     assert "server full" in str(decode_close(1013, "server full"))
 
 
 @pytest.mark.parametrize(
     ("message", "hint"),
     [
-        ("Concurrency limit reached", "requests at a time"),
+        ("Concurrency limit reached", "concurrency limit"),
         ("Invalid Voice ID", "smallest voices"),
         ("Language 'xx' is not supported", ""),
     ],
 )
-def test_a_failure_on_a_stream_has_the_hint_of_its_status(message: str, hint: str) -> None:
+def test_stream_error_has_the_hint_of_its_status(message: str, hint: str) -> None:
     error = decode_error({"status": "error", "message": message})
     assert error is not None
     assert hint in error.hint

@@ -1,4 +1,4 @@
-"""What the service says in an event stream, against what was published, and cut anywhere."""
+"""Server-sent events against published streams, split at any position."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from smallest_cli.protocol.messages import EventStream
 from tests.support.published import OLDER, PCM, SSE, SSE_RAW, decode, fuzz, outcome, stream
 
 
-def test_the_published_sse_stream() -> None:
+def test_published_sse_stream() -> None:
     assert stream(SSE_RAW) == [AudioChunk(PCM), AudioChunk(PCM), Completed()]
 
 
@@ -37,35 +37,35 @@ def test_the_published_sse_stream() -> None:
         (OLDER["lightning_v2_http"]["sse"]["chunk_data"], [AudioChunk(PCM)]),
     ],
 )
-def test_each_published_sse_envelope(data: dict[str, Any], expected: list[Event]) -> None:
+def test_published_sse_envelopes(data: dict[str, Any], expected: list[Event]) -> None:
     encoded = json.dumps(data).encode()
     assert stream(b"data: " + encoded + b"\n\n") == expected
     assert stream(b"event: audio\r\ndata:" + encoded + b"\r\n\r\n") == expected
 
 
-def test_blanks_inside_the_json_do_not_matter() -> None:
+def test_spaces_in_json_do_not_matter() -> None:
     tight = json.dumps(SSE["chunk_data"]["data"], separators=(",", ":")).encode()
     assert stream(b"data: " + tight + b"\n\n") == [AudioChunk(PCM)]
 
 
-def test_done_is_tested_by_its_value_and_not_by_its_presence() -> None:
+def test_done_false_does_not_end_the_stream() -> None:
     assert Completed() not in decode(SSE["chunk_data"]["data"])
     assert decode({"done": False, "message": "still here"}) == []
 
 
-def test_an_end_marker_may_bring_the_last_audio() -> None:
+def test_end_marker_may_carry_audio() -> None:
     data = SSE["chunk_data"]["data"] | {"done": True}
     assert decode(data) == [AudioChunk(PCM), Completed()]
 
 
 @pytest.mark.parametrize("cut", range(len(SSE_RAW) + 1))
-def test_the_sse_stream_cut_in_two(cut: int) -> None:
+def test_sse_stream_split_at_every_byte(cut: int) -> None:
     assert stream(SSE_RAW[:cut], SSE_RAW[cut:]) == [AudioChunk(PCM), AudioChunk(PCM), Completed()]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_the_sse_stream_byte_by_byte(end: bytes, mark: bytes) -> None:
+def test_sse_stream_fed_byte_by_byte(end: bytes, mark: bytes) -> None:
     raw = mark + SSE_RAW.replace(b"\n", end)
     pieces = [raw[at : at + 1] for at in range(len(raw))]
     assert stream(*pieces) == [AudioChunk(PCM), AudioChunk(PCM), Completed()]
@@ -73,16 +73,16 @@ def test_the_sse_stream_byte_by_byte(end: bytes, mark: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
-def test_an_sse_stream_that_stops_early_never_completes(end: bytes) -> None:
-    """Not even by the end marker whose blank line is missing."""
+def test_truncated_sse_stream_never_completes(end: bytes) -> None:
+    """Not even with an end marker that lacks its blank line."""
     raw = SSE_RAW.replace(b"\n", end)
-    whole = len(raw) - (len(end) if end != b"\r\n" else 1)  # the CR of the last CRLF ends the line already
-    for cut in range(whole):
+    length = len(raw) - (len(end) if end != b"\r\n" else 1)  # the CR of the last CRLF already ends the line
+    for cut in range(length):
         assert Completed() not in stream(raw[:cut]), raw[:cut]
     assert stream(raw)[-1] == Completed()
 
 
-def test_line_ends_of_every_kind_side_by_side() -> None:
+def test_mixed_line_ends() -> None:
     raw = b'data:{"done":\rdata:true}\r\n\n:\r\r\n\ndata: {"done": true}\r\r:\n\r\ndata:{"done":true}\r\n\n'
     assert stream(raw) == [Completed()] * 3
     assert stream(*(raw[at : at + 1] for at in range(len(raw)))) == [Completed()] * 3
@@ -90,26 +90,26 @@ def test_line_ends_of_every_kind_side_by_side() -> None:
         assert stream(raw[:cut], raw[cut:]) == [Completed()] * 3, cut
 
 
-def test_lines_of_data_are_joined_by_a_line_feed() -> None:
+def test_data_lines_are_joined_with_newline() -> None:
     assert stream(b'data: {"done":\ndata: true}\n\n') == [Completed()]
     with pytest.raises(ProtocolError):
         stream(b'data: {"done": tr\ndata: ue}\n\n')
 
 
-def test_only_a_blank_line_ends_an_event() -> None:
+def test_event_ends_at_a_blank_line_only() -> None:
     end = b"data: " + json.dumps(SSE["end_data"]["data"]).encode()
     assert stream(end) == stream(end + b"\n") == stream(end + b"\n:\n") == stream(end + b"\n \n") == []
     assert stream(end + b"\n\n") == [Completed()]
 
 
 @pytest.mark.parametrize("blank", [b" ", b"  ", b"\t", b""])
-def test_at_most_one_space_after_the_colon_goes(blank: bytes) -> None:
+def test_one_space_after_the_colon_is_removed(blank: bytes) -> None:
     assert stream(b"data:" + blank + b'{"done":true}\n\n') == [Completed()]
     assert stream(b"data:" + blank + b'{"done":\ndata:true}\n\n') == [Completed()]
 
 
 @pytest.mark.parametrize("noise", [b": keep-alive", b":", b"id: 7", b"retry: 10", b"event: audio", b"id"])
-def test_lines_that_are_no_data_change_nothing(noise: bytes) -> None:
+def test_other_sse_fields_and_comments_are_ignored(noise: bytes) -> None:
     lines = SSE_RAW.split(b"\n")
     raw = b"\n".join(part for line in lines[:-1] for part in (noise, line)) + b"\n"
     assert stream(raw) == stream(SSE_RAW)
@@ -117,7 +117,7 @@ def test_lines_that_are_no_data_change_nothing(noise: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", [b"dat", b"datax", b"Data", b" data", b"data "])
-def test_a_field_that_only_resembles_data_is_no_data(name: bytes) -> None:
+def test_similar_field_names_are_not_data(name: bytes) -> None:
     assert stream(name + b': {"done": true}\n\n') == []
 
 
@@ -127,14 +127,14 @@ SSE_KINDS: list[tuple[dict[str, Any], list[Event]]] = [
     (SSE["seed_wrong_chunk"]["data"], [AudioChunk(PCM)]),
     (SSE["end_data"]["data"], [Completed()]),
     (SSE["seed_wrong_end"]["data"], [Completed()]),
-    ({"status": "nobody knows", "note": "\ud800\u2028\u202e é 語 \U0001f600"}, []),
+    ({"status": "unknown", "note": "\ud800\u2028\u202e é 語 \U0001f600"}, []),
 ]
 NOISE = [b": a comment", b":", b"id: 5", b"retry: 3000", b"event: audio", b"event", b"nothing: at all"]
 
 
 @st.composite
 def sse_streams(draw: st.DrawFn) -> tuple[bytes, list[Event]]:
-    """The bytes of a stream in every freedom that the format leaves, and the events that are in it."""
+    """A stream in any form that the format allows, and its events."""
     raw, after_cr = draw(st.sampled_from([b"", b"\xef\xbb\xbf"])), False
     expected: list[Event] = []
 
@@ -160,9 +160,7 @@ def sse_streams(draw: st.DrawFn) -> tuple[bytes, list[Event]]:
 
 @fuzz
 @given(sse_streams(), st.data())
-def test_an_sse_stream_has_the_same_events_however_it_is_cut(
-    made: tuple[bytes, list[Event]], data: st.DataObject
-) -> None:
+def test_sse_events_do_not_depend_on_chunking(made: tuple[bytes, list[Event]], data: st.DataObject) -> None:
     raw, expected = made
     assert stream(raw) == expected
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=12)))
@@ -170,19 +168,19 @@ def test_an_sse_stream_has_the_same_events_however_it_is_cut(
     assert stream(*pieces) == expected
 
 
-def test_a_line_without_end_is_refused() -> None:
+def test_sse_line_length_is_limited() -> None:
     piece = b"x" * (1 << 20)
     assert isinstance(outcome(stream, *[piece] * (MESSAGE_LIMIT >> 20)), list)
     assert isinstance(outcome(stream, *[piece] * (MESSAGE_LIMIT >> 20), b"x"), ProtocolError)
 
 
 @pytest.mark.parametrize("line", [b"data: 0123456789\n", b"data:\n"])
-def test_an_event_of_endless_lines_is_refused(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sse_event_length_is_limited(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smallest_cli.protocol.messages.MESSAGE_LIMIT", 1_000)
     assert isinstance(outcome(stream, *[line] * 2_000), ProtocolError)
 
 
-def test_a_long_stream_of_short_events_is_never_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sse_limit_is_per_event(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smallest_cli.protocol.messages.MESSAGE_LIMIT", 1_000)
     events = EventStream()
     assert sum(1 for _ in range(500) for _ in events.feed(SSE_RAW)) == 1_500

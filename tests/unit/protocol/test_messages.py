@@ -1,4 +1,4 @@
-"""What the service says on a WebSocket, against what was published."""
+"""WebSocket messages against published ones."""
 
 from __future__ import annotations
 
@@ -52,14 +52,12 @@ from tests.support.published import (
         (OLDER["streaming_tts_ws"]["complete"], [Completed("req_abc123")]),
     ],
 )
-def test_a_published_message_is_the_event_it_stands_for(
-    message: dict[str, Any], expected: list[Event]
-) -> None:
+def test_published_message_is_decoded(message: dict[str, Any], expected: list[Event]) -> None:
     assert decode(message) == expected
     assert decode_message(json.dumps(message).encode()) == expected
 
 
-def test_a_continuation_completes_once_for_each_segment() -> None:
+def test_continuation_completes_per_segment() -> None:
     events = [event for message in WS["continuation_receive"]["receive"] for event in decode(message)]
     assert events == [
         AudioChunk(PCM, "task_1"),
@@ -70,7 +68,7 @@ def test_a_continuation_completes_once_for_each_segment() -> None:
     ]
 
 
-def test_requests_close_together_are_told_apart_by_request_id() -> None:
+def test_outstanding_requests_differ_in_request_id() -> None:
     events = [event for message in WS["plain_requests_back_to_back"]["receive"] for event in decode(message)]
     assert events == [AudioChunk(PCM, "task_1"), AudioChunk(PCM, "task_2"), Completed("task_2")]
 
@@ -96,8 +94,8 @@ def test_requests_close_together_are_told_apart_by_request_id() -> None:
         (REFUSALS["invalid_voice"]["body"], RequestError, ["Invalid Voice ID"], None),
         (REFUSALS["unauthorized"]["body"], AuthError, ["Bearer token is missing or invalid"], None),
         (REFUSALS["too_many_requests"]["body"], RateLimited, ["Concurrency limit reached"], None),
-        ({"status": "error"}, ServerError, ["no reason"], None),
-        # A list of what is wrong with the request blames the request, whatever its words are.
+        ({"status": "error"}, ServerError, ["no reason given"], None),
+        # A list of validation problems is a request error whatever its text.
         (
             WS["error_with_list"]["frame"] | {"errors": [{"message": "Too short"}]},
             RequestError,
@@ -106,7 +104,7 @@ def test_requests_close_together_are_told_apart_by_request_id() -> None:
         ),
     ],
 )
-def test_a_published_error_message_is_raised(
+def test_published_error_message_is_raised(
     message: dict[str, Any], kind: type[RemoteError], words: list[str], request_id: str | None
 ) -> None:
     with pytest.raises(RemoteError) as caught:
@@ -117,14 +115,14 @@ def test_a_published_error_message_is_raised(
     assert caught.value.request_id == request_id
 
 
-def test_an_error_in_an_sse_stream_is_raised() -> None:
+def test_sse_error_is_raised() -> None:
     data = json.dumps(SSE["error_data_guess"]["data"]).encode()
     with pytest.raises(ServerError, match="Error message"):
         stream(b"data: " + data + b"\n\n")
 
 
 def replies(value: object) -> Iterator[dict[str, Any]]:
-    """Every message in a golden file that a service says: it has a status, or one in its payload."""
+    """Every service message in a golden file: those with a status, or one in the payload."""
     if isinstance(value, dict):
         if value.get("status") in ("chunk", "word_timestamp", "complete", "error") or "payload" in value:
             yield value
@@ -135,7 +133,7 @@ def replies(value: object) -> Iterator[dict[str, Any]]:
             yield from replies(item)
 
 
-def test_no_published_reply_is_passed_over_or_unreadable() -> None:
+def test_every_published_reply_can_be_decoded() -> None:
     messages = [message for file in (WS, SSE, OLDER) for message in replies(file)]
     assert len(messages) >= 25
     for message in messages:
@@ -147,28 +145,28 @@ def test_no_published_reply_is_passed_over_or_unreadable() -> None:
 # Echoed ids
 
 
-def test_a_message_that_echoes_the_own_id_is_taken() -> None:
+def test_message_with_own_id_is_decoded() -> None:
     frame = WS["chunk_with_ids"]["frame"]
     assert decode(frame, own_id="my-request-456") == [AudioChunk(PCM, TASK)]
 
 
 @pytest.mark.parametrize("name", ["chunk_with_ids", "word_timestamp_with_ids", "complete_with_ids"])
-def test_a_message_that_echoes_another_requests_id_is_dropped(name: str) -> None:
+def test_message_with_another_id_is_dropped(name: str) -> None:
     assert decode(WS[name]["frame"], own_id="another") == []
 
 
-def test_an_error_that_echoes_another_requests_id_is_dropped() -> None:
+def test_error_with_another_id_is_dropped() -> None:
     assert decode(WS["error_idle"]["frame"] | {"external_request_id": "a"}, own_id="b") == []
 
 
-def test_a_message_that_echoes_nothing_is_taken() -> None:
-    """The service's `request_id` is its own and never ours, so it must not be compared (3c)."""
+def test_message_without_echoed_id_is_decoded() -> None:
+    """`request_id` is the service's own and must not be compared with the client's (3c)."""
     assert decode(WS["chunk"]["frame"], own_id="my-request-456") == [AudioChunk(PCM, TASK)]
     with pytest.raises(NetworkError):
         decode(WS["error_idle"]["frame"], own_id="my-request-456")
 
 
-def test_every_event_carries_the_stamp_it_was_read_at() -> None:
+def test_events_carry_their_timestamp() -> None:
     frames = [WS[name]["frame"] for name in ("chunk", "word_timestamp", "complete")]
     assert [event.at_ns for frame in frames for event in decode(frame, at_ns=77)] == [77, 77, 77]
     events = EventStream()

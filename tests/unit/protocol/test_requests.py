@@ -1,4 +1,4 @@
-"""What the client says, and what a field means when it is absent."""
+"""Client messages against published ones, and the defaults of absent fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from smallest_cli.protocol.messages import PONG
 from smallest_cli.protocol.requests import decode_buffering, decode_request, encode_request, is_keep_alive
 from tests.support.published import OLDER, REFUSALS, SSE, SYNC, WS
 
-# What a field means when it is absent (2a).
+# Defaults of absent fields (2a).
 DEFAULTS = {
     "model": "lightning_v3.1",
     "sample_rate": 44100,
@@ -165,14 +165,14 @@ def encoded(request: SpeechRequest, buffering: Buffering | None = None) -> dict[
 
 
 @pytest.mark.parametrize(("published", "request_"), PLAIN)
-def test_a_plain_request_is_the_published_one(published: dict[str, Any], request_: SpeechRequest) -> None:
+def test_plain_request_encodes_as_published(published: dict[str, Any], request_: SpeechRequest) -> None:
     sent = encoded(request_)
     assert DEFAULTS | sent == DEFAULTS | published
     assert set(sent) - set(published) <= {"sample_rate"}
 
 
-def test_every_field_has_its_name() -> None:
-    """The names of section 2a, also of those that no published message holds."""
+def test_field_names_of_a_request() -> None:
+    """All names of section 2a, including those in no published message."""
     request = replace(FULL, text="Hi.", speed=1.25, word_timings=True, completion_wait_ms=250)
     request = replace(request, consistency=0.25, similarity=0.75, enhancement=2)
     fields = {
@@ -205,21 +205,19 @@ def test_every_field_has_its_name() -> None:
 
 
 @pytest.mark.parametrize(("published", "request_"), PLAIN)
-def test_the_server_reads_the_published_plain_request(
-    published: dict[str, Any], request_: SpeechRequest
-) -> None:
+def test_published_plain_request_is_decoded(published: dict[str, Any], request_: SpeechRequest) -> None:
     assert decode_request(published) == request_
     assert decode_buffering(published) is None
 
 
 @pytest.mark.parametrize("name", ["request_with_ids", "request_word_timestamps"])
-def test_a_request_without_defaults_is_the_published_one_field_by_field(name: str) -> None:
+def test_request_with_all_fields_encodes_as_published(name: str) -> None:
     published = WS[name]["frame"]
     assert encoded(decode_request(published)) == published
 
 
 @pytest.mark.parametrize(("published", "request_", "buffering"), BUFFERED)
-def test_a_buffered_request_is_the_published_one(
+def test_buffered_request_encodes_as_published(
     published: dict[str, Any], request_: SpeechRequest, buffering: Buffering
 ) -> None:
     sent = encoded(request_, buffering)
@@ -229,14 +227,14 @@ def test_a_buffered_request_is_the_published_one(
 
 
 @pytest.mark.parametrize(("published", "request_", "buffering"), BUFFERED)
-def test_the_server_reads_the_published_buffered_request(
+def test_published_buffered_request_is_decoded(
     published: dict[str, Any], request_: SpeechRequest, buffering: Buffering
 ) -> None:
     assert decode_request(published) == request_
     assert decode_buffering(published) == buffering
 
 
-def test_a_continuation_never_mixes_with_the_older_buffer() -> None:
+def test_continuation_never_sends_legacy_buffer_fields() -> None:
     """The service refuses `flush` and `max_buffer_flush_ms` beside a context (4c.3)."""
     sent = encoded(words(MEHER, "Hello."), Buffering(more=True, context="c", max_flush_ms=100))
     assert not {"flush", "max_buffer_flush_ms"} & set(sent)
@@ -246,7 +244,7 @@ def test_fragments_keep_their_spaces() -> None:
     assert encoded(words(MEHER, " and\tthen "), Buffering(more=True, context="c"))["text"] == " and\tthen "
 
 
-def test_a_context_is_closed_as_published() -> None:
+def test_context_close_encodes_as_published() -> None:
     sent = encoded(words(MEHER, ""), Buffering(context="call-1", close=True))
     published = WS["continuation_teardown"]["frame"]
     assert sent | published == sent
@@ -254,8 +252,8 @@ def test_a_context_is_closed_as_published() -> None:
     assert sent.get("text", "") == ""
 
 
-def test_a_context_is_cancelled_as_published() -> None:
-    """Bare, or with the base fields; every source leaves the text out (2a, 12)."""
+def test_context_cancel_encodes_as_published() -> None:
+    """Without text, and with or without the base fields (2a, 12)."""
     sent = encoded(words(MEHER, ""), Buffering(context="call-1", cancel=True))
     published = WS["continuation_cancel"]["frame"]
     assert sent | published == sent
@@ -270,20 +268,18 @@ def test_a_context_is_cancelled_as_published() -> None:
         (WS["continuation_cancel"]["frame"], Buffering(context="call-1", cancel=True)),
     ],
 )
-def test_the_server_reads_messages_that_bring_no_text(
-    published: dict[str, Any], buffering: Buffering
-) -> None:
+def test_messages_without_text_are_decoded(published: dict[str, Any], buffering: Buffering) -> None:
     assert decode_buffering(published) == buffering
     request = decode_request(published)
     assert (request.text, request.voice) == ("", published.get("voice_id", ""))
 
 
-def test_the_server_sees_a_context_that_is_mixed_with_flush() -> None:
+def test_context_with_flush_is_decoded() -> None:
     buffering = decode_buffering(WS["continuation_mixed_error"]["send"])
     assert buffering == Buffering(context="call-1", flush=True)
 
 
-def test_keep_alives() -> None:
+def test_keep_alive_messages() -> None:
     aliases = WS["keepalive_ping"]["aliases"]
     assert all(is_keep_alive({"type": name}) for name in ["ping", *aliases])
     assert is_keep_alive(WS["keepalive_ping"]["send"])
@@ -293,7 +289,7 @@ def test_keep_alives() -> None:
     assert decode_request(WS["keepalive_old"]["send"]).text == " "
 
 
-def test_paths() -> None:
+def test_paths_of_each_api_and_transport() -> None:
     published = {
         "unified": {"http": "/waves/v1/tts", "sse": "/waves/v1/tts/live", "ws": "/waves/v1/tts/live"},
         "v3.1": {
@@ -320,7 +316,7 @@ def test_paths() -> None:
         ("lightning-v3.1-pro", "/waves/v1/lightning-v3.1-pro/get_voices"),
     ],
 )
-def test_paths_spell_models_with_hyphens(model: str, path: str) -> None:
+def test_voices_path_has_hyphens(model: str, path: str) -> None:
     assert voices_path(model) == path
 
 
@@ -333,6 +329,6 @@ def test_constants_of_the_service() -> None:
     assert list(ENCODINGS) == refused["options"]
 
 
-def test_text_goes_out_as_it_is() -> None:
+def test_text_is_sent_verbatim() -> None:
     for text in ('"\\/\b\f\n\r\t', "नमस्ते दुनिया", "\u2028\u2029\u0000\u202e", "\U0001f600", "e\u0301"):
         assert encoded(SpeechRequest(text, "meher"))["text"] == text

@@ -1,4 +1,4 @@
-"""What the offline service says, and round trips last."""
+"""Encoding on the server's side, and round trips of the codec."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ NO_IDS = SpeechRequest("Hi.", "meher")
         ("complete_with_ids", Completed(TASK), OWN_IDS),
     ],
 )
-def test_an_event_becomes_the_published_message(
+def test_event_encodes_as_published(
     name: str, event: AudioChunk | WordTiming | Completed, request_: SpeechRequest
 ) -> None:
-    """In the order of keys that was seen, too (3c)."""
+    """In the observed key order (3c)."""
     message = encode_message(event, "ws_550e8400-e29b", request_)
     assert json.dumps(json.loads(message)) == json.dumps(WS[name]["frame"])
 
 
-def test_the_older_forms_of_messages() -> None:
+def test_older_message_forms() -> None:
     v2 = OLDER["lightning_v2_ws"]
     assert json.loads(encode_message(AudioChunk(PCM, "req_abc123"), None, NO_IDS)) == v2["chunk"]
     assert json.loads(encode_message(Completed("req_abc123"), None, NO_IDS)) == v2["complete"]
@@ -61,7 +61,7 @@ def test_the_older_forms_of_messages() -> None:
     assert json.loads(older) == v2["complete_old"] == WS["complete_old"]["frame"]
 
 
-def test_the_published_forms_of_an_error_message() -> None:
+def test_error_message_forms_encode_as_published() -> None:
     idle = WS["error_idle"]["frame"]
     assert json.loads(encode_error_message(idle["message"])) == idle
     assert json.loads(encode_error_message("failure", form="nested")) == WS["error_nested"]["frame"]
@@ -78,7 +78,7 @@ def test_the_published_forms_of_an_error_message() -> None:
         assert json.loads(made) == guess
 
 
-def test_the_live_sse_stream_is_written_byte_for_byte() -> None:
+def test_live_sse_stream_encodes_byte_for_byte() -> None:
     events: list[AudioChunk | Completed] = [AudioChunk(PCM), AudioChunk(PCM), Completed()]
     assert b"".join(map(encode_sse, events)) == SSE_RAW
 
@@ -90,7 +90,7 @@ def sse_parts(raw: bytes) -> tuple[str | None, dict[str, Any]]:
     return lines.get("event"), json.loads(lines["data"])
 
 
-def test_the_older_and_the_seeds_sse_shapes() -> None:
+def test_older_and_seed_sse_shapes() -> None:
     chunk, end = AudioChunk(PCM), Completed()
     older = SSE["older_chunk_data"]
     assert sse_parts(encode_sse(chunk, "older")) == (older["event"], older["data"])
@@ -99,7 +99,7 @@ def test_the_older_and_the_seeds_sse_shapes() -> None:
     assert sse_parts(encode_sse(end, "seed")) == (None, SSE["seed_wrong_end"]["data"])
 
 
-def test_the_published_list_of_voices() -> None:
+def test_voices_encode_as_published() -> None:
     voices = [
         Voice(
             id=name.lower(),
@@ -120,7 +120,7 @@ def test_the_published_list_of_voices() -> None:
     assert json.loads(encode_voices(voices)) == VOICES["get_voices_ok"]["body"]
 
 
-def test_what_is_not_known_of_a_voice_is_not_said() -> None:
+def test_unknown_voice_properties_are_omitted() -> None:
     (listed,) = json.loads(encode_voices([Voice("kartik", "Kartik", "lightning_v3.1")]))["voices"]
     assert not {"gender", "accent", "age"} & set(listed["tags"])
 
@@ -153,11 +153,11 @@ contexts = st.from_regex(r"[a-zA-Z0-9_\-.]{1,128}", fullmatch=True)
 
 
 def buffering(**fields: Any) -> Buffering:
-    """What is not given is as it is by default; of the class itself, `builds` would make that up too."""
+    """Absent fields have their defaults; `builds` on the class would generate them too."""
     return Buffering(**fields)
 
 
-# Without `more` or `flush`, and without a context, a message is a plain request: nothing to hold back.
+# Without `more` or `flush`, and without a context, a message is a plain request.
 bufferings = st.one_of(
     st.none(),
     st.builds(
@@ -186,7 +186,7 @@ events_ = st.one_of(
 
 @fuzz
 @given(requests)
-def test_a_request_comes_back_as_it_was(request_: SpeechRequest) -> None:
+def test_request_round_trip(request_: SpeechRequest) -> None:
     fields = decode_object(encode_request(request_))
     assert decode_request(fields) == request_
     assert decode_buffering(fields) is None
@@ -195,13 +195,13 @@ def test_a_request_comes_back_as_it_was(request_: SpeechRequest) -> None:
 
 @fuzz
 @given(requests, bufferings)
-def test_a_buffering_comes_back_as_it_was(request_: SpeechRequest, buffering: Buffering | None) -> None:
+def test_buffering_round_trip(request_: SpeechRequest, buffering: Buffering | None) -> None:
     assert decode_buffering(decode_object(encode_request(request_, buffering))) == buffering
 
 
 @fuzz
 @given(events_, ids, ids, ids, st.booleans())
-def test_an_event_comes_back_as_it_was(
+def test_event_round_trip(
     event: AudioChunk | WordTiming | Completed,
     session: str | None,
     own_session: str | None,
@@ -219,13 +219,13 @@ def test_an_event_comes_back_as_it_was(
     st.lists(st.builds(AudioChunk, pcm=st.binary()) | st.just(Completed())),
     st.sampled_from(["live", "older", "seed"]),
 )
-def test_server_sent_events_come_back_as_they_were(events: list[AudioChunk | Completed], shape: Any) -> None:
+def test_sse_round_trip(events: list[AudioChunk | Completed], shape: Any) -> None:
     assert stream(b"".join(encode_sse(event, shape) for event in events)) == events
 
 
 @fuzz
 @given(st.text(min_size=1).filter(str.strip), st.sampled_from(["message", "nested", "list"]))
-def test_an_error_message_comes_back_as_an_error(text: str, form: Any) -> None:
+def test_error_message_round_trip(text: str, form: Any) -> None:
     with pytest.raises(RemoteError) as caught:
         decode_message(encode_error_message(text, form=form))
     assert not isinstance(caught.value, ProtocolError)
@@ -240,10 +240,8 @@ SURROGATES: list[tuple[str, Callable[[str], bytes | str]]] = [
 
 @pytest.mark.parametrize("encode", [made for _, made in SURROGATES], ids=[name for name, _ in SURROGATES])
 @pytest.mark.parametrize("text", ["\ud800", "caf\udce9", "\U0001f600\udfff"])
-def test_half_a_surrogate_pair_goes_onto_the_wire_or_is_refused_by_us(
-    encode: Callable[[str], bytes | str], text: str
-) -> None:
-    """It comes from an argument that is no UTF-8, or from a client's `\\ud800`."""
+def test_lone_surrogate_is_encoded_or_rejected(encode: Callable[[str], bytes | str], text: str) -> None:
+    """From an argument that is not UTF-8, or a client's `\\ud800`."""
     try:
         message = encode(text)
     except SmallestError:
@@ -253,6 +251,6 @@ def test_half_a_surrogate_pair_goes_onto_the_wire_or_is_refused_by_us(
 
 @fuzz
 @given(st.lists(events_, max_size=6))
-def test_messages_are_independent_of_each_other(events: list[AudioChunk | WordTiming | Completed]) -> None:
+def test_messages_are_encoded_independently(events: list[AudioChunk | WordTiming | Completed]) -> None:
     made = [encode_message(event, "ws_1", NO_IDS) for event in events]
     assert [event for message in made for event in decode_message(message)] == events

@@ -1,4 +1,4 @@
-"""What nobody can read, and what must not act on a terminal."""
+"""Malformed input, and text that must not reach a terminal unescaped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smallest_cli.errors import (
     SmallestError,
 )
 from smallest_cli.models import AudioChunk, Completed, WordTiming
-from smallest_cli.protocol.errors import decode_close, decode_refusal
+from smallest_cli.protocol.errors import decode_close, decode_http_error
 from smallest_cli.protocol.messages import decode_message
 from tests.support.published import HOSTILE, PCM, SSE_RAW, TASK, WS, decode, fuzz, outcome, shown, stream
 
@@ -40,25 +40,25 @@ from tests.support.published import HOSTILE, PCM, SSE_RAW, TASK, WS, decode, fuz
         b"1" * 100_000,
     ],
 )
-def test_what_is_no_json_object_is_a_protocol_error(message: bytes) -> None:
+def test_message_that_is_not_a_json_object_is_a_protocol_error(message: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_message(message)
     with pytest.raises(ProtocolError):
         decode_message(message.decode("latin-1"))
 
 
-def test_a_message_that_is_no_utf8_is_a_protocol_error() -> None:
+def test_invalid_utf8_is_a_protocol_error() -> None:
     with pytest.raises(ProtocolError):
         decode_message(b'{"status": "\xff"}')
 
 
 @pytest.mark.parametrize("depth", [100, 400, 600, 900, 100_000])
 @pytest.mark.parametrize("name", ["error", "errors", "message", "data", "details"])
-def test_nesting_of_any_depth_breaks_nothing(name: str, depth: int) -> None:
+def test_deep_nesting_is_handled(name: str, depth: int) -> None:
     body = f'{{"status":"error","{name}":{"[" * depth}{"]" * depth}}}'
     with pytest.raises(RemoteError):
         decode_message(body)
-    assert isinstance(decode_refusal(400, {}, body.encode()), RequestError)
+    assert isinstance(decode_http_error(400, {}, body.encode()), RequestError)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_nesting_of_any_depth_breaks_nothing(name: str, depth: int) -> None:
         ["AAAA"],
     ],
 )
-def test_audio_that_is_no_base64_is_a_protocol_error(audio: object) -> None:
+def test_invalid_base64_is_a_protocol_error(audio: object) -> None:
     for message in ({"status": "chunk", "data": {"audio": audio}}, {"audio": audio, "done": False}):
         with pytest.raises(ProtocolError):
             decode(message)
@@ -94,10 +94,10 @@ def test_audio_that_is_no_base64_is_a_protocol_error(audio: object) -> None:
         {"status": "chunk", "data": None},
         {"status": "chunk", "data": {"audio": None}},
         {"status": "chunk", "data": "AAAA"},
-        {"status": "206", "done": False},  # the same omission in the words of SSE (3b)
+        {"status": "206", "done": False},  # the SSE form of it (3b)
     ],
 )
-def test_a_chunk_without_audio_is_a_protocol_error(message: dict[str, Any]) -> None:
+def test_chunk_without_audio_is_a_protocol_error(message: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError):
         decode(message)
 
@@ -116,28 +116,28 @@ def test_a_chunk_without_audio_is_a_protocol_error(message: dict[str, Any]) -> N
         '{"word": "a", "start": 0, "end": 1' + "0" * 400 + "}",
     ],
 )
-def test_a_word_timing_that_cannot_be_read_is_a_protocol_error(data: str) -> None:
+def test_malformed_word_timing_is_a_protocol_error(data: str) -> None:
     with pytest.raises(ProtocolError):
         decode_message(f'{{"status": "word_timestamp", "data": {data}}}')
 
 
-def test_a_word_timing_without_times_or_index_is_still_a_word() -> None:
-    """Some clients treat the times as optional (3c)."""
+def test_word_timing_without_times_is_accepted() -> None:
+    """Times are treated as optional by some clients (3c)."""
     (event,) = decode({"status": "word_timestamp", "data": {"word": "Hello"}})
     assert isinstance(event, WordTiming)
     assert event.word == "Hello"
 
 
 @pytest.mark.parametrize("status", ["started", "", None, 206, True, [], {}, "Chunk", "COMPLETE"])
-def test_a_status_that_nobody_knows_is_passed_over(status: object) -> None:
+def test_unknown_status_is_ignored(status: object) -> None:
     assert decode({"status": status, "data": {"note": 1}}) == []
 
 
-def test_fields_that_nobody_knows_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert decode(WS["chunk"]["frame"] | {"billing": {"credits": 3}}) == [AudioChunk(PCM, TASK)]
 
 
-def test_bytes_per_message_need_not_be_whole_frames() -> None:
+def test_message_may_end_inside_a_frame() -> None:
     assert decode({"status": "chunk", "data": {"audio": "AAEC"}}) == [AudioChunk(b"\0\1\2")]
 
 
@@ -160,7 +160,7 @@ likely_messages = st.dictionaries(
 
 @fuzz
 @given(st.binary() | st.text(st.characters()) | likely_messages.map(json.dumps))
-def test_any_message_gives_events_or_an_error_of_ours(message: bytes | str) -> None:
+def test_arbitrary_message_gives_events_or_smallest_error(message: bytes | str) -> None:
     came = outcome(decode_message, message, own_id="own")
     if isinstance(came, SmallestError):
         assert shown(came).isprintable()
@@ -170,7 +170,7 @@ def test_any_message_gives_events_or_an_error_of_ours(message: bytes | str) -> N
 
 @fuzz
 @given(st.lists(st.binary() | st.binary().map(lambda b: b"data: " + b + b"\n\n") | st.just(SSE_RAW)))
-def test_any_bytes_give_events_or_an_error_of_ours(pieces: list[bytes]) -> None:
+def test_arbitrary_sse_bytes_give_events_or_smallest_error(pieces: list[bytes]) -> None:
     came = outcome(stream, *pieces)
     assert isinstance(came, list) or shown(came).isprintable()
 
@@ -184,13 +184,13 @@ def test_any_bytes_give_events_or_an_error_of_ours(pieces: list[bytes]) -> None:
     ),
     st.binary() | st.text().map(str.encode) | likely_messages.map(lambda m: json.dumps(m).encode()),
 )
-def test_any_refusal_is_an_error_of_ours(status: int, headers: dict[str, str], body: bytes) -> None:
-    error = decode_refusal(status, headers, body)
+def test_arbitrary_refusal_is_a_remote_error(status: int, headers: dict[str, str], body: bytes) -> None:
+    error = decode_http_error(status, headers, body)
     assert isinstance(error, RemoteError)
     assert shown(error).isprintable()
 
 
-# What came from the other side cannot act on a terminal
+# Untrusted text is printable
 
 
 @pytest.mark.parametrize(
@@ -204,27 +204,27 @@ def test_any_refusal_is_an_error_of_ours(status: int, headers: dict[str, str], b
         {"payload": {"status": "error"}, "message": HOSTILE},
     ],
 )
-def test_an_error_message_shows_nothing_raw(message: dict[str, Any]) -> None:
+def test_error_message_is_printable(message: dict[str, Any]) -> None:
     with pytest.raises(RemoteError) as caught:
         decode(message)
     assert str(caught.value).isprintable()
     assert "\\x1b[31m" in str(caught.value)
     assert (caught.value.request_id or "").isprintable()
-    assert isinstance(error := decode_refusal(400, {}, json.dumps(message).encode()), RequestError)
+    assert isinstance(error := decode_http_error(400, {}, json.dumps(message).encode()), RequestError)
     assert str(error).isprintable()
 
 
 @pytest.mark.parametrize("message", [HOSTILE, HOSTILE.encode("utf-8", "surrogatepass"), f'["{HOSTILE}"]'])
-def test_an_unreadable_message_is_not_quoted_raw(message: bytes | str) -> None:
+def test_malformed_message_is_quoted_printable(message: bytes | str) -> None:
     with pytest.raises(ProtocolError) as caught:
         decode_message(message)
     assert str(caught.value).isprintable()
 
 
-def test_headers_and_close_reasons_are_not_quoted_raw() -> None:
+def test_headers_and_close_reasons_are_printable() -> None:
     headers = dict.fromkeys(("location", "content-type", "x-request-id", "retry-after", "date"), HOSTILE)
     for status in (200, 302, 400, 503):
-        error = decode_refusal(status, headers, HOSTILE.encode("utf-8", "surrogatepass"))
+        error = decode_http_error(status, headers, HOSTILE.encode("utf-8", "surrogatepass"))
         assert str(error).isprintable()
         assert (error.request_id or "").isprintable()
     assert str(decode_close(1008, HOSTILE)).isprintable()

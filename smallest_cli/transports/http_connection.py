@@ -1,0 +1,168 @@
+"""HTTP/1.1 requests over a connection that is kept open; h11 frames the messages.
+
+h11 checks what decides whether a body is complete: a Content-Length that is a number, Transfer-Encoding
+`chunked` and nothing else, every chunk's header and the last one's end. There are no redirects, cookies or
+retries: whether a request is sent again is decided by the caller.
+"""
+
+from __future__ import annotations
+
+import h11
+
+from smallest_cli import __version__
+from smallest_cli.errors import ConnectionClosed, IncompleteResponse, NetworkError, ProtocolError
+from smallest_cli.models import Opened, Phases, Sent, Service
+from smallest_cli.network.connection import HEAD_LIMIT, Connection
+from smallest_cli.network.dialer import Dialer
+from smallest_cli.network.origin import parse_base_url
+from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT
+from smallest_cli.security import printable
+from smallest_cli.transports.channel import error_from_response
+
+READ_SIZE = 64 * 1024
+END_TIMEOUT_S = 0.05
+"""How long the end of a body may take after the service's own end marker, for the connection to be kept."""
+NO_ENCODING = ("", "identity", "none")
+
+
+class HTTPConnection:
+    """Posts requests to one path, one at a time. `connection` carries the timestamps."""
+
+    def __init__(self, service: Service, dialer: Dialer, path: str, accept: str) -> None:
+        self._service = service
+        self._dialer = dialer
+        self._origin = parse_base_url(service.base_url)
+        self._target = self._origin.prefix + path
+        self._accept = accept
+        self._connection: Connection | None = None
+        self._protocol = h11.Connection(h11.CLIENT)
+        self._is_new = False
+        self.headers: dict[str, str] = {}
+        """Headers of the response, their names in lower case."""
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection."""
+        assert self._connection is not None, "not connected"  # noqa: S101
+        return self._connection
+
+    def connect(self) -> None:
+        """Open the connection, unless it is open and can be used. Raises RemoteError."""
+        connection = self._connection
+        if connection is not None:
+            if self._protocol.our_state is not h11.IDLE:
+                self._finish()
+            # Bytes that came without a request are the service's close, or no answer to anything.
+            if self._connection is not None and not connection.readable():
+                return
+            self.close()
+        self._connection = self._dialer.connect(self._origin)
+        self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
+        self._is_new = True
+
+    def send(self, body: bytes) -> tuple[Opened, Sent]:
+        """Send a request; a connection that the service closed meanwhile is opened again first.
+
+        Raises RemoteError. Once bytes were written it is for the caller to decide about another attempt.
+        """
+        self.connect()
+        connection, is_new = self.connection, self._is_new
+        self._is_new = False
+        phases = connection.phases if is_new else Phases()
+        opened = Opened(phases, reused=not is_new, at_ns=self._dialer.clock())
+        headers = [
+            ("Host", self._origin.netloc),
+            ("User-Agent", f"smallest-cli/{__version__}"),
+            ("Authorization", f"Bearer {self._service.key.reveal()}"),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Accept", self._accept),
+            ("Accept-Encoding", "identity"),
+        ]
+        request = h11.Request(method="POST", target=self._target, headers=headers)
+        events = (request, h11.Data(body), h11.EndOfMessage())
+        data = b"".join(self._protocol.send(event) or b"" for event in events)
+        self.headers = {}
+        connection.set_deadline("audio", self._dialer.timeout)
+        connection.send(data)
+        return opened, Sent(at_ns=connection.sent_ns)
+
+    def read_head(self) -> None:
+        """Read the head of the response into `headers`. Raises RemoteError for a status other than 200."""
+        event = self._next_event()
+        while isinstance(event, h11.InformationalResponse):
+            if event.status_code == 101:
+                raise ProtocolError("unexpected status 101: no upgrade was requested")
+            event = self._next_event()
+        assert isinstance(event, h11.Response)  # noqa: S101  (h11 allows nothing else here)
+        self.headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
+        if event.status_code != 200:
+            body = self._read_error_body()
+            self.close()
+            raise error_from_response(self._service, event.status_code, self.headers, body)
+        encoding = self.headers.get("content-encoding", "").strip().lower()
+        if encoding not in NO_ENCODING:
+            raise ProtocolError(f"unexpected Content-Encoding: {printable(encoding, 60)}")
+
+    @property
+    def is_framed(self) -> bool:
+        """Whether Content-Length or chunks mark the end of the body, not the end of the connection."""
+        return "content-length" in self.headers or "transfer-encoding" in self.headers
+
+    def read(self) -> bytes:
+        """The next piece of the body, b"" at its end. Raises IncompleteResponse where it is cut off."""
+        while True:
+            event = self._next_event()
+            if isinstance(event, h11.Data):
+                if event.data:
+                    return bytes(event.data)
+            else:
+                self._start_next_cycle()
+                return b""
+
+    def _finish(self) -> None:
+        """Read the end of a body whose end marker was read; close the connection if it does not come."""
+        self.connection.set_deadline("end", END_TIMEOUT_S)
+        try:
+            if self.read():
+                self.close()
+        except (NetworkError, ProtocolError):
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection, without waiting for the service."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    def _next_event(self) -> object:
+        """The next event of the response. `from None`: h11's messages quote what the service sent."""
+        connection = self.connection
+        data = b" "
+        try:
+            while (event := self._protocol.next_event()) is h11.NEED_DATA:
+                connection.set_read_limit(MESSAGE_LIMIT)
+                data = connection.recv(READ_SIZE)
+                self._protocol.receive_data(data)
+        except h11.RemoteProtocolError:
+            if data:
+                raise ProtocolError("the service did not answer in HTTP") from None
+            if self._protocol.their_state is h11.ERROR and not self.headers:
+                raise ConnectionClosed("the connection was closed before an answer came") from None
+            raise IncompleteResponse("the reply was cut off") from None
+        return event
+
+    def _start_next_cycle(self) -> None:
+        if self._protocol.our_state is h11.DONE and self._protocol.their_state is h11.DONE:
+            self._protocol.start_next_cycle()
+        else:
+            self.close()
+
+    def _read_error_body(self) -> bytes:
+        body = b""
+        try:
+            while len(body) < ERROR_BODY_LIMIT and (piece := self.read()):
+                body += piece
+        except (NetworkError, ProtocolError):
+            pass  # the status is enough
+        return body[:ERROR_BODY_LIMIT]
