@@ -244,12 +244,12 @@ def test_kill_loses_no_finished_row(home: Path) -> None:
         command = [*SMALLEST, "batch", "in.csv", "--base-url", server.base_url, "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
         with subprocess.Popen([*command, "--jobs", "2"], env=env, cwd=home) as speaker:
-            kept = home / "out" / "manifest.jsonl"
-            eventually(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 4)
+            path = home / "out" / "manifest.jsonl"
+            eventually(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
             speaker.kill()
         assert speaker.returncode == -signal.SIGKILL
         before = {line["id"]: line["file"] for line in manifest(home)}
-        with kept.open("a") as file:
+        with path.open("a") as file:
             file.write('{"id": "n11", "status": "do')  # as after a crash of the machine
         ran = batch(home, server, "--resume", "--json")
         assert ran.code == 0
@@ -278,8 +278,8 @@ def test_interrupt_leaves_a_correct_manifest(jobs: str, home: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         ) as speaker:
-            kept = home / "out" / "manifest.jsonl"
-            eventually(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 2)
+            path = home / "out" / "manifest.jsonl"
+            eventually(lambda: path.exists() and path.read_bytes().count(b"\n") >= 2)
             speaker.send_signal(signal.SIGINT)
             out, stderr = speaker.communicate(timeout=20)
         assert speaker.returncode == -signal.SIGINT
@@ -343,7 +343,7 @@ def test_interrupt_does_not_wait_for_the_service(home: Path) -> None:
     assert not [name for name in files(home) if not name.endswith(".part")]
 
 
-def assert_interrupted(home: Path, server: Offline, how: str, *options: str, kept: str) -> None:
+def assert_interrupted(home: Path, server: Offline, how: str, *options: str, part: str) -> None:
     """Run a batch of one row under `launch HOW`: it must end by the signal and name the part file."""
     ran = smallest(
         home, "batch", "in.csv", "--base-url", server.base_url, "-d", "out", *options,
@@ -354,7 +354,7 @@ def assert_interrupted(home: Path, server: Offline, how: str, *options: str, kep
     assert ran.lines == [
         "smallest: 0 of 1 rows done; continue with --resume",
         "smallest: interrupted",
-        f"  partial audio saved to {home}/out/{kept}",
+        f"  partial audio saved to {home}/out/{part}",
     ]
 
 
@@ -363,18 +363,18 @@ def test_late_signal_does_not_complete_a_row(coding: str, home: Path, server: Of
     """The old file stays, and the manifest does not claim the new one."""
     write_table(home, "a,Said once.")
     assert batch(home, server, "--format", coding).code == 0
-    kept, result = manifest(home), (home / "out" / f"a.{coding}").read_bytes()
+    before, audio = manifest(home), (home / "out" / f"a.{coding}").read_bytes()
     write_table(home, "a,Said in quite another way.")
-    assert_interrupted(home, server, "late-signal", "--format", coding, kept=f"a.{coding}.part")
-    assert (manifest(home), (home / "out" / f"a.{coding}").read_bytes()) == (kept, result)
+    assert_interrupted(home, server, "late-signal", "--format", coding, part=f"a.{coding}.part")
+    assert (manifest(home), (home / "out" / f"a.{coding}").read_bytes()) == (before, audio)
     assert resumed(home, server, "--format", coding) == (1, 0)
     assert files(home) == [f"a.{coding}"]
-    assert (home / "out" / f"a.{coding}").read_bytes() != result
+    assert (home / "out" / f"a.{coding}").read_bytes() != audio
 
 
 def test_signal_during_a_write_names_the_part(home: Path, server: Offline) -> None:
     write_table(home, "a,Said once.")
-    assert_interrupted(home, server, "signal-in-writing", kept="a.wav.part")
+    assert_interrupted(home, server, "signal-in-writing", part="a.wav.part")
     assert files(home) == ["a.wav.part"]
 
 

@@ -139,10 +139,10 @@ def test_several_outputs_get_equal_samples(home: Path, server: Offline) -> None:
 
 
 def test_failed_output_does_not_affect_others(home: Path, server: Offline) -> None:
-    whole = speak(home, server, TEXT).out
+    complete = speak(home, server, TEXT).out
     ran = speak(home, server, TEXT, "-o", "/dev/full", "--format", "pcm", "-o", "b.pcm")
     assert (ran.code, "/dev/full" in ran.lines[0]) == (10, True)
-    assert (home / "b.pcm").read_bytes() == whole
+    assert (home / "b.pcm").read_bytes() == complete
     (home / "b.pcm").unlink()
     ran = speak(home, server, TEXT, "-o", "-", "-o", "b.pcm", "-o", "nowhere/c.pcm")
     assert (ran.code, ran.out) == (10, b"")

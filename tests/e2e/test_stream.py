@@ -113,8 +113,8 @@ def test_stream_gives_the_samples_of_speak(home: Path, server: Offline) -> None:
     assert (ran.code, ran.err) == (0, "")
     alone = stream(home, server, "".join(STORY))
     assert alone.out == ran.out
-    whole = speak_alone(home, server, "".join(STORY))
-    assert ran.out == whole
+    complete = speak_alone(home, server, "".join(STORY))
+    assert ran.out == complete
 
 
 @pytest.mark.parametrize("via", ["sse", "http"])

@@ -35,10 +35,10 @@ def kill(number: int, most_s: float) -> str:
         assert run.code in (-9, 0), run.err
         assert_old_or_complete(run)
         old = run.target.read_bytes() == OLD
-        return ("old, a part beside it" if run.part.exists() else "old") if old else "whole"
+        return ("old, a part beside it" if run.part.exists() else "old") if old else "complete"
 
 
-def whole(number: int) -> None:
+def run_to_end(number: int) -> None:
     """Let a run finish."""
     with tempfile.TemporaryDirectory() as name, fault_server(SCRIPT) as server:
         run = Running(Path(name), server.base_url, Job("", "", VIAS[number], "file")).end(())
@@ -50,9 +50,9 @@ def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     started = time.monotonic()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        began = time.monotonic()
-        list(pool.map(whole, range(AT_ONCE)))
-        most_s = time.monotonic() - began
+        start = time.monotonic()
+        list(pool.map(run_to_end, range(AT_ONCE)))
+        most_s = time.monotonic() - start
         found = Counter(pool.map(kill, range(count), [most_s] * count))
     seen = ", ".join(f"{what}: {many}" for what, many in sorted(found.items()))
     print(f"{count} runs killed at random times, {time.monotonic() - started:.0f} s; the target is {seen}")

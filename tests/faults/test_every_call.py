@@ -74,9 +74,11 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_any_failing_call_is_reported(
     via: str, piped: bool, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    whole = run_with_failing_call(tmp_path, 0, via, piped)
-    assert whole.run.code == 0, whole.run.err
-    assert {"getaddrinfo", "connect_ex", "sendall", "write", "fsync", "start_new_thread"} <= set(whole.calls)
+    complete = run_with_failing_call(tmp_path, 0, via, piped)
+    assert complete.run.code == 0, complete.run.err
+    assert {"getaddrinfo", "connect_ex", "sendall", "write", "fsync", "start_new_thread"} <= set(
+        complete.calls
+    )
     failed = []
     for first in itertools.count(1, BATCH):
         turns = range(first, first + BATCH)
@@ -90,19 +92,17 @@ def test_any_failing_call_is_reported(
 
 
 def check(faulty: FaultyRun) -> None:
-    run, where = (
-        faulty.run,
-        f"call {faulty.turn} ({faulty.failed}): {faulty.run.err.decode()}",
-    )
+    run = faulty.run
+    where = f"call {faulty.turn} ({faulty.failed}): {run.err.decode()}"
     try:
         if run.code == 10 and not run.piped and run.target.read_bytes() != OLD:
-            # The name was taken, and the folder could not be synced: whole, and not said to be safe.
+            # The file was renamed but its directory could not be synced: complete, but reported as a failure.
             assert faulty.failed in ("fsync", "open", "close"), where
             assert not run.part.exists()
             assert assert_counts(wav_samples(run.target), 0) == SEGMENT
             return
         samples = assert_invariants(run)
-        assert samples == SEGMENT or run.code != 0, "read_fd as whole"
+        assert samples == SEGMENT or run.code != 0, "reported as complete"
         assert run.code != 0 or samples == SEGMENT
     except AssertionError as error:
         raise AssertionError(f"{where}\n{error}") from error

@@ -75,6 +75,6 @@ def test_fault_matrix(fault: Job, outcomes: dict[str, Future[Outcome]]) -> None:
             assert samples == 0
         case "part":
             assert case.samples <= samples <= SEGMENT, err
-        case "whole":
+        case "complete":
             assert samples == SEGMENT
             assert len(server.requests) >= 1

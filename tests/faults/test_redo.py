@@ -45,7 +45,7 @@ FAULTS: dict[str, tuple[Sequence[str], Script]] = {
     "close 1011": (WS, (Reply(), FEW, Close(1011))),
     "close 1013": (WS, (Reply(), FEW, Close(1013))),
     "refused before its audio": (ALL, (Status(503),)),
-    "told to wait": (ALL, (Status(429, headers=DATED),)),
+    "result to wait": (ALL, (Status(429, headers=DATED),)),
 }
 JOBS = [(name, via) for name, (vias, _) in FAULTS.items() for via in vias]
 
@@ -69,9 +69,9 @@ def test_failed_segment_is_repeated_without_seam(name: str, via: str, failing: i
         samples = assert_invariants(run, server)
     assert run.code == 0, run.err
     assert samples == 4 * SEGMENT
-    asked = [each.text.strip() for each in server.requests]
-    assert [text for at, text in enumerate(asked) if text not in asked[:at]] == list(SENTENCES)
-    if not (via == "ws" and name in ("refused before its audio", "told to wait")):
+    requested = [each.text.strip() for each in server.requests]
+    assert [text for at, text in enumerate(requested) if text not in requested[:at]] == list(SENTENCES)
+    if not (via == "ws" and name in ("refused before its audio", "result to wait")):
         assert b"trying again" in run.err
 
 
@@ -79,10 +79,10 @@ def test_failed_segment_is_repeated_without_seam(name: str, via: str, failing: i
 def test_repeated_segment_is_reported_and_counted(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
         run = speak_text(tmp_path, server, via, *SPLIT, "--json")
-    told = json.loads(run.out)
-    assert told["characters_resent"] == len(SENTENCES[1]) + 1
-    assert told["segments"] == 4
-    assert server.characters == told["characters"] + told["characters_resent"]
+    result = json.loads(run.out)
+    assert result["characters_resent"] == len(SENTENCES[1]) + 1
+    assert result["segments"] == 4
+    assert server.characters == result["characters"] + result["characters_resent"]
     assert run.err.count(b"\n") == 1
     assert b"smallest: " in run.err
     assert b"; trying again in " in run.err
@@ -90,13 +90,13 @@ def test_repeated_segment_is_reported_and_counted(via: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("via", ALL)
 def test_segment_is_repeated_twice_at_most(via: str, tmp_path: Path) -> None:
-    for cuts, code, samples, asked in ((2, 0, 4 * SEGMENT, 6), (3, 9, SEGMENT + 2 * CHUNK, 4)):
+    for cuts, code, samples, requested in ((2, 0, 4 * SEGMENT, 6), (3, 9, SEGMENT + 2 * CHUNK, 4)):
         folder = tmp_path / str(cuts)
         folder.mkdir()
         with fault_server(GOOD, *[CUT] * cuts, GOOD) as server:
             run = speak_text(folder, server, via, *SPLIT, "--retries", "9")
             assert assert_invariants(run, server) == samples
-        assert (run.code, len(server.requests)) == (code, asked)
+        assert (run.code, len(server.requests)) == (code, requested)
 
 
 @pytest.mark.parametrize("via", ALL)
@@ -158,9 +158,9 @@ def test_repeat_into_two_files(extension: str, tmp_path: Path) -> None:
         run = speak_text(tmp_path, server, "ws", *SPLIT, "-o", f"other.{extension}")
     assert run.code == 0, run.err
     other = (tmp_path / f"other.{extension}").read_bytes()
-    whole = run.target.read_bytes()
-    assert other == (whole if extension == "wav" else whole[44:])
-    assert len(whole) == 44 + 2 * 4 * SEGMENT
+    data = run.target.read_bytes()
+    assert other == (data if extension == "wav" else data[44:])
+    assert len(data) == 44 + 2 * 4 * SEGMENT
 
 
 @pytest.mark.parametrize("extension", ["flac", "mp3", "ulaw"])

@@ -34,7 +34,7 @@ from tests.support.fault_server.steps import (
     Text,
 )
 
-Left = Literal["old", "part", "whole"]
+Left = Literal["old", "part", "complete"]
 ALL, STREAMS = ("ws", "sse", "http"), ("ws", "sse")
 WS, SSE, HTTP, POST = ("ws",), ("sse",), ("http",), ("sse", "http")
 
@@ -258,35 +258,35 @@ CLOSES = (
 )
 
 GOOD_ENDS = (
-    case("nothing wrong", "-", ALL, 0, "whole", *GOOD),
-    case("odd messages", "53", ALL, 0, "whole", Reply(), Audio(skew=1), End()),
-    case("one byte at a time", "73", ALL, 0, "whole", Reply(), Audio(cut=1), End()),
-    case("unknown status", "54", STREAMS, 0, "whole", Reply(), Message({"status": "queued"}), Audio(),
+    case("nothing wrong", "-", ALL, 0, "complete", *GOOD),
+    case("odd messages", "53", ALL, 0, "complete", Reply(), Audio(skew=1), End()),
+    case("one byte at a time", "73", ALL, 0, "complete", Reply(), Audio(cut=1), End()),
+    case("unknown status", "54", STREAMS, 0, "complete", Reply(), Message({"status": "queued"}), Audio(),
          Message({"status": "COMPLETE"}), Message({"status": True}), End()),
-    case("another request's audio", "55", WS, 0, "whole", Reply(),
+    case("another request's audio", "55", WS, 0, "complete", Reply(),
          Message({"status": "chunk", "external_request_id": "stale", "data": {"audio": "AAAA"}}), Audio(),
               End()),
-    case("complete twice", "71", STREAMS, 0, "whole", Reply(), Audio(), End(), End()),
-    case("audio after complete", "71", WS, 0, "whole", Reply(), Audio(), End(), Audio(CHUNK)),
-    case("ping flood", "58", WS, 0, "whole", Reply(), FEW, Raw(frames.frame(b"", 9), 3000), FEW, End()),
-    case("word timings unasked", "54", STREAMS, 0, "whole", Reply(),
+    case("complete twice", "71", STREAMS, 0, "complete", Reply(), Audio(), End(), End()),
+    case("audio after complete", "71", WS, 0, "complete", Reply(), Audio(), End(), Audio(CHUNK)),
+    case("ping flood", "58", WS, 0, "complete", Reply(), FEW, Raw(frames.frame(b"", 9), 3000), FEW, End()),
+    case("word timings unasked", "54", STREAMS, 0, "complete", Reply(),
          Message({"status": "word_timestamp", "data": {"word": "\x1b[2J", "start": 0, "end": 1}}), Audio(),
               End()),
-    case("WAV of unknown length, chunked", "65", HTTP, 0, "whole",
+    case("WAV of unknown length, chunked", "65", HTTP, 0, "complete",
          Reply("chunked", wav=wav.header(AudioFormat(RATE))), Audio(), End()),
-    case("WAV of size 0xFFFFFFFF", "65", HTTP, 0, "whole",
+    case("WAV of size 0xFFFFFFFF", "65", HTTP, 0, "complete",
          Reply("chunked", wav=wav.header(AudioFormat(RATE))[:40] + b"\xff" * 4), Audio(), End()),
-    case("WAV with a LIST chunk", "65", HTTP, 0, "whole", Reply(wav=LIST_WAV), Audio(), End()),
-    case("WAV until close", "63", HTTP, 0, "whole", Reply("close"), Audio(), End()),
-    case("SSE until close", "63", SSE, 0, "whole", Reply("close"), Audio(), End()),
-    case("SSE with everything", "72", SSE, 0, "whole", Reply("close"),
+    case("WAV with a LIST chunk", "65", HTTP, 0, "complete", Reply(wav=LIST_WAV), Audio(), End()),
+    case("WAV until close", "63", HTTP, 0, "complete", Reply("close"), Audio(), End()),
+    case("SSE until close", "63", SSE, 0, "complete", Reply("close"), Audio(), End()),
+    case("SSE with everything", "72", SSE, 0, "complete", Reply("close"),
          Raw(b"\xef\xbb\xbf: hello\r\nretry: 1\rid: 7\n\n"), Audio(),
               Raw(b"event:end\rdata:{\r\ndata:\"done\":true}\n\r\n")),
 )  # fmt: skip
 
 RETRIED = (
     *(
-        Case(f"{first} once, then well", rows, ALL, (script, GOOD), 0, "whole", says="trying again",
+        Case(f"{first} once, then well", rows, ALL, (script, GOOD), 0, "complete", says="trying again",
              requests=2,
              arguments=AGAIN)
         for first, rows, script in (
@@ -304,7 +304,7 @@ RETRIED = (
     Case("503 on every attempt", "30", ALL, ((Status(503),),), 8, "old", requests=3, arguments=AGAIN),
     Case("400, never again", "16", ALL, ((Status(400),),), 5, "old", requests=1, arguments=AGAIN),
     Case("401, never again", "17", ALL, ((Status(401),),), 4, "old", requests=1, arguments=AGAIN),
-    Case("closed idle", "50", WS, ((*GOOD,),), 0, "whole"),
+    Case("closed idle", "50", WS, ((*GOOD,),), 0, "complete"),
 )  # fmt: skip
 
 CASES = (*REFUSED, *SILENT, *PROTOCOL, *CUT, *CLOSES, *GOOD_ENDS, *RETRIED)
