@@ -106,7 +106,7 @@ pictures: $(READY) ## draw the pictures of README from real runs (needs tmux)
 completions: $(READY) ## write completions/ from the command line
 	@$(BIN)/python -m tools completions
 
-docs: $(READY) ## write man/ and docs/cli.md from the command line
+docs: $(READY) ## write man/, docs/cli.md and tests/data/golden/help from the command line
 	@$(BIN)/python -m tools docs
 
 dist: $(READY) ## build sdist and wheel into dist/, twice, and check them

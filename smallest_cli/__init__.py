@@ -1,3 +1,3 @@
-"""Text to sound in a terminal, through the Waves speech service."""
+"""Text-to-speech on the command line, with Smallest AI's Waves service."""
 
 __version__ = "0.1.0"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from smallest_cli.errors import RemoteError
 from smallest_cli.security import Secret
 
 Via = Literal["ws", "sse", "http"]
@@ -200,7 +201,16 @@ class Completed:
     segment: int = field(default=0, compare=False)
 
 
-Event = Opened | Sent | AudioChunk | WordTiming | AudioEnded | Completed
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The service refused a request that was sent while another was under way; `error` is its answer."""
+
+    error: RemoteError
+    at_ns: int = field(default=0, compare=False)
+    segment: int = field(default=0, compare=False)
+
+
+Event = Opened | Sent | AudioChunk | WordTiming | AudioEnded | Completed | Refused
 
 
 class HasFileno(Protocol):

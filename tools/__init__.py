@@ -1,1 +1,1 @@
-"""What is made from the command line itself: completions, man pages, docs/cli.md, pictures."""
+"""Files generated from the command line: completions, man pages, docs/cli.md, help texts, pictures."""

@@ -1,4 +1,4 @@
-"""The man pages: smallest(1), and one for each command, with the commands below it."""
+"""Man pages: smallest(1), and one per command that includes its subcommands."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tools.prose import ENVIRONMENT, EXAMPLES, FILES, RETRY, exit_codes
 from tools.tree import Command, Option
 
 ABOUT = (
-    "smallest speaks text through Smallest AI's Waves service over WebSocket, server-sent events or HTTP, "
-    "into files, the loudspeaker or a pipe, while the text is still being written if need be. stdout carries "
-    "the result and nothing else; all else goes to stderr."
+    "smallest converts text to speech with Smallest AI's Waves service over WebSocket, server-sent events or "
+    "HTTP. Audio goes to files, to the output device or to a pipe; text can be spoken as it arrives. stdout "
+    "carries the result and nothing else; messages go to stderr."
 )
-PRECEDENCE = "A flag goes before a variable, and that before config.toml."
+PRECEDENCE = "A flag overrides a variable, and a variable overrides config.toml."
 
 
 def write_manual(tree: Command) -> dict[str, str]:
@@ -36,7 +36,7 @@ def _main_page(tree: Command) -> str:
             *_section("OPTIONS", _options(tree)),
             *_section("EXIT STATUS", [*_terms(dict(exit_codes())), ".PP", _plain(RETRY)]),
             *_section("ENVIRONMENT", [_plain(PRECEDENCE), *_terms(ENVIRONMENT)]),
-            *_section("FILES", [_plain("Where they are on Linux:"), *_terms(FILES)]),
+            *_section("FILES", [_plain("Locations on Linux:"), *_terms(FILES)]),
             *_section("EXAMPLES", _examples()),
             *_section("SEE ALSO", [_plain(", ".join(commands))]),
         ],
@@ -55,17 +55,17 @@ def _command_page(command: Command, tree: Command) -> str:
         lines += [f".SS {_plain(child.path)}", _plain(child.summary), *_paragraphs(child.details)]
         lines += [*_arguments(child), *_options(child)]
     names = ("smallest", *(f"smallest-{each.name}" for each in tree.children if each != command))
-    told = "Exit status, environment and files: see smallest(1)."
-    lines += _section("SEE ALSO", [_plain(told), ".PP", _plain(", ".join(f"{name}(1)" for name in names))])
+    note = "Exit status, environment and files: see smallest(1)."
+    lines += _section("SEE ALSO", [_plain(note), ".PP", _plain(", ".join(f"{name}(1)" for name in names))])
     return _page(f"smallest-{command.name}", command.summary, lines)
 
 
 def _page(name: str, summary: str, lines: Iterable[str]) -> str:
-    # No date: the same page from the same source.
+    # No date, so that the same source gives the same page.
     head = f'.TH {name.upper()} 1 "" "smallest {__version__}" "User Commands"'
     title = rf"{_plain(name)} \- {_plain(summary.rstrip('.'))}"
-    note = r".\" Made from the command line by `make docs`."
-    # Left-aligned and unhyphenated: a flag must not be cut in two.
+    note = r".\" Generated from the command line by `make docs`."
+    # Left-aligned and without hyphenation, so that no flag is broken.
     return "\n".join([note, head, ".nh", ".ad l", ".SH NAME", title, *lines]) + "\n"
 
 
@@ -77,7 +77,7 @@ def _synopses(command: Command) -> list[str]:
     lines: list[str] = []
     for each in command.walk():
         if each.children and not each.arguments and len(each.options) == 1:
-            continue  # it does nothing by itself
+            continue  # a group without an action of its own
         words = "".join(rf" \fI{_plain(argument.metavar)}\fR" for argument in each.arguments)
         lines += [".br"] * bool(lines) + [rf"\fB{_plain(each.path)}\fR [\fIOPTION\fR]...{words}"]
     return lines
@@ -105,15 +105,15 @@ def _flags(option: Option) -> str:
 
 def _terms(terms: dict[str, str]) -> list[str]:
     lines: list[str] = []
-    for term, told in terms.items():
-        lines += [".TP", rf"\fB{_plain(term)}\fR", _plain(told)]
+    for term, meaning in terms.items():
+        lines += [".TP", rf"\fB{_plain(term)}\fR", _plain(meaning)]
     return lines
 
 
 def _examples() -> list[str]:
     lines: list[str] = []
-    for line, told in EXAMPLES.items():
-        lines += [".PP", _plain(told), ".PP", ".nf", f"    {_plain(line)}", ".fi"]
+    for line, purpose in EXAMPLES.items():
+        lines += [".PP", _plain(purpose), ".PP", ".nf", f"    {_plain(line)}", ".fi"]
     return lines
 
 
@@ -126,7 +126,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Text that roff prints as it is: its backslashes, hyphens, quotes and leading points."""
+    """Escape text for roff: backslashes, hyphens, quotes and leading dots."""
     text = text.replace("\\", r"\e").replace("-", r"\-").replace("`", r"\(ga").replace("'", r"\(aq")
     text = text.replace("~", r"\(ti").replace("^", r"\(ha")
     return rf"\&{text}" if text.startswith(".") else text

@@ -1,7 +1,6 @@
-"""The pictures of README, drawn from real runs.
+"""The terminal pictures of README, drawn from real runs against the offline server.
 
-Each is what a terminal of 100 columns shows when the commands have run: tmux is the terminal, and rich
-draws its screen. Everything is asked of the offline server, so no key and no network are needed.
+tmux is the terminal, of 100 columns, and rich draws its screen. No key and no network are needed.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from rich.text import Text
 
 COLUMNS, LINES = 100, 60
 PROMPT = "\x1b[1;32m$ \x1b[0m"
-FONTS_FROM_ELSEWHERE = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
+REMOTE_FONTS = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 PICTURES = {
     "speak": (
-        'smallest speak --local "Text to sound, in a terminal." -o hello.wav',
-        'smallest speak --local "What it took, too." --verbose -o took.wav',
-        'smallest speak --local "For a program." --json -o said.wav',
+        'smallest speak --local "Text to speech, in a terminal." -o hello.wav',
+        'smallest speak --local "With timings." --verbose -o timed.wav',
+        'smallest speak --local "With JSON output." --json -o json.wav',
         'smallest speak "Without a key." -o real.wav; echo "exit code $?"',
     ),
     "voices": ("smallest voices -l hindi --gender female --limit 8",),
@@ -33,7 +32,7 @@ PICTURES = {
 
 
 def screen(commands: tuple[str, ...], folder: Path) -> str:
-    """The screen, with its colours, when the commands have run in an empty folder."""
+    """The screen with its styles after the commands have run in an empty folder."""
     shell = "; ".join(f"printf '%s%s\\n' '{PROMPT}' {_quoted(each)}; {each}" for each in commands)
     script = folder / "run.sh"
     script.write_text(f"{shell}; tmux wait-for -S done; sleep 60\n")
@@ -70,4 +69,4 @@ def _draw(name: str, commands: tuple[str, ...]) -> str:
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(text)
     svg = console.export_svg(title="smallest", unique_id=f"smallest-{name}")
-    return FONTS_FROM_ELSEWHERE.sub("", svg)
+    return REMOTE_FONTS.sub("", svg)

@@ -1,6 +1,6 @@
-"""What the command line cannot tell of itself: exit codes, variables, files, examples.
+"""Texts that are not part of the command line: exit codes, variables, files, examples.
 
-The exit codes are those of README's tables, which a test holds to the code.
+The exit codes come from README's tables, which a test compares with the code.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ SETTINGS = sorted({each.name for each in fields(Settings)} - {"plain_http", "sou
 README = Path(__file__).parent.parent / "README.md"
 
 ENVIRONMENT = {
-    "SMALLEST_API_KEY": "The key. See also smallest login.",
-    "SMALLEST_API_KEY_FILE": "A file that holds the key.",
-    "SMALLEST_BASE_URL": "Where the service is; may hold a path prefix.",
-    "SMALLEST_VOICE": "A voice's id or name.",
-    "SMALLEST_MODEL": "The model.",
-    "SMALLEST_LOCAL": "1 to speak through the offline server.",
-    "SMALLEST_CA_FILE": "Certificates of the authorities to trust.",
+    "SMALLEST_API_KEY": "API key. See also smallest login.",
+    "SMALLEST_API_KEY_FILE": "File that contains the API key.",
+    "SMALLEST_BASE_URL": "Service URL; may include a path prefix.",
+    "SMALLEST_VOICE": "Voice id or name.",
+    "SMALLEST_MODEL": "Model.",
+    "SMALLEST_LOCAL": "1 = use the offline server.",
+    "SMALLEST_CA_FILE": "Certificate authorities to trust.",
     "SMALLEST_SERVE_TOKEN": "The only key that smallest serve accepts.",
-    "SMALLEST_CONFIG_DIR": "Where settings and keys are kept, instead of the usual place.",
-    "SMALLEST_CACHE_DIR": "Where lists and what --cache keeps are, instead of the usual place.",
-    "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "The proxy, and who is reached without.",
-    "NO_COLOR": "No colours.",
-    "PAGER": "What shows a long table of voices; less -FRX without it, nothing where it is empty.",
+    "SMALLEST_CONFIG_DIR": "Folder of settings and keys.",
+    "SMALLEST_CACHE_DIR": "Folder of the saved lists and of the audio cache.",
+    "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "Proxy, and hosts that are reached without it.",
+    "NO_COLOR": "Disables colours.",
+    "PAGER": "Pager for a long table of voices; empty = none. [default: less -FRX]",
 }
 FILES = {
-    "~/.config/smallest/config.toml": f"Settings: {', '.join(SETTINGS)}. Refused where others can read it.",
-    "~/.config/smallest/credentials.json": "The keys that smallest login kept.",
-    "~/.smallestai/credentials.json": "The vendor's own, which is only read.",
-    "~/.cache/smallest/voices.json": "What the service listed, kept for a day.",
-    "~/.cache/smallest/speech": "What --cache keeps, readable by you alone; smallest cache clear empties it.",
-    "~/.cache/smallest/voices.tsv, models.tsv, languages.tsv, devices.tsv": "What a shell completes.",
-    "FILE.part": "A file that is being written, or was not finished; whole, it takes the name FILE.",
+    "~/.config/smallest/config.toml": f"Settings: {', '.join(SETTINGS)}. Refused if others can read it.",
+    "~/.config/smallest/credentials.json": "Keys saved by smallest login.",
+    "~/.smallestai/credentials.json": "The vendor's credentials, read only.",
+    "~/.cache/smallest/voices.json": "The service's list of voices, saved for a day.",
+    "~/.cache/smallest/speech": "The audio cache, private to you; smallest cache clear empties it.",
+    "~/.cache/smallest/voices.tsv, models.tsv, languages.tsv, devices.tsv": "Lists for shell completion.",
+    "FILE.part": "A file that is being written or is incomplete; renamed to FILE when complete.",
 }
 EXAMPLES = {
-    'smallest speak "Welcome to the show." -o welcome.wav': "Into a file, its format that of its name.",
-    'smallest speak "Dinner is ready." --play -o dinner.flac': "To the loudspeaker, and into a file.",
-    'smallest speak --local "Nobody is asked."': "Offline, without a key.",
-    'smallest speak "Hello." -o - | aplay -q -t raw -f S16_LE -r 24000': "Into a pipe.",
-    'llm "tell me a story" | smallest stream --play': "A text while it is still being written.",
+    'smallest speak "Welcome to the show." -o welcome.wav': "Save to a file, in the format of its extension.",
+    'smallest speak "Dinner is ready." --play -o dinner.flac': "Play, and save to a file.",
+    'smallest speak --local "No network needed."': "Offline, without a key.",
+    'smallest speak "Hello." -o - | aplay -q -t raw -f S16_LE -r 24000': "Write to a pipe.",
+    'llm "tell me a story" | smallest stream --play': "Speak text as it arrives.",
 }
-RETRY = "6, 7 and 8 may be tried again by a script; 9 left partial audio; the rest needs a person."
+RETRY = "6, 7 and 8 may be retried; 9 left partial audio; everything else needs manual action."
 
 
 def exit_codes() -> list[tuple[str, str]]:
-    """The codes that mean one thing, and what: the tables of README, in order."""
+    """Exit codes that share a meaning, and the meaning: the tables of README, in order."""
     rows = re.findall(r"^\| ([\d ]+) \| ([^|]+?) \|", README.read_text("utf-8"), re.MULTILINE)
     return sorted(rows, key=lambda row: int(row[0].split()[0]))

@@ -1,4 +1,4 @@
-"""docs/cli.md: every command with its options, for those who read it on a page."""
+"""docs/cli.md: every command with its options; and the golden copies of every --help."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ from tools.prose import ENVIRONMENT, FILES, RETRY, exit_codes
 from tools.tree import Argument, Command, Option
 
 HEAD = """\
-<!-- Made from the command line by `make docs`: what is changed here is lost. -->
+<!-- Generated from the command line by `make docs`: do not edit. -->
 
-# The command line
+# Command line reference
 
-The same as `man smallest`. What a flag of another tool is called here: [flags.md](flags.md).
+The same text as `man smallest`. Flags of other tools and their equivalents: [flags.md](flags.md).
 """
 
 
 def write_reference(tree: Command) -> str:
-    """The whole page."""
+    """The text of the page."""
     parts = [HEAD]
     for command in tree.walk():
         parts.append(_section(command))
     parts.append("## Exit codes\n\n" + _table(("code", "meaning"), exit_codes()) + f"\n{RETRY}\n")
-    variables = [(_code(name), told) for name, told in ENVIRONMENT.items()]
-    parts.append("## Environment\n\n" + _table(("variable", "what it gives"), variables))
-    files = [(_code(name), told) for name, told in FILES.items()]
-    parts.append("## Files\n\n" + _table(("file", "what it holds"), files))
+    variables = [(_code(name), text) for name, text in ENVIRONMENT.items()]
+    parts.append("## Environment\n\n" + _table(("variable", "meaning"), variables))
+    files = [(_code(name), text) for name, text in FILES.items()]
+    parts.append("## Files\n\n" + _table(("file", "content"), files))
     return "\n".join(parts)
+
+
+def write_help(tree: Command) -> dict[str, str]:
+    """The text of every --help at 80 columns: its file's name -> its text."""
+    return {f"{command.path.replace(' ', '-')}.txt": command.help for command in tree.walk()}
 
 
 def _section(command: Command) -> str:
@@ -41,7 +46,7 @@ def _section(command: Command) -> str:
     ]
     rows = [_argument(each) for each in command.arguments if each.help]
     rows += [_option(each) for each in command.options]
-    return "\n\n".join(parts) + "\n\n" + _table(("option", "what it does"), rows)
+    return "\n\n".join(parts) + "\n\n" + _table(("option", "meaning"), rows)
 
 
 def _argument(argument: Argument) -> tuple[str, str]:
@@ -50,8 +55,8 @@ def _argument(argument: Argument) -> tuple[str, str]:
 
 def _option(option: Option) -> tuple[str, str]:
     flags = ", ".join((*option.flags, *option.off))
-    told = f"{option.help} {option.notes}".strip()
-    return _code(f"{flags} {option.metavar}" if option.metavar else flags), told
+    text = f"{option.help} {option.notes}".strip()
+    return _code(f"{flags} {option.metavar}" if option.metavar else flags), text
 
 
 def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:

@@ -1,7 +1,6 @@
-"""The command line as data: every command with its options and arguments, read from the app.
+"""The command line as data: every command with its options and arguments, read from the Typer app.
 
-What a value may be is told by the option itself where it is a choice or where its metavar is FILE, DIR or
-CMD; `VALUES` names the rest.
+The values of an option follow from its choices, or from its metavar FILE, DIR or CMD; `VALUES` has the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from smallest_cli.models import APIS, SAMPLE_RATES, VIAS
 FILE, FOLDER, PROGRAM = "file", "folder", "program"
 VOICES, MODELS, LANGUAGES, DEVICES = "voices", "models", "languages", "devices"
 LISTS = (VOICES, MODELS, LANGUAGES, DEVICES)
-"""The lists that `shells` keeps beside the cache."""
+"""The lists that `cli.completion_lists` saves in the cache folder."""
 KINDS = {"FILE": FILE, "DIR": FOLDER, "CMD": PROGRAM}
 VALUES: dict[str, tuple[str, ...] | str] = {
     "--voice": VOICES,
@@ -50,34 +49,34 @@ ARGUMENTS: dict[tuple[str, str], str] = {
 
 @dataclass(frozen=True)
 class Option:
-    """A flag, or an option with a value. `values`: all there are, or a list's name, or ()."""
+    """A flag, or an option with a value. `values`: all of them, the name of a list, or () for any."""
 
     flags: tuple[str, ...]
     off: tuple[str, ...]
-    """The flags that say no."""
+    """The flags that switch it off."""
     metavar: str | None
     """None for a flag."""
     help: str
     default: str
-    """As it is told, "" for none."""
+    """The default as shown, "" for none."""
     bounds: str
-    """The numbers that it takes, as they are told, "" for any."""
+    """The range of numbers as shown, "" for any."""
     repeatable: bool
     values: tuple[str, ...] | str
     required: bool
     variable: str | None
-    """The environment variable that gives it too."""
+    """The environment variable that sets it too."""
 
     @property
     def notes(self) -> str:
-        """What is to be said behind the help, in brackets; "" for nothing."""
-        told = (
-            "required" if self.required else "",
+        """What follows the help text, in brackets; "" for nothing."""
+        notes = (
+            f"default: {self.default}" if self.default else "",
             self.bounds,
-            self.default,
-            f"or {self.variable}" if self.variable else "",
+            f"env: {self.variable}" if self.variable else "",
+            "required" if self.required else "",
         )
-        return f"({'; '.join(filter(None, told))})" if any(told) else ""
+        return f"[{'; '.join(filter(None, notes))}]" if any(notes) else ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Command:
-    """A command; `path` is what is typed, `summary` its line in a list, `details` the paragraphs after it."""
+    """A command: `path` as typed, `summary` its first line of help, `details` the paragraphs after it."""
 
     path: str
     summary: str
@@ -99,28 +98,34 @@ class Command:
     options: tuple[Option, ...]
     arguments: tuple[Argument, ...]
     children: tuple[Command, ...]
+    help: str
+    """The text of --help at 80 columns."""
 
     @property
     def name(self) -> str:
         return self.path.rpartition(" ")[2]
 
     def walk(self) -> Iterator[Command]:
-        """This one and all below it."""
+        """This command and all its subcommands."""
         yield self
         for child in self.children:
             yield from child.walk()
 
 
 def read_tree() -> Command:
-    """The whole command line, as it runs."""
+    """The complete command line."""
+    cli.app.rich_markup_mode = None  # whatever the width of the terminal that this runs on
+    cli.register_names()
+    help = _help(typer.main.get_command(cli.app), cli.app.info.name or "")
+    cli.app.registered_commands.clear()
     cli.register(cli.COMMANDS)
     tree = _command(typer.main.get_command(cli.app), cli.app.info.name or "")
-    for name in cli.CHILDREN:  # which take their command's place when they are what is run
+    for name in cli.CHILDREN:  # registered separately: the app has either a command or its subcommands
         cli.register_children(name)
     with_children = _command(typer.main.get_command(cli.app), tree.path)
-    below = {child.name: child.children for child in with_children.children}
-    own = {child.name: replace(child, children=below[child.name]) for child in tree.children}
-    return replace(tree, children=tuple(own[name] for name in cli.COMMANDS))
+    children = {child.name: child.children for child in with_children.children}
+    commands = {child.name: replace(child, children=children[child.name]) for child in tree.children}
+    return replace(tree, children=tuple(commands[name] for name in cli.COMMANDS), help=help)
 
 
 def _command(command: Any, path: str) -> Command:
@@ -134,7 +139,16 @@ def _command(command: Any, path: str) -> Command:
         children=tuple(
             _command(child, f"{path} {name}") for name, child in getattr(command, "commands", {}).items()
         ),
+        help=_help(command, path),
     )
+
+
+def _help(command: Any, path: str) -> str:
+    """What --help prints: on a terminal of 80 columns the text has 78."""
+    context = typer.Context(
+        command, info_name=path, terminal_width=78, **(cli.app.info.context_settings or {})
+    )
+    return str(command.get_help(context)) + "\n"
 
 
 HELP = Option(("-h", "--help"), (), None, "Show this message and exit.", "", "", False, (), False, None)
@@ -155,7 +169,7 @@ def _option(option: Any) -> Option:
         off=tuple(option.secondary_opts),
         metavar=metavar,
         help=option.help or "",
-        default=_told(option),
+        default=_default(option),
         bounds=_bounds(option.type),
         repeatable=bool(option.multiple),
         values=choices
@@ -165,21 +179,20 @@ def _option(option: Any) -> Option:
     )
 
 
-def _told(option: Any) -> str:
-    """A default worth telling: that of an option with a value, and of a flag that is on."""
+def _default(option: Any) -> str:
+    """The default as shown: that of an option with a value, and of a flag that is on."""
     if option.default in (None, False, [], ()) or callable(option.default):
         return ""
     if option.default is True:
-        return f"the default is {option.opts[-1]}" if option.secondary_opts else ""
-    told = f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
-    return f"the default is {told}"
+        return str(option.opts[-1]).lstrip("-") if option.secondary_opts else ""
+    return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
 
 
 def _bounds(kind: Any) -> str:
-    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
-    if least is not None and most is not None:
-        return f"{least:g} to {most:g}"
-    return f"at least {least:g}" if least else ""
+    minimum, maximum = getattr(kind, "min", None), getattr(kind, "max", None)
+    if minimum is not None and maximum is not None:
+        return f"{minimum:g}-{maximum:g}"
+    return f"at least {minimum:g}" if minimum else ""
 
 
 def _argument(argument: Any, path: str) -> Argument:
@@ -195,5 +208,5 @@ def _argument(argument: Any, path: str) -> Argument:
 
 
 def _kind(metavar: str | None) -> tuple[str, ...] | str:
-    begins = (kind for word, kind in KINDS.items() if metavar and metavar.lstrip("[").startswith(word))
-    return next(begins, ())
+    kinds = (kind for word, kind in KINDS.items() if metavar and metavar.lstrip("[").startswith(word))
+    return next(kinds, ())

@@ -1,20 +1,26 @@
-"""The account API as the options of a command and the settings name it."""
+"""The account API, with the service, key and limits that a command's options and the settings name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from smallest_cli.cli.console import Console
-from smallest_cli.cli.options import ServiceOptions
+from smallest_cli.cli.options import AccountOptions
 from smallest_cli.client import api
 from smallest_cli.settings import load_settings
 
 
-@contextmanager
-def open_account(options: ServiceOptions) -> Iterator[api.AccountClient]:
-    """The account for as long as the context lasts. Raises RemoteError, SettingsError, UsageError."""
+def warn(line: str) -> None:
+    """Print a warning on stderr: these commands have no --quiet."""
+    Console().warn(line)
+
+
+def open_account(
+    options: AccountOptions, max_time: float | None = None
+) -> AbstractContextManager[api.AccountClient]:
+    """The account for as long as the context lasts; `max_time` limits all calls together, in seconds.
+
+    Raises RemoteError, SettingsError, UsageError.
+    """
     settings = load_settings(options.as_dict())
-    warn = Console(quiet=False, verbose=False).warn
-    with api.open_account(settings, options.api_key_file, max_time=options.max_time, warn=warn) as account:
-        yield account
+    return api.open_account(settings, options.api_key_file, max_time=max_time, warn=warn)

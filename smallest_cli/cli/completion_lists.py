@@ -1,66 +1,61 @@
-"""What a shell completes without starting us: plain lists beside the cache, a value, a tab and what it is."""
+"""Lists of values that completion scripts read without starting Python: `value TAB description` lines."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
+from smallest_cli.errors import OutputError
+from smallest_cli.files import write_whole
 from smallest_cli.models import Voice
 from smallest_cli.voices import LANGUAGES, cache_folder
 
 Row = tuple[str, str]
-"""A value, and a few words on it."""
+"""A value and its description."""
 
 _WORD = re.compile(r"\w[\w.-]*", re.ASCII)
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _CODES = {name: code for code, name in LANGUAGES.items()}
 
 
 def voice_rows(voices: Iterable[Voice]) -> list[Row]:
-    """Ids, each once, with what is known of the voice."""
+    """Voice ids, each once, described by gender, accent, languages and model."""
     rows: dict[str, str] = {}
     for voice in voices:
-        told = (voice.gender, voice.accent, *voice.languages[:2], voice.model)
-        rows.setdefault(voice.id, ", ".join(each for each in told if each))
+        traits = (voice.gender, voice.accent, *voice.languages[:2], voice.model)
+        rows.setdefault(voice.id, ", ".join(filter(None, traits)))
     return list(rows.items())
 
 
 def model_rows(voices: Iterable[Voice]) -> list[Row]:
-    """The models that voices belong to."""
+    """The models of the voices."""
     return [(model, "") for model in sorted({voice.model for voice in voices})]
 
 
 def language_rows(voices: Iterable[Voice]) -> list[Row]:
-    """The codes of the languages that voices speak; a language without a code by its name."""
+    """The codes of the voices' languages; a language without a code by its name."""
     names = {language.casefold() for voice in voices for language in voice.languages}
     return sorted((_CODES.get(name, name), name) for name in names)
 
 
-def keep_voices(voices: Sequence[Voice]) -> None:
-    """Keep what a service lists, for the next TAB."""
-    for name, rows in (
-        ("voices", voice_rows(voices)),
-        ("models", model_rows(voices)),
-        ("languages", language_rows(voices)),
-    ):
-        # Nothing that a shell reads as anything but a word: the service wrote it.
-        _keep(name, [row for row in rows if _WORD.fullmatch(row[0])])
+def save_voices(voices: Sequence[Voice]) -> None:
+    """Save the voices, models and languages that the service lists."""
+    lists = {"voices": voice_rows(voices), "models": model_rows(voices), "languages": language_rows(voices)}
+    for name, rows in lists.items():
+        # The service chose these values: anything that a shell could read as more than a word is dropped.
+        _save(name, [row for row in rows if _WORD.fullmatch(row[0])])
 
 
-def keep_devices(names: Iterable[str]) -> None:
-    """Keep the names of the loudspeakers, for the next TAB."""
-    _keep("devices", [(name, "") for name in names])
+def save_devices(names: Iterable[str]) -> None:
+    """Save the names of the output devices."""
+    _save("devices", [(name, "") for name in names])
 
 
-def _keep(name: str, rows: Iterable[Row]) -> None:
-    """Whole or not at all; not being able to is no reason to fail."""
+def _save(name: str, rows: Iterable[Row]) -> None:
     path = cache_folder() / f"{name}.tsv"
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    lines = (f"{_UNSEEN.sub(' ', value)}\t{_UNSEEN.sub(' ', told)}".rstrip() for value, told in rows)
-    try:
+    lines = (f"{_CONTROLS.sub(' ', value)}\t{_CONTROLS.sub(' ', text)}".rstrip() for value, text in rows)
+    # Only completion depends on it, so that a read-only cache folder fails no command.
+    with suppress(OSError, OutputError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        os.replace(part, path)
-    except OSError:
-        return
+        write_whole(str(path), "".join(f"{line}\n" for line in lines).encode())

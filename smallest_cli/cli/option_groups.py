@@ -1,92 +1,126 @@
-"""Options in groups: one value for the command, an option for each of its fields on the command line."""
+"""Option groups: one parameter of a command function, an option on the command line for each field."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Self, dataclass_transform, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, dataclass_transform, get_type_hints
 
+import typer
 from typer.models import OptionInfo
 
 from smallest_cli.errors import UsageError
 
 
+class _Declared(NamedTuple):
+    default: Any
+    info: OptionInfo
+
+
+def option(usage: str, help: str, default: Any = None, **parameters: Any) -> Any:
+    """Declare a field of a group. `usage` is as in --help: `-v, --voice NAME`, or `-p, --play` for a flag.
+
+    `parameters` go to `typer.Option`.
+    """
+    words = usage.replace(",", " ").split()
+    metavar = None if words[-1].startswith("-") else words.pop()
+    return _Declared(default, typer.Option(*words, metavar=metavar, help=help, **parameters))
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Options:
-    """A group: each annotated name is a field, its default the class's; a group of it may word some anew.
+    """A group: each annotated name is a field, declared by `option` or as `Annotated[...] = default`.
 
-    What `dataclass` would generate takes half a millisecond of every start for each group.
+    Not a dataclass: generating its methods would add 0.5 ms per group to every start.
     """
 
-    def __init__(self, **given: Any) -> None:
-        vars(self).update(given)
+    _declared: ClassVar[dict[str, OptionInfo]] = {}
+
+    def __init_subclass__(cls) -> None:
+        own = inspect.get_annotations(cls)
+        cls._declared = {name: info for name, info in cls._declared.items() if name not in own}
+        for name in own:
+            if isinstance(declared := vars(cls).get(name), _Declared):
+                cls._declared[name] = declared.info
+                setattr(cls, name, declared.default)
+
+    def __init__(self, **values: Any) -> None:
+        vars(self).update(values)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.as_dict() == other.as_dict()
 
     __hash__ = None  # type: ignore[assignment]
 
+    @classmethod
+    def parameters(cls) -> dict[str, Any]:
+        """The type of every field, annotated for Typer, by name."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {
+            name: Annotated[hints[name], cls._declared[name]] if name in cls._declared else hints[name]
+            for name in _fields(cls)
+        }
+
     def as_dict(self) -> dict[str, Any]:
-        """Every field by its name."""
+        """Every field by name."""
         return {name: getattr(self, name) for name in _fields(type(self))}
 
-    def but(self, **changed: Any) -> Self:
-        """The same, with other values."""
-        return type(self)(**self.as_dict() | changed)
-
-
-def _refuse_empty(given: dict[str, Any], annotations: dict[str, Any]) -> None:
-    """What is empty is a variable that was not set, and never what was meant. Raises UsageError.
-
-    Of an argument each command judges by itself.
-    """
-    for field, value in given.items():
-        if value == "" or (isinstance(value, list) and "" in value):
-            (option,) = annotations[field].__metadata__
-            if isinstance(option, OptionInfo):
-                raise UsageError(f"{_flag(field, option)} is empty", hint="is a variable not set?")
-
-
-def _flag(field: str, option: Any) -> str:
-    """An option's long name: the one that it was given, or else that of its field."""
-    # Typer has the first where a default might stand.
-    names = (option.default, *option.param_decls)
-    given = (name for name in names if isinstance(name, str) and name.startswith("--"))
-    return next(given, f"--{field.replace('_', '-')}")
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values."""
+        return type(self)(**self.as_dict() | changes)
 
 
 def _fields(group: type[Options]) -> dict[str, None]:
-    """Its names, in order, those of the group that it is made from first."""
-    return {name: None for each in reversed(group.__mro__) for name in inspect.get_annotations(each)}
+    """Names of the fields in order, those of base classes first. A dict, as an ordered set."""
+    return {name: None for each in reversed(group.__mro__[:-2]) for name in inspect.get_annotations(each)}
+
+
+def _check_values(values: dict[str, Any], annotations: dict[str, Any]) -> None:
+    """Refuse empty texts, most often an unset shell variable, and nan and inf, which pass range checks.
+
+    Arguments are checked by each command. Raises UsageError.
+    """
+    for field, value in values.items():
+        is_empty = value == "" or (isinstance(value, list) and "" in value)
+        if not is_empty and not (isinstance(value, float) and not math.isfinite(value)):
+            continue
+        (info,) = annotations[field].__metadata__
+        if isinstance(info, OptionInfo):
+            # In `Annotated`, Typer keeps the first declared name as `default`.
+            names = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
+            flag = next((name for name in names if name.startswith("--")), f"--{field.replace('_', '-')}")
+            if is_empty:
+                raise UsageError(f"{flag} is empty", hint="unset shell variable?")
+            raise UsageError(f"{flag}: {value} is not a finite number")
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """`command`, its parameters that are groups spread into one option for each field.
+    """Replace the parameters of `command` that are option groups by one option per field.
 
-    So a command's signature stays as short as its body. The command raises UsageError where the text of an
-    option is empty.
+    The returned function raises UsageError for an option value that is empty or not a finite number.
     """
     hints = get_type_hints(command, include_extras=True)
-    spread: list[inspect.Parameter] = []
+    parameters: list[inspect.Parameter] = []
     groups: dict[str, type[Options]] = {}
     for name, parameter in inspect.signature(command).parameters.items():
         if isinstance(hint := hints[name], type) and issubclass(hint, Options):
             groups[name] = hint
-            spread += [
+            parameters += [
                 parameter.replace(name=field, annotation=annotation, default=getattr(hint, field))
-                for field, annotation in get_type_hints(hint, include_extras=True).items()
+                for field, annotation in hint.parameters().items()
             ]
         else:
-            spread.append(parameter.replace(annotation=hint))
+            parameters.append(parameter.replace(annotation=hint))
 
     @wraps(command)
-    def gathered(**given: Any) -> None:
-        _refuse_empty(given, gathered.__annotations__)
+    def wrapper(**values: Any) -> None:
+        _check_values(values, wrapper.__annotations__)
         for name, group in groups.items():
-            given[name] = group(**{field: given.pop(field) for field in _fields(group)})
-        command(**given)
+            values[name] = group(**{field: values.pop(field) for field in _fields(group)})
+        command(**values)
 
-    gathered.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
-    gathered.__annotations__ = {each.name: each.annotation for each in spread}
-    return gathered
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {each.name: each.annotation for each in parameters}
+    return wrapper

@@ -1,4 +1,4 @@
-"""The options that commands share, each once. What was not given is None, so that the settings can tell."""
+"""The options that commands share. An option that was not given is None, so that settings apply."""
 
 from __future__ import annotations
 
@@ -6,248 +6,135 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.cli.option_groups import Options
+from smallest_cli.cli.option_groups import Options, option
+
+JSON_HELP = "Print one JSON object on stdout."
+JsonOption = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
 class VoiceOptions(Options):
-    """Who speaks and how; the names are those of `Settings`."""
+    """Voice and model. Fields that are settings have the names of `Settings`."""
 
-    voice: Annotated[
-        str | None,
-        typer.Option(
-            "-v", "--voice", "--voice-id", metavar="NAME", help="A voice's id or name; ? lists them."
-        ),
-    ] = None
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "-m",
-            "--model",
-            metavar="NAME",
-            help="The model; without it, that of the voice, else lightning_v3.1_pro.",
-        ),
-    ] = None
-    language: Annotated[
-        str | None, typer.Option("-l", "--language", metavar="CODE", help="The text's language, as en or hi.")
-    ] = None
-    speed: Annotated[
-        float | None, typer.Option("-s", "--speed", metavar="FACTOR", help="From 0.5 to 2.0.")
-    ] = None
-    sample_rate: Annotated[
-        int | None,
-        typer.Option("-r", "--sample-rate", metavar="HZ", help="8000, 16000, 24000 (the default) or 44100."),
-    ] = None
-    number_language: Annotated[
-        str | None,
-        typer.Option("--number-language", metavar="CODE", help="The language that numbers are read in."),
-    ] = None
-    math_notation: Annotated[bool, typer.Option("--math-notation", help="Read formulas as mathematics.")] = (
-        False
-    )
-    dictionary: Annotated[
-        list[str] | None,
-        typer.Option("--dict", metavar="ID", help="Use a pronunciation dictionary (repeatable)."),
-    ] = None
-    consistency: Annotated[
-        float | None, typer.Option("--consistency", metavar="FACTOR", help="0 to 1; --api v2 alone.")
-    ] = None
-    similarity: Annotated[
-        float | None, typer.Option("--similarity", metavar="FACTOR", help="0 to 1; --api v2 alone.")
-    ] = None
-    enhancement: Annotated[
-        int | None, typer.Option("--enhancement", metavar="LEVEL", help="0, 1 or 2; --api v2 alone.")
-    ] = None
-    force: Annotated[bool, typer.Option("--force", help="Send a voice and a model that clash.")] = False
+    voice: str | None = option("-v, --voice, --voice-id NAME", "Voice id or name; ? lists the voices.")
+    model: str | None = option("-m, --model NAME", "Model. [default: the voice's model]")
+    language: str | None = option("-l, --language CODE", "Language of the text, e.g. en or hi.")
+    speed: float | None = option("-s, --speed FACTOR", "Speed, 0.5-2.0. [default: 1]")
+    sample_rate: int | None = option("-r, --sample-rate HZ", "8000, 16000, 24000 or 44100. [default: 24000]")
+    number_language: str | None = option("--number-language CODE", "Language in which numbers are read.")
+    math_notation: bool = option("--math-notation", "Read formulas as mathematics.", False)
+    dictionary: list[str] | None = option("--dict ID", "Pronunciation dictionary (repeatable).")
+    consistency: float | None = option("--consistency FACTOR", "Consistency, 0-1 (--api v2 only).")
+    similarity: float | None = option("--similarity FACTOR", "Similarity, 0-1 (--api v2 only).")
+    enhancement: int | None = option("--enhancement LEVEL", "Enhancement, 0, 1 or 2 (--api v2 only).")
+    force: bool = option("--force", "Send a voice and a model that do not match.", False)
 
 
 class FileOptions(Options):
     """How audio files are written."""
 
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="wav, pcm, flac, ogg, opus, mp3, ulaw or alaw; else by extension.",
-        ),
-    ] = None
-    clobber: Annotated[
-        bool, typer.Option("--clobber/--no-clobber", help="Replace a file that exists, or refuse to.")
-    ] = True
-    partial: Annotated[
-        Literal["keep", "discard"],
-        typer.Option("--partial", help="What becomes of a file that was not finished."),
-    ] = "keep"
-    cache: Annotated[
-        bool | None,
-        typer.Option("--cache/--no-cache", help="Keep what was spoken on this machine, and pay for it once."),
-    ] = None
+    format: str | None = option(
+        "--format NAME", "wav, pcm, flac, ogg, opus, mp3, ulaw or alaw. [default: by extension]"
+    )
+    clobber: bool = option("--clobber/--no-clobber", "Replace an existing file, or refuse to.", True)
+    partial: Literal["keep", "discard"] = option("--partial", "Keep or delete a partial file.", "keep")
+    cache: bool | None = option(
+        "--cache/--no-cache", "Cache audio locally; repeats are free. [default: no-cache]"
+    )
 
 
 class SoundOptions(FileOptions):
-    """Where the sound goes, and in which format."""
+    """Audio output: where it goes and in which format."""
 
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--output",
-            "--out",
-            metavar="FILE",
-            help="Write to FILE (repeatable); - is stdout, raw PCM.",
-        ),
-    ] = None
-    play: Annotated[bool, typer.Option("-p", "--play", help="Play it on the loudspeaker.")] = False
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="NAME", help="The loudspeaker to use; ? lists them.")
-    ] = None
-    player: Annotated[
-        str | None,
-        typer.Option(
-            "--player",
-            metavar="CMD",
-            help="Play through a program: ffplay, aplay, paplay, play, sox, or a command with {rate} in it,"
-            " which no shell reads; sh -c '...' has one.",
-        ),
-    ] = None
-    lead_silence: Annotated[
-        str | None,
-        typer.Option(
-            "--lead-silence",
-            metavar="TIME",
-            help="Silence before the first sound on the loudspeaker, as 0.5 or 500ms.",
-        ),
-    ] = None
-    ahead: Annotated[
-        float | None,
-        typer.Option(
-            "--ahead",
-            metavar="SECONDS",
-            min=0,
-            help="Ask for the next segment once less than this is still to be played; 0 to ask at once; "
-            "the default is 30.",
-        ),
-    ] = None
+    output: list[str] | None = option(
+        "-o, --output, --out FILE", "Write to FILE (repeatable); - is stdout (PCM)."
+    )
+    play: bool = option("-p, --play", "Play on the output device.", False)
+    device: str | None = option("--device NAME", "Output device; ? lists the devices.")
+    player: str | None = option(
+        "--player CMD",
+        "Play through ffplay, aplay, paplay, play, sox or a command with {rate} in it"
+        " (not run by a shell; use sh -c for pipes).",
+    )
+    lead_silence: str | None = option("--lead-silence TIME", "Silence before playback, e.g. 0.5 or 500ms.")
+    ahead: float | None = option(
+        "--ahead SECONDS", "Maximum audio buffered ahead; 0 = unlimited. [default: 30]", min=0
+    )
 
 
 class CaptionOptions(Options):
-    """The text beside the sound: in a subtitle file, or on the terminal as it is heard."""
+    """Text shown with the audio: in a subtitle file, or on the terminal as it is played."""
 
-    subtitles: Annotated[
-        str | None,
-        typer.Option("--subtitles", metavar="FILE", help="Write subtitles: FILE.srt, .vtt or .json."),
-    ] = None
-    cue: Annotated[
-        Literal["sentence", "word"] | None,
-        typer.Option("--cue", help="A subtitle for each sentence, or word (ws, and voices that time them)."),
-    ] = None
-    follow: Annotated[
-        bool, typer.Option("--follow", help="With --play: show the words on the terminal as they are heard.")
-    ] = False
+    subtitles: str | None = option("--subtitles FILE", "Write subtitles to FILE.srt, .vtt or .json.")
+    cue: Literal["sentence", "word"] | None = option(
+        "--cue", "Subtitle unit; word needs ws and a voice with word timings. [default: sentence]"
+    )
+    follow: bool = option("--follow", "Print the text on stderr as it is played.", False)
 
 
 class SplitOptions(Options):
     """How a finished text is split."""
 
-    pause: Annotated[
-        float,
-        typer.Option("--pause", metavar="SECONDS", min=0, max=60, help="Silence between paragraphs."),
-    ] = 0.4
-    split: Annotated[
-        int,
-        typer.Option(
-            "--split",
-            metavar="N",
-            min=0,
-            help="Most characters in a segment; 0 to send each paragraph whole.",
-        ),
-    ] = 250
-    max_chars: Annotated[
-        int, typer.Option("--max-chars", metavar="N", min=0, help="Refuse a longer text; 0 for no bound.")
-    ] = 200_000
+    pause: float = option("--pause SECONDS", "Silence between paragraphs.", 0.4, min=0, max=60)
+    split: int = option("--split N", "Maximum characters per request; 0 = no limit.", 250, min=0)
+    max_chars: int = option("--max-chars N", "Maximum text length; 0 = unlimited.", 200_000, min=0)
 
 
 class TextOptions(SplitOptions):
     """Where a finished text is read from, and how it is split."""
 
-    file: Annotated[
-        list[str] | None,
-        typer.Option("-f", "--file", metavar="FILE", help="Read FILE (repeatable); - is stdin."),
-    ] = None
+    file: list[str] | None = option("-f, --file FILE", "Read text from FILE (repeatable); - is stdin.")
 
 
-class ServiceOptions(Options):
-    """Where the speech comes from; the names are those of `Settings`, but for the key."""
+class RemoteOptions(Options):
+    """How a service is reached. Fields that are settings have the names of `Settings`."""
 
-    via: Annotated[
-        str | None, typer.Option("--via", metavar="TRANSPORT", help="auto (which is ws), ws, sse or http.")
-    ] = None
-    local: Annotated[
-        bool | None, typer.Option("--local", help="Speak through the offline server: no key, no network.")
-    ] = None
-    base_url: Annotated[
-        str | None, typer.Option("--base-url", metavar="URL", help="Where the service is.")
-    ] = None
-    ca_file: Annotated[
-        str | None, typer.Option("--ca-file", metavar="FILE", help="Trust the authorities in FILE.")
-    ] = None
-    plain_http: Annotated[
-        bool | None, typer.Option("--plain-http", help="Send the key over plain http to another machine.")
-    ] = None
-    api_key_file: Annotated[
-        str | None, typer.Option("--api-key-file", metavar="FILE", help="Read the key from FILE; - is stdin.")
-    ] = None
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout",
-            metavar="SECONDS",
-            help="For connecting, first audio and each stall, which over ws is at least the service's"
-            " completion wait and 1 s; the default is 15.",
-        ),
-    ] = None
-    max_time: Annotated[
-        float | None,
-        typer.Option(
-            "--max-time",
-            metavar="SECONDS",
-            min=0.01,
-            help="For all that the service does in this run; without it, no bound.",
-        ),
-    ] = None
-    retries: Annotated[
-        int | None,
-        typer.Option(
-            "--retries", metavar="N", help="Try again so often while no audio has come; the default is 2."
-        ),
-    ] = None
-    completion_wait: Annotated[
-        int | None,
-        typer.Option(
-            "--completion-wait",
-            metavar="MS",
-            help="Over ws: the service's wait in silence before it says complete; unasked it is 4000.",
-        ),
-    ] = None
-    api: Annotated[
-        str | None,
-        typer.Option("--api", metavar="NAME", help="unified, or one of the older v3.1 and v2."),
-    ] = None
+    base_url: str | None = option("--base-url URL", "Service URL. [default: https://api.smallest.ai]")
+    api_key_file: str | None = option("--api-key-file FILE", "Read the API key from FILE; - is stdin.")
+    ca_file: str | None = option("--ca-file FILE", "Trust the certificate authorities in FILE.")
+    plain_http: bool | None = option("--plain-http", "Allow sending the key over plain http.")
+    timeout: float | None = option("--timeout SECONDS", "Timeout for connect and reply. [default: 15]")
+
+
+class ConnectionOptions(RemoteOptions):
+    """The same, for what the offline server can do too."""
+
+    local: bool | None = option("--local", "Use the offline server: no key, no network.")
+
+
+class AccountOptions(ConnectionOptions):
+    """Options of the commands that call the account API: it has one transport, and no call is retried."""
+
+    json: bool = option("--json", JSON_HELP, False)
+
+
+class ServiceOptions(ConnectionOptions):
+    """Options of the commands that request speech."""
+
+    timeout: float | None = option(
+        "--timeout SECONDS", "Timeout for connect, first audio and gaps. [default: 15]"
+    )
+    via: str | None = option("--via TRANSPORT", "Transport: auto, ws, sse or http. [default: auto]")
+    max_time: float | None = option("--max-time SECONDS", "Overall time limit. [default: none]", min=0.01)
+    retries: int | None = option("--retries N", "Retries before the first audio. [default: 2]")
+    completion_wait: int | None = option(
+        "--completion-wait MS", "Idle time before the server sends `complete` (ws only). [default: 4000]"
+    )
+    api: str | None = option("--api NAME", "API: unified, v3.1 or v2. [default: unified]")
 
 
 class RunOptions(Options):
-    """What is said about a run."""
+    """What is reported about a run."""
 
     dry_run = False
-    """No option here: see ReportOptions."""
+    """Not an option of this group: see ReportOptions."""
 
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say how long each step took.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Say what was settled, sent and received.")] = False
+    json: bool = option("--json", JSON_HELP, False)
+    quiet: bool = option("-q, --quiet", "Print errors only.", False)
+    verbose: bool = option("--verbose", "Show timings.", False)
+    debug: bool = option("--debug", "Show resolved settings and wire events.", False)
 
 
 class ReportOptions(RunOptions):
-    """What is said about a run, or instead of one."""
+    """What is reported about a run, or instead of one."""
 
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for, and stop.")] = False
+    dry_run: bool = option("--dry-run", "Show what would be sent, and stop.", False)

@@ -16,6 +16,7 @@ from smallest_cli.models import (
     Event,
     Opened,
     Phases,
+    Refused,
     Sent,
     WordTiming,
 )
@@ -72,6 +73,8 @@ def _describe(event: Event) -> str:
             return f'word "{word}"  {start * 1000:.0f} to {end * 1000:.0f} ms'
         case AudioEnded():
             return "audio of the next request follows"
+        case Refused(error=error):
+            return f"refused  {error}"
         case Completed(request_id=request_id):
             return f"complete  request id {request_id}" if request_id else "complete"
 

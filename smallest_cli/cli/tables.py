@@ -1,4 +1,4 @@
-"""Lists on stdout: columns apart by tabs for a script, a table for a person. And the answers to `?`."""
+"""Results on stdout: a table on a terminal, tab-separated values elsewhere, or one JSON object."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from smallest_cli.cli.console import print_json
 from smallest_cli.errors import DeviceError
@@ -19,91 +19,93 @@ if TYPE_CHECKING:
     from smallest_cli.audio.speaker import Device
 
 VOICE_COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
-DEVICE_COLUMNS = ("name", "default", "rate")
 GAP = "  "
 
 
 def answer_question(voice: str | None, device: str | None, *, as_json: bool = False) -> None:
-    """Answer the option that is `?`: which loudspeakers there are, or which voices. Raises DeviceError."""
+    """List the values of the option that was given as `?`: output devices or voices. Raises DeviceError."""
     if device == "?":
-        print_devices(list_loudspeakers(), as_json=as_json)
+        print_devices(list_output_devices(), as_json=as_json)
     elif voice == "?":
         print_voices(bundled_voices(), as_json=as_json)
 
 
-def list_loudspeakers() -> list[Device]:
-    """Every loudspeaker, kept for the shell to complete. Raises DeviceError."""
+def list_output_devices() -> list[Device]:
+    """Every output device; their names are saved for shell completion. Raises DeviceError."""
     from smallest_cli.audio.speaker import list_devices
-    from smallest_cli.cli.completion_lists import keep_devices
+    from smallest_cli.cli.completion_lists import save_devices
 
     devices = list_devices()
-    keep_devices(each.name for each in devices)
+    save_devices(device.name for device in devices)
     return devices
 
 
 def print_devices(devices: Sequence[Device], *, as_json: bool) -> None:
-    """Loudspeakers. Raises DeviceError where there is none."""
+    """Print output devices. Raises DeviceError where there is none."""
     if not devices:
-        raise DeviceError("no loudspeaker was found", hint="use -o FILE")
-    if as_json:
-        told = [{"name": each.name, "default": each.default, "rate": each.rate} for each in devices]
-        print_json({"devices": told})
-        return
-    print_list(
-        DEVICE_COLUMNS,
+        raise DeviceError("no output device found", hint="use -o FILE")
+    print_result(
+        {"devices": [{"name": each.name, "default": each.default, "rate": each.rate} for each in devices]},
+        ("name", "default", "rate"),
         [(each.name, "default" if each.default else "", f"{each.rate} Hz") for each in devices],
+        as_json=as_json,
     )
 
 
 def print_voices(voices: Sequence[Voice], *, as_json: bool) -> None:
-    """Voices, a row each."""
-    if as_json:
-        print_json({"voices": [voice._asdict() for voice in voices]})
-        return
-    rows = [tuple(_cell(getattr(voice, column)) for column in VOICE_COLUMNS) for voice in voices]
-    if sys.stdout.isatty():
-        _page_table(VOICE_COLUMNS, rows)
-    else:
-        print_rows(rows)
+    """Print voices, a row each; a table that is longer than the terminal goes through $PAGER."""
+    print_result(
+        {"voices": [voice._asdict() for voice in voices]},
+        VOICE_COLUMNS,
+        [tuple(_cell(getattr(voice, column)) for column in VOICE_COLUMNS) for voice in voices],
+        as_json=as_json,
+        paged=True,
+    )
 
 
 def _cell(value: object) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value or "")
 
 
-def print_list(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    """A table for a person, rows for a script."""
-    if sys.stdout.isatty():
-        print_table(columns, rows)
+def print_result(
+    result: Mapping[str, Any],
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, ...]],
+    *,
+    as_json: bool,
+    paged: bool = False,
+) -> None:
+    """Print `result` for --json; else `rows`, as a table on a terminal and tab-separated elsewhere.
+
+    Tab-separated rows have no header and no padding. Control characters are escaped in both.
+    """
+    if as_json:
+        print_json(result)
+    elif not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join(map(printable, row)))
+    elif paged:
+        _page(_lines(columns, rows))
     else:
-        print_rows(rows)
+        print("\n".join(_lines(columns, rows)))
 
 
-def print_facts(facts: Mapping[str, object]) -> None:
-    """Names and values: a table of one row for a person, a row for each for a script."""
-    if sys.stdout.isatty():
-        print_table(tuple(facts), [tuple(map(str, facts.values()))])
+def print_facts(facts: Mapping[str, object], *, as_json: bool = False) -> None:
+    """Print names and values: a table of one row on a terminal, a line each elsewhere."""
+    if as_json or not sys.stdout.isatty():
+        print_result(facts, (), [(name, str(value)) for name, value in facts.items()], as_json=as_json)
     else:
-        print_rows((name, str(value)) for name, value in facts.items())
+        print_result(facts, tuple(facts), [tuple(map(str, facts.values()))], as_json=False)
 
 
-def print_rows(rows: Iterable[tuple[str, ...]]) -> None:
-    """Rows for a script to cut: no header, no padding, nothing that acts on a terminal."""
-    for row in rows:
-        print("\t".join(printable(cell) for cell in row))
-
-
-def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    """Rows for a person. Nothing is cut short: a cell is folded between words, and where the words are too
-    wide each row is a list."""
-    print("\n".join(_lines(columns, rows)))
-
-
-def _page_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    """As `print_table`, but through $PAGER where the terminal does not hold it."""
-    lines = _lines(columns, rows)
-    pager = _pager()
-    if len(lines) < shutil.get_terminal_size().lines or not pager or not shutil.which(pager[0]):
+def _page(lines: Sequence[str]) -> None:
+    """Print lines, through $PAGER where they are more than the terminal holds and it is not dumb."""
+    try:
+        pager = shlex.split(os.environ.get("PAGER", "less -FRX"))
+    except ValueError:  # an unclosed quote
+        pager = []
+    can_page = pager and os.environ.get("TERM", "dumb") not in ("", "dumb") and shutil.which(pager[0])
+    if len(lines) < shutil.get_terminal_size().lines or not can_page:
         print("\n".join(lines))
         return
     import subprocess
@@ -111,17 +113,8 @@ def _page_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None
     subprocess.run(pager, input="\n".join(lines) + "\n", encoding="utf-8", check=False)
 
 
-def _pager() -> list[str]:
-    """The command that shows a long table; [] for none, as an empty $PAGER and a dumb terminal ask for."""
-    if os.environ.get("TERM", "dumb") in ("", "dumb"):
-        return []
-    try:
-        return shlex.split(os.environ.get("PAGER", "less -FRX"))
-    except ValueError:  # a quote that is not closed
-        return []
-
-
 def _lines(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """A table that fits the terminal. No cell is truncated: where columns do not fit, each row is a list."""
     shown = [tuple(columns), *(tuple(map(printable, row)) for row in rows)]
     widths = _fit(shown, shutil.get_terminal_size().columns - 1)
     lines = _table(shown, widths) if widths else _lists(shown)
@@ -129,7 +122,10 @@ def _lines(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]
 
 
 def _fit(rows: Sequence[tuple[str, ...]], width: int) -> list[int] | None:
-    """Each column as wide as its widest cell, or less where that is too much; None where words do not fit."""
+    """Widths of the columns for a line of `width`; None where the longest words do not fit.
+
+    The widest columns shrink first, down to their longest word, since cells are folded between words only.
+    """
     from rich.cells import cell_len
 
     columns = list(zip(*rows, strict=True))
@@ -149,14 +145,14 @@ def _fit(rows: Sequence[tuple[str, ...]], width: int) -> list[int] | None:
 
 
 def _table(rows: Sequence[tuple[str, ...]], widths: Sequence[int]) -> list[str]:
-    """Columns two blanks apart. rich's own table takes 0.1 s for all voices."""
+    """A header, a rule and the rows. Not rich's own table, which takes 0.1 s for all voices."""
     lines = [line for row in rows[:1] for line in _folded(row, widths)]
     lines.append("─" * (sum(widths) + len(GAP) * (len(widths) - 1)))
     return lines + [line for row in rows[1:] for line in _folded(row, widths)]
 
 
 def _folded(row: tuple[str, ...], widths: Sequence[int]) -> Iterator[str]:
-    """One row in as many lines as its highest cell needs."""
+    """One row, in as many lines as its tallest cell needs."""
     from itertools import zip_longest
 
     from rich.cells import cell_len
@@ -169,7 +165,7 @@ def _folded(row: tuple[str, ...], widths: Sequence[int]) -> Iterator[str]:
 
 
 def _fold(cell: str, width: int) -> list[str]:
-    """A cell in lines of at most `width`, which holds its longest word."""
+    """Split a cell into lines of at most `width`, which fits its longest word."""
     from rich.cells import cell_len
 
     if cell_len(cell) <= width:
@@ -185,7 +181,7 @@ def _fold(cell: str, width: int) -> list[str]:
 
 
 def _lists(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Each row as a list of its columns, with a line between two."""
+    """Each row as a list of `column  value` lines, with an empty line between rows."""
     columns, *rest = rows
     width = max(map(len, columns))
     lines = []

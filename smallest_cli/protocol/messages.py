@@ -7,9 +7,9 @@ import json
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from smallest_cli.errors import ProtocolError
+from smallest_cli.errors import ProtocolError, RemoteError
 from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, WordTiming
 from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, ErrorForm, Fields, SSEShape
 from smallest_cli.protocol.errors import decode_error
@@ -98,25 +98,31 @@ def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes
     return name + b"data: " + json.dumps(shapes[shape]).encode() + b"\n\n"
 
 
-def decode_message(data: bytes | str, at_ns: int = 0, *, own_id: str | None = None) -> list[Event]:
+class Message(NamedTuple):
+    """A decoded WebSocket message. `own_id` is the id that the client sent, where the service echoes it."""
+
+    events: tuple[Event, ...] = ()
+    error: RemoteError | None = None
+    own_id: str | None = None
+    request_id: str | None = None
+
+
+def decode_message(data: bytes | str, at_ns: int = 0) -> Message:
     """Decode a WebSocket message, or the data of one server-sent event, into events stamped `at_ns`.
 
-    An end marker may carry the last audio, hence a list. It is empty for a pong, an unknown status,
-    and a message that echoes another request id than `own_id` (waves/api.md, 3c). Raises the error
-    that the message reports, or ProtocolError when it is malformed.
+    An end marker may carry the last audio, hence several events. There are none for a pong and an unknown
+    status (waves/api.md, 3c). `error` is what the message reports. Raises ProtocolError when it is malformed.
     """
     fields = decode_object(data)
-    if own_id is not None and fields.get("external_request_id", own_id) != own_id:
-        return []
+    own_id = _id(fields.get("external_request_id"))
+    request_id = _id(fields.get("request_id"))
     if error := decode_error(fields):
-        raise error
-    request_id = fields.get("request_id")
-    request_id = request_id if isinstance(request_id, str) else None
+        return Message((), error, own_id, request_id)
     inner = fields.get("data")
     inner = inner if isinstance(inner, dict) else {}
     status = fields.get("status", payload(fields).get("status"))
     if status == "word_timestamp":
-        return [_decode_word(inner, request_id, at_ns)]
+        return Message((_decode_word(inner, request_id, at_ns),), None, own_id, request_id)
     events: list[Event] = []
     audio = inner.get("audio", fields.get("audio"))
     if audio is not None:
@@ -125,7 +131,19 @@ def decode_message(data: bytes | str, at_ns: int = 0, *, own_id: str | None = No
         raise ProtocolError("an audio message without audio")
     if status == "complete" or fields.get("done") is True:
         events.append(Completed(request_id, at_ns=at_ns))
-    return events
+    return Message(tuple(events), None, own_id, request_id)
+
+
+def decode_events(data: bytes | str, at_ns: int = 0) -> tuple[Event, ...]:
+    """The events of a message where there is one request at a time. Raises the error that it reports."""
+    message = decode_message(data, at_ns)
+    if message.error:
+        raise message.error
+    return message.events
+
+
+def _id(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _decode_audio(audio: object) -> bytes:
@@ -173,7 +191,7 @@ class EventStream:
                 if self._data:
                     message, self._data = b"\n".join(self._data), []
                     self._buffered = 0
-                    yield from decode_message(message, at_ns)
+                    yield from decode_events(message, at_ns)
                 continue
             name, _, value = line.partition(b":")
             if name == b"data":

@@ -17,14 +17,15 @@ from smallest_cli.audio.destinations import open_sinks
 from smallest_cli.audio.sink import Sink
 from smallest_cli.client.retry import MAX_TOTAL_WAIT_S, Attempt, Budget, RetryPolicy
 from smallest_cli.client.service import open_service
-from smallest_cli.errors import Interrupted, RemoteError, SmallestError, UsageError
+from smallest_cli.errors import ConnectionClosed, Interrupted, RemoteError, SmallestError, UsageError
 from smallest_cli.models import (
     AudioChunk,
+    AudioEnded,
     Completed,
     Conversation,
     Event,
     Fragments,
-    Sent,
+    Refused,
     Silence,
     SpeechRequest,
     Transport,
@@ -46,6 +47,9 @@ MAX_REDOS = 2
 """Retries of a run that take audio back from the sinks."""
 KEEP_ALIVE_S = 20.0
 """While no text arrives, the connection is kept open this often."""
+MAX_QUEUE = 8
+HELD_BACK_S = 1.0
+"""A wait between the audio of two requests that is reported, if the second was sent in time."""
 
 
 class Cancelled(SmallestError):
@@ -60,6 +64,10 @@ class Segments(Protocol):
 
     def next(self) -> SpeechRequest | Silence | None:
         """The next item, None where none is ready."""
+        ...
+
+    def due_s(self) -> float | None:
+        """Seconds until an item is ready even if nothing arrives; None where it depends on what arrives."""
         ...
 
     def wait(self, timeout_s: float) -> bool:
@@ -84,6 +92,10 @@ class FinishedSegments:
         self.ended = item is None
         return item
 
+    def due_s(self) -> float | None:
+        """There is always an item, or the end."""
+        return 0.0
+
     def wait(self, timeout_s: float) -> bool:
         """There is always an item, or the end."""
         return True
@@ -101,8 +113,7 @@ class _Segment:
         self.cached: CachedAudio | None = None
         self.number: int | None = None
         """The transport's number of the request; None while it is not sent."""
-        self.sent = False
-        """Whether the last byte of the request was sent."""
+        self.last_audio_ns = 0
         self.started = False
         """Whether audio or words of it came."""
         self.first_frame = 0
@@ -113,6 +124,11 @@ class _Segment:
     @property
     def characters(self) -> int:
         return 0 if isinstance(self.item, Silence) else len(self.item.text)
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether it must still be requested."""
+        return self.number is None and self.cached is None and not isinstance(self.item, Silence)
 
 
 def _ignore(_: object) -> None:
@@ -152,6 +168,13 @@ class Session:
         self._wait = wait or threading.Event().wait  # a signal ends it at once, unlike time.sleep in a lock
         self._queue: deque[_Segment] = deque()
         """Items that were taken and are not yet written, in order."""
+        self._unproven: dict[int, _Segment] = {}
+        """Segments whose audio has ended and whose `complete` has not come, by number."""
+        self._opened = False
+        self._one_at_a_time = False
+        self._one_per_connection = False
+        self._completed_on_connection = self._was_completed = False
+        self._warned = False
         self._retries = self._ambiguous = self._redos = 0
         self._waited_s = 0.0
         self._is_cancelled = is_cancelled
@@ -176,14 +199,20 @@ class Session:
             while True:
                 if self._is_cancelled():
                     raise Cancelled("cancelled")
-                if not self._queue:
-                    self._take(segments)
-                if self._queue:
-                    self._advance()
-                elif segments.ended:
-                    return
-                elif not segments.wait(KEEP_ALIVE_S):
-                    self.stay_connected()
+                try:
+                    self._request(segments)
+                    if self._queue:
+                        self._advance(segments)
+                    elif segments.ended and not self._unproven:
+                        return
+                    elif self._unproven:
+                        self._receive(segments)
+                    elif segments.wait(KEEP_ALIVE_S):
+                        self._reconnect()
+                    else:
+                        self.stay_connected()
+                except RemoteError as error:
+                    self._retry(error)
 
     def converse(self, request: SpeechRequest, fragments: Fragments, drain_s: float) -> None:
         """Send text as it arrives and let the service split it. Raises UsageError unless over ws."""
@@ -202,46 +231,99 @@ class Session:
             if not error.retryable:
                 raise
 
-    def _take(self, segments: Segments) -> None:
-        """Take the next item, if one is ready and the sink has played enough of what it has."""
-        item = segments.next()
-        if item is None:
-            return
-        segment = _Segment(item)
-        self._queue.append(segment)
-        if isinstance(item, SpeechRequest):
-            self._wait_for_sink()
-            segment.cached = self._cache.get(item) if self._cache else None
-            if segment.cached is None:
-                self._budget.add_sent(segment.characters)
+    def _reconnect(self) -> None:
+        """While a sentence arrives, replace a connection that the service closed meanwhile."""
+        if self._opened:
+            self.stay_connected()
+
+    def _request(self, segments: Segments) -> None:
+        """Take what may be requested now, and send it.
+
+        Over ws one request is sent beyond the one that is received, once audio of that came: never more, so
+        that an interruption or a lost socket does not bill a whole book.
+        """
+        while self._may_request():
+            unsent = next((each for each in self._queue if each.is_unsent), None)
+            if unsent is None:
+                item = segments.next()
+                if item is None:
+                    return
+                unsent = _Segment(item)
+                self._queue.append(unsent)
+                if not isinstance(item, SpeechRequest):
+                    continue
+                if len(self._queue) == 1:
+                    self._wait_for_sink()
+                unsent.cached = self._cache.get(item) if self._cache else None
+                if unsent.cached is not None:
+                    continue
+                self._budget.add_sent(unsent.characters)
+            self._send(unsent)
+
+    def _may_request(self) -> bool:
+        sent = self._sent
+        if not sent:
+            # What is ready to be written comes first; a refused request waits for the end of the others.
+            head = self._queue[0] if self._queue else None
+            return (head is None or head.is_unsent) and not (self._one_at_a_time and self._unproven)
+        return (
+            not self._one_at_a_time
+            and len(sent) < self.transport.capacity
+            and sent[0].started
+            and len(self._queue) < MAX_QUEUE
+            and not self._is_far_ahead()
+        )
+
+    def _is_far_ahead(self) -> bool:
+        return bool(self._ahead_s) and self.pipeline.seconds_ahead() >= self._ahead_s
 
     def _wait_for_sink(self) -> None:
         pause = threading.Event()
-        while self._ahead_s and self.pipeline.seconds_ahead() >= self._ahead_s:
+        while self._is_far_ahead():
             pause.wait(POLL_S)
 
-    def _advance(self) -> None:
+    @property
+    def _sent(self) -> list[_Segment]:
+        """Requests under way whose audio has not ended."""
+        return [each for each in self._queue if each.number is not None]
+
+    def _send(self, segment: _Segment) -> None:
+        assert isinstance(segment.item, SpeechRequest)  # noqa: S101
+        self._opened = True
+        segment.number = self.transport.send(segment.item)
+        self.sent_characters += segment.characters
+
+    def _advance(self, segments: Segments) -> None:
         """One step with the first item of the queue."""
         segment = self._queue[0]
-        item = segment.item
-        if isinstance(item, Silence):
-            self.pipeline.write_silence(item.seconds)
-            self._queue.popleft()
+        if isinstance(segment.item, Silence) or segment.cached is not None:
+            self._write_ready(self._queue.popleft())
+        else:
+            self._receive(segments)
+
+    def _receive(self, segments: Segments) -> None:
+        """Receive one event; where another request could be sent meanwhile, wait for that, too."""
+        wake, timeout_s = None, None
+        sent = self._sent
+        if self.transport.capacity > max(1, len(sent)) and not self._one_at_a_time and not segments.ended:
+            if self._is_far_ahead():
+                timeout_s = POLL_S
+            elif not sent or sent[0].started:
+                due_s = segments.due_s()
+                timeout_s = KEEP_ALIVE_S if due_s is None else max(0.0, due_s)
+                wake = segments if segments.fileno() >= 0 else None
+        if event := self.transport.receive(wake, timeout_s):
+            self._handle(event)
+
+    def _write_ready(self, segment: _Segment) -> None:
+        """Write silence, or audio from the cache."""
+        if isinstance(segment.item, Silence):
+            self.pipeline.write_silence(segment.item.seconds)
         elif segment.cached is not None:
             self._play_cached(segment, segment.cached)
-        else:
-            try:
-                if segment.number is None:
-                    segment.number = self.transport.send(item)
-                    self.sent_characters += segment.characters
-                if event := self.transport.receive():
-                    self._handle(event)
-            except RemoteError as error:
-                self._retry(error)
 
     def _play_cached(self, segment: _Segment, cached: CachedAudio) -> None:
         self.cache_hits += 1
-        segment.started = False
         now = time.perf_counter_ns()
         events: tuple[Event, ...] = (
             AudioChunk(cached.pcm, at_ns=now, cached=True),
@@ -251,32 +333,64 @@ class Session:
         for event in events:
             self._write(segment, event)
             self._notify(event)
-        self._queue.popleft()
+        self.pipeline.end_segment()
+        self.pipeline.add_segment(segment.characters, None)
 
     def _handle(self, event: Event) -> None:
-        segment = self._queue[0]
-        if isinstance(event, Sent):
-            segment.sent = True
-        self._write(segment, event)
+        segment = self._unproven.get(event.segment) or next(
+            each for each in self._queue if each.number == event.segment
+        )
+        match event:
+            case AudioChunk() | WordTiming():
+                while self._queue[0] is not segment:
+                    self._write_ready(self._queue.popleft())
+                self._write(segment, event)
+            case AudioEnded():
+                self.pipeline.end_segment()
+                self._queue.remove(segment)
+                self._unproven[event.segment] = segment
+            case Refused():
+                segment.number = None
+                self._one_at_a_time = True
+                self._warn_once(f"the service takes one request at a time ({event.error})")
+            case Completed():
+                self._complete(segment, event)
         self._notify(event)
-        if isinstance(event, Completed):
-            self._queue.popleft()
-            self._keep(segment)
+
+    def _complete(self, segment: _Segment, event: Completed) -> None:
+        if self._unproven.pop(event.segment, None) is None:
+            self.pipeline.end_segment(event.request_id)
+            self._queue.remove(segment)
+        self.pipeline.add_segment(segment.characters, event.request_id)
+        if segment.passage:
+            segment.passage.on_event(event)
+        if self._cache and isinstance(segment.item, SpeechRequest):
+            self._cache.put(segment.item, bytes(segment.pcm), segment.words)
+        self._completed_on_connection = True
+        late_s = (event.at_ns - segment.last_audio_ns) / 1e9
+        if self._sent and not self._sent[0].started and late_s > HELD_BACK_S:
+            self._warn_once(f"the service begins a request only {late_s:.1f} s after the audio of the last")
+        if self._one_per_connection and not self._sent and not self._unproven:
+            self.transport.close()
+
+    def _warn_once(self, what: str) -> None:
+        if not self._warned:
+            self._warned = True
+            hint = "; --via sse needs no wait between requests" if self.transport.capacity > 1 else ""
+            self._warn(f"{what}{hint}")
 
     def _write(self, segment: _Segment, event: Event) -> None:
         """Pass on what an event holds: audio to the sink, both audio and words to the captions."""
         if isinstance(event, AudioChunk | WordTiming) and not segment.started:
             self._start(segment)
         match event:
-            case AudioChunk(pcm=pcm):
+            case AudioChunk(pcm=pcm, at_ns=at_ns):
                 self.pipeline.write(pcm)
+                segment.last_audio_ns = at_ns
                 if self._cache and segment.cached is None:
                     segment.pcm += pcm
             case WordTiming():
                 segment.words.append(event)
-            case Completed(request_id=request_id):
-                self.pipeline.end_segment(request_id)
-                self.pipeline.add_segment(segment.characters, request_id)
         if segment.passage:
             segment.passage.on_event(event)
 
@@ -285,10 +399,6 @@ class Session:
         segment.first_frame = self.totals.frames
         if self.captions and isinstance(segment.item, SpeechRequest):
             segment.passage = self.captions.start(segment.item.text, segment.first_frame, segment.passage)
-
-    def _keep(self, segment: _Segment) -> None:
-        if self._cache and isinstance(segment.item, SpeechRequest):
-            self._cache.put(segment.item, bytes(segment.pcm), segment.words)
 
     def _notify(self, event: Event) -> None:
         self.timeline.on_event(event)
@@ -300,10 +410,21 @@ class Session:
             yield event
 
     def _retry(self, error: RemoteError) -> None:
-        """Prepare to send the failed segment again, after a wait. Raises `error` where that must not be."""
-        self.transport.close()
-        segment = self._queue[0]
-        characters = segment.characters
+        """Prepare to send again what was under way, after a wait. Raises `error` where that must not be."""
+        sent = self._sent
+        self._forget_connection()
+        segment = sent[0] if sent else next((each for each in self._queue if each.is_unsent), None)
+        if segment is None:
+            raise error  # only the proof of what was spoken is missing: there is nothing to take back
+        characters = sum(each.characters for each in sent)
+        if sent and self._closed_after_complete(error, segment):
+            self._one_at_a_time = self._one_per_connection = True
+            self._warn_once(
+                "the service closed a connection that was kept open; its last request is sent again"
+            )
+            self._budget.charge(characters)
+            self.resent += characters
+            return
         attempt = Attempt(error, characters, self._retries, self._ambiguous, self._waited_s)
         wait_s = self._policy.next_wait(attempt, self._budget)
         if wait_s is None or not self._rewind(segment) or not self._budget.take(characters):
@@ -312,11 +433,36 @@ class Session:
         self._retries += 1
         self._ambiguous += attempt.is_ambiguous
         self._waited_s += wait_s
-        segment.number, segment.sent, segment.started = None, False, False
+        segment.started = False
         segment.pcm.clear()
         segment.words.clear()
         self._warn(f"{error}; trying again in {wait_s:.1f} s")
         self._wait(wait_s)
+
+    def _forget_connection(self) -> None:
+        """After a failure: no event of the requests that were sent will come any more."""
+        self._was_completed = self._completed_on_connection
+        self._completed_on_connection = False
+        self.transport.close()
+        for segment in self._queue:
+            segment.number = None
+        for segment in self._unproven.values():  # audio of a later request proved that they are complete
+            self.pipeline.add_segment(segment.characters, None)
+            if segment.passage:
+                segment.passage.complete = True
+        self._unproven.clear()
+
+    def _closed_after_complete(self, error: RemoteError, segment: _Segment) -> bool:
+        """Whether the service closed a kept connection before it answered, for the first time in this run.
+
+        It may do so after each `complete` (waves/api.md, 0.2) or reply.
+        """
+        return (
+            isinstance(error, ConnectionClosed)
+            and self._was_completed
+            and not segment.started
+            and not self._one_per_connection
+        )
 
     def _rewind(self, segment: _Segment) -> bool:
         """Take the segment's audio back; False where audio has left for good.

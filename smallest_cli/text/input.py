@@ -45,7 +45,7 @@ def _read_file(path: str, max_chars: int) -> str:
     if path == "-":
         return _read_stdin(max_chars)
     if not path:
-        raise UsageError("--file is empty", hint="is a variable not set?")
+        raise UsageError("--file is empty", hint="unset shell variable?")
     try:
         with open(path, "rb") as file:
             return _decode(file, path, max_chars)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import math
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -173,29 +175,38 @@ class ArrivingSegments:
         self._stream = stream
         self._template = template
         self._flush_s = flush_s
+        self._fed_at = time.monotonic()
         self.ended = False
 
     def next(self) -> SpeechRequest | None:
         """The next request, None where none is ready."""
         while not self._stream.has_enough and (text := self._reader.next()) is not None:
-            self._stream.feed(text)
-        if self._reader.ended:
+            self._feed(text)
+        if self._reader.ended or (self.due_s() or math.inf) <= 0:
             self._stream.flush()
         if segment := self._stream.take():
             return replace(self._template, text=segment)
         self.ended = self._reader.ended or self._stream.full
         return None
 
+    def due_s(self) -> float | None:
+        """Seconds until unfinished text is spoken as it is; None where there is none."""
+        if not self._stream.waits:
+            return None
+        return self._fed_at + self._flush_s - time.monotonic()
+
     def wait(self, timeout_s: float) -> bool:
         """Wait for more text, or until unfinished text is due; False after `timeout_s` seconds of neither."""
-        unfinished = self._stream.waits
-        text = self._reader.next(self._flush_s if unfinished else timeout_s)
+        due_s = self.due_s()
+        text = self._reader.next(timeout_s if due_s is None else max(0.001, due_s))
         if text is not None:
-            self._stream.feed(text)
-        elif unfinished and not self._reader.ended:
-            self._stream.flush()
-        return unfinished or text is not None or self._reader.ended
+            self._feed(text)
+        return due_s is not None or text is not None or self._reader.ended
 
     def fileno(self) -> int:
         """A descriptor that is readable when text has arrived."""
         return self._reader.fileno()
+
+    def _feed(self, text: str) -> None:
+        self._stream.feed(text)
+        self._fed_at = time.monotonic()

@@ -6,25 +6,30 @@ timestamps, and so that a rejected upgrade is read like any other error response
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import websocket
 from websocket import ABNF
 
-from smallest_cli.errors import ConnectionClosed, NetworkError, ProtocolError, RemoteError
+from smallest_cli.errors import ConnectionClosed, NetworkError, ProtocolError, RateLimited, RemoteError
 from smallest_cli.models import (
     AudioChunk,
+    AudioEnded,
     Buffering,
     Completed,
     Event,
     Fragments,
+    HasFileno,
     Opened,
     Phases,
+    Refused,
     Sent,
     Service,
     SpeechRequest,
@@ -34,24 +39,48 @@ from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
 from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, ERROR_BODY_LIMIT, MESSAGE_LIMIT, PATHS
 from smallest_cli.protocol.errors import decode_close
-from smallest_cli.protocol.messages import decode_message
+from smallest_cli.protocol.messages import Message, decode_events, decode_message
 from smallest_cli.protocol.requests import KEEP_ALIVE, encode_request
-from smallest_cli.transports.channel import Channel, error_from_response
+from smallest_cli.transports.channel import error_from_response
 
 COMPLETION_GRACE_S = 1.0
 """Seconds that `complete` may be late after the service's completion wait; less for a shorter timeout."""
 CLOSE_TIMEOUT_S = 0.1
+KEEP_ALIVE_AFTER_S = 15.0
+"""Seconds without a message of ours after which an idle connection is kept open by one."""
+MAX_WAIT_S = 1_000_000.0
 CONTROL_LIMIT = 125
 """Maximum payload of a control frame in bytes (RFC 6455, 5.5)."""
 NO_STATUS = 1005
 """The close code of a close frame without one (RFC 6455, 7.1.5)."""
 
 
-class WebSocketTransport(Channel):
-    """Speaks over one WebSocket, opened with the first request and reopened where it was closed."""
+@dataclass(slots=True)
+class _Request:
+    """A request under way."""
+
+    number: int
+    completion_wait_s: float
+    own_id: str | None
+    service_id: str | None = None
+    """The service's name for it, learned from the first message that is attributed to it."""
+    started: bool = False
+    """Whether audio or words of it came."""
+    ended: bool = False
+    """Whether audio of a later request came: there is no more of this one."""
+    error: RemoteError | None = None
+
+
+class WebSocketTransport:
+    """Speaks over one WebSocket, opened with the first request and reopened where it was closed.
+
+    A second request may be sent while the first is received. Audio comes in the order of the requests, told
+    apart by their ids; `complete` comes once each or once for all (waves/api.md, 0.3).
+    """
+
+    capacity = 2
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
-        super().__init__()
         self._service = service
         self._dialer = dialer
         self._origin = parse_base_url(service.base_url)
@@ -59,33 +88,151 @@ class WebSocketTransport(Channel):
         self._socket: Any = None
         self._partial_message = bytearray()
         self._unreported: Opened | None = None
+        self._number = 0
+        self._requests: list[_Request] = []
+        """Under way, in the order in which they were sent."""
+        self._finished_ids: set[str] = set()
+        """The service's ids of finished requests: late messages of theirs are dropped."""
+        self._events: deque[Event] = deque()
+
+    def send(self, request: SpeechRequest) -> int:
+        """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
+        if self._service.api != "v2" and request.request_id is None:
+            request = replace(request, request_id=os.urandom(8).hex())  # v2 has no such field
+        self._number += 1
+        number = self._number
+        if self._requests and self._connection:
+            connection = self._connection
+            opened = Opened(Phases(), reused=True, at_ns=self._dialer.clock())
+        else:
+            connection, opened = self._open()
+            connection.set_deadline("audio", self._dialer.timeout)
+        self._events.append(replace(opened, segment=number))
+        with _translate_errors():
+            self._socket.send(encode_request(request))
+        self._events.append(Sent(at_ns=connection.sent_ns, segment=number))
+        self._requests.append(_Request(number, _completion_wait(request), request.request_id))
+        return number
+
+    def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
+        """The next event of the requests under way.
+
+        None where `wake` became readable, or `timeout_s` passed, before a message came. Each audio chunk
+        extends the deadline; pings and other messages do not. Raises RemoteError.
+        """
+        while not self._events:
+            connection = self._connection
+            assert connection is not None, "nothing was sent"  # noqa: S101
+            if (wake or timeout_s is not None) and not _wait_readable(connection, wake, timeout_s):
+                return None
+            if (data := self._read_frame(connection)) is not None:
+                self._attribute(connection, decode_message(data, connection.received_ns))
+        return self._events.popleft()
 
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Request one segment and yield its events. Raises RemoteError.
 
-        Each audio chunk extends the deadline; pings and other messages do not. The connection is kept only
-        after `complete`.
+        The connection is kept only after `complete`.
         """
-        if self._service.api != "v2" and request.request_id is None:
-            # Late messages of another request are recognised by its id; v2 has none.
-            request = replace(request, request_id=os.urandom(8).hex())
-        while True:
-            previous = self._connection
-            connection, opened = self._open()
-            yield opened
-            try:
-                yield from self._exchange(connection, request)
-                return
-            except ConnectionClosed:
-                # Reconnect where the service had closed an idle connection, which only sending reveals.
-                if connection is not previous or connection.received_ns > connection.sent_ns:
-                    raise
+        completed = False
+        try:
+            number = self.send(request)
+            while not completed:
+                event = self.receive()
+                assert event is not None  # noqa: S101  (nothing else was waited for)
+                completed = isinstance(event, Completed) and event.segment == number
+                yield event
+        finally:
+            if not completed:
+                self.close()  # what is still to come must not be taken for the next segment's
+
+    def _attribute(self, connection: Connection, message: Message) -> None:
+        """Queue the events of a message, tagged with the request that they belong to."""
+        request = self._find(message)
+        if request is None:
+            return
+        if message.error:
+            self._fail(request, message.error, connection.received_ns)
+            return
+        for event in message.events:
+            if isinstance(event, Completed):
+                self._complete(request, event, connection)
+                break
+            for earlier in self._requests[: self._requests.index(request)]:
+                if not earlier.ended:
+                    earlier.ended = True
+                    self._events.append(AudioEnded(at_ns=connection.received_ns, segment=earlier.number))
+            request.started = True
+            self._events.append(replace(event, segment=request.number))
+            if isinstance(event, AudioChunk):
+                self._await_more(connection, request)
+
+    def _find(self, message: Message) -> _Request | None:
+        """The request that a message belongs to; None for one that is not under way.
+
+        Where the service does not echo our id, its own id changes from one request to the next.
+        """
+        open_requests = [each for each in self._requests if not each.ended] or self._requests
+        if message.own_id is not None:
+            return next((each for each in self._requests if each.own_id == message.own_id), None)
+        service_id = message.request_id
+        if service_id is None or not open_requests:
+            return open_requests[0] if open_requests else None
+        for request in self._requests:
+            if request.service_id == service_id:
+                return request
+        is_late = service_id in self._finished_ids and len(self._finished_ids) > 1
+        unnamed = next((each for each in open_requests if each.service_id is None), None)
+        if unnamed and not is_late:
+            unnamed.service_id = service_id
+            return unnamed
+        return None
+
+    def _complete(self, request: _Request, event: Completed, connection: Connection) -> None:
+        """Complete a request and, as audio comes in order, those before it."""
+        done = self._requests[: self._requests.index(request) + 1]
+        del self._requests[: len(done)]
+        for each in done:
+            if each.service_id:
+                self._finished_ids.add(each.service_id)
+            request_id = event.request_id if each is request else each.service_id
+            self._events.append(replace(event, request_id=request_id, segment=each.number))
+        if self._requests:
+            if not self._requests[0].started:
+                connection.set_deadline("audio", self._dialer.timeout)
+            if error := self._requests[0].error:
+                raise error
+
+    def _fail(self, request: _Request, error: RemoteError, at_ns: int) -> None:
+        """An error of a later request is no failure of the one that is received."""
+        last = self._requests[-1]
+        if isinstance(error, RateLimited) and last is not self._requests[0] and not last.started:
+            self._requests.remove(last)
+            self._events.append(Refused(error, at_ns=at_ns, segment=last.number))
+        elif request is self._requests[0]:
+            raise error
+        else:
+            request.error = error
+
+    def _await_more(self, connection: Connection, request: _Request) -> None:
+        """Give the service until its timeout for more audio, or longer for a late `complete`.
+
+        It is silent during its completion wait (waves/api.md, 2a), so a shorter timeout would end every
+        segment; a longer one covers that wait.
+        """
+        timeout = self._dialer.timeout
+        seconds = max(timeout, request.completion_wait_s + min(timeout, COMPLETION_GRACE_S))
+        awaited = "more audio"
+        if seconds > timeout:
+            awaited += f" nor `complete` (due after {request.completion_wait_s:g} s of silence)"
+        connection.set_deadline(awaited, seconds)
 
     def connect(self) -> None:
-        """Open the connection, or send a keep-alive message on an open one (section 4b)."""
+        """Open the connection, or keep an open one open by a message now and then (waves/api.md, 4b)."""
         previous = self._connection
         connection, self._unreported = self._open()
-        if connection is not previous:
+        silence_s = (self._dialer.clock() - connection.sent_ns) / 1e9
+        if connection is not previous or silence_s < KEEP_ALIVE_AFTER_S:
             return
         connection.set_deadline("keep-alive", self._dialer.timeout)
         try:
@@ -109,7 +256,9 @@ class WebSocketTransport(Channel):
         try:
             while not (completed and fragments.ended and older):
                 if not fragments.ended and not connection.readable():
-                    _wait_readable(connection, fragments)
+                    connection.set_deadline("text", math.inf)  # the source of the text may pause
+                    if _wait_readable(connection, fragments, None) and not connection.readable():
+                        connection.recv(0)  # raises: --max-time is over
                 for message in self._encode_fragments(request, fragments, context, sent=sent):
                     connection.set_deadline("progress in sending the text", self._dialer.timeout)
                     with _translate_errors():
@@ -121,9 +270,10 @@ class WebSocketTransport(Channel):
                     return
                 if not fragments.ended and not connection.readable():
                     continue
-                seconds = drain_s if completed else self._audio_timeout(request)
+                wait_s = _completion_wait(request) + COMPLETION_GRACE_S
+                seconds = drain_s if completed else max(self._dialer.timeout, wait_s)
                 connection.set_deadline("end of the audio", seconds)
-                for event in decode_message(self._receive(connection), connection.received_ns):
+                for event in decode_events(self._receive(connection), connection.received_ns):
                     completed = isinstance(event, Completed)
                     yield event
         except NetworkError:
@@ -144,38 +294,6 @@ class WebSocketTransport(Channel):
         if fragments.ended and sent:
             end = Buffering(flush=context is None, close=context is not None, context=context)
             yield encode_request(replace(request, text=""), end)
-
-    def _audio_timeout(self, request: SpeechRequest) -> float:
-        """Return the seconds within which more audio or `complete` must arrive.
-
-        The service is silent during its completion wait (section 2a), so a shorter timeout would end every
-        segment; a longer one covers that wait.
-        """
-        timeout = self._dialer.timeout
-        return max(timeout, _completion_wait(request) + min(timeout, COMPLETION_GRACE_S))
-
-    def _exchange(self, connection: Connection, request: SpeechRequest) -> Iterator[Event]:
-        awaited, seconds = "more audio", self._audio_timeout(request)
-        if seconds > self._dialer.timeout:
-            awaited += f" nor `complete` (due after {_completion_wait(request):g} s of silence)"
-        completed = False
-        try:
-            connection.set_deadline("audio", self._dialer.timeout)
-            with _translate_errors():
-                self._socket.send(encode_request(request))
-            yield Sent(at_ns=connection.sent_ns)
-            while not completed:
-                message = self._receive(connection)
-                for event in decode_message(message, connection.received_ns, own_id=request.request_id):
-                    completed = isinstance(event, Completed)
-                    yield event
-                    if isinstance(event, AudioChunk):
-                        connection.set_deadline(awaited, seconds)
-                    if completed:
-                        break
-        finally:
-            if not completed:
-                self.close()  # what is still to come must not be taken for the next segment's
 
     def _open(self) -> tuple[Connection, Opened]:
         """Return the open connection, or a new one after the upgrade, and the event for it."""
@@ -250,7 +368,13 @@ class WebSocketTransport(Channel):
         return None
 
     def close(self) -> None:
-        """Send a close frame and close, without the 3 s that the library waits for the answer."""
+        """Forget the requests under way; send a close frame and close.
+
+        The library would wait 3 s for the answer to it.
+        """
+        self._requests.clear()
+        self._finished_ids.clear()
+        self._events.clear()
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -271,12 +395,23 @@ def _completion_wait(request: SpeechRequest) -> float:
     return (DEFAULT_COMPLETION_WAIT_MS if wait_ms is None else wait_ms) / 1000
 
 
-def _wait_readable(connection: Connection, fragments: Fragments) -> None:
-    """Wait for a message or for text, without a deadline: the source of the text may pause."""
+def _wait_readable(connection: Connection, wake: HasFileno | None, timeout_s: float | None) -> bool:
+    """Wait for a message; False where `wake` became readable or `timeout_s` passed before.
+
+    True at the connection's deadline, too: reading reports it.
+    """
+    if connection.readable():
+        return True
+    remaining_s = connection.gettimeout()
+    wait_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
     with selectors.DefaultSelector() as selector:
-        for source in (connection, fragments):
-            selector.register(source.fileno(), selectors.EVENT_READ)
-        selector.select()
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        if wake is not None:
+            selector.register(wake.fileno(), selectors.EVENT_READ)
+        ready = selector.select(min(wait_s, MAX_WAIT_S))
+    if ready:
+        return connection.readable()
+    return wait_s == remaining_s and wait_s < MAX_WAIT_S
 
 
 class _UpgradeSocket:

@@ -329,7 +329,7 @@ def test_the_command_writes_them(found: Result, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("", 2, ["smallest: --html is empty", "  is a variable not set?"]),
+        ("", 2, ["smallest: --html is empty", "  unset shell variable?"]),
         (".", 10, ["smallest: cannot write .: it is a folder"]),
     ],
 )
@@ -355,4 +355,4 @@ def test_an_option_that_is_empty_is_a_variable_that_was_not_set(
 ) -> None:
     ran = smallest(tmp_path, "bench", *words)
     assert (ran.code, ran.out) == (2, b"")
-    assert ran.lines == [f"smallest: {option} is empty", "  is a variable not set?"]
+    assert ran.lines == [f"smallest: {option} is empty", "  unset shell variable?"]

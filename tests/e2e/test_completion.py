@@ -1,4 +1,4 @@
-"""TAB in real shells, as a person presses it; and `smallest completion`."""
+"""TAB in real interactive shells, and `smallest completion`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.programs import need
 from tests.support.pulse import need_pulse, start_pulse
 
 SCRIPTS = ROOT / "completions"
-PRINTS = """smallest() { for each in "$@"; do printf '[word:%s]' "$each"; done; printf '[end]\\n'; }"""
+ECHO = """smallest() { for each in "$@"; do printf '[word:%s]' "$each"; done; printf '[end]\\n'; }"""
 
 DEVICE = "Built-in: 5's $(touch pwned) (hw:0,0)"
 
@@ -49,7 +49,7 @@ def keyboard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     home = furnish(tmp_path_factory.mktemp(request.param))
     if request.param == "bash":
         rc = home / "rc"
-        rc.write_text(f"PS1='{PROMPT} '\nbind 'set bell-style none'\n{PRINTS}\n. {SCRIPTS}/smallest.bash\n")
+        rc.write_text(f"PS1='{PROMPT} '\nbind 'set bell-style none'\n{ECHO}\n. {SCRIPTS}/smallest.bash\n")
         command = ["bash", "--noprofile", "--rcfile", str(rc), "-i"]
     else:
         zfunc = home / "zfunc"
@@ -57,7 +57,7 @@ def keyboard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         shutil.copy(SCRIPTS / "_smallest", zfunc)
         (home / ".zshrc").write_text(
             f"PS1='{PROMPT} '\nunsetopt beep\nsetopt no_list_beep\nfpath=({zfunc} $fpath)\n"
-            f"autoload -Uz compinit && compinit -u\n{PRINTS}\n"
+            f"autoload -Uz compinit && compinit -u\n{ECHO}\n"
         )
         command = ["zsh", "-i"]
     with at_keyboard(command, environment(home) | {"ZDOTDIR": str(home)}, home) as shell:
@@ -94,12 +94,12 @@ def keyboard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         ("smallest speak --player ffpl\t", ["speak", "--player", "ffplay"]),
     ],
 )
-def test_one_that_it_can_be_is_typed_out(typed: str, given: list[str], keyboard: Keyboard) -> None:
-    assert [word.rstrip("/") for word in keyboard.run(typed)] == given  # zsh takes it away on Enter
+def test_unique_completion_is_inserted(typed: str, given: list[str], keyboard: Keyboard) -> None:
+    assert [word.rstrip("/") for word in keyboard.run(typed)] == given  # zsh removes the slash on Enter
     assert not (keyboard.folder / "pwned").exists()
 
 
-def test_several_are_listed(keyboard: Keyboard) -> None:
+def test_several_completions_are_listed(keyboard: Keyboard) -> None:
     shown = keyboard.look("smallest ", r"(?s)logout.*stream")
     assert "doctor" in shown
     shown = keyboard.look("smallest speak -v zo", r"(?s)zoe_clone.*zora")
@@ -127,7 +127,7 @@ def test_fish_offers(typed: str, offered: list[str], home: Path) -> None:
 
 
 def fish(typed: str, home: Path, *, script: str = f"source {SCRIPTS}/smallest.fish") -> list[str]:
-    """What fish offers for what is typed, each with a tab and what it is."""
+    """The completions that fish offers, each with a tab and a description."""
     code = f"{script}; complete -C '{typed}'"
     arguments = [need("fish"), "-c", code]
     env = environment(home)
@@ -136,21 +136,21 @@ def fish(typed: str, home: Path, *, script: str = f"source {SCRIPTS}/smallest.fi
     return sorted(done.stdout.splitlines())
 
 
-def test_fish_says_who_a_voice_is(home: Path) -> None:
+def test_fish_describes_a_voice(home: Path) -> None:
     assert fish("smallest speak --voice zoe", home) == ["zoe_clone\tfemale, lightning_v3.1"]
 
 
-def bash_offers(typed: list[str], env: dict[str, str], begun: str = "") -> list[str]:
+def bash_offers(typed: list[str], env: dict[str, str], prefix: str = "") -> list[str]:
     code = (
-        f". {SCRIPTS}/smallest.bash; COMP_WORDS=({' '.join(typed)} '{begun}'); COMP_CWORD={len(typed)}; "
+        f". {SCRIPTS}/smallest.bash; COMP_WORDS=({' '.join(typed)} '{prefix}'); COMP_CWORD={len(typed)}; "
         "_smallest; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
     done = subprocess.run([need("bash"), "-c", code], env=env, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
-def test_players_are_programs_and_no_words_of_the_shell(home: Path) -> None:
-    """The known ones first, then what is on PATH."""
+def test_players_are_completed_by_programs_not_shell_keywords(home: Path) -> None:
+    """The presets first, then programs on PATH."""
     (home / "bin").mkdir()
     for name in ("iffy", "aplay"):
         (home / "bin" / name).write_text("#!/bin/sh\n")
@@ -161,7 +161,7 @@ def test_players_are_programs_and_no_words_of_the_shell(home: Path) -> None:
     assert set(bash_offers(["smallest", "speak", "--player"], env, "a")) == {"aplay"}
 
 
-def test_without_a_cache_the_bundled_voices_are_offered(tmp_path: Path) -> None:
+def test_bundled_voices_are_offered_without_a_cache(tmp_path: Path) -> None:
     from smallest_cli.voices import bundled_voices
 
     ids = {voice.id for voice in bundled_voices()}
@@ -171,8 +171,8 @@ def test_without_a_cache_the_bundled_voices_are_offered(tmp_path: Path) -> None:
     assert {line.split("\t")[0] for line in offered} == ids
 
 
-def test_a_tab_starts_no_program(home: Path) -> None:
-    """With nothing on PATH, so no Python either."""
+def test_tab_starts_no_program(home: Path) -> None:
+    """PATH is empty, so that Python could not be started either."""
     env = environment(home) | {"PATH": "/nowhere"}
     code = (
         f". {SCRIPTS}/smallest.bash; COMP_WORDS=(smallest speak -v z); COMP_CWORD=3; "
@@ -183,12 +183,12 @@ def test_a_tab_starts_no_program(home: Path) -> None:
 
 
 @pytest.mark.parametrize(("shell", "name"), FILES.items())
-def test_the_script_is_printed(shell: str, name: str, tmp_path: Path) -> None:
+def test_completion_prints_the_script(shell: str, name: str, tmp_path: Path) -> None:
     ran = smallest(tmp_path, "completion", shell)
     assert (ran.code, ran.out.decode(), ran.err) == (0, (SCRIPTS / name).read_text(), "")
 
 
-def test_a_shell_that_is_not_known_is_named(tmp_path: Path) -> None:
+def test_unknown_shell_is_a_usage_error(tmp_path: Path) -> None:
     ran = smallest(tmp_path, "completion", "tcsh")
     assert (ran.code, ran.out) == (2, b"")
     assert "tcsh" in ran.lines[0]
@@ -196,14 +196,14 @@ def test_a_shell_that_is_not_known_is_named(tmp_path: Path) -> None:
 
 
 def install(shell: str, home: Path, **env: str) -> tuple[Path, str]:
-    """Where the script was put, and the hint."""
+    """Install the script: its path, and the hint."""
     ran = smallest(home, "completion", shell, "--install", env=env)
     assert (ran.code, ran.out) == (0, b"")
-    told, hint = ran.lines
-    return Path(told.removesuffix(" is written")), hint
+    message, hint = ran.lines
+    return Path(message.removeprefix("wrote ")), hint
 
 
-def test_installed_for_fish_it_is_loaded(home: Path) -> None:
+def test_fish_loads_the_installed_script(home: Path) -> None:
     target, _ = install("fish", home)
     assert target == home / ".config/fish/completions/smallest.fish"
     (home / "bin").mkdir()
@@ -211,21 +211,21 @@ def test_installed_for_fish_it_is_loaded(home: Path) -> None:
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     assert fish("smallest spe", home, script=f"set PATH {program.parent} $PATH") == [
-        "speak\tSay a finished text: played, into files, or into a pipe."
+        "speak\tSpeak text: play it, save it, or pipe it."
     ]
 
 
-def test_installed_for_zsh_it_is_loaded_as_the_hint_says(home: Path) -> None:
+def test_zsh_loads_the_installed_script_with_the_line_of_the_hint(home: Path) -> None:
     target, hint = install("zsh", home)
     assert target == home / ".local/share/zsh/site-functions/_smallest"
     line = hint.partition("once: ")[2].replace("compinit && compinit", "compinit && compinit -u")
-    (home / ".zshrc").write_text(f"PS1='{PROMPT} '\n{line}\n{PRINTS}\n")
+    (home / ".zshrc").write_text(f"PS1='{PROMPT} '\n{line}\n{ECHO}\n")
     with at_keyboard([need("zsh"), "-i"], environment(home) | {"ZDOTDIR": str(home)}, home) as shell:
         assert shell.run("smallest speak --via ht\t") == ["speak", "--via", "http"]
 
 
 @pytest.mark.parametrize("variable", [{}, {"XDG_DATA_HOME": "data"}, {"BASH_COMPLETION_USER_DIR": "own"}])
-def test_installed_for_bash_it_is_loaded(variable: dict[str, str], home: Path) -> None:
+def test_bash_loads_the_installed_script(variable: dict[str, str], home: Path) -> None:
     env = {name: str(home / folder) for name, folder in variable.items()}
     target, hint = install("bash", home, **env)
     assert str(target) in hint
@@ -233,14 +233,14 @@ def test_installed_for_bash_it_is_loaded(variable: dict[str, str], home: Path) -
     if not system.exists():
         need("bash-completion")
     rc = home / "rc"
-    rc.write_text(f"PS1='{PROMPT} '\n. {system}\n{PRINTS}\n")
+    rc.write_text(f"PS1='{PROMPT} '\n. {system}\n{ECHO}\n")
     command = ["bash", "--noprofile", "--rcfile", str(rc), "-i"]
     with at_keyboard(command, environment(home) | env, home) as shell:
         assert shell.run("smallest speak --via=ht\t") == ["speak", "--via=http"]
         assert shell.run("smallest speak -v zoe\t") == ["speak", "-v", "zoe_clone"]
 
 
-def test_for_powershell_the_hint_names_the_file(home: Path) -> None:
+def test_powershell_hint_names_the_installed_script(home: Path) -> None:
     target, hint = install("powershell", home)
     assert target.read_text() == (SCRIPTS / "smallest.ps1").read_text()
     assert f". '{target}'" in hint
@@ -251,31 +251,31 @@ AWKWARD = "ho'me $(touch pwned) `x`"
 
 @pytest.fixture
 def awkward(tmp_path: Path) -> Path:
-    """A home whose name is full of what shells read."""
+    """A home directory whose name is full of shell syntax."""
     (tmp_path / AWKWARD).mkdir()
     return tmp_path / AWKWARD
 
 
-def test_the_line_for_bash_may_be_pasted_whatever_the_home_is_called(awkward: Path) -> None:
+def test_bash_hint_quotes_the_path(awkward: Path) -> None:
     _, hint = install("bash", awkward)
     line = f"{hint.partition('~/.bashrc: ')[2]}; complete -p smallest"
     done = subprocess.run([need("bash"), "-c", line], cwd=awkward, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("complete -o bashdefault -F _smallest smallest\n", "")
 
 
-def test_the_line_for_zsh_may_be_pasted_whatever_the_home_is_called(awkward: Path) -> None:
+def test_zsh_hint_quotes_the_path(awkward: Path) -> None:
     target, hint = install("zsh", awkward)
     line = f"{hint.partition('once: ')[2].partition(';')[0]}; print -r -- $fpath[1]"
     done = subprocess.run([need("zsh"), "-fc", line], cwd=awkward, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (f"{target.parent}\n", "")
 
 
-def test_the_line_for_powershell_doubles_a_quote(awkward: Path) -> None:
+def test_powershell_hint_doubles_quotes(awkward: Path) -> None:
     target, hint = install("powershell", awkward)
     assert hint.endswith(f" . '{str(target).replace(chr(39), 2 * chr(39))}'")
 
 
-def test_where_nothing_can_be_written(home: Path) -> None:
+def test_install_into_an_unwritable_place_exits_10(home: Path) -> None:
     (home / ".config").write_text("a file")
     ran = smallest(home, "completion", "fish", "--install")
     assert (ran.code, ran.out) == (10, b"")
@@ -286,27 +286,27 @@ VOICE = {"displayName": "X", "tags": {"language": ["hindi", "klingon"], "accent"
 LISTED = [{**VOICE, "voiceId": voice} for voice in ("brand_new", "a b", "$(touch pwned)", "-rf")]
 
 
-def test_the_lists_are_what_the_service_last_listed(tmp_path: Path) -> None:
-    """And nothing of it that a shell could take for more than a word."""
+def test_lists_come_from_the_last_reply_of_the_service(tmp_path: Path) -> None:
+    """Values that a shell could read as more than a word are dropped."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(tmp_path / "own cache")}
     with fault_server(answer(head, json.dumps({"voices": LISTED}).encode())) as server:
         url = f"http://127.0.0.1:{server.port}"
         ran = smallest(tmp_path, "voices", "--refresh", "--base-url", url, env=env)
     assert (ran.code, ran.err) == (0, "")
-    there = environment(tmp_path) | env
-    assert bash_offers(["smallest", "speak", "-v"], there) == ["brand_new"]
-    assert bash_offers(["smallest", "speak", "-l"], there) == ["hi", "klingon"]
-    assert bash_offers(["smallest", "stream", "--model"], there)
+    shell_env = environment(tmp_path) | env
+    assert bash_offers(["smallest", "speak", "-v"], shell_env) == ["brand_new"]
+    assert bash_offers(["smallest", "speak", "-l"], shell_env) == ["hi", "klingon"]
+    assert bash_offers(["smallest", "stream", "--model"], shell_env)
 
 
 @pytest.mark.parametrize("command", [("speak", "--device", "?"), ("doctor", "--local")])
-def test_the_loudspeakers_are_those_that_were_last_listed(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_output_devices_are_those_last_listed(command: tuple[str, ...], tmp_path: Path) -> None:
     need_pulse()
     with start_pulse() as pulse:
         ran = smallest(tmp_path, *command, env={**pulse.env, "HOME": str(tmp_path)})
     assert ran.code == 0
-    kept = (tmp_path / ".cache/smallest/devices.tsv").read_text().splitlines()
-    assert kept
-    assert all(name in ran.out.decode() for name in kept)
-    assert len(bash_offers(["smallest", "speak", "--device"], environment(tmp_path))) >= len(kept)
+    saved = (tmp_path / ".cache/smallest/devices.tsv").read_text().splitlines()
+    assert saved
+    assert all(name in ran.out.decode() for name in saved)
+    assert len(bash_offers(["smallest", "speak", "--device"], environment(tmp_path))) >= len(saved)

@@ -165,9 +165,9 @@ def test_logout_reports_remaining_keys(home: Path, server: Offline) -> None:
     assert login(home, server).code == 0
     ran = smallest(home, "logout", env={"SMALLEST_API_KEY": KEY})
     assert (ran.code, ran.out) == (0, b"")
-    assert "SMALLEST_API_KEY still gives a key" in ran.err
+    assert "SMALLEST_API_KEY still provides a key" in ran.err
     assert not credentials_file(home).exists()
-    assert smallest(home, "logout").err == "no key was kept\n"
+    assert smallest(home, "logout").err == "no saved key\n"
     assert speak(home, server.base_url).code == 3
 
 

@@ -34,7 +34,7 @@ EMPTY = ("--output", "--file", "--voice", "--model", "--dict", "--base-url", "--
 def test_empty_option_value_is_refused(option: str, home: Path) -> None:
     ran = smallest(home, "speak", "Hello.", "--local", "-o", "out.wav", option, "")
     assert (ran.code, ran.out) == (2, b"")
-    assert ran.lines == [f"smallest: {option} is empty", "  is a variable not set?"]
+    assert ran.lines == [f"smallest: {option} is empty", "  unset shell variable?"]
     assert not (home / "out.wav").exists()
 
 

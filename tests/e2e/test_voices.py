@@ -1,4 +1,4 @@
-"""`smallest voices` and `smallest dict` as a person meets them, and the replies that they read."""
+"""`smallest voices`, `dict` and `doctor` as processes, and the decoding of the replies that they need."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from tests.support.command import SMALLEST, Ran, environment, smallest
 from tests.support.fault_server import Handler, answer, fault_server
 from tests.support.fault_server.steps import GOOD
 from tests.support.offline import KEY, Offline, start_offline
+from tools.tree import read_tree
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +56,12 @@ def rows(ran: Ran) -> list[list[str]]:
     return [line.split("\t") for line in ran.out.decode().splitlines()]
 
 
-# What the service says, as it was published
+# Published replies
 
 VOICES = json.loads((GOLDEN / "voices.json").read_text("utf-8"))
 
 
-def test_a_published_list_of_voices_is_read() -> None:
+def test_published_voice_list_is_decoded() -> None:
     body = json.dumps(
         {
             "voices": [
@@ -88,12 +89,12 @@ def test_a_published_list_of_voices_is_read() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"voices": "nope"}', b"[]", b'{"voices": [{"displayName": "A"}]}', b"x"])
-def test_a_list_that_cannot_be_read_is_refused(body: bytes) -> None:
+def test_malformed_voice_list_is_a_protocol_error(body: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode_voices(body, "lightning_v3.1")
 
 
-def test_published_clones_and_dictionaries_are_read() -> None:
+def test_published_clones_and_dictionaries_are_decoded() -> None:
     clone = b"""{"message": "Voice clone created successfully", "data": {"voiceId": "voice_dLP5T67Qw7",
         "displayName": "my-custom-voice", "status": "completed", "language": "en",
         "model": {"_id": "65f0", "modelName": "lightning-v3.1"}, "createdAt": "2026-04-20T09:42:17.103Z"}}"""
@@ -108,7 +109,7 @@ def test_published_clones_and_dictionaries_are_read() -> None:
     assert decode_dictionaries(b'[{"id": "64f1", ' + items + b"}]")[0].items == made.items
     decode_deleted(b'{"id": "64f1", "deleted": true}')
     assert decode_balance(b'{"success": true, "data": {"creditBalance": -1.5}}') == -1.5
-    for read, body in (
+    for decode, body in (
         (decode_dictionaries, b"{}"),
         (decode_dictionary, b'{"id": "1", "items": [{"word": "a"}]}'),
         (decode_deleted, b"{}"),
@@ -116,19 +117,19 @@ def test_published_clones_and_dictionaries_are_read() -> None:
         (decode_balance, b'{"data": {"creditBalance": "much"}}'),
     ):
         with pytest.raises(ProtocolError):
-            read(body)
+            decode(body)
 
 
 # Voices
 
 
-def test_every_voice_is_listed_with_its_model(home: Path, server: Offline) -> None:
+def test_voices_lists_every_voice_with_its_model(home: Path, server: Offline) -> None:
     ran = run(home, server, "voices")
     assert (ran.code, ran.err) == (0, "")
     assert len(rows(ran)) == 264
     assert {row[2] for row in rows(ran)} == {"lightning_v3.1", "lightning_v3.1_pro"}
-    told = json.loads(run(home, server, "voices", "--json").out)
-    assert [voice["id"] for voice in told["voices"]] == [row[0] for row in rows(ran)]
+    listed = json.loads(run(home, server, "voices", "--json").out)
+    assert [voice["id"] for voice in listed["voices"]] == [row[0] for row in rows(ran)]
 
 
 PRO_HINDI = {"aviraj", "vyom", "zoravar", "reyansh", "ahan"}
@@ -145,13 +146,13 @@ PRO_HINDI = {"aviraj", "vyom", "zoravar", "reyansh", "ahan"}
         (["--accent", "BRIT", "--model", "lightning_v3.1"], {"liam"}),
     ],
 )  # fmt: skip
-def test_a_guess_finds_it(options: list[str], ids: set[str], home: Path, server: Offline) -> None:
+def test_filters_are_forgiving(options: list[str], ids: set[str], home: Path, server: Offline) -> None:
     ran = run(home, server, "voices", *options)
     assert ran.code == (0 if ids else 2)
     assert {row[0] for row in rows(ran)} == ids
 
 
-def test_nothing_found_says_what_there_is(home: Path, server: Offline) -> None:
+def test_no_match_lists_the_alternatives(home: Path, server: Offline) -> None:
     ran = run(home, server, "voices", "--accent", "martian", "-l", "hindi")
     assert (ran.code, ran.out) == (2, b"")
     assert "american australian british" in ran.err
@@ -163,45 +164,45 @@ def test_nothing_found_says_what_there_is(home: Path, server: Offline) -> None:
     assert ran.lines[1] == "  smallest voices lists them all"
 
 
-def test_a_voice_behind_voices_is_searched_for_by_an_option(home: Path, server: Offline) -> None:
+def test_voice_name_as_subcommand_suggests_search(home: Path, server: Offline) -> None:
     ran = run(home, server, "voices", "meher")
     assert (ran.code, ran.lines[1]) == (2, "  to find a voice: smallest voices --search meher")
 
 
-def test_voices_are_sorted_and_counted(home: Path, server: Offline) -> None:
+def test_sort_and_limit(home: Path, server: Offline) -> None:
     ran = run(home, server, "voices", "--sort", "name", "--limit", "5")
     names = [row[1] for row in rows(ran)]
     assert (len(names), names) == (5, sorted(names))
     assert run(home, server, "voices", "--sort", "colour").code == 2
 
 
-def test_options_before_a_subcommand_are_refused(home: Path, server: Offline) -> None:
+def test_options_before_the_subcommand_are_refused(home: Path, server: Offline) -> None:
     for options in (["--json"], ["--limit", "3"], ["--local"]):
         ran = run(home, server, "voices", *options, "clones")
-        assert (ran.code, "behind its name" in ran.err) == (2, True)
+        assert (ran.code, "put options after the subcommand" in ran.err) == (2, True)
 
 
-def test_the_list_is_kept_for_a_day(home: Path, server: Offline) -> None:
+def test_voice_list_is_saved_for_a_day(home: Path, server: Offline) -> None:
     assert run(home, server, "voices", "--limit", "1").code == 0
-    kept = home / "cache" / "voices.json"
+    saved = home / "cache" / "voices.json"
     with start_offline(token="sk_another_0123456789abcdef") as other:
-        text = kept.read_text().replace(server.base_url, other.base_url).replace("Jordan", "Kept Jordan")
-        kept.write_text(text)
-        assert b"Kept Jordan" in run(home, other, "voices", "--limit", "1").out
+        text = saved.read_text().replace(server.base_url, other.base_url).replace("Jordan", "Saved Jordan")
+        saved.write_text(text)
+        assert b"Saved Jordan" in run(home, other, "voices", "--limit", "1").out
         ran = run(home, other, "voices", "--limit", "1", "--refresh")
         assert (ran.code, ran.out) == (4, b"")
-        os.utime(kept, (0, 0))
+        os.utime(saved, (0, 0))
         ran = run(home, other, "voices", "--limit", "1")
-        assert (ran.code, b"Kept Jordan" in ran.out, "known before" in ran.err) == (0, True, True)
+        assert (ran.code, b"Saved Jordan" in ran.out, "last known list" in ran.err) == (0, True, True)
 
 
-def test_without_a_key_there_is_the_bundled_list(home: Path, server: Offline) -> None:
+def test_bundled_voices_are_listed_without_a_key(home: Path, server: Offline) -> None:
     ran = run(home, server, "voices", SMALLEST_API_KEY="")
     assert (ran.code, ran.err, len(rows(ran))) == (0, "", 264)
     assert not (home / "cache").exists()
 
 
-def test_a_reply_that_makes_no_sense_is_8(home: Path) -> None:
+def test_malformed_reply_exits_8(home: Path) -> None:
     body = b'{"voices": "nope"}'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
@@ -210,7 +211,7 @@ def test_a_reply_that_makes_no_sense_is_8(home: Path) -> None:
     assert (ran.code, ran.out, len(ran.lines)) == (8, b"", 1)
 
 
-def test_what_the_service_names_cannot_act_on_a_terminal(home: Path) -> None:
+def test_control_characters_in_voice_names_are_escaped(home: Path) -> None:
     body = json.dumps(
         {"voices": [{"voiceId": "a\x1b[31m", "displayName": "[red]b[/red] a[b]\u202e"}]}
     ).encode()
@@ -218,15 +219,15 @@ def test_what_the_service_names_cannot_act_on_a_terminal(home: Path) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
     with fault_server(answer(head, body)) as peer:
         ran = smallest(home, "voices", "--base-url", peer.base_url, env=env)
-        table = at_a_terminal(home, "voices", "--base-url", peer.base_url, **env)
+        table = run_on_terminal(home, "voices", "--base-url", peer.base_url, **env)
     assert b"\x1b" not in ran.out
     for shown in (ran.out.decode(), table):
         assert "[red]b[/red] a[b]\\u202e" in shown
         assert "a\\x1b[31m" in shown
 
 
-def at_a_terminal(home: Path, *arguments: str, columns: int = 120, rows: int = 50, **env: str) -> str:
-    """What a person sees; `cat` is the pager."""
+def run_on_terminal(home: Path, *arguments: str, columns: int = 120, rows: int = 50, **env: str) -> str:
+    """What the terminal shows; `cat` is the pager."""
     command = " ".join([f"stty cols {columns} rows {rows};", *SMALLEST, *arguments])
     env = environment(home, **{"TERM": "xterm", "PAGER": "cat"} | env)
     done = subprocess.run(["script", "-qec", command, "/dev/null"], env=env, capture_output=True, check=False)
@@ -235,9 +236,9 @@ def at_a_terminal(home: Path, *arguments: str, columns: int = 120, rows: int = 5
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
-def test_a_table_fits_the_terminal_and_loses_no_word(columns: int, home: Path, server: Offline) -> None:
+def test_table_fits_the_terminal_and_truncates_no_word(columns: int, home: Path, server: Offline) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
-    table = at_a_terminal(home, "voices", columns=columns, **env, SMALLEST_CACHE_DIR=str(home))
+    table = run_on_terminal(home, "voices", columns=columns, **env, SMALLEST_CACHE_DIR=str(home))
     assert max(map(len, table.splitlines())) <= columns
     words = Counter(table.split())
     for row in rows(run(home, server, "voices")):
@@ -256,14 +257,14 @@ def test_a_table_fits_the_terminal_and_loses_no_word(columns: int, home: Path, s
         ({"PAGER": "less", "TERM": ""}, False),
     ],
 )
-def test_a_long_table_is_paged_where_a_pager_can_show_it(
+def test_long_table_goes_through_the_pager_if_there_is_one(
     env: dict[str, str], paged: bool, home: Path
 ) -> None:
     less = home / "less"
     less.write_text("#!/bin/sh\necho through less\nexec cat\n")
     less.chmod(0o755)
     env = {"PATH": f"{home}:{os.environ['PATH']}", "SMALLEST_CACHE_DIR": str(home)} | env
-    shown = at_a_terminal(home, "voices", rows=5, **env)
+    shown = run_on_terminal(home, "voices", rows=5, **env)
     assert ("through less" in shown, "meher" in shown) == (paged, True)
 
 
@@ -278,17 +279,17 @@ def test_a_long_table_is_paged_where_a_pager_can_show_it(
         (("voices", "clones"), ["id", "name", "model", "status", "language", "created"], ""),
     ],
 )
-def test_a_person_sees_tables_without_tabs(
+def test_terminal_shows_tables_without_tabs(
     command: tuple[str, ...], first: list[str], last: str, home: Path, server: Offline
 ) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url, "PULSE_SERVER": "unix:/nowhere"}
-    table = at_a_terminal(home, *command, columns=150, **env, SMALLEST_CACHE_DIR=str(home))
+    table = run_on_terminal(home, *command, columns=150, **env, SMALLEST_CACHE_DIR=str(home))
     assert "\t" not in table
     assert table.splitlines()[0].split() == first
     assert last in table
 
 
-def test_voices_are_heard_in_their_language(home: Path, server: Offline) -> None:
+def test_voices_play_speaks_a_sentence_in_the_voice_language(home: Path, server: Offline) -> None:
     before = len(server.log())
     ran = run(home, server, "voices", "play", "magnus", "Krupa", "-o", ".")
     assert (ran.code, ran.out) == (0, b"")
@@ -302,42 +303,42 @@ def test_voices_are_heard_in_their_language(home: Path, server: Offline) -> None
     assert server.log()[-1]["text"] == "Just this."
 
 
-def test_voices_that_were_heard_are_listed_in_one_object(home: Path, server: Offline) -> None:
+def test_voices_play_json_lists_the_played_voices(home: Path, server: Offline) -> None:
     ran = run(home, server, "voices", "play", "magnus", "Krupa", "--json", "-o", ".")
     assert ran.code == 0
-    heard = json.loads(ran.out)["voices"]
-    assert [(each["voice"], each["file"]) for each in heard] == [
+    played = json.loads(ran.out)["voices"]
+    assert [(each["voice"], each["file"]) for each in played] == [
         ("magnus", "magnus.wav"), ("krupa", "krupa.wav"),
     ]  # fmt: skip
     spoken = json.loads(run(home, server, "speak", "Hello.", "--json", "-o", "out.wav").out)
-    assert [each.keys() for each in heard] == [spoken.keys()] * 2
+    assert [each.keys() for each in played] == [spoken.keys()] * 2
     ran = run(home, server, "voices", "play", "magnus", "magnos", "--json", "-o", ".")
     failed = json.loads(ran.out)
     assert (ran.code, failed["exit"]) == (5, 5)
     assert [each["voice"] for each in failed["voices"]] == ["magnus"]
 
 
-def test_voices_say_a_text_as_speak_would(home: Path, server: Offline) -> None:
+def test_voices_play_text_is_processed_as_by_speak(home: Path, server: Offline) -> None:
     before = len(server.log())
     ran = run(home, server, "voices", "play", "magnus", "--text", " \t", "-o", ".", "--max-time", "5")
     assert (ran.code, ran.lines) == (2, ["smallest: nothing to speak: the text is empty"])
     assert (len(server.log()), list(home.glob("*.wav"))) == (before, [])
     text = "This is one of many sentences. " * 10 + "\a"
     ran = run(home, server, "voices", "play", "magnus", "--text", text, "-o", ".")
-    assert (ran.code, "1 control characters" in ran.err) == (0, True)
+    assert (ran.code, "removed 1 control characters" in ran.err) == (0, True)
     said = [entry["text"] for entry in server.log()[before:]]
     assert (len(said), "".join(said)) == (2, text.strip(" \a"))
 
 
-def test_voices_are_not_saved_where_there_is_no_folder(home: Path, server: Offline) -> None:
+def test_voices_play_refuses_a_missing_folder(home: Path, server: Offline) -> None:
     before = len(server.log())
     ran = run(home, server, "voices", "play", "magnus", "-o", "no\x1bdir")
-    assert (ran.code, ran.lines) == (10, ["smallest: there is no folder no\\x1bdir"])
+    assert (ran.code, ran.lines) == (10, ["smallest: no\\x1bdir is not a directory"])
     assert len(server.log()) == before
 
 
-def test_what_a_service_calls_a_voice_names_no_place(home: Path) -> None:
-    """Ids that lead out of the folder, and two that would be one file."""
+def test_voice_ids_are_not_used_as_paths(home: Path) -> None:
+    """Ids that would leave the folder, and two that would be the same file."""
     ids = [f"{home}/evil", "../evil", "a/b", "a_b", "magnus"]
     body = json.dumps({"voices": [{"voiceId": id, "displayName": id} for id in ids]}).encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -346,8 +347,8 @@ def test_what_a_service_calls_a_voice_names_no_place(home: Path) -> None:
     (home / "out").mkdir()
     with fault_server(answer(head, body)) as peer, fault_server(GOOD) as speaker:
         assert smallest(home, "voices", "--base-url", peer.base_url, env=env).code == 0
-        kept = home / "cache" / "voices.json"
-        kept.write_text(json.dumps(json.loads(kept.read_text()) | {"base_url": speaker.base_url}))
+        saved = home / "cache" / "voices.json"
+        saved.write_text(json.dumps(json.loads(saved.read_text()) | {"base_url": speaker.base_url}))
         ran = smallest(home, "voices", "play", *ids, "-o", "out", "--base-url", speaker.base_url, env=env)
     assert (ran.code, ran.out) == (0, b"")
     assert (home / "evil.wav").read_bytes() == b"old"
@@ -369,13 +370,13 @@ def test_what_a_service_calls_a_voice_names_no_place(home: Path) -> None:
         (["clone", "me.wav", "--name", "Me", "--tag", ""], "--tag"),
     ],
 )
-def test_an_empty_option_is_refused_before_any_request(arguments: list[str], option: str, home: Path) -> None:
+def test_empty_option_is_refused_before_any_request(arguments: list[str], option: str, home: Path) -> None:
     recording(home / "me.wav", 6)
     with fault_server(*replies({})) as peer:
         env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": peer.base_url}
         ran = smallest(home, "voices", *arguments, env=env)
     assert (ran.code, ran.out) == (2, b"")
-    assert ran.lines == [f"smallest: {option} is empty", "  is a variable not set?"]
+    assert ran.lines == [f"smallest: {option} is empty", "  unset shell variable?"]
 
 
 # Clones
@@ -388,7 +389,7 @@ def recording(path: Path, seconds: float) -> None:
         file.writeframes(b"".join(each.to_bytes(2, "little", signed=True) for each in samples))
 
 
-def test_a_voice_is_cloned_listed_and_spoken(home: Path, server: Offline) -> None:
+def test_clone_is_created_listed_and_usable(home: Path, server: Offline) -> None:
     recording(home / "me.wav", 6)
     ran = run(home, server, "voices", "clone", "me.wav", "--name", "Me", "-l", "en", "--wait")
     assert (ran.code, ran.err) == (0, "")
@@ -400,14 +401,14 @@ def test_a_voice_is_cloned_listed_and_spoken(home: Path, server: Offline) -> Non
 
 
 def replies(*bodies: object) -> list[Handler]:
-    """A connection for each, and the last again and again."""
+    """A reply per connection; the last one repeats."""
     sent = [json.dumps(body).encode() for body in bodies]
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     return [answer(head % len(body), body) for body in sent]
 
 
 PROCESSING = {"voiceId": "voice_x", "status": "processing"}
-TOLD = "voice_x was made; smallest voices clones tells how it is"
+CLONE_HINT = "voice_x was created; smallest voices clones shows its status"
 
 
 @pytest.mark.parametrize(
@@ -419,7 +420,7 @@ TOLD = "voice_x was made; smallest voices clones tells how it is"
         ("nonsense", (), 8, ""),
     ],
 )
-def test_the_id_of_a_clone_outlives_a_wait_that_fails(
+def test_clone_id_is_printed_before_a_wait_that_fails(
     listed: object, options: tuple[str, ...], code: int, line: str, home: Path
 ) -> None:
     recording(home / "me.wav", 6)
@@ -430,10 +431,10 @@ def test_the_id_of_a_clone_outlives_a_wait_that_fails(
         )
     assert (ran.code, ran.out) == (code, b"voice_x\n")
     assert ran.lines[0].startswith(f"smallest: {line}")
-    assert ran.lines[1] == f"  {TOLD}"
+    assert ran.lines[1] == f"  {CLONE_HINT}"
 
 
-def test_a_clone_that_is_interrupted_has_told_its_id(home: Path) -> None:
+def test_clone_id_is_printed_before_an_interrupted_wait(home: Path) -> None:
     recording(home / "me.wav", 6)
     with fault_server(*replies({"data": PROCESSING}, {"data": [PROCESSING]})) as peer:
         command = [*SMALLEST, "voices", "clone", "me.wav", "--name", "Me", "--wait"]
@@ -448,7 +449,7 @@ def test_a_clone_that_is_interrupted_has_told_its_id(home: Path) -> None:
     assert process.returncode == -signal.SIGINT
 
 
-def test_nobody_waits_for_a_clone_for_ever() -> None:
+def test_wait_for_clone_has_a_time_limit() -> None:
     with fault_server(*replies({"data": [PROCESSING]})) as peer:
         service = Service(peer.base_url, Secret(KEY, "a test"))
         with (
@@ -458,7 +459,7 @@ def test_nobody_waits_for_a_clone_for_ever() -> None:
             wait_for_clone(account, Clone("voice_x", "Me", None, "processing"), 0.01)
 
 
-def test_a_bad_recording_is_refused_before_anything_is_sent(home: Path, server: Offline) -> None:
+def test_bad_recording_is_refused_before_any_request(home: Path, server: Offline) -> None:
     recording(home / "short.wav", 1)
     (home / "text.txt").write_text("x")
     (home / "noise.wav").write_bytes(b"x" * 100)
@@ -473,7 +474,7 @@ def test_a_bad_recording_is_refused_before_anything_is_sent(home: Path, server: 
     assert (ran.code, "console" in ran.err) == (2, True)
 
 
-def test_a_recording_may_have_any_name_and_a_voice_one_that_can_be_sent(home: Path, server: Offline) -> None:
+def test_recording_file_name_may_be_any_bytes_but_fields_must_be_utf8(home: Path, server: Offline) -> None:
     recording(home / "\udcff.wav", 6)
     ran = run(home, server, "voices", "clone", "\udcff.wav", "--name", "Me")
     assert (ran.code, ran.err) == (0, "")
@@ -486,7 +487,7 @@ def test_a_recording_may_have_any_name_and_a_voice_one_that_can_be_sent(home: Pa
 # Dictionaries
 
 
-def test_a_dictionary_lives_and_is_heard(home: Path, server: Offline) -> None:
+def test_dictionary_create_list_show_update_use_delete(home: Path, server: Offline) -> None:
     ran = run(home, server, "dict", "create", "SQL=sequel", "nginx=engine ex")
     assert (ran.code, ran.err) == (0, "")
     id = ran.out.decode().strip()
@@ -496,8 +497,8 @@ def test_a_dictionary_lives_and_is_heard(home: Path, server: Offline) -> None:
         run(home, server, "dict", "update", id, "SQL=ess queue ell", "tty=teletype").out.decode().strip()
         == id
     )
-    told = json.loads(run(home, server, "dict", "show", id, "--json").out)
-    assert {each["word"]: each["pronunciation"] for each in told["items"]} == {
+    shown = json.loads(run(home, server, "dict", "show", id, "--json").out)
+    assert {each["word"]: each["pronunciation"] for each in shown["items"]} == {
         "SQL": "ess queue ell", "nginx": "engine ex", "tty": "teletype",
     }  # fmt: skip
     plain = run(home, server, "speak", "My teletype.", "-o", "-")
@@ -509,7 +510,7 @@ def test_a_dictionary_lives_and_is_heard(home: Path, server: Offline) -> None:
     assert (ran.code, ran.out, ran.err) == (0, b"", "")
     assert run(home, server, "dict", "show", id).code == 5
     again = run(home, server, "dict", "delete", id)
-    assert (again.code, again.lines[1]) == (5, "  smallest dict list shows them")
+    assert (again.code, again.lines[1]) == (5, "  smallest dict list shows the ids")
     assert run(home, server, "speak", "Hi.", "--dict", id, "--via", "http", "-o", "out.wav").code == 5
 
 
@@ -525,7 +526,7 @@ def test_a_dictionary_lives_and_is_heard(home: Path, server: Offline) -> None:
         '{"SQL": "sequel"}',
     ],
 )
-def test_words_come_from_csv_and_json(text: str, home: Path, server: Offline) -> None:
+def test_dict_create_reads_csv_and_json(text: str, home: Path, server: Offline) -> None:
     ran = run(home, server, "dict", "create", "-f", "-", stdin=text.encode())
     assert run(home, server, "dict", "show", ran.out.decode().strip()).out == b"SQL,sequel\n"
 
@@ -539,7 +540,7 @@ def test_words_come_from_csv_and_json(text: str, home: Path, server: Offline) ->
         (["-f", "-"], b'{"a": "\\ud800"}'), (["a=\udcff"], b""),
     ],
 )  # fmt: skip
-def test_what_are_no_words_is_a_usage_error(
+def test_invalid_dictionary_input_is_a_usage_error(
     arguments: list[str], stdin: bytes, home: Path, server: Offline
 ) -> None:
     ran = run(home, server, "dict", "create", *arguments, stdin=stdin)
@@ -555,7 +556,7 @@ AWKWARD = {
 
 
 @pytest.mark.parametrize("first", ["[sic]", "[1", "{", "\ufeffmark", "Word"])
-def test_words_that_are_shown_read_back_as_they_are(first: str, home: Path, server: Offline) -> None:
+def test_dict_show_output_reads_back_unchanged(first: str, home: Path, server: Offline) -> None:
     words = {first: AWKWARD.get(first, "pronunciation")} | AWKWARD
     id = run(home, server, "dict", "create", "-f", "-", stdin=json.dumps(words).encode()).out.decode().strip()
     shown = run(home, server, "dict", "show", id, PYTHONIOENCODING="ascii")
@@ -566,15 +567,15 @@ def test_words_that_are_shown_read_back_as_they_are(first: str, home: Path, serv
     assert [(each["word"], each["pronunciation"]) for each in items] == list(words.items())
 
 
-def test_words_at_a_terminal_are_safe_and_whole(home: Path, server: Offline) -> None:
+def test_dict_show_on_a_terminal_is_escaped_and_complete(home: Path, server: Offline) -> None:
     words = {"\x1b[31m": "red\u202e", "x" * 400: "y"}
     id = run(home, server, "dict", "create", "-f", "-", stdin=json.dumps(words).encode()).out.decode().strip()
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
-    told = at_a_terminal(home, "dict", "show", id, **env)
-    assert told.splitlines() == [r"\x1b[31m,red\u202e", "x" * 400 + ",y"]
+    shown = run_on_terminal(home, "dict", "show", id, **env)
+    assert shown.splitlines() == [r"\x1b[31m,red\u202e", "x" * 400 + ",y"]
 
 
-def test_words_that_no_file_can_hold_are_not_shown_as_others(home: Path, server: Offline) -> None:
+def test_dict_show_refuses_lone_surrogates(home: Path, server: Offline) -> None:
     items = [{"word": "a\ud800", "pronunciation": "b"}]
     id = server.post("/waves/v1/pronunciation-dicts", {"items": items}).json()["id"]
     ran = run(home, server, "dict", "show", id)
@@ -582,15 +583,15 @@ def test_words_that_no_file_can_hold_are_not_shown_as_others(home: Path, server:
     assert json.loads(run(home, server, "dict", "show", id, "--json").out)["items"] == items
 
 
-# The doctor
+# Doctor
 
 
-def test_the_doctor_keeps_nobody_waiting(home: Path) -> None:
-    told = at_a_terminal(home, "doctor", "--local", rows=5, PAGER="true", PULSE_SERVER="unix:/nowhere")
-    assert "loudspeakers" in told
+def test_doctor_is_not_paged(home: Path) -> None:
+    shown = run_on_terminal(home, "doctor", "--local", rows=5, PAGER="true", PULSE_SERVER="unix:/nowhere")
+    assert "output devices" in shown
 
 
-def test_the_doctor_finds_a_healthy_service(home: Path, server: Offline) -> None:
+def test_doctor_reports_a_healthy_service(home: Path, server: Offline) -> None:
     ran = run(home, server, "doctor", "--json")
     found = {each["what"]: each for each in json.loads(ran.out)["findings"]}
     assert ran.code == 0
@@ -616,7 +617,7 @@ def test_the_doctor_finds_a_healthy_service(home: Path, server: Offline) -> None
         ({"SMALLEST_BASE_URL": "https://me:hunter2@x"}, 3, "settings"),
     ],
 )
-def test_the_doctor_ends_by_the_first_thing_that_is_wrong(
+def test_doctor_exit_code_is_that_of_the_first_problem(
     env: dict[str, str], code: int, what: str, home: Path, server: Offline
 ) -> None:
     ran = run(home, server, "doctor", **env)
@@ -631,36 +632,143 @@ def test_the_doctor_ends_by_the_first_thing_that_is_wrong(
         ({"SMALLEST_MODEL": "lightning-v3.1"}, "magnus  (default)", "lightning_v3.1  (SMALLEST_MODEL)"),
     ],
 )
-def test_the_doctor_says_who_would_speak_and_why(
+def test_doctor_shows_the_resolved_voice_and_its_source(
     env: dict[str, str], voice: str, model: str, home: Path, server: Offline
 ) -> None:
     found = {row[1]: row for row in rows(run(home, server, "doctor", **env))}
     assert (found["voice"], found["model"]) == (["ok", "voice", voice], ["ok", "model", model])
 
 
-def test_a_voice_and_a_model_that_clash_are_for_the_doctor(home: Path, server: Offline) -> None:
+def test_doctor_reports_a_voice_model_mismatch(home: Path, server: Offline) -> None:
     ran = run(home, server, "doctor", SMALLEST_VOICE="meher", SMALLEST_MODEL="lightning_v3.1")
     assert ran.code == 2
     assert next(row[1] for row in rows(ran) if row[0] == "--") == "voice"
 
 
-def test_what_only_a_loudspeaker_needs_may_be_missing(home: Path, server: Offline) -> None:
+def test_doctor_treats_output_devices_and_players_as_optional(home: Path, server: Offline) -> None:
     ran = run(home, server, "doctor", PULSE_SERVER="unix:/nowhere", PATH="/nowhere")
     found = {row[1]: row for row in rows(ran)}
     assert ran.code == 0, ran.out
-    assert (found["loudspeakers"][0], found["players"][0]) == ("--", "--")
-    assert found["loudspeakers"][2].endswith("missing, only --play needs one")
-    assert found["players"][2] == "missing, only --player needs one"
+    assert (found["output devices"][0], found["players"][0]) == ("--", "--")
+    assert found["output devices"][2].endswith("missing, needed by --play only")
+    assert found["players"][2] == "missing, needed by --player only"
 
 
-def test_voices_to_hear_are_words_and_no_option(home: Path, server: Offline) -> None:
+def test_voices_play_refuses_voice_as_an_option(home: Path, server: Offline) -> None:
     ran = run(home, server, "voices", "play", "-v", "meher", "magnus")
     assert (ran.code, ran.out) == (2, b"")
-    assert ran.lines == ["smallest: voices play takes the voices as words", "  smallest voices play NAME..."]
+    assert ran.lines == [
+        "smallest: voices play takes voices as arguments, not --voice",
+        "  smallest voices play NAME...",
+    ]
+
+
+# Options that act
+
+ACCOUNT_COMMANDS = [
+    "voices",
+    "voices clone me.wav --name Me",
+    "voices clones",
+    "dict list",
+    "dict show x",
+    "dict create a=b",
+    "dict update x a=b",
+    "dict delete x",
+    "doctor",
+    "login",
+]
+CONNECTION_FLAGS = {
+    "--base-url", "--local", "--api-key-file", "--ca-file", "--plain-http", "--timeout", "--json",
+}  # fmt: skip
+PAGES = {page.path: page for page in read_tree().walk()}
+
+
+def refused_option(ran: Ran) -> str:
+    """The option that a command refused as unknown, before it did anything."""
+    assert (ran.code, ran.out) == (2, b""), ran.err
+    return ran.lines[0].removeprefix("smallest: No such option: ").split()[0]
+
+
+@pytest.mark.parametrize("command", ACCOUNT_COMMANDS)
+def test_account_command_refuses_options_that_do_not_act(command: str, home: Path) -> None:
+    for option in ("--via http", "--retries 9"):
+        ran = smallest(home, *command.split(), *option.split(), env={"SMALLEST_API_KEY": KEY})
+        assert refused_option(ran) == option.split()[0]
+
+
+@pytest.mark.parametrize("command", ACCOUNT_COMMANDS)
+def test_account_command_shares_only_connection_options_with_speak(command: str) -> None:
+    words = command.split()
+    path = " ".join(["smallest", *(words[:2] if words[0] in ("voices", "dict") else words[:1])])
+    speech = {flag for option in PAGES["smallest speak"].options for flag in option.flags}
+    # These have a meaning of their own where they are: a filter, a file of words, the limit of --wait.
+    own = {
+        "smallest voices": {"-l", "--language", "-m", "--model"},
+        "smallest voices clone": {"-l", "--language", "-m", "--model", "--max-time"},
+        "smallest dict create": {"-f", "--file"},
+        "smallest dict update": {"-f", "--file"},
+    }
+    flags = {flag for option in PAGES[path].options for flag in option.flags}
+    expected = CONNECTION_FLAGS - ({"--local"} if path == "smallest login" else set())
+    assert flags & speech == expected | own.get(path, set()) | {"-h", "--help"}
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("login", "--local"),
+        ("voices delete x", "--base-url"),
+        ("voices delete x", "--local"),
+        ("cache info", "--base-url"),
+        ("cache clear", "--timeout"),
+        ("logout", "--base-url"),
+        ("completion bash", "--local"),
+    ],
+)
+def test_command_without_a_request_refuses_service_options(command: str, option: str, home: Path) -> None:
+    assert refused_option(smallest(home, *command.split(), option)) == option
+
+
+def test_account_commands_print_one_json_object(home: Path, server: Offline) -> None:
+    recording(home / "me.wav", 6)
+    clone = json.loads(run(home, server, "voices", "clone", "me.wav", "--name", "Me", "--json", "--wait").out)
+    assert (clone["name"], clone["status"]) == ("Me", "completed")
+    clones = json.loads(run(home, server, "voices", "clones", "--json").out)["clones"]
+    assert clone["id"] in [each["id"] for each in clones]
+    failed = json.loads(run(home, server, "voices", "delete", clone["id"], "--json").out)
+    assert failed["exit"] == 2
+    made = json.loads(run(home, server, "dict", "create", "a=b", "--json").out)
+    assert run(home, server, "dict", "delete", made["id"], "--json").out == (
+        json.dumps({"id": made["id"], "deleted": True}).encode() + b"\n"
+    )
+    ran = run(home, server, "login", "--json", stdin=KEY.encode())
+    assert json.loads(ran.out) == {
+        "origin": server.base_url, "file": str(home / "config" / "credentials.json"),
+    }  # fmt: skip
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_clone_json_of_a_failed_wait_names_the_clone(home: Path) -> None:
+    recording(home / "me.wav", 6)
+    with fault_server(*replies({"data": PROCESSING}, {"data": [PROCESSING | {"status": "failed"}]})) as peer:
+        command = (
+            "voices",
+            "clone",
+            "me.wav",
+            "--name",
+            "Me",
+            "--wait",
+            "--json",
+            "--base-url",
+            peer.base_url,
+        )
+        ran = smallest(home, *command, env={"SMALLEST_API_KEY": KEY})
+    failed = json.loads(ran.out)
+    assert (ran.code, failed["exit"], failed["id"]) == (8, 8, "voice_x")
 
 
 @pytest.mark.parametrize("command", ["speak", "stream", "bench"])
-def test_a_question_for_a_voice_is_answered_by_the_list(command: str, home: Path) -> None:
+def test_voice_question_mark_lists_the_voices(command: str, home: Path) -> None:
     ran = smallest(home, command, "-v", "?")
     assert (ran.code, ran.err) == (0, "")
     assert len(rows(ran)) == 264
@@ -668,23 +776,23 @@ def test_a_question_for_a_voice_is_answered_by_the_list(command: str, home: Path
 
 
 @pytest.mark.parametrize("command", ["speak", "stream"])
-def test_a_question_with_json_is_answered_by_an_object(command: str, home: Path) -> None:
+def test_voice_question_mark_with_json_prints_one_object(command: str, home: Path) -> None:
     ran = smallest(home, command, "-v", "?", "--json")
     assert (ran.code, ran.err) == (0, "")
     voices = json.loads(ran.out)["voices"]
     assert (len(voices), voices[0].keys()) == (264, set(Voice._fields))
 
 
-def test_a_question_for_loudspeakers_where_there_is_none_is_11(home: Path) -> None:
+def test_device_question_mark_without_devices_exits_11(home: Path) -> None:
     ran = smallest(home, "speak", "Hi.", "--device", "?", env={"PULSE_SERVER": "unix:/nowhere"})
     assert (ran.code, ran.out) == (11, b"")
-    assert ran.lines == ["smallest: no loudspeaker was found", "  use -o FILE"]
+    assert ran.lines == ["smallest: no output device found", "  use -o FILE"]
 
 
 @pytest.mark.parametrize(
-    ("folder", "code", "line"), [("", 2, "--output is empty"), ("nowhere", 10, "there is no folder nowhere")]
+    ("folder", "code", "line"), [("", 2, "--output is empty"), ("nowhere", 10, "nowhere is not a directory")]
 )
-def test_a_folder_that_is_not_there_is_told_before_any_request(
+def test_bad_output_folder_is_refused_before_any_request(
     folder: str, code: int, line: str, home: Path
 ) -> None:
     ran = smallest(home, "voices", "play", "magnus", "--local", "-o", folder)

@@ -1,4 +1,4 @@
-# bash cuts --flag=value into three words; it is read as --flag value.
+# bash splits --flag=value into three words: rejoin them as --flag value.
 _smallest() {
   local -a words=()
   local each last="" place=0

@@ -1,5 +1,5 @@
-# The values of a list, as the tool last kept it, else as it was when this was made. No Python is started.
-# $1 the list, $2 what is typed. `compgen -W` would run what a value holds, so none is used.
+# The values of a list: as last saved in the cache, else as bundled. Python is not started.
+# $1: the list, $2: the prefix. Not `compgen -W`: it expands the values as shell code.
 _smallest_list() {
   local folder="${SMALLEST_CACHE_DIR:-}" known="_smallest_known_$1" typed="${2//\\/}" lines value rest
   if [[ -z $folder ]]; then
@@ -16,10 +16,10 @@ _smallest_voices() { _smallest_list voices "$1"; }
 _smallest_models() { _smallest_list models "$1"; }
 _smallest_languages() { _smallest_list languages "$1"; }
 _smallest_devices() { _smallest_list devices "$1"; }
-# A word that begins with a dash comes here as "": `-o -` is whole.
+# shtab passes a word that begins with a dash as "": `-o -` is complete.
 _smallest_file() { local typed="${COMP_WORDS[COMP_CWORD]//\\/}"; compgen -f -- "${typed#[\"\']}"; }
 _smallest_dir() { local typed="${COMP_WORDS[COMP_CWORD]//\\/}"; compgen -d -- "${typed#[\"\']}"; }
-# The players that are known by name; once something is typed, what is on PATH too, and no word of the shell's.
+# The player presets; after the first character also programs on PATH, but no shell keywords.
 _smallest_program() {
   local each
   while read -r each; do

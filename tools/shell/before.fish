@@ -1,4 +1,4 @@
-# The values of a list, as the tool last kept it, else as it was when this was made. No Python is started.
+# The values of a list: as last saved in the cache, else as bundled. Python is not started.
 function _smallest_list
   set -l folder "$SMALLEST_CACHE_DIR"
   if test -z "$folder"
@@ -14,7 +14,7 @@ function _smallest_list
     printf '%s\n' $$known
   end
 end
-# The players that are known by name, and once something is typed what is on PATH too.
+# The player presets; after the first character also programs on PATH.
 function _smallest_program
   printf '%s\n' $_smallest_known_players
   set -l typed (commandline -ct)

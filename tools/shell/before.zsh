@@ -1,4 +1,4 @@
-# The values of a list, as the tool last kept it, else as it was when this was made. No Python is started.
+# The values of a list: as last saved in the cache, else as bundled. Python is not started.
 _smallest_list() {
   local folder=${SMALLEST_CACHE_DIR:-} known=_smallest_known_$1
   local -a rows
@@ -18,7 +18,7 @@ _smallest_voices() { _smallest_list voices }
 _smallest_models() { _smallest_list models }
 _smallest_languages() { _smallest_list languages }
 _smallest_devices() { _smallest_list devices }
-# The players that are known by name; once something is typed, what is on PATH too.
+# The player presets; after the first character also programs on PATH.
 _smallest_program() {
   local ret=1
   compadd -a _smallest_known_players && ret=0

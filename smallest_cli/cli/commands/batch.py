@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from smallest_cli.cli.console import Console, print_json, print_line
-from smallest_cli.cli.option_groups import Options, grouped
+from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import FileOptions, ReportOptions, ServiceOptions, SplitOptions, VoiceOptions
 from smallest_cli.cli.run_config import load_request
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError
@@ -37,26 +37,14 @@ MAX_SHOWN_FAILURES = 20
 class BatchOptions(Options):
     """Where the files of a batch go, and which rows are spoken."""
 
-    dir: Annotated[
-        str | None, typer.Option("-d", "--dir", metavar="DIR", help="Directory for the files (required).")
-    ] = None
-    naming: Annotated[
-        Literal["id", "index", "text"],
-        typer.Option("--naming", help="Name files after the id, the row number or the text. [default: id]"),
-    ] = "id"
-    jobs: Annotated[
-        int,
-        typer.Option(
-            "--jobs",
-            metavar="N",
-            min=1,
-            max=64,
-            help="Rows at the same time; your plan limits concurrent requests. [default: 1]",
-        ),
-    ] = 1
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Speak only rows that are missing, changed or failed.")
-    ] = False
+    dir: str | None = option("-d, --dir DIR", "Directory for the files (required).")
+    naming: Literal["id", "index", "text"] = option(
+        "--naming", "Name files after the id, the row number or the text.", "id"
+    )
+    jobs: int = option(
+        "--jobs N", "Rows at the same time; your plan limits concurrent requests.", 1, min=1, max=64
+    )
+    resume: bool = option("--resume", "Speak only rows that are missing, changed or failed.", False)
 
 
 @grouped

@@ -1,19 +1,15 @@
-"""`smallest cache`: manage the audio cache of `--cache`."""
+"""`smallest cache`: show and empty the audio cache."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from smallest_cli.cli.console import print_json
+from smallest_cli.cli.options import JsonOption
 from smallest_cli.cli.tables import print_facts
 from smallest_cli.client.cache import AudioCache, cache_folder
 from smallest_cli.settings import load_settings
 
 cache = typer.Typer()
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 @cache.callback()
@@ -26,28 +22,17 @@ def _open() -> AudioCache:
 
 
 @cache.command("info")
-def info(as_json: AsJson = False) -> None:
-    """Show the folder, its size and its limit."""
-    folder = _open()
-    size = folder.size()
-    facts = {
-        "folder": str(folder.folder),
-        "segments": size.entries,
-        "bytes": size.byte_count,
-        "max_bytes": folder.max_bytes,
-    }
-    if as_json:
-        print_json(facts)
-    else:
-        print_facts(facts)
+def info(as_json: JsonOption = False) -> None:
+    """Show the folder, the size and the size limit in bytes."""
+    audio_cache = _open()
+    size = audio_cache.size()
+    facts = {"segments": size.entries, "bytes": size.byte_count, "max_bytes": audio_cache.max_bytes}
+    print_facts({"folder": str(audio_cache.folder), **facts}, as_json=as_json)
 
 
 @cache.command("clear")
-def clear(as_json: AsJson = False) -> None:
+def clear(as_json: JsonOption = False) -> None:
     """Empty the cache."""
-    size = _open().clear()
-    facts = {"segments": size.entries, "bytes": size.byte_count}
-    if as_json:
-        print_json(facts)
-    else:
-        print_facts({f"cleared {name}": value for name, value in facts.items()})
+    removed = _open().clear()
+    prefix = "" if as_json else "cleared "
+    print_facts({f"{prefix}segments": removed.entries, f"{prefix}bytes": removed.byte_count}, as_json=as_json)

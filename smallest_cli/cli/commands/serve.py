@@ -108,7 +108,7 @@ def serve(
         typer.Option(metavar="N", help="Number of requests that fail; 0 = all.", rich_help_panel=_FAULTS),
     ] = 0,
 ) -> None:
-    """Serve the Waves API from this machine, offline.
+    """Run the offline Waves-compatible server.
 
     Prints the base URL on stdout once it listens, and serves until Ctrl-C.
     """

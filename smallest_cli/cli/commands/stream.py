@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from smallest_cli.cli.console import Console
-from smallest_cli.cli.option_groups import Options, grouped
+from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.cli.run_config import build_run_config, check_key_not_from_text, session_on_console
 from smallest_cli.cli.summary import print_summary
@@ -25,56 +25,26 @@ DRAIN_S = 5.0
 class StreamOptions(Options):
     """How arriving text is split."""
 
-    buffering: Annotated[
-        Literal["sentence", "server"],
-        typer.Option("--buffering", help="Where sentences are split: client or server (ws only)."),
-    ] = "sentence"
-    split: Annotated[
-        int | None,
-        typer.Option(
-            "--split", metavar="N", min=1, help=f"Maximum characters per request. [default: {SPLIT}]"
-        ),
-    ] = None
-    first_chunk_chars: Annotated[
-        int | None,
-        typer.Option(
-            "--first-chunk-chars",
-            metavar="N",
-            min=1,
-            help="After N characters the first request may end at a clause.",
-        ),
-    ] = None
-    flush_ms: Annotated[
-        int | None,
-        typer.Option(
-            "--flush-ms",
-            metavar="MS",
-            min=1,
-            help=f"Flush unfinished text after MS of silence. [default: {FLUSH_MS}]",
-        ),
-    ] = None
-    strip_markdown: Annotated[
-        bool | None,
-        typer.Option(
-            "--strip-markdown/--no-strip-markdown",
-            help="Remove Markdown markup. [default: on unless stdin is a terminal]",
-        ),
-    ] = None
-    drain: Annotated[
-        float | None,
-        typer.Option(
-            "--drain",
-            metavar="SECONDS",
-            min=0.1,
-            help=f"With --buffering server: quiet that ends the run. [default: {DRAIN_S:g}]",
-        ),
-    ] = None
-    max_chars: Annotated[
-        int,
-        typer.Option(
-            "--max-chars", metavar="N", min=0, help="Stop after this many characters; 0 = unlimited."
-        ),
-    ] = 0
+    buffering: Literal["sentence", "server"] = option(
+        "--buffering", "Where sentences are split: client or server (ws only).", "sentence"
+    )
+    split: int | None = option("--split N", f"Maximum characters per request. [default: {SPLIT}]", min=1)
+    first_chunk_chars: int | None = option(
+        "--first-chunk-chars N", "After N characters the first request may end at a clause.", min=1
+    )
+    flush_ms: int | None = option(
+        "--flush-ms MS", f"Flush unfinished text after MS of silence. [default: {FLUSH_MS}]", min=1
+    )
+    strip_markdown: bool | None = option(
+        "--strip-markdown/--no-strip-markdown",
+        "Remove Markdown markup. [default: on unless stdin is a terminal]",
+    )
+    drain: float | None = option(
+        "--drain SECONDS",
+        f"With --buffering server: quiet that ends the run. [default: {DRAIN_S:g}]",
+        min=0.1,
+    )
+    max_chars: int = option("--max-chars N", "Stop after this many characters; 0 = unlimited.", 0, min=0)
 
 
 @grouped
@@ -88,7 +58,7 @@ def stream(
     service: ServiceOptions,
     report: RunOptions,
 ) -> None:
-    """Speak text as it arrives (e.g. from an LLM).
+    """Speak text as it arrives, for example from an LLM.
 
     Each sentence is spoken as soon as it is complete. At a terminal each line is, on Enter.
     """

@@ -316,12 +316,18 @@ def test_the_next_request_waits_until_less_than_ahead_s_is_left_to_play(
 def test_a_failure_before_audio_is_retried_and_reported() -> None:
     unavailable = ServerError("it failed")
     unavailable.status = 503
-    run = Run(NetworkError("it failed"), unavailable, segment(SECOND))
+    run = Run(broken([Sent()], NetworkError("it failed")), broken([Sent()], unavailable), segment(SECOND))
     run.run("Hello there.")
     assert run.sink.pcm == SECOND
     assert run.waits == [0.5, 1.0]
     assert run.session.resent == 24
     assert run.warnings == ["it failed; trying again in 0.5 s", "it failed; trying again in 1.0 s"]
+
+
+def test_a_request_that_was_never_sent_is_not_counted_as_sent_again() -> None:
+    run = Run(NetworkError("cannot connect"), segment(SECOND))
+    run.run("Hello there.")
+    assert (run.session.resent, run.waits) == (0, [0.5])
 
 
 def test_the_last_error_is_raised() -> None:
