@@ -343,7 +343,7 @@ def test_text_of_exactly_max_chars_succeeds(home: Path, server: Offline) -> None
             (("--buffering", "server", *option), option[0])
             for option in (
                 ("--split", "250"), ("--first-chunk-chars", "10"), ("--flush-ms", "1500"),
-                ("--max-chars", "9"), ("--strip-markdown",), ("--echo",), ("--cache",),
+                ("--max-chars", "9"), ("--strip-markdown",), ("--follow",), ("--cache",),
             )
         ),
     ],
@@ -577,27 +577,27 @@ def test_line_from_terminal_is_spoken_on_enter(home: Path, server: Offline) -> N
 
 
 def test_follow_prints_text_as_it_plays(home: Path, server: Offline) -> None:
-    ran = stream(home, server, "-o", "out.wav", "--echo", stdin="".join(STORY).encode())
+    ran = stream(home, server, "-o", "out.wav", "--follow", stdin="".join(STORY).encode())
     assert (ran.code, ran.out) == (0, b"")
     assert ran.err == "".join(STORY) + "\n"
 
 
 def test_follow_escapes_unprintable_characters(home: Path, server: Offline) -> None:
-    ran = stream(home, server, "-o", "out.wav", "--echo", stdin="A क्\u200dष and the end.".encode())
+    ran = stream(home, server, "-o", "out.wav", "--follow", stdin="A क्\u200dष and the end.".encode())
     assert (ran.code, ran.err) == (0, "A क्\\u200dष and the end.\n")
 
 
 def test_follow_prints_no_unplayed_text(home: Path) -> None:
     limits = ("--timeout", "0.3", "--completion-wait", "0", "--retries", "0")
     with start_offline(fail=["stall:0"]) as server:
-        ran = stream(home, server, "-o", "out.wav", "--echo", *limits, stdin="".join(STORY).encode())
+        ran = stream(home, server, "-o", "out.wav", "--follow", *limits, stdin="".join(STORY).encode())
     assert ran.code == 7
     assert ran.lines[0].startswith("smallest: no audio")
 
 
 def test_follow_ends_its_line_before_an_error(home: Path) -> None:
     with start_offline(fail=["close:1011:2"]) as server:
-        ran = stream(home, server, "-o", "out.wav", "--echo", "--retries", "0", stdin="".join(STORY).encode())
+        ran = stream(home, server, "-o", "out.wav", "--follow", "--retries", "0", stdin="".join(STORY).encode())
     assert ran.code == 9
     assert ran.lines[0] == "".join(STORY)
     assert ran.lines[1].startswith("smallest: ")
@@ -605,7 +605,7 @@ def test_follow_ends_its_line_before_an_error(home: Path) -> None:
 
 def test_follow_draws_no_progress_line(home: Path, server: Offline) -> None:
     parent, child = pty.openpty()
-    with streaming(home, server.base_url, "-o", "out.wav", "--echo", "One. Two.", stderr=child) as process:
+    with streaming(home, server.base_url, "-o", "out.wav", "--follow", "One. Two.", stderr=child) as process:
         os.close(child)
         result = b""
         with os.fdopen(parent, "rb", buffering=0) as screen, suppress(OSError):  # the other side is closed
@@ -616,7 +616,7 @@ def test_follow_draws_no_progress_line(home: Path, server: Offline) -> None:
 
 
 def test_follow_prints_text_played_after_the_last_request(home: Path, server: Offline) -> None:
-    ran = stream(home, server, "--echo", "-p", "--player", "sh -c 'cat > /dev/null' {rate}", "One. Two.")
+    ran = stream(home, server, "--follow", "-p", "--player", "sh -c 'cat > /dev/null' {rate}", "One. Two.")
     assert (ran.code, ran.err) == (0, "One. Two.\n")
 
 
