@@ -37,8 +37,8 @@ class Settings:
     """A factor from 0.5 to 2.0."""
     sample_rate: int = 24_000
     """Frames a second: 8000, 16000, 24000 or 44100."""
-    via: Via = "ws"
-    """The transport; auto is ws."""
+    via: Via = "sse"
+    """The transport; auto is sse, or ws where only ws can do what is wanted."""
     api: Api = "unified"
     """The service's API."""
     local: bool = False

@@ -32,15 +32,25 @@ MAX_LEAD_S = 10
 
 
 def load_request(
-    voice: VoiceOptions, service: ServiceOptions, report: RunOptions, cache: bool | None = None
+    voice: VoiceOptions,
+    service: ServiceOptions,
+    report: RunOptions,
+    cache: bool | None = None,
+    *,
+    needs_ws: bool = False,
 ) -> tuple[Console, Settings, SpeechRequest]:
-    """The console, the settings and the request template. Raises UsageError and SettingsError."""
+    """The console, the settings and the request template. Raises UsageError and SettingsError.
+
+    `needs_ws`: with --via auto use ws, because only ws can do what is wanted.
+    """
     if service.ca_file is not None and not os.path.exists(service.ca_file):
         raise SettingsError(f"--ca-file: no such file: {printable(service.ca_file)}")
     if report.quiet and (report.verbose or report.debug):
         raise UsageError(f"--quiet and --{'verbose' if report.verbose else 'debug'} cannot be combined")
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
     settings = load_settings(voice.as_dict() | service.as_dict() | {"cache": cache})
+    if "via" not in settings.sources and (needs_ws or service.completion_wait is not None):
+        settings = replace(settings, via="ws")
     template = build_request(
         settings,
         number_language=voice.number_language,
@@ -63,9 +73,13 @@ def build_run_config(
     service: ServiceOptions,
     report: RunOptions,
     captions: CaptionOptions | None = None,
+    *,
+    needs_ws: bool = False,
 ) -> tuple[RunConfig, Console]:
     """The configuration of a run and its console. Raises UsageError and SettingsError."""
-    console, settings, template = load_request(voice, service, report, sound.cache)
+    captions = captions or CaptionOptions()
+    needs_ws = needs_ws or captions.cue == "word"
+    console, settings, template = load_request(voice, service, report, sound.cache, needs_ws=needs_ws)
     destinations = choose_destinations(
         sound.output or [],
         template.format,
@@ -83,7 +97,7 @@ def build_run_config(
         raise UsageError("--json and audio cannot share stdout", hint="use -o FILE")
     if sound.player and all(each.output is not None for each in destinations):
         raise UsageError("--player is for playback", hint="add --play")
-    plan = _plan_captions(captions or CaptionOptions(), destinations, template, settings, force=voice.force)
+    plan = _plan_captions(captions, destinations, template, settings, force=voice.force)
     config = RunConfig(
         settings,
         replace(template, word_timings=plan is not None and plan.timed),

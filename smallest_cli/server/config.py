@@ -67,7 +67,10 @@ class ServerConfig:
     idle_timeout_s: float = 60.0
     """Seconds without a message after which a socket is closed (4b)."""
     close_after_complete: bool = False
-    """Close the socket after a plain `complete`, as documented (4c.1)."""
+    """Close the socket after a plain `complete`, as documented; requests behind it are lost (4c.1)."""
+    second_request: Literal["queue", "hold", "refuse"] = "queue"
+    """A plain request while another is under way: its audio follows (`queue`), it begins only after the
+    other's `complete` (`hold`), or it is refused (0.3)."""
     complete_per: Literal["request", "quiet"] = "request"
     """Send `complete` once per request, or once per quiet period (4c.1)."""
     complete_wait_ms: float = 0
@@ -166,7 +169,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "realtime_factor": (0, 1_000), "jitter_ms": (0, 10_000), "seed": (0, 2**63), "fail_times": (0, 10**9),
 }  # fmt: skip
 _CHOICES: Mapping[str, tuple[object, ...]] = {
-    "complete_per": ("request", "quiet"), "complete_form": ("live", "older"),
+    "complete_per": ("request", "quiet"), "second_request": ("queue", "hold", "refuse"), "complete_form": ("live", "older"),
     "sse_shape": ("live", "older", "seed", None), "error_form": ("message", "nested", "list"),
     "legacy": ("on", "404", "410"), "close_after_complete": (True, False),
     "answer_empty_close": (True, False), "chunked": (True, False), "honour_complete_wait": (True, False),

@@ -45,6 +45,7 @@ class WebSocketSession:
         self._slot = ExitStack()
         self._busy = False
         self._buffer = MessageBuffer(state, api, self._enqueue)
+        self._completions: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve the socket until either side closes it."""
@@ -55,9 +56,9 @@ class WebSocketSession:
                 task.result()
         finally:
             self._buffer.close()
-            for task in tasks:
+            for task in (*tasks, *self._completions):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *self._completions, return_exceptions=True)
             self._slot.close()
 
     # Reading
@@ -106,6 +107,8 @@ class WebSocketSession:
                 await self._socket.send_str(answer)
 
     def _enqueue(self, job: Job) -> None:
+        if job.closes and self._busy and self._config.second_request == "refuse":
+            raise asyncio.QueueFull
         self._jobs.put_nowait(job)
         self._busy = True
 
@@ -118,11 +121,33 @@ class WebSocketSession:
             job = next_job or await self._jobs.get()
             next_job = None
             entry = LogEntry("ws", job.request.text, self._key, job.received_ns, request_id=job.request_id)
+            if self._completes_alone(job):
+                if await self._synthesize(job, entry):
+                    task = asyncio.create_task(self._complete_later(job, entry))
+                    self._completions.add(task)
+                    task.add_done_callback(self._completions.discard)
+                else:
+                    self._state.request_log.write(entry)
+                continue
             try:
                 if await self._synthesize(job, entry):
                     next_job = await self._complete(job, entry)
             finally:
                 self._state.request_log.write(entry)
+
+    def _completes_alone(self, job: Job) -> bool:
+        """Whether `complete` of a plain request comes in its time, while the next one is synthesized."""
+        config = self._config
+        overlaps = config.second_request == "queue" and not config.close_after_complete
+        return job.closes and overlaps and config.complete_per == "request" and job.complete_wait_s > 0
+
+    async def _complete_later(self, job: Job, entry: LogEntry) -> None:
+        try:
+            await asyncio.sleep(job.complete_wait_s)
+            await self._send(Completed(), job)
+            entry.mark_completed()
+        finally:
+            self._state.request_log.write(entry)
 
     async def _synthesize(self, job: Job, entry: LogEntry) -> bool:
         """Send a job's audio. False when it failed, so that no `complete` is due."""
@@ -161,11 +186,14 @@ class WebSocketSession:
         if job.ends and not (next_job and self._config.complete_per == "quiet"):
             await self._send(Completed(), job)
             entry.mark_completed()
-            if self._config.close_after_complete and job.closes and not next_job:
+            if self._config.close_after_complete and job.closes:
                 await self._socket.close()
         return next_job
 
     async def _wait_quiet(self, job: Job) -> Job | None:
+        if job.closes and (self._config.second_request == "hold" or self._config.close_after_complete):
+            await asyncio.sleep(job.complete_wait_s)
+            return None
         if not self._jobs.empty():
             return self._jobs.get_nowait()
         if not (job.ends and job.complete_wait_s):

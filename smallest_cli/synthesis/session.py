@@ -48,6 +48,8 @@ MAX_REDOS = 2
 KEEP_ALIVE_S = 20.0
 """While no text arrives, the connection is kept open this often."""
 MAX_QUEUE = 8
+NORMAL_CLOSURES = (1000, 1001, 1005)
+"""Close codes of a service that is done with a socket (RFC 6455, 7.4.1)."""
 HELD_BACK_S = 1.0
 """A wait between the audio of two requests that is reported, if the second was sent in time."""
 
@@ -458,7 +460,7 @@ class Session:
         It may do so after each `complete` (waves/api.md, 0.2) or reply.
         """
         return (
-            isinstance(error, ConnectionClosed)
+            (isinstance(error, ConnectionClosed) or error.close_code in NORMAL_CLOSURES)
             and self._was_completed
             and not segment.started
             and not self._one_per_connection

@@ -69,9 +69,9 @@ def stream(
         return
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe text in, or give it as arguments")
-    config, console = build_run_config(voice, sound, service, report, captions)
-    check_key_not_from_text([] if words else ["-"], service.api_key_file, config.settings)
     by_server = stream_options.buffering == "server"
+    config, console = build_run_config(voice, sound, service, report, captions, needs_ws=by_server)
+    check_key_not_from_text([] if words else ["-"], service.api_key_file, config.settings)
     if by_server:
         _check_server_buffering(stream_options, config, sound)
     elif stream_options.drain is not None:
