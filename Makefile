@@ -36,12 +36,15 @@ kills: $(READY) ## SIGKILL at random times: is the target old or whole? KILLS=20
 COVERED := tests/unit/audio tests/unit/client tests/unit/synthesis $(addprefix tests/integration/test_,network.py preconnect.py transports.py speaker.py players.py pipe_readers.py) $(addprefix tests/e2e/test_,speak.py stream.py contract.py) tests/faults
 coverage: $(READY) ## do the tests take every branch between a fault and a spoilt file? 95 % or it fails (minutes)
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile -k 'not limit_to_the_size_of_files and not however_few_descriptors' $(COVERED)
+	@$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile -k 'not file_size_limit and not few_file_descriptors' $(COVERED)
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report
 
 head-to-head: $(READY) ## the same faults for the vendor's tools, edge-tts, curl and us (installs them into .venv-peers)
 	@$(BIN)/python -m benchmarks.head_to_head
+
+# pytest caches the asserts that it has rewritten as bytecode, which saves each worker 5 s.
+test test-long: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(READY) ## run the tests, but for the long ones
 	@$(BIN)/python -m pytest -q -n 4 --dist loadfile -m 'not long'

@@ -15,17 +15,33 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from smallest_cli.audio import wav
 from smallest_cli.bench.stats.comparison import compare
 from smallest_cli.bench.stats.quantiles import estimate, quantile
 from smallest_cli.client.service import open_local_service
-from tests.support.faults import start_faults
+from smallest_cli.models import AudioFormat
+from tests.support.fault_server import FaultProcess, Script, start_fault_server
+from tests.support.fault_server.steps import End, Reply, Tone, Wait
 
+HEAD = Reply("chunked", wav=b"")
+WAV_HEAD = Reply("chunked", wav=wav.header(AudioFormat(24_000)))
+SCENARIOS: dict[str, Script] = {
+    "early headers": (HEAD, Wait(50), Tone(200), End()),
+    "early wav header": (WAV_HEAD, Wait(50), Tone(200), End()),
+    "slow silence": (
+        *(WAV_HEAD, Wait(50), Tone(100, peak=0), Wait(300), Tone(100, peak=0)),
+        *(step for at in range(2, 6) for step in (Wait(50 + 250 * at), Tone(100))),
+        End(),
+    ),
+    "lognormal": (WAV_HEAD, Wait(100, sigma=0.4), Tone(100), End()),
+    "late": (Wait(300), WAV_HEAD, Tone(100), End()),
+}
 TRIES = 3
 KEY = "sk_of_nobody_0123456789"
 SMALLEST = [sys.executable, "-P", "-m", "smallest_cli"]
@@ -132,9 +148,16 @@ def lognormal() -> Found:
     return within(*measured(20, (100, 0.4), "--transport", "ws", "--conn", "warm", "-n", "2000"))
 
 
+def scenario_server(name: str, folder: str) -> AbstractContextManager[FaultProcess]:
+    return start_fault_server(Path(folder), *SCENARIOS[name])
+
+
 def light() -> Found:
     """As `lognormal`, against a server that does nothing but wait, by its stamps alone."""
-    with tempfile.TemporaryDirectory() as folder, start_faults("lognormal", Path(folder)) as faulty:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        scenario_server("lognormal", folder) as faulty,
+    ):
         run, trials = bench(
             faulty.base_url,
             KEY,
@@ -169,7 +192,10 @@ def hundred() -> Found:
 
 
 def misbehaving(scenario: str, via: str, limits: dict[str, tuple[float, float]]) -> Found:
-    with tempfile.TemporaryDirectory() as folder, start_faults(scenario, Path(folder)) as faulty:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        scenario_server(scenario, folder) as faulty,
+    ):
         run, _ = bench(
             faulty.base_url,
             KEY,

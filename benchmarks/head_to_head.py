@@ -26,11 +26,11 @@ from pathlib import Path
 from benchmarks.instead import PACKAGES, install
 from tests.support import frames
 from tests.support.command import environment
-from tests.support.faults.cases import FEW
-from tests.support.faults.invariants import KEY, OLD
-from tests.support.faults.server import FaultServer, Script, Step, Talk, fault_server
-from tests.support.faults.steps import GOOD, Close, Fin, Raw, Reply, Rst, Status
+from tests.support.fault_cases import FEW
+from tests.support.fault_server import Connection, FaultServer, Script, Step, fault_server
+from tests.support.fault_server.steps import GOOD, Close, Fin, Raw, Reply, Rst, Status
 from tests.support.frames import upgrade_reply
+from tests.support.invariants import KEY, OLD
 
 PINNED = dict(package.split("==") for package in PACKAGES)
 ROOT = str(Path(__file__).parent.parent)
@@ -59,11 +59,11 @@ synthesize_to_file(client, sys.argv[2], voice_id="meher", path="out.wav")
 class EdgeReply:
     """An upgrade in the words that edge-tts understands, and a first piece of audio."""
 
-    def play(self, talk: Talk) -> None:
-        talk.send(upgrade_reply(talk.head))
-        talk.sock.recv(65_536)
+    def run(self, connection: Connection) -> None:
+        connection.send(upgrade_reply(connection.head))
+        connection.sock.recv(65_536)
         head = b"X-RequestId:1\r\nContent-Type:audio/mpeg\r\nPath:audio\r\n"
-        talk.send(frames.frame(len(head).to_bytes(2, "big") + head + bytes(1000), 2))
+        connection.send(frames.frame(len(head).to_bytes(2, "big") + head + bytes(1000), 2))
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
         code,
         kept,
         moved.connections > before,
-        max(server.connections, len(server.asked)),
+        max(server.connections, len(server.requests)),
     )
 
 

@@ -25,8 +25,8 @@ from pathlib import Path
 
 from benchmarks.figures import GATE, Figure, conclude, is_calm, limit
 from tests.support.command import SMALLEST, environment
-from tests.support.faults.server import FaultServer, Script, fault_server
-from tests.support.faults.steps import RATE, Audio, Reply, Stage, Whole
+from tests.support.fault_server import FaultServer, Script, fault_server
+from tests.support.fault_server.steps import RATE, Audio, Checkpoint, End, Reply
 from tests.support.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
 
 SILENCE_GOAL_MS, EXIT_GOAL_MS, END_GOAL_MS, SAFE_GOAL_MS = 100.0, 200.0, 20.0, 10.0
@@ -37,9 +37,9 @@ SPOKEN = 3 * RATE
 HEARD = RATE // 4
 ROOT = Path(__file__).parent.parent
 DEAD_HOST = "https://resolver.invalid"
-WAITING: Script = (Reply("chunked", SPOKEN), Stage(), Audio(SPOKEN), Whole())
-FLOWING: Script = (Reply("chunked", SPOKEN), Audio(SPOKEN), Stage(), Whole())
-DRAINING: Script = (Reply("chunked", SPOKEN), Audio(SPOKEN), Whole(), Stage())
+WAITING: Script = (Reply("chunked", SPOKEN), Checkpoint(), Audio(SPOKEN), End())
+FLOWING: Script = (Reply("chunked", SPOKEN), Audio(SPOKEN), Checkpoint(), End())
+DRAINING: Script = (Reply("chunked", SPOKEN), Audio(SPOKEN), End(), Checkpoint())
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ class Running:
         self.folder = folder
         self.place = place
         self.told, telling = os.pipe()
-        command = (
-            [sys.executable, "-m", "tests.support.faults.launch", f"{how}:{telling}"] if how else SMALLEST
-        )
+        command = [sys.executable, "-m", "tests.support.launch", f"{how}:{telling}"] if how else SMALLEST
         mine = {"SMALLEST_API_KEY": "sk_bench", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
         given = environment(folder, **mine) | env
         self.process = subprocess.Popen(
@@ -153,7 +151,7 @@ def ms_at(script: Script, folder: Path, via: str, place: Place) -> float:
     """Ctrl-C to exit, into a file or a pipe, when the service has come to its stage."""
     with at_stage(script) as server:
         running = Running(folder, server.base_url, via, place)
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         if script is FLOWING:
             running.until_written()
         return running.ms_to_death(running.interrupt(), -signal.SIGINT)
@@ -163,7 +161,7 @@ def ms_after_marker(folder: Path, via: str, place: Place) -> float:
     """From the service's last word, all audio being written, to the end of a run that is whole."""
     with at_stage(FLOWING) as server:
         running = Running(folder, server.base_url, via, place)
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         running.until_written()
         stamp = time.monotonic_ns()
         server.release.set()
@@ -174,7 +172,7 @@ def ms_heard(script: Script, folder: Path, via: str, pulse: Pulse) -> tuple[floa
     """Ctrl-C to silence at the monitor, and to exit, in the midst of what is heard."""
     with at_stage(script) as server, pulse.recording() as recording:
         running = Running(folder, server.base_url, via, SPEAKER, **pulse.env | {"HOME": pulse.env["HOME"]})
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         recording.wait_for_sound(HEARD * SAMPLE)
         stamp = running.interrupt()
         to_exit = running.ms_to_death(stamp, -signal.SIGINT)

@@ -1,12 +1,47 @@
-"""What every test needs, wherever the suite is started from."""
+"""Fixtures and marks of every test, from whatever directory the suite is started."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.offline import Offline, start_offline
+
+TESTS = Path(__file__).parent
+LONG = ("faults",)
+"""Folders whose tests take minutes: `make test` leaves them out."""
 
 
 def pytest_configure() -> None:
-    """A suite in the background of a script has some signals ignored, and every child would inherit that."""
+    """Restore default signal handlers: a suite in the background of a script inherits ignored signals."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder, before `-m` selects."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        item.add_marker(folder)
+        if folder in LONG:
+            item.add_marker("long")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Home and working directory of a command."""
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Offline]:
+    """The offline server, shared by all tests of a worker that need no special one.
+
+    Its log grows: read it from the length that it had before.
+    """
+    with start_offline(concurrency=3) as offline:
+        yield offline

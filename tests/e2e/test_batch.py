@@ -1,4 +1,4 @@
-"""`smallest batch`: a table of texts, a file each; what is wrong is told before anything is paid for."""
+"""`smallest batch`: a table of texts, a file for each row; errors are reported before any request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import subprocess
 import unicodedata
 import wave
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +21,23 @@ from hypothesis import strategies as st
 from smallest_cli.files import safe_name, same_place, unique_names
 from smallest_cli.models import VIAS
 from tests.support import ROOT
-from tests.support.command import SMALLEST, Ran, environment, smallest
-from tests.support.faults.server import FaultServer, fault_server
-from tests.support.faults.steps import Audio, Reply, Status, Whole
+from tests.support.command import SMALLEST, Ran, environment, smallest, speak
+from tests.support.fault_server import FaultServer, fault_server
+from tests.support.fault_server.steps import Audio, End, Reply, Status
 from tests.support.offline import KEY, Offline, eventually, start_offline
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline(concurrency=3) as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
 
 
 def batch(
     home: Path, server: Offline | FaultServer, *arguments: str, table: str = "in.csv", **env: str
 ) -> Ran:
-    env = {"SMALLEST_API_KEY": KEY} | env
-    more = [table, "--base-url", server.base_url, "-d", "out"]
-    return smallest(home, "batch", *more, *arguments, env=env)
+    return speak(home, server, table, "-d", "out", *arguments, command="batch", **env)
 
 
-def table(home: Path, *rows: str, name: str = "in.csv", header: str = "id,text") -> None:
+def write_table(home: Path, *rows: str, name: str = "in.csv", header: str = "id,text") -> None:
     (home / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
 
 
-def asked(server: Offline, word: str) -> list[str]:
+def requests_with(server: Offline, word: str) -> list[str]:
     return [each["text"] for each in server.log() if word in each["text"]]
 
 
@@ -67,40 +53,39 @@ def files_of(home: Path) -> list[str]:
     return sorted(path.name for path in home.iterdir() if path.is_file())
 
 
-# What is done
+# Rows and files
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_every_row_is_a_file_over_every_transport(via: str, home: Path, server: Offline) -> None:
-    table(home, "one,Good morning.", 'two,"The kettle, it is on."')
+def test_every_row_becomes_a_file(via: str, home: Path, server: Offline) -> None:
+    write_table(home, "one,Good morning.", 'two,"The kettle, it is on."')
     ran = batch(home, server, "--via", via, "--json")
     assert (ran.code, ran.err) == (0, "")
-    told = json.loads(ran.out)
-    assert (told["done"], told["failed"], told["skipped"]) == (2, 0, 0)
-    assert told["files"] == ["out/one.wav", "out/two.wav"]
-    assert told["characters"] == len("Good morning.") + len("The kettle, it is on.")
-    assert told["characters_resent"] == 0
+    result = json.loads(ran.out)
+    assert (result["done"], result["failed"], result["skipped"]) == (2, 0, 0)
+    assert result["files"] == ["out/one.wav", "out/two.wav"]
+    assert result["characters"] == len("Good morning.") + len("The kettle, it is on.")
+    assert result["characters_resent"] == 0
     assert files(home) == ["one.wav", "two.wav"]
-    alone = ["speak", "--base-url", server.base_url, "Good morning.", "-o", "alone.wav"]
-    assert smallest(home, *alone, env={"SMALLEST_API_KEY": KEY}).code == 0
+    assert speak(home, server, "Good morning.", "-o", "alone.wav").code == 0
     assert (home / "alone.wav").read_bytes() == (home / "out" / "one.wav").read_bytes()
-    with wave.open(str(home / "out" / "two.wav")) as sound:
-        assert sound.getnframes() > 1000
+    with wave.open(str(home / "out" / "two.wav")) as file:
+        assert file.getnframes() > 1000
 
 
-def test_a_row_says_how_it_is_spoken(home: Path, server: Offline) -> None:
+def test_row_columns_set_voice_speed_and_format(home: Path, server: Offline) -> None:
     rows = [
         "a\tSame words.\t\t\t1.0\t",
         "b\tSame words.\tmagnus\ten\t2.0\tflac",
         "c\tSame words.\t\t\t\tulaw",
     ]
-    table(home, *rows, name="in.tsv", header="id\ttext\tvoice\tlanguage\tspeed\tformat")
+    write_table(home, *rows, name="in.tsv", header="id\ttext\tvoice\tlanguage\tspeed\tformat")
     assert batch(home, server, table="in.tsv").code == 0
     assert files(home) == ["a.wav", "b.flac", "c.ulaw"]
     assert (home / "out" / "b.flac").read_bytes()[:4] == b"fLaC"
 
 
-def test_json_lines_and_naming(home: Path, server: Offline) -> None:
+def test_jsonl_table_and_naming(home: Path, server: Offline) -> None:
     lines = [{"text": "Say: hello/there!"}, {"text": "Say: hello/there!", "speed": 2}]
     (home / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert batch(home, server, "--naming", "index", table="in.jsonl").code == 0
@@ -110,69 +95,69 @@ def test_json_lines_and_naming(home: Path, server: Offline) -> None:
     assert len(named) == 2
 
 
-def test_paragraphs_of_a_row_are_set_apart(home: Path, server: Offline) -> None:
+def test_pause_between_paragraphs_of_a_row(home: Path, server: Offline) -> None:
     (home / "in.jsonl").write_text(json.dumps({"id": "a", "text": "One.\n\nTwo."}) + "\n")
     lengths = []
     for pause in ("0", "1"):
-        told = json.loads(batch(home, server, "--pause", pause, "--json", table="in.jsonl").out)
-        lengths.append(told["seconds"])
+        result = json.loads(batch(home, server, "--pause", pause, "--json", table="in.jsonl").out)
+        lengths.append(result["seconds"])
     assert lengths[1] - lengths[0] == pytest.approx(1.0)
 
 
-def test_several_at_a_time(home: Path, server: Offline) -> None:
-    table(home, *(f"n{number},Number {number} of several." for number in range(9)))
+def test_jobs_run_concurrently(home: Path, server: Offline) -> None:
+    write_table(home, *(f"n{number},Number {number} of several." for number in range(9)))
     ran = batch(home, server, "--jobs", "3")
     assert (ran.code, ran.err, len(files(home))) == (0, "", 9)
-    assert Counter(asked(server, "of several")).most_common(1)[0][1] == 1
+    assert Counter(requests_with(server, "of several")).most_common(1)[0][1] == 1
 
 
-def test_too_many_at_once_becomes_fewer(home: Path) -> None:
+def test_429_reduces_concurrency(home: Path) -> None:
     with start_offline(concurrency=1, first_byte_ms=20) as server:
-        table(home, *(f"n{number},Number {number} of a crowd." for number in range(8)))
+        write_table(home, *(f"n{number},Number {number} of a crowd." for number in range(8)))
         ran = batch(home, server, "--jobs", "4", "--json")
-        told = json.loads(ran.out)
+        result = json.loads(ran.out)
         refused = [each for each in server.log() if each["status"] != "complete"]
-    assert (ran.code, told["done"]) == (0, 8)
+    assert (ran.code, result["done"]) == (0, 8)
     assert 1 <= len(refused) <= 3
-    assert told["characters"] == 8 * len("Number 0 of a crowd.")
-    assert told["characters_resent"] == len(refused) * len("Number 0 of a crowd.")
+    assert result["characters"] == 8 * len("Number 0 of a crowd.")
+    assert result["characters_resent"] == len(refused) * len("Number 0 of a crowd.")
     assert len(files(home)) == 8
 
 
-def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(home: Path, server: Offline) -> None:
-    table(home, "one,Good morning.", "two,Good night.")
+def test_progress_bar_on_a_terminal(home: Path, server: Offline) -> None:
+    write_table(home, "one,Good morning.", "two,Good night.")
     ours, theirs = pty.openpty()
     command = [*SMALLEST, "batch", "in.csv", "--base-url", server.base_url, "-d", "out"]
     env = environment(home, SMALLEST_API_KEY=KEY, TERM="xterm")
     with subprocess.Popen(command, env=env, cwd=home, stderr=theirs, stdout=subprocess.DEVNULL) as speaker:
         os.close(theirs)
-        said = b""
+        stderr = b""
         try:
             while data := os.read(ours, 65_536):
-                said += data
+                stderr += data
         except OSError:
             pass
     os.close(ours)
     assert speaker.returncode == 0
-    assert b"2/2" in said
-    assert b"2 done" in said
+    assert b"2/2" in stderr
+    assert b"2 done" in stderr
 
 
-def test_what_is_sent_again_is_counted_apart(home: Path) -> None:
-    table(home, "a,Good morning.", "b,Good night.")
+def test_resent_characters_are_counted_separately(home: Path) -> None:
+    write_table(home, "a,Good morning.", "b,Good night.")
     with start_offline(fail=["status:429"], fail_times=1) as server:
         ran = batch(home, server, "--json", "--verbose")
-    told = json.loads(ran.out)
-    assert (told["done"], told["characters"], told["characters_resent"]) == (2, 24, 13)
+    result = json.loads(ran.out)
+    assert (result["done"], result["characters"], result["characters_resent"]) == (2, 24, 13)
     assert "24 characters (13 sent again)" in ran.err
 
 
 # Resuming
 
 
-def test_resume_does_what_is_missing_or_changed(home: Path, server: Offline) -> None:
+def test_resume_runs_missing_and_changed_rows(home: Path, server: Offline) -> None:
     rows = [f"{name},This is {name} to resume." for name in ("ann", "bob", "cyd", "dan", "eve")]
-    table(home, *rows)
+    write_table(home, *rows)
     assert batch(home, server).code == 0
     (home / "out" / "bob.wav").unlink()
     (home / "out" / "cyd.wav").write_bytes(b"x")
@@ -180,56 +165,56 @@ def test_resume_does_what_is_missing_or_changed(home: Path, server: Offline) -> 
     damaged[-1] ^= 1
     (home / "out" / "dan.wav").write_bytes(damaged)
     rows[4] = "eve,This is Eva to resume."
-    table(home, *rows)
-    told = json.loads(batch(home, server, "--resume", "--json").out)
-    assert (told["done"], told["skipped"]) == (4, 1)
-    assert asked(server, "ann to resume") == ["This is ann to resume."]
-    told = json.loads(batch(home, server, "--resume", "--json").out)
-    assert (told["done"], told["skipped"]) == (0, 5)
-    told = json.loads(batch(home, server, "--resume", "--json", "--speed", "1.5").out)
-    assert (told["done"], told["skipped"]) == (5, 0)
+    write_table(home, *rows)
+    result = json.loads(batch(home, server, "--resume", "--json").out)
+    assert (result["done"], result["skipped"]) == (4, 1)
+    assert requests_with(server, "ann to resume") == ["This is ann to resume."]
+    result = json.loads(batch(home, server, "--resume", "--json").out)
+    assert (result["done"], result["skipped"]) == (0, 5)
+    result = json.loads(batch(home, server, "--resume", "--json", "--speed", "1.5").out)
+    assert (result["done"], result["skipped"]) == (5, 0)
 
 
 def resumed(home: Path, server: Offline | FaultServer, *arguments: str) -> tuple[int, int]:
-    """How many rows a --resume says, and how many were there."""
-    told = json.loads(batch(home, server, "--resume", "--json", *arguments).out)
-    return told["done"], told["skipped"]
+    """Resume a batch. Returns the number of rows that were spoken and skipped."""
+    result = json.loads(batch(home, server, "--resume", "--json", *arguments).out)
+    return result["done"], result["skipped"]
 
 
-def test_a_row_that_would_take_a_name_pays_for_itself_alone(home: Path, server: Offline) -> None:
-    table(home, "a/b,Good morning.")
+def test_name_collision_of_a_new_row_keeps_existing_file(home: Path, server: Offline) -> None:
+    write_table(home, "a/b,Good morning.")
     assert batch(home, server).code == 0
-    table(home, "a/b,Good morning.", "a:b,Good night.")
+    write_table(home, "a/b,Good morning.", "a:b,Good night.")
     assert resumed(home, server) == (1, 1)
     assert files(home)[-1] == "a_b.wav"
     assert len(files(home)) == 2
 
 
-def test_rows_named_by_their_text_are_known_wherever_they_stand(home: Path, server: Offline) -> None:
+def test_rows_named_by_text_may_move(home: Path, server: Offline) -> None:
     alike = "A beginning of forty characters and more, "
     rows = ["Good morning.", f"{alike}one.", f"{alike}two.", "Said twice.", "Said twice."]
-    table(home, *(f'"{row}"' for row in rows), header="text")
+    write_table(home, *(f'"{row}"' for row in rows), header="text")
     assert batch(home, server, "--naming", "text").code == 0
     assert len(files(home)) == 5
-    table(home, *(f'"{row}"' for row in ["Good night.", *rows]), header="text")
+    write_table(home, *(f'"{row}"' for row in ["Good night.", *rows]), header="text")
     assert resumed(home, server, "--naming", "text") == (1, 5)
     assert [line["id"] for line in manifest(home)] == [None] * 6
-    table(home, *(f'"{row}"' for row in rows[1:]), header="text")
+    write_table(home, *(f'"{row}"' for row in rows[1:]), header="text")
     assert resumed(home, server, "--naming", "text") == (0, 4)
 
 
-def test_a_row_that_failed_meanwhile_is_still_there(home: Path) -> None:
+def test_failed_row_keeps_its_earlier_file(home: Path) -> None:
     with start_offline(max_text=30) as server:
-        table(home, "a,Good morning.")
+        write_table(home, "a,Good morning.")
         assert batch(home, server).code == 0
-        table(home, f"a,{'word ' * 10}")
+        write_table(home, f"a,{'word ' * 10}")
         assert batch(home, server).code == 13
-        table(home, "a,Good morning.")
+        write_table(home, "a,Good morning.")
         assert resumed(home, server) == (0, 1)
 
 
-def test_no_clobber_spares_what_the_manifest_did_not_write(home: Path, server: Offline) -> None:
-    table(home, "a,Good morning.", "b,Good night.")
+def test_no_clobber_keeps_foreign_files(home: Path, server: Offline) -> None:
+    write_table(home, "a,Good morning.", "b,Good night.")
     (home / "out").mkdir()
     (home / "out" / "a.wav").write_text("precious")
     before = len(server.log())
@@ -242,12 +227,10 @@ def test_no_clobber_spares_what_the_manifest_did_not_write(home: Path, server: O
     assert not (home / "out" / "b.wav").exists()
 
 
-def test_no_clobber_replaces_what_the_manifest_wrote_until_somebody_changes_it(
-    home: Path, server: Offline
-) -> None:
-    table(home, "a,Good morning.")
+def test_no_clobber_replaces_own_unchanged_files(home: Path, server: Offline) -> None:
+    write_table(home, "a,Good morning.")
     assert batch(home, server, "--no-clobber").code == 0
-    table(home, "a,Good evening.", "b,Good night.")
+    write_table(home, "a,Good evening.", "b,Good night.")
     assert batch(home, server, "--no-clobber").code == 2
     assert resumed(home, server, "--no-clobber") == (2, 0)
     (home / "out" / "a.wav").write_text("precious")
@@ -255,26 +238,26 @@ def test_no_clobber_replaces_what_the_manifest_wrote_until_somebody_changes_it(
     assert (ran.code, (home / "out" / "a.wav").read_text()) == (2, "precious")
 
 
-def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
-    table(home, *(f"n{number},Number {number} of those killed." for number in range(12)))
+def test_kill_loses_no_finished_row(home: Path) -> None:
+    write_table(home, *(f"n{number},Number {number} of those killed." for number in range(12)))
     with start_offline(concurrency=2, first_byte_ms=30) as server:
         command = [*SMALLEST, "batch", "in.csv", "--base-url", server.base_url, "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
         with subprocess.Popen([*command, "--jobs", "2"], env=env, cwd=home) as speaker:
-            kept = home / "out" / "manifest.jsonl"
-            eventually(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 4)
+            path = home / "out" / "manifest.jsonl"
+            eventually(lambda: path.exists() and path.read_bytes().count(b"\n") >= 4)
             speaker.kill()
         assert speaker.returncode == -signal.SIGKILL
         before = {line["id"]: line["file"] for line in manifest(home)}
-        with kept.open("a") as file:
-            file.write('{"id": "n11", "status": "do')  # as a crash of the machine would leave it
+        with path.open("a") as file:
+            file.write('{"id": "n11", "status": "do')  # as after a crash of the machine
         ran = batch(home, server, "--resume", "--json")
         assert ran.code == 0
-        told = json.loads(ran.out)
-        assert (told["done"], told["skipped"]) == (12 - len(before), len(before))
+        result = json.loads(ran.out)
+        assert (result["done"], result["skipped"]) == (12 - len(before), len(before))
         times = Counter(each["text"] for each in server.log() if each["status"] == "complete")
-        told = json.loads(batch(home, server, "--resume", "--json").out)
-        assert (told["done"], told["skipped"]) == (0, 12)
+        result = json.loads(batch(home, server, "--resume", "--json").out)
+        assert (result["done"], result["skipped"]) == (0, 12)
     for number in range(12):
         if f"n{number}" in before:
             assert times[f"Number {number} of those killed."] == 1
@@ -282,8 +265,8 @@ def test_a_kill_loses_nothing_that_was_done(home: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
-    table(home, *(f"n{number},Number {number} of those interrupted." for number in range(12)))
+def test_interrupt_leaves_a_correct_manifest(jobs: str, home: Path) -> None:
+    write_table(home, *(f"n{number},Number {number} of those interrupted." for number in range(12)))
     with start_offline(concurrency=2, realtime_factor=8) as server:
         command = [*SMALLEST, "batch", "in.csv", "--base-url", server.base_url, "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
@@ -295,31 +278,31 @@ def test_an_interrupt_leaves_a_true_manifest(jobs: str, home: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         ) as speaker:
-            kept = home / "out" / "manifest.jsonl"
-            eventually(lambda: kept.exists() and kept.read_bytes().count(b"\n") >= 2)
+            path = home / "out" / "manifest.jsonl"
+            eventually(lambda: path.exists() and path.read_bytes().count(b"\n") >= 2)
             speaker.send_signal(signal.SIGINT)
-            out, said = speaker.communicate(timeout=20)
+            out, stderr = speaker.communicate(timeout=20)
         assert speaker.returncode == -signal.SIGINT
-        told = json.loads(out)
+        result = json.loads(out)
         done = sum(line["status"] == "done" for line in manifest(home))
-        assert said.splitlines()[:2] == [
+        assert stderr.splitlines()[:2] == [
             f"smallest: {done} of 12 rows done; continue with --resume",
             "smallest: interrupted",
         ]
-        assert (told["done"], told["untried"], told["exit"]) == (done, 12 - done, 130)
-        assert told["hint"] == f"{done} of 12 rows done; continue with --resume"
-        assert ("/out/n" in said) == any(name.endswith(".part") for name in files(home))
+        assert (result["done"], result["untried"], result["exit"]) == (done, 12 - done, 130)
+        assert result["hint"] == f"{done} of 12 rows done; continue with --resume"
+        assert ("/out/n" in stderr) == any(name.endswith(".part") for name in files(home))
         done = {line["file"] for line in manifest(home) if line["status"] == "done"}
         assert {name for name in files(home) if not name.endswith(".part")} == done
         for name in files(home):
-            with wave.open(str(home / "out" / name)) as sound:
-                assert len(sound.readframes(sound.getnframes())) == sound.getnframes() * 2 > 0
+            with wave.open(str(home / "out" / name)) as file:
+                assert len(file.readframes(file.getnframes())) == file.getnframes() * 2 > 0
         assert batch(home, server, "--resume").code == 0
     assert files(home) == sorted(f"n{number}.wav" for number in range(12))
 
 
-def test_two_kills_leave_nothing_behind(home: Path, server: Offline) -> None:
-    table(home, "a,Good morning.")
+def test_resume_removes_stale_part_files(home: Path, server: Offline) -> None:
+    write_table(home, "a,Good morning.")
     (home / "out").mkdir()
     for name in ("a.wav.part", "a.wav.0123abcd.part", "a.wav.notours.part", "b.wav.part"):
         (home / "out" / name).write_bytes(b"RIFF")
@@ -327,8 +310,8 @@ def test_two_kills_leave_nothing_behind(home: Path, server: Offline) -> None:
     assert files(home) == ["a.wav", "a.wav.notours.part", "b.wav.part"]
 
 
-def test_a_part_beside_what_is_whole_goes(home: Path, server: Offline) -> None:
-    table(home, "a,Good morning.")
+def test_part_beside_a_complete_file_is_removed(home: Path, server: Offline) -> None:
+    write_table(home, "a,Good morning.")
     assert batch(home, server).code == 0
     for name in ("a.wav.part", "a.wav.0123abcd.part", "a.wav.notours.part", "b.wav.part"):
         (home / "out" / name).write_bytes(b"RIFF")
@@ -336,8 +319,8 @@ def test_a_part_beside_what_is_whole_goes(home: Path, server: Offline) -> None:
     assert files(home) == ["a.wav", "a.wav.notours.part", "b.wav.part"]
 
 
-def test_an_interrupt_waits_for_no_service(home: Path) -> None:
-    table(home, *(f"n{number},Number {number} of those stalled." for number in range(16)))
+def test_interrupt_does_not_wait_for_the_service(home: Path) -> None:
+    write_table(home, *(f"n{number},Number {number} of those stalled." for number in range(16)))
     with start_offline(concurrency=16, first_byte_ms=60_000) as server:
         command = [*SMALLEST, "batch", "in.csv", "--base-url", server.base_url, "-d", "out"]
         env = environment(home, SMALLEST_API_KEY=KEY)
@@ -350,9 +333,9 @@ def test_an_interrupt_waits_for_no_service(home: Path) -> None:
         ) as speaker:
             eventually(lambda: len([*(home / "out").glob("*.part")]) == 16)
             speaker.send_signal(signal.SIGINT)
-            _, said = speaker.communicate(timeout=20)
+            _, stderr = speaker.communicate(timeout=20)
     assert speaker.returncode == -signal.SIGINT
-    assert said.splitlines()[:2] == [
+    assert stderr.splitlines()[:2] == [
         "smallest: 0 of 16 rows done; continue with --resume",
         "smallest: interrupted",
     ]
@@ -360,102 +343,100 @@ def test_an_interrupt_waits_for_no_service(home: Path) -> None:
     assert not [name for name in files(home) if not name.endswith(".part")]
 
 
-def assert_interrupted(home: Path, server: Offline, how: str, *options: str, kept: str) -> None:
-    """A batch of one row, in a world that misbehaves in that way, ends by a signal and names what is kept."""
+def assert_interrupted(home: Path, server: Offline, how: str, *options: str, part: str) -> None:
+    """Run a batch of one row under `launch HOW`: it must end by the signal and name the part file."""
     ran = smallest(
         home, "batch", "in.csv", "--base-url", server.base_url, "-d", "out", *options,
         env={"SMALLEST_API_KEY": KEY, "PYTHONPATH": str(ROOT)},
-        command=[SMALLEST[0], "-m", "tests.support.faults.launch", how],
+        command=[SMALLEST[0], "-m", "tests.support.launch", how],
     )  # fmt: skip
     assert ran.code == -signal.SIGTERM, ran.err
     assert ran.lines == [
         "smallest: 0 of 1 rows done; continue with --resume",
         "smallest: interrupted",
-        f"  partial audio saved to {home}/out/{kept}",
+        f"  partial audio saved to {home}/out/{part}",
     ]
 
 
 @pytest.mark.parametrize("coding", ["wav", "flac"])
-def test_a_signal_between_the_last_look_and_the_end_of_a_file_is_no_success(
-    coding: str, home: Path, server: Offline
-) -> None:
-    """The old file stays, and nothing claims that it is the new one."""
-    table(home, "a,Said once.")
+def test_late_signal_does_not_complete_a_row(coding: str, home: Path, server: Offline) -> None:
+    """The old file stays, and the manifest does not claim the new one."""
+    write_table(home, "a,Said once.")
     assert batch(home, server, "--format", coding).code == 0
-    kept, told = manifest(home), (home / "out" / f"a.{coding}").read_bytes()
-    table(home, "a,Said in quite another way.")
-    assert_interrupted(home, server, "late-signal", "--format", coding, kept=f"a.{coding}.part")
-    assert (manifest(home), (home / "out" / f"a.{coding}").read_bytes()) == (kept, told)
+    before, audio = manifest(home), (home / "out" / f"a.{coding}").read_bytes()
+    write_table(home, "a,Said in quite another way.")
+    assert_interrupted(home, server, "late-signal", "--format", coding, part=f"a.{coding}.part")
+    assert (manifest(home), (home / "out" / f"a.{coding}").read_bytes()) == (before, audio)
     assert resumed(home, server, "--format", coding) == (1, 0)
     assert files(home) == [f"a.{coding}"]
-    assert (home / "out" / f"a.{coding}").read_bytes() != told
+    assert (home / "out" / f"a.{coding}").read_bytes() != audio
 
 
-def test_a_signal_while_a_file_is_written_names_what_is_kept_of_it(home: Path, server: Offline) -> None:
-    table(home, "a,Said once.")
-    assert_interrupted(home, server, "signal-in-writing", kept="a.wav.part")
+def test_signal_during_a_write_names_the_part(home: Path, server: Offline) -> None:
+    write_table(home, "a,Said once.")
+    assert_interrupted(home, server, "signal-in-writing", part="a.wav.part")
     assert files(home) == ["a.wav.part"]
 
 
-# What fails
+# Failures
 
 
-def test_some_failures_are_13_and_the_rest_is_done(home: Path) -> None:
+def test_some_failed_rows_exit_13(home: Path) -> None:
     with start_offline(max_text=30) as server:
         rows = [f"n{number},{'word ' * (20 if number % 2 else 2)}" for number in range(50)]
-        table(home, *rows)
+        write_table(home, *rows)
         ran = batch(home, server, "--json")
     assert ran.code == 13
-    told = json.loads(ran.out)
-    assert (told["done"], told["failed"], told["exit"]) == (25, 25, 13)
+    result = json.loads(ran.out)
+    assert (result["done"], result["failed"], result["exit"]) == (25, 25, 13)
     assert sum(line.startswith("smallest: row ") for line in ran.lines) == 20
     assert ran.lines[0].startswith("smallest: row 2 (n1): ")
     assert "smallest: and 5 more" in ran.lines
     assert "smallest: 25 of 50 rows failed" in ran.lines
-    assert told["hint"] == "run the same command with --resume to speak only what is missing"
+    assert result["hint"] == "run the same command with --resume to speak only what is missing"
     failed = [line for line in manifest(home) if line["status"] == "failed"]
     assert {line["exit"] for line in failed} == {5}
     assert len(files(home)) == 25
 
 
-def test_a_rejected_key_stops_at_once(home: Path) -> None:
+def test_rejected_key_stops_the_batch(home: Path) -> None:
     with start_offline(token="sk_another_one_of_25_chars") as server:
-        table(home, *(f"n{number},Number {number}." for number in range(20)))
+        write_table(home, *(f"n{number},Number {number}." for number in range(20)))
         ran = batch(home, server)
         assert len(server.log()) <= 1
     assert (ran.code, len(ran.lines) <= 3) == (4, True)
 
 
-def test_what_ends_the_run_says_what_was_done(home: Path) -> None:
-    table(home, "r1,Number one.", "r2,Number two.", "r3,Number three.")
-    good = (Reply(), Audio(), Whole())
+def test_fatal_error_reports_finished_rows(home: Path) -> None:
+    write_table(home, "r1,Number one.", "r2,Number two.", "r3,Number three.")
+    good = (Reply(), Audio(), End())
     with fault_server(good, (Status(402),), good) as server:
         ran = batch(home, server, "--json", "--via", "sse")
-        told = json.loads(ran.out)
-        assert (ran.code, told["exit"], "402" in told["error"]) == (4, 4, True)
-        assert (told["done"], told["failed"], told["untried"]) == (1, 0, 2)
-        assert (told["files"], told["characters"]) == (["out/r1.wav"], len("Number one."))
-        assert told["hint"].endswith("1 of 3 rows done; continue with --resume")
-        assert f"  {told['hint']}" in ran.lines
+        result = json.loads(ran.out)
+        assert (ran.code, result["exit"], "402" in result["error"]) == (4, 4, True)
+        assert (result["done"], result["failed"], result["untried"]) == (1, 0, 2)
+        assert (result["files"], result["characters"]) == (["out/r1.wav"], len("Number one."))
+        assert result["hint"].endswith("1 of 3 rows done; continue with --resume")
+        assert f"  {result['hint']}" in ran.lines
         assert resumed(home, server, "--via", "sse") == (2, 1)
 
 
-def test_a_row_that_failed_before_the_end_of_the_run_is_told(home: Path) -> None:
-    table(home, "r1,Number one.", "r2,Number two.")
+def test_failed_row_is_reported_before_a_fatal_error(home: Path) -> None:
+    write_table(home, "r1,Number one.", "r2,Number two.")
     with start_offline(fail=["status:422", "status:402"]) as server:
         ran = batch(home, server, "--json")
-    told = json.loads(ran.out)
-    assert (ran.code, told["done"], told["failed"], told["untried"]) == (4, 0, 1, 1)
+    result = json.loads(ran.out)
+    assert (ran.code, result["done"], result["failed"], result["untried"]) == (4, 0, 1, 1)
     assert ran.lines[0].startswith("smallest: row 1 (r1): ")
 
 
-def test_a_lost_service_ends_the_run_early(home: Path) -> None:
-    table(home, *(f"n{number},Number {number}." for number in range(40)))
+def test_five_failures_in_a_row_end_the_batch(home: Path) -> None:
+    write_table(home, *(f"n{number},Number {number}." for number in range(40)))
     with start_offline() as gone:
         pass
     ran = batch(home, gone, "--retries", "0", "--json")
-    told = json.loads(ran.out)
-    assert (ran.code, told["failed"], told["untried"]) == (13, 5, 35)
+    result = json.loads(ran.out)
+    assert (ran.code, result["failed"], result["untried"]) == (13, 5, 35)
     assert "35 not attempted" in ran.err
     assert [line["exit"] for line in manifest(home)] == [7] * 5
 
@@ -475,7 +456,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_table_is_told_before_anything_is_asked(name: str, home: Path, server: Offline) -> None:
+def test_invalid_table_sends_no_request(name: str, home: Path, server: Offline) -> None:
     content, words = BAD[name]
     (home / "in.csv").write_text(content)
     before = len(server.log())
@@ -486,54 +467,54 @@ def test_a_bad_table_is_told_before_anything_is_asked(name: str, home: Path, ser
     assert not (home / "out").exists()
 
 
-def test_what_a_spreadsheet_writes_is_read(home: Path, server: Offline) -> None:
-    lines = ["ID,Text,Voice", 'a,"He said ""good morning"".\nThen he left.",', "b,Good night.,", ""]
+def test_spreadsheet_csv_is_read(home: Path, server: Offline) -> None:
+    lines = ["ID,Text,Voice", 'a,"He stderr ""good morning"".\nThen he left.",', "b,Good night.,", ""]
     (home / "in.csv").write_bytes("\ufeff".encode() + "\r\n".join(lines).encode())
-    told = json.loads(batch(home, server, "--json").out)
-    assert told["files"] == ["out/a.wav", "out/b.wav"]
+    result = json.loads(batch(home, server, "--json").out)
+    assert result["files"] == ["out/a.wav", "out/b.wav"]
 
 
-def test_a_cell_is_as_long_as_the_bound_allows(home: Path, server: Offline) -> None:
+def test_cell_length_is_limited_by_max_chars(home: Path, server: Offline) -> None:
     long = "word " * 30_000
-    table(home, f"a,{long}")
+    write_table(home, f"a,{long}")
     plan = json.loads(batch(home, server, "--dry-run", "--json").out)
     assert plan["characters"] == len(long.strip())
     assert "longer than 9 characters" in batch(home, server, "--dry-run", "--max-chars", "9").err
 
 
-def test_keys_of_json_lines_take_any_case_as_headers_do(home: Path, server: Offline) -> None:
+def test_jsonl_keys_ignore_case(home: Path, server: Offline) -> None:
     (home / "in.jsonl").write_text('{"ID": "a", " Text ": "Good morning."}\n')
     assert json.loads(batch(home, server, "--json", table="in.jsonl").out)["files"] == ["out/a.wav"]
     (home / "in.jsonl").write_text('{"ID": "a", "id": "b", "text": "Good morning."}\n')
     assert "row 1: column id is given twice" in batch(home, server, table="in.jsonl").lines[0]
 
 
-def test_other_delimiters_are_told(home: Path, server: Offline) -> None:
-    table(home, "a;Good morning.", header="id;text")
+def test_wrong_delimiter_is_reported(home: Path, server: Offline) -> None:
+    write_table(home, "a;Good morning.", header="id;text")
     ran = batch(home, server)
     assert "unknown column id;text" in ran.lines[0]
     assert ran.lines[1] == "  a .csv is comma-separated, a .tsv is tab-separated"
-    table(home, "a,Good morning.", name="in.tsv")
+    write_table(home, "a,Good morning.", name="in.tsv")
     assert batch(home, server, table="in.tsv").lines[1] == ran.lines[1]
-    table(home, "a,Good morning.", header="id,words")
+    write_table(home, "a,Good morning.", header="id,words")
     assert len(batch(home, server).lines) == 1
 
 
-def test_problems_are_told_in_the_order_of_the_rows(home: Path, server: Offline) -> None:
+def test_problems_are_reported_in_row_order(home: Path, server: Offline) -> None:
     lines = ['{"id": "a", "text": "b", "speed": 9}', "[1]", '{"id": "c", "text": ""}', "{}"]
     (home / "in.jsonl").write_text("\n".join(lines))
-    table(home, "a,b,9", "c", "a,", 'd,e,1,"', header="id,text,speed")
+    write_table(home, "a,b,9", "c", "a,", 'd,e,1,"', header="id,text,speed")
     for name, numbers in {"in.jsonl": "1234", "in.csv": "1235"}.items():
-        told = re.findall(r"(?:row|line) (\d)", batch(home, server, table=name).lines[0])
-        assert "".join(told) == numbers
+        result = re.findall(r"(?:row|line) (\d)", batch(home, server, table=name).lines[0])
+        assert "".join(result) == numbers
 
 
-def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
+def test_invalid_utf8_and_non_object_rows_are_refused(home: Path, server: Offline) -> None:
     (home / "in.csv").write_bytes(b"id,text\na,\xff\n")
     assert "not UTF-8" in batch(home, server).lines[0]
     (home / "in.jsonl").write_text('{"id": "a", "text": "b"}\n[1]\n{"id": true, "text": "c"}\n')
     ran = batch(home, server, table="in.jsonl")
-    assert (ran.code, "row 2 is no JSON object" in ran.err, "row 3: id" in ran.err) == (2, True, True)
+    assert (ran.code, "row 2 is not a JSON object" in ran.err, "row 3: id" in ran.err) == (2, True, True)
 
 
 @pytest.mark.parametrize(
@@ -552,8 +533,8 @@ def test_what_is_no_text_is_refused(home: Path, server: Offline) -> None:
         ("--dir", ""),
     ],
 )
-def test_what_does_not_go_with_it(more: tuple[str, ...], home: Path, server: Offline) -> None:
-    table(home, "a,Good morning.")
+def test_options_that_batch_refuses(more: tuple[str, ...], home: Path, server: Offline) -> None:
+    write_table(home, "a,Good morning.")
     assert batch(home, server, *more).code == 2
     assert files_of(home) == ["in.csv"]
 
@@ -561,13 +542,13 @@ def test_what_does_not_go_with_it(more: tuple[str, ...], home: Path, server: Off
 @pytest.mark.parametrize(
     "more", [("--jobs", "1"), ("--jobs", "2"), ("--naming", "id"), ("--resume",), ("-d", "out")]
 )
-def test_what_goes_with_it_alone(more: tuple[str, ...], home: Path) -> None:
+def test_options_that_only_batch_takes(more: tuple[str, ...], home: Path) -> None:
     ran = smallest(home, "speak", "hello", "--dry-run", *more)
     assert (ran.code, "No such option" in ran.lines[0]) == (2, True)
 
 
-def test_a_folder_is_needed(home: Path, server: Offline) -> None:
-    table(home, "a,Good morning.")
+def test_output_directory_is_required(home: Path, server: Offline) -> None:
+    write_table(home, "a,Good morning.")
     assert smallest(home, "batch", "in.csv").code == 2
     (home / "out").write_text("a file")
     for folder in ("out", "out/deeper"):
@@ -576,15 +557,15 @@ def test_a_folder_is_needed(home: Path, server: Offline) -> None:
             assert (ran.code, ran.out, ran.lines) == (10, b"", ["smallest: out is not a directory"])
 
 
-def test_a_dry_run_counts(home: Path, server: Offline) -> None:
-    table(home, "a,Good morning.", "b,Good night.")
+def test_dry_run_counts_rows_and_characters(home: Path, server: Offline) -> None:
+    write_table(home, "a,Good morning.", "b,Good night.")
     ran = batch(home, server, "--dry-run", "--json")
     plan = {"rows": 2, "skipped": 0, "characters": 24, "segments": 2}
     who = {"voices": ["meher"], "models": ["lightning_v3.1_pro"]}
     assert json.loads(ran.out) == plan | who
     assert not (home / "out").exists()
     assert batch(home, server).code == 0
-    table(home, "a,Good morning.", "b,Good bye.")
+    write_table(home, "a,Good morning.", "b,Good bye.")
     before = len(server.log())
     ran = batch(home, server, "--dry-run", "--resume")
     assert ran.out.decode().splitlines()[:3] == ["rows\t1", "skipped\t1", "characters\t9"]
@@ -592,21 +573,21 @@ def test_a_dry_run_counts(home: Path, server: Offline) -> None:
     assert len(manifest(home)) == 2
 
 
-def test_what_is_there_does_not_count_as_too_much(home: Path, server: Offline) -> None:
-    table(home, "a,Good morning.")
+def test_finished_rows_do_not_count_for_max_chars(home: Path, server: Offline) -> None:
+    write_table(home, "a,Good morning.")
     assert batch(home, server).code == 0
-    table(home, "a,Good morning.", "b,Good night.")
+    write_table(home, "a,Good morning.", "b,Good night.")
     assert batch(home, server, "--max-chars", "20").code == 2
     assert batch(home, server, "--max-chars", "20", "--resume").code == 0
-    table(home, "a,Good\x07 day to you.")
+    write_table(home, "a,Good\x07 day to you.")
     ran = batch(home, server)
     assert ran.lines == ["smallest: warning: removed 1 control characters from the texts"]
 
 
-def test_one_run_at_a_time_has_the_folder(home: Path, server: Offline) -> None:
+def test_directory_is_locked_by_one_run(home: Path, server: Offline) -> None:
     import fcntl
 
-    table(home, "a,Good morning.")
+    write_table(home, "a,Good morning.")
     (home / "out").mkdir()
     with (home / "out" / "manifest.jsonl").open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -614,11 +595,11 @@ def test_one_run_at_a_time_has_the_folder(home: Path, server: Offline) -> None:
     assert (ran.code, "another batch is running" in ran.lines[0]) == (2, True)
 
 
-# Names
+# File names
 
 
 @given(st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=8, unique=True))
-def test_names_are_safe_and_apart(ids: list[str]) -> None:
+def test_file_names_are_safe_and_unique(ids: list[str]) -> None:
     names = unique_names([(id, id) for id in ids])
     assert len(set(map(same_place, names))) == len(names)
     for name in names:
@@ -633,7 +614,7 @@ def test_names_are_safe_and_apart(ids: list[str]) -> None:
     "wanted",
     ["../../etc/passwd", "..", ".", "", "/", "C:\\x", "con", "NUL.txt", "COM1", "a\x00b", "~", "-rf"],
 )
-def test_a_name_that_would_lead_elsewhere(wanted: str) -> None:
+def test_unsafe_names_are_replaced(wanted: str) -> None:
     name = safe_name(wanted)
     assert name
     assert not set(name) & set("/\\:\x00~")
@@ -641,7 +622,7 @@ def test_a_name_that_would_lead_elsewhere(wanted: str) -> None:
     assert name.partition(".")[0].lower() not in ("con", "nul", "com1")
 
 
-def test_a_hostile_table_stays_in_its_folder(home: Path, server: Offline) -> None:
+def test_hostile_ids_stay_in_the_directory(home: Path, server: Offline) -> None:
     ids = ["../../x", "/etc/passwd", "CON", "a:b", "a/b", "A_B", "..", "-o", "=cmd()", "\u202egpj"]
     lines = [json.dumps({"id": each, "text": "Good morning."}) for each in ids]
     (home / "in.jsonl").write_text("\n".join(lines))
@@ -652,17 +633,17 @@ def test_a_hostile_table_stays_in_its_folder(home: Path, server: Offline) -> Non
     came = {path for path in home.parent.rglob("*") if path.is_file()} - before
     assert {path.parent for path in came} == {home / "out"}
     assert {line["id"] for line in manifest(home)} == set(ids)
-    told = json.loads(batch(home, server, "--resume", "--json", table="in.jsonl").out)
-    assert (told["done"], told["skipped"]) == (0, len(ids))
+    result = json.loads(batch(home, server, "--resume", "--json", table="in.jsonl").out)
+    assert (result["done"], result["skipped"]) == (0, len(ids))
 
 
-def test_names_that_one_folder_takes_for_one_are_told_apart() -> None:
+def test_names_that_differ_by_case_only_are_made_unique() -> None:
     names = unique_names([(id, id) for id in ("Straße", "STRASSE", "a/b", "a:b", "plain")])
     assert len({name.casefold() for name in names}) == 5
     assert names[4] == "plain"
 
 
-def test_a_name_stays_when_another_comes_behind_it() -> None:
+def test_later_rows_do_not_change_earlier_names() -> None:
     ids = ["a/b", "a:b", "a_b", "Straße"]
     names = unique_names([(id, id) for id in ids])
     assert (names[0], names[3]) == ("a_b", "Straße")

@@ -14,17 +14,21 @@ from typing import Any
 
 import pytest
 
+from smallest_cli.audio import wav
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.storage import as_text, raw_lines
 from smallest_cli.bench.trial import Attempt, Trial
 from smallest_cli.cli.commands.bench.outputs import keep_sounds
 from smallest_cli.errors import OutputError
+from smallest_cli.models import AudioFormat
 from tests.support.command import SMALLEST, environment, smallest
-from tests.support.faults import start_faults
+from tests.support.fault_server import start_fault_server
+from tests.support.fault_server.steps import End, Reply, Status, Tone, Wait
 from tests.support.offline import KEY as OFFLINE_KEY
 from tests.support.offline import Offline, start_offline
 from tests.support.trials import KEY, bench, result, run, trial
 
+HEAD = Reply("chunked", wav=wav.header(AudioFormat(24_000)))
 QUICK = ("-n", "3", "--transport", "ws", "--conn", "warm")
 
 
@@ -130,7 +134,7 @@ def test_a_threshold_that_is_missed_ends_with_20_and_is_named(tmp_path: Path, se
 
 
 def test_when_every_trial_failed_it_ends_with_22(tmp_path: Path) -> None:
-    with start_faults([["status", 503]], tmp_path) as faulty:
+    with start_fault_server(tmp_path, Status(503)) as faulty:
         ran = bench(tmp_path, faulty.base_url, "-n", "2", "--transport", "sse,http", "--json")
     assert ran.code == 22
     assert result(ran)["arms"][0]["errors"] == {"http_5xx": 2}
@@ -179,8 +183,8 @@ def test_a_duration_ends_it(tmp_path: Path, server: Offline) -> None:
 
 
 def test_a_run_that_its_time_ends_invents_no_failure(tmp_path: Path) -> None:
-    slow = [["head"], ["wav"], ["wait", 100], ["sound", 100], ["end"]]
-    with start_faults(slow, tmp_path) as faulty:
+    slow = (HEAD, Wait(100), Tone(100), End())
+    with start_fault_server(tmp_path, *slow) as faulty:
         ran = bench(
             tmp_path, faulty.base_url, "-n", "2000", "--max-time", "1.5", "--max-chars", "0", "--json"
         )
@@ -283,8 +287,7 @@ def test_what_cannot_be_meant_is_refused(options: tuple[str, ...], words: str, t
 
 def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
     """The signal comes when the server has answered two trials and is holding the third."""
-    listened = [["head"], ["wav"], ["sound", 100], ["end"]]
-    with start_faults([["wait", 150], *listened], tmp_path) as faulty:
+    with start_fault_server(tmp_path, Wait(150), HEAD, Tone(100), End()) as faulty:
         command = [*SMALLEST, "bench", "--yes", "--no-calibrate", "--max-chars", "0", "-n", "500", *QUICK[2:]]
         with subprocess.Popen(
             [*command, "--jsonl", "raw.jsonl", "--json"],
@@ -330,7 +333,7 @@ def test_a_bad_place_costs_no_request(
     (tmp_path / "config" / "config.toml").touch(0o600)
     (tmp_path / "text").write_text("One.")
     there = sorted(tmp_path.rglob("*"))
-    with start_faults([["status", 503]], tmp_path) as faulty:
+    with start_fault_server(tmp_path, Status(503)) as faulty:
         ran = bench(tmp_path, faulty.base_url, *QUICK, *places, *dry)
         assert not faulty.log_path.exists()
     assert (ran.code, ran.out) == (code, b"")

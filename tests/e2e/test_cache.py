@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,6 @@ from tests.support.command import SMALLEST, Ran, environment, smallest
 from tests.support.offline import KEY, Offline, start_offline
 
 TEXT = "Good morning. The kettle is on."
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline(concurrency=3) as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
 
 
 def speak(home: Path, server: Offline, *arguments: str, command: str = "speak", **env: str) -> Ran:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import inspect
+import json
 import os
 import pty
 import re
 import signal
 import struct
 import subprocess
+import sys
 import termios
 from contextlib import suppress
 from importlib import import_module
@@ -151,32 +153,56 @@ def test_only_speak_batch_and_bench_have_dry_run() -> None:
     assert commands == {"speak", "batch", "bench"}
 
 
-def help_on_terminal(home: Path, path: str, columns: int) -> str:
-    """Help as a terminal of this width shows it, without styles."""
+HELP_PAGES = """
+import json, os, sys
+import rich.panel, rich.table, smallest_cli.cli.app
+from smallest_cli.__main__ import main
+
+for words in json.loads(sys.argv[1]):
+    if (child := os.fork()) == 0:
+        sys.argv = ["smallest", *words, "--help"]
+        main()
+    os.waitpid(child, 0)
+    os.write(1, b"\\0")
+"""
+"""Prints pages of help, each in a fork of one process: 84 starts would take 10 s."""
+
+
+@pytest.fixture(scope="module", params=[60, 80, MIN_RICH_COLUMNS])
+def help_on_terminal(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, dict[str, str]]:
+    """The columns of a terminal, and every page of help on it without its styles."""
+    columns: int = request.param
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("4H", 50, columns, 0, 0))
-    command = [*SMALLEST, *path.split()[1:], "--help"]
-    env = environment(home, TERM="xterm")
+    pages = json.dumps([page.path.split()[1:] for page in PAGES])
+    env = environment(tmp_path_factory.mktemp("home"), TERM="xterm")
     output = b""
     with (
         os.fdopen(parent, "rb", buffering=0) as screen,
-        subprocess.Popen(command, env=env, stdin=child, stdout=child, stderr=child),
-        suppress(OSError),  # the child closed the terminal
+        subprocess.Popen(
+            [sys.executable, "-c", HELP_PAGES, pages], env=env, stdin=child, stdout=child, stderr=child
+        ),
+        suppress(OSError),  # the other side is closed
     ):
         os.close(child)
         while more := screen.read(65_536):
             output += more
-    return STYLE.sub("", output.decode())
+    texts = STYLE.sub("", output.decode()).split("\0")
+    return columns, {page.path: each for page, each in zip(PAGES, texts, strict=False)}
 
 
-@pytest.mark.parametrize("columns", [60, 80, MIN_RICH_COLUMNS])
 @pytest.mark.parametrize("page", PAGES, ids=[page.path for page in PAGES])
-def test_help_on_a_terminal_truncates_no_option(page: Command, columns: int, tmp_path: Path) -> None:
-    text = help_on_terminal(tmp_path, page.path, columns)
+def test_help_on_a_terminal_truncates_no_option(
+    page: Command, help_on_terminal: tuple[int, dict[str, str]]
+) -> None:
+    columns, texts = help_on_terminal
+    text = texts[page.path]
     names = {name for option in page.options for name in (*option.flags, *option.off)}
     missing = names - set(re.findall(r"(?<![\w-])--?\w[\w-]*", text))
     assert (missing, "…" in text, max(map(len, text.splitlines())) <= columns) == (set(), False, True)
     assert ("╭" in text) == (columns >= MIN_RICH_COLUMNS)
     if columns == 80:
         # tests/data/golden/help holds copies of page.help; the usage line may break elsewhere.
-        assert text.replace("python -m smallest_cli", "smallest").split() == page.help.split()
+        assert text.split() == page.help.split()

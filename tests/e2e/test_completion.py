@@ -13,11 +13,11 @@ import pytest
 from smallest_cli.cli.commands.completion import FILES
 from tests.support import ROOT
 from tests.support.command import environment, smallest
+from tests.support.fault_server import answer, fault_server
 from tests.support.keyboard import PROMPT, Keyboard, at_keyboard
 from tests.support.offline import KEY
 from tests.support.programs import need
 from tests.support.pulse import need_pulse, start_pulse
-from tests.support.raw_server import answer, raw_server
 
 SCRIPTS = ROOT / "completions"
 ECHO = """smallest() { for each in "$@"; do printf '[word:%s]' "$each"; done; printf '[end]\\n'; }"""
@@ -25,22 +25,28 @@ ECHO = """smallest() { for each in "$@"; do printf '[word:%s]' "$each"; done; pr
 DEVICE = "Built-in: 5's $(touch pwned) (hw:0,0)"
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A home directory with files, and with lists in the cache that differ from the bundled ones."""
-    cache = tmp_path / ".cache" / "smallest"
+def furnish(home: Path) -> Path:
+    """Fill a home directory with files, and with cached lists that differ from the bundled ones."""
+    cache = home / ".cache" / "smallest"
     cache.mkdir(parents=True)
     (cache / "voices.tsv").write_text("zoe_clone\tfemale, lightning_v3.1\nzora\tmale\nmeher\tfemale\n")
     (cache / "devices.tsv").write_text(f"{DEVICE}\nHeadphones\n")
-    (tmp_path / "speech.txt").write_text("x")
-    (tmp_path / "two words.txt").write_text("x")
-    (tmp_path / "folder").mkdir()
-    return tmp_path
+    (home / "speech.txt").write_text("x")
+    (home / "two words.txt").write_text("x")
+    (home / "folder").mkdir()
+    return home
 
 
-@pytest.fixture(params=["bash", "zsh"])
-def keyboard(request: pytest.FixtureRequest, home: Path) -> Iterator[Keyboard]:
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return furnish(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["bash", "zsh"])
+def keyboard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyboard]:
+    """A shell with the completion script loaded, shared by the tests: zsh takes long to start."""
     need(request.param)
+    home = furnish(tmp_path_factory.mktemp(request.param))
     if request.param == "bash":
         rc = home / "rc"
         rc.write_text(f"PS1='{PROMPT} '\nbind 'set bell-style none'\n{ECHO}\n. {SCRIPTS}/smallest.bash\n")
@@ -88,9 +94,9 @@ def keyboard(request: pytest.FixtureRequest, home: Path) -> Iterator[Keyboard]:
         ("smallest speak --player ffpl\t", ["speak", "--player", "ffplay"]),
     ],
 )
-def test_unique_completion_is_inserted(typed: str, given: list[str], keyboard: Keyboard, home: Path) -> None:
+def test_unique_completion_is_inserted(typed: str, given: list[str], keyboard: Keyboard) -> None:
     assert [word.rstrip("/") for word in keyboard.run(typed)] == given  # zsh removes the slash on Enter
-    assert not (home / "pwned").exists()
+    assert not (keyboard.folder / "pwned").exists()
 
 
 def test_several_completions_are_listed(keyboard: Keyboard) -> None:
@@ -284,7 +290,7 @@ def test_lists_come_from_the_last_reply_of_the_service(tmp_path: Path) -> None:
     """Values that a shell could read as more than a word are dropped."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(tmp_path / "own cache")}
-    with raw_server(answer(head, json.dumps({"voices": LISTED}).encode())) as server:
+    with fault_server(answer(head, json.dumps({"voices": LISTED}).encode())) as server:
         url = f"http://127.0.0.1:{server.port}"
         ran = smallest(tmp_path, "voices", "--refresh", "--base-url", url, env=env)
     assert (ran.code, ran.err) == (0, "")

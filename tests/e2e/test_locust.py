@@ -21,12 +21,13 @@ from tests.support.command import environment, smallest
 from tests.support.offline import KEY, Offline, start_offline
 
 # It is not imported here: that would put gevent under this process's sockets.
-pytestmark = pytest.mark.skipif(
-    not all(map(find_spec, ("locust", "hdrh"))),
-    reason="the extra is not installed: pip install 'smallest-cli[locust]'",
-)
-
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not all(map(find_spec, ("locust", "hdrh"))),
+        reason="the extra is not installed: pip install 'smallest-cli[locust]'",
+    ),
+]
 
 LOCUSTFILE = ROOT / "smallest_cli" / "bench" / "locust" / "locustfile.py"
 OPTIONS = ("--only-summary", "--smallest-calibrate", "0", "--text", "Hello there.")

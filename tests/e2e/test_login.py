@@ -7,25 +7,13 @@ import os
 import pty
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support.fault_server import answer, fault_server
 from tests.support.offline import KEY, Offline, start_offline
-from tests.support.raw_server import answer, raw_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline() as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
 
 
 def login(home: Path, server: Offline, *arguments: str, key: str = KEY) -> Ran:
@@ -197,7 +185,7 @@ def test_key_is_not_accepted_on_command_line(option: str, command: str, home: Pa
 def test_plain_http_to_another_machine_warns(command: str, home: Path) -> None:
     arguments = {"speak": ["Hello.", "-o", "out.wav", "--retries", "0"], "voices": ["--refresh"]}
     where = ["--base-url", "http://api.example.invalid", "--plain-http"]
-    with raw_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")) as proxy:
+    with fault_server(answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")) as proxy:
         env = {"SMALLEST_API_KEY": KEY, "http_proxy": f"http://127.0.0.1:{proxy.port}"}
         ran = smallest(home, command, *arguments.get(command, []), *where, stdin=KEY.encode(), env=env)
     assert ran.code == 7, ran.err

@@ -1,4 +1,4 @@
-"""`smallest speak` as a person meets it: exit code, stdout and stderr apart, and what became of the files."""
+"""`smallest speak`: exit code, stdout, stderr and files."""
 
 from __future__ import annotations
 
@@ -7,35 +7,18 @@ import os
 import socket
 import subprocess
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from smallest_cli.models import VIAS
-from tests.faults.test_signals import LAUNCH, ROOT
-from tests.support.command import SMALLEST, Ran, environment, smallest
-from tests.support.faults.server import SEGMENT, fault_server
-from tests.support.faults.steps import Audio, Fin, Reply, Whole
+from tests.support import ROOT
+from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest, speak
+from tests.support.fault_server import SEGMENT, fault_server
+from tests.support.fault_server.steps import Audio, End, Fin, Reply
 from tests.support.offline import KEY, Offline, start_offline
 
 TEXT = "Good morning. The kettle is on, and the cat has opinions about it."
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline(concurrency=2) as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def speak(home: Path, server: Offline, *arguments: str, stdin: bytes = b"", key: str = KEY) -> Ran:
-    env = {"SMALLEST_API_KEY": key}
-    return smallest(home, "speak", "--base-url", server.base_url, *arguments, stdin=stdin, env=env)
 
 
 def samples(path: Path) -> bytes:
@@ -48,31 +31,31 @@ EMPTY = ("--output", "--file", "--voice", "--model", "--dict", "--base-url", "--
 
 
 @pytest.mark.parametrize("option", [*EMPTY, "--subtitles", "--player", "--device"])
-def test_an_option_that_is_given_an_unset_variable_is_refused(option: str, home: Path) -> None:
+def test_empty_option_value_is_refused(option: str, home: Path) -> None:
     ran = smallest(home, "speak", "Hello.", "--local", "-o", "out.wav", option, "")
     assert (ran.code, ran.out) == (2, b"")
     assert ran.lines == [f"smallest: {option} is empty", "  unset shell variable?"]
     assert not (home / "out.wav").exists()
 
 
-# What comes out
+# Output
 
 
-def test_every_transport_gives_the_same_samples_in_a_file_and_in_a_pipe(home: Path, server: Offline) -> None:
-    heard = set()
+def test_transports_and_sinks_give_equal_samples(home: Path, server: Offline) -> None:
+    audio = set()
     for via in VIAS:
         ran = speak(home, server, TEXT, "--via", via, "-o", "out.wav")
         assert (ran.code, ran.out, ran.err) == (0, b"", "")
-        heard.add(samples(home / "out.wav"))
+        audio.add(samples(home / "out.wav"))
         speak(home, server, "Something else in between.", "--via", via, "-o", "other.wav")
         ran = speak(home, server, "--via", via, "-o", "-", stdin=TEXT.encode())
         assert (ran.code, ran.err) == (0, "")
-        heard.add(ran.out)
-    assert len(heard) == 1
-    assert 2 * 24_000 < len(heard.pop()) / 2 < 10 * 24_000
+        audio.add(ran.out)
+    assert len(audio) == 1
+    assert 2 * 24_000 < len(audio.pop()) / 2 < 10 * 24_000
 
 
-def test_a_pipe_gets_raw_pcm_and_a_redirected_file_a_wav(home: Path, server: Offline) -> None:
+def test_pipe_gets_pcm_and_redirected_file_gets_wav(home: Path, server: Offline) -> None:
     piped = speak(home, server, TEXT).out
     env = environment(home, SMALLEST_API_KEY=KEY)
     with (home / "redirected").open("wb") as file:
@@ -82,13 +65,13 @@ def test_a_pipe_gets_raw_pcm_and_a_redirected_file_a_wav(home: Path, server: Off
     assert samples(home / "redirected") == piped
 
 
-def test_the_local_voice_needs_no_key(home: Path) -> None:
+def test_local_voice_needs_no_key(home: Path) -> None:
     ran = smallest(home, "speak", "--local", TEXT, "-o", "out.wav")
     assert (ran.code, ran.out, ran.err) == (0, b"", "")
     assert any(samples(home / "out.wav"))
 
 
-def test_files_are_read_in_order(home: Path, server: Offline) -> None:
+def test_input_files_are_read_in_order(home: Path, server: Offline) -> None:
     (home / "a.txt").write_text("First of all,\nin two lines.\n")
     ran = speak(home, server, "-f", "a.txt", "-f", "-", "-o", "out.wav", stdin=b"And then the rest.")
     assert ran.code == 0
@@ -96,67 +79,67 @@ def test_files_are_read_in_order(home: Path, server: Offline) -> None:
     assert [part.strip() for part in said] == ["First of all, in two lines.", "And then the rest."]
 
 
-def test_a_long_text_is_spoken_in_segments_over_one_connection(home: Path, server: Offline) -> None:
+def test_long_text_is_sent_in_segments(home: Path, server: Offline) -> None:
     text = " ".join(f"This is sentence number {number} of the text." for number in range(40))
     ran = speak(home, server, text, "-o", "out.wav", "--json")
-    told = json.loads(ran.out)
-    assert (ran.code, told["segments"], told["characters"]) == (0, len(told["request_ids"]), len(text))
-    assert told["segments"] > 5
-    assert told["seconds"] == pytest.approx(len(samples(home / "out.wav")) / 48_000)
+    result = json.loads(ran.out)
+    assert (ran.code, result["segments"], result["characters"]) == (0, len(result["request_ids"]), len(text))
+    assert result["segments"] > 5
+    assert result["seconds"] == pytest.approx(len(samples(home / "out.wav")) / 48_000)
 
 
-def test_json_is_one_object_on_stdout(home: Path, server: Offline) -> None:
+def test_json_prints_one_object_on_stdout(home: Path, server: Offline) -> None:
     ran = speak(home, server, "Hello there.", "-o", "out.wav", "--json", "-v", "magnus")
-    told = json.loads(ran.out)
+    result = json.loads(ran.out)
     assert (ran.code, ran.err, ran.out.count(b"\n")) == (0, "", 1)
-    assert (told["file"], told["transport"], told["voice"], told["model"]) == (
+    assert (result["file"], result["transport"], result["voice"], result["model"]) == (
         "out.wav",
         "ws",
         "magnus",
         "lightning_v3.1",
     )
-    assert told["sample_rate"] == 24_000
-    assert 0 < told["ttfb_ms"] < told["total_ms"]
+    assert result["sample_rate"] == 24_000
+    assert 0 < result["ttfb_ms"] < result["total_ms"]
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100])
-def test_every_sample_rate_is_spoken(rate: int, home: Path, server: Offline) -> None:
+def test_sample_rates(rate: int, home: Path, server: Offline) -> None:
     assert speak(home, server, "Hello.", "-r", str(rate), "-o", "out.wav").code == 0
     with wave.open(str(home / "out.wav")) as sound:
         assert sound.getframerate() == rate
 
 
-def test_verbose_tells_the_phases_on_stderr(home: Path, server: Offline) -> None:
+def test_verbose_prints_phases_on_stderr(home: Path, server: Offline) -> None:
     ran = speak(home, server, "Hello.", "-o", "out.wav", "--verbose")
     assert (ran.code, ran.out) == (0, b"")
     assert "upgrade" in ran.err
     assert "out.wav" in ran.err
 
 
-# What goes wrong: one clear line, the right code, an old file untouched
+# Failures: one line, the exit code, and the old file untouched
 
-OLD = b"yesterday's file"
+OLD_FILE = b"yesterday's file"
 
 
 def refused_key(home: Path) -> Ran:
     with start_offline(token="sk_another_key_of_32_characters") as server:
-        return speak(home, server, TEXT, "-o", "out.wav", key=KEY)
+        return speak(home, server, TEXT, "-o", "out.wav")
 
 
 def no_server(home: Path) -> Ran:
     with socket.socket() as placeholder:
-        placeholder.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port
+        placeholder.bind(("127.0.0.1", 0))  # bound and not listening, so that the port stays free
         url = f"http://127.0.0.1:{placeholder.getsockname()[1]}"
         env = {"SMALLEST_API_KEY": KEY}
         return smallest(home, "speak", "--base-url", url, TEXT, "-o", "out.wav", env=env)
 
 
-def cut_stream(home: Path, via: str = "ws") -> Ran:
+def incomplete_stream(home: Path, via: str = "ws") -> Ran:
     with start_offline(fail=["close:1011:2"]) as server:
         return speak(home, server, TEXT, "-o", "out.wav", "--via", via)
 
 
-def test_no_key_names_the_ways_to_set_one_and_the_way_without(home: Path) -> None:
+def test_missing_key_hint_lists_key_sources_and_local(home: Path) -> None:
     ran = smallest(home, "speak", TEXT, "-o", "out.wav")
     assert (ran.code, ran.out) == (3, b"")
     for way in ("SMALLEST_API_KEY", "SMALLEST_API_KEY_FILE", "--api-key-file", "--local"):
@@ -169,19 +152,19 @@ def test_no_key_names_the_ways_to_set_one_and_the_way_without(home: Path) -> Non
 FAILURES = {
     "a refused key": (refused_key, 4, "401"),
     "a server that is down": (no_server, 7, "cannot connect"),
-    "a cut stream over ws": (cut_stream, 9, "audio"),
-    "a cut stream over sse": (lambda home: cut_stream(home, "sse"), 9, "audio"),
-    "a cut stream over http": (lambda home: cut_stream(home, "http"), 9, "audio"),
+    "a cut stream over ws": (incomplete_stream, 9, "audio"),
+    "a cut stream over sse": (lambda home: incomplete_stream(home, "sse"), 9, "audio"),
+    "a cut stream over http": (lambda home: incomplete_stream(home, "http"), 9, "audio"),
 }
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_one_clear_line_and_leaves_the_old_file(name: str, home: Path) -> None:
-    run, code, word = FAILURES[name]
+def test_failure_prints_one_line_and_keeps_old_file(name: str, home: Path) -> None:
+    fail, code, word = FAILURES[name]
     target = home / "out.wav"
-    target.write_bytes(OLD)
+    target.write_bytes(OLD_FILE)
     before = target.stat()
-    ran = run(home)
+    ran = fail(home)
     assert (ran.code, ran.out) == (code, b"")
     lines = [line for line in ran.lines if not line.startswith("smallest: warning: ")]
     assert lines[0].startswith("smallest: ")
@@ -190,7 +173,7 @@ def test_a_failure_is_one_clear_line_and_leaves_the_old_file(name: str, home: Pa
     assert "Traceback" not in ran.err
     assert KEY not in ran.err
     assert (target.read_bytes(), target.stat().st_ino, target.stat().st_mtime_ns) == (
-        OLD,
+        OLD_FILE,
         before.st_ino,
         before.st_mtime_ns,
     )
@@ -201,7 +184,7 @@ def test_a_failure_is_one_clear_line_and_leaves_the_old_file(name: str, home: Pa
         assert any(samples(parts[0]))
 
 
-def test_bad_input_costs_no_request(home: Path, server: Offline) -> None:
+def test_invalid_input_sends_no_request(home: Path, server: Offline) -> None:
     before = len(server.log())
     for arguments, code, word in (
         (("", "-o", "out.wav"), 2, "empty"),
@@ -228,16 +211,14 @@ def test_bad_input_costs_no_request(home: Path, server: Offline) -> None:
 
 
 @pytest.mark.parametrize("via", ["sse", "http"])
-def test_a_wait_that_nobody_waits_is_said(via: str, home: Path, server: Offline) -> None:
+def test_completion_wait_without_effect_warns(via: str, home: Path, server: Offline) -> None:
     ran = speak(home, server, TEXT, "--completion-wait", "5", "--via", via, "-o", "out.wav")
     assert (ran.code, ran.lines) == (
         0, [f"smallest: warning: --completion-wait has no effect over {via}"]
     )  # fmt: skip
 
 
-def test_an_unknown_voice_names_the_nearest_and_is_refused_by_the_service(
-    home: Path, server: Offline
-) -> None:
+def test_unknown_voice_suggests_similar_ones(home: Path, server: Offline) -> None:
     ran = speak(home, server, TEXT, "-v", "mehr", "-o", "out.wav")
     assert (ran.code, ran.out) == (5, b"")
     assert "meher" in ran.lines[0]
@@ -245,15 +226,15 @@ def test_an_unknown_voice_names_the_nearest_and_is_refused_by_the_service(
     assert list(home.iterdir()) == []
 
 
-def test_json_failures_are_an_object_too(home: Path, server: Offline) -> None:
+def test_json_failure_prints_an_object(home: Path, server: Offline) -> None:
     ran = speak(home, server, "", "-o", "out.wav", "--json")
-    told = json.loads(ran.out)
-    assert (ran.code, told["exit"]) == (2, 2)
-    assert "empty" in told["error"]
+    result = json.loads(ran.out)
+    assert (ran.code, result["exit"]) == (2, 2)
+    assert "empty" in result["error"]
     assert "empty" in ran.err
 
 
-def test_a_reader_that_leaves_ends_it_quietly(home: Path, server: Offline) -> None:
+def test_closed_pipe_ends_quietly(home: Path, server: Offline) -> None:
     env = environment(home, SMALLEST_API_KEY=KEY)
     text = " ".join([TEXT] * 20)
     with subprocess.Popen(
@@ -270,16 +251,16 @@ def test_a_reader_that_leaves_ends_it_quietly(home: Path, server: Offline) -> No
     assert speaker.returncode == -13
 
 
-def test_text_that_begins_with_a_dash_is_protected_by_two(home: Path, server: Offline) -> None:
+def test_text_after_double_dash_may_start_with_a_dash(home: Path, server: Offline) -> None:
     assert speak(home, server, "-o", "out.wav", "--", "-5 degrees").code == 0
     assert server.log()[-1]["text"] == "-5 degrees"
 
 
-# What it leaves out
+# What it does not do
 
 
-def test_the_key_is_in_no_argv_of_a_child(home: Path) -> None:
-    """While `speak --local` waits on its reader, every process it started is looked at."""
+def test_key_is_in_no_child_argv(home: Path) -> None:
+    """Look at every process that `speak --local` has started while it waits for its reader."""
     env = environment(home, SMALLEST_API_KEY=KEY)
     with subprocess.Popen(
         [*SMALLEST, "speak", "--local", " ".join([TEXT] * 20)], stdout=subprocess.PIPE, env=env
@@ -313,7 +294,7 @@ def running(pid: int) -> bool:
 SLOW = {"requests", "numpy", "soundfile", "sounddevice", "aiohttp", "pydantic", "rich", "urllib3", "asyncio"}
 
 
-def test_nothing_slow_is_imported_for_a_wav_over_a_websocket(home: Path, server: Offline) -> None:
+def test_wav_over_websocket_imports_no_slow_module(home: Path, server: Offline) -> None:
     env = environment(home, SMALLEST_API_KEY=KEY, PYTHONPROFILEIMPORTTIME="1")
     arguments = ["speak", "--base-url", server.base_url, TEXT, "-o", "out.wav"]
     done = subprocess.run(
@@ -324,7 +305,7 @@ def test_nothing_slow_is_imported_for_a_wav_over_a_websocket(home: Path, server:
     assert imported & SLOW == set()
 
 
-def test_the_version_and_the_help_are_on_stdout(home: Path) -> None:
+def test_version_and_help_are_on_stdout(home: Path) -> None:
     ran = smallest(home, "--version")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(b"smallest ")
@@ -337,25 +318,25 @@ def test_the_version_and_the_help_are_on_stdout(home: Path) -> None:
 @pytest.mark.parametrize(
     ("thread", "code"),
     [
-        pytest.param(1, 0, id="the watch for signals, which a run does without"),
-        pytest.param(2, 3, id="the head start"),
-        pytest.param(3, 3, id="looking up the name"),
-        pytest.param(4, 9, id="looking it up again"),
-        pytest.param(5, 0, id="no other"),
+        pytest.param(1, 0, id="the watch for signals, which a fail does without"),
+        pytest.param(2, 3, id="preconnect"),
+        pytest.param(3, 3, id="resolver"),
+        pytest.param(4, 9, id="resolver of the second connection"),
+        pytest.param(5, 0, id="none"),
     ],
 )
-def test_threads_that_run_out_are_3_before_audio_and_9_after_it(thread: int, code: int, home: Path) -> None:
+def test_thread_exhaustion_exits_3_before_audio_and_9_after(thread: int, code: int, home: Path) -> None:
     env = {"SMALLEST_API_KEY": KEY, "PYTHONPATH": str(ROOT)}
-    with fault_server((Reply(), Audio(), Whole(), Fin())) as server:
+    with fault_server((Reply(), Audio(), End(), Fin())) as server:
         where = ("--base-url", server.base_url, "--retries", "0", "-o", "out.wav", "--json")
         words = (f"no-thread={thread}", "speak", "--split", "5", "One. Two.")
         ran = smallest(home, *words, *where, env=env, command=LAUNCH)
-    told, part = json.loads(ran.out), home / "out.wav.part"
+    result, part = json.loads(ran.out), home / "out.wav.part"
     assert ran.code == code
     assert part.exists() == (code == 9)
     if code:
-        assert told["error"].startswith("out of resources: can't start new thread")
-        assert told["audio_seconds"] == (SEGMENT / 24_000 if code == 9 else 0)
-        assert told["partial"] == (str(part) if code == 9 else None)
+        assert result["error"].startswith("out of resources: can't start new thread")
+        assert result["audio_seconds"] == (SEGMENT / 24_000 if code == 9 else 0)
+        assert result["partial"] == (str(part) if code == 9 else None)
     if code == 9:
         assert len(samples(part)) == 2 * SEGMENT

@@ -31,10 +31,9 @@ from smallest_cli.protocol.resources import (
 from smallest_cli.security import Secret
 from tests.support import GOLDEN
 from tests.support.command import SMALLEST, Ran, environment, smallest
-from tests.support.faults.server import fault_server
-from tests.support.faults.steps import GOOD
+from tests.support.fault_server import Handler, answer, fault_server
+from tests.support.fault_server.steps import GOOD
 from tests.support.offline import KEY, Offline, start_offline
-from tests.support.raw_server import Script, answer, raw_server
 from tools.tree import read_tree
 
 
@@ -42,11 +41,6 @@ from tools.tree import read_tree
 def server() -> Iterator[Offline]:
     with start_offline(concurrency=2) as offline:
         yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
 
 
 def run(home: Path, server: Offline, *arguments: str, stdin: bytes = b"", **env: str) -> Ran:
@@ -212,7 +206,7 @@ def test_malformed_reply_exits_8(home: Path) -> None:
     body = b'{"voices": "nope"}'
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
-    with raw_server(answer(head, body)) as peer:
+    with fault_server(answer(head, body)) as peer:
         ran = smallest(home, "voices", "--refresh", "--base-url", peer.base_url, env=env)
     assert (ran.code, ran.out, len(ran.lines)) == (8, b"", 1)
 
@@ -223,7 +217,7 @@ def test_control_characters_in_voice_names_are_escaped(home: Path) -> None:
     ).encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
-    with raw_server(answer(head, body)) as peer:
+    with fault_server(answer(head, body)) as peer:
         ran = smallest(home, "voices", "--base-url", peer.base_url, env=env)
         table = run_on_terminal(home, "voices", "--base-url", peer.base_url, **env)
     assert b"\x1b" not in ran.out
@@ -351,7 +345,7 @@ def test_voice_ids_are_not_used_as_paths(home: Path) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")}
     (home / "evil.wav").write_bytes(b"old")
     (home / "out").mkdir()
-    with raw_server(answer(head, body)) as peer, fault_server(GOOD) as speaker:
+    with fault_server(answer(head, body)) as peer, fault_server(GOOD) as speaker:
         assert smallest(home, "voices", "--base-url", peer.base_url, env=env).code == 0
         saved = home / "cache" / "voices.json"
         saved.write_text(json.dumps(json.loads(saved.read_text()) | {"base_url": speaker.base_url}))
@@ -378,7 +372,7 @@ def test_voice_ids_are_not_used_as_paths(home: Path) -> None:
 )
 def test_empty_option_is_refused_before_any_request(arguments: list[str], option: str, home: Path) -> None:
     recording(home / "me.wav", 6)
-    with raw_server(*replies({})) as peer:
+    with fault_server(*replies({})) as peer:
         env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": peer.base_url}
         ran = smallest(home, "voices", *arguments, env=env)
     assert (ran.code, ran.out) == (2, b"")
@@ -406,7 +400,7 @@ def test_clone_is_created_listed_and_usable(home: Path, server: Offline) -> None
     assert (ran.code, ran.err) == (0, "")
 
 
-def replies(*bodies: object) -> list[Script]:
+def replies(*bodies: object) -> list[Handler]:
     """A reply per connection; the last one repeats."""
     sent = [json.dumps(body).encode() for body in bodies]
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -430,7 +424,7 @@ def test_clone_id_is_printed_before_a_wait_that_fails(
     listed: object, options: tuple[str, ...], code: int, line: str, home: Path
 ) -> None:
     recording(home / "me.wav", 6)
-    with raw_server(*replies({"data": PROCESSING}, {"data": listed})) as peer:
+    with fault_server(*replies({"data": PROCESSING}, {"data": listed})) as peer:
         where = ("--base-url", peer.base_url, *options)
         ran = smallest(
             home, "voices", "clone", "me.wav", "--name", "Me", "--wait", *where, env={"SMALLEST_API_KEY": KEY}
@@ -442,7 +436,7 @@ def test_clone_id_is_printed_before_a_wait_that_fails(
 
 def test_clone_id_is_printed_before_an_interrupted_wait(home: Path) -> None:
     recording(home / "me.wav", 6)
-    with raw_server(*replies({"data": PROCESSING}, {"data": [PROCESSING]})) as peer:
+    with fault_server(*replies({"data": PROCESSING}, {"data": [PROCESSING]})) as peer:
         command = [*SMALLEST, "voices", "clone", "me.wav", "--name", "Me", "--wait"]
         env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=peer.base_url)
         with subprocess.Popen(
@@ -456,7 +450,7 @@ def test_clone_id_is_printed_before_an_interrupted_wait(home: Path) -> None:
 
 
 def test_wait_for_clone_has_a_time_limit() -> None:
-    with raw_server(*replies({"data": [PROCESSING]})) as peer:
+    with fault_server(*replies({"data": [PROCESSING]})) as peer:
         service = Service(peer.base_url, Secret(KEY, "a test"))
         with (
             AccountClient(service, Dialer(timeout=10)) as account,
@@ -756,7 +750,7 @@ def test_account_commands_print_one_json_object(home: Path, server: Offline) -> 
 
 def test_clone_json_of_a_failed_wait_names_the_clone(home: Path) -> None:
     recording(home / "me.wav", 6)
-    with raw_server(*replies({"data": PROCESSING}, {"data": [PROCESSING | {"status": "failed"}]})) as peer:
+    with fault_server(*replies({"data": PROCESSING}, {"data": [PROCESSING | {"status": "failed"}]})) as peer:
         command = (
             "voices",
             "clone",

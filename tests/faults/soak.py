@@ -1,11 +1,11 @@
-"""`make soak`: thousands of streams, half of them faulty, and not one may be silently wrong.
+"""`make soak`: thousands of streams, half of them faulty; none may end as success with wrong audio.
 
     python -m tests.faults.soak [STREAMS [WORKERS]]
 
-Half of the streams are long texts that nothing happens to; the others are shared out evenly among all faults
-of the matrix, transports and sinks, and those that are mended by asking for one segment again. Each worker
-is a process that runs the command in itself, one stream after the other, so that what leaks adds up. Files
-are in memory and the time that the machine is busy elsewhere is taken off, as a slow disk is no hang of ours.
+Half of the streams are long texts without a fault. The others cover all faults of the matrix, transports and
+sinks evenly, and the faults after which one segment is requested again. Each worker is a process that runs
+the command in itself, one stream after the other, so that leaks add up. Files are in memory, and the time in
+which the machine was busy elsewhere is subtracted: a slow disk is not a hang of the command.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smallest_cli.cli import app
-from tests.support.faults.cases import ALL, CASES, FEW, RETRIED, WS, Case
-from tests.support.faults.invariants import KEY, OLD, Run, assert_invariants
-from tests.support.faults.server import SEGMENT, FaultServer, fault_server
-from tests.support.faults.steps import GOOD, Close, Fin, Reply, Rst
+from tests.support.fault_cases import ALL, CASES, FEW, RETRIED, WS, Case
+from tests.support.fault_server import SEGMENT, FaultServer, fault_server
+from tests.support.fault_server.steps import GOOD, Close, Fin, Reply, Rst
+from tests.support.invariants import KEY, OLD, Run, assert_invariants
 
 TEXT = "Good morning."
 LONG = "The first sentence. A second one is here. And a third. This is the fourth."
@@ -43,36 +43,36 @@ HANGS_AFTER_S = 60
 MAY_GROW_MB = 5.0
 MAY_RESEND = 0.02
 BEFORE_AUDIO_SHARE = 0.999
-REDONE = tuple(
-    Case(f"{name}, redone", rows, vias, (GOOD, script, GOOD), 0, "whole", arguments=SPLIT, requests=5)
+REPEATED = tuple(
+    Case(f"{name}, redone", rows, vias, (GOOD, script, GOOD), 0, "complete", arguments=SPLIT, requests=5)
     for name, rows, vias, script in (
         ("reset", "39", ALL, (Reply(), FEW, Rst())),
         ("closed", "40", ALL, (Reply(), FEW, Fin())),
         ("close 1011", "45", WS, (Reply(), FEW, Close(1011))),
     )
 )
-FINE = Case("nothing wrong, long", "-", ALL, (GOOD,), 0, "whole", arguments=SPLIT, requests=SEGMENTS)
+FINE = Case("nothing wrong, long", "-", ALL, (GOOD,), 0, "complete", arguments=SPLIT, requests=SEGMENTS)
 RECOVERABLE = frozenset(case.name for case in RETRIED if case.exit == 0 and case.name != "closed idle")
 Job = tuple[Case, str, str]
 
 
-def jobs(count: int, luck: random.Random) -> Iterator[Job]:
-    """A good stream, a faulty one, and so on; every fault in turn before any comes again."""
+def jobs(count: int, random_source: random.Random) -> Iterator[Job]:
+    """Yield faulty and good streams in turn; every fault comes once before any is repeated."""
     faults: list[Job] = []
     for number in range(count):
         if number % 2:
-            yield FINE, luck.choice(ALL), luck.choice(("file", "pipe"))
+            yield FINE, random_source.choice(ALL), random_source.choice(("file", "pipe"))
             continue
         if not faults:
-            faults = [(case, via, "file") for case in REDONE for via in case.vias]
+            faults = [(case, via, "file") for case in REPEATED for via in case.vias]
             faults += [(case, via, sink) for case in CASES for via in case.vias for sink in ("file", "pipe")]
-            luck.shuffle(faults)
+            random_source.shuffle(faults)
         yield faults.pop()
 
 
 @dataclass
 class Tally:
-    """What a worker saw. `misses` are goal -> what missed it; sizes are in MB."""
+    """Results of a worker. `misses` maps a goal to the streams that missed it; sizes are in MB."""
 
     streams: int = 0
     exits: Counter[str] = field(default_factory=Counter)
@@ -90,25 +90,25 @@ class Tally:
 
 @contextlib.contextmanager
 def descriptor_as(number: int, other: int) -> Iterator[None]:
-    """Descriptor `number` is `other` for a while."""
-    kept = os.dup(number)
+    """Replace descriptor `number` by `other` within the context."""
+    saved = os.dup(number)
     os.dup2(other, number)
     try:
         yield
     finally:
-        os.dup2(kept, number)
-        os.close(kept)
+        os.dup2(saved, number)
+        os.close(saved)
 
 
 def command(folder: Path, *arguments: str, piped: bool) -> Run:
-    """The whole command, run in this process from its argv to its exit code."""
-    said = os.memfd_create("stderr")
+    """Run the command in this process, from its argv to its exit code."""
+    stderr = os.memfd_create("stderr")
     reading, writing = os.pipe()
     os.chdir(folder)
     sys.argv = ["smallest", *arguments]
     app.app.registered_commands.clear()
     code = 0
-    with descriptor_as(1, writing), descriptor_as(2, said):
+    with descriptor_as(1, writing), descriptor_as(2, stderr):
         os.close(writing)
         try:
             app.run()
@@ -119,8 +119,8 @@ def command(folder: Path, *arguments: str, piped: bool) -> Run:
         sys.stderr.flush()
     with open(reading, "rb") as pipe:
         out = pipe.read()
-    err = os.pread(said, 1 << 20, 0)
-    os.close(said)
+    err = os.pread(stderr, 1 << 20, 0)
+    os.close(stderr)
     return Run(folder, code, out, err, piped)
 
 
@@ -137,7 +137,7 @@ def speak(job: Job, folder: Path, server: FaultServer) -> Run:
 
 
 def examine(job: Job, run: Run, server: FaultServer, seconds: float, tally: Tally) -> None:
-    """Hold one stream to every goal."""
+    """Check one stream against every goal."""
     case, via, sink = job
     long = SPLIT[0] in case.arguments
     name = f"{case.name}, {via}, {sink}: exit {run.code}"
@@ -169,7 +169,7 @@ def examine(job: Job, run: Run, server: FaultServer, seconds: float, tally: Tall
 
 
 class Lateness:
-    """How much longer than asked for the machine lets a thread of ours sleep, in seconds, in all."""
+    """Total seconds by which a sleeping thread wakes up late."""
 
     STEP_S = 0.02
 
@@ -186,7 +186,7 @@ class Lateness:
 
 
 def resources() -> dict[str, int]:
-    """What a stream may not leave behind."""
+    """Return the resources that a stream must release."""
     gc.collect()
     me = os.getpid()
     children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
@@ -198,7 +198,7 @@ def resources() -> dict[str, int]:
 
 
 def resident_mb() -> float:
-    """Memory in use. What the C library holds free, after a peer that sent 16 MB, is given back first."""
+    """Return the resident memory, after the C library has returned free memory to the system."""
     gc.collect()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
@@ -207,7 +207,7 @@ def resident_mb() -> float:
 
 
 def work(count: int, seed: int) -> Tally:
-    """Run `count` streams in this process. The first half of them warms the memory up."""
+    """Run `count` streams in this process. Memory growth is measured over the second half."""
     tally = Tally()
     memory = "/dev/shm"
     base = Path(tempfile.mkdtemp(dir=memory if os.path.isdir(memory) else None))
@@ -242,19 +242,19 @@ def work(count: int, seed: int) -> Tally:
 
 
 def rows(tallies: list[Tally], wanted: int) -> list[tuple[str, str, str, bool]]:
-    """Goal, what it is, what was seen, whether it is met."""
+    """Return the goals: id, description, measured value, whether it is met."""
     misses: dict[str, list[str]] = {}
     for tally in tallies:
         for goal, names in tally.misses.items():
             misses.setdefault(goal, []).extend(names)
     streams = sum(tally.streams for tally in tallies)
     growth = max(tally.growth_mb for tally in tallies)
-    hoped, got = sum(t.recoverable for t in tallies), sum(t.recovered for t in tallies)
+    recoverable, recovered = sum(t.recoverable for t in tallies), sum(t.recovered for t in tallies)
     resent = sum(t.resent for t in tallies) / max(1, sum(t.characters for t in tallies))
     few = {goal: len(misses.get(goal, [])) for goal in ("G3", "G4", "G5", "G6", "G7", "exit")}
     return [
         ("G2", f"streams, of {wanted}", str(streams), streams == wanted),
-        ("G3", "wrong sound and exit 0", str(few["G3"]), not few["G3"]),
+        ("G3", "wrong audio and exit 0", str(few["G3"]), not few["G3"]),
         ("G4", "targets damaged by a failure", str(few["G4"]), not few["G4"]),
         ("G5", "tracebacks, keys, control characters, stray files", str(few["G5"]), not few["G5"]),
         ("G6", "descriptors, threads, children left behind", str(few["G6"]), not few["G6"]),
@@ -262,8 +262,9 @@ def rows(tallies: list[Tally], wanted: int) -> list[tuple[str, str, str, bool]]:
          growth < MAY_GROW_MB),
         ("G7", f"beyond the deadline and {SLACK_S} s (slowest {max(t.slowest_s for t in tallies):.2f} s)",
          str(few["G7"]), not few["G7"]),
-        ("G8", f"faults before audio that end well, {BEFORE_AUDIO_SHARE:.1%} or more", f"{got} of {hoped}",
-         got >= BEFORE_AUDIO_SHARE * hoped),
+        ("G8", f"faults before audio that end well, {BEFORE_AUDIO_SHARE:.1%} or more",
+         f"{recovered} of {recoverable}",
+         recovered >= BEFORE_AUDIO_SHARE * recoverable),
         ("G9", f"characters sent again, {MAY_RESEND:.0%} or less", f"{resent:.2%}", resent <= MAY_RESEND),
         ("-", "another exit code than the matrix states", str(few["exit"]), not few["exit"]),
     ]  # fmt: skip

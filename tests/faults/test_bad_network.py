@@ -1,4 +1,4 @@
-"""A bad line between the tool and the real offline server: slow is well, cut is told."""
+"""A bad network between the tool and the offline server: slow is no error, a cut is one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.command import smallest
-from tests.support.faults.cases import ALL
-from tests.support.faults.invariants import KEY, OLD, wav_samples
-from tests.support.faults.toxic import Toxic, toxic_proxy
+from tests.support.fault_cases import ALL
+from tests.support.invariants import KEY, OLD, wav_samples
 from tests.support.offline import Offline, start_offline
-
-pytestmark = pytest.mark.long
+from tests.support.toxic_proxy import Toxic, toxic_proxy
 
 WORDS = "Good morning. This is a sentence of some length. And here is one more, which is the last."
 SPLIT = ("--split", "60")
@@ -40,15 +38,15 @@ def server() -> Iterator[Offline]:
 
 
 @pytest.fixture(scope="module")
-def whole(server: Offline, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What the server says, over a good line."""
-    code, pcm, _ = speak(tmp_path_factory.mktemp("whole"), server.base_url, "ws")
+def complete(server: Offline, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The audio over a good network."""
+    code, pcm, _ = speak(tmp_path_factory.mktemp("complete"), server.base_url, "ws")
     assert code == 0
     return pcm
 
 
 def speak(home: Path, base_url: str, via: str, *arguments: str) -> tuple[int, bytes, str]:
-    """Exit code, the sound that is left, what was said. An old target is never half replaced."""
+    """Run `speak`. Returns exit code, audio and stderr; the old file must be untouched after a failure."""
     target, part = home / "out.wav", home / "out.wav.part"
     target.write_bytes(OLD)
     ran = smallest(
@@ -76,18 +74,18 @@ def address(server: Offline) -> tuple[str, int]:
 
 @pytest.mark.parametrize("via", ALL)
 @pytest.mark.parametrize("name", HARMLESS)
-def test_a_slow_line_changes_no_sample(
-    name: str, via: str, server: Offline, whole: bytes, tmp_path: Path
+def test_slow_network_changes_no_sample(
+    name: str, via: str, server: Offline, complete: bytes, tmp_path: Path
 ) -> None:
     with toxic_proxy(address(server), HARMLESS[name]) as proxy:
         code, pcm, err = speak(tmp_path, proxy.base_url, via, "--timeout", "15")
     assert (code, err) == (0, "")
-    assert pcm == whole
+    assert pcm == complete
 
 
 @pytest.mark.parametrize("via", ALL)
 @pytest.mark.parametrize("name", FATAL)
-def test_a_line_that_is_cut_before_audio_leaves_nothing(
+def test_connection_cut_before_audio_leaves_no_part(
     name: str, via: str, server: Offline, tmp_path: Path
 ) -> None:
     with toxic_proxy(address(server), Toxic(**{FATAL[name]: BEFORE_AUDIO})) as proxy:
@@ -98,24 +96,24 @@ def test_a_line_that_is_cut_before_audio_leaves_nothing(
 
 @pytest.mark.parametrize("via", ALL)
 @pytest.mark.parametrize("name", FATAL)
-def test_a_line_that_is_cut_keeps_what_had_come(
-    name: str, via: str, server: Offline, whole: bytes, tmp_path: Path
+def test_connection_cut_during_audio_keeps_part(
+    name: str, via: str, server: Offline, complete: bytes, tmp_path: Path
 ) -> None:
     with toxic_proxy(address(server), Toxic(**{FATAL[name]: MID_AUDIO})) as proxy:
         code, pcm, err = speak(tmp_path, proxy.base_url, via, "--retries", "0")
     assert code == 9, err
     assert len(pcm) > MID_AUDIO // 3
-    assert whole.startswith(pcm)
+    assert complete.startswith(pcm)
 
 
 @pytest.mark.parametrize("via", ALL)
 @pytest.mark.parametrize("name", FATAL)
-def test_a_line_that_is_cut_once_is_mended(
-    name: str, via: str, server: Offline, whole: bytes, tmp_path: Path
+def test_connection_cut_once_is_retried(
+    name: str, via: str, server: Offline, complete: bytes, tmp_path: Path
 ) -> None:
     toxic = Toxic(**{FATAL[name]: MID_AUDIO, "connections": 1})
     with toxic_proxy(address(server), toxic) as proxy:
         code, pcm, err = speak(tmp_path, proxy.base_url, via)
     assert code == 0, err
     assert "trying again" in err
-    assert pcm == whole
+    assert pcm == complete

@@ -1,6 +1,6 @@
-"""The matrix of places: full, limited and vanishing disks, two runs on one name, and pipes of every temper.
+"""Faults of outputs: full and limited disks, concurrent runs, closed and slow pipes.
 
-What a sink does by itself is in test_sinks*.py; here a whole run meets the place.
+For sinks alone see tests/unit/audio; here it is complete runs.
 """
 
 from __future__ import annotations
@@ -13,26 +13,24 @@ import selectors
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.test_signals import LAUNCH, ROOT
-from tests.support.command import SMALLEST, environment
-from tests.support.faults.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
-from tests.support.faults.server import SEGMENT, FaultServer, Script, fault_server
-from tests.support.faults.steps import CHUNK, GOOD, Audio, Reply, Stage, Whole
+from smallest_cli.models import VIAS
+from tests.support import ROOT
+from tests.support.command import LAUNCH, SMALLEST, environment
+from tests.support.fault_server import SEGMENT, FaultServer, Script, fault_server
+from tests.support.fault_server.steps import CHUNK, GOOD, Audio, Checkpoint, End, Reply
+from tests.support.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
+from tests.support.runs import HUNG_S, state_of, until
 
-pytestmark = pytest.mark.long
-
-VIAS = ("ws", "sse", "http")
 LONG = 4 * SEGMENT
-LONG_SCRIPT: Script = (Reply("chunked", LONG), Audio(LONG), Whole())
+LONG_SCRIPT: Script = (Reply("chunked", LONG), Audio(LONG), End())
 PIPE_SIZE = 4096
-HUNG_S = 30.0
 
 
 def start(
@@ -69,7 +67,7 @@ def run(folder: Path, server: FaultServer, output: str = "out.wav", *arguments: 
 
 
 def assert_kept(ran: Run, code: int, words: str) -> int:
-    """The old file is there; so many samples are beside it."""
+    """The old file is untouched. Returns the number of samples in the part file."""
     samples = assert_invariants(ran)
     assert ran.code == code, ran.err
     assert words in ran.err.decode()
@@ -80,7 +78,7 @@ def assert_kept(ran: Run, code: int, words: str) -> int:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_device_that_is_full(via: str, tmp_path: Path) -> None:
+def test_full_device(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD) as server:
         ran = run(tmp_path, server, "/dev/full", "--format", "wav", "--via", via)
     assert (ran.code, ran.out) == (10, b"")
@@ -88,7 +86,7 @@ def test_a_device_that_is_full(via: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_limit_to_the_size_of_files(via: str, tmp_path: Path) -> None:
+def test_file_size_limit(via: str, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2 * SEGMENT - 1, 2 * SEGMENT - 1))
 
@@ -100,7 +98,7 @@ def test_a_limit_to_the_size_of_files(via: str, tmp_path: Path) -> None:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[list[str]]:
-    """A tmpfs of so many bytes at `folder`, for whatever is started behind these words."""
+    """Mount a tmpfs of `size` bytes at `folder`. Yields the command prefix that does so."""
     words = ["unshare", "--user", "--map-root-user", "--mount"]
     mount = f'mount -t tmpfs -o size={size} tmpfs "{folder}" && cd "{folder}" && exec "$@"'
     if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
@@ -109,7 +107,7 @@ def small_disk(folder: Path, size: int) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_small_disk_that_fills_up(via: str, tmp_path: Path) -> None:
+def test_disk_fills_up(via: str, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     look = '"$@"; code=$?; ls; cat out.wav; cat out.wav.part | wc -c; exit $code'
@@ -132,14 +130,14 @@ def test_a_small_disk_that_fills_up(via: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_new_file_that_cannot_take_its_name(via: str, tmp_path: Path) -> None:
+def test_rename_fails(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD) as server:
         ran = run(tmp_path, server, "out.wav", "--via", via, how="no-rename")
     assert assert_kept(ran, 10, "cannot write out.wav: Stale file handle") == SEGMENT
 
 
 @pytest.mark.parametrize("name", ["EPERM", "ENOTSUP", "ENOSYS"])
-def test_no_clobber_needs_no_hard_links(name: str, tmp_path: Path) -> None:
+def test_no_clobber_without_hard_links(name: str, tmp_path: Path) -> None:
     with fault_server(GOOD) as server:
         ran = run(tmp_path, server, "new.wav", "--no-clobber", how=f"no-link={name}")
     assert (ran.code, ran.err) == (0, b"")
@@ -147,11 +145,11 @@ def test_no_clobber_needs_no_hard_links(name: str, tmp_path: Path) -> None:
     assert assert_counts(wav_samples(tmp_path / "new.wav"), 0) == SEGMENT
 
 
-def test_no_clobber_without_hard_links_spares_what_came_meanwhile(tmp_path: Path) -> None:
-    script = (Reply("chunked"), Audio(2 * CHUNK), Stage(), Audio(2 * CHUNK), Whole())
+def test_no_clobber_without_hard_links_keeps_a_new_file(tmp_path: Path) -> None:
+    script = (Reply("chunked"), Audio(2 * CHUNK), Checkpoint(), Audio(2 * CHUNK), End())
     with fault_server(script) as server:
         process = start(tmp_path, server, "new.wav", "--no-clobber", how="no-link=EPERM")
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         (tmp_path / "new.wav").write_bytes(b"came meanwhile")
         server.release.set()
         _, err = process.communicate(timeout=HUNG_S)
@@ -160,7 +158,7 @@ def test_no_clobber_without_hard_links_spares_what_came_meanwhile(tmp_path: Path
     assert assert_counts(wav_samples(tmp_path / "new.wav.part"), 0) == SEGMENT
 
 
-def test_a_name_that_was_reserved_is_given_back(tmp_path: Path) -> None:
+def test_reserved_name_is_released(tmp_path: Path) -> None:
     with fault_server(GOOD) as server:
         ran = run(tmp_path, server, "new.wav", "--no-clobber", how="no-name")
     assert (ran.code, ran.err.splitlines()[0]) == (10, b"smallest: cannot write new.wav: Stale file handle")
@@ -169,12 +167,12 @@ def test_a_name_that_was_reserved_is_given_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_two_runs_on_one_name_end_in_one_of_the_two(via: str, tmp_path: Path) -> None:
-    script = (Reply("chunked"), Audio(2 * CHUNK), Stage(), Audio(2 * CHUNK), Whole())
+def test_concurrent_runs_leave_one_complete_file(via: str, tmp_path: Path) -> None:
+    script = (Reply("chunked"), Audio(2 * CHUNK), Checkpoint(), Audio(2 * CHUNK), End())
     with fault_server(script, seed=1) as one, fault_server(script, seed=30_000) as two:
         runs = [start(tmp_path, server, "out.wav", "--via", via) for server in (one, two)]
         for server in (one, two):
-            assert server.stage.wait(HUNG_S)
+            assert server.reached.wait(HUNG_S)
         for server in (two, one):
             server.release.set()
         for process in runs:
@@ -192,22 +190,22 @@ def close_stdout() -> None:
     os.close(1)
 
 
-def test_a_stdout_that_is_closed_costs_no_request(tmp_path: Path) -> None:
+def test_closed_stdout_sends_no_request(tmp_path: Path) -> None:
     with fault_server(GOOD) as server:
         ran = run(tmp_path, server, "-", stdout=None, preexec_fn=close_stdout)
     assert (ran.code, ran.err.splitlines()[0]) == (2, b"smallest: stdout is closed")
-    assert server.asked == []
+    assert server.requests == []
 
 
-def test_a_stdout_that_is_closed_spoils_no_file(tmp_path: Path) -> None:
-    """The descriptor 1 is then the first one free: nothing of ours may take it for stdout."""
+def test_closed_stdout_does_not_damage_a_file(tmp_path: Path) -> None:
+    """Descriptor 1 is then the first free one, and must not be taken for stdout."""
     with fault_server(GOOD) as server:
         ran = run(tmp_path, server, stdout=None, preexec_fn=close_stdout)
     assert ran.code == 0, ran.err
     assert assert_invariants(ran, server, budget=1) == SEGMENT
 
 
-def test_a_stderr_that_is_closed_spoils_no_file(tmp_path: Path) -> None:
+def test_closed_stderr_does_not_damage_a_file(tmp_path: Path) -> None:
     with fault_server((Reply("chunked"), Audio(2 * CHUNK))) as server:
         ran = run(
             tmp_path, server, "out.wav", "--timeout", "0.5", stderr=None, preexec_fn=lambda: os.close(2)
@@ -217,49 +215,49 @@ def test_a_stderr_that_is_closed_spoils_no_file(tmp_path: Path) -> None:
     assert assert_counts(wav_samples(ran.part), 0) == 2 * CHUNK
 
 
-READERS: dict[str, int] = {"before the first byte": 0, "in the midst": 2 * CHUNK}
+READERS: dict[str, int] = {"before the first byte": 0, "during audio": 2 * CHUNK}
 
 
 @pytest.mark.parametrize("when", READERS)
 @pytest.mark.parametrize("via", VIAS)
-def test_a_reader_that_leaves(via: str, when: str, tmp_path: Path) -> None:
+def test_pipe_reader_leaves(via: str, when: str, tmp_path: Path) -> None:
     head = (Audio(2 * CHUNK),) if READERS[when] else ()
-    script = (Reply("chunked", LONG), *head, Stage(), Audio(LONG), Whole())
+    script = (Reply("chunked", LONG), *head, Checkpoint(), Audio(LONG), End())
     with fault_server(script) as server:
         process = start(tmp_path, server, "-", "--via", via)
         assert process.stdout
         assert process.stderr
-        heard = process.stdout.read(READERS[when])
-        assert server.stage.wait(HUNG_S)
+        audio = process.stdout.read(READERS[when])
+        assert server.reached.wait(HUNG_S)
         process.stdout.close()
         server.release.set()
         with process.stderr:
             assert process.stderr.read() == b""
         assert process.wait(HUNG_S) == -signal.SIGPIPE
-    assert_counts(heard, 0)
+    assert_counts(audio, 0)
 
 
 @pytest.mark.parametrize("flags", [0, os.O_NONBLOCK], ids=["blocking", "O_NONBLOCK"])
 @pytest.mark.parametrize("via", VIAS)
-def test_a_slow_reader_gets_every_sample(via: str, flags: int, tmp_path: Path) -> None:
-    """Our own wait for the reader is no stall of the service's, however short --timeout is."""
+def test_slow_reader_gets_every_sample(via: str, flags: int, tmp_path: Path) -> None:
+    """Waiting for the reader must not count as a stall of the service, however short --timeout is."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     os.set_blocking(writing, not flags)
     with fault_server(LONG_SCRIPT) as server:
         process = start(tmp_path, server, "-", "--via", via, "--timeout", "1", stdout=writing)
         os.close(writing)
-        heard = read_slowly(reading, process)
+        audio = read_slowly(reading, process)
         assert process.stderr
         with process.stderr:
             assert process.stderr.read() == b""
         assert process.wait(HUNG_S) == 0
-    assert assert_counts(heard, 0) == LONG
+    assert assert_counts(audio, 0) == LONG
 
 
 def read_slowly(descriptor: int, process: subprocess.Popen[bytes]) -> bytes:
-    """All of it, but only when the writer sleeps: the pipe is then full, or it waits for the service."""
-    heard = b""
+    """Read everything, but only while the writer sleeps: the pipe is full then, or it waits for audio."""
+    audio = b""
     with selectors.DefaultSelector() as selector, open(descriptor, "rb", buffering=0) as pipe:
         selector.register(pipe, selectors.EVENT_READ)
         while True:
@@ -267,18 +265,5 @@ def read_slowly(descriptor: int, process: subprocess.Popen[bytes]) -> bytes:
             until(lambda: process.poll() is not None or state_of(process.pid) in "SZX")
             piece = pipe.read(512)
             if not piece:
-                return heard
-            heard += piece
-
-
-def state_of(pid: int) -> str:
-    """One letter, as in proc(5)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "X"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        pass
+                return audio
+            audio += piece

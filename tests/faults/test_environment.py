@@ -1,4 +1,4 @@
-"""The matrix of everything else: a machine that stops, refuses or misleads; peers that would fill it up."""
+"""Faults of the environment: resolver, host, memory, signals, descriptors, locale, working directory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,24 @@ import pytest
 import trustme
 
 from smallest_cli.audio.wav import header
-from smallest_cli.models import AudioFormat
-from tests.faults.test_connecting import context
-from tests.faults.test_disk import state_of, until
-from tests.faults.test_signals import LAUNCH, ROOT, dead_port
-from tests.support import frames
-from tests.support.command import SMALLEST, environment
-from tests.support.faults.cases import CASES, FEW, Case
-from tests.support.faults.invariants import (
+from smallest_cli.models import VIAS, AudioFormat
+from tests.support import ROOT, frames
+from tests.support.command import LAUNCH, SMALLEST, environment
+from tests.support.fault_cases import CASES, FEW, Case
+from tests.support.fault_server import SEGMENT, Connection, Script, fault_server
+from tests.support.fault_server.steps import (
+    CHUNK,
+    GOOD,
+    RATE,
+    Audio,
+    Checkpoint,
+    End,
+    Fin,
+    Raw,
+    Reply,
+    speech,
+)
+from tests.support.invariants import (
     KEY,
     OLD,
     Run,
@@ -36,13 +46,8 @@ from tests.support.faults.invariants import (
     forms_of,
     wav_samples,
 )
-from tests.support.faults.server import SEGMENT, Script, Talk, fault_server
-from tests.support.faults.steps import CHUNK, GOOD, RATE, Audio, Fin, Raw, Reply, Stage, Whole, speech
+from tests.support.runs import HUNG_S, context, dead_port, state_of, until
 
-pytestmark = pytest.mark.long
-
-VIAS = ("ws", "sse", "http")
-HUNG_S = 30.0
 MB = 1 << 20
 
 
@@ -81,24 +86,24 @@ def ended(folder: Path, process: subprocess.Popen[bytes]) -> Run:
     return Run(folder, process.returncode, out, err)
 
 
-# Rows 2 and 5: nobody answers
+# Rows 2 and 5: no reply
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_resolver_that_never_answers(via: str, tmp_path: Path) -> None:
-    telling, told = os.pipe()
-    how = f"no-resolver:{told}"
+def test_resolver_hangs(via: str, tmp_path: Path) -> None:
+    read_fd, written_fd = os.pipe()
+    how = f"no-resolver:{written_fd}"
     url = "https://resolver.invalid"
-    run = ended(tmp_path, start(tmp_path, url, via, "--timeout", "0.5", how=how, pass_fds=[told]))
-    os.close(telling)
-    os.close(told)
+    run = ended(tmp_path, start(tmp_path, url, via, "--timeout", "0.5", how=how, pass_fds=[written_fd]))
+    os.close(read_fd)
+    os.close(written_fd)
     assert assert_invariants(run) == 0
     assert run.code == 7
     assert b"resolving resolver.invalid took longer than 0.5 s" in run.err
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_host_that_never_answers(via: str, tmp_path: Path) -> None:
+def test_connect_hangs(via: str, tmp_path: Path) -> None:
     with dead_port() as port:
         run = ended(tmp_path, start(tmp_path, f"http://127.0.0.1:{port}", via, "--timeout", "0.5"))
     assert assert_invariants(run) == 0
@@ -106,7 +111,7 @@ def test_a_host_that_never_answers(via: str, tmp_path: Path) -> None:
     assert f"connecting to 127.0.0.1:{port} took longer than 0.5 s".encode() in run.err
 
 
-# Rows 33, 56, 64, 75 and goal G14: a peer that would fill the memory
+# Rows 33, 56, 64, 75 and goal G14: peers that send without end
 
 
 MAY_GROW_MB = 20
@@ -133,7 +138,7 @@ sys.exit(code)
 
 
 def peak_mb(folder: Path, via: str, script: Script) -> tuple[float, Run]:
-    """The most memory that a run held. A child begins with the peak of who starts it: a small program."""
+    """Peak memory of a run in MB. A small program starts it, as a child inherits the peak of its parent."""
     folder.mkdir()
     peak = folder.with_suffix(".kb")
     watched = [sys.executable, "-c", WATCHED, str(peak), *SMALLEST]
@@ -143,7 +148,7 @@ def peak_mb(folder: Path, via: str, script: Script) -> tuple[float, Run]:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_peer_fills_no_memory(name: str, tmp_path: Path) -> None:
+def test_hostile_peer_does_not_fill_memory(name: str, tmp_path: Path) -> None:
     via, script = HOSTILE[name]
     usual, good = peak_mb(tmp_path / "good", via, GOOD)
     assert good.code == 0
@@ -158,16 +163,16 @@ def test_a_hostile_peer_fills_no_memory(name: str, tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Silence:
-    """A segment of nothing but zeros."""
+    """A segment of zeros."""
 
-    def play(self, talk: Talk) -> None:
+    def run(self, connection: Connection) -> None:
         for _ in range(SEGMENT // CHUNK):
-            talk.send(speech(talk, bytes(2 * CHUNK)))
+            connection.send(speech(connection, bytes(2 * CHUNK)))
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_silence_is_sound_too(via: str, tmp_path: Path) -> None:
-    with fault_server((Reply(), Silence(), Whole())) as server:
+def test_silence_is_audio(via: str, tmp_path: Path) -> None:
+    with fault_server((Reply(), Silence(), End())) as server:
         run = ended(tmp_path, start(tmp_path, server.base_url, via))
     assert (run.code, run.err) == (0, b"")
     assert wav_samples(run.target) == bytes(2 * SEGMENT)
@@ -176,7 +181,7 @@ def test_silence_is_sound_too(via: str, tmp_path: Path) -> None:
 # Rows 94 and 95: signals that do not end it
 
 
-FLOWING: Script = (Reply("chunked"), Audio(2 * CHUNK), Stage(), Audio(2 * CHUNK), Whole())
+FLOWING: Script = (Reply("chunked"), Audio(2 * CHUNK), Checkpoint(), Audio(2 * CHUNK), End())
 
 
 def ignore_interrupts() -> None:
@@ -184,10 +189,10 @@ def ignore_interrupts() -> None:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_in_the_background_of_a_script_ctrl_c_is_not_for_us(via: str, tmp_path: Path) -> None:
+def test_ignored_sigint_stays_ignored(via: str, tmp_path: Path) -> None:
     with fault_server(FLOWING) as server:
         process = start(tmp_path, server.base_url, via, preexec_fn=ignore_interrupts)
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         process.send_signal(signal.SIGINT)
         server.release.set()
         run = ended(tmp_path, process)
@@ -195,10 +200,10 @@ def test_in_the_background_of_a_script_ctrl_c_is_not_for_us(via: str, tmp_path: 
     assert assert_invariants(run, server, budget=1) == SEGMENT
 
 
-def test_in_the_background_it_can_be_terminated(tmp_path: Path) -> None:
+def test_sigterm_ends_a_background_run(tmp_path: Path) -> None:
     with fault_server(FLOWING) as server:
         process = start(tmp_path, server.base_url, "ws", preexec_fn=ignore_interrupts)
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         process.send_signal(signal.SIGTERM)
         run = ended(tmp_path, process)
     assert run.code == -signal.SIGTERM
@@ -206,10 +211,10 @@ def test_in_the_background_it_can_be_terminated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_stopped_and_continued_it_loses_nothing(via: str, tmp_path: Path) -> None:
+def test_stop_and_continue_lose_no_sample(via: str, tmp_path: Path) -> None:
     with fault_server(FLOWING) as server:
         process = start(tmp_path, server.base_url, via)
-        assert server.stage.wait(HUNG_S)
+        assert server.reached.wait(HUNG_S)
         process.send_signal(signal.SIGSTOP)  # TSTP is not for an orphaned process group
         until(lambda: state_of(process.pid) in "TX")
         server.release.set()
@@ -231,7 +236,7 @@ def with_few_descriptors(folder: Path, url: str, limit: int) -> Run:
     return ended(folder, start(folder, url, VIAS[limit % 3], preexec_fn=few))
 
 
-def test_however_few_descriptors_there_are(tmp_path: Path) -> None:
+def test_few_file_descriptors(tmp_path: Path) -> None:
     with fault_server(GOOD) as server, ThreadPoolExecutor(4) as pool:
         limits = range(4, 22)
         url = server.base_url
@@ -252,7 +257,7 @@ def test_however_few_descriptors_there_are(tmp_path: Path) -> None:
 # Row 115: the offline server dies
 
 
-def test_an_offline_server_that_dies_leaves_what_it_said(tmp_path: Path) -> None:
+def test_offline_server_death_keeps_part(tmp_path: Path) -> None:
     (tmp_path / "out.wav").write_bytes(OLD)
     text = "One sentence that is said by the server next door. " * 80
     process = subprocess.Popen(
@@ -288,15 +293,15 @@ WORLDS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_odd_surroundings(world: str, tmp_path: Path) -> None:
+def test_unusual_environments(world: str, tmp_path: Path) -> None:
     with fault_server(GOOD) as server:
         run = ended(tmp_path, start(tmp_path, server.base_url, "ws", "नमस्ते — 你好 😀", env=WORLDS[world]))
     assert run.code == 0, run.err
     assert assert_invariants(run, server, budget=1) == SEGMENT
-    assert server.asked[0].text == "Good morning. नमस्ते — 你好 😀"
+    assert server.requests[0].text == "Good morning. नमस्ते — 你好 😀"
 
 
-def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+def test_deleted_working_directory(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     target = tmp_path / "sound.wav"
@@ -320,10 +325,10 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     assert assert_counts(wav_samples(target), 0) == SEGMENT
 
 
-# Goals K3 and K7: nothing in the folder and nothing of OpenSSL's says where, or what was said
+# Goals K3 and K7: the working directory and OpenSSL variables have no say
 
 
-def test_nothing_in_the_current_folder_says_where_or_with_what_key(tmp_path: Path) -> None:
+def test_working_directory_sets_no_url_and_no_key(tmp_path: Path) -> None:
     with fault_server(GOOD) as evil, fault_server(GOOD) as server:
         lines = f'base_url = "{evil.base_url}"\napi_key = "sk_evil"\nca_file = "evil.pem"\n'
         for name in (".smallest.toml", "smallest.toml", "config.toml", "pyproject.toml"):
@@ -343,11 +348,11 @@ def test_nothing_in_the_current_folder_says_where_or_with_what_key(tmp_path: Pat
         run = ended(tmp_path, start(tmp_path, "https://127.0.0.1:9", "ws", env=env, command=script))
         assert run.code == 7, run.err
     assert evil.connections == 0
-    assert KEY.encode() in server.asked[0].head
+    assert KEY.encode() in server.requests[0].head
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_no_session_key_is_written_down(via: str, tmp_path: Path) -> None:
+def test_no_tls_session_key_is_logged(via: str, tmp_path: Path) -> None:
     authority, log = trustme.CA(), tmp_path / "home"
     log.mkdir()
     authority.cert_pem.write_to_path(log / "ca.pem")
@@ -359,8 +364,8 @@ def test_no_session_key_is_written_down(via: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_an_old_tls_is_not_spoken(via: str, tmp_path: Path) -> None:
-    """A server hello of TLS 1.0, by hand: OpenSSL would no longer say it."""
+def test_old_tls_is_refused(via: str, tmp_path: Path) -> None:
+    """A server hello of TLS 1.0 in bytes, as OpenSSL no longer sends one."""
     hello = b"\x02\x00\x00\x2a\x03\x01" + bytes(32) + b"\x00\x00\x2f\x00\x00\x02\x00\x00"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(HUNG_S)
@@ -388,7 +393,7 @@ WORTH_DEBUGGING = [(case, via) for case in CASES if case.name in TELLING for via
 @pytest.mark.parametrize(
     ("case", "via"), WORTH_DEBUGGING, ids=[f"{case.name}-{via}" for case, via in WORTH_DEBUGGING]
 )
-def test_debug_shows_neither_key_nor_control_characters(case: Case, via: str, tmp_path: Path) -> None:
+def test_debug_prints_no_key_and_no_control_character(case: Case, via: str, tmp_path: Path) -> None:
     with fault_server(*case.scripts) as server:
         arguments = ("--timeout", "0.5", "--debug", *case.arguments)
         run = ended(tmp_path, start(tmp_path, server.base_url, via, *arguments))
@@ -399,9 +404,9 @@ def test_debug_shows_neither_key_nor_control_characters(case: Case, via: str, tm
     assert all(form not in run.err for form in forms_of(KEY))
 
 
-def test_json_of_a_failure_tells_what_is_left(tmp_path: Path) -> None:
+def test_json_failure_reports_partial_audio(tmp_path: Path) -> None:
     with fault_server((Reply(), FEW, Fin())) as server:
         run = ended(tmp_path, start(tmp_path, server.base_url, "ws", "--json"))
-    told = json.loads(run.out)
-    assert (run.code, told["exit"], Path(told["partial"]).name) == (9, 9, "out.wav.part")
-    assert told["audio_seconds"] == 2 * CHUNK / RATE
+    written_fd = json.loads(run.out)
+    assert (run.code, written_fd["exit"], Path(written_fd["partial"]).name) == (9, 9, "out.wav.part")
+    assert written_fd["audio_seconds"] == 2 * CHUNK / RATE

@@ -1,4 +1,4 @@
-"""Every call that can fail, failed in its turn: the run is told right, and nothing is spoilt."""
+"""Let each fallible call fail in turn: the run reports it and damages no file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_signals import LAUNCH, ROOT
-from tests.support.command import environment
-from tests.support.faults.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
-from tests.support.faults.server import SEGMENT, fault_server
-from tests.support.faults.steps import Audio, Reply, Whole
-
-pytestmark = pytest.mark.long
+from tests.support import ROOT
+from tests.support.command import LAUNCH, environment
+from tests.support.fault_server import SEGMENT, fault_server
+from tests.support.fault_server.steps import Audio, End, Reply
+from tests.support.invariants import KEY, OLD, Run, assert_counts, assert_invariants, wav_samples
 
 AT_ONCE = 4
 BATCH = 8
-SCRIPT = (Reply("chunked"), Audio(), Whole())
+SCRIPT = (Reply("chunked"), Audio(), End())
 
 
 @dataclass(frozen=True)
-class Tortured:
-    """A run, and the calls that could fail in it, in their order; the `turn`-th did."""
+class FaultyRun:
+    """A run and its fallible calls in order; the `turn`-th one failed."""
 
     turn: int
     run: Run
@@ -40,27 +38,27 @@ class Tortured:
         return self.calls[self.turn - 1] if 0 < self.turn <= len(self.calls) else "none"
 
 
-def torture(base: Path, turn: int, via: str, piped: bool) -> Tortured:
+def run_with_failing_call(base: Path, turn: int, via: str, piped: bool) -> FaultyRun:
     folder = Path(tempfile.mkdtemp(dir=base))
     home = Path(tempfile.mkdtemp(dir=folder))
     if not piped:
         (folder / "out.wav").write_bytes(OLD)
-    telling, told = os.pipe()[::-1]
+    write_fd, read_fd = os.pipe()[::-1]
     with fault_server(SCRIPT) as server:
         where = ["--base-url", server.base_url, "-o", "-" if piped else "out.wav"]
         done = subprocess.run(
-            [*LAUNCH, f"fail={turn}:{telling}", "speak", "Hello.", "--via", via, "--retries", "0", *where],
+            [*LAUNCH, f"fail={turn}:{write_fd}", "speak", "Hello.", "--via", via, "--retries", "0", *where],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=environment(home, SMALLEST_API_KEY=KEY, PYTHONPATH=str(ROOT)),
             cwd=folder,
-            pass_fds=[telling],
+            pass_fds=[write_fd],
             timeout=30,
             check=False,
         )
-    os.close(telling)
-    with os.fdopen(told) as calls:
-        return Tortured(
+    os.close(write_fd)
+    with os.fdopen(read_fd) as calls:
+        return FaultyRun(
             turn, Run(folder, done.returncode, done.stdout, done.stderr, piped), calls.read().split()
         )
 
@@ -73,35 +71,38 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.mark.parametrize("piped", [False, True], ids=["file", "pipe"])
 @pytest.mark.parametrize("via", ["ws", "sse", "http"])
-def test_whichever_call_fails_the_run_is_told_right(
+def test_any_failing_call_is_reported(
     via: str, piped: bool, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    whole = torture(tmp_path, 0, via, piped)
-    assert whole.run.code == 0, whole.run.err
-    assert {"getaddrinfo", "connect_ex", "sendall", "write", "fsync", "start_new_thread"} <= set(whole.calls)
+    complete = run_with_failing_call(tmp_path, 0, via, piped)
+    assert complete.run.code == 0, complete.run.err
+    assert {"getaddrinfo", "connect_ex", "sendall", "write", "fsync", "start_new_thread"} <= set(
+        complete.calls
+    )
     failed = []
     for first in itertools.count(1, BATCH):
         turns = range(first, first + BATCH)
-        runs = list(pool.map(lambda turn: torture(tmp_path, turn, via, piped), turns))
-        for tortured in runs:
-            check(tortured)
-        failed += [tortured.failed for tortured in runs]
+        runs = list(pool.map(lambda turn: run_with_failing_call(tmp_path, turn, via, piped), turns))
+        for faulty in runs:
+            check(faulty)
+        failed += [faulty.failed for faulty in runs]
         if "none" in failed:
             break
     assert len(failed) > BATCH
 
 
-def check(tortured: Tortured) -> None:
-    run, where = tortured.run, f"call {tortured.turn} ({tortured.failed}): {tortured.run.err.decode()}"
+def check(faulty: FaultyRun) -> None:
+    run = faulty.run
+    where = f"call {faulty.turn} ({faulty.failed}): {run.err.decode()}"
     try:
         if run.code == 10 and not run.piped and run.target.read_bytes() != OLD:
-            # The name was taken, and the folder could not be synced: whole, and not said to be safe.
-            assert tortured.failed in ("fsync", "open", "close"), where
+            # The file was renamed but its directory could not be synced: complete, but reported as a failure.
+            assert faulty.failed in ("fsync", "open", "close"), where
             assert not run.part.exists()
             assert assert_counts(wav_samples(run.target), 0) == SEGMENT
             return
         samples = assert_invariants(run)
-        assert samples == SEGMENT or run.code != 0, "told as whole"
+        assert samples == SEGMENT or run.code != 0, "reported as complete"
         assert run.code != 0 or samples == SEGMENT
     except AssertionError as error:
         raise AssertionError(f"{where}\n{error}") from error

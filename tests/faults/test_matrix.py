@@ -1,10 +1,8 @@
-"""Never silently wrong: the fault matrix, driven through the command as a person runs it."""
+"""The fault matrix, through the command line: no fault may end as success with wrong audio."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import tempfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import SMALLEST, environment
-from tests.support.faults.cases import CASES, Case
-from tests.support.faults.invariants import KEY, OLD, Run, assert_invariants
-from tests.support.faults.server import SEGMENT, FaultServer, fault_server
-
-pytestmark = pytest.mark.long
+from tests.support.fault_cases import CASES, Case
+from tests.support.fault_server import SEGMENT, FaultServer, fault_server
+from tests.support.invariants import Run, assert_invariants
+from tests.support.runs import speak
 
 AT_ONCE = 4
 TEXT = "Good morning."
@@ -29,36 +25,10 @@ JOBS: list[Job] = [(case, via, sink) for case in CASES for via in case.vias for 
 
 @dataclass
 class Outcome:
-    """A run that has ended, and the server that it met."""
+    """A finished run and its server."""
 
     run: Run
     server: FaultServer
-
-
-def speak(
-    folder: Path,
-    server: FaultServer,
-    *arguments: str,
-    piped: bool = False,
-    command: str = "speak",
-    **env: str,
-) -> Run:
-    """Run the command against a fault server, its target there already."""
-    where = ["-o", "-"] if piped else ["-o", "out.wav"]
-    if not piped:
-        (folder / "out.wav").write_bytes(OLD)
-    home = tempfile.mkdtemp(dir=folder)
-    more = {"SMALLEST_API_KEY": KEY, "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONDEVMODE": "1"} | env
-    done = subprocess.run(
-        [*SMALLEST, command, "--base-url", server.base_url, *where, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=environment(Path(home), **more),
-        cwd=folder,
-        timeout=50,
-        check=False,
-    )
-    return Run(folder, done.returncode, done.stdout, done.stderr, piped)
 
 
 def run_job(job: Job, folder: Path) -> Outcome:
@@ -74,7 +44,7 @@ def run_job(job: Job, folder: Path) -> Outcome:
 def outcomes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Outcome]]]:
-    """Every selected case, several at once: a test waits for its own."""
+    """Start all selected cases, a few at a time; each test waits for its own."""
     base = tmp_path_factory.mktemp("matrix")
     wanted = [item.callspec.params["fault"] for item in request.session.items if "fault" in _parameters(item)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -92,7 +62,7 @@ def name_of(job: Job) -> str:
 
 
 @pytest.mark.parametrize("fault", JOBS, ids=name_of)
-def test_a_fault_is_never_silently_wrong(fault: Job, outcomes: dict[str, Future[Outcome]]) -> None:
+def test_fault_matrix(fault: Job, outcomes: dict[str, Future[Outcome]]) -> None:
     case, _, _ = fault
     outcome = outcomes[name_of(fault)].result()
     run, server = outcome.run, outcome.server
@@ -105,6 +75,6 @@ def test_a_fault_is_never_silently_wrong(fault: Job, outcomes: dict[str, Future[
             assert samples == 0
         case "part":
             assert case.samples <= samples <= SEGMENT, err
-        case "whole":
+        case "complete":
             assert samples == SEGMENT
-            assert len(server.asked) >= 1
+            assert len(server.requests) >= 1

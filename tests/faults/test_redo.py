@@ -1,4 +1,4 @@
-"""One failed segment of a long text, asked for again: the file has no seam, and nothing else is touched."""
+"""A failed segment of a long text is requested again, without a seam in the file."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from typing import Any
 
 import pytest
 
-from tests.faults.test_matrix import Run, speak
-from tests.support.faults.cases import ALL, DATED, FEW, WS
-from tests.support.faults.invariants import assert_invariants
-from tests.support.faults.server import SEGMENT, FaultServer, Script, fault_server
-from tests.support.faults.steps import (
+from tests.support.fault_cases import ALL, DATED, FEW, WS
+from tests.support.fault_server import SEGMENT, FaultServer, Script, fault_server
+from tests.support.fault_server.steps import (
     CHUNK,
     GOOD,
     Audio,
     Close,
+    End,
     Fin,
-    Half,
+    HalfMessage,
     Message,
     Reply,
     Rst,
     Stall,
     Status,
     Text,
-    Whole,
 )
-
-pytestmark = pytest.mark.long
+from tests.support.invariants import Run, assert_invariants
+from tests.support.runs import speak
 
 SENTENCES = ("The first sentence.", "A second one is here.", "And a third.", "This is the fourth.")
 LONG = " ".join(SENTENCES)
@@ -38,152 +36,152 @@ CUT = (Reply(), FEW, Rst())
 FAULTS: dict[str, tuple[Sequence[str], Script]] = {
     "reset": (ALL, CUT),
     "closed": (ALL, (Reply(), FEW, Fin())),
-    "closed in a message": (ALL, (Reply(), FEW, Half(), Fin())),
+    "closed in a message": (ALL, (Reply(), FEW, HalfMessage(), Fin())),
     "stalled": (ALL, (Reply(), FEW, Stall())),
     "no end marker": (("ws", "sse"), (Reply(), Audio(), Fin())),
-    "half a sample": (("ws", "sse"), (Reply(), Audio(2 * CHUNK, short=1), Whole())),
+    "half a sample": (("ws", "sse"), (Reply(), Audio(2 * CHUNK, short=1), End())),
     "unreadable": (("ws", "sse"), (Reply(), FEW, Text(b"{no"), Fin())),
     "error message": (("ws", "sse"), (Reply(), FEW, Message({"status": "error", "message": "Oh"}), Fin())),
     "close 1011": (WS, (Reply(), FEW, Close(1011))),
     "close 1013": (WS, (Reply(), FEW, Close(1013))),
     "refused before its audio": (ALL, (Status(503),)),
-    "told to wait": (ALL, (Status(429, headers=DATED),)),
+    "result to wait": (ALL, (Status(429, headers=DATED),)),
 }
 JOBS = [(name, via) for name, (vias, _) in FAULTS.items() for via in vias]
 
 
-def say(folder: Path, server: FaultServer, via: str, *arguments: str, text: str = LONG, **more: Any) -> Run:
+def speak_text(
+    folder: Path, server: FaultServer, via: str, *arguments: str, text: str = LONG, **more: Any
+) -> Run:
     wait = ("--completion-wait", "0") if via == "ws" else ()
     return speak(folder, server, text, "--via", via, "--timeout", "0.5", *wait, *arguments, **more)
 
 
 @pytest.mark.parametrize(("name", "via"), JOBS)
 @pytest.mark.parametrize("failing", [0, 2])
-def test_a_segment_that_failed_is_asked_for_again_without_a_seam(
-    name: str, via: str, failing: int, tmp_path: Path
-) -> None:
+def test_failed_segment_is_repeated_without_seam(name: str, via: str, failing: int, tmp_path: Path) -> None:
     fault = FAULTS[name][1]
     if via == "ws" and failing and isinstance(fault[0], Status):
         fault = (Fin(),)  # a socket that is open is refused by closing it
     scripts = [*[GOOD] * failing, fault, GOOD]
     with fault_server(*scripts, seed=77) as server:
-        run = say(tmp_path, server, via, *SPLIT)
+        run = speak_text(tmp_path, server, via, *SPLIT)
         samples = assert_invariants(run, server)
     assert run.code == 0, run.err
     assert samples == 4 * SEGMENT
-    asked = [each.text.strip() for each in server.asked]
-    assert [text for at, text in enumerate(asked) if text not in asked[:at]] == list(SENTENCES)
-    if not (via == "ws" and name in ("refused before its audio", "told to wait")):
+    requested = [each.text.strip() for each in server.requests]
+    assert [text for at, text in enumerate(requested) if text not in requested[:at]] == list(SENTENCES)
+    if not (via == "ws" and name in ("refused before its audio", "result to wait")):
         assert b"trying again" in run.err
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_it_is_said_and_counted(via: str, tmp_path: Path) -> None:
+def test_repeated_segment_is_reported_and_counted(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, via, *SPLIT, "--json")
-    told = json.loads(run.out)
-    assert told["characters_resent"] == len(SENTENCES[1]) + 1
-    assert told["segments"] == 4
-    assert server.characters == told["characters"] + told["characters_resent"]
+        run = speak_text(tmp_path, server, via, *SPLIT, "--json")
+    result = json.loads(run.out)
+    assert result["characters_resent"] == len(SENTENCES[1]) + 1
+    assert result["segments"] == 4
+    assert server.characters == result["characters"] + result["characters_resent"]
     assert run.err.count(b"\n") == 1
     assert b"smallest: " in run.err
     assert b"; trying again in " in run.err
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_twice_and_no_more(via: str, tmp_path: Path) -> None:
-    for cuts, code, samples, asked in ((2, 0, 4 * SEGMENT, 6), (3, 9, SEGMENT + 2 * CHUNK, 4)):
+def test_segment_is_repeated_twice_at_most(via: str, tmp_path: Path) -> None:
+    for cuts, code, samples, requested in ((2, 0, 4 * SEGMENT, 6), (3, 9, SEGMENT + 2 * CHUNK, 4)):
         folder = tmp_path / str(cuts)
         folder.mkdir()
         with fault_server(GOOD, *[CUT] * cuts, GOOD) as server:
-            run = say(folder, server, via, *SPLIT, "--retries", "9")
+            run = speak_text(folder, server, via, *SPLIT, "--retries", "9")
             assert assert_invariants(run, server) == samples
-        assert (run.code, len(server.asked)) == (code, asked)
+        assert (run.code, len(server.requests)) == (code, requested)
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_nobody_pays_beyond_the_budget(via: str, tmp_path: Path) -> None:
+def test_no_repeat_beyond_the_budget(via: str, tmp_path: Path) -> None:
     text = "word " * 220 + "end."
     with fault_server(CUT, GOOD) as server:
-        run = say(tmp_path, server, via, "--split", "0", text=text)
+        run = speak_text(tmp_path, server, via, "--split", "0", text=text)
         assert assert_invariants(run, server, budget=1) == 2 * CHUNK
     assert run.code == 9
     assert b"out.wav.part" in run.err
     with fault_server(CUT, GOOD) as server:
-        run = say(tmp_path, server, via, "--split", "0", "--retries", "0", "-o", "b.wav")
-        assert (run.code, len(server.asked)) == (9, 1)
+        run = speak_text(tmp_path, server, via, "--split", "0", "--retries", "0", "-o", "b.wav")
+        assert (run.code, len(server.requests)) == (9, 1)
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_a_short_text_of_one_segment_is_redone_too(via: str, tmp_path: Path) -> None:
+def test_single_segment_is_repeated(via: str, tmp_path: Path) -> None:
     with fault_server(CUT, GOOD) as server:
-        run = say(tmp_path, server, via, text="Short.")
+        run = speak_text(tmp_path, server, via, text="Short.")
         assert assert_invariants(run, server, budget=2) == SEGMENT
     assert run.code == 0
 
 
-def test_the_silence_before_a_paragraph_stays(tmp_path: Path) -> None:
+def test_repeat_keeps_the_paragraph_pause(tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, "ws", "--pause", "0.1", text="One paragraph.\n\nAnother.")
+        run = speak_text(tmp_path, server, "ws", "--pause", "0.1", text="One paragraph.\n\nAnother.")
     assert run.code == 0
     assert len((tmp_path / "out.wav").read_bytes()) == 44 + 2 * (2 * SEGMENT + 2400)
 
 
-def test_what_a_redo_cannot_better_keeps_what_is_proven(tmp_path: Path) -> None:
+def test_failed_repeat_keeps_completed_segments(tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, (Status(400),)) as server:
-        run = say(tmp_path, server, "sse", *SPLIT)
+        run = speak_text(tmp_path, server, "sse", *SPLIT)
         assert assert_invariants(run, server, budget=3) == SEGMENT
     assert run.code == 9
     assert b"400" in run.err
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_what_left_a_pipe_is_not_taken_back(via: str, tmp_path: Path) -> None:
+def test_no_repeat_into_a_pipe(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, via, *SPLIT, piped=True)
+        run = speak_text(tmp_path, server, via, *SPLIT, piped=True)
         assert assert_invariants(run, server, budget=2) == SEGMENT + 2 * CHUNK
     assert run.code == 9
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_a_file_beside_a_pipe_is_not_redone_either(via: str, tmp_path: Path) -> None:
+def test_no_repeat_into_file_and_pipe(via: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, via, *SPLIT, "-o", "-")
-    assert (run.code, len(server.asked)) == (9, 2)
+        run = speak_text(tmp_path, server, via, *SPLIT, "-o", "-")
+    assert (run.code, len(server.requests)) == (9, 2)
     assert len(run.out) == 2 * (SEGMENT + 2 * CHUNK)
     assert run.part.read_bytes()[44:] == run.out
 
 
 @pytest.mark.parametrize("extension", ["wav", "pcm"])
-def test_two_files_are_redone_together(extension: str, tmp_path: Path) -> None:
+def test_repeat_into_two_files(extension: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, "ws", *SPLIT, "-o", f"other.{extension}")
+        run = speak_text(tmp_path, server, "ws", *SPLIT, "-o", f"other.{extension}")
     assert run.code == 0, run.err
     other = (tmp_path / f"other.{extension}").read_bytes()
-    whole = run.target.read_bytes()
-    assert other == (whole if extension == "wav" else whole[44:])
-    assert len(whole) == 44 + 2 * 4 * SEGMENT
+    data = run.target.read_bytes()
+    assert other == (data if extension == "wav" else data[44:])
+    assert len(data) == 44 + 2 * 4 * SEGMENT
 
 
 @pytest.mark.parametrize("extension", ["flac", "mp3", "ulaw"])
-def test_a_format_that_keeps_sound_back_is_not_redone(extension: str, tmp_path: Path) -> None:
+def test_no_repeat_into_buffering_formats(extension: str, tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, "ws", *SPLIT, "-o", f"out.{extension}", piped=False)
-    assert (run.code, len(server.asked)) == (9, 2)
+        run = speak_text(tmp_path, server, "ws", *SPLIT, "-o", f"out.{extension}", piped=False)
+    assert (run.code, len(server.requests)) == (9, 2)
     assert (tmp_path / f"out.{extension}.part").stat().st_size > 44
 
 
 @pytest.mark.parametrize("via", ALL)
-def test_a_wait_beyond_max_time_is_not_begun(via: str, tmp_path: Path) -> None:
+def test_no_retry_wait_beyond_max_time(via: str, tmp_path: Path) -> None:
     with fault_server((Status(503, headers=b"Retry-After: 20\r\n"),)) as server:
-        run = say(tmp_path, server, via, "--max-time", "5")
+        run = speak_text(tmp_path, server, via, "--max-time", "5")
         assert assert_invariants(run, server, budget=1) == 0
     assert run.code == 8
     assert b"trying again" not in run.err
 
 
-def test_stream_redoes_a_sentence_too(tmp_path: Path) -> None:
+def test_stream_repeats_a_failed_sentence(tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
-        run = say(tmp_path, server, "ws", *SPLIT, command="stream")
+        run = speak_text(tmp_path, server, "ws", *SPLIT, command="stream")
         assert assert_invariants(run, server) == 4 * SEGMENT
     assert run.code == 0

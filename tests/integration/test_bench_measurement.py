@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.audio import wav
 from smallest_cli.bench.calibration import calibrate, evaluate, evaluate_effect, floor_of
 from smallest_cli.bench.plan import Arm, Plan, Text
 from smallest_cli.bench.probe import Probe, probing
@@ -18,11 +19,12 @@ from smallest_cli.bench.runner import conditions
 from smallest_cli.bench.trial import ERROR_CLASSES, Attempt, Trial, attempt
 from smallest_cli.bench.workers import Budget, Progress, Source, gc_paused, run_lanes
 from smallest_cli.errors import RequestError
-from smallest_cli.models import VIAS, Service, SpeechRequest, Via
+from smallest_cli.models import VIAS, AudioFormat, Service, SpeechRequest, Via
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
-from tests.support.faults import Step, start_faults
+from tests.support.fault_server import Script, start_fault_server, steps
+from tests.support.fault_server.steps import Audio, Close, End, Fin, Message, Reply, Stall, Status, Tone
 from tests.support.offline import KEY as OFFLINE_KEY
 from tests.support.offline import start_offline
 from tests.support.trials import KEY, MS, RATE, trial
@@ -30,7 +32,8 @@ from tests.support.trials import KEY, MS, RATE, trial
 ARMS = tuple(Arm(via, conn) for via in VIAS for conn in ("warm", "cold"))
 TEXTS = tuple(Text(f"t{n}", "word " * (n + 1)) for n in range(4))
 PLAN = Plan(arms=ARMS, texts=TEXTS, template=SpeechRequest("", "magnus"), count=5, seed=3)
-PLAY: list[Step] = [["head"], ["wav"], ["sound", 100]]
+HEAD = Reply("chunked", wav=wav.header(AudioFormat(RATE)))
+PLAY: Script = (HEAD, Tone(100))
 
 
 def test_each_block_has_every_arm_once_in_a_shuffled_order_with_one_text() -> None:
@@ -82,11 +85,11 @@ def test_a_run_tells_all_that_its_trials_ask_for() -> None:
 
 
 def ask(
-    steps: list[Step], via: Via, folder: Path, timeout: float = 5.0, *, base_url: str | None = None
+    script: Script, via: Via, folder: Path, timeout: float = 5.0, *, base_url: str | None = None
 ) -> Attempt:
     blank = Trial(0, f"{via}/cold/c1", "measure", 0, "t", 5, RATE, 0)
     dialer = Dialer(timeout=timeout)
-    with start_faults(steps, folder) as faulty:
+    with start_fault_server(folder, *script) as faulty:
         service = Service(base_url or faulty.base_url, Secret(KEY, "a test"))
         with open_transport(via, service, dialer) as transport:
             return attempt(blank, SpeechRequest("Hello.", "magnus"), transport, dialer.clock, 0)
@@ -94,44 +97,44 @@ def ask(
 
 @pytest.mark.parametrize("via", VIAS)
 def test_a_good_attempt(via: Via, tmp_path: Path) -> None:
-    made = ask([*PLAY, ["end"]], via, tmp_path)
+    made = ask((*PLAY, End()), via, tmp_path)
     assert made.trial.error is None, made.trial.message
     assert made.trial.frames == RATE // 10
     assert made.trial.onset == 0
-    assert made.trial.request_id == "r1"
+    assert made.trial.request_id == "req_1"
     assert made.trial.completed_ns is not None
     assert len(made.pcm) == RATE // 5
 
 
-FAILURES: list[tuple[str, Via, list[Step]]] = [
-    ("http_4xx", "sse", [["status", 404]]),
-    ("http_429", "http", [["status", 429]]),
-    ("http_5xx", "sse", [["status", 503]]),
-    ("ws_close", "ws", [["sound", 100], ["close", 1011]]),
-    ("app_error", "ws", [["error", "something broke"]]),
-    ("timeout_first", "ws", [["hang"]]),
-    ("timeout_first", "sse", [["head"], ["hang"]]),
-    ("timeout_first", "sse", [["hang"]]),
-    ("timeout_first", "http", [["hang"]]),
-    ("timeout_stall", "http", [*PLAY, ["hang"]]),
-    ("truncated", "sse", [*PLAY, ["cut"]]),
-    ("truncated", "http", [*PLAY, ["cut"]]),
-    ("truncated", "ws", [["sound", 100], ["half"], ["end"]]),
-    ("inaudible", "ws", [["silence", 100], ["end"]]),
-    ("empty", "sse", [["head"], ["end"]]),
-    ("protocol", "ws", [["garbage"]]),
-    ("protocol", "http", [["head"], ["garbage"]]),
-    ("reset", "ws", [["cut"]]),
-    ("reset", "sse", [["cut"]]),
+FAILURES: list[tuple[str, Via, Script]] = [
+    ("http_4xx", "sse", (Status(404),)),
+    ("http_429", "http", (Status(429),)),
+    ("http_5xx", "sse", (Status(503),)),
+    ("ws_close", "ws", (Reply(), Tone(100), Close(1011))),
+    ("app_error", "ws", (Reply(), Message({"status": "error", "message": "something broke"}))),
+    ("timeout_first", "ws", (Reply(), Stall())),
+    ("timeout_first", "sse", (Reply(), Stall())),
+    ("timeout_first", "sse", (Stall(),)),
+    ("timeout_first", "http", (Stall(),)),
+    ("timeout_stall", "http", (*PLAY, Stall())),
+    ("truncated", "sse", (*PLAY, Fin())),
+    ("truncated", "http", (*PLAY, Fin())),
+    ("truncated", "ws", (Reply(), Tone(100), Audio(1, short=1), End())),
+    ("inaudible", "ws", (Reply(), Tone(100, peak=0), End())),
+    ("empty", "sse", (Reply(), End())),
+    ("protocol", "ws", (Reply(), steps.Text(b"{"))),
+    ("protocol", "http", (Reply("chunked", wav=b"no RIFF"),)),
+    ("reset", "ws", (Reply(), Fin())),
+    ("reset", "sse", (Fin(),)),
 ]
 
 
-FAILURE_IDS = [f"{name} {via} {steps[0][0]}" for name, via, steps in FAILURES]
+FAILURE_IDS = [f"{name} {via} {type(script[0]).__name__}" for name, via, script in FAILURES]
 
 
-@pytest.mark.parametrize(("name", "via", "steps"), FAILURES, ids=FAILURE_IDS)
-def test_a_failure_has_its_name(name: str, via: Via, steps: list[Step], tmp_path: Path) -> None:
-    made = ask(steps, via, tmp_path, timeout=0.2 if "hang" in [step[0] for step in steps] else 5.0)
+@pytest.mark.parametrize(("name", "via", "script"), FAILURES, ids=FAILURE_IDS)
+def test_a_failure_has_its_name(name: str, via: Via, script: Script, tmp_path: Path) -> None:
+    made = ask(script, via, tmp_path, timeout=0.2 if Stall() in script else 5.0)
     assert made.trial.error == name, made.trial.message
     assert made.trial.message
     assert made.trial.sent_ns is not None
@@ -151,7 +154,7 @@ def test_a_failure_to_connect_has_its_name(name: str, base_url: str, tmp_path: P
 
 
 def test_a_failed_handshake_has_its_name(tmp_path: Path) -> None:
-    with start_faults(PLAY, tmp_path) as faulty:
+    with start_fault_server(tmp_path, *PLAY) as faulty:
         base_url = faulty.base_url.replace("http:", "https:")
         made = ask(PLAY, "sse", tmp_path, base_url=base_url, timeout=0.5)
     assert made.trial.error == "tls"

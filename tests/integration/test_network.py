@@ -22,7 +22,8 @@ from smallest_cli.network.dns import STAGGER_SECONDS, connect_any
 from smallest_cli.network.origin import Origin, parse_base_url
 from smallest_cli.network.proxy import find_proxy
 from tests.support.command import smallest
-from tests.support.raw_server import raw_server, read_request, wait_for_close
+from tests.support.fault_server import fault_server, wait_for_close
+from tests.support.frames import read_request
 
 
 def dialer(**options: object) -> Dialer:
@@ -74,7 +75,7 @@ def test_ambiguous_international_host_is_refused(host: str) -> None:
 
 
 def test_connection_reports_phase_durations() -> None:
-    with raw_server(wait_for_close) as server:
+    with fault_server(wait_for_close) as server:
         connection = dialer().connect(local(server.port, host="localhost"))
         connection.close()
     assert connection.phases.dns > 0
@@ -117,7 +118,7 @@ def test_unresponsive_first_address_does_not_delay_second(dead_port: int) -> Non
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", dead_port)),
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
     ]
-    with raw_server(wait_for_close) as server:
+    with fault_server(wait_for_close) as server:
         addresses[1] = (*addresses[1][:4], ("127.0.0.1", server.port))
         assert STAGGER_SECONDS <= 0.3
         sock = connect_any(addresses, "host", time.monotonic() + 5.0, 5.0)
@@ -161,7 +162,7 @@ def test_slow_bytes_do_not_extend_deadline() -> None:
         while not stop.wait(0.02):
             sock.sendall(b"x")
 
-    with raw_server(drip) as server:
+    with fault_server(drip) as server:
         connection = dialer().connect(local(server.port))
         connection.set_deadline("audio", 0.3)
         with pytest.raises(NetworkError, match=r"no audio within 0\.3 s"):
@@ -173,7 +174,7 @@ def test_slow_bytes_do_not_extend_deadline() -> None:
 
 
 def test_read_limit_is_enforced() -> None:
-    with raw_server(lambda sock: sock.sendall(b"x" * 100_000)) as server:
+    with fault_server(lambda sock: sock.sendall(b"x" * 100_000)) as server:
         connection = dialer().connect(local(server.port))
         connection.set_deadline("audio", 5)
         connection.set_read_limit(10_000)
@@ -188,7 +189,7 @@ def test_connection_reset_is_network_error() -> None:
         sock.recv(1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
-    with raw_server(reset) as server:
+    with fault_server(reset) as server:
         connection = dialer().connect(local(server.port))
         connection.set_deadline("audio", 5)
         connection.send(b"x")
@@ -199,7 +200,7 @@ def test_connection_reset_is_network_error() -> None:
 
 def test_received_ns_is_the_time_of_the_system_read() -> None:
     ticks = iter(range(1, 1000))
-    with raw_server(lambda sock: sock.sendall(b"abcdef")) as server:
+    with fault_server(lambda sock: sock.sendall(b"abcdef")) as server:
         connection = dialer(clock=lambda: next(ticks)).connect(local(server.port))
         connection.set_deadline("audio", 5)
         assert connection.recv(2) == b"ab"
@@ -226,7 +227,9 @@ def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
 def test_ca_file_is_trusted(authority: trustme.CA, tmp_path: object) -> None:
     with (
         authority.cert_pem.tempfile() as ca,
-        raw_server(lambda sock: sock.sendall(b"hello"), tls=server_context(authority, "localhost")) as server,
+        fault_server(
+            lambda sock: sock.sendall(b"hello"), tls=server_context(authority, "localhost")
+        ) as server,
     ):
         connection = dialer(ca_file=ca).connect(local(server.port, secure=True, host="localhost"))
         connection.set_deadline("audio", 5)
@@ -239,13 +242,13 @@ def test_ca_file_is_trusted(authority: trustme.CA, tmp_path: object) -> None:
 def test_environment_variable_names_ca_file(authority: trustme.CA, variable: str) -> None:
     with (
         authority.cert_pem.tempfile() as ca,
-        raw_server(wait_for_close, tls=server_context(authority, "localhost")) as server,
+        fault_server(wait_for_close, tls=server_context(authority, "localhost")) as server,
     ):
         dialer(environ={variable: ca}).connect(local(server.port, secure=True, host="localhost")).close()
 
 
 def test_unknown_authority_is_security_error(authority: trustme.CA) -> None:
-    with raw_server(wait_for_close, tls=server_context(authority, "localhost")) as server:
+    with fault_server(wait_for_close, tls=server_context(authority, "localhost")) as server:
         with pytest.raises(SecurityError, match="not trusted") as caught:
             dialer().connect(local(server.port, secure=True, host="localhost"))
         assert "--ca-file" in caught.value.hint
@@ -254,7 +257,7 @@ def test_unknown_authority_is_security_error(authority: trustme.CA) -> None:
 def test_certificate_of_another_host_is_security_error(authority: trustme.CA) -> None:
     with (
         authority.cert_pem.tempfile() as ca,
-        raw_server(wait_for_close, tls=server_context(authority, "other.example")) as server,
+        fault_server(wait_for_close, tls=server_context(authority, "other.example")) as server,
         pytest.raises(SecurityError, match="not trusted"),
     ):
         dialer(ca_file=ca).connect(local(server.port, secure=True, host="localhost"))
@@ -262,7 +265,7 @@ def test_certificate_of_another_host_is_security_error(authority: trustme.CA) ->
 
 def test_plain_http_port_reports_that_it_does_not_speak_tls(authority: trustme.CA) -> None:
     with (
-        raw_server(lambda sock: sock.sendall(b"hello, not TLS\n" * 10)) as server,
+        fault_server(lambda sock: sock.sendall(b"hello, not TLS\n" * 10)) as server,
         pytest.raises(NetworkError, match=r"^localhost:\d+ does not speak TLS$") as caught,
     ):
         dialer().connect(local(server.port, secure=True, host="localhost"))
@@ -272,7 +275,7 @@ def test_plain_http_port_reports_that_it_does_not_speak_tls(authority: trustme.C
 def test_handshake_alert_is_reported_without_openssl_codes() -> None:
     refusal = bytes.fromhex("15030100020228")  # an alert: fatal, handshake_failure
     with (
-        raw_server(lambda sock: sock.sendall(refusal)) as server,
+        fault_server(lambda sock: sock.sendall(refusal)) as server,
         pytest.raises(NetworkError, match="failed: [a-z0-9 ]*alert handshake failure$"),
     ):
         dialer().connect(local(server.port, secure=True, host="localhost"))
@@ -282,7 +285,7 @@ def test_handshake_alert_is_reported_without_openssl_codes() -> None:
 def test_ca_file_without_certificate_is_settings_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text(text)
     with (
-        raw_server(wait_for_close) as server,
+        fault_server(wait_for_close) as server,
         pytest.raises(SettingsError, match="no certificate in") as caught,
     ):
         dialer(ca_file=str(tmp_path / "ca.pem")).connect(local(server.port, secure=True, host="localhost"))
@@ -292,14 +295,14 @@ def test_ca_file_without_certificate_is_settings_error(text: str, tmp_path: Path
 
 def test_silent_tls_port_ends_at_deadline() -> None:
     with (
-        raw_server(wait_for_close) as server,
+        fault_server(wait_for_close) as server,
         pytest.raises(NetworkError, match=r"no TLS handshake within 0\.3 s"),
     ):
         dialer(timeout=0.3).connect(local(server.port, secure=True, host="localhost"))
 
 
 def test_missing_ca_file_is_settings_error() -> None:
-    with raw_server(wait_for_close) as server, pytest.raises(SettingsError, match="certificates"):
+    with fault_server(wait_for_close) as server, pytest.raises(SettingsError, match="certificates"):
         dialer(ca_file="/nowhere/ca.pem").connect(local(server.port, secure=True, host="localhost"))
 
 
@@ -324,7 +327,7 @@ def connect_reply(answer: bytes, seen: list[bytes]) -> object:
 
 def test_proxy_receives_connect_with_credentials() -> None:
     seen: list[bytes] = []
-    with raw_server(connect_reply(b"HTTP/1.1 200 ok\r\n\r\nhello", seen)) as proxy:  # type: ignore[arg-type]
+    with fault_server(connect_reply(b"HTTP/1.1 200 ok\r\n\r\nhello", seen)) as proxy:  # type: ignore[arg-type]
         environ = {"http_proxy": f"http://user:pa%20ss@127.0.0.1:{proxy.port}"}
         connection = dialer(environ=environ, plain_http=True).connect(Origin(False, "api.example", 8080))
         connection.set_deadline("audio", 5)
@@ -335,7 +338,7 @@ def test_proxy_receives_connect_with_credentials() -> None:
 
 
 def test_proxy_error_does_not_show_its_password() -> None:
-    with raw_server(connect_reply(b"HTTP/1.1 407 no\r\n\r\n", [])) as proxy:  # type: ignore[arg-type]
+    with fault_server(connect_reply(b"HTTP/1.1 407 no\r\n\r\n", [])) as proxy:  # type: ignore[arg-type]
         environ = {"https_proxy": f"http://user:secret@127.0.0.1:{proxy.port}"}
         with pytest.raises(
             NetworkError, match=rf"the proxy 127\.0\.0\.1:{proxy.port} answered 407"
@@ -385,7 +388,7 @@ def test_invalid_proxy_url_message(tmp_path: Path) -> None:
 
 def test_proxy_receives_host_in_ascii(tmp_path: Path) -> None:
     seen: list[bytes] = []
-    with raw_server(connect_reply(b"HTTP/1.1 407 no\r\n\r\n", seen)) as proxy:  # type: ignore[arg-type]
+    with fault_server(connect_reply(b"HTTP/1.1 407 no\r\n\r\n", seen)) as proxy:  # type: ignore[arg-type]
         named = f"http://127.0.0.1:{proxy.port}"
         env = {"SMALLEST_API_KEY": "sk_test_0123456789abcdef", "https_proxy": named}
         to = ["--base-url", "https://b\u00fccher.example", "--retries", "0"]

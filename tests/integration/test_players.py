@@ -23,7 +23,7 @@ from smallest_cli.audio.player import PlayerSink
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import AudioFormat
 from tests.support.command import SMALLEST, Ran, environment, smallest
-from tests.support.offline import KEY, Offline, eventually, start_offline, watched
+from tests.support.offline import KEY, Offline, eventually, watched
 from tests.support.programs import need
 from tests.support.pulse import SAMPLE, Pulse, loud, need_pulse, start_pulse
 
@@ -32,21 +32,10 @@ TEXT = "Good morning. The kettle is on."
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline(concurrency=2) as offline:
-        yield offline
-
-
-@pytest.fixture(scope="module")
 def pulse() -> Iterator[Pulse]:
     need_pulse()
     with start_pulse(RATE) as running:
         yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
 
 
 def script(home: Path, source: str) -> str:

@@ -42,8 +42,8 @@ from smallest_cli.protocol.endpoints import MESSAGE_LIMIT
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
 from tests.support import frames
-from tests.support.frames import COMPLETE, chunk, upgrade
-from tests.support.raw_server import RawServer, Script, answer, raw_server, read_request, wait_for_close
+from tests.support.fault_server import FaultServer, Handler, answer, fault_server, wait_for_close
+from tests.support.frames import COMPLETE, chunk, read_request, upgrade
 
 KEY = "sk_canary_0123456789abcdef"
 PCM = bytes(range(200)) * 10
@@ -53,7 +53,7 @@ WAV = wav.header(AudioFormat(24_000), len(PCM)) + PCM
 VIAS: tuple[Via, ...] = ("ws", "sse", "http")
 
 
-def speak_ws(*out: bytes, extra: bytes = b"") -> Script:
+def speak_ws(*out: bytes, extra: bytes = b"") -> Handler:
     def script(sock: socket.socket) -> None:
         upgrade(sock, extra)
         frames.read_message(sock)
@@ -78,7 +78,7 @@ SSE_UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnec
 WAV_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nX-Request-Id: r1\r\nContent-Length: %d\r\n\r\n"
 WAV_UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nConnection: close\r\n\r\n"
 
-COMPLETE_SEGMENT: dict[Via, Script] = {
+COMPLETE_SEGMENT: dict[Via, Handler] = {
     "ws": speak_ws(chunk(PCM[:1000]), chunk(PCM[1000:]), COMPLETE),
     "sse": answer(SSE_HEAD, *chunked(event(PCM[:1000]), event(PCM[1000:]) + END)),
     "http": answer(WAV_HEAD % len(WAV), WAV[:500], WAV[500:]),
@@ -89,7 +89,7 @@ COMPLETE_SEGMENT: dict[Via, Script] = {
 def opened() -> Iterator[Callable[..., Transport]]:
     with ExitStack() as stack:
 
-        def open_one(via: Via, server: RawServer, timeout: float = 5.0, base_url: str = "") -> Transport:
+        def open_one(via: Via, server: FaultServer, timeout: float = 5.0, base_url: str = "") -> Transport:
             service = Service(base_url or server.base_url, Secret(KEY, "the test"))
             return stack.enter_context(open_transport(via, service, Dialer(timeout=timeout, environ={})))
 
@@ -119,7 +119,7 @@ def failure(transport: Transport, request: SpeechRequest = REQUEST) -> tuple[Rem
 
 @pytest.mark.parametrize("via", VIAS)
 def test_segment_events_are_in_order_with_timestamps(via: Via, opened: Open) -> None:
-    with raw_server(COMPLETE_SEGMENT[via]) as server:
+    with fault_server(COMPLETE_SEGMENT[via]) as server:
         events = list(opened(via, server).synthesize(REQUEST))
     assert isinstance(events[0], Opened)
     assert isinstance(events[1], Sent)
@@ -139,7 +139,7 @@ def test_websocket_request_matches_published_message(opened: Open) -> None:
         seen.append(frames.read_message(sock))
         sock.sendall(chunk(PCM) + COMPLETE)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         list(opened("ws", server, base_url=server.base_url + "/prefix").synthesize(REQUEST))
     head, message = seen
     assert head.startswith(b"GET /prefix/waves/v1/tts/live HTTP/1.1\r\n")
@@ -168,7 +168,7 @@ def test_post_matches_published_request(
         else:
             sock.sendall(SSE_HEAD + b"".join(chunked(event(PCM) + END)))
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         list(opened(via, server).synthesize(REQUEST))
     head, _, body = seen[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST " + path + b" HTTP/1.1\r\n")
@@ -186,7 +186,7 @@ def test_websocket_is_reused_for_second_segment(opened: Open) -> None:
             frames.read_message(sock)
             sock.sendall(chunk(PCM) + COMPLETE + frames.frame(b"still there?", 9))
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         transport = opened("ws", server)
         first, second = list(transport.synthesize(REQUEST)), list(transport.synthesize(REQUEST))
     assert [each.reused for each in (*first, *second) if isinstance(each, Opened)] == [False, True]
@@ -195,7 +195,7 @@ def test_websocket_is_reused_for_second_segment(opened: Open) -> None:
 
 @pytest.mark.parametrize("via", VIAS)
 def test_connection_closed_between_segments_is_reopened(via: Via, opened: Open) -> None:
-    with raw_server(COMPLETE_SEGMENT[via]) as server:
+    with fault_server(COMPLETE_SEGMENT[via]) as server:
         transport = opened(via, server)
         for _ in range(3):
             assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
@@ -208,7 +208,7 @@ def test_endless_messages_between_segments_cause_reconnect(opened: Open) -> None
         while True:
             sock.sendall(frames.frame(b"", 10) * 10_000)
 
-    with raw_server(send_endlessly, COMPLETE_SEGMENT["ws"]) as server:
+    with fault_server(send_endlessly, COMPLETE_SEGMENT["ws"]) as server:
         transport = opened("ws", server, timeout=0.2)
         list(transport.synthesize(REQUEST))
         second = list(transport.synthesize(REQUEST))
@@ -222,7 +222,7 @@ def test_http_connection_is_reused(via: Via, opened: Open) -> None:
         for _ in range(2):
             COMPLETE_SEGMENT[via](sock)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         transport = opened(via, server)
         events = [*transport.synthesize(REQUEST), *transport.synthesize(REQUEST)]
     assert [each.reused for each in events if isinstance(each, Opened)] == [False, True]
@@ -244,7 +244,7 @@ def test_only_first_request_reports_connection_phases(via: Via, opened: Open) ->
                 COMPLETE_SEGMENT[via](sock)
 
     for ahead in (False, True):
-        with raw_server(script) as server:
+        with fault_server(script) as server:
             transport = opened(via, server)
             if ahead:
                 transport.connect()
@@ -268,7 +268,7 @@ def test_phases_of_lost_preconnection_are_not_reported(opened: Open) -> None:
             frames.read_message(sock)
             sock.sendall(chunk(PCM) + COMPLETE)
 
-    with raw_server(close_after_upgrade, speak_twice) as server:
+    with fault_server(close_after_upgrade, speak_twice) as server:
         transport = opened("ws", server)
         transport.connect()
         assert closed.wait(10)
@@ -278,7 +278,7 @@ def test_phases_of_lost_preconnection_are_not_reported(opened: Open) -> None:
 
 def test_messages_of_another_request_are_dropped(opened: Open) -> None:
     stale = chunk(b"xx", "task_0", external_request_id="another request")
-    with raw_server(speak_ws(stale, chunk(PCM), COMPLETE)) as server:
+    with fault_server(speak_ws(stale, chunk(PCM), COMPLETE)) as server:
         assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
 
 
@@ -290,19 +290,19 @@ def test_fragments_are_joined_and_pings_answered(opened: Open) -> None:
         frames.frame(message[100:200], 0, fin=False),
         frames.frame(message[200:], 0),
     )
-    with raw_server(speak_ws(*pieces, COMPLETE)) as server:
+    with fault_server(speak_ws(*pieces, COMPLETE)) as server:
         assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
 
 
 def test_wav_of_unknown_length_is_complete_at_last_chunk(opened: Open) -> None:
     open_ended = wav.header(AudioFormat(24_000)) + PCM
     head = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with raw_server(answer(head, *chunked(open_ended[:30], open_ended[30:]))) as server:
+    with fault_server(answer(head, *chunked(open_ended[:30], open_ended[30:]))) as server:
         assert pcm_of(list(opened("http", server).synthesize(REQUEST))) == PCM
 
 
 def test_wav_header_completes_body_without_length(opened: Open) -> None:
-    with raw_server(answer(WAV_UNTIL_CLOSE, WAV)) as server:
+    with fault_server(answer(WAV_UNTIL_CLOSE, WAV)) as server:
         assert pcm_of(list(opened("http", server).synthesize(REQUEST))) == PCM
 
 
@@ -312,14 +312,14 @@ def test_events_are_yielded_before_connection_closes(opened: Open) -> None:
         sock.sendall(SSE_UNTIL_CLOSE + event(PCM))
         wait_for_close(sock)
 
-    with raw_server(script) as server, closing(opened("sse", server).synthesize(REQUEST)) as events:
+    with fault_server(script) as server, closing(opened("sse", server).synthesize(REQUEST)) as events:
         assert pcm_of([next(events), next(events), next(events)]) == PCM
 
 
 # Truncated streams and timeouts
 
 
-TRUNCATED: list[tuple[str, Via, Script]] = [
+TRUNCATED: list[tuple[str, Via, Handler]] = [
     ("closed before complete", "ws", speak_ws(chunk(PCM))),
     ("close 1000 before complete", "ws", speak_ws(chunk(PCM), frames.close(1000))),
     ("close 1011", "ws", speak_ws(chunk(PCM), frames.close(1011, b"internal"))),
@@ -335,8 +335,8 @@ TRUNCATED: list[tuple[str, Via, Script]] = [
 
 
 @pytest.mark.parametrize(("name", "via", "script"), TRUNCATED, ids=[case[0] for case in TRUNCATED])
-def test_truncated_stream_is_never_complete(name: str, via: Via, script: Script, opened: Open) -> None:
-    with raw_server(script) as server:
+def test_truncated_stream_is_never_complete(name: str, via: Via, script: Handler, opened: Open) -> None:
+    with fault_server(script) as server:
         error, received = failure(opened(via, server))
     assert isinstance(error, NetworkError | ServerError)
     assert PCM.startswith(received[:1000])
@@ -350,7 +350,7 @@ def test_no_first_audio_ends_at_deadline(via: Via, opened: Open) -> None:
             upgrade(sock)
         wait_for_close(sock)
 
-    with raw_server(silent) as server:
+    with fault_server(silent) as server:
         error, _ = failure(opened(via, server, timeout=0.3))
     assert isinstance(error, NetworkError)
     assert "within 0.3 s" in str(error)
@@ -367,7 +367,7 @@ def test_stall_after_audio_ends_at_deadline(via: Via, opened: Open) -> None:
             answer(WAV_HEAD % len(WAV), WAV[:1044])(sock)
         wait_for_close(sock)
 
-    with raw_server(stall) as server:
+    with fault_server(stall) as server:
         error, received = failure(opened(via, server, timeout=0.3))
     assert isinstance(error, NetworkError)
     assert "no more audio within 0.3 s" in str(error)
@@ -390,7 +390,7 @@ def test_silence_during_completion_wait_is_not_a_stall(
         wait_for_close(sock)
 
     request = replace(REQUEST, completion_wait_ms=wait_ms)
-    with raw_server(stall) as server, pytest.raises(NetworkError) as raised:
+    with fault_server(stall) as server, pytest.raises(NetworkError) as raised:
         list(opened("ws", server, timeout=timeout).synthesize(request))
     assert str(raised.value) == message
 
@@ -408,7 +408,7 @@ def test_pings_do_not_extend_deadline(opened: Open) -> None:
             except TimeoutError:
                 continue
 
-    with raw_server(pings) as server:
+    with fault_server(pings) as server:
         error, _ = failure(opened("ws", server, timeout=0.3))
     assert "no audio within 0.3 s" in str(error)
 
@@ -436,7 +436,7 @@ def test_error_class_follows_http_status(
     via: Via, status: int, body: bytes, error: type[RemoteError], opened: Open
 ) -> None:
     head = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\nRetry-After: 3\r\nX-Request-Id: r9\r\n\r\n"
-    with raw_server(answer(head % (status, len(body)), body)) as server:
+    with fault_server(answer(head % (status, len(body)), body)) as server:
         caught, received = failure(opened(via, server))
     assert type(caught) is error
     assert received == b""
@@ -451,9 +451,9 @@ def test_error_class_follows_http_status(
 @pytest.mark.parametrize("via", VIAS)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_is_not_followed(via: Via, status: int, opened: Open) -> None:
-    with raw_server(wait_for_close) as other:
+    with fault_server(wait_for_close) as other:
         head = b"HTTP/1.1 %d Go\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"
-        with raw_server(answer(head % (status, other.port))) as server:
+        with fault_server(answer(head % (status, other.port))) as server:
             caught, _ = failure(opened(via, server))
     assert isinstance(caught, SecurityError)
 
@@ -466,7 +466,7 @@ def test_unreadable_error_body_keeps_status(via: Via, framing: str, opened: Open
         if framing == "chunked"
         else answer(b"HTTP/1.1 429 No\r\nContent-Length: 1000\r\n\r\n", b"half")
     )
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         caught, _ = failure(opened(via, server))
     assert isinstance(caught, RateLimited)
     assert framing == "cut" or "Busy" in str(caught)
@@ -474,7 +474,7 @@ def test_unreadable_error_body_keeps_status(via: Via, framing: str, opened: Open
 
 @pytest.mark.parametrize("via", VIAS)
 def test_non_http_reply_is_protocol_or_network_error(via: Via, opened: Open) -> None:
-    with raw_server(answer(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
+    with fault_server(answer(b"SSH-2.0-OpenSSH\r\n\r\n")) as server:
         caught, _ = failure(opened(via, server))
     assert isinstance(caught, ProtocolError | NetworkError)
 
@@ -483,7 +483,7 @@ def test_non_http_reply_is_protocol_or_network_error(via: Via, opened: Open) -> 
 def test_html_page_is_protocol_error(via: Via, opened: Open) -> None:
     page = b"<html>log in here</html>"
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page)
-    with raw_server(answer(head, page)) as server:
+    with fault_server(answer(head, page)) as server:
         caught, _ = failure(opened(via, server))
     assert isinstance(caught, ProtocolError)
 
@@ -501,7 +501,7 @@ def test_html_page_is_protocol_error(via: Via, opened: Open) -> None:
     ids=["binary", "no JSON", "stray continuation", "opcode 3", "RSV bit", "masked"],
 )
 def test_websocket_protocol_violation_is_protocol_error(out: bytes, opened: Open) -> None:
-    with raw_server(speak_ws(out)) as server:
+    with fault_server(speak_ws(out)) as server:
         caught, _ = failure(opened("ws", server))
     assert isinstance(caught, ProtocolError)
 
@@ -515,7 +515,7 @@ def test_oversized_frame_is_refused_before_buffering(opened: Open) -> None:
         for _ in range(2 * MESSAGE_LIMIT // len(piece)):
             sock.sendall(piece)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         caught, _ = failure(opened("ws", server))
     assert "too large" in str(caught)
 
@@ -528,7 +528,7 @@ def test_cookies_are_not_stored(opened: Open) -> None:
         frames.read_message(sock)
         sock.sendall(chunk(PCM) + COMPLETE)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         transport = opened("ws", server)
         list(transport.synthesize(REQUEST))
         list(transport.synthesize(REQUEST))
@@ -538,7 +538,7 @@ def test_cookies_are_not_stored(opened: Open) -> None:
 
 def test_unoffered_compression_is_refused(opened: Open) -> None:
     script = speak_ws(chunk(PCM), COMPLETE, extra=b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         caught, _ = failure(opened("ws", server))
     assert isinstance(caught, ProtocolError)
 
@@ -554,6 +554,6 @@ def test_netrc_does_not_replace_key(opened: Open, tmp_path: Path, monkeypatch: p
         heads.append(read_request(sock))
         sock.sendall(WAV_HEAD % len(WAV) + WAV)
 
-    with raw_server(script) as server:
+    with fault_server(script) as server:
         list(opened("http", server).synthesize(REQUEST))
     assert b"Authorization: Bearer " + KEY.encode() in heads[0]

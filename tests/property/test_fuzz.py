@@ -1,4 +1,4 @@
-"""What anybody may hand us: bytes on a connection, a settings file, a name for a file."""
+"""Generated input: bytes on a connection, settings files, file names."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from smallest_cli.security import Secret
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.pipeline import Pipeline
 from smallest_cli.transports import open_transport
-from tests.support.faults.cases import ALL
-from tests.support.faults.server import Step, fault_server
-from tests.support.faults.steps import Audio, Fin, Message, Raw, Reply, Status, Text, Whole
-from tests.unit.synthesis.test_pipeline import Shelf
+from tests.support.fault_cases import ALL
+from tests.support.fault_server import Step, fault_server
+from tests.support.fault_server.steps import Audio, End, Fin, Message, Raw, Reply, Status, Text
+from tests.support.memory_sink import MemorySink
 
 fuzz = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
 
@@ -66,14 +66,14 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
         ),
     ),
     st.just(Audio(100)),
-    st.just(Whole()),
+    st.just(End()),
 )
 
 
 @pytest.mark.parametrize("via", ALL)
 @fuzz
 @given(steps=st.lists(STEPS, max_size=6))
-def test_any_answer_is_sound_or_an_error_of_ours(via: Any, steps: list[Step]) -> None:
+def test_any_stream_gives_audio_or_our_error(via: Any, steps: list[Step]) -> None:
     attempt(via, Reply("chunked"), *steps, Fin())
 
 
@@ -82,7 +82,7 @@ def test_any_answer_is_sound_or_an_error_of_ours(via: Any, steps: list[Step]) ->
 @given(
     head=st.binary(max_size=300) | st.sampled_from([b"HTTP/1.1 ", b"HTTP/1.1 101 \r\n", b"HTTP/1.1 200\r\n"])
 )
-def test_any_head_is_an_error_of_ours(via: Any, head: bytes) -> None:
+def test_any_response_head_gives_our_error(via: Any, head: bytes) -> None:
     assert attempt(via, Raw(head + b"\r\n\r\n"), Fin()) == 0
 
 
@@ -97,29 +97,29 @@ def test_any_head_is_an_error_of_ours(via: Any, head: bytes) -> None:
     ),
     value=st.binary(max_size=40),
 )
-def test_any_refusal_is_an_error_of_ours(
+def test_any_error_response_gives_our_error(
     via: Any, code: int, body: bytes, framing: str, name: bytes, value: bytes
 ) -> None:
     assert attempt(via, Status(code, body, name + b": " + value + b"\r\n", framing), Fin()) == 0
 
 
 def attempt(via: Any, *steps: Step) -> int:
-    """Samples that were poured; what is raised is an error that can be shown."""
-    shelf = Shelf()
+    """Send a request to a server with these steps. Returns the number of audio bytes."""
+    sink = MemorySink()
     dialer = Dialer(timeout=2)
     error: SmallestError | None = None
     with fault_server(steps) as server:
         service = Service(server.base_url, Secret("sk_0123456789abcdef", "a test"))
         try:
             with open_transport(via, service, dialer) as transport:
-                pipeline = Pipeline(shelf, AudioFormat(24_000))
+                pipeline = Pipeline(sink, AudioFormat(24_000))
                 pipeline.copy(transport.synthesize(SpeechRequest("Hello.", "meher")))
         except SmallestError as raised:
             error = raised
     assert error is None or isinstance(error, RemoteError | Incomplete)
     assert (str(error) + getattr(error, "hint", "")).isprintable()
-    assert len(shelf.pcm) % 2 == 0
-    return len(shelf.pcm)
+    assert len(sink.pcm) % 2 == 0
+    return len(sink.pcm)
 
 
 # A settings file
@@ -174,7 +174,7 @@ LINES = st.builds("{} = {}".format, NAMES, VALUES)
 
 @fuzz
 @given(st.binary(max_size=200) | st.lists(LINES, max_size=5).map(lambda lines: "\n".join(lines).encode()))
-def test_any_settings_file_is_settings_or_one_line(text: bytes) -> None:
+def test_any_settings_file_is_read_or_gives_one_line(text: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.toml")
         path.touch(0o600)
@@ -198,7 +198,7 @@ NAME = st.text(st.characters(exclude_characters="/\0"), max_size=150) | st.sampl
 @fuzz
 @example("\ud800", ".wav", None)
 @given(NAME, st.sampled_from([*EXTENSIONS, "", ".txt"]), st.sampled_from([None, "wav", "pcm", "flac"]))
-def test_any_name_is_a_file_in_its_folder_or_one_line(name: str, extension: str, format: str | None) -> None:
+def test_any_file_name_stays_in_its_directory(name: str, extension: str, format: str | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         inside = os.path.join(folder, "in")
         os.mkdir(inside)

@@ -1,4 +1,4 @@
-"""The command line as a person runs it: a process with an environment of its own."""
+"""Run the command line as a user does: a process with an environment of its own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from tests.support.offline import KEY
 
 KEPT = ("PATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
 SMALLEST = [sys.executable, "-m", "smallest_cli"]
+LAUNCH = [sys.executable, "-m", "tests.support.launch"]
+
+
+class Server(Protocol):
+    """Anything that stands in for the service."""
+
+    @property
+    def base_url(self) -> str: ...
 
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended: its exit code (negative for a signal), and what it wrote, apart."""
+    """How a command ended: its exit code (negative for a signal), its stdout and its stderr."""
 
     code: int
     out: bytes
@@ -28,7 +38,7 @@ class Ran:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Nothing of whoever runs the tests but where programs are; `home` holds the settings."""
+    """Environment of a command: PATH and locale of the test run, settings in `home`, then `more`."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return kept | {"HOME": str(home), "SMALLEST_CONFIG_DIR": str(home / "config")} | more
 
@@ -41,7 +51,7 @@ def smallest(
     command: Sequence[str] = SMALLEST,
     **options: Any,
 ) -> Ran:
-    """Run it to its end."""
+    """Run the command line to its end."""
     options.setdefault("cwd", home)
     done = subprocess.run(
         [*command, *arguments],
@@ -52,3 +62,11 @@ def smallest(
         **options,
     )
     return Ran(done.returncode, done.stdout, done.stderr.decode())
+
+
+def speak(
+    home: Path, server: Server, *arguments: str, command: str = "speak", stdin: bytes = b"", **env: str
+) -> Ran:
+    """Run `speak`, or another `command` of the service, against `server` with its key."""
+    given = {"SMALLEST_API_KEY": KEY} | env
+    return smallest(home, command, "--base-url", server.base_url, *arguments, stdin=stdin, env=given)

@@ -1,4 +1,4 @@
-"""WebSocket frames from the server's side, written by hand for tests that must misbehave."""
+"""HTTP requests and WebSocket frames on raw sockets, for a server that must misbehave."""
 
 from __future__ import annotations
 
@@ -8,20 +8,36 @@ import json
 import socket
 import struct
 
-from tests.support.raw_server import read_request
-
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
+def read_request(sock: socket.socket) -> bytes:
+    """Read the head of an HTTP request and as much body as its Content-Length states."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = sock.recv(65_536)
+        if not piece:
+            return data
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = 0
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            length = int(line.split(b":")[1])
+    while len(body) < length:
+        body += sock.recv(65_536)
+    return head + b"\r\n\r\n" + body
+
+
 def upgrade(sock: socket.socket, extra: bytes = b"") -> bytes:
-    """Answer the upgrade; the request's head is returned."""
+    """Accept the upgrade. Returns the head of the request."""
     head = read_request(sock)
     sock.sendall(upgrade_reply(head, extra))
     return head
 
 
 def upgrade_reply(head: bytes, extra: bytes = b"") -> bytes:
-    """What opens the WebSocket that a request's head asks for."""
+    """Return the reply that accepts the upgrade in `head`."""
     key = next(
         line.split(b":", 1)[1].strip()
         for line in head.split(b"\r\n")
@@ -35,7 +51,7 @@ def upgrade_reply(head: bytes, extra: bytes = b"") -> bytes:
 
 
 def frame(payload: bytes, opcode: int = 1, *, fin: bool = True) -> bytes:
-    """One frame, not masked."""
+    """Return one frame, not masked."""
     size = len(payload)
     head = bytes([(0x80 if fin else 0) | opcode])
     if size < 126:
@@ -46,13 +62,13 @@ def frame(payload: bytes, opcode: int = 1, *, fin: bool = True) -> bytes:
 
 
 def read_message(sock: socket.socket) -> dict[str, object]:
-    """A client's next text message, its pongs passed over."""
+    """Read the next text message of a client; pongs are skipped."""
     while True:
         opcode, data = _read_frame(sock)
         if opcode == 1:
             break
         if opcode == 8:
-            raise ConnectionError("the client said goodbye")
+            raise ConnectionError("the client closed the WebSocket")
         assert opcode == 10, opcode
     fields = json.loads(data)
     assert isinstance(fields, dict)
@@ -60,13 +76,13 @@ def read_message(sock: socket.socket) -> dict[str, object]:
 
 
 def chunk(pcm: bytes, request_id: str = "task_1", **fields: object) -> bytes:
-    """An audio message in its frame."""
+    """Return the frame of an audio message."""
     audio = {"audio": base64.b64encode(pcm).decode()}
     return message(status="chunk", data=audio, request_id=request_id, **fields)
 
 
 def message(**fields: object) -> bytes:
-    """A text message in its frame."""
+    """Return the frame of a text message."""
     return frame(json.dumps({"session_id": "ws_1", **fields}).encode())
 
 
@@ -74,11 +90,11 @@ COMPLETE = message(status="complete", request_id="task_1")
 
 
 def close(code: int, reason: bytes = b"") -> bytes:
-    """A close frame."""
+    """Return a close frame."""
     return frame(struct.pack("!H", code) + reason, 8)
 
 
-def _exactly(sock: socket.socket, size: int) -> bytes:
+def _read_exactly(sock: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
         piece = sock.recv(size - len(data))
@@ -89,12 +105,12 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
 
 
 def _read_frame(sock: socket.socket) -> tuple[int, bytes]:
-    """A client's frame: it is masked (RFC 6455, 5.3)."""
-    first, second = _exactly(sock, 2)
+    """Read a frame of a client, which must be masked (RFC 6455, 5.3). Returns its opcode and payload."""
+    first, second = _read_exactly(sock, 2)
     assert first & 0x80
     assert second & 0x80
     size = second & 0x7F
     if size == 126:
-        (size,) = struct.unpack("!H", _exactly(sock, 2))
-    mask = _exactly(sock, 4)
-    return first & 0x0F, bytes(byte ^ mask[at % 4] for at, byte in enumerate(_exactly(sock, size)))
+        (size,) = struct.unpack("!H", _read_exactly(sock, 2))
+    mask = _read_exactly(sock, 4)
+    return first & 0x0F, bytes(byte ^ mask[at % 4] for at, byte in enumerate(_read_exactly(sock, size)))

@@ -1,4 +1,4 @@
-"""A simulated keyboard: a real shell on a terminal of its own, keys pressed one after the other."""
+"""Type into a real shell on a terminal of its own."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 PROMPT = "<ready>"
-ECHO = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\r")
-"""What a line editor sends to move about."""
+CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\r")
+"""Control sequences of a line editor."""
 
 
 class Keyboard:
-    """A shell whose prompt is PROMPT, and in which `smallest` prints what it was given, each in brackets."""
+    """A shell in `folder` with the prompt PROMPT, where `smallest` prints its arguments, each in brackets."""
 
-    def __init__(self, terminal: int, tabs: int) -> None:
+    def __init__(self, terminal: int, tabs: int, folder: Path) -> None:
+        self.folder = folder
         self._terminal = terminal
         self._tabs = tabs
         self._seen = ""
 
     def wait_for(self, pattern: str) -> str:
-        """All that is shown up to `pattern`, which is taken away with it."""
-        until = time.monotonic() + PATIENCE_S
+        """Read the screen up to and with `pattern`. Returns what was read."""
+        until = time.monotonic() + TIMEOUT_S
         while not (found := re.search(pattern, self._seen)):
             ready, _, _ = select.select([self._terminal], [], [], max(0.0, until - time.monotonic()))
             if not ready:
                 raise AssertionError(f"no {pattern!r} in {self._seen!r}")
-            self._seen = ECHO.sub("", self._seen + os.read(self._terminal, 65_536).decode(errors="replace"))
+            self._seen = CONTROLS.sub(
+                "", self._seen + os.read(self._terminal, 65_536).decode(errors="replace")
+            )
         shown, self._seen = self._seen[: found.end()], self._seen[found.end() :]
         return shown
 
@@ -41,7 +44,7 @@ class Keyboard:
         os.write(self._terminal, keys.encode())
 
     def run(self, line: str) -> list[str]:
-        """Type a line with its TABs, press Enter: the words that the command was given."""
+        """Type a line with its TABs and press Enter. Returns the arguments of the command."""
         self.press(line)
         self.press("\r")
         shown = self.wait_for(r"\[end\]\s")
@@ -49,7 +52,7 @@ class Keyboard:
         return re.findall(r"\[word:(.*?)\]", shown)
 
     def look(self, line: str, pattern: str) -> str:
-        """Type a line, press TAB until a list is shown and wait for `pattern` in it; then press Enter."""
+        """Type a line, press TAB until `pattern` is listed, then press Enter. Returns what was shown."""
         self.press(line + "\t" * self._tabs)
         shown = self.wait_for(pattern)
         self.press("\r")
@@ -60,7 +63,7 @@ class Keyboard:
 
 @contextmanager
 def at_keyboard(command: list[str], env: Mapping[str, str], folder: Path) -> Iterator[Keyboard]:
-    """A shell that has shown its prompt. It is ended with its terminal."""
+    """Start a shell and wait for its prompt."""
     ours, theirs = pty.openpty()
     settings = {**env, "TERM": "dumb", "COLUMNS": "200", "LINES": "200"}
     shell = subprocess.Popen(
@@ -68,7 +71,7 @@ def at_keyboard(command: list[str], env: Mapping[str, str], folder: Path) -> Ite
     )
     os.close(theirs)
     try:
-        keyboard = Keyboard(ours, 2 if command[0] == "bash" else 1)
+        keyboard = Keyboard(ours, 2 if Path(command[0]).name == "bash" else 1, folder)
         keyboard.wait_for(PROMPT)
         yield keyboard
     finally:

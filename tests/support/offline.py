@@ -26,6 +26,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.forked import ForkedServer
+
 KEY = "sk_test_0123456789abcdef"
 DEADLINE = 20.0
 
@@ -60,7 +62,7 @@ class Offline:
 
     base_url: str
     key: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedServer
     log_path: Path
 
     @property
@@ -247,14 +249,13 @@ def start_offline(**config: Any) -> Iterator[Offline]:
 
     When its stdin closes it must exit with 0 and an empty stderr.
     """
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as stderr:
-        log_path = Path(folder, "log.jsonl")
-        process, answer = launch({"token": KEY, "log": str(log_path)} | config, stderr=stderr)
-        assert process.stdin
-        with process, closing(process.stdin):
+    with tempfile.TemporaryDirectory() as folder:
+        log_path, stderr = Path(folder, "log.jsonl"), Path(folder, "stderr")
+        given = {"token": KEY, "log": str(log_path)} | config
+        with closing(ForkedServer(json.dumps(given).encode() + b"\n", stderr)) as process:
+            answer = json.loads(process.read_line())
             yield Offline(answer["base_url"], answer["key"], process, log_path)
-            process.stdin.close()
+            process.close_stdin()
             code = process.wait(10)
-        stderr.seek(0)
-        assert stderr.read().decode() == ""
+        assert stderr.read_text() == ""
         assert code == 0

@@ -1,4 +1,4 @@
-"""Play the PCM of a file on the output device: `python -m tests.play_pcm FILE RATE [HOW]`.
+"""Play the PCM of a file on the output device: `python -m tests.support.play_pcm FILE RATE [HOW]`.
 
 A program of its own, because PortAudio finds its devices once for each process. It stops where it says a
 word, until a line comes on stdin. HOW is `abort` (says `playing`, stops the sound, says how many frames were

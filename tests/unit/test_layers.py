@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import smallest_cli
 
 PACKAGE = "smallest_cli"
 ROOT = Path(smallest_cli.__file__).parent
+TESTS = Path(__file__).parents[1]
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "security", "signals", "models", "files", "stdio", "settings", "voices", "data"}),
@@ -349,3 +351,21 @@ def test_the_wall_clock_measures_nothing() -> None:
 def test_a_wall_clock_is_found() -> None:
     source = "import time\ndef late():\n    return time.time() - began"
     assert wall_clock_users({"a": ast.parse(source)}) == {("a", "late")}
+
+
+# Test modules share code through tests/support and fixtures, never by importing each other
+
+
+def test_no_test_module_imports_another() -> None:
+    found = []
+    for path in TESTS.rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        for imported in re.findall(r"^\s*(?:from|import) (tests[\w.]*|\.[\w.]*)", source, re.MULTILINE):
+            if not imported.startswith("tests.support"):
+                found.append(f"{path.relative_to(TESTS)} imports {imported}")
+    assert found == []
+
+
+def test_every_test_is_in_a_folder_that_gives_it_a_mark() -> None:
+    folders = {path.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")}
+    assert folders == {"unit", "integration", "e2e", "faults", "property"}

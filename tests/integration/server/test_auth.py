@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -22,12 +21,6 @@ from tests.support.offline import (
 )
 
 BUSY = "Concurrency limit reached"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline() as server:
-        yield server
 
 
 # Host and origin

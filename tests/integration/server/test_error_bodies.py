@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.offline import HTTP, KEY, SSE, Offline, hello, start_offline
+from tests.support.offline import HTTP, KEY, SSE, Offline, hello
 
 TTS = HTTP["unified"]
 JSON = "application/json; charset=utf-8"
 INVALID = {"error": "Invalid input data"}
 UNAUTHORIZED = {"error": "Unauthorized", "message": "Bearer token is missing or invalid."}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline() as server:
-        yield server
 
 
 def custom(name: str, message: str) -> dict[str, Any]:

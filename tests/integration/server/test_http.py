@@ -7,24 +7,17 @@ import io
 import json
 import re
 import wave
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import soundfile
 
 from smallest_cli.voices import bundled_voices
-from tests.support.offline import HTTP, SSE, WS, Offline, hello, pcm_of, pcm_of_sse, start_offline
+from tests.support.offline import HTTP, SSE, WS, Offline, hello, pcm_of, pcm_of_sse
 
 APIS = ("unified", "v3.1", "v2")
 TTS = HTTP["unified"]
 JSON = "application/json; charset=utf-8"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline() as server:
-        yield server
 
 
 # HTTP audio (waves/api.md, 3a)

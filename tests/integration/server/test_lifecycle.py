@@ -347,7 +347,7 @@ def test_child_ignores_sigint() -> None:
         os.kill(child_of(server.process.pid), signal.SIGINT)
         server.process.send_signal(signal.SIGINT)
         assert any(server.post(HTTP["unified"], hello()).content)
-        server.process.terminate()
+        server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
 
 

@@ -36,12 +36,6 @@ PING, PONG = {"type": "ping"}, {"type": "pong"}
 BUSY = "Concurrency limit reached"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline() as server:
-        yield server
-
-
 @pytest.fixture
 def ws(server: Offline) -> Iterator[ClientConnection]:
     with server.open() as ws:

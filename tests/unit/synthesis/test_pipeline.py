@@ -40,42 +40,10 @@ from smallest_cli.synthesis.captions import Captions
 from smallest_cli.synthesis.pipeline import Pipeline, Totals
 from smallest_cli.synthesis.session import Cancelled, Session
 from smallest_cli.transports.channel import Channel
+from tests.support.memory_sink import MemorySink
 
 FORMAT = AudioFormat(8_000)
 SECOND = bytes(range(250)) * 64
-
-
-class Shelf:
-    """A sink that keeps each write. `frames_played` gives its figures in turn, then all."""
-
-    def __init__(self, *heard: int) -> None:
-        self.writes: list[bytes] = []
-        self.looks = 0
-        self._heard = list(heard)
-
-    @property
-    def pcm(self) -> bytes:
-        return b"".join(self.writes)
-
-    def write(self, pcm: bytes) -> None:
-        self.writes.append(pcm)
-
-    def frames_played(self) -> int:
-        self.looks += 1
-        return self._heard.pop(0) if self._heard else len(self.pcm) // 2
-
-    @property
-    def can_rewind(self) -> bool:
-        return True
-
-    def rewind(self, frames: int) -> None:
-        self.writes = [self.pcm[: 2 * frames]]
-
-    def close(self) -> None:
-        pass
-
-    def abort(self) -> Path | None:
-        return None
 
 
 def request(text: str = "Hello.") -> SpeechRequest:
@@ -92,8 +60,8 @@ def broken(events: Iterable[Event], error: Exception) -> Iterator[Event]:
     raise error
 
 
-def copy(*groups: Iterable[Event], sink: Shelf | None = None) -> Totals:
-    pipeline = Pipeline(sink or Shelf(), FORMAT)
+def copy(*groups: Iterable[Event], sink: MemorySink | None = None) -> Totals:
+    pipeline = Pipeline(sink or MemorySink(), FORMAT)
     for events in groups:
         pipeline.copy(events)
     return pipeline.totals
@@ -107,7 +75,7 @@ def copy(*groups: Iterable[Event], sink: Shelf | None = None) -> Totals:
     st.sampled_from([AudioFormat(8_000), AudioFormat(8_000, channels=2)]),
 )
 def test_odd_cuts_are_joined_to_whole_frames(groups: list[list[bytes]], format: AudioFormat) -> None:
-    shelf = Shelf()
+    shelf = MemorySink()
     pipeline = Pipeline(shelf, format)
     for pieces in groups:
         pieces.append(bytes(-sum(map(len, pieces)) % format.frame_size))
@@ -118,7 +86,7 @@ def test_odd_cuts_are_joined_to_whole_frames(groups: list[list[bytes]], format: 
 
 
 def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
-    shelf = Shelf()
+    shelf = MemorySink()
     seen = []
     pipeline = Pipeline(shelf, FORMAT)
 
@@ -134,7 +102,7 @@ def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
 
 @pytest.mark.parametrize("groups", [[[b"a"]], [[b"ab", b"c"]], [[b"a", b"b", b"c"]], [[b"ab", b"c"], [b"d"]]])
 def test_half_a_sample_at_the_end_is_a_failure_and_no_part_of_the_next(groups: list[list[bytes]]) -> None:
-    shelf = Shelf()
+    shelf = MemorySink()
     with pytest.raises((ProtocolError, Incomplete), match="half a sample"):
         copy(*(segment(*pieces) for pieces in groups), sink=shelf)
     assert shelf.pcm in (b"", b"ab")
@@ -281,10 +249,12 @@ class Replies(Channel):
 class Run:
     """A session with what it did: waits, warnings, requests."""
 
-    def __init__(self, *replies: Reply, sink: Shelf | None = None, most: int = 2, **options: Any) -> None:
+    def __init__(
+        self, *replies: Reply, sink: MemorySink | None = None, most: int = 2, **options: Any
+    ) -> None:
         self.waits: list[float] = []
         self.warnings: list[str] = []
-        self.sink = sink or Shelf()
+        self.sink = sink or MemorySink()
         self.transport = Replies(*replies)
         self.session = Session(
             self.transport,
@@ -338,7 +308,7 @@ def test_the_next_request_waits_until_less_than_ahead_s_is_left_to_play(
     ahead_s: float, played: list[int], looks: int
 ) -> None:
     """Of 16,000 frames; the look before the first segment is not counted."""
-    sink = Shelf(*([0] if ahead_s else []), *played)
+    sink = MemorySink(*([0] if ahead_s else []), *played)
     session(segment(SECOND * 2), segment(SECOND), sink=sink, ahead_s=ahead_s).run([request(), request()])
     assert sink.looks - bool(ahead_s) == looks
 
@@ -368,7 +338,7 @@ def test_the_last_error_is_raised() -> None:
     assert run.transport.closed == 3
 
 
-class Pipe(Shelf):
+class Pipe(MemorySink):
     """A sink that cannot be rewound."""
 
     @property

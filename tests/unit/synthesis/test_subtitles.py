@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,11 @@ from hypothesis import strategies as st
 from smallest_cli.models import VIAS, WordTiming
 from smallest_cli.synthesis.subtitles import COLUMNS, LINES, Cue, SpokenSegment, cues_of, lines, render
 from smallest_cli.text.graphemes import display_width
-from tests.support.command import SMALLEST, Ran, environment, smallest
-from tests.support.faults.cases import FEW
-from tests.support.faults.server import SEGMENT, FaultServer, fault_server
-from tests.support.faults.steps import GOOD, Audio, Message, Reply, Rst, Stage, Whole
-from tests.support.offline import KEY, Offline, start_offline
+from tests.support.command import SMALLEST, Ran, environment, smallest, speak
+from tests.support.fault_cases import FEW
+from tests.support.fault_server import SEGMENT, FaultServer, fault_server
+from tests.support.fault_server.steps import GOOD, Audio, Checkpoint, End, Message, Reply, Rst
+from tests.support.offline import KEY, Offline
 from tests.support.programs import need
 
 TEXT = "First one here. Second is 5 < 6 & more.\n\nAfter a pause a third."
@@ -173,22 +172,6 @@ def test_who_wants_none_loads_nothing_for_them(home: Path, server: Offline) -> N
     assert not ours & loaded[0]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline(concurrency=2) as offline:
-        yield offline
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-def speak(home: Path, server: Offline, *arguments: str, command: str = "speak", stdin: bytes = b"") -> Ran:
-    env = {"SMALLEST_API_KEY": KEY}
-    return smallest(home, command, "--base-url", server.base_url, *arguments, env=env, stdin=stdin)
-
-
 def length(path: Path) -> float:
     with wave.open(str(path)) as sound:
         return sound.getnframes() / sound.getframerate()
@@ -328,11 +311,11 @@ def test_after_a_failure_the_old_file_stays_and_what_is_kept_is_named(partial: s
 
 
 def test_a_signal_keeps_the_sentences_that_were_whole(home: Path) -> None:
-    with fault_server(GOOD, (Reply(), FEW, Stage())) as server:
+    with fault_server(GOOD, (Reply(), FEW, Checkpoint())) as server:
         env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
         command = [*SMALLEST, "speak", TEXT, "-o", "a.wav", "--subtitles", "a.srt", "--completion-wait", "0"]
         with subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.PIPE, text=True) as running:
-            assert server.stage.wait(30)
+            assert server.reached.wait(30)
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=30)
         server.release.set()
@@ -346,7 +329,7 @@ def test_a_signal_keeps_the_sentences_that_were_whole(home: Path) -> None:
 def test_a_segment_that_was_asked_for_again_has_its_times_once(via: str, home: Path) -> None:
     with fault_server(GOOD, FAILS, GOOD) as server:
         ran = speak_badly(home, server, "--subtitles", "a.json", "--via", via, "--pause", "0")
-    assert (ran.code, len(server.asked)) == (0, 4)
+    assert (ran.code, len(server.requests)) == (0, 4)
     cues = json.loads((home / "a.json").read_text())
     each = SEGMENT / 24_000
     assert [round(cue["start"] / each, 3) for cue in cues] == [0, 1, 2]
@@ -354,9 +337,9 @@ def test_a_segment_that_was_asked_for_again_has_its_times_once(via: str, home: P
 
 
 def test_words_of_an_attempt_that_failed_are_void(home: Path) -> None:
-    good = (Reply(), WORD, Audio(), Whole())
+    good = (Reply(), WORD, Audio(), End())
     with fault_server(good, (Reply(), WORD, *FAILS[1:]), good) as server:
         ran = speak_badly(home, server, "--subtitles", "a.json", "--cue", "word")
-    assert (ran.code, len(server.asked)) == (0, 4)
+    assert (ran.code, len(server.requests)) == (0, 4)
     cues = json.loads((home / "a.json").read_text())
     assert [len(cue["words"]) for cue in cues] == [1, 1, 1]

@@ -1,6 +1,6 @@
-"""A proxy between the tool and a real server that spoils what comes back: the seven toxics of Toxiproxy.
+"""A proxy that disturbs the responses of a server, with the seven toxics of Toxiproxy.
 
-Where Toxiproxy counts time, it counts bytes of the answer where that makes a run the same every time.
+Where Toxiproxy counts time, it counts bytes of the response, so that every run is alike.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from tests.support.faults.server import reset
+from tests.support.fault_server import reset
 
 PIECE = 65_536
 
 
 @dataclass(frozen=True)
 class Toxic:
-    """What happens to the answers; None and 0 leave them alone.
+    """What happens to the responses; None and 0 have no effect.
 
     `latency_s` before each piece, `bytes_per_s` of bandwidth, `slow_close_s` before the end is passed on,
     `silent_after` bytes nothing more comes (timeout), `reset_after` bytes the connection is reset
     (reset_peer), `slice` bytes at a time (slicer), `close_after` bytes it is closed (limit_data).
-    Only the first `connections` are spoiled.
+    Only the first `connections` are disturbed.
     """
 
     latency_s: float = 0.0
@@ -39,7 +39,7 @@ class Toxic:
 
 @dataclass
 class Proxy:
-    """Where it listens, and how many connections it took."""
+    """The proxy. `connections` counts what it has accepted."""
 
     port: int
     toxic: Toxic
@@ -49,11 +49,10 @@ class Proxy:
 
     @property
     def base_url(self) -> str:
-        """Its address."""
         return f"http://127.0.0.1:{self.port}"
 
     def serve(self, client: socket.socket, upstream: tuple[str, int]) -> None:
-        """One connection, both ways, until either side ends it. The server must see its own name as Host."""
+        """Forward one connection until either side ends it. The Host header is rewritten for the server."""
         self.connections += 1
         toxic = self.toxic if self.connections <= self.toxic.connections else Toxic()
         server = socket.create_connection(upstream)
@@ -105,7 +104,7 @@ class Proxy:
             client.close()
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """End every connection."""
         self._over.set()
         for sock in self._sockets:
             with suppress(OSError):

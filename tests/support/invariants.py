@@ -1,4 +1,4 @@
-"""What must be true after every run, whatever the service did to it."""
+"""What must hold after every run, whatever the service did."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.support.faults.server import FaultServer, counter
+from tests.support.fault_server import FaultServer, counter
 
 KEY = "sk_canary_0123456789+/abcdefgh"
-OLD = b"what was there before"
-MEANINGS = {0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, -1, -2, -9, -13, -15}
+OLD = b"the old file"
+EXIT_CODES = {0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, -1, -2, -9, -13, -15}
 
 
 @dataclass
 class Run:
-    """One run of the command: how it ended, and the folder that it wrote into."""
+    """One finished run of the command and the directory that it wrote to."""
 
     folder: Path
     code: int
@@ -30,17 +30,17 @@ class Run:
 
     @property
     def target(self) -> Path:
-        """The file that was named."""
+        """The output file."""
         return self.folder / "out.wav"
 
     @property
     def part(self) -> Path:
-        """What is kept beside it."""
+        """The file of partial audio."""
         return self.folder / "out.wav.part"
 
 
 def wav_samples(path: Path) -> bytes:
-    """The PCM of a WAV whose header is true: every length in it is the file's."""
+    """Return the PCM of a WAV file; every length in its header must be right."""
     data = path.read_bytes()
     riff, size, wave, fmt, sixteen, *_ = struct.unpack("<4sI4s4sI", data[:20])
     assert (riff, wave, fmt, sixteen) == (b"RIFF", b"WAVE", b"fmt ", 16)
@@ -52,7 +52,7 @@ def wav_samples(path: Path) -> bytes:
 
 
 def assert_counts(pcm: bytes, seed: int) -> int:
-    """That `pcm` is whole samples of the counter from its first on; how many they are."""
+    """Check that `pcm` counts up from `seed` in forms samples. Returns their number."""
     assert len(pcm) % 2 == 0, "half a sample"
     wanted = counter(seed, len(pcm) // 2)
     if pcm != wanted:
@@ -62,34 +62,34 @@ def assert_counts(pcm: bytes, seed: int) -> int:
 
 
 def forms_of(key: str) -> list[bytes]:
-    """The shapes in which a key can leak: as it is, base64, URL-quoted, escaped in JSON."""
-    whole = [key, base64.b64encode(key.encode()).decode(), quote(key), quote(key, safe="")]
-    return [form.encode() for form in (*whole, json.dumps(key)[1:-1].replace("/", "\\/"), key[3:19])]
+    """Forms in which a key can leak: plain, base64, URL-quoted, escaped in JSON, a part."""
+    forms = [key, base64.b64encode(key.encode()).decode(), quote(key), quote(key, safe="")]
+    return [form.encode() for form in (*forms, json.dumps(key)[1:-1].replace("/", "\\/"), key[3:19])]
 
 
 def assert_invariants(run: Run, server: FaultServer | None = None, *, budget: int | None = None) -> int:
-    """Everything of the list; returns the samples that were left, in the file, beside it or in the pipe."""
-    assert run.code in MEANINGS, run.err
+    """Check all invariants. Returns the number of samples in the file, the part or the pipe."""
+    assert run.code in EXIT_CODES, run.err
     err = run.err.decode()
     assert "Traceback" not in err, err
     assert "Exception ignored" not in err, err
     assert "Warning" not in err, err
     assert not re.search("[^\n -\x7e\xa0-\U0010ffff]", err), f"a control character: {err!r}"
     for line in err.splitlines():
-        assert line.startswith(("smallest: ", "  ")), f"whose line is this: {line!r}"
+        assert line.startswith(("smallest: ", "  ")), f"a line without our prefix: {line!r}"
     files = {path.name: path for path in run.folder.iterdir() if path.is_file()}
     for form in forms_of(KEY):
         assert form not in run.err
         assert form not in run.out
         assert all(form not in path.read_bytes() for path in files.values())
     assert set(files) <= {"out.wav", "out.wav.part"}, f"a stray file: {sorted(files)}"
-    assert run.left_over == [], "a child lives on"
+    assert run.left_over == [], "a child process is left"
     if server is not None and budget is not None:
-        assert len(server.asked) <= budget, "more requests than the budget allows"
-    return _assert_sound(run, server.seed if server else 0)
+        assert len(server.requests) <= budget, "more requests than the budget allows"
+    return _assert_audio(run, server.seed if server else 0)
 
 
-def _assert_sound(run: Run, seed: int) -> int:
+def _assert_audio(run: Run, seed: int) -> int:
     if run.piped:
         return assert_counts(run.out, seed)
     assert run.out == b""
@@ -99,5 +99,5 @@ def _assert_sound(run: Run, seed: int) -> int:
     assert run.target.read_bytes() == OLD, "the target was touched"
     if not run.part.exists():
         return 0
-    assert str(run.part.name) in run.err.decode() or run.code in (-9, -2), "the .part is not named"
+    assert str(run.part.name) in run.err.decode() or run.code in (-9, -2), "the part file is not named"
     return assert_counts(wav_samples(run.part), seed)

@@ -1,19 +1,19 @@
-"""The command in a world that misbehaves: functions of the standard library are replaced, then it runs.
+"""Run the command with replaced functions of the standard library.
 
-python -m tests.support.faults.launch HOW[:FD] speak ...
+python -m tests.support.launch HOW[:FD] speak ...
 
-no-resolver     getaddrinfo says so on the descriptor, and never answers
-slow-start      the first import says so on the descriptor, and waits
-slow-disk=N     the first N calls of fsync say so on the descriptor, and wait until interrupted
-no-rename       the new file cannot take its name
+no-resolver     getaddrinfo announces itself on FD and never returns
+slow-start      the first import announces itself on FD and waits
+slow-disk=N     the first N calls of fsync announce themselves on FD and wait for a signal
+no-rename       os.replace fails
 no-thread=N     the N-th thread cannot be started (0: all can)
-hasty           a wait for text lasts a thousandth of its time
+hasty           a wait for text takes a thousandth of its time
 late-signal     a signal comes when a batch has looked for one, and its sink is aborted before it is closed
 signal-in-writing  a signal comes while a sink writes, and has been seen before it has written
-no-link=NAME    a file system without hard links, which says so by the error of that name
-no-name         as no-link, and the new file cannot take its name either
-clock           every look at the wall clock is a day away from the one before
-fail=N          the N-th call that can fail does (0: none); at the end the descriptor has their names
+no-link=NAME    os.link fails with this error
+no-name         as no-link, and os.replace fails either
+clock           the wall clock jumps by a day at every reading
+fail=N          the N-th fallible call fails (0: none); their names are written to FD at the end
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ FAILURES: list[tuple[Any, str, Exception]] = [
 ]
 
 
-class Torture:
-    """Counts the calls that can fail, in this process and all its threads, and fails one."""
+class CallFailer:
+    """Count the fallible calls in all threads, and let the `turn`-th fail."""
 
     def __init__(self, turn: int) -> None:
         self._turn = turn
@@ -69,7 +69,7 @@ class Torture:
         self.calls: list[str] = []
 
     def wrap(self, place: Any, name: str, failure: Exception) -> None:
-        """Have a function counted. It fails without having done anything, as the system's do."""
+        """Count the calls of a function. A call that fails does nothing, as in the system."""
         real: Callable[..., Any] = getattr(place, name)
 
         def fallible(*arguments: Any, **options: Any) -> Any:
@@ -80,7 +80,7 @@ class Torture:
                 if name == "connect_ex" and isinstance(failure, OSError):
                     return failure.errno
                 if name == "close":
-                    real(*arguments)  # the descriptor is gone all the same
+                    real(*arguments)  # close(2) releases the descriptor even when it fails
                 raise failure
             return real(*arguments, **options)
 
@@ -88,20 +88,20 @@ class Torture:
 
 
 class SlowImport(MetaPathFinder):
-    """Says so when the command line is imported, and waits."""
+    """Announce the import of the command line, and wait."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def find_spec(self, fullname: str, *_: object) -> None:
-        """Finds nothing."""
+        """Return nothing, so that the next finder is used."""
         if fullname == "smallest_cli.cli.app":
             announce(self._descriptor)
             threading.Event().wait()
 
 
 class LateSignal:
-    """Watches calls as a debugger does, and has the signal come when nobody looks for it any more."""
+    """Trace calls, and send the signal after the run has looked for one for the last time."""
 
     def __init__(self) -> None:
         self._aborted = threading.Event()
@@ -112,7 +112,7 @@ class LateSignal:
         return self._after_looking if is_last else None
 
     def watch_main(self, frame: FrameType, *_: object) -> Callable[..., None] | None:
-        """Sinks that are aborted."""
+        """Trace the abort of a sink."""
         return self._after_aborting if frame.f_code.co_qualname.endswith("Sink.abort") else None
 
     def _after_looking(self, _: FrameType, event: str, __: object) -> None:
@@ -139,12 +139,12 @@ class SignalInWriting(LateSignal):
 
 
 def announce(descriptor: int) -> None:
-    """Tell whoever waits for it that we are there."""
+    """Report to the test that the stage is reached."""
     os.write(descriptor, b"!")
 
 
-def misbehave(how: str, descriptor: int) -> Torture | None:
-    """Replace what is to be replaced."""
+def patch(how: str, descriptor: int) -> CallFailer | None:
+    """Replace functions as `how` says."""
     match how.partition("="):
         case ("no-resolver", _, _):
 
@@ -166,50 +166,50 @@ def misbehave(how: str, descriptor: int) -> Torture | None:
 
             os.fsync = slow
         case ("no-rename", _, _):
-            Torture(1).wrap(os, "replace", OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
+            CallFailer(1).wrap(os, "replace", OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
         case ("no-thread", _, turn):
-            torture = Torture(int(turn))
+            failer = CallFailer(int(turn))
             for place, name, failure in THREADS:
-                torture.wrap(place, name, failure)
+                failer.wrap(place, name, failure)
         case ("hasty", _, _):
             get = queue.Queue.get
 
-            def hurried(waiting: Any, block: bool = True, timeout: float | None = None) -> Any:
+            def short_get(waiting: Any, block: bool = True, timeout: float | None = None) -> Any:
                 return get(waiting, block, timeout and timeout / 1000)
 
-            queue.Queue.get = hurried
+            queue.Queue.get = short_get
         case ("late-signal" | "signal-in-writing", _, _):
-            late = LateSignal() if how == "late-signal" else SignalInWriting()
-            threading.settrace(late.watch_thread)
-            sys.settrace(late.watch_main)
+            signaller = LateSignal() if how == "late-signal" else SignalInWriting()
+            threading.settrace(signaller.watch_thread)
+            sys.settrace(signaller.watch_main)
         case ("no-link", _, name):
             number = getattr(errno, name)
-            Torture(1).wrap(os, "link", OSError(number, os.strerror(number)))
+            CallFailer(1).wrap(os, "link", OSError(number, os.strerror(number)))
         case ("no-name", _, _):
-            misbehave("no-link=EPERM", descriptor)
-            misbehave("no-rename", descriptor)
+            patch("no-link=EPERM", descriptor)
+            patch("no-rename", descriptor)
         case ("clock", _, _):
             now, turns = time.time, itertools.count()
             time.time = lambda: now() + DAY_S * (-1) ** next(turns)
         case ("fail", _, turn):
-            torture = Torture(int(turn))
+            failer = CallFailer(int(turn))
             for place, name, failure in FAILURES:
-                torture.wrap(place, name, failure)
-            return torture
+                failer.wrap(place, name, failure)
+            return failer
     return None
 
 
 def main() -> None:
-    """Set the stage, then be the command."""
+    """Replace functions, then run the command."""
     how, _, descriptor = sys.argv[1].partition(":")
     sys.argv[:2] = ["smallest"]
     write = os.write
-    torture = misbehave(how, int(descriptor or -1))
+    failer = patch(how, int(descriptor or -1))
     try:
         run_smallest()
     finally:
-        if torture and descriptor:
-            write(int(descriptor), " ".join(torture.calls).encode())
+        if failer and descriptor:
+            write(int(descriptor), " ".join(failer.calls).encode())
 
 
 if __name__ == "__main__":

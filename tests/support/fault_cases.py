@@ -1,6 +1,6 @@
-"""The fault matrix as data: what the service does, and what must be true then.
+"""The fault matrix as data: what the service does, and the exit code and files that must follow.
 
-`rows` are rows of the matrix in SECURITY.md. No case says how a thing is done, only what comes of it.
+`rows` are rows of the matrix in SECURITY.md.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import Literal
 from smallest_cli.audio import wav
 from smallest_cli.models import AudioFormat
 from tests.support import frames
-from tests.support.faults.server import SEGMENT, Script, Step
-from tests.support.faults.steps import (
+from tests.support.fault_server import SEGMENT, Script, Step
+from tests.support.fault_server.steps import (
     CHUNK,
     GOOD,
     RATE,
     Audio,
     Close,
     Drip,
+    End,
     Fin,
-    Half,
-    Keep,
+    HalfMessage,
+    KeepAlive,
     Message,
     Raw,
     Reply,
@@ -31,17 +32,16 @@ from tests.support.faults.steps import (
     Stall,
     Status,
     Text,
-    Whole,
 )
 
-Left = Literal["old", "part", "whole"]
+Left = Literal["old", "part", "complete"]
 ALL, STREAMS = ("ws", "sse", "http"), ("ws", "sse")
 WS, SSE, HTTP, POST = ("ws",), ("sse",), ("http",), ("sse", "http")
 
 
 @dataclass(frozen=True)
 class Case:
-    """`requests` is how many may reach the service; `samples` what a `.part` holds at least."""
+    """One fault. `requests` is the maximum that is sent, `samples` the minimum in a `.part`."""
 
     name: str
     rows: str
@@ -56,20 +56,20 @@ class Case:
 
     @property
     def timeout(self) -> str:
-        """For --timeout. Short where the service falls silent; a slow machine must not look like that."""
-        waits = any(isinstance(step, Stall | Drip | Keep) for script in self.scripts for step in script)
+        """Value of --timeout: short where the service stalls, else long enough for a slow machine."""
+        waits = any(isinstance(step, Stall | Drip | KeepAlive) for script in self.scripts for step in script)
         return "0.5" if waits else "5"
 
 
 def case(
     name: str, rows: str, vias: tuple[str, ...], exit: int, left: Left, *steps: Step, **more: object
 ) -> Case:
-    """A case of one script, repeated."""
+    """A case with one script."""
     return Case(name, rows, vias, (steps,), exit, left, **more)  # type: ignore[arg-type]
 
 
 def status(code: int, exit: int, says: str, rows: str, **more: object) -> Case:
-    """A refusal, on every transport; a request by POST has its text there already."""
+    """An error status on every transport."""
     return case(f"status {code}", rows, ALL, exit, "old", Status(code), says=says, **more)
 
 
@@ -126,8 +126,8 @@ REFUSED = (
          Raw(b"HTTP/1.1 200 OK\r\n"), Raw(b"X-Fill: " + b"y" * 8000 + b"\r\n", 600), Fin()),
     case("dripped headers", "32", ALL, 7, "old", Drip(), says="within 0.5 s"),
     case("no answer", "34", ALL, 7, "old", Stall(), says="within 0.5 s"),
-    case("closed before a word", "38", ALL, 7, "old", Fin()),
-    case("reset before a word", "38", ALL, 7, "old", Rst()),
+    case("closed before the response", "38", ALL, 7, "old", Fin()),
+    case("reset before the response", "38", ALL, 7, "old", Rst()),
     case("not HTTP", "59", ALL, 8, "old", Raw(b"SSH-2.0-OpenSSH\r\n\r\n"), Fin()),
     case("bad accept key", "59", WS, 8, "old", Raw(
         b"HTTP/1.1 101 Go\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -146,10 +146,10 @@ REFUSED = (
 
 SILENT = (
     case("stall before audio", "34", ALL, 7, "old", Reply(), Stall(), says="within 0.5 s"),
-    case("signs of life, no audio", "35", STREAMS, 7, "old", Reply(), Keep(), says="within 0.5 s"),
+    case("signs of life, no audio", "35", STREAMS, 7, "old", Reply(), KeepAlive(), says="within 0.5 s"),
     case("closed before audio", "40", ALL, 7, "old", Reply(), Fin()),
     case("reset before audio", "38", ALL, 7, "old", Reply(), Rst()),
-    case("nothing, and complete", "68", STREAMS, 8, "old", Reply(), Whole(), says="no audio"),
+    case("nothing, and complete", "68", STREAMS, 8, "old", Reply(), End(), says="no audio"),
     case("an empty WAV", "68", HTTP, 8, "old", Reply(length=44, samples=0), says="no audio"),
     case("an empty body", "68", HTTP, 8, "old", Reply(length=0, wav=b"")),
     case("error, flat", "48", STREAMS, 5, "old", Reply(), Message({"status": "error",
@@ -167,7 +167,7 @@ SILENT = (
 def broken(
     name: str, rows: str, vias: tuple[str, ...], *steps: Step, before: int = 8, **more: object
 ) -> tuple[Case, Case]:
-    """The same fault before any audio and in the midst of it."""
+    """The same fault before any audio and during audio."""
     return (
         case(f"{name}, before audio", rows, vias, before, "old", Reply(), *steps, **more),
         case(f"{name}, mid audio", rows, vias, 9, "part", Reply(), FEW, *steps,
@@ -207,8 +207,10 @@ CUT = (
          arguments=SHORT),
     case("stall before the end marker", "37", SSE, 9, "part", Reply(), Audio(), Stall(), samples=SEGMENT),
     case("reset mid audio", "39", ALL, 9, "part", Reply(), FEW, Rst(), samples=2 * CHUNK),
-    case("reset inside a message", "39", STREAMS, 9, "part", Reply(), FEW, Half(), Rst(), samples=2 * CHUNK),
-    case("closed inside a message", "40", ALL, 9, "part", Reply(), FEW, Half(), Fin(), samples=2 * CHUNK),
+    case("reset inside a message", "39", STREAMS, 9, "part", Reply(), FEW, HalfMessage(), Rst(),
+         samples=2 * CHUNK),
+    case("closed inside a message", "40", ALL, 9, "part", Reply(), FEW, HalfMessage(), Fin(),
+         samples=2 * CHUNK),
     case("closed after all the audio", "70", STREAMS, 9, "part", Reply(), Audio(), Fin(), samples=SEGMENT),
     case("chunked, cut", "61", HTTP, 9, "part", Reply("chunked", 2 * SEGMENT), Audio(), Fin(),
          samples=SEGMENT),
@@ -225,7 +227,7 @@ CUT = (
          Raw(b'data: {"done": true}\n'), Fin(), samples=SEGMENT),
     case("bad chunk size, late", "61", SSE, 9, "part", Reply(), Audio(), Raw(b"-1\r\n"), Stall(),
          samples=SEGMENT),
-    case("half a sample", "53", STREAMS, 9, "part", Reply(), Audio(2 * CHUNK, short=1), Whole(),
+    case("half a sample", "53", STREAMS, 9, "part", Reply(), Audio(2 * CHUNK, short=1), End(),
          samples=2 * CHUNK - 1, says="half a sample"),
     case("error mid audio", "49", STREAMS, 9, "part", Reply(), FEW, Message({"status": "error",
          "message": "Oh"}),
@@ -256,35 +258,35 @@ CLOSES = (
 )
 
 GOOD_ENDS = (
-    case("nothing wrong", "-", ALL, 0, "whole", *GOOD),
-    case("odd messages", "53", ALL, 0, "whole", Reply(), Audio(skew=1), Whole()),
-    case("one byte at a time", "73", ALL, 0, "whole", Reply(), Audio(cut=1), Whole()),
-    case("unknown status", "54", STREAMS, 0, "whole", Reply(), Message({"status": "queued"}), Audio(),
-         Message({"status": "COMPLETE"}), Message({"status": True}), Whole()),
-    case("another request's audio", "55", WS, 0, "whole", Reply(),
+    case("nothing wrong", "-", ALL, 0, "complete", *GOOD),
+    case("odd messages", "53", ALL, 0, "complete", Reply(), Audio(skew=1), End()),
+    case("one byte at a time", "73", ALL, 0, "complete", Reply(), Audio(cut=1), End()),
+    case("unknown status", "54", STREAMS, 0, "complete", Reply(), Message({"status": "queued"}), Audio(),
+         Message({"status": "COMPLETE"}), Message({"status": True}), End()),
+    case("another request's audio", "55", WS, 0, "complete", Reply(),
          Message({"status": "chunk", "external_request_id": "stale", "data": {"audio": "AAAA"}}), Audio(),
-              Whole()),
-    case("complete twice", "71", STREAMS, 0, "whole", Reply(), Audio(), Whole(), Whole()),
-    case("audio after complete", "71", WS, 0, "whole", Reply(), Audio(), Whole(), Audio(CHUNK)),
-    case("ping flood", "58", WS, 0, "whole", Reply(), FEW, Raw(frames.frame(b"", 9), 3000), FEW, Whole()),
-    case("word timings unasked", "54", STREAMS, 0, "whole", Reply(),
+              End()),
+    case("complete twice", "71", STREAMS, 0, "complete", Reply(), Audio(), End(), End()),
+    case("audio after complete", "71", WS, 0, "complete", Reply(), Audio(), End(), Audio(CHUNK)),
+    case("ping flood", "58", WS, 0, "complete", Reply(), FEW, Raw(frames.frame(b"", 9), 3000), FEW, End()),
+    case("word timings unasked", "54", STREAMS, 0, "complete", Reply(),
          Message({"status": "word_timestamp", "data": {"word": "\x1b[2J", "start": 0, "end": 1}}), Audio(),
-              Whole()),
-    case("WAV of unknown length, chunked", "65", HTTP, 0, "whole",
-         Reply("chunked", wav=wav.header(AudioFormat(RATE))), Audio(), Whole()),
-    case("WAV of size 0xFFFFFFFF", "65", HTTP, 0, "whole",
-         Reply("chunked", wav=wav.header(AudioFormat(RATE))[:40] + b"\xff" * 4), Audio(), Whole()),
-    case("WAV with a LIST chunk", "65", HTTP, 0, "whole", Reply(wav=LIST_WAV), Audio(), Whole()),
-    case("WAV until close", "63", HTTP, 0, "whole", Reply("close"), Audio(), Whole()),
-    case("SSE until close", "63", SSE, 0, "whole", Reply("close"), Audio(), Whole()),
-    case("SSE with everything", "72", SSE, 0, "whole", Reply("close"),
+              End()),
+    case("WAV of unknown length, chunked", "65", HTTP, 0, "complete",
+         Reply("chunked", wav=wav.header(AudioFormat(RATE))), Audio(), End()),
+    case("WAV of size 0xFFFFFFFF", "65", HTTP, 0, "complete",
+         Reply("chunked", wav=wav.header(AudioFormat(RATE))[:40] + b"\xff" * 4), Audio(), End()),
+    case("WAV with a LIST chunk", "65", HTTP, 0, "complete", Reply(wav=LIST_WAV), Audio(), End()),
+    case("WAV until close", "63", HTTP, 0, "complete", Reply("close"), Audio(), End()),
+    case("SSE until close", "63", SSE, 0, "complete", Reply("close"), Audio(), End()),
+    case("SSE with everything", "72", SSE, 0, "complete", Reply("close"),
          Raw(b"\xef\xbb\xbf: hello\r\nretry: 1\rid: 7\n\n"), Audio(),
               Raw(b"event:end\rdata:{\r\ndata:\"done\":true}\n\r\n")),
 )  # fmt: skip
 
 RETRIED = (
     *(
-        Case(f"{first} once, then well", rows, ALL, (script, GOOD), 0, "whole", says="trying again",
+        Case(f"{first} once, then well", rows, ALL, (script, GOOD), 0, "complete", says="trying again",
              requests=2,
              arguments=AGAIN)
         for first, rows, script in (
@@ -298,11 +300,11 @@ RETRIED = (
             ("no answer", "34", (Stall(),)),
         )
     ),
-    Case("500 for ever", "29", ALL, ((Status(500),),), 8, "old", requests=2, arguments=AGAIN),
-    Case("503 for ever", "30", ALL, ((Status(503),),), 8, "old", requests=3, arguments=AGAIN),
+    Case("500 on every attempt", "29", ALL, ((Status(500),),), 8, "old", requests=2, arguments=AGAIN),
+    Case("503 on every attempt", "30", ALL, ((Status(503),),), 8, "old", requests=3, arguments=AGAIN),
     Case("400, never again", "16", ALL, ((Status(400),),), 5, "old", requests=1, arguments=AGAIN),
     Case("401, never again", "17", ALL, ((Status(401),),), 4, "old", requests=1, arguments=AGAIN),
-    Case("closed idle", "50", WS, ((*GOOD,),), 0, "whole"),
+    Case("closed idle", "50", WS, ((*GOOD,),), 0, "complete"),
 )  # fmt: skip
 
 CASES = (*REFUSED, *SILENT, *PROTOCOL, *CUT, *CLOSES, *GOOD_ENDS, *RETRIED)
