@@ -17,6 +17,8 @@ STANDARD_MODEL, PRO_MODEL = "lightning_v3.1", "lightning_v3.1_pro"
 MODELS = (STANDARD_MODEL, PRO_MODEL)
 """The models of the unified API, as requests spell them; paths use hyphens (waves/api.md, 1)."""
 SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100)
+MAX_REQUEST_CHARS = 8000
+"""The service's limit on the text of a request, after trimming (waves/api.md, 0.4)."""
 SEGMENT_CHARS = 250
 """Maximum characters of a segment: the vendor's advice, and where its server cuts (waves/api.md, 4c)."""
 

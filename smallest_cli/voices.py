@@ -144,8 +144,8 @@ def resolve_voice(
 ) -> ResolvedVoice:
     """Resolve a voice and its model by the list of the service at `base_url`.
 
-    Raises UsageError unless `force` if they belong to different pools: the service answers such a pair with
-    wrong audio and no error (waves/api.md, 2a).
+    Raises UsageError unless `force` if they belong to different pools: the service refuses such a pair, and
+    once answered it with wrong audio (waves/api.md, 0.5).
     """
     if api != "unified":
         return ResolvedVoice(voice or STANDARD_VOICE, model if api == "v3.1" else None)
@@ -161,13 +161,15 @@ def resolve_voice(
     voices = known_voices(base_url)
     known = find_voice(voice, voices)
     if known is None:
-        if model is not None:
-            return ResolvedVoice(voice, model)
         # A clone, a new voice or a typo: only the service can tell.
+        if model in MODELS:
+            return ResolvedVoice(voice, model)
         nearest = ", ".join(nearest_ids(voice, voices=voices))
         hint = f" (did you mean {nearest}?)" if nearest else ""
-        warning = f"unknown voice '{printable(voice, 60)}'{hint}; trying it on {DEFAULT_MODEL}"
-        return ResolvedVoice(voice, DEFAULT_MODEL, (warning,))
+        unknown_voice = f"unknown voice '{printable(voice, 60)}'{hint}"
+        if model is not None:
+            return ResolvedVoice(voice, model, (unknown_model, unknown_voice))
+        return ResolvedVoice(voice, DEFAULT_MODEL, (f"{unknown_voice}; trying it on {DEFAULT_MODEL}",))
     if model is None or model == known.model:
         return ResolvedVoice(known.id, known.model)
     if force:

@@ -7,24 +7,24 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from smallest_cli.errors import UsageError
+from smallest_cli.models import MAX_REQUEST_CHARS
 from smallest_cli.network.origin import is_loopback
 from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS, ErrorForm, SSEShape
 from smallest_cli.server.faults import FaultSpec
 
 TEXT_LIMIT = 100_000
 MIN_TOKEN_CHARS = 16
-DOCUMENTED_MAX_TEXT = 8_000
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "live": {
         "complete_wait_ms": DEFAULT_COMPLETION_WAIT_MS,
         "honour_complete_wait": False,
-        "max_text": DOCUMENTED_MAX_TEXT,
+        "max_text": MAX_REQUEST_CHARS,
     },
     "documented": {
         "complete_wait_ms": DEFAULT_COMPLETION_WAIT_MS,
         "close_after_complete": True,
-        "max_text": DOCUMENTED_MAX_TEXT,
+        "max_text": MAX_REQUEST_CHARS,
     },
     "instant": {},
 }

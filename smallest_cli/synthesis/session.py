@@ -116,7 +116,6 @@ class Session:
         """Items that were taken and are not yet written, in order."""
         self._unproven: dict[int, _Segment] = {}
         """Segments whose audio has ended and whose `complete` has not come, by number."""
-        self._opened = False
         self._one_at_a_time = False
         self._one_per_connection = False
         self._completed_on_connection = self._was_completed = False
@@ -153,9 +152,9 @@ class Session:
                         return
                     elif self._unproven:
                         self._receive(segments)
-                    elif segments.wait(KEEP_ALIVE_S):
-                        self._reconnect()
                     else:
+                        # While a sentence arrives, a connection that the service closed is replaced.
+                        segments.wait(KEEP_ALIVE_S)
                         self.stay_connected()
                 except RemoteError as error:
                     self._retry(error)
@@ -176,11 +175,6 @@ class Session:
         except RemoteError as error:
             if not error.retryable:
                 raise
-
-    def _reconnect(self) -> None:
-        """While a sentence arrives, replace a connection that the service closed meanwhile."""
-        if self._opened:
-            self.stay_connected()
 
     def _request(self, segments: Segments) -> None:
         """Take what may be requested now, and send it.
@@ -235,7 +229,6 @@ class Session:
 
     def _send(self, segment: _Segment) -> None:
         assert isinstance(segment.item, SpeechRequest)  # noqa: S101
-        self._opened = True
         segment.number = self.transport.send(segment.item)
         self.sent_characters += segment.characters
 

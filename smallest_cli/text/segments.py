@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from smallest_cli.errors import UsageError
-from smallest_cli.models import Silence, SpeechRequest
+from smallest_cli.models import MAX_REQUEST_CHARS, Silence, SpeechRequest
 from smallest_cli.text.normalize import normalize
 
 
@@ -35,7 +35,7 @@ def write_script(
 
     Each segment is `template` with its text. `by_sentence` puts every sentence into its own segment.
     Paragraphs, and the texts, are separated by `pause_s` seconds of silence. Raises UsageError for texts
-    without any words.
+    without any words, and for a segment that is longer than the service takes.
     """
     text = normalize("\n\n".join(texts))
     items: list[SpeechRequest | Silence] = []
@@ -45,6 +45,12 @@ def write_script(
         items += (replace(template, text=piece) for piece in _split(paragraph, split, by_sentence))
     if not items:
         raise UsageError("nothing to speak: the text is empty")
+    longest = max(len(item.text.strip()) for item in items if isinstance(item, SpeechRequest))
+    if longest > MAX_REQUEST_CHARS:
+        raise UsageError(
+            f"a request of {longest} characters is too long; the service takes {MAX_REQUEST_CHARS}",
+            hint=f"split the text: --split N, at most {MAX_REQUEST_CHARS}",
+        )
     return Script(tuple(items), text.removed)
 
 

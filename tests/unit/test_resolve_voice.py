@@ -121,3 +121,11 @@ def test_cached_list_of_the_same_service_precedes_the_bundled_voices() -> None:
     with pytest.raises(UsageError, match="not of lightning_v3.1_pro"):
         resolve_voice("meher", PRO, base_url=here)
     assert "did you mean voice_1?" in resolve_voice("voice_2", None, base_url=here).warnings[0]
+
+
+def test_an_unknown_model_is_reported_whatever_the_voice() -> None:
+    for voice in (None, "meher", "sloane"):
+        warnings = resolve_voice(voice, "foo_v9").warnings
+        assert [warning for warning in warnings if "foo_v9" in warning]
+        assert bool([warning for warning in warnings if "sloane" in warning]) == (voice == "sloane")
+    assert resolve_voice("sloane", STANDARD).warnings == ()

@@ -13,7 +13,7 @@ from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions,
 from smallest_cli.cli.run_config import build_run_config, check_key_not_from_text, session_on_console
 from smallest_cli.cli.summary import print_summary
 from smallest_cli.errors import Incomplete, UsageError
-from smallest_cli.models import SEGMENT_CHARS
+from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS
 from smallest_cli.synthesis.request import RunConfig
 from smallest_cli.synthesis.run import result
 from smallest_cli.synthesis.session import Session
@@ -30,7 +30,10 @@ class StreamOptions(Options):
         "--buffering", "Where sentences are split: client or server (ws only).", "sentence"
     )
     split: int | None = option(
-        "--split N", f"Maximum characters per request. [default: {SEGMENT_CHARS}]", min=1
+        "--split N",
+        f"Maximum characters per request. [default: {SEGMENT_CHARS}]",
+        min=1,
+        max=MAX_REQUEST_CHARS,
     )
     first_chunk_chars: int | None = option(
         "--first-chunk-chars N", "After N characters the first request may end at a clause.", min=1

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smallest_cli.errors import UsageError
+from smallest_cli.models import SpeechRequest
 from smallest_cli.text.graphemes import splits_grapheme
 from smallest_cli.text.normalize import StreamNormalizer, normalize
+from smallest_cli.text.segments import write_script
 from smallest_cli.text.sentences import SentenceSplitter, split_segments
 
 # Normalising
@@ -333,3 +336,12 @@ def test_a_long_run_takes_no_longer_than_its_length(text: str) -> None:
     assert "".join(split_segments(run)) == run
     assert normalize(run).removed == 0
     assert len(normalize(run + "\n" + run).paragraphs) <= 1
+
+
+def test_a_request_longer_than_the_service_takes_is_refused() -> None:
+    template = SpeechRequest("", "meher")
+    text = "word " * 1600
+    assert len(write_script([text], template, split=0, pause_s=0).items) == 1
+    with pytest.raises(UsageError, match="8005 characters is too long; the service takes 8000"):
+        write_script([text + " longer"], template, split=0, pause_s=0)
+    assert write_script([text + " longer"], template, split=250, pause_s=0).segments > 30
