@@ -75,9 +75,9 @@ def test_what_is_saved_is_what_is_printed(whole: tuple[Path, dict[str, Any], str
     assert json.loads((home / "saved.json").read_text()) == found
 
 
-def test_a_replay_prints_the_same_bytes(whole: tuple[Path, dict[str, Any], str]) -> None:
+def test_merge_of_one_raw_file_recomputes_the_same_bytes(whole: tuple[Path, dict[str, Any], str]) -> None:
     home, found, _ = whole
-    ran = smallest(home, "bench", "replay", "raw.jsonl", "--json")
+    ran = smallest(home, "bench", "merge", "raw.jsonl", "--json")
     assert ran.code == found["exit"]
     assert ran.out == (home / "saved.json").read_bytes()
 
@@ -207,7 +207,7 @@ def test_a_run_that_its_characters_end_says_so(tmp_path: Path, server: Offline) 
 
 def test_a_run_without_a_trial_does_not_say_that_they_failed(tmp_path: Path) -> None:
     (tmp_path / "raw.jsonl").write_text("".join(raw_lines(run(), [])))
-    ran = smallest(tmp_path, "bench", "replay", "raw.jsonl")
+    ran = smallest(tmp_path, "bench", "merge", "raw.jsonl")
     assert (ran.code, ran.lines) == (22, ["smallest: no trial was made"])
 
 
@@ -266,14 +266,14 @@ USAGE = [
     (("--retries", "2"), "never tries again"),
     (("--via", "ws", "--transport", "sse,http"), "give one of them"),
     (("comparee", "a", "b"), "is bench compare meant?"),
-    (("--local", "Repaly"), "is bench replay meant?"),
+    (("--local", "Mergee"), "is bench merge meant?"),
     (("--max-chars", "10"), "10 are allowed"),
     (("--max-chars", "10", "-d", "2"), "the warm-ups and the first trial are"),
     (("-n", "3", "compare", "a", "b"), "takes no options of bench"),
     (("--local", "report", "a"), "takes no options of bench"),
     (("compare", "a"), "Missing argument"),
     (("compare", "a", "b", "--metric", "speed"), "--metric"),
-    (("replay", "no-such-file"), "cannot read"),
+    (("merge", "no-such-file"), "cannot read"),
 ]
 
 
@@ -304,7 +304,7 @@ def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
     found = json.loads(out)
     assert found["run"]["interrupted"] is True
     assert found["arms"][0]["ok"] >= 2
-    again = smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json")
+    again = smallest(tmp_path, "bench", "merge", "raw.jsonl", "--json")
     assert again.out == out
 
 
@@ -363,7 +363,7 @@ def test_a_place_that_fails_at_the_end_takes_nothing_else_along(tmp_path: Path, 
     ran = measure(tmp_path, server, *QUICK, "--jsonl", "raw.jsonl", "--save", "full", "--save-audio", "s")
     assert ran.code == 10
     assert result(ran)["arms"][0]["n"] == 3
-    assert smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json").out == ran.out
+    assert smallest(tmp_path, "bench", "merge", "raw.jsonl", "--json").out == ran.out
     assert len(list((tmp_path / "s").iterdir())) == 3
     assert ran.lines[1:] == ["smallest: cannot write full: No space left on device"]
 
@@ -440,14 +440,14 @@ def test_raw_runs_are_merged(tmp_path: Path) -> None:
     ran = smallest(tmp_path, "bench", "merge", "a.jsonl", "b.jsonl", "--json", "--jsonl", "both.jsonl")
     assert ran.code == 0, ran.err
     assert result(ran)["arms"][0]["n"] == 20
-    assert smallest(tmp_path, "bench", "replay", "both.jsonl", "--json").out == ran.out
+    assert smallest(tmp_path, "bench", "merge", "both.jsonl", "--json").out == ran.out
 
 
 OVERWRITING = [
     ("report", "a.json", "--md", "a.json"),
     ("report", "a.json", "--html", "there/../a.json"),
     ("report", "a.json", "--html", "page", "--csv", "page"),
-    ("replay", "a.jsonl", "--save", "a.jsonl"),
+    ("merge", "a.jsonl", "--save", "a.jsonl"),
     ("merge", "a.jsonl", "b.jsonl", "--jsonl", "b.jsonl"),
     ("merge", "a.jsonl", "b.jsonl", "--jsonl", "both", "--save", "both"),
 ]

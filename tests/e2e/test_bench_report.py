@@ -347,7 +347,7 @@ def test_what_is_no_file_s_name_is_told(
     [
         (("compare", "a", "b", "--metric="), "--metric"),
         (("merge", "a", "--jsonl="), "--jsonl"),
-        (("replay", "a", "--save="), "--save"),
+        (("merge", "a", "--save="), "--save"),
     ],
 )
 def test_an_option_that_is_empty_is_a_variable_that_was_not_set(

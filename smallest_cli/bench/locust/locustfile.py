@@ -26,7 +26,7 @@ from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from smallest_cli.bench.locust.aggregate import Aggregator
-from smallest_cli.bench.locust.options import add_options, check_options, read_asked, tell_workers
+from smallest_cli.bench.locust.options import add_options, check_options, read_config, tell_workers
 from smallest_cli.bench.locust.worker import ENGINE, LoadWorker, get_ready
 from smallest_cli.bench.locust.worker_stats import WorkerStats
 from smallest_cli.bench.results import INVALID
@@ -140,7 +140,7 @@ def begin(environment: Environment, **_: Any) -> None:
         _refuse(environment.parsed_options)
         return
     try:
-        NOW.making = get_ready(read_asked(environment), LOG.warning)
+        NOW.making = get_ready(read_config(environment, LOG.warning), LOG.warning)
     except SmallestError as error:
         if isinstance(error, UsageError):
             NOW.failed = error.exit_code

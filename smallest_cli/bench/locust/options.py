@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
@@ -13,13 +14,12 @@ from locust.env import Environment
 from smallest_cli.bench.corpus import CORPORA
 from smallest_cli.bench.plan import CONNS, Arm, Plan, Text
 from smallest_cli.bench.thresholds import check_promises
-from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
-from smallest_cli.cli.run_config import load_request
-from smallest_cli.errors import UsageError
-from smallest_cli.models import SEGMENT_CHARS, VIAS, SpeechRequest
+from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.models import VIAS, AudioFormat, SpeechRequest
 from smallest_cli.security import printable
-from smallest_cli.settings import DEFAULT_BASE_URL, Settings
-from smallest_cli.text.segments import write_script
+from smallest_cli.settings import DEFAULT_BASE_URL, Settings, load_settings
+from smallest_cli.text.segments import SPLIT, write_script
+from smallest_cli.voices import resolve_voice
 
 PAID_CHARACTERS = 20_000
 
@@ -75,23 +75,36 @@ class LoadConfig:
     """Where its raw trials go; empty for nowhere."""
 
 
-def read_asked(environment: Environment) -> LoadConfig:
-    """The options as this run has them. Raises UsageError, SettingsError, and what finding a voice raises."""
+def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadConfig:
+    """Resolve the options of this run. Raises UsageError and SettingsError."""
     options: Any = environment.parsed_options
-    who = VoiceOptions(
-        voice=options.voice or None,
-        model=options.model or None,
-        language=options.language or None,
-        sample_rate=_number("--sample-rate", options.sample_rate, int),
+    settings = load_settings(
+        {
+            "voice": options.voice or None,
+            "model": options.model or None,
+            "language": options.language or None,
+            "sample_rate": _number("--sample-rate", options.sample_rate, int),
+            "base_url": environment.host or None,
+            "ca_file": options.ca_file or None,
+            "plain_http": options.smallest_plain_http == "1" or None,
+            "timeout": _number("--timeout", options.timeout, float),
+            "api": options.api or None,
+        }
     )
-    where = ServiceOptions(
-        base_url=environment.host or None,
-        ca_file=options.ca_file or None,
-        plain_http=options.smallest_plain_http == "1" or None,
-        timeout=_number("--timeout", options.timeout, float),
-        api=options.api or None,
+    if settings.ca_file is not None and not os.path.exists(settings.ca_file):
+        raise SettingsError(f"--ca-file: {printable(settings.ca_file)} does not exist")
+    voice = resolve_voice(settings.voice, settings.model, settings.api, base_url=settings.base_url)
+    for warning in (*settings.warnings, *voice.warnings):
+        warn(warning)
+    template = SpeechRequest(
+        text="",
+        voice=voice.voice,
+        model=voice.model,
+        language=settings.language,
+        speed=settings.speed,
+        format=AudioFormat(settings.sample_rate),
+        completion_wait_ms=settings.completion_wait,
     )
-    _, settings, template = load_request(who, where, ReportOptions())
     workers = getattr(options, "smallest_workers", 1)
     return LoadConfig(
         settings,

@@ -1,4 +1,4 @@
-"""What follows from trials: metrics, results, thresholds, merging, replaying, comparing. No network."""
+"""What follows from trials: metrics, results, thresholds, merging, recomputing, comparing. No network."""
 
 from __future__ import annotations
 
@@ -321,7 +321,7 @@ def write(path: Path, trials: list[Trial], **fields: object) -> Path:
     return path
 
 
-def test_a_replay_is_the_original_bit_for_bit(tmp_path: Path) -> None:
+def test_recomputing_from_raw_trials_is_bit_exact(tmp_path: Path) -> None:
     trials = [trial(n, 50 + n / 7, arm=arm) for n in range(40) for arm in ("ws/warm/c1", "sse/cold/c1")]
     trials.append(trial(80, error="dns", chunks=(), sent_ns=None, phases=None, onset=None))
     arms = ["ws/warm/c1", "sse/cold/c1"]
@@ -432,7 +432,7 @@ def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str, words: s
         read_result(path)
 
 
-def test_a_saved_result_is_not_replayed(tmp_path: Path) -> None:
+def test_a_saved_result_is_not_read_as_raw_trials(tmp_path: Path) -> None:
     path = tmp_path / "saved.json"
     path.write_text(as_text(summarise(run(), [trial()])))
     with pytest.raises(UsageError, match="the schema smallest.bench/1, and smallest.bench.raw/1 is wanted"):
@@ -549,7 +549,7 @@ def test_nothing_in_a_file_acts_on_a_page_or_a_terminal(tmp_path: Path) -> None:
     for command in (["report", "saved.json"], ["report", "saved.json", "--html", "-"]):
         assert b"\x1b" not in smallest(tmp_path, "bench", *command).out
     write(tmp_path / "raw.jsonl", [trial(), failed], calibration=calibration, target=target)
-    ran = smallest(tmp_path, "bench", "replay", "raw.jsonl")
+    ran = smallest(tmp_path, "bench", "merge", "raw.jsonl")
     assert b"\x1b" not in ran.out
     assert b"\\x1b" in ran.out
     named = json.loads(path.read_text().replace('"ttfb"', json.dumps(evil)))

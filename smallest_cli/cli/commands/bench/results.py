@@ -1,4 +1,4 @@
-"""`smallest bench compare | merge | replay | report | locustfile`: what was measured, looked at again; and
+"""`smallest bench compare | merge | report | locustfile`: what was measured, looked at again; and
 what Locust is given to measure with. No network."""
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from smallest_cli.bench.merge import merge_runs
 from smallest_cli.bench.report.export import to_csv, to_markdown
 from smallest_cli.bench.report.format import CENSURE, promise_words
 from smallest_cli.bench.report.html import to_html
-from smallest_cli.bench.report.terminal import print_lines, render, render_comparison, width
+from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import INVALID, SAMPLED, summarise
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.cli.console import print_json, print_line
+from smallest_cli.cli.commands.bench.display import print_lines, stdout_width
+from smallest_cli.cli.console import print_json, say
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.run_config import check_not_overwriting
 from smallest_cli.errors import SettingsError, UsageError
@@ -37,7 +38,7 @@ def print_result(result: Mapping[str, Any], *, json: bool, save: str | None) -> 
         sys.stdout.write(as_text(result))
         sys.stdout.flush()
     else:
-        print_lines(render(result, width()))
+        print_lines(render(result, stdout_width()))
     for each in result["slo"]:
         if not each["pass"]:
             print_line(f"smallest: threshold: {promise_words(each)}")
@@ -91,7 +92,7 @@ def compare(
     if json:
         print_json(compared)
     else:
-        print_lines(render_comparison(compared, width()))
+        print_lines(render_comparison(compared, stdout_width()))
     if compared["exit"]:
         raise typer.Exit(compared["exit"])
 
@@ -114,19 +115,6 @@ def merge(
     if jsonl is not None:
         write_text(Path(jsonl), "".join(raw_lines(run, trials)))
     print_result(result := summarise(run, trials), json=json, save=save)
-    if result["exit"]:
-        raise typer.Exit(result["exit"])
-
-
-@grouped
-def replay(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A file of --jsonl.")],
-    save: SAVE = None,
-    json: JSON = False,
-) -> None:
-    """Reckon a result again from its raw trials: the same to the last bit."""
-    _spare([file], save)
-    print_result(result := summarise(*read_raw(Path(file))), json=json, save=save)
     if result["exit"]:
         raise typer.Exit(result["exit"])
 

@@ -12,11 +12,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from smallest_cli.bench.plan import Plan
-from smallest_cli.bench.report.terminal import LiveView
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.runner import Measured, measure
 from smallest_cli.bench.thresholds import check_promises
 from smallest_cli.bench.trial import Attempt
+from smallest_cli.cli.commands.bench.display import LiveView
 from smallest_cli.cli.commands.bench.options import (
     CorpusOptions,
     LoadOptions,
@@ -45,7 +45,7 @@ from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.signals import reraise_signal
 
-CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
+CHILDREN = ("compare", "merge", "report", "locustfile")
 NEARLY = 0.8
 """Of 1, how much of a word must be that of a command of ours to be taken for it."""
 
@@ -61,9 +61,9 @@ def bench(
     where: MeasuredServiceOptions,
     report: ReportOptions,
 ) -> None:
-    """Measure latency; bench compare | merge | replay | report | locustfile.
+    """Measure latency; bench compare | merge | report | locustfile.
 
-    Those five have a --help of their own. Ctrl-C ends a run early: what was measured until then is printed
+    They have a --help of their own. Ctrl-C ends a run early: what was measured until then is printed
     and written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed.
     """
     if words and "--" not in sys.argv:
@@ -91,7 +91,7 @@ def bench(
             with LiveView(quiet=report.quiet) as view:
                 keep = sounds.keep if sounds else _let_go
                 measured = measure(
-                    plan, service, dialer, said, view.watch, keep, log=log, calibrated=outcome.calibrate
+                    plan, service, dialer, said, view.update, keep, log=log, calibrated=outcome.calibrate
                 )
         if measured.run["cut_short"]:
             console.warn(_shortfall(measured, plan))
