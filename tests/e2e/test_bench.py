@@ -18,7 +18,7 @@ from smallest_cli.audio import wav
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.storage import as_text, raw_lines
 from smallest_cli.bench.trial import Attempt, Trial
-from smallest_cli.cli.commands.bench.outputs import keep_sounds
+from smallest_cli.cli.commands.bench.outputs import spool_audio
 from smallest_cli.errors import OutputError
 from smallest_cli.models import AudioFormat
 from tests.support.command import SMALLEST, environment, smallest
@@ -26,7 +26,7 @@ from tests.support.fault_server import start_fault_server
 from tests.support.fault_server.steps import End, Reply, Status, Tone, Wait
 from tests.support.offline import KEY as OFFLINE_KEY
 from tests.support.offline import Offline, start_offline
-from tests.support.trials import KEY, bench, result, run, trial
+from tests.support.trials import CALIBRATION, KEY, bench, result, run, trial
 
 HEAD = Reply("chunked", wav=wav.header(AudioFormat(24_000)))
 QUICK = ("-n", "3", "--transport", "ws", "--conn", "warm")
@@ -130,7 +130,7 @@ def test_a_threshold_that_is_missed_ends_with_20_and_is_named(tmp_path: Path, se
     if result(ran)["run"]["calibration"]["verdict"] != "invalid":
         assert ran.code == 20
     assert "ttfb.p50<0.001ms" in ran.err
-    assert "MISSED" in ran.err
+    assert "FAIL" in ran.err
 
 
 def test_when_every_trial_failed_it_ends_with_22(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_rate_that_is_not_kept_is_told(tmp_path: Path) -> None:
         found = result(measure(tmp_path, offline, *QUICK[2:], "-n", "6", "--rate", "100", "-c", "1"))
     calibration = found["run"]["calibration"]
     assert calibration["verdict"] != "ok"
-    assert [why for why in calibration["reasons"] if why.startswith("the rate was not kept: ")]
+    assert [why for why in calibration["reasons"] if why.startswith("rate not reached: ")]
     assert calibration["begun_late_ms"]["max"] > 800
 
 
@@ -193,7 +193,9 @@ def test_a_run_that_its_time_ends_invents_no_failure(tmp_path: Path) -> None:
     assert [arm["errors"] for arm in found["arms"]] == [{}] * 6
     assert found["warmups"]["errors"] == {}
     assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-time")
-    assert f"--max-time ended the run early: {found['run']['window']['trials']} of 12000 trials" in ran.err
+    assert (
+        f"--max-time ended the run early after {found['run']['window']['trials']} of 12000 trials" in ran.err
+    )
 
 
 def test_a_run_that_its_characters_end_says_so(tmp_path: Path, server: Offline) -> None:
@@ -202,7 +204,7 @@ def test_a_run_that_its_characters_end_says_so(tmp_path: Path, server: Offline) 
     found = result(ran)
     assert found["run"]["window"]["trials"] == 3
     assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-chars")
-    assert "--max-chars ended the run early: 3 trials" in ran.err
+    assert "--max-chars ended the run early after 3 trials" in ran.err
 
 
 def test_a_run_without_a_trial_does_not_say_that_they_failed(tmp_path: Path) -> None:
@@ -255,7 +257,7 @@ def test_characters_are_announced_and_nobody_is_charged_unasked(tmp_path: Path) 
 
 
 USAGE = [
-    (("-n", "3", "-d", "2"), "give one of them"),
+    (("-n", "3", "-d", "2"), "cannot be combined"),
     (("--transport", "ftp"), "--transport"),
     (("--conn", "lukewarm"), "--conn"),
     (("--buffer", "x"), "--buffer"),
@@ -263,11 +265,11 @@ USAGE = [
     (("--slo", "nosuch:ttfb.p95<300ms", "--yes"), "no arm of this run"),
     (("--slo", "smooth@75>=0.9", "--yes"), "75 is not among the prebuffers"),
     (("--slo", "error_rate<5"), "error_rate<5%?"),
-    (("--retries", "2"), "never tries again"),
-    (("--via", "ws", "--transport", "sse,http"), "give one of them"),
-    (("comparee", "a", "b"), "is bench compare meant?"),
-    (("--local", "Mergee"), "is bench merge meant?"),
-    (("--max-chars", "10"), "10 are allowed"),
+    (("--retries", "2"), "never retries"),
+    (("--via", "ws", "--transport", "sse,http"), "cannot be combined"),
+    (("comparee", "a", "b"), "did you mean 'compare'?"),
+    (("--local", "Mergee"), "did you mean 'merge'?"),
+    (("--max-chars", "10"), "the limit is 10"),
     (("--max-chars", "10", "-d", "2"), "the warm-ups and the first trial are"),
     (("-n", "3", "compare", "a", "b"), "takes no options of bench"),
     (("--local", "report", "a"), "takes no options of bench"),
@@ -315,10 +317,10 @@ BAD_PLACES = [
     (("--save-audio", "/proc/sounds"), 10, "/proc"),
     (("--save-audio", "text"), 10, "Not a directory"),
     (("--save-audio", "x" * 300), 10, "File name too long"),
-    (("--save", "-"), 2, "stdout has the result already"),
-    (("--jsonl", "-"), 2, "stdout has the result already"),
+    (("--save", "-"), 2, "stdout is used for the result"),
+    (("--jsonl", "-"), 2, "stdout is used for the result"),
     (("--save", "x", "--jsonl", "./x"), 2, "named twice"),
-    (("-f", "text", "--save", "text"), 2, "where the text comes from"),
+    (("-f", "text", "--save", "text"), 2, "an input"),
     (("--save", "config/config.toml"), 2, "where the settings or a key come from"),
 ]
 
@@ -347,7 +349,7 @@ def test_a_folder_that_is_gone_takes_no_sounds(tmp_path: Path) -> None:
     plan = ["bench", *QUICK, "--local", "--dry-run", "--save-audio", "sounds"]
     ran = smallest(tmp_path, *plan, cwd=gone, preexec_fn=gone.rmdir)
     assert (ran.code, ran.out) == (10, b"")
-    assert ran.lines == ["smallest: cannot make sounds: No such file or directory"]
+    assert ran.lines == ["smallest: cannot create sounds: No such file or directory"]
 
 
 def test_a_stderr_that_is_closed_is_no_reason_to_fail(tmp_path: Path, server: Offline) -> None:
@@ -371,7 +373,7 @@ def test_a_place_that_fails_at_the_end_takes_nothing_else_along(tmp_path: Path, 
 def test_sound_waits_on_disk_until_it_is_written_and_what_nobody_writes_is_let_go(tmp_path: Path) -> None:
     pcm = os.urandom(9600)
     held = sys.getrefcount(pcm)
-    with keep_sounds(str(tmp_path)) as sounds:
+    with spool_audio(str(tmp_path)) as sounds:
         assert sounds is not None
         for made in (
             Attempt(trial(0, phase="warmup"), pcm, None),
@@ -379,7 +381,7 @@ def test_sound_waits_on_disk_until_it_is_written_and_what_nobody_writes_is_let_g
             Attempt(trial(2), b"", None),
             Attempt(trial(3), pcm[:4800], None),
         ):
-            sounds.keep(made)
+            sounds.add(made)
         del made
         assert sys.getrefcount(pcm) == held
         sounds.write(tmp_path)
@@ -389,15 +391,15 @@ def test_sound_waits_on_disk_until_it_is_written_and_what_nobody_writes_is_let_g
 
 def test_a_disk_that_cannot_keep_the_sound_is_told_of_when_the_run_is_over(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with keep_sounds(str(tmp_path)) as sounds:
+    with spool_audio(str(tmp_path)) as sounds:
         assert sounds is not None
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
         try:
             for n in range(3):
-                sounds.keep(Attempt(trial(n), bytes(9600), None))
+                sounds.add(Attempt(trial(n), bytes(9600), None))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        with pytest.raises(OutputError, match="cannot keep the sound of trials: File too large"):
+        with pytest.raises(OutputError, match="cannot spool the audio of trials: File too large"):
             sounds.write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -427,7 +429,7 @@ def test_two_runs_are_compared(factor: float, n: int, verdict: str, code: int, t
 
 
 def test_an_invalid_run_is_not_compared_with_a_straight_face(tmp_path: Path) -> None:
-    calibration = run()["calibration"] | {"verdict": "invalid"}
+    calibration = CALIBRATION | {"verdict": "invalid"}
     before = save(tmp_path / "a.json", [trial(i) for i in range(40)])
     after = save(tmp_path / "b.json", [trial(i) for i in range(40)], calibration=calibration)
     assert smallest(tmp_path, "bench", "compare", before, after).code == 22

@@ -68,7 +68,7 @@ def test_silence_that_comes_slowly_is_waited_for() -> None:
     """Two silent chunks of 100 ms in six that come 250 ms apart: 550 ms, where adding would say 250."""
     ms = 1_000_000
     chunks = [(50 * ms + 250 * ms * n, RATE // 10) for n in range(6)]
-    assert play(chunks, RATE, 0, RATE // 5).heard_ns == 550 * ms
+    assert play(chunks, RATE, 0, RATE // 5).played_ns == 550 * ms
     assert smallest_safe_buffer(chunks, RATE) == 750 * ms
     assert play(chunks, RATE, 750 * ms, 0).stalls == 0
     assert play(chunks, RATE, 0).stalls == 5
@@ -76,7 +76,7 @@ def test_silence_that_comes_slowly_is_waited_for() -> None:
 
 def test_nothing_is_heard_of_what_never_came() -> None:
     assert play([], RATE, 0) == Playback(0, 0, 0, None)
-    assert play([(5, 10)], RATE, 0, 10).heard_ns is None
+    assert play([(5, 10)], RATE, 0, 10).played_ns is None
     assert smallest_safe_buffer([], RATE) == 0
 
 

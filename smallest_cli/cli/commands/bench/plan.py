@@ -1,4 +1,4 @@
-"""What `smallest bench` is about to do, out of its options, and what that will cost."""
+"""Build the plan of `smallest bench` from its options, and confirm its cost."""
 
 from __future__ import annotations
 
@@ -34,55 +34,55 @@ def make_plan(
     settings: Settings,
     template: SpeechRequest,
 ) -> Plan:
-    """What the options come to. Raises UsageError."""
+    """Build the plan. Raises UsageError."""
     if load.count is not None and load.duration is not None:
-        raise UsageError("-n and -d each say when to end: give one of them")
+        raise UsageError("-n and -d cannot be combined: drop one")
     vias, conns = _transports(load, where), _choices(load.conn, CONNS, "--conn")
     arms = tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns)
     count = None if load.duration is not None else load.count or 30
-    lanes = load.concurrency or (1 if load.rate is None else OPEN_IN_FLIGHT)
-    most = outcome.max_chars if outcome.max_chars is not None else 0 if settings.local else MAX_CHARS
+    concurrency = load.concurrency or (1 if load.rate is None else OPEN_IN_FLIGHT)
+    max_chars = 0 if settings.local else MAX_CHARS
     plan = Plan(
         arms=arms,
         texts=tuple(_texts(texts, words, template)),
         template=template,
         count=count,
         seconds=load.duration,
-        concurrency=lanes if count is None else min(lanes, count * len(arms)),
+        concurrency=concurrency if count is None else min(concurrency, count * len(arms)),
         rate=load.rate,
         arrival=load.arrival,
         warmups=load.warmup,
         seed=load.seed if load.seed is not None else secrets.randbelow(10_000),
-        max_chars=most,
+        max_chars=max_chars if outcome.max_chars is None else outcome.max_chars,
     )
-    _refuse_too_many(plan)
+    _check_limit(plan)
     return plan
 
 
-def _refuse_too_many(plan: Plan) -> None:
-    """Raise UsageError where the bound is known to be too low; that a run in time meets it, is told after."""
-    characters, least = plan.characters(), plan.least_characters()
+def _check_limit(plan: Plan) -> None:
+    """Raise UsageError if the limit is known to be too low; a run with -d that reaches it ends early."""
+    characters, minimum = plan.characters(), plan.min_characters()
     if plan.max_chars and characters is not None and characters > plan.max_chars:
         raise UsageError(
-            f"the run would send {characters} characters, and {plan.max_chars} are allowed",
-            hint="ask for fewer trials (-n) or arms (--transport, --conn), or allow more with --max-chars",
+            f"the run would send {characters} characters; the limit is {plan.max_chars}",
+            hint="use fewer trials (-n) or arms (--transport, --conn), or raise --max-chars",
         )
-    if plan.max_chars and least > plan.max_chars:
+    if plan.max_chars and minimum > plan.max_chars:
         raise UsageError(
-            f"the warm-ups and the first trial are {least} characters, and {plan.max_chars} are allowed",
-            hint="ask for fewer warm-ups (--warmup) or arms, or allow more with --max-chars",
+            f"the warm-ups and the first trial are {minimum} characters; the limit is {plan.max_chars}",
+            hint="use fewer warm-ups (--warmup) or arms, or raise --max-chars",
         )
 
 
 def _transports(load: LoadOptions, where: ServiceOptions) -> set[str]:
     if where.via is not None and load.transport is not None:
-        raise UsageError("--via and --transport each say over what: give one of them")
+        raise UsageError("--via and --transport cannot be combined: drop one")
     given = load.transport if where.via in (None, "auto") else where.via
     return set(VIAS) if given is None else _choices(given, VIAS, "--transport")
 
 
 def _texts(options: CorpusOptions, words: list[str], template: SpeechRequest) -> Iterator[Text]:
-    """The texts by name. A long one becomes several, since a trial is one request."""
+    """Yield the texts. A long one is split, since a trial is one request."""
     given = list(options.text or [])
     if words or options.file:
         given += read_texts(words, options.file or [], 0)
@@ -101,8 +101,8 @@ def _choices(given: str, known: tuple[str, ...], flag: str) -> set[str]:
     return chosen
 
 
-def read_numbers(given: str) -> list[float]:
-    """The milliseconds of --buffer. Raises UsageError."""
+def parse_buffers(given: str) -> list[float]:
+    """Parse the milliseconds of --buffer. Raises UsageError."""
     try:
         numbers = [float(each) for each in given.split(",")]
     except ValueError:
@@ -112,30 +112,30 @@ def read_numbers(given: str) -> list[float]:
     return numbers
 
 
-def announce(plan: Plan, settings: Settings, *, agreed: bool, quiet: bool) -> None:
-    """Say what it will cost, and ask, before a service that may be paid is asked for anything.
+def confirm_cost(plan: Plan, settings: Settings, *, yes: bool, quiet: bool) -> None:
+    """Print the cost and ask for confirmation before anything is sent. Raises UsageError without it.
 
-    Whoever is asked is told, however quiet it is to be.
+    The cost is printed even with --quiet, unless --yes was given too.
     """
     characters = plan.characters()
     if settings.local:
         return
-    most = characters if characters is not None else plan.max_chars
+    limit = characters if characters is not None else plan.max_chars
     words = (
         f"{characters} characters"
         if characters is not None
-        else f"at most {most or 'any number of'} characters"
+        else (f"at most {limit} characters" if limit else "unlimited characters")
     )
     price = PRICE.get(plan.template.model or "")
-    if price and most:
-        words += f" (about ${most / 10_000 * price:.2f} by the published price)"
+    if price and limit:
+        words += f" (about ${limit / 10_000 * price:.2f} by the published price)"
     trials = f"{plan.trials} trials" if plan.trials is not None else f"{plan.seconds:g} s of trials"
     arms = "1 arm" if len(plan.arms) == 1 else f"{len(plan.arms)} arms"
-    if not (quiet and agreed):
-        print_line(f"{trials} over {arms}, {words}, to {settings.base_url}")
-    if agreed:
+    if not (quiet and yes):
+        say(f"{trials} over {arms}, {words}, to {settings.base_url}")
+    if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("these characters are paid for, and nobody is there to ask", hint="say --yes")
-    if not typer.confirm("Go on?", err=True):
-        raise UsageError("nothing was sent")
+        raise UsageError(f"refusing to bill {words} without confirmation", hint="pass --yes")
+    if not typer.confirm("Continue?", err=True):
+        raise UsageError("aborted")
