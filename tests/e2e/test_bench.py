@@ -320,7 +320,7 @@ BAD_PLACES = [
     (("--save", "-"), 2, "stdout is used for the result"),
     (("--jsonl", "-"), 2, "stdout is used for the result"),
     (("--save", "x", "--jsonl", "./x"), 2, "named twice"),
-    (("-f", "text", "--save", "text"), 2, "an input"),
+    (("-f", "text", "--save", "text"), 2, "the text is read from it"),
     (("--save", "config/config.toml"), 2, "where the settings or a key come from"),
 ]
 

@@ -117,7 +117,7 @@ def test_one_process_writes_the_json_of_bench(tmp_path: Path) -> None:
     assert KEY not in err
     result, (run, trials) = result_in(tmp_path / "run.json"), read_raw(tmp_path / "raw.jsonl")
     assert [arm["id"] for arm in result["arms"]] == ["sse/warm/c2", "ws/warm/c2"]
-    assert result["run"]["load"]["model"] == run["load"]["model"] == "closed"
+    assert result["run"]["load"]["model"] == run.load.model == "closed"
     assert result["run"]["load"]["engine"].startswith("locust ")
     for arm in result["arms"]:
         own = [trial for trial in trials if trial.arm == arm["id"] and trial.phase == "measure"]
@@ -190,8 +190,8 @@ def post(port: int, what: str, form: dict[str, str]) -> bool:
 def test_what_is_mended_of_locust() -> None:
     program = (
         "import locust.stats as s, locust.argument_parser as a\n"
-        "from smallest_cli.bench.locust.locustfile import mend\n"
-        "mend()\n"
+        "from smallest_cli.bench.locust.locustfile import patch_locust\n"
+        "patch_locust()\n"
         "print(s.bucket_response_time(147.4), a.default_args_dict() is a.default_args_dict())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -247,7 +247,7 @@ def test_characters_bound_the_whole_run_warm_ups_too(tmp_path: Path) -> None:
         assert answered(server) == 100 // len("Hello there.")
     run = result_in(tmp_path / "run.json")["run"]
     assert (run["complete"], run["cut_short"]) == (False, "--max-chars")
-    assert "--max-chars ended the run early: 3 trials" in err
+    assert "--max-chars ended the run early after 3 trials" in err
 
 
 def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
@@ -267,8 +267,8 @@ def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
     [
         (("--seed", "abc"), "--seed takes a number, not abc", 2),
         (("--buffer", "nan"), "--buffer takes a number, not nan", 2),
-        (("--via", "tcp"), "--via is a list of ws, sse and http", 2),
-        (("--slo", "nonsense"), "no such threshold: nonsense", 2),
+        (("--via", "tcp"), "--via takes a list of ws, sse and http", 2),
+        (("--slo", "nonsense"), "invalid threshold: nonsense", 2),
         (("--slo", "http:ttfb.p50<1s"), "no arm of this run has such a figure", 2),
         (("--voice", "nobody_here"), "Invalid Voice ID", 22),
     ],

@@ -16,11 +16,11 @@ from smallest_cli.bench.plan import CONNS, Arm, Plan, Text
 from smallest_cli.bench.schema import ArmId
 from smallest_cli.bench.thresholds import check_thresholds
 from smallest_cli.errors import SettingsError, UsageError
-from smallest_cli.models import VIAS, AudioFormat, SpeechRequest
+from smallest_cli.models import VIAS, SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings, load_settings
+from smallest_cli.synthesis.request import build_request
 from smallest_cli.text.segments import SPLIT, write_script
-from smallest_cli.voices import resolve_voice
 
 MAX_PAID_CHARACTERS = 20_000
 
@@ -99,19 +99,8 @@ def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadCo
         }
     )
     if settings.ca_file is not None and not os.path.exists(settings.ca_file):
-        raise SettingsError(f"--ca-file: {printable(settings.ca_file)} does not exist")
-    voice = resolve_voice(settings.voice, settings.model, settings.api, base_url=settings.base_url)
-    for warning in (*settings.warnings, *voice.warnings):
-        warn(warning)
-    template = SpeechRequest(
-        text="",
-        voice=voice.voice,
-        model=voice.model,
-        language=settings.language,
-        speed=settings.speed,
-        format=AudioFormat(settings.sample_rate),
-        completion_wait_ms=settings.completion_wait,
-    )
+        raise SettingsError(f"--ca-file: no such file: {printable(settings.ca_file)}")
+    template = build_request(settings, warn=warn)
     workers = getattr(options, "smallest_workers", 1)
     return LoadConfig(
         settings,

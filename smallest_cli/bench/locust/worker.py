@@ -109,7 +109,7 @@ def start_worker(config: LoadConfig, warn: Callable[[str], None]) -> LoadWorker:
     plan, settings = config.plan, config.settings
     resources = ExitStack()
     service = resources.enter_context(open_service(settings, None, warn))
-    dialer = Dialer(timeout=settings.timeout, ca_file=settings.ca_file, plain_http=settings.plain_http)
+    dialer = Dialer.from_settings(settings)
     self_test = SelfTest(None, reasons=("not calibrated: --smallest-calibrate 0",))
     if config.calibrated:
         self_test = calibrate(

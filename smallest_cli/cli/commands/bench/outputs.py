@@ -34,8 +34,8 @@ def check_outputs(
     for name in names:
         refuse_stdout(name)
     refuse_twice(names)
-    check_not_overwriting_inputs(settings, where, names)
-    check_not_overwriting(texts.file or [], names, "an input: the text is read from it")
+    check_not_overwriting_inputs(settings, where.api_key_file, names)
+    check_not_overwriting(texts.file or [], names, "the text is read from it")
     for name in names:
         check_target(name)
     if outcome.save_audio is not None:

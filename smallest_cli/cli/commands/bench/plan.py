@@ -132,7 +132,7 @@ def confirm_cost(plan: Plan, settings: Settings, *, yes: bool, quiet: bool) -> N
     trials = f"{plan.trials} trials" if plan.trials is not None else f"{plan.seconds:g} s of trials"
     arms = "1 arm" if len(plan.arms) == 1 else f"{len(plan.arms)} arms"
     if not (quiet and yes):
-        say(f"{trials} over {arms}, {words}, to {settings.base_url}")
+        print_line(f"{trials} over {arms}, {words}, to {settings.base_url}")
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():

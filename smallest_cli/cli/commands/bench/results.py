@@ -17,7 +17,7 @@ from smallest_cli.bench.results import INVALID, summarise
 from smallest_cli.bench.schema import SAMPLED, Result, as_json
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.cli.commands.bench.display import print_lines, stdout_width
-from smallest_cli.cli.console import print_json, say
+from smallest_cli.cli.console import print_json, print_line
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.run_config import check_not_overwriting
 from smallest_cli.errors import SettingsError, UsageError
@@ -37,9 +37,9 @@ def print_result(result: Result, *, json: bool, save: str | None = None) -> None
         print_lines(render(result, stdout_width()))
     for each in result.slo:
         if not each.passed:
-            say(f"smallest: threshold: {threshold_text(each)}")
+            print_line(f"smallest: threshold: {threshold_text(each)}")
     if result.exit == INVALID:
-        say(f"smallest: {_why_invalid(result)}")
+        print_line(f"smallest: {_why_invalid(result)}")
 
 
 def _why_invalid(result: Result) -> str:
@@ -158,7 +158,7 @@ def _check_outputs(read: Sequence[str], *written: str | None) -> None:
     """Raise UsageError if an input would be overwritten, or two outputs are the same file."""
     names = [name for name in written if name and name != "-"]
     refuse_twice(names)
-    check_not_overwriting(read, names, "an input, and would be overwritten")
+    check_not_overwriting(read, names, "it is an input")
 
 
 def locustfile() -> None:

@@ -32,7 +32,7 @@ from smallest_cli.cli.commands.bench.outputs import (
 )
 from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan, parse_buffers
 from smallest_cli.cli.commands.bench.results import exit_with, print_result
-from smallest_cli.cli.console import Console, print_json, tell_failure, tell_interruption
+from smallest_cli.cli.console import Console, print_error, print_interruption, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.cli.run_config import load_request
@@ -73,7 +73,7 @@ def bench(
         return
     if where.retries:
         raise UsageError("bench never retries: a failed trial is a result")
-    console, settings, template = build_request(who, where, report)
+    console, settings, template = load_request(who, where, report)
     plan = make_plan(load, texts, words or [], outcome, where, settings, template)
     buffers_ms, slo = parse_buffers(outcome.buffer), outcome.slo or []
     check_thresholds(slo, [plan.arm_id(arm) for arm in plan.arms], buffers_ms)
@@ -161,7 +161,7 @@ def _finish(
     failures = write_outputs(outcome, measured, result, spool)
     for failure in failures:
         if isinstance(failure, OutputError):
-            tell_failure(failure)
+            print_error(failure)
     print_result(result, json=report.json)
     for signalled in (measured.interruption, *failures):
         if isinstance(signalled, Interrupted):
