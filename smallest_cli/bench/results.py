@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from math import inf
+from statistics import median
 from typing import Any
 
 from msgspec import UNSET
@@ -38,7 +39,7 @@ from smallest_cli.bench.schema import (
     Warmups,
     Window,
 )
-from smallest_cli.bench.stats.quantiles import estimate, median, median_deviation, outliers, quantile
+from smallest_cli.bench.stats.quantiles import estimate, median_deviation, outliers, quantile
 from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 

@@ -1,4 +1,4 @@
-"""The pages that a result is read on: in a browser, on a terminal, in a spreadsheet."""
+"""Reports: HTML in a browser, terminal output, Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def check_page(page: Page, found: Result) -> None:
     assert page.tags.count("svg") == 1 + 1 + len(ARMS)
 
 
-def test_a_browser_opens_the_page_and_shows_its_figures(found: Result, tmp_path: Path) -> None:
+def test_chromium_renders_the_page_with_its_figures(found: Result, tmp_path: Path) -> None:
     need("chromium")
     path = tmp_path / "report.html"
     path.write_text(to_html(found))
@@ -109,7 +109,7 @@ def test_a_browser_opens_the_page_and_shows_its_figures(found: Result, tmp_path:
     assert "Refused" not in done.stderr  # what its own policy would not allow
 
 
-def test_the_page_needs_no_other_file_and_runs_nothing(found: Result) -> None:
+def test_html_is_self_contained_without_scripts(found: Result) -> None:
     text = to_html(found)
     page = Page(text)
     check_page(page, found)
@@ -120,13 +120,13 @@ def test_the_page_needs_no_other_file_and_runs_nothing(found: Result) -> None:
     assert '<script type="application/json"' in text
 
 
-def test_what_a_server_said_cannot_act_in_the_page(found: Result) -> None:
+def test_server_messages_are_escaped_in_html(found: Result) -> None:
     assert HOSTILE not in to_html(found)
     assert "&lt;script&gt;alert" in to_html(found)
     assert HOSTILE not in to_markdown(found)
 
 
-def test_every_drawing_stays_on_its_sheet(found: Result) -> None:
+def test_charts_stay_within_their_view_box(found: Result) -> None:
     for drawn in re.findall(r"<svg viewBox=\"0 0 (\d+) (\d+)\".*?</svg>", to_html(found), re.DOTALL):
         assert int(drawn[0]) == 760
     for box in re.findall(r'<rect x="([-\d.]+)" y="([-\d.]+)" width="([\d.]+)"', to_html(found)):
@@ -137,7 +137,7 @@ def test_every_drawing_stays_on_its_sheet(found: Result) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
-def test_the_terminal_s_lines_fit(found: Result, width: int) -> None:
+def test_terminal_lines_fit_the_width(found: Result, width: int) -> None:
     lines = [line for _, line in render(found, width)]
     assert max(map(len, lines)) <= width
     shown = "\n".join(lines)
@@ -170,20 +170,20 @@ def test_the_table_counts_trials_and_errors_of_every_arm() -> None:
     assert "- http\\_5xx: 503 \\*now\\*" in page
 
 
-def test_markdown_says_what_is_not_streamed_and_what_has_no_interval(found: Result) -> None:
+def test_markdown_marks_unstreamed_arms_and_missing_intervals(found: Result) -> None:
     arms = [replace(arm, streaming=arm.id.via != "http") for arm in found.arms]
     page = to_markdown(replace(found, arms=arms))
     assert "40 of 40 ok (not streamed: the reply is complete before it is sent)" in page
     assert "- gap has no interval: values of one trial depend on each other" in page
 
 
-def test_a_gap_has_no_interval_and_every_page_says_why(found: Result) -> None:
+def test_gap_has_no_interval_and_every_report_says_why(found: Result) -> None:
     for text in (to_html(found), "\n".join(line for _, line in render(found, 80))):
         assert "gap has no interval: values of one trial depend on each other" in text
     assert "[?, ?]" not in to_html(found)
 
 
-def test_an_arm_has_one_colour_in_every_picture() -> None:
+def test_arm_has_the_same_colour_in_every_chart() -> None:
     trials = [trial(n, arm=arm, error="dns" if arm == WARM else None) for n, arm in enumerate([WARM, SSE])]
     page = to_html(summarise(run(arms=[WARM, SSE]), trials))
     assert 'class="rug c1"' in page
@@ -191,7 +191,7 @@ def test_an_arm_has_one_colour_in_every_picture() -> None:
     assert 'class="curve c1"' in page
 
 
-def test_a_closed_loop_says_what_it_does_not_see(found: Result) -> None:
+def test_closed_loop_states_its_limits(found: Result) -> None:
     for text in (to_html(found), to_markdown(found), " ".join(line.strip() for _, line in render(found, 80))):
         assert "it understates the waits of independent callers" in text
     late = summarise(run(arms=["ws/warm/r20"], load=OPEN, complete=False), queued())
@@ -201,7 +201,7 @@ def test_a_closed_loop_says_what_it_does_not_see(found: Result) -> None:
     assert "1 in flight, ended early by --max-time" in to_markdown(summarise(short, [trial()]))
 
 
-def test_a_tool_that_kept_up_is_no_success_of_the_service() -> None:
+def test_ok_verdict_without_success_is_marked() -> None:
     lost = summarise(run(), [trial(0, error="dns")])
     assert ("bad", "verdict: ok, measurement overhead is negligible, but no trial succeeded") in [
         *render(lost, 80)
@@ -221,27 +221,27 @@ def many(arm: str, ttfb_ms: float, n: int = 60, failed: int = 0, error: str = "t
 WARM, SSE = "ws/warm/c1", "sse/warm/c1"
 
 
-def test_the_faster_arm_is_advised_with_what_it_takes() -> None:
+def test_faster_arm_is_recommended_with_its_buffer() -> None:
     said = advised([*many(WARM, 50, 80), *many(SSE, 90, 80)])
     assert said.startswith("Use ws with a warm connection: median first byte 52.0 ms")
     assert "95 % play without a gap without a buffer" in said
     assert "TTFA" not in said
 
 
-def test_what_a_few_trials_do_not_give_is_not_promised() -> None:
+def test_few_trials_give_no_statement_about_shares() -> None:
     assert "all 5 play without a gap without a buffer, too few" in advised(many(WARM, 50, 5))
     said = advised([uneven(n, 50, WARM) for n in range(5)])
     assert "ms of buffer, too few for a statement about 90 %" in said
     assert "p95" not in said
 
 
-def test_arms_whose_intervals_overlap_are_not_told_apart() -> None:
+def test_overlapping_intervals_show_no_significant_difference() -> None:
     said = advised([*many(WARM, 50), *many(SSE, 51)])
     assert "No significant difference between ws/warm/c1 and sse/warm/c1" in said
     assert "Use " not in said
 
 
-def test_an_arm_that_fails_often_is_not_advised_and_its_failures_are_named() -> None:
+def test_failing_arm_is_not_recommended_and_its_errors_are_named() -> None:
     said = advised([*many(WARM, 50, failed=59), *many(SSE, 90)])
     assert said.startswith("Use sse")
     assert "ws/warm/c1, 59 of 60 trials (59 timeout_stall)" in said
@@ -250,20 +250,20 @@ def test_an_arm_that_fails_often_is_not_advised_and_its_failures_are_named() -> 
     assert "24 of 60 trials" in said
 
 
-def test_one_refusal_does_not_take_the_place_of_all_advice() -> None:
+def test_one_http_429_does_not_replace_the_recommendation() -> None:
     said = advised([*many(WARM, 50, failed=1, error="http_429"), *many(SSE, 90)])
     assert said.startswith("Use ws")
     assert "1 of 120 trials failed (http_429)" in said
     assert "-c" not in said
 
 
-def test_the_account_s_limit_is_not_latency() -> None:
+def test_http_429_is_explained_as_the_account_limit() -> None:
     limited = many(WARM, 50, failed=30, error="http_429")
     assert "something else is using the account" in advised(limited)
     assert "not latency: measure again with a smaller -c" in advised(limited, load=LOAD | {"concurrency": 4})
 
 
-def test_an_invalid_run_recommends_nothing() -> None:
+def test_invalid_run_gives_no_recommendation() -> None:
     said = advised(many(WARM, 50), calibration=CALIBRATION | {"verdict": "invalid"})
     assert said.startswith("No recommendation")
     assert "no recommendation" in advised([trial(1, error="dns")])
@@ -293,14 +293,14 @@ def test_in_an_open_loop_the_wait_counts_from_the_scheduled_time() -> None:
     assert page.figures["ws/warm/r20", "ttfb.p50"] == "202.0"
 
 
-def test_a_result_of_nothing_can_be_read_everywhere() -> None:
+def test_empty_result_can_be_rendered() -> None:
     empty = summarise(run(), [])
     assert "No trial succeeded" in to_html(empty)
     assert "No trial succeeded" in to_markdown(empty)
     assert any("No trial succeeded" in line for _, line in render(empty, 80))
 
 
-def test_progress_is_told() -> None:
+def test_progress_lines() -> None:
     progress = Progress(10)
     for n in range(3):
         progress.start_trial()
@@ -313,7 +313,7 @@ def test_progress_is_told() -> None:
     assert lines[2] == "errors: 1 dns"
 
 
-def test_the_command_writes_them(found: Result, tmp_path: Path) -> None:
+def test_report_writes_every_format(found: Result, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(as_text(found))
     ran = smallest(tmp_path, "bench", "report", "r.json", "--html", "r.html", "--csv", "r.csv", "--md", "-")
     assert ran.code == 0, ran.err
@@ -329,7 +329,7 @@ def test_the_command_writes_them(found: Result, tmp_path: Path) -> None:
         (".", 10, ["smallest: cannot write .: it is a folder"]),
     ],
 )
-def test_what_is_no_file_s_name_is_told(
+def test_invalid_output_name_is_reported(
     name: str, code: int, said: list[str], found: Result, tmp_path: Path
 ) -> None:
     (tmp_path / "r.json").write_text(as_text(found))
@@ -346,9 +346,7 @@ def test_what_is_no_file_s_name_is_told(
         (("merge", "a", "--save="), "--save"),
     ],
 )
-def test_an_option_that_is_empty_is_a_variable_that_was_not_set(
-    words: tuple[str, ...], option: str, tmp_path: Path
-) -> None:
+def test_empty_option_value_is_refused(words: tuple[str, ...], option: str, tmp_path: Path) -> None:
     ran = smallest(tmp_path, "bench", *words)
     assert (ran.code, ran.out) == (2, b"")
     assert ran.lines == [f"smallest: {option} is empty", "  unset shell variable?"]

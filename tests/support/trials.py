@@ -1,4 +1,4 @@
-"""Runs of bench for tests: trials as values, and the command against real servers."""
+"""Trials and runs for tests, and the bench command against test servers."""
 
 from __future__ import annotations
 

@@ -38,11 +38,11 @@ NINETEEN = [trial(n, 50 + n) for n in range(19)]
 STALLED = given_up(20, 900, chunks=((40 * MS, 10),), error="timeout_stall")
 
 
-def test_without_a_timeout_nothing_is_censored() -> None:
+def test_no_censored_metrics_without_timeouts() -> None:
     assert not [name for name in arm_of(NINETEEN).metrics if name.endswith("_censored")]
 
 
-def test_a_timeout_counts_with_what_it_waited() -> None:
+def test_timeout_counts_with_its_wait() -> None:
     metrics = arm_of([*NINETEEN, given_up(19, 2000)]).metrics
     assert metrics["ttfb"].n == 19
     assert metrics["ttfb"].max == 68
@@ -54,7 +54,7 @@ def test_a_timeout_counts_with_what_it_waited() -> None:
     assert metrics["complete_censored"].max == 2000
 
 
-def test_no_interval_ends_at_a_wait_that_was_given_up() -> None:
+def test_interval_does_not_end_at_a_timeout() -> None:
     found = describe("ttfb_censored", [1 * MS] * 50 + [9 * MS] * 50, bounded_from=9 * MS)
     assert found is not None
     assert as_json(found.p50) == {"v": 1.0, "lo": 1.0, "hi": None, "why": "trials were given up before"}
@@ -62,7 +62,7 @@ def test_no_interval_ends_at_a_wait_that_was_given_up() -> None:
     assert found.at_least == ["mean", "max", "p90", "p95", "p99", "p99.9"]
 
 
-def test_a_first_byte_that_came_is_known_however_the_trial_ended() -> None:
+def test_first_byte_of_a_stalled_trial_counts_exactly() -> None:
     metrics = arm_of([*NINETEEN, STALLED]).metrics
     assert (metrics["ttfb"].n, metrics["ttfb_censored"].n) == (19, 20)
     assert metrics["ttfb_censored"].min == 40
@@ -70,11 +70,11 @@ def test_a_first_byte_that_came_is_known_however_the_trial_ended() -> None:
     assert metrics["complete_censored"].p99.v == 900
 
 
-def test_other_failures_have_waited_for_nothing() -> None:
+def test_other_failures_are_not_censored() -> None:
     assert "ttfb_censored" not in arm_of([*NINETEEN, given_up(19, 2000, error="http_429")]).metrics
 
 
-def test_an_open_loop_counts_the_queue_too() -> None:
+def test_open_loop_counts_queueing() -> None:
     late = given_up(19, 2000, arm="ws/warm/r2", scheduled_ns=18_000 * MS)
     good = [trial(n, arm="ws/warm/r2", scheduled_ns=n * 1000 * MS) for n in range(19)]
     metrics = arm_of([*good, late], arms=["ws/warm/r2"]).metrics
@@ -94,42 +94,40 @@ def test_an_open_loop_counts_the_queue_too() -> None:
         ("ttfb_censored.p99>1s", True),
     ],
 )
-def test_what_is_known_to_be_at_least_so_long_keeps_no_promise_to_be_shorter(
-    promise: str, kept: bool
-) -> None:
+def test_lower_bound_cannot_pass_an_upper_limit(promise: str, kept: bool) -> None:
     (judged,) = evaluate(promise, [arm_of([*NINETEEN, given_up(19, 2000)])])
     assert judged.passed is kept
 
 
-def test_where_all_was_given_up_even_the_least_is_a_bound() -> None:
+def test_min_of_only_timeouts_is_a_lower_bound() -> None:
     (judged,) = evaluate("ttfb_censored.min<3s", [arm_of([given_up(n, 2000) for n in range(3)])])
     assert (judged.passed, judged.at_least) == (False, True)
 
 
-def test_a_promise_says_why_its_interval_is_open() -> None:
+def test_threshold_says_why_its_interval_is_open() -> None:
     found = arm_of([*(trial(n, 50) for n in range(60)), *(given_up(n, 2000) for n in range(60, 110))])
     (judged,) = evaluate("ttfb_censored.p50<100ms", [found])
     assert threshold_text(judged).endswith("pass (open CI: trials timed out)")
 
 
-def test_a_spreadsheet_is_told_what_is_a_bound() -> None:
+def test_csv_marks_lower_bounds() -> None:
     head, *rows = csv.reader(to_csv(summarise(run(), [*NINETEEN, given_up(19, 2000)])).splitlines())
     told = {row[1]: row[head.index("at_least")] for row in rows}
     assert told["ttfb_censored"] == "mean max p99 p99.9"
     assert told["ttfb"] == ""
 
 
-def test_a_promise_says_that_its_figure_is_a_bound() -> None:
+def test_threshold_reports_a_lower_bound() -> None:
     (judged,) = evaluate("ttfb_censored.p99<3s", [arm_of([*NINETEEN, given_up(19, 2000)])])
     assert "  at least 2000 ms: FAIL" in threshold_text(judged)
 
 
-def test_without_a_timeout_a_censored_promise_is_the_plain_one() -> None:
+def test_censored_threshold_without_timeouts_is_the_plain_one() -> None:
     (judged,) = evaluate("ttfb_censored.p99<100ms", [arm_of(NINETEEN)])
     assert (judged.passed, judged.value) == (True, 68)
 
 
-def test_every_page_marks_a_bound() -> None:
+def test_every_report_marks_lower_bounds() -> None:
     found = summarise(run(), [*NINETEEN, given_up(19, 2000)])
     screen = "\n".join(line for _, line in render(found, 80))
     assert ">=2000" in screen
@@ -138,7 +136,7 @@ def test_every_page_marks_a_bound() -> None:
     assert all(len(line) <= 80 for _, line in render(found, 80))
 
 
-def test_a_run_in_which_all_was_given_up_can_be_read_everywhere() -> None:
+def test_run_of_timeouts_only_can_be_rendered() -> None:
     found = summarise(run(), [given_up(n, 2000) for n in range(3)])
     assert found.exit == 22
     assert found.arms[0].metrics["ttfb_censored"].p50.v == 2000
@@ -147,7 +145,7 @@ def test_a_run_in_which_all_was_given_up_can_be_read_everywhere() -> None:
     assert list(render(found, 80))
 
 
-def test_a_tally_of_many_machines_counts_timeouts_as_well() -> None:
+def test_merged_tallies_count_timeouts() -> None:
     here, there, merged = Tally([0]), Tally([0]), Tally([0])
     for each in NINETEEN:
         here.add(each)
@@ -168,7 +166,7 @@ def test_a_tally_of_many_machines_counts_timeouts_as_well() -> None:
             assert counted.quantile(quantile).v == pytest.approx(raw.quantile(quantile).v, rel=0.0005)
 
 
-def test_too_little_sound_for_its_text_is_a_failure_of_whatever_arm() -> None:
+def test_too_little_audio_is_truncated_in_any_arm() -> None:
     whole = [trial(n, arm=arm) for n in range(6) for arm in ("ws/warm/c1", "sse/warm/c1")]
     short = trial(6, 1, arm="sse/warm/c1", text="t0", chunks=((1 * MS, RATE // 10),))
     _, arm = summarise(run(arms=["ws/warm/c1", "sse/warm/c1"]), [*whole, short]).arms
@@ -177,17 +175,17 @@ def test_too_little_sound_for_its_text_is_a_failure_of_whatever_arm() -> None:
     assert arm.metrics["ttfb"].min == 50
 
 
-def test_a_short_text_is_not_a_long_one_cut_off() -> None:
+def test_short_text_is_not_truncated() -> None:
     brief = [trial(n, text="brief", chunks=((50 * MS, RATE // 10),)) for n in range(3)]
     assert arm_of([*(trial(n) for n in range(9)), *brief]).errors == {}
 
 
-def test_a_third_of_the_sound_is_another_way_to_say_it() -> None:
+def test_third_of_the_usual_audio_is_not_truncated() -> None:
     quick = trial(6, text="t0", chunks=((50 * MS, RATE // 6),))
     assert arm_of([*(trial(n) for n in range(6)), quick]).errors == {}
 
 
-def test_a_slow_first_trial_is_told_of() -> None:
+def test_slow_first_trial_is_reported() -> None:
     slow = [trial(0, 900), *(trial(n, 50 + n % 5) for n in range(1, 30))]
     late = [*(trial(n, 50 + n % 5) for n in range(29)), trial(29, 900)]
     told = "the first measured trial is an outlier: use a longer --warmup"

@@ -51,7 +51,7 @@ def test_metrics_of_a_warm_trial() -> None:
     assert ratios["rtf_stream"] == 0.5
 
 
-def test_a_cold_trial_counts_its_connection_apart() -> None:
+def test_cold_trial_reports_connection_phases_separately() -> None:
     found = {name: value / MS for name, value in derive(trial(arm="ws/cold/c1")).items()}
     assert [found[name] for name in ("dns", "tcp", "tls", "upgrade")] == [1, 2, 3, 4]
     assert found["ttfb"] == 50
@@ -65,13 +65,13 @@ def test_an_open_loop_counts_from_the_scheduled_time() -> None:
     assert found["ttfb"] == 50 * MS
 
 
-def test_a_reply_that_comes_in_one_burst_has_no_gaps() -> None:
+def test_reply_in_one_burst_has_no_gaps() -> None:
     burst = trial(arm="http/warm/c1", chunks=((50 * MS, RATE // 2), (51 * MS, 10)))
     assert not {"gap_max", "jitter", "min_safe_buffer", "rtf_stream"} & set(derive(burst))
     assert derive(burst)["ttfb"] == 50 * MS
 
 
-def test_a_failed_trial_has_no_latency_and_is_counted() -> None:
+def test_failed_trial_is_counted_without_latency() -> None:
     trials = [trial(n) for n in range(3)] + [trial(3, 5, error="http_429", message="too many")]
     arm = summarise(run(), trials).arms[0]
     assert (arm.n, arm.ok, arm.errors, arm.error_rate) == (4, 3, {"http_429": 1}, 0.25)
@@ -80,7 +80,7 @@ def test_a_failed_trial_has_no_latency_and_is_counted() -> None:
     assert arm.messages == {"http_429": "too many"}
 
 
-def test_quantiles_stay_open_where_trials_are_few_and_say_so() -> None:
+def test_intervals_of_few_trials_are_open_with_a_reason() -> None:
     ttfb = summarise(run(), [trial(n, 50 + n) for n in range(10)]).arms[0].metrics["ttfb"]
     assert as_json(ttfb.p50) == {"v": 54.0, "lo": 51.0, "hi": 58.0}
     assert ttfb.p99.hi is None
@@ -94,12 +94,12 @@ def test_gaps_of_one_trial_depend_on_each_other_and_have_no_interval() -> None:
     assert "depend" in gap.p50.why
 
 
-def test_a_figure_has_one_value_wherever_it_stands() -> None:
+def test_player_and_metric_agree_on_ttfa() -> None:
     (arm,) = summarise(run(), [trial(0, 200), trial(1, 300)]).arms
     assert arm.player[0].ttfa_p50 == arm.metrics["ttfa"].p50.v == 210.0
 
 
-def test_outliers_are_told_of_and_kept() -> None:
+def test_outliers_are_reported_and_not_dropped() -> None:
     ttfb = (
         summarise(run(), [trial(n, 50 + n % 5) for n in range(30)] + [trial(30, 900)]).arms[0].metrics["ttfb"]
     )
@@ -108,13 +108,13 @@ def test_outliers_are_told_of_and_kept() -> None:
     assert ttfb.mean > 75
 
 
-def test_warm_ups_are_kept_and_not_counted() -> None:
+def test_warm_ups_are_recorded_but_not_counted() -> None:
     found = summarise(run(), [trial(-1, 900, phase="warmup"), trial(0)])
     assert as_json(found.warmups) == {"n": 1, "errors": {}}
     assert found.arms[0].metrics["ttfb"].n == 1
 
 
-def test_a_result_without_a_trial_is_a_result() -> None:
+def test_run_without_trials_has_a_result() -> None:
     found = summarise(run(slo=["ttfb.p95<1s"]), [])
     assert found.exit == 22
     assert found.slo[0].passed is False
@@ -131,20 +131,20 @@ def test_a_result_without_a_trial_is_a_result() -> None:
         ("cold:ttfb.p50<1s", False), ("w:ttfb.p50<1s", False),
     ],
 )  # fmt: skip
-def test_a_promise_is_kept_or_not(promise: str, kept: bool) -> None:
+def test_threshold_passes_or_fails(promise: str, kept: bool) -> None:
     found = summarise(run(slo=[promise]), [trial(n) for n in range(3)])
     assert [each.passed for each in found.slo] == [kept]
     assert found.exit == (0 if kept else 20)
 
 
-def test_a_promise_says_whether_its_interval_reaches_across() -> None:
+def test_threshold_is_confident_if_the_interval_clears_the_limit() -> None:
     arms = summarise(run(), [trial(n, 50 + n) for n in range(10)]).arms
     assert evaluate("ttfb.p50<100ms", arms)[0].confident is True
     assert evaluate("ttfb.p50<55ms", arms)[0].confident is False
     assert evaluate("ttfb.p99<100ms", arms)[0].confident is False
 
 
-def test_only_an_interval_that_is_there_reaches_across() -> None:
+def test_threshold_without_interval_is_not_confident() -> None:
     arms = summarise(run(), [trial(n, 50 + 100 * n) for n in range(30)]).arms
     high = evaluate("ttfb.p95<100ms", arms)[0]
     assert high.ci[1] is None
@@ -158,7 +158,7 @@ def test_only_an_interval_that_is_there_reaches_across() -> None:
         assert "CI" not in threshold_text(found)
 
 
-def test_a_threshold_s_figure_has_its_unit() -> None:
+def test_threshold_text_shows_the_unit() -> None:
     trials = [trial(0, 480.9), *(trial(n, error="dns") for n in (1, 2))]
     arms = summarise(run(), trials).arms
     assert "  480.9 ms: FAIL" in threshold_text(evaluate("ttfb.p50<300ms", arms)[0])
@@ -171,7 +171,7 @@ def test_a_threshold_s_figure_has_its_unit() -> None:
 ALL_ARMS = [ArmId(via, conn, "c1") for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
 
 
-def test_a_threshold_is_for_the_arms_that_can_have_the_figure() -> None:
+def test_threshold_applies_to_arms_that_can_have_the_figure() -> None:
     def judged(promise: str) -> list[str]:
         arms = summarise(run(arms=ALL_ARMS), [trial(n, arm=arm) for n, arm in enumerate(ALL_ARMS)]).arms
         return [each.arm for each in evaluate(promise, arms)]
@@ -193,19 +193,19 @@ def test_a_threshold_is_for_the_arms_that_can_have_the_figure() -> None:
         ("ttfb_e2e.p50<9s", "no arm"),
     ],
 )
-def test_what_a_run_cannot_be_held_to_is_known_before_it(promise: str, words: str) -> None:
+def test_inapplicable_threshold_is_refused_before_the_run(promise: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         check_thresholds([promise], ALL_ARMS, [0.0, 100.0])
 
 
-def test_what_a_run_can_be_held_to_is_taken() -> None:
+def test_applicable_thresholds_are_accepted() -> None:
     check_thresholds(
         ["cold:ttfb_cold.p50<9s", "smooth@100>=99%", "http/warm:ttfb.p50<.3s"], ALL_ARMS, [100.0]
     )
     check_thresholds(["ttfb_e2e.p50<9s"], [ArmId("ws", "warm", "r20")], [0.0])
 
 
-def test_a_slow_reply_over_http_is_not_a_streamed_one() -> None:
+def test_one_slow_http_reply_is_not_streaming() -> None:
     arm, burst = "http/warm/c1", ((50 * MS, RATE // 2), (51 * MS, 10))
     trials = [trial(0, arm=arm), *(trial(n, arm=arm, chunks=burst) for n in range(1, 9))]
     (found,) = summarise(run(arms=[arm]), trials).arms
@@ -215,7 +215,7 @@ def test_a_slow_reply_over_http_is_not_a_streamed_one() -> None:
     assert not any(found.samples.of(metric) for metric in STREAMING & set(SAMPLED))
 
 
-def test_replies_over_http_that_come_over_time_are_streamed() -> None:
+def test_http_replies_that_arrive_over_time_are_streaming() -> None:
     arm, burst = "http/warm/c1", ((50 * MS, RATE // 2), (51 * MS, 10))
     trials = [trial(0, arm=arm, chunks=burst), *(trial(n, arm=arm) for n in range(1, 9))]
     (found,) = summarise(run(arms=[arm]), trials).arms
@@ -223,7 +223,7 @@ def test_replies_over_http_that_come_over_time_are_streamed() -> None:
     assert found.player
 
 
-def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
+def test_one_slow_http_reply_is_not_streaming_in_a_tally() -> None:
     pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.histograms import Tally
 
@@ -237,7 +237,7 @@ def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
     assert not STREAMING & set(found.metrics)
 
 
-def test_a_tally_of_more_than_it_gives_out_tells_the_ends_and_outliers_of_all() -> None:
+def test_sampled_tally_keeps_extremes_and_outliers() -> None:
     pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.histograms import MAX_VALUES, Tally
 
@@ -255,7 +255,7 @@ def test_a_tally_of_more_than_it_gives_out_tells_the_ends_and_outliers_of_all() 
     assert found.outliers == pytest.approx(odd, rel=0.01)
 
 
-def test_a_load_run_has_every_figure_that_a_promise_may_be_made_of() -> None:
+def test_tally_has_every_metric_a_threshold_can_use() -> None:
     pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.histograms import Tally
 
@@ -270,7 +270,7 @@ def test_a_load_run_has_every_figure_that_a_promise_may_be_made_of() -> None:
             assert judged.value is not None, metric
 
 
-def test_sound_that_came_fast_keeps_its_three_digits_in_a_tally() -> None:
+def test_rtfx_keeps_three_digits_in_a_tally() -> None:
     pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.histograms import Tally
 
@@ -283,7 +283,7 @@ def test_sound_that_came_fast_keeps_its_three_digits_in_a_tally() -> None:
         assert told == pytest.approx(derive(trials[1])["rtfx"], rel=0.0005)
 
 
-def test_a_window_of_many_processes_counts_characters_as_one_process_does() -> None:
+def test_aggregated_window_equals_that_of_one_process() -> None:
     pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.aggregate import Aggregator
     from smallest_cli.bench.locust.worker_stats import WorkerStats
@@ -308,12 +308,12 @@ def test_a_window_of_many_processes_counts_characters_as_one_process_does() -> N
         "smooth@100>=0", "smooth@1.2.3>=1", "ttfb.p50>=0ms", "ttfb.p50<0ms",
     ],
 )  # fmt: skip
-def test_a_promise_that_means_nothing_is_refused(promise: str) -> None:
+def test_meaningless_threshold_is_refused(promise: str) -> None:
     with pytest.raises(UsageError):
         parse_threshold(promise)
 
 
-def test_an_invalid_run_keeps_no_promise() -> None:
+def test_invalid_run_exits_with_22_despite_thresholds() -> None:
     calibration = CALIBRATION | {"verdict": "invalid"}
     assert summarise(run(calibration=calibration, slo=["ttfb.p50<9s"]), [trial()]).exit == 22
 
@@ -336,7 +336,7 @@ def test_recomputing_from_raw_trials_is_bit_exact(tmp_path: Path) -> None:
     assert as_text(read_result(saved)) == original
 
 
-def test_merged_runs_are_one_run(tmp_path: Path) -> None:
+def test_merged_runs_equal_one_run(tmp_path: Path) -> None:
     trials = [trial(n, 50 + (n * 37) % 101) for n in range(60)]
     whole = summarise(run(), trials)
     parts = [write(tmp_path / f"{n}.jsonl", trials[n::2], id=str(n)) for n in range(2)]
@@ -352,7 +352,7 @@ def test_merged_runs_are_one_run(tmp_path: Path) -> None:
     assert as_text(summarise(*read_raw(again))) == as_text(found)
 
 
-def test_a_merged_run_is_complete_where_each_was() -> None:
+def test_merged_run_is_complete_if_all_were() -> None:
     short = run(id="short", complete=False, cut_short="--max-time")
     merged = merge_runs([(run(), [trial()]), (short, [trial()])])[0]
     assert (merged.complete, merged.cut_short) == (False, "--max-time")
@@ -362,7 +362,7 @@ def merged(**fields: Any) -> dict[str, Any]:
     return merge_runs([(run(), [trial()]), (run(id="18", **fields), [trial()])])[0]
 
 
-def test_a_merged_run_is_as_bad_as_its_worst() -> None:
+def test_merged_run_has_the_worst_verdict() -> None:
     bad = CALIBRATION | {"verdict": "suspect", "reasons": ["late"]}
     assert merged(calibration=bad).calibration.verdict == "suspect"
     assert merged(calibration=bad).calibration.reasons == ["late"]
@@ -381,7 +381,7 @@ def test_a_merged_run_is_as_bad_as_its_worst() -> None:
         ({"buffers_ms": [10.0]}, "buffers_ms"),
     ],
 )
-def test_runs_of_different_kinds_are_not_merged(fields: dict[str, Any], words: str) -> None:
+def test_runs_with_different_conditions_are_not_merged(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         merged(**fields)
 
@@ -390,7 +390,7 @@ def test_runs_of_two_offline_servers_are_merged() -> None:
     assert merged(target={"base_url": "http://127.0.0.1:2", "api": "unified"}).merged == ["17", "18"]
 
 
-def test_a_run_is_not_merged_twice() -> None:
+def test_merging_a_run_twice_is_refused() -> None:
     one, two = (run(), [trial()]), (run(id="18"), [trial()])
     for runs in ([one, one], [merge_runs([one, two]), two]):
         with pytest.raises(UsageError, match="twice"):
@@ -405,7 +405,7 @@ def window(*others: dict[str, Any]) -> float:
     return float(pooled.run.window.seconds)
 
 
-def test_runs_that_were_made_at_once_share_their_window() -> None:
+def test_concurrent_runs_share_their_window() -> None:
     later = {"started_utc": "2026-11-21T00:01:00+00:00"}
     assert window({}, {}) == 3
     assert window({}, later) == 6
@@ -432,7 +432,7 @@ def test_runs_that_were_made_at_once_share_their_window() -> None:
     ],
     ids=range(9),
 )
-def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str, words: str) -> None:
+def test_foreign_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "x"
     path.write_text(text)
     with pytest.raises(UsageError, match=words):
@@ -446,13 +446,13 @@ def test_a_saved_result_is_not_read_as_raw_trials(tmp_path: Path) -> None:
         read_raw(path)
 
 
-def test_a_file_may_have_a_mark_and_blank_lines(tmp_path: Path) -> None:
+def test_raw_file_may_have_bom_crlf_and_blank_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "raw.jsonl", [trial()])
     path.write_text("\ufeff" + path.read_text().replace("\n", "\r\n") + "\n\n")
     assert read_raw(path) == (run(), [trial()])
 
 
-def test_a_file_that_was_cut_off_between_two_lines_is_incomplete(tmp_path: Path) -> None:
+def test_truncated_raw_file_makes_the_run_incomplete(tmp_path: Path) -> None:
     path = write(tmp_path / "raw.jsonl", [trial(n) for n in range(5)])
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-2]))
@@ -464,7 +464,7 @@ def test_a_file_that_was_cut_off_between_two_lines_is_incomplete(tmp_path: Path)
         read_raw(path)
 
 
-def test_a_file_without_a_count_is_held_to_what_was_planned(tmp_path: Path) -> None:
+def test_raw_file_without_count_is_checked_against_the_plan(tmp_path: Path) -> None:
     path = write(tmp_path / "raw.jsonl", [trial(n) for n in range(2)])
     path.write_text(path.read_text().replace(', "trials": 2}', "}"))
     assert read_raw(path)[0].complete is False
@@ -502,7 +502,7 @@ def drawn_everywhere(found: Result) -> str:
     return "\n".join([*lines, to_html(found), to_markdown(found), to_csv(found)])
 
 
-def test_a_damaged_result_is_refused_or_can_be_shown(tmp_path: Path) -> None:
+def test_damaged_result_is_refused_or_rendered(tmp_path: Path) -> None:
     arms = ["ws/cold/c1", "http/warm/c1"]
     whole = summarise(
         run(arms=arms, slo=["ttfb.p50<40ms", "smooth@100>=90%"]),
@@ -522,7 +522,7 @@ def test_a_damaged_result_is_refused_or_can_be_shown(tmp_path: Path) -> None:
     assert refused > 150
 
 
-def test_damaged_trials_are_refused_or_can_be_summed_up(tmp_path: Path) -> None:
+def test_damaged_trials_are_refused_or_summarised(tmp_path: Path) -> None:
     lines = [
         json.loads(line)
         for line in raw_lines(run(), [trial(-1, phase="warmup"), trial(0), trial(1, error="dns", chunks=())])
@@ -542,7 +542,7 @@ def test_damaged_trials_are_refused_or_can_be_summed_up(tmp_path: Path) -> None:
     assert refused > 100
 
 
-def test_nothing_in_a_file_acts_on_a_page_or_a_terminal(tmp_path: Path) -> None:
+def test_file_content_is_escaped_in_every_report(tmp_path: Path) -> None:
     evil = "\x1b]0;owned\x07<meta http-equiv=refresh>"
     calibration = CALIBRATION | {"reasons": [evil]}
     target = {"base_url": evil, "api": "unified"}
@@ -565,7 +565,7 @@ def test_nothing_in_a_file_acts_on_a_page_or_a_terminal(tmp_path: Path) -> None:
         read_result(path)
 
 
-def test_a_file_is_written_through_a_link_which_stays(tmp_path: Path) -> None:
+def test_file_is_written_through_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("old")
     (tmp_path / "link").symlink_to("there")
     write_text(tmp_path / "link", "new")
@@ -574,7 +574,7 @@ def test_a_file_is_written_through_a_link_which_stays(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "there"]
 
 
-def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
+def test_fifo_is_written_in_place(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with (tmp_path / "fifo").open("rb+", buffering=0) as pipe:
         write_text(tmp_path / "fifo", "whole")
@@ -582,18 +582,18 @@ def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
     assert (tmp_path / "fifo").is_fifo()
 
 
-def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+def test_device_is_written_in_place(tmp_path: Path) -> None:
     (tmp_path / "null").symlink_to("/dev/null")
     write_text(tmp_path / "null", "nothing")
     assert (tmp_path / "null").is_char_device()
 
 
-def test_a_place_called_minus_is_refused() -> None:
+def test_writing_a_result_to_stdout_is_refused() -> None:
     with pytest.raises(UsageError, match="stdout"):
         write_text(Path("-"), "result")
 
 
-def test_a_trial_comes_back_from_json_as_it_was() -> None:
+def test_trial_survives_a_json_round_trip() -> None:
     for each in (trial(arm="ws/cold/c1"), trial(error="empty", chunks=(), phases=None, reused=None)):
         assert convert(json.loads(json.dumps(as_json(each))), Trial, dec_hook=decode_hook) == each
 
@@ -611,7 +611,7 @@ def test_runs_are_compared() -> None:
     assert compared(1.02, n=3) == "inconclusive"
 
 
-def test_runs_that_asked_for_different_things_are_not_compared() -> None:
+def test_runs_with_different_requests_are_not_compared() -> None:
     with pytest.raises(UsageError, match=r"request.voice \(meher, another\)"):
         compared(1.0, request=REQUEST | {"voice": "another"})
     with pytest.raises(UsageError, match="in common"):
@@ -629,17 +629,17 @@ def test_runs_that_asked_for_different_things_are_not_compared() -> None:
         ({"texts": {"t0": {"characters": 41, "sha256": "01"}}}, "differ in texts"),
     ],
 )
-def test_what_was_asked_differently_is_named(fields: dict[str, Any], words: str) -> None:
+def test_differing_conditions_are_named(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         compared(1.0, **fields)
 
 
-def test_an_option_that_neither_run_gave_is_no_difference() -> None:
+def test_absent_and_empty_options_are_equal() -> None:
     more = REQUEST | {"number_language": None, "dictionaries": []}
     assert compared(1.0, request=more) == "equivalent"
 
 
-def test_a_time_of_the_player_is_compared_where_it_buffered_the_same() -> None:
+def test_ttfa_is_only_compared_with_equal_prebuffers() -> None:
     whole = [trial(n) for n in range(30)]
     before, after = summarise(run(), whole), summarise(run(buffers_ms=[200.0]), whole)
     with pytest.raises(UsageError, match=r"buffers_ms.0 \(0.0, 200.0\)"):
@@ -660,7 +660,7 @@ def failing(share: float, arms: list[str] = TWO, n: int = 40) -> Result:
     return summarise(run(arms=arms), bad)
 
 
-def test_more_failures_are_a_regression_whatever_the_times() -> None:
+def test_more_failures_are_a_regression() -> None:
     found = compare_runs(failing(0), failing(0.5), ["ttfb"], 0.05)
     assert (found.verdict, found.exit) == ("slower", 21)
     assert found.errors[0].failed == (0, 20)
@@ -671,13 +671,13 @@ def test_more_failures_are_a_regression_whatever_the_times() -> None:
     assert compare_runs(failing(0.5), failing(0), ["ttfb"], 0.05).errors[0].verdict == "fewer"
 
 
-def test_one_failure_more_decides_nothing_and_is_told() -> None:
+def test_one_more_failure_is_not_significant() -> None:
     found = compare_runs(failing(0), failing(0.02), ["ttfb"], 0.5)
     assert found.errors[0].verdict == "unclear"
     assert found.verdict == "equivalent"
 
 
-def test_an_arm_that_fails_wholly_or_is_missing_is_not_equivalent() -> None:
+def test_failed_or_missing_arm_is_not_equivalent() -> None:
     gone = compare_runs(failing(0), failing(1), ["ttfb"], 0.05)
     assert gone.exit == 21
     assert gone.not_compared[0].why == "B has no successful trial"
@@ -689,33 +689,33 @@ def test_an_arm_that_fails_wholly_or_is_missing_is_not_equivalent() -> None:
     assert compare_runs(failing(0, TWO[1:]), failing(0), ["ttfb"], 0.05).verdict == "equivalent"
 
 
-def test_a_run_of_which_every_trial_failed_is_invalid() -> None:
+def test_comparison_with_only_failed_trials_is_invalid() -> None:
     one = TWO[:1]
     for pair in ((failing(0, one), failing(1, one)), (failing(1, one), failing(0, one))):
         assert compare_runs(*pair, ["ttfb"], 0.05).exit == 22
 
 
-def test_an_open_loop_is_compared_by_what_callers_waited() -> None:
+def test_open_loop_is_compared_by_ttfb_e2e() -> None:
     load = {"model": "open", "concurrency": 5, "rate": 2.0, "arrival": "poisson"}
     arm = "ws/warm/r2"
     whole = summarise(run(arms=[arm], load=load), [trial(n, arm=arm, scheduled_ns=n * MS) for n in range(9)])
     assert [row.metric for row in compare_runs(whole, whole, [], 0.05).comparisons] == ["ttfb_e2e"]
 
 
-def test_identical_buffers_of_nothing_are_equivalent() -> None:
+def test_identical_zero_buffers_are_equivalent() -> None:
     whole = summarise(run(), [trial(n) for n in range(60)])
     found = compare_runs(whole, whole, ["min_safe_buffer"], 0.05)
     assert found.verdict == "equivalent"
     assert found.comparisons[0].matters_from_ms == 1.0
 
 
-def test_a_least_effect_is_shown_as_it_was_given() -> None:
+def test_min_effect_is_shown_as_given() -> None:
     whole = summarise(run(), [trial(n) for n in range(9)])
     first, *_ = (line for _, line in render_comparison(compare_runs(whole, whole, [], 0.025), 100))
     assert "under 2.5 % or 1 ms" in first
 
 
-def test_many_comparisons_share_one_chance_of_a_false_alarm() -> None:
+def test_many_comparisons_share_one_false_alarm_rate() -> None:
     whole = summarise(run(), [trial(n, 50 + n) for n in range(30)])
     found = compare_runs(whole, whole, ["ttfb", "ttfa", "last_audio"], 0.05)
     assert found.confidence == pytest.approx(1 - 0.05 / 3)
