@@ -321,7 +321,7 @@ BAD_PLACES = [
     (("--jsonl", "-"), 2, "stdout is used for the result"),
     (("--save", "x", "--jsonl", "./x"), 2, "named twice"),
     (("-f", "text", "--save", "text"), 2, "the text is read from it"),
-    (("--save", "config/config.toml"), 2, "where the settings or a key come from"),
+    (("--save", "config/config.toml"), 2, "the settings or a key are read from it"),
 ]
 
 
