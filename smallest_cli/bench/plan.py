@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
+from smallest_cli.bench.corpus import CORPORA
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.schema import ArmId
-from smallest_cli.models import SpeechRequest, Via
+from smallest_cli.errors import UsageError
+from smallest_cli.models import VIAS, SpeechRequest, Via
+from smallest_cli.security import printable
+from smallest_cli.text.segments import SPLIT, write_script
 
 Conn = Literal["warm", "cold"]
 CONNS: tuple[Conn, ...] = ("warm", "cold")
 Arrival = Literal["poisson", "constant"]
+MAX_CHARS = 20_000
+"""Default limit of characters sent to a service that bills them."""
+BUFFERS = "0,50,100,200"
+"""Default prebuffers of the simulated player, in ms."""
+MAX_BUFFER_MS = 60_000
 OPEN_IN_FLIGHT = 5
 """Default limit of trials in flight in an open loop: the sockets that the smallest account may hold."""
 
@@ -115,3 +124,40 @@ class Plan:
 
     def _warm_up_characters(self) -> int:
         return sum(len(job.text.words) for worker in range(self.concurrency) for job in self.warm_up(worker))
+
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def parse_choices(text: str, known: Sequence[Choice], flag: str) -> list[Choice]:
+    """Parse a comma-separated list; the result is in the order of `known`. Raises UsageError."""
+    chosen = {each.strip() for each in text.split(",") if each.strip()}
+    if not chosen or not chosen <= set(known):
+        raise UsageError(f"{flag}: {printable(text, 40)} is not a list of {', '.join(known)}")
+    return [each for each in known if each in chosen]
+
+
+def parse_arms(vias: str, conns: str, flag: str) -> tuple[Arm, ...]:
+    """Parse lists of transports (of the option `flag`) and connections into arms. Raises UsageError."""
+    chosen = parse_choices(vias, VIAS, flag), parse_choices(conns, CONNS, "--conn")
+    return tuple(Arm(via, conn) for via in chosen[0] for conn in chosen[1])
+
+
+def parse_buffers(text: str) -> list[float]:
+    """Parse the milliseconds of --buffer. Raises UsageError."""
+    try:
+        numbers = [float(each) for each in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 <= number <= MAX_BUFFER_MS for number in numbers):
+        raise UsageError(f"--buffer: {printable(text, 40)} is not a list of milliseconds")
+    return numbers
+
+
+def make_texts(given: Sequence[str], corpus: str, template: SpeechRequest) -> tuple[Text, ...]:
+    """Return the texts, or those of a corpus if none are given. A long text is split into requests."""
+    if not given:
+        return tuple(Text(f"{corpus}{n:02}", each) for n, each in enumerate(CORPORA[corpus]))
+    script = write_script(list(given), template, split=SPLIT, pause_s=0)
+    pieces = [item.text for item in script.items if isinstance(item, SpeechRequest)]
+    return tuple(Text(f"text{n:02}", each) for n, each in enumerate(pieces))

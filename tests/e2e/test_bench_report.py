@@ -18,12 +18,13 @@ from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.report.export import to_csv, to_markdown
 from smallest_cli.bench.report.format import figure
 from smallest_cli.bench.report.html import to_html
-from smallest_cli.bench.report.terminal import progress_lines, render
+from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.schema import ArmId, Result
 from smallest_cli.bench.storage import as_text
 from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Progress
+from smallest_cli.cli.commands.bench.display import progress_lines
 from tests.support.command import smallest
 from tests.support.programs import need
 from tests.support.trials import CALIBRATION, LOAD, MS, RATE, run, trial

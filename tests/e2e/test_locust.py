@@ -266,8 +266,8 @@ def test_missing_key_ends_the_run_with_an_error(tmp_path: Path) -> None:
     ("options", "words", "exit_code"),
     [
         (("--seed", "abc"), "--seed takes a number, not abc", 2),
-        (("--buffer", "nan"), "--buffer takes a number, not nan", 2),
-        (("--via", "tcp"), "--via takes a list of ws, sse and http", 2),
+        (("--buffer", "nan"), "--buffer: nan is not a list of milliseconds", 2),
+        (("--via", "tcp"), "--via: tcp is not a list of ws, sse, http", 2),
         (("--slo", "nonsense"), "invalid threshold: nonsense", 2),
         (("--slo", "http:ttfb.p50<1s"), "no arm of this run has such a figure", 2),
         (("--voice", "no_such_voice"), "Invalid Voice ID", 22),

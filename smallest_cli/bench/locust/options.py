@@ -12,17 +12,14 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from smallest_cli.bench.corpus import CORPORA
-from smallest_cli.bench.plan import CONNS, Arm, Plan, Text
+from smallest_cli.bench.plan import BUFFERS, MAX_CHARS, Arm, Plan, make_texts, parse_arms, parse_buffers
 from smallest_cli.bench.schema import ArmId
 from smallest_cli.bench.thresholds import check_thresholds
 from smallest_cli.errors import SettingsError, UsageError
-from smallest_cli.models import VIAS, SpeechRequest
+from smallest_cli.models import SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings, load_settings
 from smallest_cli.synthesis.request import build_request
-from smallest_cli.text.segments import SPLIT, write_script
-
-MAX_PAID_CHARACTERS = 20_000
 
 
 def add_options(parser: LocustArgumentParser) -> None:
@@ -42,7 +39,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     add("--conn", "warm", "Connections: list of warm, cold.")
     add("--corpus", "short", "Built-in texts: short, mixed or long.")
     add("--text", "", "Text to speak instead.")
-    add("--buffer", "0,50,100,200", "Prebuffers of the simulated player, in ms; ttfa uses the first.")
+    add("--buffer", BUFFERS, "Prebuffers of the simulated player, in ms; ttfa uses the first.")
     add("--slo", "", "Thresholds, e.g. ttfb.p95<300ms, separated by semicolons.")
     add("--api", "", "API: unified, v3.1 or v2.")
     add("--timeout", "", "Timeout for connect, first audio and gaps, in seconds. [default: 15]")
@@ -106,7 +103,7 @@ def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadCo
         settings,
         _plan(options, settings, template, workers, getattr(environment.runner, "worker_index", 0)),
         ceil(_users(options) / workers),
-        _buffers(options),
+        parse_buffers(options.buffer or "0"),
         _thresholds(options),
         options.smallest_calibrate != "0",
         options.smallest_jsonl,
@@ -130,30 +127,17 @@ def _users(options: Any) -> int:
 
 
 def _arms(options: Any) -> tuple[Arm, ...]:
-    vias, conns = options.via.split(","), options.conn.split(",")
-    if not set(vias) <= set(VIAS) or not set(conns) <= set(CONNS):
-        raise UsageError("--via takes a list of ws, sse and http, --conn of warm and cold")
-    return tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns)
-
-
-def _buffers(options: Any) -> list[float]:
-    given = [_number("--buffer", each, float) for each in options.buffer.split(",")]
-    return [each for each in given if each is not None] or [0.0]
+    return parse_arms(options.via, options.conn, "--via")
 
 
 def _plan(options: Any, settings: Settings, template: SpeechRequest, workers: int, index: int) -> Plan:
     check_options(options)
-    words, name = CORPORA[options.corpus], options.corpus
-    if options.text:
-        name = "text"  # as bench names them, so that the runs can be compared
-        script = write_script([options.text], template, split=SPLIT, pause_s=0)
-        words = tuple(item.text for item in script.items if isinstance(item, SpeechRequest))
     limit = _number("--max-chars", options.max_chars, int)
     if limit is None:
-        limit = MAX_PAID_CHARACTERS if settings.base_url == DEFAULT_BASE_URL else 0
+        limit = MAX_CHARS if settings.base_url == DEFAULT_BASE_URL else 0
     return Plan(
         arms=_arms(options),
-        texts=tuple(Text(f"{name}{n:02}", each) for n, each in enumerate(words)),
+        texts=make_texts([options.text] if options.text else [], options.corpus, template),
         template=template,
         count=None,
         concurrency=0,
@@ -178,5 +162,5 @@ def _number(flag: str, text: str, kind: Callable[[str], Number]) -> Number | Non
 def _thresholds(options: Any) -> list[str]:
     found = [each.strip() for each in options.slo.split(";") if each.strip()]
     arms = [ArmId(arm.via, arm.conn, f"c{_users(options)}") for arm in _arms(options)]
-    check_thresholds(found, arms, _buffers(options))
+    check_thresholds(found, arms, parse_buffers(options.buffer or "0"))
     return found

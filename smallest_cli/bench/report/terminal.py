@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from textwrap import wrap
-from typing import Any, Protocol
+from typing import Any
 
 from smallest_cli.bench.compare import RunComparison
 from smallest_cli.bench.report.advice import advice
@@ -235,34 +235,3 @@ def render_comparison(compared: RunComparison, width: int) -> Iterator[Line]:
 def _wrapped(text: str, width: int, style: str) -> Iterator[Line]:
     for line in wrap(text, width, subsequent_indent="  ") or [""]:
         yield style, line
-
-
-class RunProgress(Protocol):
-    """The progress of a run, as the live view reads it."""
-
-    total: int | None
-    in_flight: int
-    trials: list[Any]
-    errors: Any
-
-    def ttfb_ms(self, p: float, last: int = 200) -> float | None:
-        """A quantile of the latest trials' times to first audio."""
-        ...
-
-
-def progress_lines(progress: RunProgress, columns: int = 28) -> list[str]:
-    """The view as text: progress, in flight, rolling median and p95, errors."""
-    done = sum(trial.phase == "measure" for trial in progress.trials)
-    warm = len(progress.trials) - done
-    bar = ""
-    if progress.total:
-        filled = columns * done // progress.total
-        bar = f"{'█' * filled}{'░' * (columns - filled)}  "
-    counted = f"{done} of {progress.total}" if progress.total else str(done)
-    errors = ", ".join(f"{count} {name}" for name, count in sorted(progress.errors.items())) or "none"
-    p50, p95 = (figure(progress.ttfb_ms(p)) for p in (0.5, 0.95))
-    return [
-        f"{bar}{counted} trials  {warm} warm-ups  {progress.in_flight} in flight",
-        f"ttfb of the last 200: p50 {p50} ms  p95 {p95} ms",
-        f"errors: {errors}",
-    ]

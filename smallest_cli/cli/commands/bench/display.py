@@ -8,10 +8,13 @@ import sys
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smallest_cli.bench.report.terminal import RunProgress, progress_lines
+from smallest_cli.bench.report.format import figure
 from smallest_cli.security import printable
+
+if TYPE_CHECKING:
+    from smallest_cli.bench.workers import Progress
 
 PLAIN_WIDTH = 80
 MAX_LINE = 10_000
@@ -73,7 +76,7 @@ class LiveView:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, progress: RunProgress) -> None:
+    def update(self, progress: Progress) -> None:
         """Redraw, twice a second at most: drawing takes the interpreter lock from what is measured."""
         now = time.monotonic()
         if self._live is None or now - self._drawn < REDRAW_SECONDS:
@@ -82,3 +85,21 @@ class LiveView:
         from rich.text import Text
 
         self._live.update(Text("\n".join(progress_lines(progress))), refresh=True)
+
+
+def progress_lines(progress: Progress, columns: int = 28) -> list[str]:
+    """Return the live view: progress, trials in flight, rolling p50 and p95, errors."""
+    done = sum(trial.phase == "measure" for trial in progress.trials)
+    warm = len(progress.trials) - done
+    bar = ""
+    if progress.total:
+        filled = columns * done // progress.total
+        bar = f"{'█' * filled}{'░' * (columns - filled)}  "
+    counted = f"{done} of {progress.total}" if progress.total else str(done)
+    errors = ", ".join(f"{count} {name}" for name, count in sorted(progress.errors.items())) or "none"
+    p50, p95 = (figure(progress.ttfb_ms(p)) for p in (0.5, 0.95))
+    return [
+        f"{bar}{counted} trials  {warm} warm-ups  {progress.in_flight} in flight",
+        f"ttfb of the last 200: p50 {p50} ms  p95 {p95} ms",
+        f"errors: {errors}",
+    ]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from smallest_cli.bench.plan import BUFFERS
 from smallest_cli.cli.option_groups import Options
 from smallest_cli.cli.options import ServiceOptions
 
@@ -81,7 +82,7 @@ class OutcomeOptions(Options):
         typer.Option(
             "--buffer", metavar="LIST", help="Prebuffers of the simulated player, in ms; ttfa uses the first."
         ),
-    ] = "0,50,100,200"
+    ] = BUFFERS
     slo: Annotated[
         list[str] | None,
         typer.Option(

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
 
 import typer
 
-from smallest_cli.bench.corpus import CORPORA
-from smallest_cli.bench.plan import CONNS, OPEN_IN_FLIGHT, Arm, Plan, Text
+from smallest_cli.bench.plan import MAX_CHARS, OPEN_IN_FLIGHT, Plan, make_texts, parse_arms
 from smallest_cli.cli.commands.bench.options import CorpusOptions, LoadOptions, OutcomeOptions
 from smallest_cli.cli.console import print_line
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.errors import UsageError
-from smallest_cli.models import PRO_MODEL, SEGMENT_CHARS, VIAS, SpeechRequest
-from smallest_cli.security import printable
+from smallest_cli.models import VIAS, SpeechRequest
 from smallest_cli.settings import Settings
 from smallest_cli.text.input import read_texts
-from smallest_cli.text.segments import write_script
 
-MAX_CHARS = 20_000
-PRICE = {PRO_MODEL: 0.195}
+PRICE = {"lightning_v3.1_pro": 0.195}
 """US dollars for 10,000 characters, where the vendor's pages state it (waves/api.md, 6)."""
 
 
@@ -37,14 +32,19 @@ def make_plan(
     """Build the plan. Raises UsageError."""
     if load.count is not None and load.duration is not None:
         raise UsageError("-n and -d cannot be combined: drop one")
-    vias, conns = _transports(load, where), _choices(load.conn, CONNS, "--conn")
-    arms = tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns)
+    if where.via is not None and load.transport is not None:
+        raise UsageError("--via and --transport cannot be combined: drop one")
+    vias = load.transport if where.via in (None, "auto") else where.via
+    arms = parse_arms(",".join(VIAS) if vias is None else vias, load.conn, "--transport")
+    given = list(texts.text or [])
+    if words or texts.file:
+        given += read_texts(words, texts.file or [], 0)
     count = None if load.duration is not None else load.count or 30
     concurrency = load.concurrency or (1 if load.rate is None else OPEN_IN_FLIGHT)
     max_chars = 0 if settings.local else MAX_CHARS
     plan = Plan(
         arms=arms,
-        texts=tuple(_texts(texts, words, template)),
+        texts=make_texts(given, texts.corpus, template),
         template=template,
         count=count,
         seconds=load.duration,
@@ -72,44 +72,6 @@ def _check_limit(plan: Plan) -> None:
             f"the warm-ups and the first trial are {minimum} characters; the limit is {plan.max_chars}",
             hint="use fewer warm-ups (--warmup) or arms, or raise --max-chars",
         )
-
-
-def _transports(load: LoadOptions, where: ServiceOptions) -> set[str]:
-    if where.via is not None and load.transport is not None:
-        raise UsageError("--via and --transport cannot be combined: drop one")
-    given = load.transport if where.via in (None, "auto") else where.via
-    return set(VIAS) if given is None else _choices(given, VIAS, "--transport")
-
-
-def _texts(options: CorpusOptions, words: list[str], template: SpeechRequest) -> Iterator[Text]:
-    """Yield the texts. A long one is split, since a trial is one request."""
-    given = list(options.text or [])
-    if words or options.file:
-        given += read_texts(words, options.file or [], 0)
-    if not given:
-        yield from (Text(f"{options.corpus}{n:02}", each) for n, each in enumerate(CORPORA[options.corpus]))
-        return
-    script = write_script(given, template, split=SEGMENT_CHARS, pause_s=0)
-    pieces = [item.text for item in script.items if isinstance(item, SpeechRequest)]
-    yield from (Text(f"text{n:02}", each) for n, each in enumerate(pieces))
-
-
-def _choices(given: str, known: tuple[str, ...], flag: str) -> set[str]:
-    chosen = {each.strip() for each in given.split(",") if each.strip()}
-    if not chosen or not chosen <= set(known):
-        raise UsageError(f"{flag}: {printable(given, 40)} is not a list of {', '.join(known)}")
-    return chosen
-
-
-def parse_buffers(given: str) -> list[float]:
-    """Parse the milliseconds of --buffer. Raises UsageError."""
-    try:
-        numbers = [float(each) for each in given.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or not all(0 <= number <= 60_000 for number in numbers):
-        raise UsageError(f"--buffer: {printable(given, 40)} is not a list of milliseconds")
-    return numbers
 
 
 def confirm_cost(plan: Plan, settings: Settings, *, yes: bool, quiet: bool) -> None:

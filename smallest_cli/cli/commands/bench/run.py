@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from smallest_cli.bench.plan import Plan
+from smallest_cli.bench.plan import Plan, parse_buffers
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.runner import Measurement, measure
 from smallest_cli.bench.thresholds import check_thresholds
@@ -30,7 +30,7 @@ from smallest_cli.cli.commands.bench.outputs import (
     spool_audio,
     write_outputs,
 )
-from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan, parse_buffers
+from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan
 from smallest_cli.cli.commands.bench.results import exit_with, print_result
 from smallest_cli.cli.console import Console, print_error, print_interruption, print_json
 from smallest_cli.cli.option_groups import grouped
