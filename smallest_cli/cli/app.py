@@ -50,19 +50,19 @@ COMMANDS = {
     "speak": ("speak.speak", "Speak text: play it, save it, or pipe it."),
     "stream": ("stream.stream", "Speak text as it arrives, for example from an LLM."),
     "batch": ("batch.batch", "Speak each row of a table into a file of its own."),
-    "voices": ("voices.voices", "List and search voices; hear them; clone one."),
+    "voices": ("voices.voices", "List and search voices; voices play | clone | clones | delete."),
     "bench": ("bench.run.bench", "Measure latency; bench compare | merge | report | locustfile."),
-    "dict": ("dict.dictionaries", "Pronunciation dictionaries."),
-    "cache": ("cache.cache", "What `--cache` keeps on this machine; cache info | clear."),
-    "serve": ("serve.serve", "Serve the Waves API from this machine, offline."),
-    "login": ("auth.login", "Keep a key for one service."),
-    "logout": ("auth.logout", "Forget the keys that `login` kept."),
-    "doctor": ("doctor.doctor", "Say what works here and what does not."),
-    "completion": ("completion.completion", "Print what a shell needs to complete our commands on TAB."),
+    "dict": ("dict.dictionaries", "Manage pronunciation dictionaries."),
+    "cache": ("cache.cache", "Manage the audio cache; cache info | clear."),
+    "serve": ("serve.serve", "Run the offline Waves-compatible server."),
+    "login": ("auth.login", "Save an API key."),
+    "logout": ("auth.logout", "Remove saved API keys."),
+    "doctor": ("doctor.doctor", "Check your setup."),
+    "completion": ("completion.completion", "Generate shell completions."),
 }
-"""Each command, where it is, and its line in the list. Only the one that is run is imported."""
+"""Command name -> module and attribute, and its line in the list. Only the command that runs is imported."""
 CHILDREN = {"bench": ("bench.results", ("compare", "merge", "report", "locustfile"))}
-"""Commands that have some of their own: the file that those are in, and their names."""
+"""Command name -> module and names of its subcommands, for commands that have an own module for them."""
 
 
 def register(names: Iterable[str]) -> None:
