@@ -154,11 +154,11 @@ def check_rate(measured: Sequence[Trial], limit_ms: float) -> tuple[Delays | Non
     if found is None or found.p99 <= limit_ms:
         return found, []
     late = sum(wait > limit_ms * 1e6 for wait in waits)
-    begun = len(waits) * SECOND / max(1, max(trial.started_ns for trial in planned))
-    due = len(waits) * SECOND / max(1, max(trial.scheduled_ns or 0 for trial in planned))
+    actual = len(waits) * SECOND / max(1, max(trial.started_ns for trial in planned))
+    planned_rate = len(waits) * SECOND / max(1, max(trial.scheduled_ns or 0 for trial in planned))
     return found, [
         f"rate not reached: {late} of {len(waits)} trials began more than {limit_ms:.1f} ms late "
-        f"(max {found.max:.0f} ms); {begun:.1f}/s began, {due:.1f}/s were due"
+        f"(max {found.max:.0f} ms); {actual:.1f}/s began, {planned_rate:.1f}/s were due"
     ]
 
 

@@ -55,7 +55,7 @@ def measure(
     timestamps. Otherwise it is measured first, unless `calibrated` is False. Raises RemoteError if no trial
     can succeed, e.g. for a rejected key.
     """
-    started, begun = datetime.now(UTC), time.time_ns()
+    started, run_id = datetime.now(UTC), f"{time.time_ns():x}"
     self_test = SelfTest(None)
     if log is None:
         skipped = SelfTest(None, reasons=("not calibrated: --no-calibrate",))
@@ -72,7 +72,7 @@ def measure(
         measured = [trial for trial in trials if trial.phase == "measure"]
         floor = measurement_error(measured, progress.origin_ns, log)
     run = Run(
-        id=f"{begun:x}",
+        id=run_id,
         started_utc=started.isoformat(timespec="seconds"),
         interrupted=interruption is not None,
         complete=complete,

@@ -144,8 +144,8 @@ def test_words() -> None:
 
 def test_change_below_absolute_minimum_is_equivalent() -> None:
     assert compare([0.0] * 40, [0.0] * 40, 0.05).word == "inconclusive"
-    assert compare([0.0] * 40, [0.0] * 40, 0.05, least=1.0).word == "equivalent"
-    assert compare([0.0] * 40, [2.0] * 40, 0.05, least=1.0).word == "slower"
+    assert compare([0.0] * 40, [0.0] * 40, 0.05, minimum=1.0).word == "equivalent"
+    assert compare([0.0] * 40, [2.0] * 40, 0.05, minimum=1.0).word == "slower"
 
 
 def test_small_samples_report_the_size_needed() -> None:

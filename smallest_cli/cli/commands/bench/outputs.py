@@ -27,14 +27,14 @@ from smallest_cli.settings import Settings
 
 
 def check_outputs(
-    outcome: OutcomeOptions, texts: CorpusOptions, settings: Settings, where: ServiceOptions
+    outcome: OutcomeOptions, texts: CorpusOptions, settings: Settings, service_options: ServiceOptions
 ) -> None:
     """Check the output files before any request is sent. Raises UsageError and OutputError."""
     names = [name for name in (outcome.jsonl, outcome.save) if name is not None]
     for name in names:
         refuse_stdout(name)
     refuse_twice(names)
-    check_not_overwriting_inputs(settings, where.api_key_file, names)
+    check_not_overwriting_inputs(settings, service_options.api_key_file, names)
     check_not_overwriting(texts.file or [], names, "the text is read from it")
     for name in names:
         check_target(name)

@@ -25,16 +25,16 @@ def make_plan(
     texts: CorpusOptions,
     words: list[str],
     outcome: OutcomeOptions,
-    where: ServiceOptions,
+    service_options: ServiceOptions,
     settings: Settings,
     template: SpeechRequest,
 ) -> Plan:
     """Build the plan. Raises UsageError."""
     if load.count is not None and load.duration is not None:
         raise UsageError("-n and -d cannot be combined: drop one")
-    if where.via is not None and load.transport is not None:
+    if service_options.via is not None and load.transport is not None:
         raise UsageError("--via and --transport cannot be combined: drop one")
-    vias = load.transport if where.via in (None, "auto") else where.via
+    vias = load.transport if service_options.via in (None, "auto") else service_options.via
     arms = parse_arms(",".join(VIAS) if vias is None else vias, load.conn, "--transport")
     given = list(texts.text or [])
     if words or texts.file:

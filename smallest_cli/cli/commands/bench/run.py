@@ -57,8 +57,8 @@ def bench(
     load: LoadOptions,
     texts: CorpusOptions,
     outcome: OutcomeOptions,
-    who: VoiceOptions,
-    where: MeasuredServiceOptions,
+    voice: VoiceOptions,
+    service_options: MeasuredServiceOptions,
     report: ReportOptions,
 ) -> None:
     """Measure latency; bench compare | merge | report | locustfile.
@@ -68,16 +68,16 @@ def bench(
     """
     if words and "--" not in sys.argv:
         _refuse_children(words[0])
-    if who.voice == "?":
-        answer_question(who.voice, None, as_json=report.json)
+    if voice.voice == "?":
+        answer_question(voice.voice, None, as_json=report.json)
         return
-    if where.retries:
+    if service_options.retries:
         raise UsageError("bench never retries: a failed trial is a result")
-    console, settings, template = load_request(who, where, report)
-    plan = make_plan(load, texts, words or [], outcome, where, settings, template)
+    console, settings, template = load_request(voice, service_options, report)
+    plan = make_plan(load, texts, words or [], outcome, service_options, settings, template)
     buffers_ms, slo = parse_buffers(outcome.buffer), outcome.slo or []
     check_thresholds(slo, [plan.arm_id(arm) for arm in plan.arms], buffers_ms)
-    check_outputs(outcome, texts, settings, where)
+    check_outputs(outcome, texts, settings, service_options)
     if report.dry_run:
         _print_plan(plan, report)
         return
@@ -86,8 +86,8 @@ def bench(
     confirm_cost(plan, settings, yes=outcome.yes, quiet=report.quiet)
     with spool_audio(outcome.save_audio) as spool:
         with ExitStack() as opened:
-            service, log = _open(plan, settings, where, console, opened)
-            dialer = Dialer.from_settings(settings, max_time=where.max_time)
+            service, log = _open(plan, settings, service_options, console, opened)
+            dialer = Dialer.from_settings(settings, max_time=service_options.max_time)
             with LiveView(quiet=report.quiet) as view:
                 measured = measure(
                     plan,
@@ -143,11 +143,11 @@ def _print_plan(plan: Plan, report: ReportOptions) -> None:
 
 
 def _open(
-    plan: Plan, settings: Settings, where: ServiceOptions, console: Console, opened: ExitStack
+    plan: Plan, settings: Settings, service_options: ServiceOptions, console: Console, opened: ExitStack
 ) -> tuple[Service, Path | None]:
     """Open the service; for the offline one, also return where it logs its timestamps."""
     if not settings.local:
-        return opened.enter_context(open_service(settings, where.api_key_file, console.warn)), None
+        return opened.enter_context(open_service(settings, service_options.api_key_file, console.warn)), None
     log = Path(opened.enter_context(tempfile.TemporaryDirectory()), "log.jsonl")
     behaviour = {"concurrency": plan.concurrency, "log": str(log)}
     return opened.enter_context(open_local_service(settings.api, behaviour)), log
