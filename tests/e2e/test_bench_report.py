@@ -7,6 +7,7 @@ import io
 import json
 import re
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from smallest_cli.bench.storage import as_text
 from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Progress
 from smallest_cli.cli.commands.bench.display import progress_lines
-from tests.support.command import smallest
+from tests.support.command import environment, smallest
 from tests.support.programs import need
 from tests.support.trials import CALIBRATION, LOAD, MS, RATE, run, trial
 
@@ -119,6 +120,17 @@ def test_html_is_self_contained_without_scripts(found: Result) -> None:
     assert "default-src 'none'" in text
     assert page.tags.count("script") == 1  # the figures, which are no program
     assert '<script type="application/json"' in text
+
+
+def test_jinja2_is_imported_for_html_only(found: Result, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(as_text(found))
+    for option, imported in (("--md", False), ("--csv", False), ("--html", True)):
+        command = [sys.executable, "-X", "importtime", "-m", "smallest_cli", "bench", "report", "r.json"]
+        done = subprocess.run(
+            [*command, option, "-"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        assert bool(re.search(r"\| +jinja2$", done.stderr, re.MULTILINE)) is imported
 
 
 def test_server_messages_are_escaped_in_html(found: Result) -> None:
