@@ -237,12 +237,12 @@ WARM, SSE = "ws/warm/c1", "sse/warm/c1"
 def test_faster_arm_is_recommended_with_its_buffer() -> None:
     said = advised([*many(WARM, 50, 80), *many(SSE, 90, 80)])
     assert said.startswith("Use ws with a warm connection: median first byte 52.0 ms")
-    assert "95 % play without a gap without a buffer" in said
+    assert "95 % play without a gap with no buffer" in said
     assert "TTFA" not in said
 
 
 def test_few_trials_give_no_statement_about_shares() -> None:
-    assert "all 5 play without a gap without a buffer, too few" in advised(many(WARM, 50, 5))
+    assert "all 5 play without a gap with no buffer, too few" in advised(many(WARM, 50, 5))
     said = advised([uneven(n, 50, WARM) for n in range(5)])
     assert "ms of buffer, too few for a statement about 90 %" in said
     assert "p95" not in said

@@ -77,7 +77,7 @@ def _buffer(arm: ArmResult) -> str:
         return ""
     name = next((name for name in SHARES if safe.quantile(name).hi is not None), None)
     wait = safe.quantile(name).v if name else safe.max
-    buffered = f"with {figure(wait)} ms of buffer" if wait else "without a buffer"
+    buffered = f"with {figure(wait)} ms of buffer" if wait else "with no buffer"
     if name:
         return f"; {name[1:]} % play without a gap {buffered}"
     return f"; all {safe.n} play without a gap {buffered}, too few for a statement about 90 % of requests"
