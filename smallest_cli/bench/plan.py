@@ -12,9 +12,9 @@ from smallest_cli.bench.corpus import CORPORA
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.schema import ArmId
 from smallest_cli.errors import UsageError
-from smallest_cli.models import VIAS, SpeechRequest, Via
+from smallest_cli.models import SEGMENT_CHARS, VIAS, SpeechRequest, Via
 from smallest_cli.security import printable
-from smallest_cli.text.segments import SPLIT, write_script
+from smallest_cli.text.segments import write_script
 
 Conn = Literal["warm", "cold"]
 CONNS: tuple[Conn, ...] = ("warm", "cold")
@@ -158,6 +158,6 @@ def make_texts(given: Sequence[str], corpus: str, template: SpeechRequest) -> tu
     """Return the texts, or those of a corpus if none are given. A long text is split into requests."""
     if not given:
         return tuple(Text(f"{corpus}{n:02}", each) for n, each in enumerate(CORPORA[corpus]))
-    script = write_script(list(given), template, split=SPLIT, pause_s=0)
+    script = write_script(list(given), template, split=SEGMENT_CHARS, pause_s=0)
     pieces = [item.text for item in script.items if isinstance(item, SpeechRequest)]
     return tuple(Text(f"text{n:02}", each) for n, each in enumerate(pieces))

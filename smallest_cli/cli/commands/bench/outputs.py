@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 
 from smallest_cli.audio import wav
-from smallest_cli.audio.destinations import refuse_twice
+from smallest_cli.audio.destinations import check_distinct
 from smallest_cli.bench.runner import Measurement
 from smallest_cli.bench.schema import Result
 from smallest_cli.bench.storage import as_text, raw_lines, refuse_stdout, write_text
@@ -33,7 +33,7 @@ def check_outputs(
     names = [name for name in (outcome.jsonl, outcome.save) if name is not None]
     for name in names:
         refuse_stdout(name)
-    refuse_twice(names)
+    check_distinct(names)
     check_not_overwriting_inputs(settings, service_options.api_key_file, names)
     check_not_overwriting(texts.file or [], names, "the text is read from it")
     for name in names:

@@ -12,11 +12,11 @@ from smallest_cli.cli.commands.bench.options import CorpusOptions, LoadOptions, 
 from smallest_cli.cli.console import print_line
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.errors import UsageError
-from smallest_cli.models import VIAS, SpeechRequest
+from smallest_cli.models import PRO_MODEL, VIAS, SpeechRequest
 from smallest_cli.settings import Settings
 from smallest_cli.text.input import read_texts
 
-PRICE = {"lightning_v3.1_pro": 0.195}
+PRICE = {PRO_MODEL: 0.195}
 """US dollars for 10,000 characters, where the vendor's pages state it (waves/api.md, 6)."""
 
 

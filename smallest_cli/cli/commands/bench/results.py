@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from smallest_cli.audio.destinations import refuse_twice
+from smallest_cli.audio.destinations import check_distinct
 from smallest_cli.bench.report.format import VERDICT_TEXTS, threshold_text
 from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import INVALID, summarise
@@ -157,7 +157,7 @@ def report(
 def _check_outputs(read: Sequence[str], *written: str | None) -> None:
     """Raise UsageError if an input would be overwritten, or two outputs are the same file."""
     names = [name for name in written if name and name != "-"]
-    refuse_twice(names)
+    check_distinct(names)
     check_not_overwriting(read, names, "it is an input")
 
 
