@@ -339,7 +339,7 @@ def test_report_writes_every_format(found: Result, tmp_path: Path) -> None:
     ("name", "code", "said"),
     [
         ("", 2, ["smallest: --html is empty", "  unset shell variable?"]),
-        (".", 10, ["smallest: cannot write .: it is a folder"]),
+        (".", 10, ["smallest: cannot write .: it is a directory"]),
     ],
 )
 def test_invalid_output_name_is_reported(
