@@ -153,7 +153,10 @@ def scenario_server(name: str, folder: str) -> AbstractContextManager[FaultProce
 
 def light() -> Found:
     """As `lognormal`, against a server that only waits."""
-    with tempfile.TemporaryDirectory() as folder, start_faults("lognormal", Path(folder)) as faulty:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        scenario_server("lognormal", folder) as faulty,
+    ):
         run, trials = bench(
             faulty.base_url,
             KEY,

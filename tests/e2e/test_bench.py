@@ -134,7 +134,7 @@ def test_missed_threshold_exits_with_20_and_is_named(tmp_path: Path, server: Off
 
 
 def test_all_trials_failed_exits_with_22(tmp_path: Path) -> None:
-    with start_faults([["status", 503]], tmp_path) as faulty:
+    with start_fault_server(tmp_path, Status(503)) as faulty:
         ran = bench(tmp_path, faulty.base_url, "-n", "2", "--transport", "sse,http", "--json")
     assert ran.code == 22
     assert result(ran)["arms"][0]["errors"] == {"http_5xx": 2}
@@ -183,8 +183,8 @@ def test_duration_ends_the_run(tmp_path: Path, server: Offline) -> None:
 
 
 def test_max_time_ends_the_run_without_failed_trials(tmp_path: Path) -> None:
-    slow = [["head"], ["wav"], ["wait", 100], ["sound", 100], ["end"]]
-    with start_faults(slow, tmp_path) as faulty:
+    slow = (HEAD, Wait(100), Tone(100), End())
+    with start_fault_server(tmp_path, *slow) as faulty:
         ran = bench(
             tmp_path, faulty.base_url, "-n", "2000", "--max-time", "1.5", "--max-chars", "0", "--json"
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from smallest_cli.audio import wav
 from smallest_cli.bench.calibration import calibrate, evaluate, evaluate_delays, measurement_error
 from smallest_cli.bench.plan import Arm, Plan, Text
 from smallest_cli.bench.probe import Probe, in_ms, probing
@@ -103,7 +104,7 @@ def ask(
 
 @pytest.mark.parametrize("via", VIAS)
 def test_successful_attempt(via: Via, tmp_path: Path) -> None:
-    made = ask([*PLAY, ["end"]], via, tmp_path)
+    made = ask((*PLAY, End()), via, tmp_path)
     assert made.trial.error is None, made.trial.message
     assert made.trial.frames == RATE // 10
     assert made.trial.onset == 0
@@ -138,9 +139,9 @@ FAILURES: list[tuple[str, Via, Script]] = [
 FAILURE_IDS = [f"{name} {via} {type(script[0]).__name__}" for name, via, script in FAILURES]
 
 
-@pytest.mark.parametrize(("name", "via", "steps"), FAILURES, ids=FAILURE_IDS)
-def test_failure_is_classified(name: str, via: Via, steps: list[Step], tmp_path: Path) -> None:
-    made = ask(steps, via, tmp_path, timeout=0.2 if "hang" in [step[0] for step in steps] else 5.0)
+@pytest.mark.parametrize(("name", "via", "script"), FAILURES, ids=FAILURE_IDS)
+def test_failure_is_classified(name: str, via: Via, script: Script, tmp_path: Path) -> None:
+    made = ask(script, via, tmp_path, timeout=0.2 if Stall() in script else 5.0)
     assert made.trial.error == name, made.trial.message
     assert made.trial.message
     assert made.trial.sent_ns is not None
@@ -160,7 +161,7 @@ def test_connect_failure_is_classified(name: str, base_url: str, tmp_path: Path)
 
 
 def test_failed_handshake_is_classified_as_tls(tmp_path: Path) -> None:
-    with start_faults(PLAY, tmp_path) as faulty:
+    with start_fault_server(tmp_path, *PLAY) as faulty:
         base_url = faulty.base_url.replace("http:", "https:")
         made = ask(PLAY, "sse", tmp_path, base_url=base_url, timeout=0.5)
     assert made.trial.error == "tls"
