@@ -1,8 +1,8 @@
-"""Is `smallest bench` right? Its figures beside the stamps of the server that it measured.
+"""Check the accuracy of `smallest bench` against the timestamps of the servers that it measures.
 
-Servers are processes of their own. The truth is what they stamped, never what they were told to do: from
-having received a request to being about to send its first audio. A check whose run's own verdict says that
-the host was noisy is made again, up to three times, and then not judged. Ends with 1 where one is missed.
+Servers are separate processes. The true value is what they logged, not what they were configured to do: from
+receiving a request to sending its first audio. A check whose own verdict says that the host was noisy is
+repeated up to three times and then not judged. Exits with 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ SCENARIOS: dict[str, Script] = {
     "late": (Wait(300), WAV_HEAD, Tone(100), End()),
 }
 TRIES = 3
-KEY = "sk_of_nobody_0123456789"
+KEY = "sk_check_0123456789abcdef"
 SMALLEST = [sys.executable, "-P", "-m", "smallest_cli"]
 Run = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Found:
-    """A check's figures, and whether they are within what must hold."""
+    """The figures of a check, and whether they are within its limits."""
 
     words: str
     holds: bool
@@ -83,8 +83,7 @@ def bench(base_url: str, key: str, folder: Path, *options: str) -> tuple[Run, li
 
 
 def truths(trials: list[dict[str, Any]], log: Path, origin_ns: int | None = None) -> list[float]:
-    """What the server says of each good trial, in ms, ascending: from having received the request to its
-    first audio.
+    """Return the server's time to first audio of each successful trial, in ms, ascending.
 
     With `origin_ns`, that of the run, a request begins when it was sent, if that was earlier: under load it
     waits in the server's socket, which the server cannot stamp.
@@ -117,7 +116,7 @@ def server(concurrency: int, first_byte_ms: float, sigma: float = 0.0) -> Iterat
 def measured(
     concurrency: int, delay: tuple[float, float], *options: str
 ) -> tuple[float, float, float, float, Run]:
-    """What the tool says of p50 and p99, what the server says of them, and the run."""
+    """Return p50 and p99 as measured, as logged by the server, and the run."""
     with tempfile.TemporaryDirectory() as folder, server(concurrency, *delay) as (service, log):
         run, trials = bench(
             service.base_url,
@@ -153,7 +152,7 @@ def scenario_server(name: str, folder: str) -> AbstractContextManager[FaultProce
 
 
 def light() -> Found:
-    """As `lognormal`, against a server that does nothing but wait, by its stamps alone."""
+    """As `lognormal`, against a server that only waits."""
     with (
         tempfile.TemporaryDirectory() as folder,
         scenario_server("lognormal", folder) as faulty,
@@ -257,7 +256,7 @@ CHECKS: dict[str, Callable[[], Found]] = {
 
 
 def main() -> int:
-    """The exit code: 1 where a check is missed on a host that was quiet."""
+    """Return 1 if a check fails on a quiet host."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checks", nargs="*", help="only those whose names hold one of these words")
     chosen = parser.parse_args().checks
@@ -270,7 +269,7 @@ def main() -> int:
             note = "" if found.verdict == "ok" else f"  (the host was noisy: {found.verdict})"
             noisy = not found.holds and found.verdict != "ok"
             again = noisy and attempt < TRIES
-            state = "ok" if found.holds else "again" if again else "not judged" if noisy else "MISSED"
+            state = "ok" if found.holds else "again" if again else "not judged" if noisy else "FAIL"
             print(f"{name:<30} {found.words}  {state}{note}", flush=True)
             if not again:
                 break

@@ -1,8 +1,8 @@
-"""Is a run over several hosts right? A master, two workers and the server, each in a network of its own.
+"""Check the accuracy of a run over several hosts: a master, two workers and the server, one network each.
 
-The server speaks TLS with a certificate made here, and its stamps are the truth, from having received a
-request to being about to send its first audio. A figure that is missed in a run whose own verdict is not ok
-is no fault: that verdict is what it is for. Ends with 1 where one is missed all the same.
+The server uses TLS with a certificate made here; the true value is its time from receiving a request to
+sending the first audio. A deviation in a run whose own verdict is not ok is no failure: that is what the
+verdict is for. Exits with 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ADDRESSES = ("10.83.7.1", "10.83.7.2", "10.83.7.3", "10.83.7.4")
 METRICS, QUANTILES = ("ttfb", "ttfa", "min_safe_buffer", "gap"), {"p50": 0.5, "p99": 0.99}
 AS_UNION = 0.001
 TRIES = 3
-"""A check of figures is made again while the host is too busy to say."""
+"""Attempts at a check while the host is too busy."""
 
 
 def truths(ran: Ran) -> list[float]:
-    """What the server says of the trials whose raw record is here, in ms, ascending.
+    """Return the server's time to first audio of the recorded trials, in ms, ascending.
 
     A request begins when it was sent, if that is earlier: under load it waits in the server's socket.
     """
@@ -37,7 +37,7 @@ def truths(ran: Ran) -> list[float]:
 
 
 def verdict(ran: Ran) -> str:
-    """ok, suspect or invalid, as the run says of itself; without a result, none."""
+    """Return the run's own verdict, or none without a result."""
     return str(ran.result["run"]["calibration"]["verdict"]) if ran.result else "none"
 
 
@@ -72,13 +72,13 @@ def against_server(name: str, ran: Ran, true: Sequence[float]) -> Iterator[Figur
         yield Figure(f"{name}: ttfb {which}, off the server", found - server, words, goal, holds, not holds)
 
 
-def whole(name: str, ran: Ran) -> Iterator[Figure]:
-    """Both workers to the end."""
+def complete(name: str, ran: Ran) -> Iterator[Figure]:
+    """Check a run in which both workers finished."""
     if ran.result is None:
         yield unfinished(name, ran)
         return
     arm = ran.result["arms"][0]
-    tell_verdict(ran)
+    print_verdict(ran)
     good = arm["ok"] / arm["n"]
     yield Figure(
         f"{name}: good trials", good, f"{good:8.2%}   {arm['ok']} of {arm['n']} {arm['errors'] or ''}"
@@ -90,12 +90,12 @@ def whole(name: str, ran: Ran) -> Iterator[Figure]:
 
 
 def cut(name: str, ran: Ran) -> Iterator[Figure]:
-    """One worker was lost: it is named, and all that is counted was answered."""
+    """Check a run that lost a worker: it is named, and all counted trials were answered."""
     if ran.result is None:
         yield unfinished(name, ran)
         return
     calibration, workers = ran.result["run"]["calibration"], ran.result["run"]["workers"]
-    tell_verdict(ran)
+    print_verdict(ran)
     lost = [each for each in workers if each["state"] == "cut off"]
     named = len(lost) == 1 and any(lost[0]["id"] in why for why in calibration["reasons"])
     words = ", ".join(f"{each['state']} after {each['trials']}" for each in workers)
@@ -114,7 +114,7 @@ def cut(name: str, ran: Ran) -> Iterator[Figure]:
 
 
 def counted(name: str, ran: Ran, lost: Sequence[Entry], workers: Sequence[Entry]) -> Iterator[Figure]:
-    """Every trial of the survivor, and of the lost one no more than the server answered."""
+    """Check the counts: all trials of the survivor, and of the lost one at most those answered."""
     assert ran.result
     raw = {worker: len(trials) for worker, trials in ran.raw.items()}
     survivor = all(raw.get(each["id"]) == each["trials"] for each in workers if each not in lost)
@@ -129,13 +129,13 @@ def counted(name: str, ran: Ran, lost: Sequence[Entry], workers: Sequence[Entry]
 
 
 def unfinished(name: str, ran: Ran) -> Figure:
-    """There is no result, and why."""
+    """Report a run without a result."""
     print(ran.said[-3000:], file=sys.stderr)
     return Figure(f"{name}: a result", 0, f"none; exit {ran.code}", "one", holds=False, gates=True)
 
 
-def tell_verdict(ran: Ran) -> None:
-    """What the run says of itself."""
+def print_verdict(ran: Ran) -> None:
+    """Print the run's own verdict."""
     assert ran.result
     reasons = ran.result["run"]["calibration"]["reasons"]
     print(f"  exit {ran.code}, {verdict(ran)}{': ' if reasons else ''}{'; '.join(reasons)}", flush=True)
@@ -143,16 +143,16 @@ def tell_verdict(ran: Ran) -> None:
 
 Check = Callable[[str, Ran], Iterator[Figure]]
 CHECKS: dict[str, tuple[Check, Load]] = {
-    "lognormal": (whole, Load(20, 30, 150, 0.3, 4)),
+    "lognormal": (complete, Load(20, 30, 150, 0.3, 4)),
     "killed": (cut, Load(20, 20, 100, 0.2, 4, lose_after=60)),
     "unplugged": (cut, Load(20, 30, 100, 0.2, 4, lose_after=60, loss="unplugged")),
-    "at once": (whole, Load(100, 40, 300, 0.2, 1, "long", spawn_rate=1000)),
-    "crowd": (whole, Load(500, 40, 300, 0.2, 1, "long")),
+    "at once": (complete, Load(100, 40, 300, 0.2, 1, "long", spawn_rate=1000)),
+    "crowd": (complete, Load(500, 40, 300, 0.2, 1, "long")),
 }
 
 
 def measure(hosts: Sequence[Host], chosen: Sequence[str]) -> Iterator[Figure]:
-    """Every figure of the checks that were chosen."""
+    """Yield the figures of the chosen checks."""
     for name in chosen:
         check, load = CHECKS[name]
         for attempt in range(1, TRIES + 1):
@@ -167,7 +167,7 @@ def measure(hosts: Sequence[Host], chosen: Sequence[str]) -> Iterator[Figure]:
 
 
 def main() -> int:
-    """The exit code: 1 where a check is missed."""
+    """Return 1 if a check fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checks", nargs="*", help=f"of {', '.join(CHECKS)}; all of them")
     chosen = parser.parse_args().checks or list(CHECKS)

@@ -1,6 +1,6 @@
-"""What one worker of Locust takes for so many paced streams over TLS: CPU, memory, files, and its verdict.
+"""Measure the CPU, memory and files that one Locust worker needs for N paced streams over TLS.
 
-The figures of docs/load.md. Streams are as fast as speech, and the server and a master share the machine.
+The figures are those of docs/load.md. Streams run in real time; the server and a master share the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECONDS = 60
 
 
 def measure(hosts: Sequence[Host], corpus: str, streams: Sequence[int]) -> Iterator[Figure]:
-    """One run for each number of streams, all of which begin within ten seconds."""
+    """Run once for each number of streams, started within ten seconds."""
     for users in streams:
         load = Load(users, SECONDS, 300, 0.2, 1, corpus, spawn_rate=users / 10)
         name = f"{corpus}, {users} streams"
@@ -49,7 +49,7 @@ def measure(hosts: Sequence[Host], corpus: str, streams: Sequence[int]) -> Itera
 
 
 def main() -> int:
-    """The exit code: 1 where a run had no result."""
+    """Return 1 if a run had no result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", nargs="?", choices=("long", "short"), default="long")
     parser.add_argument("streams", nargs="*", type=int, default=STREAMS)

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from smallest_cli.audio.formats import ALIASES, CODINGS
-from smallest_cli.bench.results import SAMPLED
+from smallest_cli.bench.schema import SAMPLED
 from smallest_cli.cli import app as cli
 from smallest_cli.cli.commands.voices import SORTS
 from smallest_cli.models import APIS, SAMPLE_RATES, VIAS

@@ -1,4 +1,4 @@
-"""Texts to measure with, where none is given. English, so that every voice of the catalogue can say them."""
+"""Built-in texts. English, so that every voice of the catalogue can speak them."""
 
 from __future__ import annotations
 

@@ -1,190 +1,186 @@
-"""Several runs as one, exactly: their trials are pooled, and no quantile is averaged."""
+"""Merge several runs into one (`bench merge`): their trials are pooled, no quantile is averaged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from smallest_cli.bench.playback import SECOND
-from smallest_cli.bench.schema import VERDICTS
-from smallest_cli.bench.storage import SAME
+from smallest_cli.bench.schema import VERDICTS, Conditions, Run, as_json
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
 from smallest_cli.security import printable
 
-ALIKE = (
-    *SAME, "slo", "target", "load.model", "load.arrival", "load.rate", "load.concurrency", "defs.onset"
-)  # fmt: skip
+SAME_CONDITIONS = ("request", "texts", "buffers_ms")
+"""What parts of one run have in common, wherever they were measured."""
+MUST_MATCH = (
+    *SAME_CONDITIONS,
+    "slo",
+    "target",
+    "load.model",
+    "load.arrival",
+    "load.rate",
+    "load.concurrency",
+    "defs.onset",
+)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-LEAST_OVERLAP = 1.0
-"""Seconds by which two runs must overlap to have been made at once: when they began is kept to the second."""
+MIN_OVERLAP_S = 1.0
+"""Runs that overlap by more ran at the same time: start times are recorded to the second."""
 
-Raw = tuple[dict[str, Any], list[Trial]]
+Raw = tuple[Run, list[Trial]]
 
 
 def merge_runs(runs: Sequence[Raw]) -> Raw:
-    """Several runs as one. Raises UsageError where they are not of one kind, or one of them comes twice.
+    """Merge runs. Raises UsageError where their conditions differ, or one of them is given twice.
 
-    Clocks of different machines are never compared. Runs that were made at once begin at once, so that their
-    window is the longest of theirs; of all others each begins where the one before ended.
+    Clocks of different machines are never compared. Concurrent runs start together, so that their window is
+    the longest of theirs; every other run starts where the one before it ended.
     """
     first = runs[0][0]
+    if len(runs) == 1:
+        return runs[0]  # so that its result is recomputed bit by bit
     for run, _ in runs[1:]:
-        if found := differences(_placed(first), _placed(run), ALIKE):
-            raise UsageError(f"these runs differ in their {', '.join(found)}: they cannot be one")
+        if found := differences(_without_port(first), _without_port(run), MUST_MATCH):
+            raise UsageError(f"cannot merge runs that differ in {', '.join(found)}")
     ids = list(_ids(run for run, _ in runs))
-    trials = [
-        _moved(trial, by_ns) for (_, own), by_ns in zip(runs, _shifts(runs), strict=True) for trial in own
-    ]
-    if len(runs) > 1:
-        first = first | _pooled([run for run, _ in runs]) | {"merged": ids}
-    return first, [replace(trial, index=index) for index, trial in enumerate(trials)]
+    offsets = _offsets(runs)
+    trials = [_shifted(trial, by) for (_, own), by in zip(runs, offsets, strict=True) for trial in own]
+    pooled = _pooled([run for run, _ in runs], ids)
+    return pooled, [replace(trial, index=index) for index, trial in enumerate(trials)]
 
 
-def _placed(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The run, its target on loopback without the port: the offline server has another one each time."""
-    target = run["target"]
+def _without_port(run: Run) -> Run:
+    """Return the run, a target on loopback without its port: the offline server has another each time."""
     try:
-        host = urlsplit(target["base_url"]).hostname
+        host = urlsplit(run.target.base_url).hostname
     except ValueError:
         host = None
-    return dict(run) | ({"target": target | {"base_url": host}} if host in LOOPBACK else {})
+    return replace(run, target=replace(run.target, base_url=host)) if host in LOOPBACK else run
 
 
-def _ids(runs: Iterator[Mapping[str, Any]]) -> Iterator[str]:
+def _ids(runs: Iterator[Run]) -> Iterator[str]:
     seen = set()
     for run in runs:
-        for name in run.get("merged", [run["id"]]):
+        for name in run.merged or [run.id]:
             if name in seen:
-                raise UsageError(
-                    f"the run {printable(name, 40)} is in these files twice: it would be counted twice"
-                )
+                raise UsageError(f"the run {printable(name, 40)} is in these files twice")
             seen.add(name)
             yield name
 
 
-def _pooled(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is known of them together."""
-    calibrations = sorted((run["calibration"] for run in runs), key=_badness, reverse=True)
-    counts = [run["load"].get("count") for run in runs]
-    count = None if None in counts else sum(counts)
-    return {
-        "started_utc": min(run["started_utc"] for run in runs),
-        "arms": list(dict.fromkeys(arm for run in runs for arm in run["arms"])),
-        "load": runs[0]["load"] | {"count": count},
-        "calibration": calibrations[0]
-        | {"reasons": list(dict.fromkeys(why for each in calibrations for why in each["reasons"]))},
-        "interrupted": any(run["interrupted"] for run in runs),
-        "complete": all(run["complete"] for run in runs),
-        "cut_short": next((run["cut_short"] for run in runs if run.get("cut_short")), None),
-    }
+def _pooled(runs: Sequence[Run], ids: list[str]) -> Run:
+    calibrations = sorted((run.calibration for run in runs), key=lambda each: -VERDICTS.index(each.verdict))
+    reasons = list(dict.fromkeys(why for each in calibrations for why in each.reasons))
+    counts = [run.load.count for run in runs if run.load.count is not None]
+    count = sum(counts) if len(counts) == len(runs) else None
+    return replace(
+        runs[0],
+        started_utc=min(run.started_utc for run in runs),
+        arms=list(dict.fromkeys(arm for run in runs for arm in run.arms)),
+        load=replace(runs[0].load, count=count),
+        calibration=replace(calibrations[0], reasons=reasons),
+        interrupted=any(run.interrupted for run in runs),
+        complete=all(run.complete for run in runs),
+        cut_short=next((run.cut_short for run in runs if run.cut_short), None),
+        merged=ids,
+    )
 
 
-def _badness(calibration: Mapping[str, Any]) -> int:
-    return VERDICTS.index(calibration["verdict"])
-
-
-def _shifts(runs: Sequence[Raw]) -> list[int]:
-    """By how much each run's times are moved."""
+def _offsets(runs: Sequence[Raw]) -> list[int]:
+    """Return the nanoseconds by which each run's times are shifted."""
     spans = [_span(trials) for _, trials in runs]
-    groups: list[list[int]] = []
-    for place, (run, _) in enumerate(runs):
-        beside = next(
-            (
-                group
-                for group in groups
-                if any(_at_once((runs[other][0], spans[other]), (run, spans[place])) for other in group)
-            ),
-            None,
-        )
-        if beside is None:
-            groups.append(beside := [])
-        beside.append(place)
-    shifts, begins = [0] * len(runs), 0
+    groups: list[list[int]] = []  # indices of runs that ran at the same time
+    for index, (run, _) in enumerate(runs):
+        for group in groups:
+            if any(_overlap(runs[other][0], spans[other], run, spans[index]) for other in group):
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    offsets, start = [0] * len(runs), 0
     for group in groups:
-        for place in group:
-            shifts[place] = begins - spans[place][0]
-        begins += max(spans[place][1] - spans[place][0] for place in group)
-    return shifts
+        for index in group:
+            offsets[index] = start - spans[index][0]
+        start += max(spans[index][1] - spans[index][0] for index in group)
+    return offsets
 
 
 def _span(trials: Sequence[Trial]) -> tuple[int, int]:
-    """When the first measured trial began and the last ended, by the run's own clock."""
+    """Return when the first measured trial began and the last ended, by the run's own clock."""
     measured = [trial for trial in trials if trial.phase == "measure"]
-    begun = min((trial.started_ns for trial in measured), default=0)
-    return begun, max((trial.ended_ns for trial in measured), default=begun)
+    started = min((trial.started_ns for trial in measured), default=0)
+    return started, max((trial.ended_ns for trial in measured), default=started)
 
 
-Spanned = tuple[Mapping[str, Any], tuple[int, int]]
-
-
-def _at_once(one: Spanned, other: Spanned) -> bool:
-    """Whether two runs were made side by side: parts of one load, or alike in time by the walls' clocks."""
-    (run, span), (second, second_span) = one, other
-    if run.get("part_of") or second.get("part_of"):
-        return run.get("part_of") == second.get("part_of")
+def _overlap(first: Run, span: tuple[int, int], second: Run, second_span: tuple[int, int]) -> bool:
+    """Whether two runs ran at the same time: parts of one load, or overlapping by their wall clocks."""
+    if first.part_of or second.part_of:
+        return first.part_of == second.part_of
     try:
-        begun, begun_second = (
-            datetime.fromisoformat(each["started_utc"]).timestamp() for each in (run, second)
-        )
+        starts = [datetime.fromisoformat(run.started_utc).timestamp() for run in (first, second)]
     except (ValueError, OverflowError, OSError):
         return False
-    ended, ended_second = begun + span[1] / SECOND, begun_second + second_span[1] / SECOND
-    return min(ended, ended_second) - max(begun, begun_second) > LEAST_OVERLAP
+    ends = [start + end / SECOND for start, (_, end) in zip(starts, (span, second_span), strict=True)]
+    return min(ends) - max(starts) > MIN_OVERLAP_S
 
 
-def _moved(trial: Trial, by_ns: int) -> Trial:
-    def later(ns: int | None) -> int | None:
+def _shifted(trial: Trial, by_ns: int) -> Trial:
+    def shift(ns: int | None) -> int | None:
         return None if ns is None else ns + by_ns
 
     return replace(
         trial,
         started_ns=trial.started_ns + by_ns,
         ended_ns=trial.ended_ns + by_ns,
-        scheduled_ns=later(trial.scheduled_ns),
-        opened_ns=later(trial.opened_ns),
-        sent_ns=later(trial.sent_ns),
+        scheduled_ns=shift(trial.scheduled_ns),
+        opened_ns=shift(trial.opened_ns),
+        sent_ns=shift(trial.sent_ns),
     )
 
 
-SHOWN = 40
+MAX_SHOWN = 40
 
 
-def differences(first: Mapping[str, Any], second: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
-    """Every difference, as `request.voice (meher, magnus)`.
+def differences(first: Conditions, second: Conditions, paths: Sequence[str]) -> list[str]:
+    """Return every difference as e.g. `request.voice (meher, magnus)`.
 
-    A path is names with dots; of a mapping every name of either run counts. What is absent, null or empty
-    was not given: a newer file may name what an older one does not know.
+    A path is names with dots; of a mapping the names of both runs are compared. Absent, null and empty are
+    equal: a newer file may have fields that an older one lacks.
     """
-    return [each for path in paths for each in _differences(path, _at(first, path), _at(second, path))]
+    a, b = as_json(first), as_json(second)
+    return [each for path in paths for each in _differences(path, _at(a, path), _at(b, path))]
 
 
-def _at(run: Any, path: str) -> Any:
+def _at(value: Any, path: str) -> Any:
     for name in path.split("."):
-        run = run.get(name) if isinstance(run, Mapping) else None
-    return run
+        if isinstance(value, list):
+            value = value[int(name)]
+        else:
+            value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _differences(path: str, first: Any, second: Any) -> Iterator[str]:
-    if _given(first) == _given(second):
+    if _normalised(first) == _normalised(second):
         return
     if path != "texts" and isinstance(first, Mapping) and isinstance(second, Mapping):
         for name in dict.fromkeys([*first, *second]):
             yield from _differences(f"{path}.{name}", first.get(name), second.get(name))
     elif isinstance(first, Mapping) or isinstance(second, Mapping):
-        yield printable(path, SHOWN)
+        yield printable(path, MAX_SHOWN)
     else:
-        yield f"{printable(path, SHOWN)} ({_shown(first)}, {_shown(second)})"
+        yield f"{printable(path, MAX_SHOWN)} ({_shown(first)}, {_shown(second)})"
 
 
-def _given(value: Any) -> Any:
+def _normalised(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: given for name, each in value.items() if (given := _given(each)) is not None}
+        return {name: found for name, each in value.items() if (found := _normalised(each)) is not None}
     return None if value in ("", [], ()) else value
 
 
 def _shown(value: Any) -> str:
-    return "none" if _given(value) is None else printable(value, SHOWN)
+    return "none" if _normalised(value) is None else printable(value, MAX_SHOWN)

@@ -1,8 +1,8 @@
-"""Where speech begins in PCM: the first sample that a person would hear. Pure; no library of numbers.
+"""Find where speech begins in PCM: the first audible sample.
 
-The rule is that of Pipecat's `detect_speech_onset`: 10 ms windows, a millisecond apart, whose level without
-their mean is above -40 dBFS for 50 ms. The window's start would be too early by up to a window, so the onset
-is then the first sample of it that is itself above the level.
+The rule is that of Pipecat's `detect_speech_onset`: 10 ms windows, 1 ms apart, whose level without their mean
+is above -40 dBFS for 50 ms. The start of the window would be early by up to its length, so the onset is its
+first sample above the level.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Hop:
 
 
 def find_onset(pcm: bytes, rate: int) -> int | None:
-    """The frame number of the first audible sample of s16le mono at `rate` Hz, None where all is silent."""
+    """Return the frame number of the first audible sample of s16le mono at `rate` Hz, None if silent."""
     samples = array("h", pcm[: len(pcm) // 2 * 2])
     if sys.byteorder == "big":
         samples.byteswap()
@@ -48,7 +48,7 @@ def find_onset(pcm: bytes, rate: int) -> int | None:
 
 
 def _first_loud(samples: array[int], hop: int) -> int | None:
-    """A place, a whole number of hops from the start, before which no window can be active.
+    """Return an index, a multiple of hops from the start, before which no window can be active.
 
     A window's level is at most its highest peak, and peaks are found fast: leading silence costs little.
     """

@@ -1,26 +1,36 @@
-"""What will be asked, of whom and in which order: arms in randomised blocks, and when each trial is due."""
+"""Plan a run: arms in randomised blocks, their texts, and when each trial is due."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
+from smallest_cli.bench.corpus import CORPORA
 from smallest_cli.bench.playback import SECOND
-from smallest_cli.models import SpeechRequest, Via
+from smallest_cli.bench.schema import ArmId
+from smallest_cli.errors import UsageError
+from smallest_cli.models import SEGMENT_CHARS, VIAS, SpeechRequest, Via
+from smallest_cli.security import printable
+from smallest_cli.text.segments import write_script
 
 Conn = Literal["warm", "cold"]
 CONNS: tuple[Conn, ...] = ("warm", "cold")
 Arrival = Literal["poisson", "constant"]
+MAX_CHARS = 20_000
+"""Default limit of characters sent to a service that bills them."""
+BUFFERS = "0,50,100,200"
+"""Default prebuffers of the simulated player, in ms."""
+MAX_BUFFER_MS = 60_000
 OPEN_IN_FLIGHT = 5
-"""How many trials may be under way in an open loop: the sockets that the smallest account may hold."""
+"""Default limit of trials in flight in an open loop: the sockets that the smallest account may hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One set-up: a transport, and whether its connection is kept or opened for each trial."""
+    """A transport, and whether its connection is kept (warm) or opened for each trial (cold)."""
 
     via: Via
     conn: Conn
@@ -28,20 +38,20 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text under the name that it has in the results."""
+    """A text and its name in the results."""
 
     name: str
     words: str
 
     @property
     def digest(self) -> str:
-        """What two runs compare, to know that they spoke the same."""
+        """A hash, by which runs are checked to have spoken the same text."""
         return hashlib.sha256(self.words.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One trial to make. `due_ns` counts from the begin of the window; None is as soon as a lane is free."""
+    """One trial to run. `due_ns` counts from the start of the window; None is as soon as a worker is free."""
 
     index: int
     arm: Arm
@@ -52,8 +62,9 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A whole run. `count` trials for each arm, or `seconds` of them; `rate` (a second, of all arms) is an
-    open loop."""
+    """A run: `count` trials for each arm, or `seconds` of them.
+
+    `rate`, in trials a second over all arms, makes it an open loop."""
 
     arms: tuple[Arm, ...]
     texts: tuple[Text, ...]
@@ -67,37 +78,26 @@ class Plan:
     seed: int = 1
     max_chars: int = 0
 
-    @property
-    def load(self) -> str:
-        """The load as an arm's name has it."""
-        return f"c{self.concurrency}" if self.rate is None else f"r{self.rate:g}"
-
-    def name(self, arm: Arm) -> str:
-        """An arm's id in the results."""
-        return f"{arm.via}/{arm.conn}/{self.load}"
-
-    @property
-    def lanes(self) -> int:
-        """How many trials may be under way at once."""
-        return self.concurrency
+    def arm_id(self, arm: Arm) -> ArmId:
+        """Return an arm's id in the results."""
+        return ArmId(arm.via, arm.conn, f"c{self.concurrency}" if self.rate is None else f"r{self.rate:g}")
 
     @property
     def trials(self) -> int | None:
-        """How many trials it takes, None where the time decides."""
+        """How many trials the run has, None if its duration decides."""
         return None if self.count is None else self.count * len(self.arms)
 
-    def warm_up(self, lane: int) -> Iterator[Job]:
-        """A lane's warm-ups: each connection that is kept is used before it counts; a cold arm's first lane
-        only."""
+    def warm_up(self, worker: int) -> Iterator[Job]:
+        """Yield a worker's warm-ups: one for each warm connection; for cold arms, only the first worker's."""
         for turn in range(self.warmups):
             for arm in self.arms:
-                if arm.conn == "warm" or lane == 0:
+                if arm.conn == "warm" or worker == 0:
                     yield Job(-1, arm, -1, self.texts[turn % len(self.texts)])
 
     def jobs(self) -> Iterator[Job]:
-        """Every trial in order: in each block every arm once, shuffled, all with the same text.
+        """Yield every trial in order: each block has every arm once, shuffled, all with the same text.
 
-        The seed fixes it all, whatever happens on the way.
+        The seed determines order, texts and arrival times.
         """
         order, arrivals = random.Random(self.seed), random.Random(self.seed + 1)
         due, index, block = 0.0, 0, 0
@@ -113,14 +113,51 @@ class Plan:
             block += 1
 
     def characters(self) -> int | None:
-        """What the run will be charged for, warm-ups included; None where the time decides."""
+        """Return the characters that the run will be billed for, warm-ups included; None if unknown."""
         if self.count is None:
             return None
-        return self._warm_characters() + sum(len(job.text.words) for job in self.jobs())
+        return self._warm_up_characters() + sum(len(job.text.words) for job in self.jobs())
 
-    def least_characters(self) -> int:
-        """What it takes to measure anything: the warm-ups and the first trial."""
-        return self._warm_characters() + len(next(self.jobs()).text.words)
+    def min_characters(self) -> int:
+        """Return what it takes to measure anything: the warm-ups and the first trial."""
+        return self._warm_up_characters() + len(next(self.jobs()).text.words)
 
-    def _warm_characters(self) -> int:
-        return sum(len(job.text.words) for lane in range(self.lanes) for job in self.warm_up(lane))
+    def _warm_up_characters(self) -> int:
+        return sum(len(job.text.words) for worker in range(self.concurrency) for job in self.warm_up(worker))
+
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def parse_choices(text: str, known: Sequence[Choice], flag: str) -> list[Choice]:
+    """Parse a comma-separated list; the result is in the order of `known`. Raises UsageError."""
+    chosen = {each.strip() for each in text.split(",") if each.strip()}
+    if not chosen or not chosen <= set(known):
+        raise UsageError(f"{flag}: {printable(text, 40)} is not a list of {', '.join(known)}")
+    return [each for each in known if each in chosen]
+
+
+def parse_arms(vias: str, conns: str, flag: str) -> tuple[Arm, ...]:
+    """Parse lists of transports (of the option `flag`) and connections into arms. Raises UsageError."""
+    chosen = parse_choices(vias, VIAS, flag), parse_choices(conns, CONNS, "--conn")
+    return tuple(Arm(via, conn) for via in chosen[0] for conn in chosen[1])
+
+
+def parse_buffers(text: str) -> list[float]:
+    """Parse the milliseconds of --buffer. Raises UsageError."""
+    try:
+        numbers = [float(each) for each in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 <= number <= MAX_BUFFER_MS for number in numbers):
+        raise UsageError(f"--buffer: {printable(text, 40)} is not a list of milliseconds")
+    return numbers
+
+
+def make_texts(given: Sequence[str], corpus: str, template: SpeechRequest) -> tuple[Text, ...]:
+    """Return the texts, or those of a corpus if none are given. A long text is split into requests."""
+    if not given:
+        return tuple(Text(f"{corpus}{n:02}", each) for n, each in enumerate(CORPORA[corpus]))
+    script = write_script(list(given), template, split=SEGMENT_CHARS, pause_s=0)
+    pieces = [item.text for item in script.items if isinstance(item, SpeechRequest)]
+    return tuple(Text(f"text{n:02}", each) for n, each in enumerate(pieces))

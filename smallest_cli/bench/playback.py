@@ -1,8 +1,8 @@
-"""A player that is only reckoned: when it would stall, what it would have to wait, when a sample is heard.
+"""A simulated player: when it would stall, for how long, and when a sample would be played.
 
-Integers throughout: times in nanoseconds since the request, sound in frames. A chunk is the time at which
-frames arrived, and how many. The player starts a prebuffer after the first frame, plays at the sample rate,
-waits where the next frame is not there yet, and goes on at once when it is.
+Integers throughout: times in nanoseconds since the request, audio in frames. The player starts a prebuffer
+after the first frame arrived, plays at the sample rate, stalls when the next frame has not arrived, and
+continues as soon as it has.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from dataclasses import dataclass
 SECOND = 1_000_000_000
 
 Chunk = tuple[int, int]
-"""Nanoseconds since the request was sent, and the frames that arrived then."""
+"""An arrival: nanoseconds since the request was sent, and the number of frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Playback:
-    """How a prebuffer fared. Stalls do not count the wait for the first sound; times are nanoseconds."""
+    """The result of a simulation, in nanoseconds. The wait for the first audio is not a stall."""
 
     stalls: int
     stalled_ns: int
     longest_stall_ns: int
-    heard_ns: int | None
-    """When the sample that was asked for is heard, since the request; None where it never came."""
+    played_ns: int | None
+    """When the requested sample is played, since the request; None if it never arrived."""
 
 
 def play(chunks: Sequence[Chunk], rate: int, prebuffer_ns: int, sample: int = 0) -> Playback:
-    """Play `chunks` at `rate` frames a second, and say when the frame number `sample` is heard.
+    """Simulate playing `chunks` at `rate` frames a second; `sample` is the frame whose time is wanted.
 
-    Exact: the clock counts in units of 1/rate nanoseconds, and only results are rounded, up.
+    Exact: the clock counts in units of 1/rate nanoseconds; only results are rounded, up.
     """
     clock: int | None = None
     played = stalls = stalled = longest = 0
-    heard: int | None = None
+    sample_played: int | None = None
     for at, frames in chunks:
         if not frames:
             continue
@@ -44,19 +44,22 @@ def play(chunks: Sequence[Chunk], rate: int, prebuffer_ns: int, sample: int = 0)
         elif arrived > clock:
             late, clock = arrived - clock, arrived
             stalls, stalled, longest = stalls + 1, stalled + late, max(longest, late)
-        if heard is None and sample < played + frames:
-            heard = clock + (sample - played) * SECOND
+        if sample_played is None and sample < played + frames:
+            sample_played = clock + (sample - played) * SECOND
         clock += frames * SECOND
         played += frames
     return Playback(
-        stalls, _up(stalled, rate), _up(longest, rate), None if heard is None else _up(heard, rate)
+        stalls,
+        _up(stalled, rate),
+        _up(longest, rate),
+        None if sample_played is None else _up(sample_played, rate),
     )
 
 
 def smallest_safe_buffer(chunks: Sequence[Chunk], rate: int) -> int:
-    """The least prebuffer, in whole nanoseconds, with which nothing stalls: the worst deficit of sound.
+    """Return the smallest prebuffer, in whole nanoseconds, without a stall: the largest deficit of a chunk.
 
-    A chunk's deficit is how much later it came than the sound before it lasts.
+    A chunk's deficit is how much later it arrived than the audio before it lasts.
     """
     first, played, worst = None, 0, 0
     for at, frames in chunks:

@@ -1,4 +1,4 @@
-"""A thread that asks to be woken and notes how late it was: what it waits for, a trial waits for too."""
+"""Measure the scheduler delay: a thread that sleeps and records how late it was woken, as any trial is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from smallest_cli.bench.playback import SECOND
+from smallest_cli.bench.schema import Delays
 from smallest_cli.bench.stats.quantiles import quantile
 
 PROBE_SECONDS = 0.005
@@ -17,32 +18,30 @@ PROBE_SECONDS = 0.005
 
 @dataclass
 class Probe:
-    """How late a thread was woken, in nanoseconds, and how far the wall clock ran from the monotonic one."""
+    """Scheduler delays in nanoseconds, and how far the wall clock drifted from the monotonic one."""
 
     late_ns: list[int] = field(default_factory=list)
     woken_ns: list[int] = field(default_factory=list)
-    """When that was, by `perf_counter_ns`."""
+    """When the thread was woken, by `perf_counter_ns`."""
     drift_s: float = 0.0
 
-    def as_json(self) -> dict[str, float] | None:
-        """The lags in ms."""
-        return in_ms(self.late_ns)
+    def delay_at(self, at_ns: int) -> int | None:
+        """Return the delay of the first wake-up after a moment, None if there was none.
 
-    def late_at(self, at_ns: int) -> int | None:
-        """How late the first wake after that moment was: whatever held it up held up that moment's work too.
-        None where none came after it."""
+        Whatever delayed that wake-up also delayed the work of that moment.
+        """
         after = bisect_left(self.woken_ns, at_ns)
         return self.late_ns[after] if after < len(self.late_ns) else None
 
-    def forget(self, before_ns: int) -> None:
-        """Let go of wakes before that moment."""
-        kept = bisect_left(self.woken_ns, before_ns)
-        del self.woken_ns[:kept], self.late_ns[:kept]
+    def discard(self, before_ns: int) -> None:
+        """Discard wake-ups before a moment."""
+        count = bisect_left(self.woken_ns, before_ns)
+        del self.woken_ns[:count], self.late_ns[:count]
 
 
 @contextmanager
 def probing(probe: Probe) -> Iterator[None]:
-    """Let a probe run for as long as the context lasts."""
+    """Run a probe within the context."""
     stop = threading.Event()
     wall, monotonic = time.time(), time.monotonic()
 
@@ -55,7 +54,7 @@ def probing(probe: Probe) -> Iterator[None]:
             probe.late_ns.append(woken - due)
             probe.woken_ns.append(woken)
 
-    thread = threading.Thread(target=run, name="lag probe", daemon=True)
+    thread = threading.Thread(target=run, name="scheduler probe", daemon=True)
     thread.start()
     try:
         yield
@@ -65,10 +64,10 @@ def probing(probe: Probe) -> Iterator[None]:
         probe.drift_s = (time.time() - wall) - (time.monotonic() - monotonic)
 
 
-def in_ms(values: Sequence[int]) -> dict[str, float] | None:
-    """Nanoseconds as p50, p99 and max in ms; None where there are none."""
-    if not values:
+def in_ms(values_ns: Sequence[int]) -> Delays | None:
+    """Summarise nanoseconds in ms; None if there are none."""
+    if not values_ns:
         return None
-    ordered = sorted(values)
-    found = {name: quantile(ordered, p) / 1e6 for name, p in (("p50", 0.5), ("p99", 0.99))}
-    return found | {"max": ordered[-1] / 1e6, "n": len(ordered)}
+    ordered = sorted(values_ns)
+    p50, p99 = (quantile(ordered, p) / 1e6 for p in (0.5, 0.99))
+    return Delays(p50, p99, ordered[-1] / 1e6, len(ordered))

@@ -1,35 +1,38 @@
-"""A whole run: calibrate, warm up, measure, judge, and what is known of it beside its trials."""
+"""Run a plan: calibrate, warm up, measure and evaluate, and record the conditions of the run."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import asdict
+
 from smallest_cli import __version__
-from smallest_cli.bench.calibration import Calibration, calibrate, evaluate, floor_of
+from smallest_cli.bench.calibration import SelfTest, calibrate, evaluate, measurement_error
 from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.onset import HOP_MS, LEVEL_DB, RUN_MS, WINDOW_MS
 from smallest_cli.bench.plan import Plan
 from smallest_cli.bench.probe import Probe
+from smallest_cli.bench.schema import Conditions, Definitions, Load, Run, Target
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
 from smallest_cli.bench.trial import Trial
-from smallest_cli.bench.workers import Keep, Progress, Watch, run_lanes
+from smallest_cli.bench.workers import OnProgress, OnTrial, Progress, run_workers
 from smallest_cli.errors import Interrupted
 from smallest_cli.models import Service, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """A run that is over, by itself or by a signal, which is then for the caller to raise again."""
+class Measurement:
+    """A finished run. A signal that ended it is for the caller to raise again."""
 
-    run: dict[str, Any]
+    run: Run
     trials: list[Trial]
     interruption: Interrupted | None
 
@@ -38,68 +41,67 @@ def measure(
     plan: Plan,
     service: Service,
     dialer: Dialer,
-    said: Mapping[str, Any],
-    watch: Watch,
-    keep: Keep,
+    buffers_ms: Sequence[float],
+    slo: Sequence[str],
+    on_progress: OnProgress,
+    on_trial: OnTrial,
     *,
     log: Path | None = None,
     calibrated: bool = True,
-) -> Measured:
-    """Carry a plan out. `said` (buffers_ms, slo) goes into the record as it is.
+) -> Measurement:
+    """Run a plan. `buffers_ms` and `slo` are recorded as they are.
 
-    `log` is the offline server's, when that is the service: its stamps are then the floor, else one is
-    measured first, unless `calibrated` is False. Raises what makes every trial hopeless.
+    `log` is that of the offline server, where that is the service: the measurement error then comes from its
+    timestamps. Otherwise it is measured first, unless `calibrated` is False. Raises RemoteError if no trial
+    can succeed, e.g. for a rejected key.
     """
-    started, begun = datetime.now(UTC), time.time_ns()
-    calibration = Calibration(None)
-    if log is None and calibrated:
-        calibration = calibrate(plan, dialer.timeout)
-    elif log is None:
-        calibration = Calibration(None, ("not calibrated: --no-calibrate",))
-    progress = Progress(plan.trials)
-    interruption, whole = None, False
-    probe = Probe()
+    started, run_id = datetime.now(UTC), f"{time.time_ns():x}"
+    self_test = SelfTest(None)
+    if log is None:
+        skipped = SelfTest(None, reasons=("not calibrated: --no-calibrate",))
+        self_test = calibrate(plan, dialer.timeout) if calibrated else skipped
+    progress, probe = Progress(plan.trials), Probe()
+    interruption, complete = None, False
     try:
-        whole = run_lanes(plan, service, dialer, watch, keep, progress, probe)
+        complete = run_workers(plan, service, dialer, on_progress, on_trial, progress, probe)
     except Interrupted as interrupted:
         interruption = interrupted
     trials = sorted(progress.trials, key=lambda trial: (trial.phase == "measure", trial.index))
-    floor = calibration.floor
+    floor = self_test.floor
     if log is not None:
         measured = [trial for trial in trials if trial.phase == "measure"]
-        floor = floor_of(measured, progress.origin_ns, log)
-    run = {
-        "id": f"{begun:x}",
-        "started_utc": started.isoformat(timespec="seconds"),
-        "interrupted": interruption is not None,
-        "complete": whole,
-        "cut_short": progress.cut_short,
-        "origin_ns": progress.origin_ns,
-        **conditions(plan, service),
-        **said,
-        "calibration": evaluate(probe, floor, trials, calibration.reasons, calibration.doubts),
-    }
-    return Measured(run, trials, interruption)
+        floor = measurement_error(measured, progress.origin_ns, log)
+    run = Run(
+        id=run_id,
+        started_utc=started.isoformat(timespec="seconds"),
+        interrupted=interruption is not None,
+        complete=complete,
+        cut_short=progress.cut_short,
+        origin_ns=progress.origin_ns,
+        **asdict(conditions(plan, service, buffers_ms, slo)),
+        calibration=evaluate(probe, floor, trials, self_test.reasons, self_test.doubts),
+    )
+    return Measurement(run, trials, interruption)
 
 
-def conditions(plan: Plan, service: Service) -> dict[str, Any]:
-    """What was asked, where, and from where. No key, no text."""
-    return {
-        "seed": plan.seed,
-        "arms": [plan.name(arm) for arm in plan.arms],
-        "load": {
-            "model": "closed" if plan.rate is None else "open",
-            "concurrency": plan.concurrency,
-            "rate": plan.rate,
-            "arrival": None if plan.rate is None else plan.arrival,
-            "count": plan.count,
-            "seconds": plan.seconds,
-            "warmups": plan.warmups,
-        },
-        "target": {"base_url": service.base_url, "api": service.api},
-        "request": _asked(plan.template),
-        "texts": {text.name: {"characters": len(text.words), "sha256": text.digest} for text in plan.texts},
-        "client": {
+def conditions(plan: Plan, service: Service, buffers_ms: Sequence[float], slo: Sequence[str]) -> Conditions:
+    """Return the conditions of a run of that plan on this machine. Neither a key nor a text."""
+    return Conditions(
+        seed=plan.seed,
+        arms=[plan.arm_id(arm) for arm in plan.arms],
+        load=Load(
+            model="closed" if plan.rate is None else "open",
+            concurrency=plan.concurrency,
+            rate=plan.rate,
+            arrival=None if plan.rate is None else plan.arrival,
+            count=plan.count,
+            seconds=plan.seconds,
+            warmups=plan.warmups,
+        ),
+        target=Target(service.base_url, service.api),
+        request=_request(plan.template),
+        texts={text.name: {"characters": len(text.words), "sha256": text.digest} for text in plan.texts},
+        client={
             "tool": f"smallest {__version__}",
             "python": platform.python_version(),
             "os": f"{platform.system()} {platform.release()}",
@@ -108,23 +110,20 @@ def conditions(plan: Plan, service: Service) -> dict[str, Any]:
             "clock": "perf_counter_ns",
             "clock_resolution_ns": round(time.get_clock_info("perf_counter").resolution * 1e9),
         },
-        "defs": {
-            "metrics": {
-                name: {"unit": metric.unit, "starts": metric.starts, "stops": metric.stops}
-                for name, metric in METRICS.items()
-            },
-            "onset": {"db": LEVEL_DB, "win_ms": WINDOW_MS, "hop_ms": HOP_MS, "min_ms": RUN_MS},
-            "quantile": "nearest-rank",
-            "ci": "order-statistic",
-            "confidence": CONFIDENCE,
-            "version": 1,
-        },
-    }
+        defs=Definitions(
+            metrics=METRICS,
+            onset={"db": LEVEL_DB, "win_ms": WINDOW_MS, "hop_ms": HOP_MS, "min_ms": RUN_MS},
+            confidence=CONFIDENCE,
+        ),
+        buffers_ms=list(buffers_ms),
+        slo=list(slo),
+    )
 
 
-def _asked(template: SpeechRequest) -> dict[str, Any]:
-    """What every trial asks for. What few give is left out where it was not given: older files lack it."""
-    given = {
+def _request(template: SpeechRequest) -> dict[str, Any]:
+    """Return the fields of every trial's request. Rare ones are left out if not given: older files lack
+    them."""
+    rare = {
         "number_language": template.number_language,
         "math_notation": template.math_notation or None,
         "dictionary": list(template.dictionaries) or None,
@@ -139,4 +138,4 @@ def _asked(template: SpeechRequest) -> dict[str, Any]:
         "speed": template.speed,
         "sample_rate": template.format.sample_rate,
         "completion_wait_ms": template.completion_wait_ms,
-    } | {name: value for name, value in given.items() if value is not None}
+    } | {name: value for name, value in rare.items() if value is not None}

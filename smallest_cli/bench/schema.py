@@ -1,272 +1,340 @@
-"""What files of ours must hold, so that everything behind the reader may trust it."""
+"""The types of results (`--save`) and of run records (`--jsonl`), as msgspec decodes and encodes them.
+
+Files are decoded into these types, so that code behind the reader may trust every field: msgspec refuses
+values of another type or outside of their range, and ignores unknown fields. A field that is UNSET is left
+out of the JSON. Cross-field rules are in `storage`.
+"""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
-from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from smallest_cli.bench.metrics import SCALES
-from smallest_cli.bench.thresholds import parse_promise
-from smallest_cli.security import printable
+from msgspec import UNSET, Meta, Struct, UnsetType, convert, field, to_builtins
 
-MOST = 10**18
-"""Greater than any number of ours: as nanoseconds it is 31 years."""
-
-Check = Callable[[Any, str], None]
-"""Looks at a value; the words say where it stands. Raises Misshapen."""
-
-
-class SchemaError(Exception):
-    """A value is not what it must be; the message says which, and what it must be."""
-
-
-def _refuse(where: str, what: str) -> None:
-    raise SchemaError(f"{printable(where, 80)} is not {what}")
-
-
-def flag(value: Any, where: str) -> None:
-    """True or false."""
-    if not isinstance(value, bool):
-        _refuse(where, "true or false")
-
-
-def text(value: Any, where: str) -> None:
-    """Any text."""
-    if not isinstance(value, str):
-        _refuse(where, "a text")
-
-
-def named(pattern: str) -> Check:
-    """A text that is whole of that form."""
-    form = re.compile(pattern)
-
-    def check(value: Any, where: str) -> None:
-        if not isinstance(value, str) or not form.fullmatch(value):
-            _refuse(where, "a name of ours")
-
-    return check
-
-
-def one_of(*known: str) -> Check:
-    """One of those texts."""
-
-    def check(value: Any, where: str) -> None:
-        if value not in known:
-            _refuse(where, f"one of {', '.join(known)}")
-
-    return check
-
-
-def whole(least: int = -MOST, most: int = MOST) -> Check:
-    """A whole number in that range."""
-
-    def check(value: Any, where: str) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            _refuse(where, "a whole number" + (f" from {least} on" if least > -MOST else ""))
-
-    return check
-
-
-def number(least: float = -MOST) -> Check:
-    """A finite number, not below `least`."""
-
-    def check(value: Any, where: str) -> None:
-        known = isinstance(value, int | float) and not isinstance(value, bool)
-        if not known or not math.isfinite(value) or not least <= value <= MOST:
-            _refuse(where, "a number" + (f" from {least:g} on" if least > -MOST else ""))
-
-    return check
-
-
-def optional(check: Check) -> Check:
-    """That, or null."""
-    return lambda value, where: None if value is None else check(value, where)
-
-
-def each(check: Check, least: int = 0) -> Check:
-    """A list of at least so many of those."""
-
-    def check_all(value: Any, where: str) -> None:
-        if not isinstance(value, list) or len(value) < least:
-            _refuse(where, f"a list of {least or 'any number'} or more" if least else "a list")
-        for place, item in enumerate(value):
-            check(item, f"{where}.{place}")
-
-    return check_all
-
-
-def tuple_of(*checks: Check) -> Check:
-    """A list of exactly those."""
-
-    def check(value: Any, where: str) -> None:
-        if not isinstance(value, list) or len(value) != len(checks):
-            _refuse(where, f"a list of {len(checks)}")
-        for place, (item, own) in enumerate(zip(value, checks, strict=True)):
-            own(item, f"{where}.{place}")
-
-    return check
-
-
-def mapping(check: Check, name: Check = text) -> Check:
-    """An object of any such names, each with one of those."""
-
-    def check_all(value: Any, where: str) -> None:
-        if not isinstance(value, Mapping):
-            _refuse(where, "an object")
-        for key, item in value.items():
-            name(key, f"a name in {where}")
-            check(item, f"{where}.{key}")
-
-    return check_all
-
-
-def fields(known: Mapping[str, Check], perhaps: Mapping[str, Check] | None = None) -> Check:
-    """An object that has all of those, and some of the others perhaps; what else it has is not looked at."""
-
-    def check(value: Any, where: str) -> None:
-        if not isinstance(value, Mapping):
-            _refuse(where, "an object")
-        for name, own in (*known.items(), *(perhaps or {}).items()):
-            path = f"{where}.{name}" if where else name
-            if name in value:
-                own(value[name], path)
-            elif name in known:
-                raise SchemaError(f"{printable(path, 80)} is missing")
-
-    return check
-
-
-def anything(value: Any, where: str) -> None:
-    """Whatever it is, nobody looks at it."""
-
-
+SCHEMA: Literal["smallest.bench/1"] = "smallest.bench/1"
+RAW_SCHEMA = "smallest.bench.raw/1"
 VERDICTS = ("ok", "suspect", "invalid")
-_ID = named(r"[a-z0-9]{1,12}/[a-z0-9]{1,12}/[cr][0-9][0-9.e+-]{0,20}")
-_NAME = named(r"[A-Za-z0-9_.-]{1,40}")
-_KNOWN = optional(number())
+Verdict = Literal["ok", "suspect", "invalid"]
+Unit = Literal["ms", "s", "x"]
+MAX = 10**18
+"""Larger than any number that bench writes: as nanoseconds it is 31 years."""
+
+Integer = Annotated[int, Meta(ge=-MAX, le=MAX)]
+Count = Annotated[int, Meta(ge=0, le=MAX)]
+Positive = Annotated[int, Meta(ge=1, le=MAX)]
+Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
+NonNegative = Annotated[float, Meta(ge=0, le=1e18)]
+Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,40}\Z")]
+
+_ARM_ID = re.compile(r"([a-z0-9]{1,12})/([a-z0-9]{1,12})/([cr][0-9][0-9.e+-]{0,20})")
 
 
-def _promise(value: Any, where: str) -> None:
-    text(value, where)
-    parse_promise(value)
+class ArmId(str):
+    """The id of an arm, `via/conn/load`, which keeps the parts it was built from."""
+
+    via: str
+    conn: str
+    load: str
+
+    def __new__(cls, via: str, conn: str, load: str) -> ArmId:
+        self = super().__new__(cls, f"{via}/{conn}/{load}")
+        self.via, self.conn, self.load = via, conn, load
+        return self
+
+    @classmethod
+    def decode(cls, text: object) -> ArmId:
+        """Decode the id in a file or a message, where its parts are not. Raises ValueError."""
+        match = _ARM_ID.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise ValueError("Expected an arm id such as `ws/warm/c1`")
+        return cls(*match.groups())
+
+    def with_concurrency(self, users: int) -> ArmId:
+        """The same arm under the load of that many users."""
+        return ArmId(self.via, self.conn, f"c{users}")
 
 
-def _load(value: Any, where: str) -> None:
-    fields(
-        {"model": one_of("open", "closed"), "concurrency": whole(0)},
-        {"engine": text, "count": optional(whole(0))},
-    )(value, where)
-    if value["model"] == "open":
-        fields({"rate": number(0), "arrival": text})(value, where)
+class Metric(Struct, frozen=True):
+    """A metric's unit, and what starts and stops its clock."""
+
+    unit: Unit
+    starts: str
+    stops: str
 
 
-_WITNESS = optional(fields({"p50": number(), "p99": number()}))
-_RUN = {
-    "id": text, "started_utc": text, "interrupted": flag, "complete": flag, "seed": whole(),
-    "arms": each(_ID), "load": _load, "target": fields({"base_url": text, "api": text}),
-    "request": fields({"voice": optional(text), "model": optional(text), "sample_rate": whole(1)}),
-    "texts": mapping(anything), "buffers_ms": each(number(0), 1), "slo": each(_promise),
-    "calibration": fields(
-        {"verdict": one_of(*VERDICTS), "reasons": each(text), "floor_ms": _WITNESS, "lag_ms": _WITNESS}
-    ),
-    "defs": fields({"metrics": mapping(fields({"starts": text, "stops": text}), _NAME)}),
-}  # fmt: skip
-_MERGED = {"merged": each(text), "part_of": text, "cut_short": optional(text)}
-_ESTIMATE = fields({"v": number(), "lo": _KNOWN, "hi": _KNOWN}, {"why": text})
-_METRIC = fields(
-    {"unit": one_of(*SCALES), "n": whole(1), "outliers": whole(0)}
-    | dict.fromkeys(("mean", "min", "max", "mad", "mean_without_outliers"), number())
-    | dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9"), _ESTIMATE),
-    {"at_least": each(text)},
-)
-_PLAYED = fields(
-    {"ttfa_p50": _KNOWN}
-    | dict.fromkeys(("buffer_ms", "smooth", "stalls_mean", "stall_total_p95", "stall_max"), number(0))
-)
-_COURSE = fields(
-    {
-        "trial": whole(), "ttfb": number(0), "last_audio": number(0), "complete": optional(number(0)),
-        "connect": mapping(number(0), one_of("dns", "tcp", "tls", "upgrade")),
-        "arrivals": each(tuple_of(number(0), number(0)), 1),
-    }
-)  # fmt: skip
+class Load(Struct):
+    """How trials were started. `rate` is in trials a second; None in a closed loop."""
+
+    model: Literal["open", "closed"]
+    concurrency: Count
+    rate: NonNegative | None = None
+    arrival: str | None = None
+    count: Count | None = None
+    seconds: NonNegative | None = None
+    warmups: Count = 0
+    engine: str | UnsetType = UNSET
+    """What generated the load, where it was not bench itself."""
+
+    def __post_init__(self) -> None:
+        if self.model == "open" and (self.rate is None or self.arrival is None):
+            raise ValueError("Expected an open loop to have a rate and an arrival")
 
 
-def _samples(value: Any, where: str) -> None:
-    mapping(anything)(value, where)
-    for name, values in value.items():
-        if name not in ("trial", "text"):
-            each(optional(number(0)))(values, f"{where}.{name}")
+class Target(Struct):
+    base_url: str
+    api: str
 
 
-def _arm(value: Any, where: str) -> None:
-    fields(
-        {
-            "id": _ID, "n": whole(0), "ok": whole(0), "errors": mapping(whole(1), _NAME),
-            "error_rate": number(0), "messages": mapping(text, _NAME), "streaming": flag,
-            "reopened": whole(0), "metrics": mapping(_METRIC, _NAME), "player": each(_PLAYED),
-            "samples": _samples, "drawn": mapping(_COURSE),
-        },
-        {"first_is_outlier": flag},
-    )(value, where)  # fmt: skip
-    if value["ok"] > value["n"]:
-        raise SchemaError(f"{where}.ok is more than its n")
-    for name in value["samples"]:
-        if name not in ("trial", "text", *value["metrics"]):
-            raise SchemaError(f"{where}.metrics lacks what its samples are of")
+class Delays(Struct):
+    """How late something was, in ms, over `n` observations."""
+
+    p50: Number
+    p99: Number
+    max: Number
+    n: Count
 
 
-_JUDGED = fields(
-    {
-        "expr": _promise, "arm": text, "value": _KNOWN, "ci": optional(tuple_of(_KNOWN, _KNOWN)),
-        "pass": flag, "confident": flag,
-    },
-    {"unit": one_of("share", *SCALES), "at_least": flag, "why": optional(text)},
-)  # fmt: skip
-_RESULT = fields(
-    {"run": fields(_RUN, _MERGED), "arms": each(_arm), "slo": each(_JUDGED), "exit": whole(0, 255)}
-)
+class Calibration(Struct, kw_only=True):
+    """How far a run can be trusted, and what that verdict rests on."""
+
+    verdict: Verdict
+    reasons: list[str]
+    lag_ms: Delays | None
+    """Scheduler delay: how late a thread was woken."""
+    floor_ms: Delays | None
+    """Measurement error: how late bench was by the offline server's own timestamps."""
+    tolerated_ms: Number = 0.0
+    clock_drift_s: Number = 0.0
+    begun_late_ms: Delays | UnsetType = UNSET
+    stamped_ms: Delays | UnsetType = UNSET
+    """Scheduler delay around the trials' own timestamps."""
 
 
-def check_result(found: Mapping[str, Any]) -> None:
-    """The object of `--save`. Raises Misshapen, UsageError."""
-    _RESULT(found, "")
-    known = found["run"]["defs"]["metrics"]
-    for arm in found["arms"]:
-        for name in arm["metrics"]:
-            if name not in known:
-                raise SchemaError(f"run.defs.metrics lacks {name}")
+class Definitions(Struct, kw_only=True):
+    """How figures were computed."""
+
+    metrics: dict[Name, Metric]
+    onset: dict[str, int | float] = {}
+    quantile: str = "nearest-rank"
+    ci: str = "order-statistic"
+    confidence: float = 0.95
+    version: int = 1
 
 
-_TRIAL = fields(
-    {
-        "index": whole(-1), "arm": _ID, "phase": one_of("warmup", "measure"), "block": whole(-1),
-        "text": text, "characters": whole(0), "rate": whole(1), "started_ns": whole(), "ended_ns": whole(),
-        "chunks": each(tuple_of(whole(0), whole(1))),
-    },
-    dict.fromkeys(("scheduled_ns", "opened_ns", "sent_ns"), optional(whole()))
-    | dict.fromkeys(("onset", "completed_ns"), optional(whole(0)))
-    | dict.fromkeys(("message", "request_id"), optional(text))
-    | {
-        "phases": optional(fields({}, dict.fromkeys(("dns", "tcp", "tls", "upgrade"), whole(0)))),
-        "reused": optional(flag), "error": optional(_NAME),
-    },
-)  # fmt: skip
+class Conditions(Struct, kw_only=True):
+    """What was requested, where, and from where. Neither a key nor a text.
+
+    `request`, `texts` and `client` stay mappings: they are only compared and shown, and a newer file may hold
+    fields that must not be lost in a comparison.
+    """
+
+    seed: Integer
+    arms: list[ArmId]
+    load: Load
+    target: Target
+    request: dict[str, Any]
+    texts: dict[str, Any]
+    client: dict[str, Any] = {}
+    defs: Definitions
+    buffers_ms: Annotated[list[NonNegative], Meta(min_length=1)]
+    slo: list[str]
+
+    def __post_init__(self) -> None:
+        for name in ("voice", "model"):
+            if not isinstance(self.request.get(name, 0), str | None):
+                raise ValueError(f"Expected `str | null` in `request.{name}`")
+        rate = self.request.get("sample_rate")
+        if type(rate) is not int or not 1 <= rate <= MAX:
+            raise ValueError("Expected `int` >= 1 in `request.sample_rate`")
 
 
-def check_raw(run: Any, trials: list[Any]) -> None:
-    """What `--jsonl` writes. Raises Misshapen, UsageError."""
-    fields(_RUN, _MERGED)(run, "run")
-    arms = set(run["arms"])
-    for place, trial in enumerate(trials):
-        where = f"trial {place}"
-        _TRIAL(trial, where)
-        if trial["arm"] not in arms:
-            raise SchemaError(f"{where}.arm is none of run.arms")
-        if any(after[0] < before[0] for before, after in pairwise(trial["chunks"])):
-            raise SchemaError(f"{where}.chunks do not come one after the other")
-        if trial.get("error") is None and (not trial["chunks"] or trial.get("sent_ns") is None):
-            raise SchemaError(f"{where} has neither sound nor an error")
+class Window(Struct, kw_only=True):
+    """The measured window, from the first start to the last end."""
+
+    seconds: NonNegative
+    trials: Count
+    characters: Count
+    trials_per_s: NonNegative | UnsetType = UNSET
+    audio_s_per_s: NonNegative | UnsetType = UNSET
+    characters_per_s: NonNegative | UnsetType = UNSET
+
+
+class WorkerSummary(Struct):
+    """What one process of a distributed run contributed."""
+
+    id: str
+    state: str
+    trials: Count
+    ok: Count
+    calibration: Calibration
+
+
+class Run(Conditions, kw_only=True):
+    """What is known of a run beside its trials."""
+
+    id: str
+    started_utc: str
+    interrupted: bool
+    complete: bool
+    calibration: Calibration
+    cut_short: str | None = None
+    """The option that ended the run before its plan did."""
+    origin_ns: Integer = 0
+    window: Window | UnsetType = UNSET
+    merged: list[str] | UnsetType = UNSET
+    """Ids of the runs that were merged into this one."""
+    part_of: str | UnsetType = UNSET
+    workers: list[WorkerSummary] | UnsetType = UNSET
+
+
+class Quantile(Struct):
+    """A quantile with its confidence interval; a bound that the sample does not give is None."""
+
+    v: Number
+    lo: Number | None
+    hi: Number | None
+    why: str | UnsetType = UNSET
+    """Why a bound is open."""
+
+
+class MetricSummary(Struct, kw_only=True):
+    """A metric over the trials of an arm, in its own unit."""
+
+    unit: Unit
+    n: Positive
+    mean: Number
+    min: Number
+    max: Number
+    mad: Number
+    outliers: Count
+    mean_without_outliers: Number
+    p50: Quantile
+    p90: Quantile
+    p95: Quantile
+    p99: Quantile
+    p99_9: Quantile = field(name="p99.9")
+    at_least: list[str] | UnsetType = UNSET
+    """Statistics whose true value may be greater: some trials were given up."""
+    digits: int | UnsetType = UNSET
+    """Significant digits, where the values come from a histogram."""
+
+    def quantile(self, name: str) -> Quantile:
+        """The quantile called p50, p90, p95, p99 or p99.9."""
+        found: Quantile = getattr(self, name.replace(".", "_"))
+        return found
+
+    def is_bound(self, statistic: str) -> bool:
+        """Whether the statistic's true value may be greater."""
+        return statistic in (self.at_least or ())
+
+
+class PlayerSummary(Struct):
+    """How a simulated player with one prebuffer would have fared."""
+
+    buffer_ms: NonNegative
+    smooth: NonNegative
+    """Share of trials without a stall."""
+    ttfa_p50: Number | None
+    stalls_mean: NonNegative
+    stall_total_p95: NonNegative
+    stall_max: NonNegative
+
+
+class Samples(Struct):
+    """Single values in ms, one for each successful trial; a metric that no trial has is UNSET."""
+
+    trial: list[Integer] = []
+    text: list[str] = []
+    ttfb: list[NonNegative | None] | UnsetType = UNSET
+    ttfb_cold: list[NonNegative | None] | UnsetType = UNSET
+    ttfb_e2e: list[NonNegative | None] | UnsetType = UNSET
+    ttfa: list[NonNegative | None] | UnsetType = UNSET
+    min_safe_buffer: list[NonNegative | None] | UnsetType = UNSET
+    last_audio: list[NonNegative | None] | UnsetType = UNSET
+
+    def of(self, metric: str) -> list[float]:
+        """The values of a metric of `SAMPLED`."""
+        return [value for value in getattr(self, metric) or [] if value is not None]
+
+
+SAMPLED = Samples.__struct_fields__[2:]
+"""The metrics whose single values a result keeps."""
+
+
+class Timeline(Struct, kw_only=True):
+    """A trial as spans in ms: connecting, waiting, and each arrival with the length of its audio."""
+
+    trial: Integer
+    text: str = ""
+    connect: dict[Literal["dns", "tcp", "tls", "upgrade"], NonNegative]
+    ttfb: NonNegative
+    last_audio: NonNegative
+    complete: NonNegative | None
+    arrivals: Annotated[list[tuple[NonNegative, NonNegative]], Meta(min_length=1)]
+
+
+class ArmResult(Struct, kw_only=True):
+    """The trials of one arm."""
+
+    id: ArmId
+    n: Count
+    ok: Count
+    errors: dict[Name, Positive]
+    error_rate: NonNegative
+    messages: dict[Name, str]
+    streaming: bool
+    reopened: Count
+    first_is_outlier: bool | UnsetType = UNSET
+    metrics: dict[Name, MetricSummary]
+    player: list[PlayerSummary]
+    samples: Samples
+    drawn: dict[str, Timeline]
+
+
+class ThresholdResult(Struct, kw_only=True):
+    """A threshold, evaluated on one arm. `value` is None where the arm has no such figure."""
+
+    expr: str
+    arm: str
+    value: Number | None
+    unit: Literal["share", "ms", "s", "x"] = "x"
+    ci: tuple[Number | None, Number | None] | None
+    passed: bool = field(name="pass")
+    confident: bool
+    """Whether there is an interval and all of it is on the same side of the limit."""
+    at_least: bool = False
+    why: str | None = None
+
+
+class Warmups(Struct):
+    n: Count
+    errors: dict[str, Count]
+
+
+class Result(Struct, kw_only=True):
+    """The object that `--json` prints and that every report is rendered from."""
+
+    schema: Literal["smallest.bench/1"] = SCHEMA
+    run: Run
+    arms: list[ArmResult]
+    slo: list[ThresholdResult]
+    warmups: Warmups
+    exit: Annotated[int, Meta(ge=0, le=255)]
+
+
+def decode_hook(kind: type, value: Any) -> Any:
+    """Decode the one type that msgspec does not know. Raises ValueError."""
+    if kind is ArmId:
+        return ArmId.decode(value)
+    raise NotImplementedError(kind)
+
+
+def as_json(value: object) -> Any:
+    """`value` as plain dicts, lists, strings and numbers."""
+    return to_builtins(value, enc_hook=str)
+
+
+def conditions_from(values: Any) -> Conditions:
+    """Conditions out of a message of our own that travelled as plain values."""
+    return convert(values, Conditions, dec_hook=decode_hook)

@@ -1,115 +1,155 @@
-"""How runs are kept: raw trials as lines of JSON, results as one object. They hold no key and no text."""
+"""Files of runs: raw trials as lines of JSON (`--jsonl`), results as one object (`--save`).
+
+They hold no key and no text. JSON is written in ASCII, so that no byte of it acts on a terminal.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+
+from msgspec import DecodeError, Struct, ValidationError
+from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from smallest_cli.bench.metrics import METRICS
-from smallest_cli.bench.results import SCHEMA, Result, summarise
-from smallest_cli.bench.schema import SchemaError, check_raw, check_result, optional, whole
+from smallest_cli.bench.results import summarise
+from smallest_cli.bench.schema import RAW_SCHEMA, SAMPLED, SCHEMA, Count, Result, Run, as_json, decode_hook
+from smallest_cli.bench.thresholds import parse_threshold
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
 from smallest_cli.files import write_file
 from smallest_cli.security import os_error_text, printable
 
-RAW_SCHEMA = "smallest.bench.raw/1"
-SAME = ("request", "texts", "buffers_ms")
-"""What two runs must share to be of one kind."""
+
+class _Header(Struct):
+    schema: str
+
+
+class _RawHeader(_Header):
+    run: Run
+    trials: Count | None = None
+
+
+class _RawLine(Struct):
+    trial: Trial
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file, or leave the old one as it was; a device or a FIFO in place. Raises OutputError,
-    and UsageError for `-`."""
+    """Write a file atomically; a device or FIFO in place. Raises OutputError, and UsageError for `-`."""
     refuse_stdout(str(path))
     write_file(str(path), text.encode())
 
 
 def refuse_stdout(name: str) -> None:
-    """Raise UsageError for `-`, which elsewhere is stdout: the result is printed there already."""
+    """Raise UsageError for `-`: the result is printed on stdout already."""
     if name == "-":
-        raise UsageError("stdout has the result already", hint="name a file, or print it with --json")
+        raise UsageError("stdout is used for the result", hint="name a file, or print JSON with --json")
 
 
-def as_text(result: Mapping[str, Any]) -> str:
-    """The object of --json as --save keeps it, in ASCII, so that no byte of it acts on a terminal."""
-    return json.dumps(result) + "\n"
+def as_text(result: Result) -> str:
+    """Return a result as `--json` prints it and `--save` writes it."""
+    return json.dumps(as_json(result)) + "\n"
 
 
-def raw_lines(run: Mapping[str, Any], trials: Sequence[Trial]) -> Iterator[str]:
-    """A run as lines: what is known of it and how many trials follow, then each, warm-ups among them."""
-    yield json.dumps({"schema": RAW_SCHEMA, "run": run, "trials": len(trials)}) + "\n"
+def raw_lines(run: Run, trials: Sequence[Trial]) -> Iterator[str]:
+    """Yield the lines of a raw file: the run and the number of trials, then each trial with the warm-ups."""
+    yield json.dumps({"schema": RAW_SCHEMA, "run": as_json(run), "trials": len(trials)}) + "\n"
     for trial in trials:
-        yield json.dumps({"trial": trial.as_json()}) + "\n"
-
-
-def read_raw(path: Path) -> tuple[dict[str, Any], list[Trial]]:
-    """The run and the trials in a file of `raw_lines`. Raises UsageError.
-
-    A file that holds fewer trials than it says was cut off: its run is marked as incomplete, with the reason.
-    """
-    return _read_lines(path, _read(path))
-
-
-def _read_lines(path: Path, text: str) -> tuple[dict[str, Any], list[Trial]]:
-    lines = [line for line in text.split("\n") if line.strip()]
-    head, *bodies = [_parse(path, line) for line in lines] or [None]
-    _refuse_other(path, head, [RAW_SCHEMA], "bench --jsonl FILE writes raw trials")
-    if not all(isinstance(body, dict) and isinstance(body.get("trial"), dict) for body in bodies):
-        raise UsageError(f"{printable(path)} holds a line that is no trial")
-    found = [body["trial"] for body in bodies]
-    with _told_of(path):
-        check_raw(head.get("run"), found)
-        optional(whole(0))(head.get("trials"), "trials")
-    trials = [Trial.from_json(each) for each in found]
-    missing = _missing(head, trials)
-    if missing < 0:
-        raise UsageError(f"{printable(path)} holds {-missing} trials more than it says")
-    run = _defined(head["run"])
-    return _cut_off(run, missing) if missing else run, trials
-
-
-def _defined(run: dict[str, Any]) -> dict[str, Any]:
-    """A run that knows every metric that we reckon: an older file may lack some."""
-    theirs = run["defs"]["metrics"]
-    ours = {name: asdict(metric) for name, metric in METRICS.items() if name not in theirs}
-    return run | {"defs": run["defs"] | {"metrics": theirs | ours}} if ours else run
-
-
-def _missing(head: Mapping[str, Any], trials: Sequence[Trial]) -> int:
-    """How many trials the file lacks, by its own count, or by what a run that was completed had planned."""
-    if head.get("trials") is not None:
-        return int(head["trials"]) - len(trials)
-    run = head["run"]
-    planned = (run["load"].get("count") or 0) * len(run["arms"]) if run["complete"] else 0
-    return max(0, planned - sum(trial.phase == "measure" for trial in trials))
-
-
-def _cut_off(run: dict[str, Any], missing: int) -> dict[str, Any]:
-    calibration, why = run["calibration"], f"{missing} trials are missing in the file: it was cut off"
-    return run | {
-        "complete": False,
-        "calibration": calibration | {"reasons": [*calibration["reasons"], why]},
-    }
+        yield json.dumps({"trial": as_json(trial)}) + "\n"
 
 
 def read_result(path: Path) -> Result:
-    """The result in a file of `--save`, or reckoned again from one of `--jsonl`. Raises UsageError."""
+    """Read a result from a `--save` file, or recompute it from a `--jsonl` file. Raises UsageError."""
     text = _read(path)
-    found = None
-    with suppress(UsageError):
-        found = _parse(path, text)
-    if found is None or (isinstance(found, dict) and found.get("schema") == RAW_SCHEMA):
-        return summarise(*_read_lines(path, text))
-    _refuse_other(path, found, [SCHEMA, RAW_SCHEMA], "bench --save FILE or --jsonl FILE writes one")
-    with _told_of(path):
-        check_result(found)
-    result: Result = found
+    with _refuse_invalid(path):
+        try:
+            schema = _schema(text)
+        except DecodeError:
+            schema = RAW_SCHEMA  # several lines of JSON are not a single document
+        if schema == RAW_SCHEMA:
+            return summarise(*_read_lines(path, _lines(text)))
+        _check_schema(path, schema, [SCHEMA, RAW_SCHEMA], "write one with bench --save or --jsonl")
+        result = Decoder(Result, dec_hook=decode_hook).decode(text)
+        check_result(result)
     return result
+
+
+def read_raw(path: Path) -> tuple[Run, list[Trial]]:
+    """Read the run and the trials of a `--jsonl` file. Raises UsageError.
+
+    A file with fewer trials than its header says was cut off: its run is marked incomplete.
+    """
+    lines = _lines(_read(path))
+    with _refuse_invalid(path):
+        return _read_lines(path, lines)
+
+
+def _read_lines(path: Path, lines: Sequence[str]) -> tuple[Run, list[Trial]]:
+    head, *rest = lines or [""]
+    schema = _schema(head)
+    _check_schema(path, schema, [RAW_SCHEMA], "write raw trials with bench --jsonl FILE")
+    header = Decoder(_RawHeader, dec_hook=decode_hook).decode(head)
+    decoder = Decoder(_RawLine, dec_hook=decode_hook)
+    trials = [decoder.decode(line).trial for line in rest]
+    run = header.run
+    _check_run(run)
+    for number, trial in enumerate(trials):
+        _check_trial(trial, run, f"trial {number}")
+    # An older file may lack metrics that we compute today.
+    ours = {name: metric for name, metric in METRICS.items() if name not in run.defs.metrics}
+    run = replace(run, defs=replace(run.defs, metrics=run.defs.metrics | ours))
+    missing = _missing(header, trials)
+    if missing < 0:
+        raise UsageError(f"{printable(path)} has {-missing} more trials than its header says")
+    if missing:
+        reasons = [*run.calibration.reasons, f"{missing} trials are missing: the file was cut off"]
+        run = replace(run, complete=False, calibration=replace(run.calibration, reasons=reasons))
+    return run, trials
+
+
+def _missing(header: _RawHeader, trials: Sequence[Trial]) -> int:
+    """Return how many trials a file lacks, by its header or by what a completed run had planned."""
+    if header.trials is not None:
+        return header.trials - len(trials)
+    run = header.run
+    planned = (run.load.count or 0) * len(run.arms) if run.complete else 0
+    return max(0, planned - sum(trial.phase == "measure" for trial in trials))
+
+
+def _check_run(run: Run) -> None:
+    for text in run.slo:
+        parse_threshold(text)
+
+
+def _check_trial(trial: Trial, run: Run, where: str) -> None:
+    if trial.arm not in run.arms:
+        raise ValidationError(f"{where}: its arm is not in `run.arms`")
+    if any(after < before for (before, _), (after, _) in pairwise(trial.chunks)):
+        raise ValidationError(f"{where}: `chunks` are not in order")
+    if trial.error is None and (not trial.chunks or trial.sent_ns is None):
+        raise ValidationError(f"{where} has neither audio nor an error")
+    phases = trial.phases
+    if phases and not all(0 <= ns <= 10**18 for ns in (phases.dns, phases.tcp, phases.tls, phases.upgrade)):
+        raise ValidationError(f"{where}: `phases` out of range")
+
+
+def check_result(result: Result) -> None:
+    """Check the rules between fields of a result. Raises ValidationError, and UsageError for a threshold."""
+    _check_run(result.run)
+    for threshold in result.slo:
+        parse_threshold(threshold.expr)
+    for arm in result.arms:
+        if arm.ok > arm.n:
+            raise ValidationError(f"{arm.id}: `ok` is more than `n`")
+        if unknown := arm.metrics.keys() - result.run.defs.metrics.keys():
+            raise ValidationError(f"`run.defs.metrics` lacks {', '.join(sorted(unknown))}")
+        for name in SAMPLED:
+            if arm.samples.of(name) and name not in arm.metrics:
+                raise ValidationError(f"{arm.id}: `samples` has {name}, `metrics` has not")
 
 
 def _read(path: Path) -> str:
@@ -121,32 +161,32 @@ def _read(path: Path) -> str:
         raise UsageError(f"{printable(path)} is not UTF-8 text") from None
 
 
-def _parse(path: Path, text: str) -> Any:
+def _lines(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def _schema(text: str) -> str | None:
+    """Return the schema that a JSON object names, if any. Raises DecodeError for what is not JSON."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise UsageError(f"{printable(path)} is no JSON, or is cut off") from None
+        return Decoder(_Header).decode(text).schema if text else None
+    except ValidationError:
+        return None
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _refuse_other(path: Path, found: Any, wanted: Sequence[str], hint: str) -> None:
-    schema = found.get("schema") if isinstance(found, dict) else None
+def _check_schema(path: Path, schema: str | None, wanted: Sequence[str], hint: str) -> None:
     if schema is None:
-        raise UsageError(f"{printable(path)} holds nothing that bench wrote", hint=hint)
+        raise UsageError(f"{printable(path)} is not a file of smallest bench", hint=hint)
     if schema not in wanted:
-        raise UsageError(
-            f"{printable(path)} has the schema {printable(schema, 60)}, and {' or '.join(wanted)} is wanted",
-            hint=hint,
-        )
+        names = " or ".join(wanted)
+        raise UsageError(f"{printable(path)} has schema {printable(schema, 60)}, not {names}", hint=hint)
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
-    """What is misshapen, told as the person's input."""
+def _refuse_invalid(path: Path) -> Iterator[None]:
+    """Turn the errors of decoding a file into UsageError."""
     try:
         yield
-    except SchemaError as error:
-        raise UsageError(f"{printable(path)} is damaged: {error}") from None
+    except ValidationError as error:
+        raise UsageError(f"{printable(path)} is damaged: {printable(error, 200)}") from None
+    except (DecodeError, RecursionError):
+        raise UsageError(f"{printable(path)} is not JSON, or is cut off") from None

@@ -1,14 +1,15 @@
-"""What was promised of a run: `ttfb.p95<300ms`, and whether it was kept."""
+"""Thresholds (`--slo`) such as `ttfb.p95<300ms`: parse them and evaluate them on results."""
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from smallest_cli.bench.metrics import CENSORED, METRICS, shows
+from smallest_cli.bench.metrics import CENSORED, METRICS, has_metric
+from smallest_cli.bench.schema import ArmId, ArmResult, Quantile, ThresholdResult
 from smallest_cli.errors import UsageError
 from smallest_cli.security import printable
 
@@ -20,13 +21,13 @@ _FORM = re.compile(
     r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     r"\s*(?P<unit>ms|s|%|)"
 )
-SMOOTH = "min_safe_buffer"
-"""What `smooth@` is reckoned from: it is there where that metric is."""
+SMOOTH_METRIC = "min_safe_buffer"
+"""An arm has a `smooth@` figure if it has this metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One threshold; `arm` is a part of the ids it is for, "" for all, and `unit` that of its limit."""
+    """A parsed threshold. `arm` is a part of the ids it applies to, "" for all; `limit` is in `unit`."""
 
     text: str
     arm: str
@@ -38,40 +39,41 @@ class Threshold:
     limit: float
     unit: str
 
-    def is_for(self, arm: str) -> bool:
-        """Whether it is judged on the arm of that id: one that is meant, and that can have such a figure."""
-        meant = f"/{self.arm.strip('/')}/" in f"/{arm}/" or not self.arm
-        metric = SMOOTH if self.buffer_ms is not None else self.metric
-        return meant and (metric is None or shows(arm, metric))
+    def applies_to(self, arm: ArmId) -> bool:
+        """Whether it selects the arm, and the arm can have such a figure."""
+        selected = not self.arm or f"/{self.arm.strip('/')}/" in f"/{arm}/"
+        metric = SMOOTH_METRIC if self.buffer_ms is not None else self.metric
+        return selected and (metric is None or has_metric(arm, metric))
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is on the right side of the limit."""
+        return bool(_OPERATORS[self.sign](value, self.limit))
 
 
-def parse_promise(text: str) -> Threshold:
-    """Read `[ARM:]METRIC.STATISTIC<LIMIT`, `error_rate<1%` or `smooth@100>=0.99`. Raises UsageError."""
+def parse_threshold(text: str) -> Threshold:
+    """Parse `[ARM:]METRIC.STATISTIC<LIMIT`, `error_rate<1%` or `smooth@100>=0.99`. Raises UsageError."""
+    shown = printable(text, 60)
     match = _FORM.fullmatch(text.strip())
     if match is None:
-        raise UsageError(
-            f"no such threshold: {printable(text, 60)}", hint="it looks like ttfb.p95<300ms or error_rate<1%"
-        )
+        raise UsageError(f"invalid threshold: {shown}", hint="use e.g. ttfb.p95<300ms or error_rate<1%")
     metric, statistic = match["metric"], match["statistic"]
     if metric is not None and metric not in METRICS:
         raise UsageError(
-            f"no such metric: {metric}", hint=f"one of {', '.join(METRICS)}, error_rate, smooth@MS"
+            f"unknown metric: {metric}", hint=f"one of {', '.join(METRICS)}, error_rate, smooth@MS"
         )
     if statistic is not None and statistic not in _STATISTICS:
-        raise UsageError(f"no such statistic: {statistic}", hint=f"one of {', '.join(_STATISTICS)}")
+        raise UsageError(f"unknown statistic: {statistic}", hint=f"one of {', '.join(_STATISTICS)}")
     kind, scale = _UNITS[match["unit"]]
-    of = METRICS[metric].unit if metric else "share"
-    if kind and kind != ("ms" if of == "s" else of):
-        raise UsageError(f"{printable(text, 60)}: {match['what']} is not in {match['unit']}")
-    if of == "s" and kind:
+    unit = METRICS[metric].unit if metric else "share"
+    if kind and kind != ("ms" if unit == "s" else unit):
+        raise UsageError(f"{shown}: {match['what']} is not in {match['unit']}")
+    if unit == "s" and kind:
         scale /= 1000
-    limit = float(match["limit"]) * scale
-    _refuse_vain(text, match, of, limit)
     try:
         buffer_ms = float(match["buffer"]) if match["buffer"] else None
     except ValueError:
-        raise UsageError(f"{printable(text, 60)}: smooth@ takes milliseconds") from None
-    return Threshold(
+        raise UsageError(f"{shown}: smooth@ takes milliseconds") from None
+    threshold = Threshold(
         text.strip(),
         match["arm"] or "",
         match["what"],
@@ -79,34 +81,36 @@ def parse_promise(text: str) -> Threshold:
         statistic,
         buffer_ms,
         match["sign"],
-        limit,
-        of,
+        float(match["limit"]) * scale,
+        unit,
     )
+    _check_limit(threshold, match, shown)
+    return threshold
 
 
-def _refuse_vain(text: str, match: re.Match[str], unit: str, limit: float) -> None:
-    """Refuse what every run would keep, or none: a share from 1 on without its % mostly is a percentage."""
-    if unit == "share" and not match["unit"] and (limit > 1 or (limit == 1 and match["sign"] == "<")):
-        meant = f"{match['what']}{match['sign']}{match['limit']}%"
-        raise UsageError(f"{printable(text, 60)} is {limit:.0%}", hint=f"a share is at most 1; {meant}?")
-    holds = _OPERATORS[match["sign"]]
-    most = 1.0 if unit == "share" else float("inf")
-    if holds(0.0, limit) == holds(most, limit):
-        fate = "always" if holds(0.0, limit) else "never"
-        raise UsageError(f"{printable(text, 60)} {fate} holds")
+def _check_limit(threshold: Threshold, match: re.Match[str], shown: str) -> None:
+    """Raise UsageError for a limit that every run would keep, or none."""
+    limit, share = threshold.limit, threshold.unit == "share"
+    # A share from 1 on without its % is mostly meant as a percentage.
+    if share and not match["unit"] and (limit > 1 or (limit == 1 and threshold.sign == "<")):
+        meant = f"{threshold.what}{threshold.sign}{match['limit']}%"
+        raise UsageError(f"{shown} is {limit:.0%}", hint=f"a share is at most 1; {meant}?")
+    at_least, at_most = threshold.holds(0.0), threshold.holds(1.0 if share else float("inf"))
+    if at_least == at_most:
+        raise UsageError(f"{shown} {'always' if at_least else 'never'} holds")
 
 
-def check_promises(texts: Sequence[str], arms: Sequence[str], buffers_ms: Sequence[float]) -> None:
-    """Raises UsageError for what a run of those arms and prebuffers cannot be held to."""
+def check_thresholds(texts: Sequence[str], arms: Sequence[ArmId], buffers_ms: Sequence[float]) -> None:
+    """Raise UsageError for a threshold that a run of those arms and prebuffers cannot have a figure for."""
     for text in texts:
-        promise = parse_promise(text)
-        if promise.buffer_ms is not None and promise.buffer_ms not in buffers_ms:
+        threshold = parse_threshold(text)
+        if threshold.buffer_ms is not None and threshold.buffer_ms not in buffers_ms:
             known = ",".join(f"{ms:g}" for ms in buffers_ms)
             raise UsageError(
-                f"{printable(text, 60)}: {promise.buffer_ms:g} is not among the prebuffers {known}",
-                hint="--buffer names them",
+                f"{printable(text, 60)}: {threshold.buffer_ms:g} is not among the prebuffers {known}",
+                hint="add it to --buffer",
             )
-        if not any(map(promise.is_for, arms)):
+        if not any(map(threshold.applies_to, arms)):
             raise UsageError(
                 f"{printable(text, 60)}: no arm of this run has such a figure",
                 hint=f"its arms: {', '.join(arms)}",
@@ -115,68 +119,60 @@ def check_promises(texts: Sequence[str], arms: Sequence[str], buffers_ms: Sequen
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """What a run shows of a promise; `at_least` where the true value may be greater, `why` its interval is
-    open."""
+    """A figure of a run; `at_least` where the true value may be greater, `why` its interval is open."""
 
     value: float | None = None
-    interval: list[float | None] | None = None
+    interval: tuple[float | None, float | None] | None = None
     at_least: bool = False
     why: str | None = None
 
 
-def evaluate(text: str, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The promise, arm by arm, on every arm that it is for. Such an arm without the figure has not kept it.
-
-    `confident` says that there is an interval and that it leaves no doubt.
-    """
-    promise = parse_promise(text)
-    meant = [arm for arm in arms if promise.is_for(arm["id"])]
-    if not meant:
-        return [_judged(promise, promise.arm, _Figure())]
-    return [_judged(promise, arm["id"], _find(promise, arm)) for arm in meant]
+def evaluate(text: str, arms: Sequence[ArmResult]) -> list[ThresholdResult]:
+    """Evaluate a threshold on every arm it applies to. An arm without the figure fails."""
+    threshold = parse_threshold(text)
+    selected = [arm for arm in arms if threshold.applies_to(arm.id)]
+    if not selected:
+        return [_result(threshold, threshold.arm, _Figure())]
+    return [_result(threshold, arm.id, _figure(threshold, arm)) for arm in selected]
 
 
-def _judged(promise: Threshold, arm: str, figure: _Figure) -> dict[str, Any]:
-    open_above = figure.at_least and promise.sign.startswith("<")
-    kept = (
-        figure.value is not None and not open_above and _OPERATORS[promise.sign](figure.value, promise.limit)
+def _result(threshold: Threshold, arm: str, figure: _Figure) -> ThresholdResult:
+    # A lower bound below the limit proves nothing about the true value.
+    open_above = figure.at_least and threshold.sign.startswith("<")
+    passed = figure.value is not None and not open_above and threshold.holds(figure.value)
+    return ThresholdResult(
+        expr=threshold.text,
+        arm=arm,
+        value=figure.value,
+        unit=cast(Any, threshold.unit),
+        ci=figure.interval,
+        passed=passed,
+        confident=figure.interval is not None and _is_confident(threshold, passed, *figure.interval),
+        at_least=figure.at_least,
+        why=figure.why,
     )
-    return {
-        "expr": promise.text,
-        "arm": arm,
-        "value": figure.value,
-        "unit": promise.unit,
-        "ci": figure.interval,
-        "pass": kept,
-        "confident": figure.interval is not None and _is_sure(promise, kept, *figure.interval),
-        "at_least": figure.at_least,
-        "why": figure.why,
-    }
 
 
-def _is_sure(promise: Threshold, kept: bool, low: float | None, high: float | None) -> bool:
-    """Whether the bound that is nearer to the limit's other side still lies on this one."""
-    nearest = high if kept == promise.sign.startswith("<") else low
-    return nearest is not None and _OPERATORS[promise.sign](nearest, promise.limit) == kept
+def _is_confident(threshold: Threshold, passed: bool, low: float | None, high: float | None) -> bool:
+    """Whether the bound nearer to the other side of the limit is still on this side."""
+    nearest = high if passed == threshold.sign.startswith("<") else low
+    return nearest is not None and threshold.holds(nearest) == passed
 
 
-def _find(promise: Threshold, arm: Mapping[str, Any]) -> _Figure:
-    """The figure and its interval; one whose values depend on each other has none.
-
-    Without a timeout a censored metric is the plain one.
-    """
-    if promise.what == "error_rate":
-        return _Figure(arm["error_rate"])
-    if promise.buffer_ms is not None:
-        rows = [row for row in arm["player"] if row["buffer_ms"] == promise.buffer_ms]
-        return _Figure(rows[0]["smooth"] if rows else None)
-    metric, statistic = promise.metric or "", promise.statistic or ""
-    described = arm["metrics"].get(metric) or arm["metrics"].get(CENSORED.get(metric))
-    if described is None:
+def _figure(threshold: Threshold, arm: ArmResult) -> _Figure:
+    if threshold.what == "error_rate":
+        return _Figure(arm.error_rate)
+    if threshold.buffer_ms is not None:
+        rows = [row for row in arm.player if row.buffer_ms == threshold.buffer_ms]
+        return _Figure(rows[0].smooth if rows else None)
+    metric, statistic = threshold.metric or "", threshold.statistic or ""
+    # Without a timeout a censored metric equals the plain one.
+    summary = arm.metrics.get(metric) or arm.metrics.get(CENSORED.get(metric, ""))
+    if summary is None:
         return _Figure()
-    found, at_least = described[statistic], statistic in described.get("at_least", ())
-    if not isinstance(found, dict):
+    found, at_least = getattr(summary, statistic.replace(".", "_")), summary.is_bound(statistic)
+    if not isinstance(found, Quantile):
         return _Figure(found, at_least=at_least)
-    known = found["lo"] is not None or found["hi"] is not None
-    interval = [found["lo"], found["hi"]] if known else None
-    return _Figure(found["v"], interval, at_least, found.get("why"))
+    # Values that depend on each other have no interval at all.
+    known = found.lo is not None or found.hi is not None
+    return _Figure(found.v, (found.lo, found.hi) if known else None, at_least, found.why or None)

@@ -1,13 +1,20 @@
-"""One trial: asked once, stamped as it comes, looked at when it is over. A failure is its result."""
+"""One trial: a single request without retries. Events are timestamped on arrival, evaluated afterwards.
+
+A failure is a result like any other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from smallest_cli.bench.onset import find_onset
 from smallest_cli.bench.playback import Chunk
+from smallest_cli.bench.schema import ArmId, Count, Integer, Name, Positive
 from smallest_cli.errors import (
     CertificateError,
     ConnectError,
@@ -25,68 +32,52 @@ ERROR_CLASSES = (
     "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_first",
     "timeout_stall", "truncated", "inaudible", "empty", "protocol", "reset", "refused",
 )  # fmt: skip
-"""Every name that a failed trial can have. http_429 is the account's limit, by whatever transport it is
-told."""
+"""Every class of a failed trial. http_429 is the account's limit, whichever transport reports it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One measured run, or a warm-up. Times are nanoseconds.
+class Trial(Struct, frozen=True, kw_only=True):
+    """One measured request, or a warm-up, as `--jsonl` keeps it. Times are in nanoseconds.
 
-    Those of chunks and `completed_ns` count from the moment at which the request was sent, all others from
-    the run's beginning.
+    Those of `chunks` and `completed_ns` count from the moment the request was sent, all others from the start
+    of the run.
     """
 
-    index: int
-    arm: str
+    index: Annotated[int, Meta(ge=-1)]
+    arm: ArmId
     phase: Literal["warmup", "measure"]
-    block: int
+    block: Annotated[int, Meta(ge=-1)]
     text: str
     """The text's name in the run, never the text itself."""
-    characters: int
-    rate: int
-    started_ns: int
-    scheduled_ns: int | None = None
-    opened_ns: int | None = None
+    characters: Count
+    rate: Positive
+    started_ns: Integer
+    scheduled_ns: Integer | None = None
+    opened_ns: Integer | None = None
     phases: Phases | None = None
     reused: bool | None = None
-    sent_ns: int | None = None
-    chunks: tuple[Chunk, ...] = ()
-    onset: int | None = None
+    sent_ns: Integer | None = None
+    chunks: tuple[tuple[Count, Positive], ...] = ()
+    onset: Count | None = None
     """Number of the first audible frame."""
-    completed_ns: int | None = None
-    ended_ns: int = 0
-    error: str | None = None
+    completed_ns: Count | None = None
+    ended_ns: Integer
+    error: Name | None = None
     message: str | None = None
-    request_id: str | None = field(default=None)
+    request_id: str | None = None
 
     @property
     def frames(self) -> int:
-        """Frames of sound that came."""
+        """Frames of audio received."""
         return sum(frames for _, frames in self.chunks)
 
-    def as_json(self) -> dict[str, Any]:
-        """The trial as an object for JSON."""
-        return asdict(self) | {"chunks": [list(chunk) for chunk in self.chunks]}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Trial:
-        """The trial that `as_json` made, or that `expected.check_raw` has seen."""
-        known = {each.name for each in fields(cls)}
-        phases = values.get("phases")
-        return cls(
-            **{name: value for name, value in values.items() if name in known}
-            | {
-                "chunks": tuple((at, frames) for at, frames in values["chunks"]),
-                "phases": None
-                if phases is None
-                else Phases(*(phases.get(name, 0) for name in ("dns", "tcp", "tls", "upgrade"))),
-            }
-        )
+    @property
+    def first_audio_ns(self) -> int:
+        """When the first audio arrived, from the moment the request was sent."""
+        return self.chunks[0][0]
 
 
-def classify(error: RemoteError, *, opened: bool, heard: bool) -> str:
-    """The name of a failure, one of `ERROR_CLASSES`, by what it is and by how far the trial had come."""
+def classify(error: RemoteError, *, opened: bool, audio_began: bool) -> str:
+    """Return the class of a failure, one of `ERROR_CLASSES`, by its type and how far the trial had come."""
     match error:
         case RateLimited():
             return "http_429"
@@ -103,7 +94,7 @@ def classify(error: RemoteError, *, opened: bool, heard: bool) -> str:
         case DeadlineExceeded() if not opened:
             return "connect"
         case DeadlineExceeded():
-            return "timeout_stall" if heard else "timeout_first"
+            return "timeout_stall" if audio_began else "timeout_first"
         case IncompleteResponse():
             return "truncated"
         case NetworkError():
@@ -114,8 +105,8 @@ def classify(error: RemoteError, *, opened: bool, heard: bool) -> str:
 
 
 @dataclass(slots=True)
-class _Stamps:
-    """What one request's events told, kept as it came: bytes are not looked at before it is over."""
+class _Events:
+    """The events of one request as they came; audio is not inspected before the request is over."""
 
     opened: Opened | None = None
     sent: Sent | None = None
@@ -140,7 +131,7 @@ class _Stamps:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A trial, with what a record does not keep: its sound, and the failure itself."""
+    """A trial, with what its record does not keep: the audio, and the error itself."""
 
     trial: Trial
     pcm: bytes
@@ -150,23 +141,22 @@ class Attempt:
 def attempt(
     blank: Trial, request: SpeechRequest, transport: Transport, clock: Callable[[], int], origin_ns: int
 ) -> Attempt:
-    """Ask once. `blank` is the trial before it began; times in the result count from `origin_ns` of
-    `clock`."""
-    stamps, failure = _Stamps(), None
+    """Send one request. `blank` is the trial before it began; times count from `origin_ns` of `clock`."""
+    events, failure = _Events(), None
     started = clock()
     try:
         for event in transport.synthesize(request):
-            stamps.note(event)
+            events.note(event)
     except RemoteError as error:
         failure = error
     ended = clock()
     timed = replace(blank, started_ns=started - origin_ns, ended_ns=ended - origin_ns)
-    pcm = b"".join(chunk.pcm for chunk in stamps.audio)
-    return Attempt(_record(timed, stamps, pcm, failure, origin_ns), pcm, failure)
+    pcm = b"".join(chunk.pcm for chunk in events.audio)
+    return Attempt(_record(timed, events, pcm, failure, origin_ns), pcm, failure)
 
 
-def _record(timed: Trial, stamps: _Stamps, pcm: bytes, failure: RemoteError | None, origin_ns: int) -> Trial:
-    opened, sent, completed = stamps.opened, stamps.sent, stamps.completed
+def _record(timed: Trial, events: _Events, pcm: bytes, failure: RemoteError | None, origin_ns: int) -> Trial:
+    opened, sent, completed = events.opened, events.sent, events.completed
     sent_ns = sent.at_ns if sent else None
     trial = replace(
         timed,
@@ -174,32 +164,33 @@ def _record(timed: Trial, stamps: _Stamps, pcm: bytes, failure: RemoteError | No
         phases=opened.phases if opened else None,
         reused=opened.reused if opened else None,
         sent_ns=None if sent_ns is None else sent_ns - origin_ns,
-        chunks=() if sent_ns is None else tuple(_chunks(stamps.audio, sent_ns)),
+        chunks=() if sent_ns is None else tuple(_chunks(events.audio, sent_ns)),
         onset=find_onset(pcm, timed.rate),
         completed_ns=completed.at_ns - sent_ns if completed and sent_ns is not None else None,
-        request_id=stamps.request_id() or (failure.request_id if failure else None),
+        request_id=events.request_id() or (failure.request_id if failure else None),
     )
-    error, message = _judge(trial, pcm, failure)
+    error, message = _failure_of(trial, pcm, failure)
     return replace(trial, error=error, message=message)
 
 
 def _chunks(audio: list[AudioChunk], sent_ns: int) -> Iterator[Chunk]:
-    """Arrivals in whole frames; what one read brought is one arrival, however many messages it held."""
-    at, total, given = None, 0, 0
+    """Yield arrivals in whole frames; one read is one arrival, however many messages it held."""
+    # A sample may be split between two reads: only the frames complete so far are counted.
+    at, received, yielded = None, 0, 0
     for chunk in audio:
-        if at is not None and chunk.at_ns != at and total // 2 > given:
-            yield at - sent_ns, total // 2 - given
-            given = total // 2
-        at, total = chunk.at_ns, total + len(chunk.pcm)
-    if at is not None and total // 2 > given:
-        yield at - sent_ns, total // 2 - given
+        if at is not None and chunk.at_ns != at and received // 2 > yielded:
+            yield at - sent_ns, received // 2 - yielded
+            yielded = received // 2
+        at, received = chunk.at_ns, received + len(chunk.pcm)
+    if at is not None and received // 2 > yielded:
+        yield at - sent_ns, received // 2 - yielded
 
 
-def _judge(trial: Trial, pcm: bytes, failure: RemoteError | None) -> tuple[str | None, str | None]:
-    """Why it is no success, if it is none. Silence is never one."""
+def _failure_of(trial: Trial, pcm: bytes, failure: RemoteError | None) -> tuple[str | None, str | None]:
+    """Return the class and message of a trial that failed. Silence is never a success."""
     if failure is not None:
-        named = classify(failure, opened=trial.opened_ns is not None, heard=bool(pcm))
-        return named, str(failure)
+        name = classify(failure, opened=trial.opened_ns is not None, audio_began=bool(pcm))
+        return name, str(failure)
     if not pcm:
         return "empty", "the service said complete and sent no audio"
     if len(pcm) % 2:

@@ -1,4 +1,4 @@
-"""Trials side by side: each lane makes one at a time, over connections of its own, in a thread of its own."""
+"""Run trials concurrently: each worker is a thread with its own connections, one trial at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Literal
 
 from smallest_cli.bench.plan import Job, Plan
 from smallest_cli.bench.playback import SECOND
@@ -25,65 +25,66 @@ from smallest_cli.network.dialer import Dialer
 from smallest_cli.transports import open_transport
 
 SWITCH_SECONDS = 0.0005
-LOOK_SECONDS = 0.25
-HOPELESS = (AuthError, RequestError, SecurityError)
+POLL_SECONDS = 0.25
+FATAL = (AuthError, RequestError, SecurityError)
+"""Errors that every other trial of the arm would meet too."""
 
 
 @dataclass
 class Progress:
-    """What somebody who watches may know; written by lanes, read by the watcher."""
+    """The progress of a run, written by workers and read by `on_progress`."""
 
     total: int | None
     origin_ns: int = 0
     trials: list[Trial] = field(default_factory=list)
     in_flight: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    spoken: set[str] = field(default_factory=set)
-    """The arms that have made a good trial or warm-up."""
+    succeeded: set[str] = field(default_factory=set)
+    """Arms with a successful trial or warm-up."""
     cut_short: str | None = None
     """The option that ended the run before its plan did."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self) -> None:
-        """A trial begins."""
+    def start_trial(self) -> None:
+        """Count a trial that begins."""
         with self._lock:
             self.in_flight += 1
 
-    def end(self, trial: Trial) -> None:
-        """A trial is over."""
+    def finish_trial(self, trial: Trial) -> None:
+        """Record a trial that ended."""
         with self._lock:
             self.in_flight -= 1
             self.trials.append(trial)
             if trial.error:
                 self.errors[trial.error] += 1
             else:
-                self.spoken.add(trial.arm)
+                self.succeeded.add(trial.arm)
 
-    def leave(self) -> None:
-        """The run's time is over within a trial, which then says nothing and is not counted."""
+    def abandon_trial(self) -> None:
+        """Discard a trial that the end of the run's time cut short: its failure says nothing."""
         with self._lock:
             self.in_flight -= 1
             self.cut_short = "--max-time"
 
     def ttfb_ms(self, p: float, last: int = 200) -> float | None:
-        """A quantile of the last trials' time to first audio."""
-        recent = [trial.chunks[0][0] for trial in self.trials[-last:] if not trial.error]
+        """Return a quantile of the time to first audio of the latest trials."""
+        recent = [trial.first_audio_ns for trial in self.trials[-last:] if not trial.error]
         return quantile(sorted(recent), p) / 1e6 if recent else None
 
 
-Watch = Callable[[Progress], None]
-Keep = Callable[[Attempt], None]
+OnProgress = Callable[[Progress], None]
+OnTrial = Callable[[Attempt], None]
 
 
-class Budget:
-    """The characters that may still be sent, warm-ups' and trials'; any number where `most` is 0."""
+class CharacterBudget:
+    """The characters that may still be sent, warm-ups included; unlimited if `limit` is 0."""
 
-    def __init__(self, most: int) -> None:
-        self._left = most or math.inf
+    def __init__(self, limit: int) -> None:
+        self._left = limit or math.inf
         self._lock = threading.Lock()
 
     def take(self, job: Job) -> bool:
-        """Whether the job's text may be sent; it then counts as sent."""
+        """Reserve the characters of a job; False if too few are left."""
         with self._lock:
             if len(job.text.words) > self._left:
                 return False
@@ -91,30 +92,30 @@ class Budget:
             return True
 
 
-class Source:
-    """The trials still to make, handed out one by one until they are used up, time is, or characters are.
+class JobQueue:
+    """The jobs of a plan, until they, the time or the characters are used up.
 
-    `cut_short` is the option that ended it before the plan did. What would be due after the end is not begun.
+    `cut_short` is the option that ended it before the plan did. Jobs due after the end are not started.
     """
 
-    def __init__(self, plan: Plan, budget: Budget, until: float = math.inf) -> None:
-        """The plan's seconds begin now; `until` is the end of the whole run, by `time.monotonic`."""
+    def __init__(self, plan: Plan, budget: CharacterBudget, until: float = math.inf) -> None:
+        """The plan's seconds begin now; `until` is the end of the run by `time.monotonic`."""
         self.budget = budget
         self.cut_short: str | None = None
         self.stopped = threading.Event()
         self._jobs = plan.jobs()
-        self._begun = time.monotonic()
-        self._ends = math.inf if plan.seconds is None else self._begun + plan.seconds
+        self._started = time.monotonic()
+        self._ends = math.inf if plan.seconds is None else self._started + plan.seconds
         self._until = until
         self._lock = threading.Lock()
 
     def next(self) -> Job | None:
-        """The next trial to make; None when there is none."""
+        """Return the next job, None if there is none."""
         with self._lock:
             job = None if self.stopped.is_set() or self.cut_short else next(self._jobs, None)
             if job is None:
                 return None
-            begins = max(time.monotonic(), self._begun + (job.due_ns or 0) / SECOND)
+            begins = max(time.monotonic(), self._started + (job.due_ns or 0) / SECOND)
             if begins >= self._ends:
                 return None
             if begins >= self._until:
@@ -124,76 +125,79 @@ class Source:
             return None if self.cut_short else job
 
 
-class Lane:
-    """One trial at a time. Its warm connections are its own, as a voice agent's would be."""
+class Worker:
+    """Runs one trial at a time over warm connections of its own, as a voice agent does."""
 
-    def __init__(self, number: int, plan: Plan, service: Service, dialer: Dialer, keep: Keep) -> None:
+    def __init__(self, number: int, plan: Plan, service: Service, dialer: Dialer, on_trial: OnTrial) -> None:
         self._number = number
         self._plan = plan
         self._service = service
         self._dialer = dialer
-        self._keep = keep
-        self._kept = ExitStack()
+        self._on_trial = on_trial
+        self._connections = ExitStack()
         self._warm: dict[str, Transport] = {
-            via: self._kept.enter_context(open_transport(via, service, dialer))
+            via: self._connections.enter_context(open_transport(via, service, dialer))
             for via in dict.fromkeys(arm.via for arm in plan.arms)
         }
 
-    def warm_up(self, progress: Progress, budget: Budget) -> None:
-        """Use every connection once before it counts. Raises what no trial would fare better with."""
+    def warm_up(self, progress: Progress, budget: CharacterBudget) -> None:
+        """Use every connection once before it counts. Raises `FATAL` errors."""
         for job in self._plan.warm_up(self._number):
             if not budget.take(job):
                 return
-            made = self.make(job, "warmup", self._dialer.clock(), progress)
-            if isinstance(made.failure, HOPELESS):
+            made = self.run_trial(job, "warmup", self._dialer.clock(), progress)
+            if isinstance(made.failure, FATAL):
                 raise made.failure
 
-    def measure(self, source: Source, origin_ns: int, progress: Progress) -> None:
-        """Trial after trial until there are no more. Raises what the first of an arm shows to be hopeless."""
-        while (job := source.next()) is not None:
+    def measure(self, queue: JobQueue, origin_ns: int, progress: Progress) -> None:
+        """Run jobs until there are no more. Raises a `FATAL` error of an arm without any success."""
+        while (job := queue.next()) is not None:
             if job.due_ns is not None:
                 ahead = (origin_ns + job.due_ns - self._dialer.clock()) / SECOND
-                if ahead > 0 and source.stopped.wait(ahead):
+                if ahead > 0 and queue.stopped.wait(ahead):
                     return
-            made = self.make(job, "measure", origin_ns, progress)
-            if isinstance(made.failure, HOPELESS) and made.trial.arm not in progress.spoken:
+            made = self.run_trial(job, "measure", origin_ns, progress)
+            if isinstance(made.failure, FATAL) and made.trial.arm not in progress.succeeded:
                 raise made.failure
 
-    def make(self, job: Job, phase: Any, origin_ns: int, progress: Progress) -> Attempt:
-        """One trial, whatever comes of it; not kept if it failed because the run's time is over."""
+    def run_trial(
+        self, job: Job, phase: Literal["warmup", "measure"], origin_ns: int, progress: Progress
+    ) -> Attempt:
+        """Run one trial, whether it fails or not; discarded if it failed because the run's time is over."""
         blank = Trial(
             index=job.index,
-            arm=self._plan.name(job.arm),
+            arm=self._plan.arm_id(job.arm),
             phase=phase,
             block=job.block,
             text=job.text.name,
             characters=len(job.text.words),
             rate=self._plan.template.format.sample_rate,
             started_ns=0,
+            ended_ns=0,
             scheduled_ns=job.due_ns,
         )
         request = replace(self._plan.template, text=job.text.words)
-        progress.begin()
+        progress.start_trial()
         with ExitStack() as opened:
             transport = self._warm[job.arm.via]
             if job.arm.conn == "cold":
                 transport = opened.enter_context(open_transport(job.arm.via, self._service, self._dialer))
             made = attempt(blank, request, transport, self._dialer.clock, origin_ns)
         if made.failure is not None and time.monotonic() >= self._dialer.until:
-            progress.leave()
+            progress.abandon_trial()
             return made
-        progress.end(made.trial)
-        self._keep(made)
+        progress.finish_trial(made.trial)
+        self._on_trial(made)
         return made
 
     def close(self) -> None:
-        """Let go of the connections."""
-        self._kept.close()
+        """Close the connections."""
+        self._connections.close()
 
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """No garbage collection, and threads that take turns quickly: what measuring needs of the interpreter."""
+    """Pause the garbage collector and shorten the thread switch interval: both would delay timestamps."""
     collecting, interval = gc.isenabled(), sys.getswitchinterval()
     gc.collect()
     gc.freeze()
@@ -208,45 +212,56 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-def run_lanes(
-    plan: Plan, service: Service, dialer: Dialer, watch: Watch, keep: Keep, progress: Progress, probe: Probe
+def run_workers(
+    plan: Plan,
+    service: Service,
+    dialer: Dialer,
+    on_progress: OnProgress,
+    on_trial: OnTrial,
+    progress: Progress,
+    probe: Probe,
 ) -> bool:
-    """Warm up, then measure, into `progress`; whether the plan was carried out, and nothing cut it short.
+    """Warm up, then measure, into `progress`. Return whether the plan was completed.
 
-    A signal that comes meanwhile unwinds at once; what is in `progress` then is whole trials. Raises what
-    makes every trial hopeless: a rejected key or request.
+    A signal unwinds at once; `progress` then holds complete trials only. Raises `FATAL` errors.
     """
-    lanes = [Lane(number, plan, service, dialer, keep) for number in range(plan.lanes)]
-    pool = ThreadPoolExecutor(plan.lanes, "lane")
-    budget = Budget(plan.max_chars)
-    source, patient = None, True
+    workers = [Worker(number, plan, service, dialer, on_trial) for number in range(plan.concurrency)]
+    pool = ThreadPoolExecutor(plan.concurrency, "bench worker")
+    budget = CharacterBudget(plan.max_chars)
+    queue, graceful = None, True
     try:
-        _join([pool.submit(lane.warm_up, progress, budget) for lane in lanes[:1]], watch, progress)
-        _join([pool.submit(lane.warm_up, progress, budget) for lane in lanes[1:]], watch, progress)
+        # The first worker alone: a rejected key is then sent once, not once for each worker.
+        _join(
+            [pool.submit(worker.warm_up, progress, budget) for worker in workers[:1]], on_progress, progress
+        )
+        _join(
+            [pool.submit(worker.warm_up, progress, budget) for worker in workers[1:]], on_progress, progress
+        )
         with gc_paused(), probing(probe):
-            source = Source(plan, budget, dialer.until)
+            queue = JobQueue(plan, budget, dialer.until)
             origin = progress.origin_ns = dialer.clock()
-            _join([pool.submit(lane.measure, source, origin, progress) for lane in lanes], watch, progress)
+            futures = [pool.submit(worker.measure, queue, origin, progress) for worker in workers]
+            _join(futures, on_progress, progress)
     except Interrupted:
-        patient = False  # trials under way are left: the process is about to end
+        graceful = False  # the process is about to end: do not wait for trials in flight
         raise
     finally:
-        if source is not None:
-            source.stopped.set()
-        pool.shutdown(wait=patient, cancel_futures=True)
-        if patient:
-            for lane in lanes:
-                lane.close()
-    progress.cut_short = progress.cut_short or source.cut_short
+        if queue is not None:
+            queue.stopped.set()
+        pool.shutdown(wait=graceful, cancel_futures=True)
+        if graceful:
+            for worker in workers:
+                worker.close()
+    progress.cut_short = progress.cut_short or queue.cut_short
     measured = sum(trial.phase == "measure" for trial in progress.trials)
     return progress.cut_short is None and plan.trials in (None, measured)
 
 
-def _join(futures: list[Future[None]], watch: Watch, progress: Progress) -> None:
-    """Wait for lanes, showing how they come on; raises what one of them raised."""
-    left = set(futures)
-    while left:
-        done, left = wait(left, LOOK_SECONDS, FIRST_EXCEPTION)
+def _join(futures: list[Future[None]], on_progress: OnProgress, progress: Progress) -> None:
+    """Wait for workers, reporting progress. Raises what one of them raised."""
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, POLL_SECONDS, FIRST_EXCEPTION)
         for future in done:
             future.result()
-        watch(progress)
+        on_progress(progress)

@@ -51,7 +51,7 @@ COMMANDS = {
     "stream": ("stream.stream", "Speak text as it arrives, for example from an LLM."),
     "batch": ("batch.batch", "Speak each row of a table into a file of its own."),
     "voices": ("voices.voices", "List and search voices; voices play | clone | clones | delete."),
-    "bench": ("bench.run.bench", "Measure latency; bench compare | merge | replay | report | locustfile."),
+    "bench": ("bench.run.bench", "Measure latency; bench compare | merge | report | locustfile."),
     "dict": ("dict.dictionaries", "Manage pronunciation dictionaries."),
     "cache": ("cache.cache", "Manage the audio cache; cache info | clear."),
     "serve": ("serve.serve", "Run the offline Waves-compatible server."),
@@ -61,7 +61,7 @@ COMMANDS = {
     "completion": ("completion.completion", "Generate shell completions."),
 }
 """Command name -> module and attribute, and its line in the list. Only the command that runs is imported."""
-CHILDREN = {"bench": ("bench.results", ("compare", "merge", "replay", "report", "locustfile"))}
+CHILDREN = {"bench": ("bench.results", ("compare", "merge", "report", "locustfile"))}
 """Command name -> module and names of its subcommands, for commands that have an own module for them."""
 
 

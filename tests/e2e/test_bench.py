@@ -1,4 +1,4 @@
-"""`smallest bench` as a person runs it: its result, its files, its exit codes, its manners."""
+"""`smallest bench` end to end: results, files, exit codes and messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from smallest_cli.audio import wav
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.storage import as_text, raw_lines
 from smallest_cli.bench.trial import Attempt, Trial
-from smallest_cli.cli.commands.bench.outputs import keep_sounds
+from smallest_cli.cli.commands.bench.outputs import spool_audio
 from smallest_cli.errors import OutputError
 from smallest_cli.models import AudioFormat
 from tests.support.command import SMALLEST, environment, smallest
@@ -26,7 +26,7 @@ from tests.support.fault_server import start_fault_server
 from tests.support.fault_server.steps import End, Reply, Status, Tone, Wait
 from tests.support.offline import KEY as OFFLINE_KEY
 from tests.support.offline import Offline, start_offline
-from tests.support.trials import KEY, bench, result, run, trial
+from tests.support.trials import CALIBRATION, KEY, bench, result, run, trial
 
 HEAD = Reply("chunked", wav=wav.header(AudioFormat(24_000)))
 QUICK = ("-n", "3", "--transport", "ws", "--conn", "warm")
@@ -63,26 +63,26 @@ def test_a_result_has_every_arm_and_metric(whole: tuple[Path, dict[str, Any], st
     assert found["slo"][0]["pass"] is True
 
 
-def test_every_metric_says_what_starts_and_stops_it(whole: tuple[Path, dict[str, Any], str]) -> None:
+def test_every_metric_defines_its_clock(whole: tuple[Path, dict[str, Any], str]) -> None:
     _, found, _ = whole
     definitions = found["run"]["defs"]["metrics"]
     assert {name for arm in found["arms"] for name in arm["metrics"]} <= set(definitions)
     assert all(each["stops"] for each in definitions.values())
 
 
-def test_what_is_saved_is_what_is_printed(whole: tuple[Path, dict[str, Any], str]) -> None:
+def test_saved_result_equals_printed_result(whole: tuple[Path, dict[str, Any], str]) -> None:
     home, found, _ = whole
     assert json.loads((home / "saved.json").read_text()) == found
 
 
-def test_a_replay_prints_the_same_bytes(whole: tuple[Path, dict[str, Any], str]) -> None:
+def test_merge_of_one_raw_file_recomputes_the_same_bytes(whole: tuple[Path, dict[str, Any], str]) -> None:
     home, found, _ = whole
-    ran = smallest(home, "bench", "replay", "raw.jsonl", "--json")
+    ran = smallest(home, "bench", "merge", "raw.jsonl", "--json")
     assert ran.code == found["exit"]
     assert ran.out == (home / "saved.json").read_bytes()
 
 
-def test_every_trial_s_sound_is_saved(whole: tuple[Path, dict[str, Any], str]) -> None:
+def test_audio_of_every_trial_is_saved(whole: tuple[Path, dict[str, Any], str]) -> None:
     home, _, _ = whole
     sounds = sorted((home / "sounds").iterdir())
     assert len(sounds) == 18
@@ -97,7 +97,7 @@ def test_no_file_holds_the_key_or_a_text(whole: tuple[Path, dict[str, Any], str]
     assert KEY not in said
 
 
-def test_without_json_there_are_tables_and_a_sentence_of_advice(tmp_path: Path) -> None:
+def test_default_output_is_tables_and_advice(tmp_path: Path) -> None:
     with start_offline() as offline:
         ran = smallest(
             tmp_path, "bench", "--yes", "--no-calibrate", *QUICK,
@@ -125,15 +125,15 @@ def server() -> Iterator[Offline]:
         yield offline
 
 
-def test_a_threshold_that_is_missed_ends_with_20_and_is_named(tmp_path: Path, server: Offline) -> None:
+def test_missed_threshold_exits_with_20_and_is_named(tmp_path: Path, server: Offline) -> None:
     ran = measure(tmp_path, server, *QUICK, "--slo", "ttfb.p50<0.001ms")
     if result(ran)["run"]["calibration"]["verdict"] != "invalid":
         assert ran.code == 20
     assert "ttfb.p50<0.001ms" in ran.err
-    assert "MISSED" in ran.err
+    assert "FAIL" in ran.err
 
 
-def test_when_every_trial_failed_it_ends_with_22(tmp_path: Path) -> None:
+def test_all_trials_failed_exits_with_22(tmp_path: Path) -> None:
     with start_fault_server(tmp_path, Status(503)) as faulty:
         ran = bench(tmp_path, faulty.base_url, "-n", "2", "--transport", "sse,http", "--json")
     assert ran.code == 22
@@ -142,13 +142,13 @@ def test_when_every_trial_failed_it_ends_with_22(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("warmup", ["1", "0"])
-def test_a_rejected_key_ends_it_at_once(warmup: str, tmp_path: Path, server: Offline) -> None:
+def test_rejected_key_ends_the_run_at_once(warmup: str, tmp_path: Path, server: Offline) -> None:
     ran = bench(tmp_path, server.base_url, *QUICK, "--warmup", warmup)
     assert ran.code == 4
     assert KEY not in ran.err
 
 
-def test_failures_on_the_way_are_counted_and_nothing_is_tried_again(tmp_path: Path) -> None:
+def test_failures_are_counted_and_not_retried(tmp_path: Path) -> None:
     with start_offline(fail=["status:503", "close:1011:1"], fail_times=2) as offline:
         ran = measure(tmp_path, offline, "-n", "5", "--transport", "ws", "--conn", "warm", "--warmup", "0")
         seen = offline.log()
@@ -159,30 +159,30 @@ def test_failures_on_the_way_are_counted_and_nothing_is_tried_again(tmp_path: Pa
     assert len(seen) <= 5
 
 
-def test_an_open_loop_prints_both_times(tmp_path: Path, server: Offline) -> None:
+def test_open_loop_prints_ttfb_and_ttfb_e2e(tmp_path: Path, server: Offline) -> None:
     options = ("-n", "6", "--transport", "ws", "--conn", "warm", "--rate", "30", "--arrival", "constant")
     metrics = result(measure(tmp_path, server, *options))["arms"][0]["metrics"]
     assert metrics["ttfb_e2e"]["p50"]["v"] >= metrics["ttfb"]["min"]
     assert metrics["sched_delay"]["n"] == 6
 
 
-def test_a_rate_that_is_not_kept_is_told(tmp_path: Path) -> None:
+def test_rate_not_reached_makes_the_run_suspect(tmp_path: Path) -> None:
     with start_offline(first_byte_ms=200) as offline:
         found = result(measure(tmp_path, offline, *QUICK[2:], "-n", "6", "--rate", "100", "-c", "1"))
     calibration = found["run"]["calibration"]
     assert calibration["verdict"] != "ok"
-    assert [why for why in calibration["reasons"] if why.startswith("the rate was not kept: ")]
+    assert [why for why in calibration["reasons"] if why.startswith("rate not reached: ")]
     assert calibration["begun_late_ms"]["max"] > 800
 
 
-def test_a_duration_ends_it(tmp_path: Path, server: Offline) -> None:
+def test_duration_ends_the_run(tmp_path: Path, server: Offline) -> None:
     found = result(measure(tmp_path, server, "-d", "0.5", "-c", "2", "--transport", "ws", "--text", "One."))
     assert {arm["id"] for arm in found["arms"]} == {"ws/warm/c2", "ws/cold/c2"}
     assert found["run"]["window"]["trials"] > 4
     assert set(found["run"]["texts"]) == {"text00"}
 
 
-def test_a_run_that_its_time_ends_invents_no_failure(tmp_path: Path) -> None:
+def test_max_time_ends_the_run_without_failed_trials(tmp_path: Path) -> None:
     slow = (HEAD, Wait(100), Tone(100), End())
     with start_fault_server(tmp_path, *slow) as faulty:
         ran = bench(
@@ -193,25 +193,27 @@ def test_a_run_that_its_time_ends_invents_no_failure(tmp_path: Path) -> None:
     assert [arm["errors"] for arm in found["arms"]] == [{}] * 6
     assert found["warmups"]["errors"] == {}
     assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-time")
-    assert f"--max-time ended the run early: {found['run']['window']['trials']} of 12000 trials" in ran.err
+    assert (
+        f"--max-time ended the run early after {found['run']['window']['trials']} of 12000 trials" in ran.err
+    )
 
 
-def test_a_run_that_its_characters_end_says_so(tmp_path: Path, server: Offline) -> None:
+def test_max_chars_ends_the_run_with_a_warning(tmp_path: Path, server: Offline) -> None:
     options = (*QUICK[2:], "-d", "20", "--text", "Hello there.", "--max-chars", "50")
     ran = measure(tmp_path, server, *options)
     found = result(ran)
     assert found["run"]["window"]["trials"] == 3
     assert (found["run"]["complete"], found["run"]["cut_short"]) == (False, "--max-chars")
-    assert "--max-chars ended the run early: 3 trials" in ran.err
+    assert "--max-chars ended the run early after 3 trials" in ran.err
 
 
-def test_a_run_without_a_trial_does_not_say_that_they_failed(tmp_path: Path) -> None:
+def test_run_without_trials_is_not_reported_as_failed(tmp_path: Path) -> None:
     (tmp_path / "raw.jsonl").write_text("".join(raw_lines(run(), [])))
-    ran = smallest(tmp_path, "bench", "replay", "raw.jsonl")
+    ran = smallest(tmp_path, "bench", "merge", "raw.jsonl")
     assert (ran.code, ran.lines) == (22, ["smallest: no trial was made"])
 
 
-def test_what_would_be_asked_is_told_and_not_asked(tmp_path: Path) -> None:
+def test_dry_run_prints_the_plan(tmp_path: Path) -> None:
     ran = smallest(tmp_path, "bench", "--dry-run", "--json", "-n", "10", "--corpus", "short")
     told = result(ran)
     assert told["trials"] == 60
@@ -219,7 +221,7 @@ def test_what_would_be_asked_is_told_and_not_asked(tmp_path: Path) -> None:
     assert told["voice"] == "meher"
 
 
-def test_the_plan_of_a_time_names_its_bound(tmp_path: Path) -> None:
+def test_dry_run_of_a_duration_shows_max_chars(tmp_path: Path) -> None:
     options = ("--dry-run", "-d", "5", "--via", "ws", "--retries", "0")
     told = result(smallest(tmp_path, "bench", *options, "--json"))
     assert (told["characters"], told["max_characters"], told["seconds"]) == (None, 20_000, 5)
@@ -228,7 +230,7 @@ def test_the_plan_of_a_time_names_its_bound(tmp_path: Path) -> None:
     assert lines[:3] == ["max_characters\t20000", "seconds\t5.0", "arms\tws/warm/c1,ws/cold/c1"]
 
 
-def test_there_are_no_more_lanes_than_trials(tmp_path: Path) -> None:
+def test_concurrency_is_at_most_the_number_of_trials(tmp_path: Path) -> None:
     few, many = (
         result(smallest(tmp_path, "bench", "--dry-run", "--json", *QUICK, "--seed", "1", "-c", lanes))
         for lanes in ("3", "50")
@@ -237,16 +239,16 @@ def test_there_are_no_more_lanes_than_trials(tmp_path: Path) -> None:
     assert few["arms"] == ["ws/warm/c3"]
 
 
-def test_a_text_in_quotes_is_no_misspelt_command(tmp_path: Path) -> None:
+def test_quoted_text_is_not_a_misspelt_subcommand(tmp_path: Path) -> None:
     for words in (("Compare a",), ("--", "comparee")):
         assert smallest(tmp_path, "bench", "--dry-run", *words).code == 0
 
 
-def test_quiet_says_nothing_but_errors(tmp_path: Path, server: Offline) -> None:
+def test_quiet_prints_errors_only(tmp_path: Path, server: Offline) -> None:
     assert measure(tmp_path, server, *QUICK, "-q").err == ""
 
 
-def test_characters_are_announced_and_nobody_is_charged_unasked(tmp_path: Path) -> None:
+def test_cost_is_printed_and_requires_confirmation(tmp_path: Path) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": "http://127.0.0.1:9"}
     ran = smallest(tmp_path, "bench", *QUICK, env=env)
     assert ran.code == 2
@@ -255,7 +257,7 @@ def test_characters_are_announced_and_nobody_is_charged_unasked(tmp_path: Path) 
 
 
 USAGE = [
-    (("-n", "3", "-d", "2"), "give one of them"),
+    (("-n", "3", "-d", "2"), "cannot be combined"),
     (("--transport", "ftp"), "--transport"),
     (("--conn", "lukewarm"), "--conn"),
     (("--buffer", "x"), "--buffer"),
@@ -263,29 +265,29 @@ USAGE = [
     (("--slo", "nosuch:ttfb.p95<300ms", "--yes"), "no arm of this run"),
     (("--slo", "smooth@75>=0.9", "--yes"), "75 is not among the prebuffers"),
     (("--slo", "error_rate<5"), "error_rate<5%?"),
-    (("--retries", "2"), "never tries again"),
-    (("--via", "ws", "--transport", "sse,http"), "give one of them"),
-    (("comparee", "a", "b"), "is bench compare meant?"),
-    (("--local", "Repaly"), "is bench replay meant?"),
-    (("--max-chars", "10"), "10 are allowed"),
+    (("--retries", "2"), "never retries"),
+    (("--via", "ws", "--transport", "sse,http"), "cannot be combined"),
+    (("comparee", "a", "b"), "did you mean 'compare'?"),
+    (("--local", "Mergee"), "did you mean 'merge'?"),
+    (("--max-chars", "10"), "the limit is 10"),
     (("--max-chars", "10", "-d", "2"), "the warm-ups and the first trial are"),
     (("-n", "3", "compare", "a", "b"), "takes no options of bench"),
     (("--local", "report", "a"), "takes no options of bench"),
     (("compare", "a"), "Missing argument"),
     (("compare", "a", "b", "--metric", "speed"), "--metric"),
-    (("replay", "no-such-file"), "cannot read"),
+    (("merge", "no-such-file"), "cannot read"),
 ]
 
 
 @pytest.mark.parametrize(("options", "words"), USAGE, ids=[" ".join(options) for options, _ in USAGE])
-def test_what_cannot_be_meant_is_refused(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
+def test_invalid_usage_is_refused(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
     ran = smallest(tmp_path, "bench", *options)
     assert ran.code == 2, ran.err
     assert words in ran.err
     assert ran.out == b""
 
 
-def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
+def test_interrupted_run_prints_and_saves_what_was_measured(tmp_path: Path) -> None:
     """The signal comes when the server has answered two trials and is holding the third."""
     with start_fault_server(tmp_path, Wait(150), HEAD, Tone(100), End()) as faulty:
         command = [*SMALLEST, "bench", "--yes", "--no-calibrate", "--max-chars", "0", "-n", "500", *QUICK[2:]]
@@ -304,7 +306,7 @@ def test_an_interruption_leaves_what_there_is(tmp_path: Path) -> None:
     found = json.loads(out)
     assert found["run"]["interrupted"] is True
     assert found["arms"][0]["ok"] >= 2
-    again = smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json")
+    again = smallest(tmp_path, "bench", "merge", "raw.jsonl", "--json")
     assert again.out == out
 
 
@@ -315,17 +317,17 @@ BAD_PLACES = [
     (("--save-audio", "/proc/sounds"), 10, "/proc"),
     (("--save-audio", "text"), 10, "Not a directory"),
     (("--save-audio", "x" * 300), 10, "File name too long"),
-    (("--save", "-"), 2, "stdout has the result already"),
-    (("--jsonl", "-"), 2, "stdout has the result already"),
+    (("--save", "-"), 2, "stdout is used for the result"),
+    (("--jsonl", "-"), 2, "stdout is used for the result"),
     (("--save", "x", "--jsonl", "./x"), 2, "named twice"),
-    (("-f", "text", "--save", "text"), 2, "where the text comes from"),
-    (("--save", "config/config.toml"), 2, "where the settings or a key come from"),
+    (("-f", "text", "--save", "text"), 2, "the text is read from it"),
+    (("--save", "config/config.toml"), 2, "the settings or a key are read from it"),
 ]
 
 
 @pytest.mark.parametrize(("places", "code", "words"), BAD_PLACES, ids=[" ".join(b[0]) for b in BAD_PLACES])
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["real", "dry"])
-def test_a_bad_place_costs_no_request(
+def test_bad_output_path_is_refused_before_any_request(
     places: tuple[str, ...], code: int, words: str, dry: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -341,16 +343,16 @@ def test_a_bad_place_costs_no_request(
     assert sorted(tmp_path.rglob("*")) == there
 
 
-def test_a_folder_that_is_gone_takes_no_sounds(tmp_path: Path) -> None:
+def test_save_audio_in_deleted_working_directory_fails(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     plan = ["bench", *QUICK, "--local", "--dry-run", "--save-audio", "sounds"]
     ran = smallest(tmp_path, *plan, cwd=gone, preexec_fn=gone.rmdir)
     assert (ran.code, ran.out) == (10, b"")
-    assert ran.lines == ["smallest: cannot make sounds: No such file or directory"]
+    assert ran.lines == ["smallest: cannot create sounds: No such file or directory"]
 
 
-def test_a_stderr_that_is_closed_is_no_reason_to_fail(tmp_path: Path, server: Offline) -> None:
+def test_closed_stderr_is_no_failure(tmp_path: Path, server: Offline) -> None:
     asked = ["bench", "--yes", "--no-calibrate", "--json", *QUICK, "--base-url", server.base_url]
     env = {"SMALLEST_API_KEY": OFFLINE_KEY}
     ran = smallest(tmp_path, *asked, env=env, preexec_fn=lambda: os.close(2))
@@ -358,20 +360,20 @@ def test_a_stderr_that_is_closed_is_no_reason_to_fail(tmp_path: Path, server: Of
     assert result(ran)["arms"][0]["n"] == 3
 
 
-def test_a_place_that_fails_at_the_end_takes_nothing_else_along(tmp_path: Path, server: Offline) -> None:
+def test_failed_output_does_not_affect_other_outputs(tmp_path: Path, server: Offline) -> None:
     (tmp_path / "full").symlink_to("/dev/full")  # so that no mistake of ours replaces the device itself
     ran = measure(tmp_path, server, *QUICK, "--jsonl", "raw.jsonl", "--save", "full", "--save-audio", "s")
     assert ran.code == 10
     assert result(ran)["arms"][0]["n"] == 3
-    assert smallest(tmp_path, "bench", "replay", "raw.jsonl", "--json").out == ran.out
+    assert smallest(tmp_path, "bench", "merge", "raw.jsonl", "--json").out == ran.out
     assert len(list((tmp_path / "s").iterdir())) == 3
     assert ran.lines[1:] == ["smallest: cannot write full: No space left on device"]
 
 
-def test_sound_waits_on_disk_until_it_is_written_and_what_nobody_writes_is_let_go(tmp_path: Path) -> None:
+def test_audio_is_spooled_on_disk_and_unwritten_audio_released(tmp_path: Path) -> None:
     pcm = os.urandom(9600)
     held = sys.getrefcount(pcm)
-    with keep_sounds(str(tmp_path)) as sounds:
+    with spool_audio(str(tmp_path)) as sounds:
         assert sounds is not None
         for made in (
             Attempt(trial(0, phase="warmup"), pcm, None),
@@ -379,7 +381,7 @@ def test_sound_waits_on_disk_until_it_is_written_and_what_nobody_writes_is_let_g
             Attempt(trial(2), b"", None),
             Attempt(trial(3), pcm[:4800], None),
         ):
-            sounds.keep(made)
+            sounds.add(made)
         del made
         assert sys.getrefcount(pcm) == held
         sounds.write(tmp_path)
@@ -387,17 +389,17 @@ def test_sound_waits_on_disk_until_it_is_written_and_what_nobody_writes_is_let_g
     assert written == {"000001-ws-warm-c1-t1.wav": pcm, "000003-ws-warm-c1-t0.wav": pcm[:4800]}
 
 
-def test_a_disk_that_cannot_keep_the_sound_is_told_of_when_the_run_is_over(tmp_path: Path) -> None:
+def test_spool_write_error_is_reported_after_the_run(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with keep_sounds(str(tmp_path)) as sounds:
+    with spool_audio(str(tmp_path)) as sounds:
         assert sounds is not None
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
         try:
             for n in range(3):
-                sounds.keep(Attempt(trial(n), bytes(9600), None))
+                sounds.add(Attempt(trial(n), bytes(9600), None))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        with pytest.raises(OutputError, match="cannot keep the sound of trials: File too large"):
+        with pytest.raises(OutputError, match="cannot spool the audio of trials: File too large"):
             sounds.write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -426,8 +428,8 @@ def test_two_runs_are_compared(factor: float, n: int, verdict: str, code: int, t
     assert told["comparisons"][0]["verdict"] == verdict
 
 
-def test_an_invalid_run_is_not_compared_with_a_straight_face(tmp_path: Path) -> None:
-    calibration = run()["calibration"] | {"verdict": "invalid"}
+def test_comparing_an_invalid_run_exits_with_22(tmp_path: Path) -> None:
+    calibration = CALIBRATION | {"verdict": "invalid"}
     before = save(tmp_path / "a.json", [trial(i) for i in range(40)])
     after = save(tmp_path / "b.json", [trial(i) for i in range(40)], calibration=calibration)
     assert smallest(tmp_path, "bench", "compare", before, after).code == 22
@@ -440,21 +442,21 @@ def test_raw_runs_are_merged(tmp_path: Path) -> None:
     ran = smallest(tmp_path, "bench", "merge", "a.jsonl", "b.jsonl", "--json", "--jsonl", "both.jsonl")
     assert ran.code == 0, ran.err
     assert result(ran)["arms"][0]["n"] == 20
-    assert smallest(tmp_path, "bench", "replay", "both.jsonl", "--json").out == ran.out
+    assert smallest(tmp_path, "bench", "merge", "both.jsonl", "--json").out == ran.out
 
 
 OVERWRITING = [
     ("report", "a.json", "--md", "a.json"),
     ("report", "a.json", "--html", "there/../a.json"),
     ("report", "a.json", "--html", "page", "--csv", "page"),
-    ("replay", "a.jsonl", "--save", "a.jsonl"),
+    ("merge", "a.jsonl", "--save", "a.jsonl"),
     ("merge", "a.jsonl", "b.jsonl", "--jsonl", "b.jsonl"),
     ("merge", "a.jsonl", "b.jsonl", "--jsonl", "both", "--save", "both"),
 ]
 
 
 @pytest.mark.parametrize("command", OVERWRITING, ids=" ".join)
-def test_what_is_read_is_not_written_over(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_inputs_are_not_overwritten(command: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     save(tmp_path / "a.json", [trial()])
     for name in ("a", "b"):

@@ -1,4 +1,4 @@
-"""Load through Locust, as a person starts it: its own command, our file, the offline server."""
+"""Load runs end to end: Locust with our locustfile against the offline server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def locust(home: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]
 
 
 def ended(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
-    """The exit code and the stderr of each."""
+    """Wait for processes; return the exit code and stderr of each."""
     found = []
     for process in processes:
         with process:
@@ -65,7 +65,7 @@ def free_port() -> int:
 
 @contextmanager
 def crew(home: Path, server: Offline, workers: int, *arguments: str) -> Iterator[list[subprocess.Popen[str]]]:
-    """A master and so many workers on loopback: the master first."""
+    """Start a master and workers on loopback; the master is the first of the list."""
     port = str(free_port())
     load = ("--headless", "-u", "4", "-r", "100", "--host", server.base_url, "--stop-timeout", "5")
     master = locust(
@@ -81,7 +81,7 @@ def crew(home: Path, server: Offline, workers: int, *arguments: str) -> Iterator
 
 @contextmanager
 def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
-    """It is over when the context is."""
+    """Kill the process when the context ends."""
     try:
         yield process
     finally:
@@ -92,7 +92,7 @@ def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def answered(server: Offline) -> int:
-    """How many requests have ended. The last line may be half written."""
+    """Number of completed requests; the last line of the log may be partial."""
     return server.log_path.read_text().count("\n")
 
 
@@ -102,7 +102,7 @@ def result_in(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_path_that_is_printed_is_the_file(tmp_path: Path) -> None:
+def test_printed_path_is_the_locustfile(tmp_path: Path) -> None:
     ran = smallest(tmp_path, "bench", "locustfile")
     assert (ran.code, ran.err) == (0, "")
     assert Path(ran.out.decode().rstrip("\n")) == LOCUSTFILE
@@ -117,7 +117,7 @@ def test_one_process_writes_the_json_of_bench(tmp_path: Path) -> None:
     assert KEY not in err
     result, (run, trials) = result_in(tmp_path / "run.json"), read_raw(tmp_path / "raw.jsonl")
     assert [arm["id"] for arm in result["arms"]] == ["sse/warm/c2", "ws/warm/c2"]
-    assert result["run"]["load"]["model"] == run["load"]["model"] == "closed"
+    assert result["run"]["load"]["model"] == run.load.model == "closed"
     assert result["run"]["load"]["engine"].startswith("locust ")
     for arm in result["arms"]:
         own = [trial for trial in trials if trial.arm == arm["id"] and trial.phase == "measure"]
@@ -129,7 +129,7 @@ def test_one_process_writes_the_json_of_bench(tmp_path: Path) -> None:
     assert "slower" not in {row["verdict"] for row in json.loads(compared.out)["comparisons"]}
 
 
-def test_two_workers_are_put_together_as_if_they_were_one(tmp_path: Path) -> None:
+def test_two_workers_aggregate_like_one(tmp_path: Path) -> None:
     with (
         start_offline(concurrency=10, first_byte_ms=40, first_byte_sigma=0.4, seed=3) as server,
         crew(
@@ -176,7 +176,7 @@ def test_the_web_page_starts_one_run_after_another(tmp_path: Path) -> None:
 
 
 def post(port: int, what: str, form: dict[str, str]) -> bool:
-    """Whether the web page took it; a worker must have come first."""
+    """Whether the web page accepted the request; a worker must have connected first."""
     try:
         status = requests.get(f"http://127.0.0.1:{port}/stats/requests", timeout=5).json()
         if what == "swarm" and not status.get("workers"):
@@ -187,18 +187,18 @@ def post(port: int, what: str, form: dict[str, str]) -> bool:
     return bool(taken["success"])
 
 
-def test_what_is_mended_of_locust() -> None:
+def test_patched_locust_functions() -> None:
     program = (
         "import locust.stats as s, locust.argument_parser as a\n"
-        "from smallest_cli.bench.locust.locustfile import mend\n"
-        "mend()\n"
+        "from smallest_cli.bench.locust.locustfile import patch_locust\n"
+        "patch_locust()\n"
         "print(s.bucket_response_time(147.4), a.default_args_dict() is a.default_args_dict())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "147 True\n"
 
 
-def test_a_worker_that_is_cut_off_is_named(tmp_path: Path) -> None:
+def test_killed_worker_is_named(tmp_path: Path) -> None:
     with (
         start_offline(concurrency=10, first_byte_ms=20) as server,
         crew(tmp_path, server, 2, "-t", "9s", "--smallest-json", "all.json") as (master, first, second),
@@ -219,7 +219,7 @@ def test_a_worker_that_is_cut_off_is_named(tmp_path: Path) -> None:
         assert not result["run"]["complete"]
 
 
-def test_failures_are_counted_by_our_classes_and_429_apart(tmp_path: Path) -> None:
+def test_failures_are_counted_by_error_class(tmp_path: Path) -> None:
     with start_offline(concurrency=10, fail=["status:503", "status:429:2"], fail_times=0) as server:
         load = (
             "--headless",
@@ -240,17 +240,17 @@ def test_failures_are_counted_by_our_classes_and_429_apart(tmp_path: Path) -> No
     assert code == 22
 
 
-def test_characters_bound_the_whole_run_warm_ups_too(tmp_path: Path) -> None:
+def test_max_chars_limits_the_run_including_warm_ups(tmp_path: Path) -> None:
     with start_offline(concurrency=10) as server:
         load = ("--headless", "-u", "5", "-r", "10", "-t", "2s", "--host", server.base_url)
         ((_, err),) = ended(locust(tmp_path, *load, "--max-chars", "100", "--smallest-json", "run.json"))
         assert answered(server) == 100 // len("Hello there.")
     run = result_in(tmp_path / "run.json")["run"]
     assert (run["complete"], run["cut_short"]) == (False, "--max-chars")
-    assert "--max-chars ended the run early: 3 trials" in err
+    assert "--max-chars ended the run early after 3 trials" in err
 
 
-def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
+def test_missing_key_ends_the_run_with_an_error(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "-u", "1", "--only-summary"],
@@ -266,14 +266,14 @@ def test_no_key_ends_the_run_and_says_so(tmp_path: Path) -> None:
     ("options", "words", "exit_code"),
     [
         (("--seed", "abc"), "--seed takes a number, not abc", 2),
-        (("--buffer", "nan"), "--buffer takes a number, not nan", 2),
-        (("--via", "tcp"), "--via is a list of ws, sse and http", 2),
-        (("--slo", "nonsense"), "no such threshold: nonsense", 2),
+        (("--buffer", "nan"), "--buffer: nan is not a list of milliseconds", 2),
+        (("--via", "tcp"), "--via: tcp is not a list of ws, sse, http", 2),
+        (("--slo", "nonsense"), "invalid threshold: nonsense", 2),
         (("--slo", "http:ttfb.p50<1s"), "no arm of this run has such a figure", 2),
-        (("--voice", "nobody_here"), "Invalid Voice ID", 22),
+        (("--voice", "no_such_voice"), "Invalid Voice ID", 22),
     ],
 )
-def test_what_keeps_every_trial_from_being_made_ends_the_run(
+def test_option_that_prevents_every_trial_ends_the_run(
     options: tuple[str, ...], words: str, exit_code: int, tmp_path: Path
 ) -> None:
     with start_offline() as server:
@@ -284,7 +284,7 @@ def test_what_keeps_every_trial_from_being_made_ends_the_run(
     assert "Traceback" not in err
 
 
-def test_a_master_ends_as_its_options_deserve(tmp_path: Path) -> None:
+def test_master_exits_with_2_for_invalid_options(tmp_path: Path) -> None:
     with (
         start_offline() as server,
         crew(tmp_path, server, 1, "-t", "9s", "--slo", "smooth@7>=0.9") as processes,
@@ -295,7 +295,7 @@ def test_a_master_ends_as_its_options_deserve(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
-def test_one_text_has_one_name_by_bench_and_by_locust(tmp_path: Path) -> None:
+def test_bench_and_locust_name_texts_alike(tmp_path: Path) -> None:
     with start_offline(concurrency=10, first_byte_ms=20) as server:
         load = ("--headless", "-u", "1", "-t", "5s", "--host", server.base_url)
         ended(locust(tmp_path, *load, "--smallest-json", "load.json"))

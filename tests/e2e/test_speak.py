@@ -292,6 +292,7 @@ def running(pid: int) -> bool:
 
 
 SLOW = {"requests", "numpy", "soundfile", "sounddevice", "aiohttp", "pydantic", "rich", "urllib3", "asyncio"}
+SLOW |= {"msgspec", "jinja2"}  # of bench
 
 
 def test_wav_over_websocket_imports_no_slow_module(home: Path, server: Offline) -> None:

@@ -1,4 +1,4 @@
-"""Load that one machine cannot make, on Locust: what is asked for, and the process that makes trials of it.
+"""Load generation on Locust, for more streams than one process can run. Needs the extra `locust`.
 
-`smallest_cli/locustfile.py` is what Locust is given. Needs the extra `locust`.
+`locustfile.py` is the file that Locust is given.
 """

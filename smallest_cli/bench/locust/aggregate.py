@@ -1,6 +1,6 @@
-"""A run put together from what its processes sent, as if one had made it.
+"""Aggregate what the processes of a load run sent into one result.
 
-Clocks of two machines are never compared: a window is as long as the longest of its parts.
+Clocks of two machines are never compared: the window is the longest of its parts.
 """
 
 from __future__ import annotations
@@ -11,13 +11,28 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from smallest_cli.bench.calibration import evaluate_effect
+from msgspec import convert
+from msgspec.structs import asdict, replace
+
+from smallest_cli.bench.calibration import evaluate_delays
 from smallest_cli.bench.locust.histograms import Histogram, Tally
-from smallest_cli.bench.locust.worker_stats import named
+from smallest_cli.bench.merge import SAME_CONDITIONS
 from smallest_cli.bench.playback import SECOND
-from smallest_cli.bench.results import Result, assemble
-from smallest_cli.bench.schema import VERDICTS
-from smallest_cli.bench.storage import SAME
+from smallest_cli.bench.results import assemble
+from smallest_cli.bench.schema import (
+    VERDICTS,
+    ArmId,
+    Calibration,
+    Conditions,
+    Delays,
+    Result,
+    Run,
+    Verdict,
+    Warmups,
+    Window,
+    WorkerSummary,
+    conditions_from,
+)
 
 
 class _Part:
@@ -25,12 +40,15 @@ class _Part:
 
     def __init__(self) -> None:
         self.latest: Mapping[str, Any] = {}
+        self.conditions: Conditions | None = None
+        """None for a process that could not even resolve its options."""
         self.lag, self.stamped = Histogram(), Histogram()
         self.trials = Tally([0])
         self.over = self.early = False
 
-    def take(self, packed: Mapping[str, Any], *, stopping: bool) -> None:
+    def add(self, packed: Mapping[str, Any], *, stopping: bool) -> None:
         self.latest = packed
+        self.conditions = conditions_from(packed["conditions"]) if packed["conditions"] else None
         self.lag.merge(packed["lag"])
         self.stamped.merge(packed["stamped"])
         if packed["last"]:
@@ -38,18 +56,22 @@ class _Part:
         for arm in packed["arms"].values():
             self.trials.merge(arm | {"players": [arm["players"][0]]})
 
-    def calibration(self) -> dict[str, Any]:
-        """This process's own verdict, by the same rules as any run's."""
+    def calibration(self) -> Calibration:
+        """Return this process's own verdict, by the same rules as for any run."""
         latest = self.latest
-        median_ms, stamped = self.trials.median_ms(), self.stamped.as_lag()
-        drift_s, floor, reasons, doubts = (latest[name] for name in ("drift_s", "floor", "reasons", "doubts"))
-        return evaluate_effect(
-            self.lag.as_lag(), drift_s, floor, median_ms, reasons, doubts=doubts, stamped=stamped
+        return evaluate_delays(
+            self.lag.as_delays(),
+            latest["drift_s"],
+            convert(latest["floor"], Delays | None),
+            self.trials.median_ms(),
+            latest["reasons"],
+            doubts=latest["doubts"],
+            stamped=self.stamped.as_delays(),
         )
 
 
 class Aggregator:
-    """A whole run, put together from what its processes sent."""
+    """A load run, aggregated from the messages of its processes."""
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
@@ -58,93 +80,85 @@ class Aggregator:
         self._started, self._id = datetime.now(UTC), f"{time.time_ns():x}"
         self._parts: dict[str, _Part] = {}
         self._arms: dict[str, Tally] = {}
-        self._warmups: Counter[str] = Counter()
-        self._warmed = 0
+        self._warmup_errors: Counter[str] = Counter()
+        self._warmups = 0
 
-    def take(self, name: str, packed: Mapping[str, Any]) -> str | None:
-        """Add what the process of that name sent; gives why it cannot go on, if it cannot."""
-        self._parts.setdefault(name, _Part()).take(packed, stopping=self.stopping)
+    def add(self, name: str, packed: Mapping[str, Any]) -> str | None:
+        """Add a message of the process of that name. Return why it cannot continue, if it cannot."""
+        part = self._parts.setdefault(name, _Part())
+        part.add(packed, stopping=self.stopping)
         for arm, tally in packed["arms"].items():
-            if arm not in self._arms:
-                self._arms[arm] = Tally([round(ms * 1e6) for ms in packed["about"]["buffers_ms"]])
+            if arm not in self._arms and part.conditions:
+                self._arms[arm] = Tally([round(ms * 1e6) for ms in part.conditions.buffers_ms])
             self._arms[arm].merge(tally)
-        warmed, errors = packed["warmups"]
-        self._warmed += warmed
-        self._warmups.update(errors)
+        count, errors = packed["warmups"]
+        self._warmups += count
+        self._warmup_errors.update(errors)
         problem: str | None = packed["problem"]
         return problem
 
-    def waits_for(self, present: set[str]) -> bool:
-        """Whether one of those processes has begun, and has not yet said its last."""
+    def is_waiting(self, present: set[str]) -> bool:
+        """Whether one of those processes has sent something, but not its last message."""
         return any(name in present and not part.over for name, part in self._parts.items())
 
     def result(self) -> Result | None:
-        """The result as of now; None if nobody has sent anything that a result could be made of."""
-        abouts = self._abouts()
-        if not abouts:
+        """Return the result so far, None without any message to make one of."""
+        known = [part.conditions for part in self._parts.values() if part.conditions]
+        if not known:
             return None
-        about = abouts[0]
-        short = next(filter(None, (part.latest["cut_short"] for part in self._parts.values())), None)
-        arms = [tally.as_arm(named(name, self.users)) for name, tally in sorted(self._arms.items())]
-        run = {
-            "id": self._id,
-            "started_utc": self._started.isoformat(timespec="seconds"),
-            "interrupted": False,
-            "complete": all(part.over and not part.early for part in self._parts.values()) and not short,
-            "cut_short": short,
-            "origin_ns": 0,
-            **about,
-            "arms": [arm["id"] for arm in arms],
-            "load": about["load"] | {"concurrency": self.users, "engine": self.engine},
-            "calibration": self._calibration(),
-            "workers": [self._told(name, part) for name, part in self._parts.items()],
-        }
-        return assemble(run, self._window(), arms, {"n": self._warmed, "errors": dict(self._warmups)})
+        cut_short = next(filter(None, (part.latest["cut_short"] for part in self._parts.values())), None)
+        arms = [
+            tally.as_result(ArmId.decode(arm).with_concurrency(self.users))
+            for arm, tally in sorted(self._arms.items())
+        ]
+        load = replace(known[0].load, concurrency=self.users, engine=self.engine)
+        parts = self._parts.items()
+        run = Run(
+            **asdict(replace(known[0], arms=[arm.id for arm in arms], load=load)),
+            id=self._id,
+            started_utc=self._started.isoformat(timespec="seconds"),
+            interrupted=False,
+            complete=all(part.over and not part.early for _, part in parts) and not cut_short,
+            cut_short=cut_short,
+            calibration=self._calibration(known),
+            workers=[self._worker(name, part) for name, part in parts],
+        )
+        return assemble(run, self._window(), arms, Warmups(self._warmups, dict(self._warmup_errors)))
 
-    def _told(self, name: str, part: _Part) -> dict[str, Any]:
+    def _worker(self, name: str, part: _Part) -> WorkerSummary:
         state = "cut off" if not part.over else "left early" if part.early else "finished"
-        return {"id": name, "state": state, "trials": part.trials.n, "ok": part.trials.ok,
-                "calibration": part.calibration()}  # fmt: skip
+        return WorkerSummary(name, state, part.trials.n, part.trials.ok, part.calibration())
 
-    def _calibration(self) -> dict[str, Any]:
-        """The worst process's verdict is the run's, with what every one of them has to say."""
+    def _calibration(self, known: list[Conditions]) -> Calibration:
+        """Return the verdict of the worst process, with the reasons of all."""
         verdicts = {name: part.calibration() for name, part in self._parts.items()}
-        worst = max(verdicts.values(), key=lambda each: VERDICTS.index(each["verdict"]))
+        worst = max(verdicts.values(), key=lambda each: VERDICTS.index(each.verdict))
         lost = [
-            f"worker {name} {'left before the end' if part.over else 'was cut off'}: "
-            f"{part.trials.n} trials of it are here"
+            f"worker {name} {'left' if part.over else 'was cut off'}, {part.trials.n} trials of it count"
             for name, part in self._parts.items()
             if part.early or not part.over
         ]
-        stopped = [f"worker {name}: {part.latest['problem']}" for name, part in self._parts.items()
-                   if part.latest["problem"]]  # fmt: skip
-        unlike = self._unlike()
-        said = [f"worker {name}: {why}" for name, each in verdicts.items() for why in each["reasons"]]
-        least = "invalid" if unlike else "suspect" if lost or stopped else "ok"
-        verdict = max(worst["verdict"], least, key=VERDICTS.index)
-        return worst | {"verdict": verdict, "reasons": [*unlike, *stopped, *lost, *said]}
-
-    def _abouts(self) -> list[Mapping[str, Any]]:
-        """What each process was asked for, but for those that could not even find that out."""
-        return [part.latest["about"] for part in self._parts.values() if "load" in part.latest["about"]]
-
-    def _unlike(self) -> list[str]:
-        """Why the parts are no one run: each process must have asked for the same."""
-        abouts = self._abouts()
-        return [
-            f"the workers differ in their {name}"
-            for name in (*SAME, "target")
-            if any(about[name] != abouts[0][name] for about in abouts)
+        problems = {name: part.latest["problem"] for name, part in self._parts.items()}
+        stopped = [f"worker {name}: {problem}" for name, problem in problems.items() if problem]
+        # The parts are one run only if all processes had the same conditions.
+        different = [
+            f"the workers differ in {name}"
+            for name in (*SAME_CONDITIONS, "target")
+            if any(getattr(each, name) != getattr(known[0], name) for each in known)
         ]
+        reasons = [f"worker {name}: {why}" for name, each in verdicts.items() for why in each.reasons]
+        floor: Verdict = "invalid" if different else "suspect" if lost or stopped else "ok"
+        verdict = max(worst.verdict, floor, key=VERDICTS.index)
+        return replace(worst, verdict=verdict, reasons=[*different, *stopped, *lost, *reasons])
 
-    def _window(self) -> dict[str, Any]:
+    def _window(self) -> Window:
         ns = max(1, *(part.latest["window_ns"] for part in self._parts.values()), 1)
         tallies = self._arms.values()
-        return {
-            "seconds": ns / SECOND,
-            "trials": sum(tally.n for tally in tallies),
-            "characters": sum(tally.characters for tally in tallies),
-            "trials_per_s": sum(tally.ok for tally in tallies) * SECOND / ns,
-            "audio_s_per_s": sum(tally.audio_ns for tally in tallies) / ns,
-            "characters_per_s": sum(tally.good_characters for tally in tallies) * SECOND / ns,
-        }
+        return Window(
+            seconds=ns / SECOND,
+            trials=sum(tally.n for tally in tallies),
+            characters=sum(tally.characters for tally in tallies),
+            trials_per_s=sum(tally.ok for tally in tallies) * SECOND / ns,
+            audio_s_per_s=sum(tally.audio_ns for tally in tallies) / ns,
+            characters_per_s=sum(tally.good_characters for tally in tallies) * SECOND / ns,
+        )

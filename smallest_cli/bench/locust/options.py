@@ -1,7 +1,8 @@
-"""What a load run is asked for: options of Locust's own parser or the environment, made into a plan."""
+"""The options of a load run, from Locust's own parser or the environment, and the plan they describe."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
@@ -11,21 +12,18 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from smallest_cli.bench.corpus import CORPORA
-from smallest_cli.bench.plan import CONNS, Arm, Plan, Text
-from smallest_cli.bench.thresholds import check_promises
-from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
-from smallest_cli.cli.run_config import load_request
-from smallest_cli.errors import UsageError
-from smallest_cli.models import SEGMENT_CHARS, VIAS, SpeechRequest
+from smallest_cli.bench.plan import BUFFERS, MAX_CHARS, Arm, Plan, make_texts, parse_arms, parse_buffers
+from smallest_cli.bench.schema import ArmId
+from smallest_cli.bench.thresholds import check_thresholds
+from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.models import SpeechRequest
 from smallest_cli.security import printable
-from smallest_cli.settings import DEFAULT_BASE_URL, Settings
-from smallest_cli.text.segments import write_script
-
-PAID_CHARACTERS = 20_000
+from smallest_cli.settings import DEFAULT_BASE_URL, Settings, load_settings
+from smallest_cli.synthesis.request import build_request
 
 
 def add_options(parser: LocustArgumentParser) -> None:
-    """The trial's options. None of them is a key: that is SMALLEST_API_KEY, or what `smallest login` kept."""
+    """Add the options of trials. The key is not among them: set SMALLEST_API_KEY or use `smallest login`."""
 
     def add(flag: str, default: str, words: str, *, shown: bool = True, **more: Any) -> None:
         variable = "SMALLEST_" + flag.removeprefix("--smallest-").strip("-").replace("-", "_").upper()
@@ -33,87 +31,95 @@ def add_options(parser: LocustArgumentParser) -> None:
             flag, env_var=variable, default=default, help=words, include_in_web_ui=shown, **more
         )
 
-    add("--voice", "", "A voice's id or name.")
-    add("--model", "", "The model; a known voice tells its own.")
-    add("--language", "", "The text's language.")
-    add("--sample-rate", "", "Hertz; 24000.")
-    add("--via", "ws", "A list of ws, sse and http.")
-    add("--conn", "warm", "A list of warm and cold.")
-    add("--corpus", "short", "short, mixed or long.")
-    add("--text", "", "Speak this instead.")
-    add("--buffer", "0,50,100,200", "Prebuffers of the simulated player, ms; ttfa is of the first.")
-    add("--slo", "", "Thresholds, as ttfb.p95<300ms, separated by semicolons.")
-    add("--api", "", "unified, v3.1 or v2.")
-    add("--timeout", "", "Seconds for connecting, first audio and each stall; 15.")
-    add("--seed", "1", "Fixes the order of texts.")
-    add("--max-chars", "", "Never send more; 20,000 to the vendor's own service, else no bound; 0 for none.")
-    add("--ca-file", "", "Trust the authorities in this file, on every worker.", shown=False)
-    add("--smallest-plain-http", "", "1 sends the key over plain http to another machine.", shown=False)
-    add("--smallest-calibrate", "1", "0 leaves out measuring each worker on the offline server first.")
-    add("--smallest-json", "", "Write the result of the whole run, as smallest bench --save.", shown=False)
-    add("--smallest-jsonl", "", "Every worker writes its raw trials, its name added.", shown=False)
+    add("--voice", "", "Voice id or name.")
+    add("--model", "", "Model. [default: that of the voice]")
+    add("--language", "", "Language code, e.g. en, hi.")
+    add("--sample-rate", "", "Sample rate in Hz. [default: 24000]")
+    add("--via", "ws", "Transports: list of ws, sse, http.")
+    add("--conn", "warm", "Connections: list of warm, cold.")
+    add("--corpus", "short", "Built-in texts: short, mixed or long.")
+    add("--text", "", "Text to speak instead.")
+    add("--buffer", BUFFERS, "Prebuffers of the simulated player, in ms; ttfa uses the first.")
+    add("--slo", "", "Thresholds, e.g. ttfb.p95<300ms, separated by semicolons.")
+    add("--api", "", "API: unified, v3.1 or v2.")
+    add("--timeout", "", "Timeout for connect, first audio and gaps, in seconds. [default: 15]")
+    add("--seed", "1", "Seed of the order of texts.")
+    add(
+        "--max-chars",
+        "",
+        "Maximum characters to send; 0 = unlimited. [default: 20000 for the vendor's service, else 0]",
+    )
+    add("--ca-file", "", "CA certificates to trust, a file on every worker.", shown=False)
+    add("--smallest-plain-http", "", "1: allow the key over plain http to another machine.", shown=False)
+    add("--smallest-calibrate", "1", "0: skip the self-test of each worker on the offline server.")
+    add("--smallest-json", "", "Write the result of the run, as smallest bench --save does.", shown=False)
+    add(
+        "--smallest-jsonl", "", "Write raw trials, one file for each worker with its name added.", shown=False
+    )
 
 
-def tell_workers(options: Any, workers: int) -> None:
-    """Note how many users and workers there are among the options that Locust sends from master to worker."""
+def share_counts(options: Any, workers: int) -> None:
+    """Add the numbers of users and workers to the options that Locust sends from master to workers."""
     options.smallest_users, options.smallest_workers = options.num_users, max(1, workers)
 
 
 @dataclass(frozen=True)
 class LoadConfig:
-    """What one process was asked for. `plan` is its own part of the load: its share of characters, a seed of
-    its own; it names no number of users, which no single process knows."""
+    """The configuration of one process. `plan` is its part of the load: its share of the characters, its own
+    seed, and no concurrency, since no single process knows the number of users."""
 
     settings: Settings
     plan: Plan
-    lanes: int
-    """How many users it may expect."""
+    users: int
+    """The number of users it can expect."""
     buffers_ms: list[float]
-    promises: list[str]
+    slo: list[str]
     calibrated: bool
     raw: str
-    """Where its raw trials go; empty for nowhere."""
+    """The file for its raw trials; empty for none."""
 
 
-def read_asked(environment: Environment) -> LoadConfig:
-    """The options as this run has them. Raises UsageError, SettingsError, and what finding a voice raises."""
+def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadConfig:
+    """Resolve the options of this run. Raises UsageError and SettingsError."""
     options: Any = environment.parsed_options
-    who = VoiceOptions(
-        voice=options.voice or None,
-        model=options.model or None,
-        language=options.language or None,
-        sample_rate=_number("--sample-rate", options.sample_rate, int),
+    settings = load_settings(
+        {
+            "voice": options.voice or None,
+            "model": options.model or None,
+            "language": options.language or None,
+            "sample_rate": _number("--sample-rate", options.sample_rate, int),
+            "base_url": environment.host or None,
+            "ca_file": options.ca_file or None,
+            "plain_http": options.smallest_plain_http == "1" or None,
+            "timeout": _number("--timeout", options.timeout, float),
+            "api": options.api or None,
+        }
     )
-    where = ServiceOptions(
-        base_url=environment.host or None,
-        ca_file=options.ca_file or None,
-        plain_http=options.smallest_plain_http == "1" or None,
-        timeout=_number("--timeout", options.timeout, float),
-        api=options.api or None,
-    )
-    _, settings, template = load_request(who, where, ReportOptions())
+    if settings.ca_file is not None and not os.path.exists(settings.ca_file):
+        raise SettingsError(f"--ca-file: no such file: {printable(settings.ca_file)}")
+    template = build_request(settings, warn=warn)
     workers = getattr(options, "smallest_workers", 1)
     return LoadConfig(
         settings,
         _plan(options, settings, template, workers, getattr(environment.runner, "worker_index", 0)),
         ceil(_users(options) / workers),
-        _buffers(options),
-        _promises(options),
+        parse_buffers(options.buffer or "0"),
+        _thresholds(options),
         options.smallest_calibrate != "0",
         options.smallest_jsonl,
     )
 
 
 def check_options(options: Any) -> None:
-    """Raises UsageError for an option that no worker could do anything with."""
+    """Raise UsageError for an option that is invalid on every worker."""
     for flag, text, kind in (
         ("--sample-rate", options.sample_rate, int), ("--timeout", options.timeout, float),
         ("--max-chars", options.max_chars, int), ("--seed", options.seed, int),
     ):  # fmt: skip
         _number(flag, text, kind)
     if options.corpus not in CORPORA:
-        raise UsageError(f"--corpus is one of {', '.join(CORPORA)}")
-    _promises(options)
+        raise UsageError(f"--corpus takes one of {', '.join(CORPORA)}")
+    _thresholds(options)
 
 
 def _users(options: Any) -> int:
@@ -121,35 +127,22 @@ def _users(options: Any) -> int:
 
 
 def _arms(options: Any) -> tuple[Arm, ...]:
-    vias, conns = options.via.split(","), options.conn.split(",")
-    if not set(vias) <= set(VIAS) or not set(conns) <= set(CONNS):
-        raise UsageError("--via is a list of ws, sse and http, --conn one of warm and cold")
-    return tuple(Arm(via, conn) for via in VIAS if via in vias for conn in CONNS if conn in conns)
-
-
-def _buffers(options: Any) -> list[float]:
-    given = [_number("--buffer", each, float) for each in options.buffer.split(",")]
-    return [each for each in given if each is not None] or [0.0]
+    return parse_arms(options.via, options.conn, "--via")
 
 
 def _plan(options: Any, settings: Settings, template: SpeechRequest, workers: int, index: int) -> Plan:
     check_options(options)
-    words, name = CORPORA[options.corpus], options.corpus
-    if options.text:
-        name = "text"  # as bench names them: texts of one name and sound are compared
-        script = write_script([options.text], template, split=SEGMENT_CHARS, pause_s=0)
-        words = tuple(item.text for item in script.items if isinstance(item, SpeechRequest))
-    most = _number("--max-chars", options.max_chars, int)
-    if most is None:
-        most = PAID_CHARACTERS if settings.base_url == DEFAULT_BASE_URL else 0
+    limit = _number("--max-chars", options.max_chars, int)
+    if limit is None:
+        limit = MAX_CHARS if settings.base_url == DEFAULT_BASE_URL else 0
     return Plan(
         arms=_arms(options),
-        texts=tuple(Text(f"{name}{n:02}", each) for n, each in enumerate(words)),
+        texts=make_texts([options.text] if options.text else [], options.corpus, template),
         template=template,
         count=None,
         concurrency=0,
         seed=(_number("--seed", options.seed, int) or 0) + max(index, 0),
-        max_chars=max(1, most // workers) if most else 0,  # rounded up, all of them would send more
+        max_chars=max(1, limit // workers) if limit else 0,  # rounded down: the sum must not exceed it
     )
 
 
@@ -166,8 +159,8 @@ def _number(flag: str, text: str, kind: Callable[[str], Number]) -> Number | Non
     return found
 
 
-def _promises(options: Any) -> list[str]:
+def _thresholds(options: Any) -> list[str]:
     found = [each.strip() for each in options.slo.split(";") if each.strip()]
-    arms = [f"{arm.via}/{arm.conn}/c{_users(options)}" for arm in _arms(options)]
-    check_promises(found, arms, _buffers(options))
+    arms = [ArmId(arm.via, arm.conn, f"c{_users(options)}") for arm in _arms(options)]
+    check_thresholds(found, arms, parse_buffers(options.buffer or "0"))
     return found

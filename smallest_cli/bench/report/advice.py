@@ -1,128 +1,107 @@
-"""What to do about a result, in plain sentences. Nothing is recommended that the trials do not carry."""
+"""Recommend an arm and a buffer in plain sentences, as far as the trials support it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from smallest_cli.bench.report.format import CENSURE, error_words, figure, interval
+from smallest_cli.bench.report.format import VERDICT_TEXTS, error_counts, figure, interval
+from smallest_cli.bench.schema import ArmResult, Load, MetricSummary, Quantile, Result
 
-Found = Mapping[str, Any]
-
-TOLERATED_FAILURES = 0.05
-"""An arm that fails more often than one time in twenty is not recommended, however fast it is when it does
-not."""
+MAX_ERROR_RATE = 0.05
+"""An arm that fails more often is not recommended, however fast its other trials are."""
 SHARES = ("p99", "p95", "p90")
 
 
-def advice(result: Found) -> str:
-    """What to use and how, and why not where nothing can be recommended."""
+def advice(result: Result) -> str:
+    """Return what to use and why, or why nothing can be recommended."""
     return " ".join(_sentences(result))
 
 
-def waited(arm: Found) -> Any:
-    """The metric that a person waits for.
+def waited(arm: ArmResult) -> MetricSummary | None:
+    """Return the metric of what a caller waits for.
 
-    In an open loop it counts from the scheduled time, since a request that had to queue was waited for, too;
-    of a cold arm it counts the opening of its connection.
+    In an open loop it counts from the scheduled time, queueing included; for a cold arm it counts the opening
+    of the connection.
     """
-    metrics = arm["metrics"]
-    return metrics.get("ttfb_e2e") or metrics.get("ttfb_cold" if "/cold/" in arm["id"] else "ttfb")
+    plain = "ttfb_cold" if arm.id.conn == "cold" else "ttfb"
+    return arm.metrics.get("ttfb_e2e") or arm.metrics.get(plain)
 
 
-def _sentences(result: Found) -> Iterator[str]:
-    tried = [arm for arm in result["arms"] if arm["n"]]
-    if not any(arm["ok"] for arm in tried):
-        yield "No trial succeeded, so there is nothing to advise."
-    elif result["run"]["calibration"]["verdict"] == "invalid":
-        yield f"Nothing is recommended: {CENSURE['invalid']}."
+def _sentences(result: Result) -> Iterator[str]:
+    tried = [arm for arm in result.arms if arm.n]
+    verdict = result.run.calibration.verdict
+    if not any(arm.ok for arm in tried):
+        yield "No trial succeeded: no recommendation."
+    elif verdict == "invalid":
+        yield f"No recommendation: {VERDICT_TEXTS[verdict]}."
     else:
-        yield from _recommended(tried)
+        yield from _recommendation(tried)
     yield from _failures(tried)
-    yield from _limits(tried, result["run"]["load"])
+    yield from _limits(tried, result.run.load)
 
 
-def _recommended(tried: Sequence[Found]) -> Iterator[str]:
-    fit = [arm for arm in tried if waited(arm) and arm["error_rate"] <= TOLERATED_FAILURES]
+def _recommendation(tried: Sequence[ArmResult]) -> Iterator[str]:
+    fit = [(found, arm) for arm in tried if (found := waited(arm)) and arm.error_rate <= MAX_ERROR_RATE]
     if not fit:
-        yield "Nothing is recommended: too many trials failed."
+        yield "No recommendation: too many trials failed."
         return
-    best, *others = sorted(fit, key=lambda arm: float(waited(arm)["p50"]["v"]))
-    if rivals := [arm for arm in others if _reaches(waited(best)["p50"], waited(arm)["p50"])]:
-        yield _undecided([best, *rivals])
+    (best, arm), *others = sorted(fit, key=lambda pair: pair[0].p50.v)
+    since = " of the scheduled time" if "ttfb_e2e" in arm.metrics else ""
+    rivals = [(found, other) for found, other in others if _overlap(best.p50, found.p50)]
+    if rivals:
+        *names, last = [str(each.id) for _, each in [(best, arm), *rivals]]
+        medians = [found.p50.v for found, _ in [(best, arm), *rivals]]
+        yield (
+            f"No significant difference between {', '.join(names)} and {last}: "
+            f"median first byte {figure(min(medians))} to {figure(max(medians))} ms{since}."
+        )
         return
-    via, conn, _ = best["id"].split("/")
-    begin = (
-        f"With {via} and a {conn} connection" if len(tried) == 1 else f"Use {via} with a {conn} connection:"
-    )
-    yield f"{begin} the first byte came {_within(best)}{_buffer(best)}."
-
-
-def _reaches(lower: Found, higher: Found) -> bool:
-    """Whether two intervals overlap; one that is open reaches as far as it may."""
-    return lower["hi"] is None or higher["lo"] is None or bool(higher["lo"] <= lower["hi"])
-
-
-def _undecided(rivals: Sequence[Found]) -> str:
-    *first, last = [arm["id"] for arm in rivals]
-    medians = [waited(arm)["p50"]["v"] for arm in rivals]
-    return (
-        f"{', '.join(first)} and {last} cannot be told apart by these trials: half of their first bytes came "
-        f"within {figure(min(medians))} to {figure(max(medians))} ms{_scheduled(rivals[0])}."
+    if not since and arm.id.conn == "cold":
+        since = ", connecting included"
+    start = f"With {arm.id.via} and" if len(tried) == 1 else f"Use {arm.id.via} with"
+    yield (
+        f"{start} a {arm.id.conn} connection: median first byte {figure(best.p50.v)} ms "
+        f"{interval(best.p50)}{since}{_buffer(arm)}."
     )
 
 
-def _within(arm: Found) -> str:
-    median, since = waited(arm)["p50"], _scheduled(arm)
-    if not since and "/cold/" in arm["id"]:
-        since = ", opening it included,"
-    return f"within {figure(median['v'])} ms {interval(median)}{since} for half of the requests"
+def _overlap(lower: Quantile, higher: Quantile) -> bool:
+    """Whether two intervals overlap; an open bound is unlimited."""
+    return lower.hi is None or higher.lo is None or higher.lo <= lower.hi
 
 
-def _scheduled(arm: Found) -> str:
-    return " of the scheduled time" if "ttfb_e2e" in arm["metrics"] else ""
-
-
-def _buffer(arm: Found) -> str:
-    """How long to hold back what is played: of a share only where its interval is closed above."""
-    safe = arm["metrics"].get("min_safe_buffer")
+def _buffer(arm: ArmResult) -> str:
+    """Recommend a buffer: for a share of requests only where its interval is closed above."""
+    safe = arm.metrics.get("min_safe_buffer")
     if safe is None:
         return ""
-    name = next((name for name in SHARES if safe[name]["hi"] is not None), None)
-    wait = safe[name]["v"] if name else safe["max"]
-    held = f"after {figure(wait)} ms of buffer" if wait else "with no buffer at all"
+    name = next((name for name in SHARES if safe.quantile(name).hi is not None), None)
+    wait = safe.quantile(name).v if name else safe.max
+    buffered = f"with {figure(wait)} ms of buffer" if wait else "with no buffer"
     if name:
-        return f"; {name[1:]} % play without a gap {held}"
-    return f"; all {safe['n']} would have played without a gap {held}, too few to say so of 90 % of requests"
+        return f"; {name[1:]} % play without a gap {buffered}"
+    return f"; all {safe.n} play without a gap {buffered}, too few for a statement about 90 % of requests"
 
 
-def _failures(tried: Sequence[Found]) -> Iterator[str]:
-    unfit = [arm for arm in tried if arm["error_rate"] > TOLERATED_FAILURES]
+def _failures(tried: Sequence[ArmResult]) -> Iterator[str]:
+    unfit = [arm for arm in tried if arm.error_rate > MAX_ERROR_RATE]
     if unfit:
-        told = [f"{arm['id']}, {_failed(arm)} of {arm['n']} trials ({error_words(arm)})" for arm in unfit]
-        yield f"Failed too often: {'; '.join(told)}."
-    rest = [arm for arm in tried if arm not in unfit]
-    if failed := sum(map(_failed, rest)):
-        classes = dict.fromkeys(name for arm in rest for name in arm["errors"])
-        others = "other " if unfit else ""
-        yield f"{failed} of {sum(arm['n'] for arm in rest)} {others}trials failed ({', '.join(classes)})."
+        failed = [f"{arm.id}, {arm.n - arm.ok} of {arm.n} trials ({error_counts(arm)})" for arm in unfit]
+        yield f"Failed too often: {'; '.join(failed)}."
+    others = [arm for arm in tried if arm not in unfit]
+    if count := sum(arm.n - arm.ok for arm in others):
+        classes = dict.fromkeys(name for arm in others for name in arm.errors)
+        other = "other " if unfit else ""
+        yield f"{count} of {sum(arm.n for arm in others)} {other}trials failed ({', '.join(classes)})."
 
 
-def _failed(arm: Found) -> int:
-    return int(arm["n"] - arm["ok"])
-
-
-def _limits(tried: Sequence[Found], load: Found) -> Iterator[str]:
-    """What to do about refusals by the account's limit, where they are many."""
-    limited = sum(arm["errors"].get("http_429", 0) for arm in tried)
-    if limited <= TOLERATED_FAILURES * sum(arm["n"] for arm in tried):
+def _limits(tried: Sequence[ArmResult], load: Load) -> Iterator[str]:
+    """Say what to do about many refusals by the account's concurrency limit."""
+    limited = sum(arm.errors.get("http_429", 0) for arm in tried)
+    if limited <= MAX_ERROR_RATE * sum(arm.n for arm in tried):
         return
-    less = "a smaller -c"
-    if "engine" in load:
-        less = "fewer users"
-    elif load["model"] == "open":
-        less = "a lower --rate"
-    said = f"http_429 is the account's limit, not latency: measure again with {less}."
-    if load["model"] == "closed" and load["concurrency"] == 1:
-        said = "http_429 is the account's limit, not latency: something else is using the account."
-    yield said
+    less = "fewer users" if load.engine else "a lower --rate" if load.model == "open" else "a smaller -c"
+    hint = f"measure again with {less}"
+    if load.model == "closed" and load.concurrency == 1:
+        hint = "something else is using the account"
+    yield f"http_429 is the account's limit, not latency: {hint}."

@@ -1,102 +1,86 @@
-"""A result as a file for other programs and for people: Markdown and CSV."""
+"""Export a result as Markdown and as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
-from typing import Any
 
 from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.report.format import (
+    METRIC_COLUMNS,
     NOT_STREAMED,
-    cells,
-    error_words,
-    figure,
-    load_words,
-    promise_words,
+    error_counts,
+    load_text,
+    metric_cells,
+    notes,
+    player_cells,
     provenance,
-    remarks,
-    verdict_words,
+    threshold_text,
+    verdict_text,
 )
+from smallest_cli.bench.results import QUANTILES
+from smallest_cli.bench.schema import ArmResult, Result, Run
 from smallest_cli.security import printable
 
-LONGEST = 10_000
-CSV_HEAD = ("arm", "metric", "unit", "n", "mean", "min", "max", "mad", "outliers")
-QUANTILES = ("p50", "p90", "p95", "p99", "p99.9")
+MAX_LENGTH = 10_000
+CSV_COLUMNS = ("arm", "metric", "unit", "n", "mean", "min", "max", "mad", "outliers")
 
 
-def to_markdown(result: Mapping[str, Any]) -> str:
-    """A section that can be pasted into an issue."""
-    run = result["run"]
-    word = run["calibration"]["verdict"]
-    lines = ["# Speech latency", "", f"{_plain(provenance(run))}; {_plain(load_words(run))}.", ""]
-    lines += [f"**{_plain(advice(result))}**", "", f"Verdict: {word} ({verdict_words(result)}).", ""]
-    lines += [f"- {_plain(reason)}" for reason in run["calibration"]["reasons"]]
-    lines += [f"- {_plain(promise_words(each))}" for each in result["slo"]]
-    for arm in result["arms"]:
+def to_markdown(result: Result) -> str:
+    """Render a section that can be pasted into an issue."""
+    run = result.run
+    lines = ["# Speech latency", "", f"{_escape(provenance(run))}; {_escape(load_text(run))}.", ""]
+    lines += [f"**{_escape(advice(result))}**", ""]
+    lines += [f"Verdict: {run.calibration.verdict} ({verdict_text(result)}).", ""]
+    lines += [f"- {_escape(reason)}" for reason in run.calibration.reasons]
+    lines += [f"- {_escape(threshold_text(each))}" for each in result.slo]
+    for arm in result.arms:
         lines += _arm(arm, run)
     return "\n".join(lines) + "\n"
 
 
-def _arm(arm: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
-    kind = "" if arm["streaming"] else f" ({NOT_STREAMED})"
-    lines = [
-        "",
-        f"## {arm['id']}",
-        "",
-        f"{arm['ok']} of {arm['n']} ok{kind}; errors: {_plain(error_words(arm))}.",
-    ]
-    lines += ["", *(f"- {_plain(f'{name}: {words}')}" for name, words in arm["messages"].items())]
-    lines += [f"- {_plain(each)}" for each in remarks(arm)]
-    if arm["metrics"]:
-        lines += [
-            "",
-            "| metric | n | p50 | its 95 % interval | p95 | p99 | max | from | to |",
-            "|---|--:|--:|--:|--:|--:|--:|---|---|",
-        ]
-        lines += [_row(name, found, run) for name, found in arm["metrics"].items()]
-    if arm["player"]:
-        lines += ["", "| prebuffer | without a stall | heard at p50 | stalls |", "|--:|--:|--:|--:|"]
-        lines += [_played(row) for row in arm["player"]]
+def _arm(arm: ArmResult, run: Run) -> list[str]:
+    kind = "" if arm.streaming else f" ({NOT_STREAMED})"
+    lines = ["", f"## {arm.id}", "", f"{arm.ok} of {arm.n} ok{kind}; errors: {_escape(error_counts(arm))}."]
+    lines += ["", *(f"- {_escape(f'{name}: {message}')}" for name, message in arm.messages.items())]
+    lines += [f"- {_escape(note)}" for note in notes(arm)]
+    if arm.metrics:
+        columns = " | ".join(METRIC_COLUMNS)
+        lines += ["", f"| metric | n | {columns} | from | to |", "|---|--:|--:|--:|--:|--:|--:|---|---|"]
+    for name, found in arm.metrics.items():
+        ends = run.defs.metrics[name]
+        cells = [f"{name} ({found.unit})", str(found.n), *metric_cells(found)]
+        lines.append(f"| {' | '.join([*cells, _escape(ends.starts), _escape(ends.stops)])} |")
+    if arm.player:
+        lines += ["", "| prebuffer | without a stall | TTFA p50 | stalls |", "|--:|--:|--:|--:|"]
+        lines += [f"| {' | '.join(cells[:4])} |" for cells in player_cells(arm)]
     return lines
 
 
-def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    definition = run["defs"]["metrics"][name]
-    head = [f"{name} ({found['unit']})", str(found["n"])]
-    ends = [_plain(definition["starts"]), _plain(definition["stops"])]
-    return f"| {' | '.join([*head, *cells(found), *ends])} |"
-
-
-def _played(row: Mapping[str, Any]) -> str:
-    heard, stalls = figure(row["ttfa_p50"]), row["stalls_mean"]
-    return f"| {row['buffer_ms']:g} ms | {row['smooth']:.1%} | {heard} ms | {stalls:.1f} |"
-
-
-def _plain(text: str) -> str:
-    """Text in which neither Markdown nor a terminal finds anything to do."""
-    shown = printable(text, LONGEST)
+def _escape(text: str) -> str:
+    """Escape what Markdown or a terminal would interpret."""
+    shown = printable(text, MAX_LENGTH)
     return "".join(f"\\{character}" if character in "\\`*_{}<>#|" else character for character in shown)
 
 
-def to_csv(result: Mapping[str, Any]) -> str:
-    """A row for each arm and metric; quantiles with their bounds, empty where a bound is open.
+def to_csv(result: Result) -> str:
+    """Render one row for each arm and metric; an open bound of a quantile is empty.
 
-    Before them each arm has rows of counts, which have an n alone: its trials, those that succeeded, and
-    those of each class of error. The last column names the statistics whose true value may be greater.
+    Each arm starts with rows of counts, which have only an `n`: its trials, the successful ones, and each
+    class of error. The last column names the statistics whose true value may be greater.
     """
     out = io.StringIO()
     writer = csv.writer(out)
-    head = [*CSV_HEAD, *(f"{name}{end}" for name in QUANTILES for end in ("", "_lo", "_hi")), "at_least"]
+    head = [*CSV_COLUMNS, *(f"{name}{end}" for name in QUANTILES for end in ("", "_lo", "_hi")), "at_least"]
     writer.writerow(head)
-    for arm in result["arms"]:
-        counts = {"trials": arm["n"], "ok": arm["ok"]}
-        counts |= {f"error {name}": count for name, count in arm["errors"].items()}
+    for arm in result.arms:
+        counts = {"trials": arm.n, "ok": arm.ok}
+        counts |= {f"error {name}": count for name, count in arm.errors.items()}
         empty = [""] * (len(head) - 4)
-        writer.writerows([arm["id"], name, "trials", count, *empty] for name, count in counts.items())
-        for metric, found in arm["metrics"].items():
-            known = [arm["id"], metric, *(found[name] for name in CSV_HEAD[2:])]
-            quantiles = [found[name][key] for name in QUANTILES for key in ("v", "lo", "hi")]
-            writer.writerow([*known, *quantiles, " ".join(found.get("at_least", ()))])
+        writer.writerows([arm.id, name, "trials", count, *empty] for name, count in counts.items())
+        for metric, found in arm.metrics.items():
+            row = [arm.id, metric, *(getattr(found, name) for name in CSV_COLUMNS[2:])]
+            for quantile in map(found.quantile, QUANTILES):
+                row += [quantile.v, quantile.lo, quantile.hi]
+            writer.writerow([*row, " ".join(found.at_least or ())])
     return out.getvalue()

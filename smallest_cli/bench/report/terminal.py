@@ -1,153 +1,139 @@
-"""A result for a terminal: plain lines, each with the name of a style, that fit the columns they are
-given."""
+"""Render a result for a terminal as (style, line) pairs that fit a given width."""
 
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from textwrap import wrap
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
+from smallest_cli.bench.compare import RunComparison
 from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.report.format import (
-    CENSURE,
-    GLANCE,
+    METRIC_COLUMNS,
     NOT_STREAMED,
-    cells,
-    comparison_words,
-    error_words,
-    failure_words,
+    OVERVIEW_COLUMNS,
+    VERDICT_TEXTS,
+    comparison_text,
+    definition,
+    error_counts,
+    error_rate_text,
     figure,
-    load_words,
-    overall_words,
-    promise_words,
+    load_text,
+    metric_cells,
+    notes,
+    overall_text,
+    overview_cell,
+    player_cells,
     provenance,
-    remarks,
-    verdict_words,
+    threshold_text,
+    verdict_text,
 )
-from smallest_cli.security import printable
+from smallest_cli.bench.schema import ArmResult, Calibration, Delays, Result, Run, Timeline
 
 Line = tuple[str, str]
 """A style (title, head, good, warn, bad, dim or none) and a line."""
 
 VERDICT_STYLES = {"ok": "good", "suspect": "warn", "invalid": "bad"}
-WORD_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
+COMPARISON_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
 FAILURE_STYLES = {"more": "bad", "fewer": "good", "unclear": "warn"}
 WIDE = 150
+"""From this width on, definitions of metrics fit beside their rows."""
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 18
-GLANCE_WIDTHS = (10, 9, 9, 11, 12)
+METRIC_WIDTHS = (9, 19, 9, 9, 9)
+OVERVIEW_WIDTHS = (10, 8, 8, 10, 17)
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
 
-def render(result: Mapping[str, Any], width: int) -> Iterator[Line]:
-    """The whole of it: what was measured, every arm, how times lie, the course of two trials, the advice."""
-    run = result["run"]
+def render(result: Result, width: int) -> Iterator[Line]:
+    """Render everything: conditions, each arm, distributions, timelines, an overview, verdict and advice."""
+    run = result.run
     yield from _wrapped(provenance(run), width, "dim")
-    yield from _wrapped(load_words(run), width, "dim")
-    for arm in result["arms"]:
+    yield from _wrapped(load_text(run), width, "dim")
+    for arm in result.arms:
         yield "", ""
         yield from _arm(arm, run, width)
     yield "", ""
     yield from _definitions(result, width)
     yield from _distributions(result, width)
-    yield from _waterfalls(result, width)
+    yield from _timelines(result, width)
+    # The overview comes last of the tables: a terminal still shows it when all is printed.
     yield from _overview(result)
-    yield from _judgement(result, width)
+    yield from _conclusion(result, width)
 
 
-def _arm(arm: Mapping[str, Any], run: Mapping[str, Any], width: int) -> Iterator[Line]:
-    kind = "" if arm["streaming"] else f"  ({NOT_STREAMED})"
-    yield "title", f"{arm['id']}  {arm['ok']} of {arm['n']} ok{kind}"
-    if arm["errors"]:
-        yield from _wrapped(
-            f"errors: {error_words(arm)} ({arm['error_rate']:.1%}); times are of the others", width, "bad"
-        )
-        for name, message in arm["messages"].items():
+def _arm(arm: ArmResult, run: Run, width: int) -> Iterator[Line]:
+    kind = "" if arm.streaming else f"  ({NOT_STREAMED})"
+    yield "title", f"{arm.id}  {arm.ok} of {arm.n} ok{kind}"
+    if arm.errors:
+        failed = f"errors: {error_counts(arm)} ({arm.error_rate:.1%}), not in the figures below"
+        yield from _wrapped(failed, width, "bad")
+        for name, message in arm.messages.items():
             yield from _wrapped(f"  {name}: {message}", width, "dim")
-    if not arm["metrics"]:
+    if not arm.metrics:
         return
-    head = f"{'':<{NAME_WIDTH}}{'p50':>9} {'its 95 % interval':>18}{'p95':>9}{'p99':>9}{'max':>9}"
-    extra = "   from -> to" if width >= WIDE else ""
-    yield "head", (head + extra).rstrip()
-    for name, found in arm["metrics"].items():
-        yield "", _row(name, found, run, wide=width >= WIDE, width=width)
-    for row in arm["player"]:
-        heard, stalls = figure(row["ttfa_p50"]), row["stalls_mean"]
+    wide = width >= WIDE
+    yield "head", _row("", METRIC_COLUMNS, METRIC_WIDTHS) + ("   from -> to" if wide else "")
+    for name, found in arm.metrics.items():
+        label = name if found.unit == "ms" else f"{name} ({found.unit})"
+        line = _row(label, metric_cells(found), METRIC_WIDTHS)
+        yield "", f"{line}   {definition(run, name)}"[:width] if wide else line
+    for buffer, smooth, ttfa, stalls, _ in player_cells(arm):
         yield (
             "",
-            (
-                f"buffer {row['buffer_ms']:g} ms".ljust(NAME_WIDTH)
-                + f" {row['smooth']:.1%} without a stall, heard at {heard} ms, {stalls:.1f} stalls"
-            ),
+            f"{'buffer ' + buffer:<{NAME_WIDTH}} {smooth} without a stall, TTFA p50 {ttfa}, {stalls} stalls",
         )
-    for each in remarks(arm):
-        yield from _wrapped(each, width, "dim")
+    for note in notes(arm):
+        yield from _wrapped(note, width, "dim")
 
 
-def _row(name: str, found: Mapping[str, Any], run: Mapping[str, Any], *, wide: bool, width: int) -> str:
-    unit = found["unit"]
-    label = name if unit == "ms" else f"{name} ({unit})"
-    p50, within, *greater = cells(found)
-    line = f"{label:<{NAME_WIDTH}}{p50:>9} {within:>18}{''.join(f'{each:>9}' for each in greater)}"
-    definition = run["defs"]["metrics"][name]
-    more = " -> ".join(part for part in (definition["starts"], definition["stops"]) if part)
-    return f"{line}   {more}"[:width] if wide else line
+def _row(label: str, cells: Any, widths: tuple[int, ...]) -> str:
+    return f"{label:<{NAME_WIDTH}}" + "".join(
+        f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
+    )
 
 
-def _overview(result: Mapping[str, Any]) -> Iterator[Line]:
-    """Every arm in a line, last of the tables, so that it is what a terminal still shows."""
-    columns = list(zip(GLANCE[result["run"]["load"]["model"]], GLANCE_WIDTHS, strict=True))
-    titles = "".join(f"{title:>{wide}}" for (_, _, title), wide in columns)
-    yield "head", f"{'':<{NAME_WIDTH}}{'ok':>9}{titles}"
-    for arm in result["arms"]:
-        cells = f"{arm['ok']}/{arm['n']}".rjust(9)
-        for (metric, name, _), wide in columns:
-            found = arm["metrics"].get(metric)
-            cells += (figure(found[name]["v"]) if found else "-").rjust(wide)
-        yield "", f"{arm['id']:<{NAME_WIDTH}}{cells}"
+def _overview(result: Result) -> Iterator[Line]:
+    columns = OVERVIEW_COLUMNS[result.run.load.model]
+    widths = (9, *OVERVIEW_WIDTHS)
+    yield "head", _row("", ("ok", *(title for _, _, title in columns)), widths)
+    for arm in result.arms:
+        cells = (overview_cell(arm, metric, quantile) for metric, quantile, _ in columns)
+        yield "", _row(arm.id, (f"{arm.ok}/{arm.n}", *cells), widths)
     yield "", ""
 
 
-def _definitions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
-    """What starts and what stops each clock, where the rows have no room for it. Times are in ms."""
-    if width >= WIDE:
+def _definitions(result: Result, width: int) -> Iterator[Line]:
+    """List what starts and stops each clock, where the rows have no space for it."""
+    used = dict.fromkeys(name for arm in result.arms for name in arm.metrics)
+    if width >= WIDE or not used:
         return
-    used = dict.fromkeys(name for arm in result["arms"] for name in arm["metrics"])
-    if used:
-        yield "head", "from -> to"
+    yield "head", "from -> to"
+    indent = " " * (NAME_WIDTH + 1)
     for name in used:
-        definition = result["run"]["defs"]["metrics"][name]
-        words = " -> ".join(part for part in (definition["starts"], definition["stops"]) if part)
-        indent = " " * (NAME_WIDTH + 1)
-        for line in wrap(f"{name:<{NAME_WIDTH}} {words}", width, subsequent_indent=indent):
-            yield "dim", line
-    if used:
-        yield "", ""
+        text = f"{name:<{NAME_WIDTH}} {definition(result.run, name)}"
+        yield from (("dim", line) for line in wrap(text, width, subsequent_indent=indent))
+    yield "", ""
 
 
-def _distributions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
-    """What a caller waits for of each arm on one logarithmic axis."""
-    metric = GLANCE[result["run"]["load"]["model"]][0][0]
-    samples = {arm["id"]: arm["samples"][metric] for arm in result["arms"] if arm["samples"].get(metric)}
-    values = [value for each in samples.values() for value in each if value]
+def _distributions(result: Result, width: int) -> Iterator[Line]:
+    """Draw each arm's distribution of what a caller waits for, on one logarithmic axis."""
+    metric = OVERVIEW_COLUMNS[result.run.load.model][0][0]
+    samples = {arm.id: [value for value in arm.samples.of(metric) if value] for arm in result.arms}
+    values = [value for each in samples.values() for value in each]
     if not values:
         return
     low, high = math.log10(min(values) * 0.95), math.log10(max(values) * 1.05)
     columns = width - NAME_WIDTH - 1
     yield "head", f"{metric}, logarithmic"
     for name, each in samples.items():
+        if not each:
+            continue
         counts = [0] * columns
         for value in each:
-            if value:
-                counts[min(columns - 1, int((math.log10(value) - low) / (high - low) * columns))] += 1
-        most = max(counts) or 1
-        bars = "".join(BARS[math.ceil(count / most * (len(BARS) - 1))] for count in counts)
+            counts[min(columns - 1, int((math.log10(value) - low) / (high - low) * columns))] += 1
+        bars = "".join(BARS[math.ceil(count / max(counts) * (len(BARS) - 1))] for count in counts)
         yield "", f"{name:<{NAME_WIDTH}} {bars}".rstrip()
     yield "dim", " " * (NAME_WIDTH + 1) + _axis(low, high, columns)
     yield "", ""
@@ -156,36 +142,37 @@ def _distributions(result: Mapping[str, Any], width: int) -> Iterator[Line]:
 def _axis(low: float, high: float, columns: int) -> str:
     marks = [" "] * columns
     steps = [m * 10**e for e in range(math.floor(low), math.ceil(high) + 1) for m in (1, 1.5, 2, 3, 5, 7)]
-    taken = -1
+    last = -1
     for value in [10**low, *(step for step in steps if low < math.log10(step) < high)]:
         label = f"{value:.3g} ms"
         at = int((math.log10(value) - low) / (high - low) * columns)
-        if at > taken and at + len(label) < columns:
+        if at > last and at + len(label) < columns:
             marks[at : at + len(label)] = label
-            taken = at + len(label) + 1
+            last = at + len(label) + 1
     return "".join(marks).rstrip()
 
 
-def _waterfalls(result: Mapping[str, Any], width: int) -> Iterator[Line]:
-    """The median and the worst trial of each arm, on one scale of time."""
-    drawn = [(arm["id"], name, course) for arm in result["arms"] for name, course in arm["drawn"].items()]
+def _timelines(result: Result, width: int) -> Iterator[Line]:
+    """Draw the median and the worst trial of each arm on one time axis."""
+    drawn = [(arm.id, name, timeline) for arm in result.arms for name, timeline in arm.drawn.items()]
     if not drawn:
         return
-    total = max(_length(course) for _, _, course in drawn) or 1.0
+    total = max(_length(timeline) for _, _, timeline in drawn) or 1.0
     columns = width - NAME_WIDTH - 8
-    key = "course of a trial: d dns, t tcp, s tls, u upgrade, . wait, = audio arrives, - end marker"
+    key = "trial timeline: d dns, t tcp, s tls, u upgrade, . wait, = audio arrives, - end marker"
     yield from _wrapped(key, width, "head")
-    for arm, name, course in drawn:
-        spans = [(SPANS[step], ms) for step, ms in course["connect"].items()]
-        spans += [(".", course["ttfb"]), ("=", course["last_audio"] - course["ttfb"])]
-        spans += [("-", course["complete"] - course["last_audio"])] if course["complete"] is not None else []
+    for arm, name, timeline in drawn:
+        spans = [(SPANS[step], ms) for step, ms in timeline.connect.items()]
+        spans += [(".", timeline.ttfb), ("=", timeline.last_audio - timeline.ttfb)]
+        if timeline.complete is not None:
+            spans.append(("-", timeline.complete - timeline.last_audio))
         yield "", f"{arm:<{NAME_WIDTH}} {name:<6} {_bar(spans, total, columns)}"
     yield "dim", f"{'':<{NAME_WIDTH}} {'':<6} 0{figure(total) + ' ms':>{columns - 1}}"
     yield "", ""
 
 
-def _length(course: Mapping[str, Any]) -> float:
-    return float(sum(course["connect"].values()) + (course["complete"] or course["last_audio"]))
+def _length(timeline: Timeline) -> float:
+    return sum(timeline.connect.values()) + (timeline.complete or timeline.last_audio)
 
 
 def _bar(spans: list[tuple[str, float]], total: float, columns: int) -> str:
@@ -193,155 +180,58 @@ def _bar(spans: list[tuple[str, float]], total: float, columns: int) -> str:
     for mark, ms in spans:
         at += ms
         until = round(at / total * columns)
+        # Every span that took any time gets at least one character.
         drawn += mark * max(until - len(drawn), 1 if ms > 0 and len(drawn) < columns else 0)
     return drawn[:columns]
 
 
-def _judgement(result: Mapping[str, Any], width: int) -> Iterator[Line]:
-    for each in result["slo"]:
-        yield from _wrapped(promise_words(each), width, "good" if each["pass"] else "bad")
-    calibration = result["run"]["calibration"]
-    word = calibration["verdict"]
-    style = VERDICT_STYLES[word] if any(arm["ok"] for arm in result["arms"]) else "bad"
-    yield from _wrapped(f"verdict: {word}, {verdict_words(result)}{_witnesses(calibration)}", width, style)
-    for reason in calibration["reasons"]:
+def _conclusion(result: Result, width: int) -> Iterator[Line]:
+    for each in result.slo:
+        yield from _wrapped(threshold_text(each), width, "good" if each.passed else "bad")
+    calibration = result.run.calibration
+    style = VERDICT_STYLES[calibration.verdict] if any(arm.ok for arm in result.arms) else "bad"
+    text = f"verdict: {calibration.verdict}, {verdict_text(result)}{_delays(calibration)}"
+    yield from _wrapped(text, width, style)
+    for reason in calibration.reasons:
         yield from _wrapped(f"  {reason}", width, "dim")
     yield from _wrapped(advice(result), width, "title")
 
 
-def _witnesses(calibration: Mapping[str, Any]) -> str:
-    parts = [
-        f"{name} {figure(found['p50'])} ms at the median, {figure(found['p99'])} at p99"
-        for name, found in (("floor", calibration["floor_ms"]), ("lag", calibration["lag_ms"]))
-        if found
+def _delays(calibration: Calibration) -> str:
+    named: list[tuple[str, Delays | None]] = [
+        ("measurement error", calibration.floor_ms),
+        ("scheduler delay", calibration.lag_ms),
     ]
+    parts = [f"{name} p50 {figure(ms.p50)} ms, p99 {figure(ms.p99)} ms" for name, ms in named if ms]
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-def render_comparison(compared: Mapping[str, Any], width: int) -> Iterator[Line]:
-    """What `bench compare` found: B beside A."""
+def render_comparison(compared: RunComparison, width: int) -> Iterator[Line]:
+    """Render the comparison of two runs."""
     yield from _wrapped(
-        f"B beside A, each at {compared['confidence']:.2%} confidence; "
-        f"changes under {compared['min_effect'] * 100:g} % or {compared['min_effect_ms']:g} ms do not matter",
+        f"A vs B, {100 * compared.confidence:.4g} % CI per arm; changes under "
+        f"{compared.min_effect * 100:g} % or {compared.min_effect_ms:g} ms are not significant",
         width,
         "dim",
     )
-    for row in compared["comparisons"]:
-        yield from _wrapped(
-            f"{row['arm']}  {row['metric']}  {comparison_words(row)}", width, WORD_STYLES[row["verdict"]]
-        )
-    if all(row["verdict"] == "none" for row in compared["errors"]):
+    for row in compared.comparisons:
+        text = f"{row.arm}  {row.metric}  {comparison_text(row)}"
+        yield from _wrapped(text, width, COMPARISON_STYLES[row.verdict])
+    if all(row.verdict == "none" for row in compared.errors):
         yield "dim", "no trial failed in either run"
-    for row in compared["errors"]:
-        if row["verdict"] != "none":
-            yield from _wrapped(f"{row['arm']}  {failure_words(row)}", width, FAILURE_STYLES[row["verdict"]])
-    for each in compared["not_compared"]:
-        what = "  ".join(part for part in (each["arm"], each["metric"]) if part)
-        yield from _wrapped(f"{what}  not compared: {each['why']}", width, "warn")
-    for name, verdict in zip("AB", compared["verdicts"], strict=True):
+    for each in compared.errors:
+        if each.verdict != "none":
+            text = f"{each.arm}  {error_rate_text(each)}"
+            yield from _wrapped(text, width, FAILURE_STYLES[each.verdict])
+    for missing in compared.not_compared:
+        what = "  ".join(part for part in (missing.arm, missing.metric) if part)
+        yield from _wrapped(f"{what}  not compared: {missing.why}", width, "warn")
+    for name, verdict in zip("AB", compared.verdicts, strict=True):
         if verdict != "ok":
-            yield from _wrapped(f"run {name} is {verdict}: {CENSURE[verdict]}", width, "warn")
-    yield from _wrapped(f"overall: {overall_words(compared)}", width, "title")
+            yield from _wrapped(f"run {name} is {verdict}: {VERDICT_TEXTS[verdict]}", width, "warn")
+    yield from _wrapped(f"overall: {overall_text(compared)}", width, "title")
 
 
 def _wrapped(text: str, width: int, style: str) -> Iterator[Line]:
     for line in wrap(text, width, subsequent_indent="  ") or [""]:
         yield style, line
-
-
-PLAIN_WIDTH = 80
-LONGEST = 10_000
-DRAW_SECONDS = 0.5
-STYLES = {
-    "title": "bold", "head": "bold cyan", "good": "green", "warn": "yellow", "bad": "red", "dim": "dim",
-    "": "",
-}  # fmt: skip
-
-
-class Course(Protocol):
-    """How a run comes on."""
-
-    total: int | None
-    in_flight: int
-    trials: list[Any]
-    errors: Any
-
-    def ttfb_ms(self, p: float, last: int = 200) -> float | None:
-        """A quantile of the last trials' time to first audio."""
-        ...
-
-
-def print_lines(lines: Iterable[tuple[str, str]]) -> None:
-    """Styled lines on stdout: with their styles on a terminal, without them elsewhere and under NO_COLOR.
-
-    Here they are made safe for a terminal, all of them: parts come from servers and from files.
-    """
-    lines = [(style, printable(line, LONGEST)) for style, line in lines]
-    if not sys.stdout.isatty():
-        for _, line in lines:
-            print(line)
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(soft_wrap=True, no_color=bool(os.environ.get("NO_COLOR")), highlight=False)
-    for style, line in lines:
-        console.print(Text(line, style=STYLES[style]))
-
-
-def width() -> int:
-    """Columns of stdout; 80 where it is no terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
-
-
-class LiveView:
-    """A few lines on stderr that are drawn anew while it runs, and taken away; nothing where nobody
-    watches."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._watched = sys.stderr is not None and sys.stderr.isatty() and not quiet
-        self._live: Any = None
-        self._drawn = 0.0
-
-    def __enter__(self) -> LiveView:
-        if self._watched:
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def watch(self, course: Course) -> None:
-        """Show how it comes on, twice a second at most: drawing takes the interpreter from what is
-        measured."""
-        now = time.monotonic()
-        if self._live is None or now - self._drawn < DRAW_SECONDS:
-            return
-        self._drawn = now
-        from rich.text import Text
-
-        self._live.update(Text("\n".join(progress_lines(course))), refresh=True)
-
-
-def progress_lines(course: Course, columns: int = 28) -> list[str]:
-    """The view as text: progress, in flight, rolling median and p95, errors."""
-    done = sum(trial.phase == "measure" for trial in course.trials)
-    warm = len(course.trials) - done
-    bar = ""
-    if course.total:
-        filled = columns * done // course.total
-        bar = f"{'█' * filled}{'░' * (columns - filled)}  "
-    counted = f"{done} of {course.total}" if course.total else str(done)
-    errors = ", ".join(f"{count} {name}" for name, count in sorted(course.errors.items())) or "none"
-    return [
-        f"{bar}{counted} trials  {warm} warm-ups  {course.in_flight} in flight",
-        f"ttfb of the last 200: p50 {figure(course.ttfb_ms(0.5))} ms  p95 {figure(course.ttfb_ms(0.95))} ms",
-        f"errors: {errors}",
-    ]

@@ -1,5 +1,4 @@
-"""Statistics of small samples. Pure: numbers in, numbers out; nothing is dropped, nothing is invented.
+"""Statistics of small samples: `quantiles` describes one sample, `comparison` compares two.
 
-`quantiles` describes one sample, `shift` compares two. No bootstrap: at the sizes of a benchmark its
-intervals for the tails cover far less than they claim.
+There is no bootstrap: at the sizes of a benchmark its intervals for the tails cover far less than they claim.
 """

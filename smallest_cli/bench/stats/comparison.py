@@ -1,7 +1,7 @@
-"""Two samples compared: by how much one lies higher than the other, and what may be said of it.
+"""Compare two samples: the shift between them and whether it is significant.
 
-The shift is that of Hodges and Lehmann (1963), the median of all pairwise differences, with the interval that
-belongs to the Wilcoxon-Mann-Whitney test (Lehmann, 1975). No normal distribution is assumed.
+The shift is that of Hodges and Lehmann (1963), the median of all pairwise differences, with the interval of
+the Wilcoxon-Mann-Whitney test (Lehmann, 1975). No normal distribution is assumed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ Word = Literal["faster", "slower", "equivalent", "inconclusive"]
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How much higher the second sample lies, in its unit; None for a bound that so few values do not
-    give."""
+    """By how much the second sample is higher, in its unit; None for an open bound."""
 
     value: float
     low: float | None
@@ -34,7 +33,7 @@ class Shift:
 
 
 def shift(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Shift:
-    """The Hodges-Lehmann shift from the first sample to the second, neither empty, with its interval."""
+    """Return the Hodges-Lehmann shift from the first sample to the second with its interval."""
     first, second = sorted(first), sorted(second)
     count = len(first) * len(second)
     skipped = _critical(len(first), len(second), confidence)
@@ -47,7 +46,7 @@ def shift(first: Sequence[float], second: Sequence[float], confidence: float = C
 
 
 def _differences(first: Sequence[float], second: Sequence[float], ranks: Sequence[int]) -> list[float]:
-    """The pairwise differences of those ranks, from 1; not all of them are ever held where they are many."""
+    """Return the pairwise differences of those ranks, from 1; of many samples not all are built."""
     if len(first) * len(second) <= SORTED_SIZE:
         ordered = sorted(high - low for high in second for low in first)
         return [ordered[rank - 1] for rank in ranks]
@@ -55,7 +54,7 @@ def _differences(first: Sequence[float], second: Sequence[float], ranks: Sequenc
 
 
 def _select(first: Sequence[float], second: Sequence[float], rank: int) -> float:
-    """The difference of that rank, by halving the range until only one difference is left in it."""
+    """Return the difference of that rank, by halving the range until one difference is left in it."""
     low, high = second[0] - first[-1], second[-1] - first[0]
     while low < high:
         middle = low + (high - low) / 2
@@ -70,7 +69,7 @@ def _select(first: Sequence[float], second: Sequence[float], rank: int) -> float
 
 
 def _count(first: Sequence[float], second: Sequence[float], limit: float) -> tuple[int, float, float]:
-    """How many differences are at most `limit`, the next one above it, and the last one not above it."""
+    """Return how many differences are at most `limit`, the next one above, and the last one not above."""
     count, at = 0, 0
     above, below = math.inf, -math.inf
     for low in first:
@@ -85,7 +84,7 @@ def _count(first: Sequence[float], second: Sequence[float], limit: float) -> tup
 
 
 def _critical(n: int, m: int, confidence: float) -> int:
-    """How many differences lie outside the interval on each side, and one: its rank from either end."""
+    """Return the rank of the interval's bounds from either end of the differences; below 1 if open."""
     tail = (1 - confidence) / 2
     if n <= EXACT_SIZE and m <= EXACT_SIZE:
         counts, limit, total = _rank_sums(n, m), tail * math.comb(n + m, n), 0
@@ -100,8 +99,7 @@ def _critical(n: int, m: int, confidence: float) -> int:
 
 @lru_cache(maxsize=64)
 def _rank_sums(n: int, m: int) -> list[int]:
-    """In how many orders of n and m values the Mann-Whitney statistic is 0, 1, 2, ... (Mann, Whitney,
-    1947)."""
+    """Return in how many orders of n and m values the Mann-Whitney statistic is 0, 1, 2, ... (1947)."""
     counts = [1] + [0] * (n * m)
     for size in range(1, n + 1):
         for at in range(n * m, m + size - 1, -1):
@@ -113,10 +111,9 @@ def _rank_sums(n: int, m: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What may be said of a second sample beside a first. `effect` is the least change that matters, in their
-    unit.
+    """The comparison of two samples. `effect` is the smallest significant change, in their unit.
 
-    `needed` is the size of each side that would probably decide it, None where it is decided or unknown.
+    `needed` is the size of each sample that would probably decide it, None if it is decided or unknown.
     """
 
     word: Word
@@ -128,18 +125,18 @@ class Comparison:
 def compare(
     first: Sequence[float],
     second: Sequence[float],
-    least_effect: float,
+    min_effect: float,
     confidence: float = CONFIDENCE,
-    least: float = 0.0,
+    minimum: float = 0.0,
 ) -> Comparison:
-    """Whether the second sample is faster (lower), slower, equivalent, or nothing of it can be said.
+    """Return whether the second sample is faster (lower), slower, equivalent, or inconclusive.
 
-    `least_effect` is a share of the first sample's median; no change under `least`, in the samples' unit,
-    matters either, since a share of a median of 0 is nothing. Different: the interval leaves 0 out.
-    Equivalent: the interval of two one-sided tests (Schuirmann, 1987) lies within the least effect; that wins
-    over different, since a change too small to matter is no news.
+    `min_effect` is a share of the first sample's median; a change below `minimum`, in the samples' unit, is
+    not significant either, since a share of a median of 0 is 0. Faster and slower: the interval excludes 0.
+    Equivalent, which wins over these: the interval of two one-sided tests (Schuirmann, 1987) is within the
+    smallest significant change.
     """
-    effect = max(abs(quantile(sorted(first), 0.5)) * least_effect, least)
+    effect = max(abs(quantile(sorted(first), 0.5)) * min_effect, minimum)
     found = shift(first, second, confidence)
     if found.low is None or found.high is None:
         needed = _needed_where_open(sorted(first), sorted(second), effect, confidence)
@@ -158,10 +155,10 @@ def compare(
 def _needed(
     sizes: tuple[int, int], width: float, covered: float, effect: float, confidence: float
 ) -> int | None:
-    """The size of each side that finds a shift of `effect` four times of five; it falls with the square of
-    width.
+    """Return the size of each sample that finds a shift of `effect` with a power of 80 %.
 
-    `width` is that of an interval which covers the shift with `covered`.
+    `width` is that of an interval that covers the shift with probability `covered`; it falls with the square
+    root of the size.
     """
     normal = NormalDist()
     if not effect or not covered > 0:
@@ -175,7 +172,7 @@ def _needed(
 def _needed_where_open(
     first: Sequence[float], second: Sequence[float], effect: float, confidence: float
 ) -> int:
-    """As `_needed`, from the range of all differences: the widest interval that so few values give."""
+    """Return the same from the range of all differences, the widest interval that so few values give."""
     sizes, width = (len(first), len(second)), second[-1] - first[0] - (second[0] - first[-1])
     covered = 1 - 2 / math.comb(sum(sizes), sizes[0])
     closed = next(n for n in count(1) if _critical(n, n, confidence) >= 1)
@@ -183,19 +180,19 @@ def _needed_where_open(
 
 
 def rise(failed: int, n: int, failed_after: int, n_after: int) -> float:
-    """The probability of so many failures in the second sample, or more, were both alike.
+    """Return the probability of at least that many failures in the second sample if both were alike.
 
     Fisher's exact test, one-sided: of all failures together, the second sample's are a hypergeometric draw.
     """
-    whole, bad = n + n_after, failed + failed_after
+    total, bad = n + n_after, failed + failed_after
     most = min(bad, n_after)
-    return min(1.0, math.fsum(_ways(whole, bad, n_after, k) for k in range(failed_after, most + 1)))
+    return min(1.0, math.fsum(_ways(total, bad, n_after, k) for k in range(failed_after, most + 1)))
 
 
-def _ways(whole: int, bad: int, drawn: int, k: int) -> float:
-    if drawn - k > whole - bad:
+def _ways(total: int, bad: int, drawn: int, k: int) -> float:
+    if drawn - k > total - bad:
         return 0.0
-    return math.exp(_log_choose(bad, k) + _log_choose(whole - bad, drawn - k) - _log_choose(whole, drawn))
+    return math.exp(_log_choose(bad, k) + _log_choose(total - bad, drawn - k) - _log_choose(total, drawn))
 
 
 def _log_choose(n: int, k: int) -> float:

@@ -1,5 +1,4 @@
-"""Quantiles with intervals that stay open where the sample is too small, and outliers that are only
-marked."""
+"""Quantiles with intervals that stay open where the sample is too small, and outlier detection."""
 
 from __future__ import annotations
 
@@ -7,30 +6,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import median
 
 CONFIDENCE = 0.95
 OUTLIER_SCORE = 14.826
-"""How many times the median deviation from the median counts as an outlier: a modified Z-score of 10, as
-hyperfine has it (Iglewicz and Hoaglin, 1993, propose 3.5, which long-tailed latencies exceed all the
-time)."""
+"""Multiple of the median deviation from which a value is an outlier: a modified Z-score of 10, as in
+hyperfine. Iglewicz and Hoaglin (1993) propose 3.5, which long-tailed latencies exceed all the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A quantile and its interval, in the sample's unit. None where the sample holds no such bound."""
+    """A quantile and its interval, in the sample's unit; None for a bound that the sample does not give."""
 
     value: float
     low: float | None
     high: float | None
     why: str | None = None
-    """Why a bound is open, None where both are there."""
+    """Why a bound is open, None if none is."""
 
 
 def quantile(ordered: Sequence[float], p: float) -> float:
-    """The nearest-rank quantile: the least value that at least a share `p` of the sample does not exceed.
+    """Return the nearest-rank quantile: the smallest value that a share `p` of the sample does not exceed.
 
-    `ordered` ascends and is not empty; 0 < p <= 1. Always a value that was measured (Hyndman and Fan, 1996,
-    definition 1).
+    `ordered` is ascending and not empty; 0 < p <= 1. The result is always a measured value (Hyndman and Fan,
+    1996, definition 1).
     """
     return ordered[_rank(p, len(ordered)) - 1]
 
@@ -41,7 +40,7 @@ def _rank(p: float, n: int) -> int:
 
 
 def estimate(ordered: Sequence[float], p: float, confidence: float = CONFIDENCE) -> Estimate:
-    """The quantile `p` with its order-statistic interval (Conover, 1971; exact by the binomial law).
+    """Return the quantile `p` with its order-statistic interval (Conover, 1971; exact by the binomial law).
 
     It covers the true quantile with at least `confidence`, whatever the distribution. A bound that would lie
     beyond the sample is open, and `why` names the size from which it is not.
@@ -60,7 +59,7 @@ def estimate(ordered: Sequence[float], p: float, confidence: float = CONFIDENCE)
 
 @lru_cache(maxsize=4096)
 def interval_ranks(n: int, p: float, confidence: float = CONFIDENCE) -> tuple[int | None, int | None]:
-    """Ranks, from 1, of the values that bound the quantile `p` in a sample of `n`; None for an open bound.
+    """Return the ranks, from 1, of the values that bound the quantile `p` of `n` values; None if open.
 
     With B binomial(n, p), P(B < low) and P(B >= high) are at most half of what confidence leaves each.
     """
@@ -96,29 +95,19 @@ def _binomial(n: int, k: int, p: float) -> float:
 
 
 def least_size(p: float, confidence: float = CONFIDENCE) -> int:
-    """The smallest sample whose interval of the quantile `p` is closed on both sides."""
+    """Return the size of the smallest sample whose interval of the quantile `p` is closed on both sides."""
     tail, rarer = (1 - confidence) / 2, min(p, 1 - p)
     return math.ceil(math.log(tail) / math.log1p(-rarer))
 
 
-def median(values: Sequence[float]) -> float:
-    """The middle value; of an even number the mean of the two (unlike `quantile`, for centres and
-    deviations)."""
-    ordered, middle = sorted(values), len(values) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
 def median_deviation(values: Sequence[float]) -> float:
-    """The median distance from the median (MAD; Hampel, 1974)."""
+    """Return the median distance from the median (MAD; Hampel, 1974)."""
     centre = median(values)
     return median([abs(value - centre) for value in values])
 
 
 def outliers(values: Sequence[float], score: float = OUTLIER_SCORE) -> list[int]:
-    """Indices of values that lie oddly far from the median, to be marked and never dropped.
-
-    None where more than half of the values are equal: there is then no scale to judge by.
-    """
+    """Return the indices of outliers; none if more than half of the values are equal: there is no scale."""
     if len(values) < 3 or not (deviation := median_deviation(values)):
         return []
     centre = median(values)

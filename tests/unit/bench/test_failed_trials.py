@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
-import json
 from typing import Any
 
 import pytest
+from msgspec.json import Decoder
 
 from smallest_cli.bench.locust.histograms import Tally
 from smallest_cli.bench.report.export import to_csv, to_markdown
-from smallest_cli.bench.report.format import promise_words
+from smallest_cli.bench.report.format import threshold_text
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import describe, summarise
-from smallest_cli.bench.schema import check_result
+from smallest_cli.bench.schema import ArmId, ArmResult, Result, as_json, decode_hook
+from smallest_cli.bench.storage import as_text, check_result
 from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 from tests.support.trials import MS, RATE, run, trial
@@ -26,58 +27,58 @@ def given_up(index: int, waited_ms: int, **fields: Any) -> Trial:
     return trial(index, ended_ns=sent_ns + waited_ms * MS, **blank | fields)
 
 
-def arm_of(trials: list[Trial], **fields: Any) -> dict[str, Any]:
+def arm_of(trials: list[Trial], **fields: Any) -> ArmResult:
     found = summarise(run(**fields), trials)
-    check_result(json.loads(json.dumps(found)))
-    arm: dict[str, Any] = found["arms"][0]
-    return arm
+    check_result(found)
+    assert Decoder(Result, dec_hook=decode_hook).decode(as_text(found)) == found
+    return found.arms[0]
 
 
 NINETEEN = [trial(n, 50 + n) for n in range(19)]
 STALLED = given_up(20, 900, chunks=((40 * MS, 10),), error="timeout_stall")
 
 
-def test_without_a_timeout_nothing_is_censored() -> None:
-    assert not [name for name in arm_of(NINETEEN)["metrics"] if name.endswith("_censored")]
+def test_no_censored_metrics_without_timeouts() -> None:
+    assert not [name for name in arm_of(NINETEEN).metrics if name.endswith("_censored")]
 
 
-def test_a_timeout_counts_with_what_it_waited() -> None:
-    metrics = arm_of([*NINETEEN, given_up(19, 2000)])["metrics"]
-    assert metrics["ttfb"]["n"] == 19
-    assert metrics["ttfb"]["max"] == 68
+def test_timeout_counts_with_its_wait() -> None:
+    metrics = arm_of([*NINETEEN, given_up(19, 2000)]).metrics
+    assert metrics["ttfb"].n == 19
+    assert metrics["ttfb"].max == 68
     censored = metrics["ttfb_censored"]
-    assert censored["n"] == 20
-    assert censored["p50"] == {"v": 59.0, "lo": 55.0, "hi": 64.0}
-    assert censored["p99"] == {"v": 2000.0, "lo": 68.0, "hi": None, "why": "n<368"}
-    assert censored["at_least"] == ["mean", "max", "p99", "p99.9"]
-    assert metrics["complete_censored"]["max"] == 2000
+    assert censored.n == 20
+    assert as_json(censored.p50) == {"v": 59.0, "lo": 55.0, "hi": 64.0}
+    assert as_json(censored.p99) == {"v": 2000.0, "lo": 68.0, "hi": None, "why": "n<368"}
+    assert censored.at_least == ["mean", "max", "p99", "p99.9"]
+    assert metrics["complete_censored"].max == 2000
 
 
-def test_no_interval_ends_at_a_wait_that_was_given_up() -> None:
+def test_interval_does_not_end_at_a_timeout() -> None:
     found = describe("ttfb_censored", [1 * MS] * 50 + [9 * MS] * 50, bounded_from=9 * MS)
     assert found is not None
-    assert found["p50"] == {"v": 1.0, "lo": 1.0, "hi": None, "why": "trials were given up before"}
-    assert found["p90"] == {"v": 9.0, "lo": 9.0, "hi": None, "why": "trials were given up before"}
-    assert found["at_least"] == ["mean", "max", "p90", "p95", "p99", "p99.9"]
+    assert as_json(found.p50) == {"v": 1.0, "lo": 1.0, "hi": None, "why": "trials were given up before"}
+    assert as_json(found.p90) == {"v": 9.0, "lo": 9.0, "hi": None, "why": "trials were given up before"}
+    assert found.at_least == ["mean", "max", "p90", "p95", "p99", "p99.9"]
 
 
-def test_a_first_byte_that_came_is_known_however_the_trial_ended() -> None:
-    metrics = arm_of([*NINETEEN, STALLED])["metrics"]
-    assert (metrics["ttfb"]["n"], metrics["ttfb_censored"]["n"]) == (19, 20)
-    assert metrics["ttfb_censored"]["min"] == 40
-    assert "at_least" not in metrics["ttfb_censored"]
-    assert metrics["complete_censored"]["p99"]["v"] == 900
+def test_first_byte_of_a_stalled_trial_counts_exactly() -> None:
+    metrics = arm_of([*NINETEEN, STALLED]).metrics
+    assert (metrics["ttfb"].n, metrics["ttfb_censored"].n) == (19, 20)
+    assert metrics["ttfb_censored"].min == 40
+    assert not metrics["ttfb_censored"].at_least
+    assert metrics["complete_censored"].p99.v == 900
 
 
-def test_other_failures_have_waited_for_nothing() -> None:
-    assert "ttfb_censored" not in arm_of([*NINETEEN, given_up(19, 2000, error="http_429")])["metrics"]
+def test_other_failures_are_not_censored() -> None:
+    assert "ttfb_censored" not in arm_of([*NINETEEN, given_up(19, 2000, error="http_429")]).metrics
 
 
-def test_an_open_loop_counts_the_queue_too() -> None:
+def test_open_loop_counts_queueing() -> None:
     late = given_up(19, 2000, arm="ws/warm/r2", scheduled_ns=18_000 * MS)
     good = [trial(n, arm="ws/warm/r2", scheduled_ns=n * 1000 * MS) for n in range(19)]
-    metrics = arm_of([*good, late], arms=["ws/warm/r2"])["metrics"]
-    assert metrics["ttfb_e2e_censored"]["max"] == 1011 + 2000
+    metrics = arm_of([*good, late], arms=["ws/warm/r2"]).metrics
+    assert metrics["ttfb_e2e_censored"].max == 1011 + 2000
 
 
 @pytest.mark.parametrize(
@@ -93,42 +94,40 @@ def test_an_open_loop_counts_the_queue_too() -> None:
         ("ttfb_censored.p99>1s", True),
     ],
 )
-def test_what_is_known_to_be_at_least_so_long_keeps_no_promise_to_be_shorter(
-    promise: str, kept: bool
-) -> None:
+def test_lower_bound_cannot_pass_an_upper_limit(promise: str, kept: bool) -> None:
     (judged,) = evaluate(promise, [arm_of([*NINETEEN, given_up(19, 2000)])])
-    assert judged["pass"] is kept
+    assert judged.passed is kept
 
 
-def test_where_all_was_given_up_even_the_least_is_a_bound() -> None:
+def test_min_of_only_timeouts_is_a_lower_bound() -> None:
     (judged,) = evaluate("ttfb_censored.min<3s", [arm_of([given_up(n, 2000) for n in range(3)])])
-    assert (judged["pass"], judged["at_least"]) == (False, True)
+    assert (judged.passed, judged.at_least) == (False, True)
 
 
-def test_a_promise_says_why_its_interval_is_open() -> None:
+def test_threshold_says_why_its_interval_is_open() -> None:
     found = arm_of([*(trial(n, 50) for n in range(60)), *(given_up(n, 2000) for n in range(60, 110))])
     (judged,) = evaluate("ttfb_censored.p50<100ms", [found])
-    assert promise_words(judged).endswith("kept, but trials that were given up leave its interval open")
+    assert threshold_text(judged).endswith("pass (open CI: trials timed out)")
 
 
-def test_a_spreadsheet_is_told_what_is_a_bound() -> None:
+def test_csv_marks_lower_bounds() -> None:
     head, *rows = csv.reader(to_csv(summarise(run(), [*NINETEEN, given_up(19, 2000)])).splitlines())
     told = {row[1]: row[head.index("at_least")] for row in rows}
     assert told["ttfb_censored"] == "mean max p99 p99.9"
     assert told["ttfb"] == ""
 
 
-def test_a_promise_says_that_its_figure_is_a_bound() -> None:
+def test_threshold_reports_a_lower_bound() -> None:
     (judged,) = evaluate("ttfb_censored.p99<3s", [arm_of([*NINETEEN, given_up(19, 2000)])])
-    assert "is at least 2000 ms: MISSED" in promise_words(judged)
+    assert "  at least 2000 ms: FAIL" in threshold_text(judged)
 
 
-def test_without_a_timeout_a_censored_promise_is_the_plain_one() -> None:
+def test_censored_threshold_without_timeouts_is_the_plain_one() -> None:
     (judged,) = evaluate("ttfb_censored.p99<100ms", [arm_of(NINETEEN)])
-    assert (judged["pass"], judged["value"]) == (True, 68)
+    assert (judged.passed, judged.value) == (True, 68)
 
 
-def test_every_page_marks_a_bound() -> None:
+def test_every_report_marks_lower_bounds() -> None:
     found = summarise(run(), [*NINETEEN, given_up(19, 2000)])
     screen = "\n".join(line for _, line in render(found, 80))
     assert ">=2000" in screen
@@ -137,16 +136,16 @@ def test_every_page_marks_a_bound() -> None:
     assert all(len(line) <= 80 for _, line in render(found, 80))
 
 
-def test_a_run_in_which_all_was_given_up_can_be_read_everywhere() -> None:
+def test_run_of_timeouts_only_can_be_rendered() -> None:
     found = summarise(run(), [given_up(n, 2000) for n in range(3)])
-    assert found["exit"] == 22
-    assert found["arms"][0]["metrics"]["ttfb_censored"]["p50"]["v"] == 2000
+    assert found.exit == 22
+    assert found.arms[0].metrics["ttfb_censored"].p50.v == 2000
     assert "No trial succeeded" in to_markdown(found)
     assert "No trial succeeded" in to_html(found)
     assert list(render(found, 80))
 
 
-def test_a_tally_of_many_machines_counts_timeouts_as_well() -> None:
+def test_merged_tallies_count_timeouts() -> None:
     here, there, merged = Tally([0]), Tally([0]), Tally([0])
     for each in NINETEEN:
         here.add(each)
@@ -154,39 +153,42 @@ def test_a_tally_of_many_machines_counts_timeouts_as_well() -> None:
     there.add(STALLED)
     merged.merge(here.pack())
     merged.merge(there.pack())
-    whole, tallied = arm_of([*NINETEEN, given_up(19, 2000), STALLED]), merged.as_arm("ws/warm/c1")
+    whole, tallied = (
+        arm_of([*NINETEEN, given_up(19, 2000), STALLED]),
+        merged.as_result(ArmId.decode("ws/warm/c1")),
+    )
     for name in ("ttfb_censored", "complete_censored"):
-        raw, counted = whole["metrics"][name], tallied["metrics"][name]
-        assert counted["n"] == raw["n"] == 21
-        assert counted["mean"] == pytest.approx(raw["mean"])
-        assert counted["at_least"] == raw["at_least"]
+        raw, counted = whole.metrics[name], tallied.metrics[name]
+        assert counted.n == raw.n == 21
+        assert counted.mean == pytest.approx(raw.mean)
+        assert counted.at_least == raw.at_least
         for quantile in ("p50", "p99"):
-            assert counted[quantile]["v"] == pytest.approx(raw[quantile]["v"], rel=0.0005)
+            assert counted.quantile(quantile).v == pytest.approx(raw.quantile(quantile).v, rel=0.0005)
 
 
-def test_too_little_sound_for_its_text_is_a_failure_of_whatever_arm() -> None:
+def test_too_little_audio_is_truncated_in_any_arm() -> None:
     whole = [trial(n, arm=arm) for n in range(6) for arm in ("ws/warm/c1", "sse/warm/c1")]
     short = trial(6, 1, arm="sse/warm/c1", text="t0", chunks=((1 * MS, RATE // 10),))
-    _, arm = summarise(run(arms=["ws/warm/c1", "sse/warm/c1"]), [*whole, short])["arms"]
-    assert (arm["n"], arm["ok"], arm["errors"]) == (7, 6, {"truncated": 1})
-    assert arm["messages"]["truncated"] == "0.10 s of sound for a text that has 0.50 s in half of the trials"
-    assert arm["metrics"]["ttfb"]["min"] == 50
+    _, arm = summarise(run(arms=["ws/warm/c1", "sse/warm/c1"]), [*whole, short]).arms
+    assert (arm.n, arm.ok, arm.errors) == (7, 6, {"truncated": 1})
+    assert arm.messages["truncated"] == "0.10 s of audio; the median for this text is 0.50 s"
+    assert arm.metrics["ttfb"].min == 50
 
 
-def test_a_short_text_is_not_a_long_one_cut_off() -> None:
+def test_short_text_is_not_truncated() -> None:
     brief = [trial(n, text="brief", chunks=((50 * MS, RATE // 10),)) for n in range(3)]
-    assert arm_of([*(trial(n) for n in range(9)), *brief])["errors"] == {}
+    assert arm_of([*(trial(n) for n in range(9)), *brief]).errors == {}
 
 
-def test_a_third_of_the_sound_is_another_way_to_say_it() -> None:
+def test_third_of_the_usual_audio_is_not_truncated() -> None:
     quick = trial(6, text="t0", chunks=((50 * MS, RATE // 6),))
-    assert arm_of([*(trial(n) for n in range(6)), quick])["errors"] == {}
+    assert arm_of([*(trial(n) for n in range(6)), quick]).errors == {}
 
 
-def test_a_slow_first_trial_is_told_of() -> None:
+def test_slow_first_trial_is_reported() -> None:
     slow = [trial(0, 900), *(trial(n, 50 + n % 5) for n in range(1, 30))]
     late = [*(trial(n, 50 + n % 5) for n in range(29)), trial(29, 900)]
-    told = "the first trial measured is an outlier: a longer --warmup keeps such out"
+    told = "the first measured trial is an outlier: use a longer --warmup"
     for found in (summarise(run(), slow), summarise(run(), [*slow[1:], slow[0]])):
         screen = " ".join(line.strip() for _, line in render(found, 80))
         assert told in screen

@@ -1,4 +1,4 @@
-"""The reckoned player beside one that plays sample by sample, and the onset beside what was put there."""
+"""The simulated player against one that plays sample by sample, and onset detection against known onsets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def random_chunks(luck: random.Random) -> tuple[Chunks, int]:
     return chunks, rate
 
 
-def test_it_equals_a_player_of_single_samples_on_ten_thousand_timelines() -> None:
+def test_simulation_equals_a_sample_by_sample_player() -> None:
     luck = random.Random(1)
     for _ in range(10_000):
         chunks, rate = random_chunks(luck)
@@ -64,19 +64,19 @@ def test_the_smallest_safe_buffer_is_safe_and_the_smallest() -> None:
         assert safe == 0 or play(chunks, rate, safe - 1).stalls > 0, chunks
 
 
-def test_silence_that_comes_slowly_is_waited_for() -> None:
+def test_slow_leading_silence_delays_playback() -> None:
     """Two silent chunks of 100 ms in six that come 250 ms apart: 550 ms, where adding would say 250."""
     ms = 1_000_000
     chunks = [(50 * ms + 250 * ms * n, RATE // 10) for n in range(6)]
-    assert play(chunks, RATE, 0, RATE // 5).heard_ns == 550 * ms
+    assert play(chunks, RATE, 0, RATE // 5).played_ns == 550 * ms
     assert smallest_safe_buffer(chunks, RATE) == 750 * ms
     assert play(chunks, RATE, 750 * ms, 0).stalls == 0
     assert play(chunks, RATE, 0).stalls == 5
 
 
-def test_nothing_is_heard_of_what_never_came() -> None:
+def test_sample_that_never_arrived_is_not_played() -> None:
     assert play([], RATE, 0) == Playback(0, 0, 0, None)
-    assert play([(5, 10)], RATE, 0, 10).heard_ns is None
+    assert play([(5, 10)], RATE, 0, 10).played_ns is None
     assert smallest_safe_buffer([], RATE) == 0
 
 
@@ -105,20 +105,20 @@ def test_the_onset_is_found_to_the_sample(rate: int, silent: int) -> None:
         ("a tone of 30 ms", [0] * 2400 + tone(0.03) + [0] * RATE),
     ],
 )
-def test_what_nobody_hears_has_no_onset(what: str, values: list[int]) -> None:
+def test_silence_has_no_onset(what: str, values: list[int]) -> None:
     assert find_onset(pcm(values), RATE) is None
 
 
-def test_a_click_before_the_speech_is_no_onset() -> None:
+def test_click_before_speech_is_not_the_onset() -> None:
     assert find_onset(pcm([0] * 1200 + [20_000] * 24 + [0] * 4800 + tone(0.2)), RATE) == 1200 + 24 + 4800
 
 
-def test_a_byte_too_many_is_passed_over() -> None:
+def test_trailing_odd_byte_is_ignored() -> None:
     assert find_onset(pcm(tone(0.2)) + b"\x01", RATE) == 0
 
 
 @given(st.integers(0, 3000), st.integers(-5000, 5000))
 @settings(max_examples=30, deadline=None)
-def test_an_offset_of_the_zero_line_is_no_sound(silent: int, offset: int) -> None:
+def test_dc_offset_is_silence(silent: int, offset: int) -> None:
     values = [offset] * (silent + 2400) + [offset + value for value in tone(0.2)]
     assert find_onset(pcm(values), RATE) in range(silent + 2400, silent + 2400 + 30)

@@ -1,4 +1,4 @@
-"""What follows from trials: metrics, results, thresholds, merging, replaying, comparing. No network."""
+"""What follows from trials: metrics, results, thresholds, merging, recomputing, comparing. No network."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ import os
 import random
 import re
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import convert
+from msgspec.structs import replace
 
 from smallest_cli.bench.compare import compare_runs
 from smallest_cli.bench.merge import merge_runs
-from smallest_cli.bench.metrics import METRICS, STREAMING, derive, shows
+from smallest_cli.bench.metrics import METRICS, STREAMING, derive, has_metric
 from smallest_cli.bench.report.export import to_csv, to_markdown
-from smallest_cli.bench.report.format import promise_words
+from smallest_cli.bench.report.format import threshold_text
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render, render_comparison
-from smallest_cli.bench.results import Result, summarise
+from smallest_cli.bench.results import summarise
+from smallest_cli.bench.schema import SAMPLED, ArmId, Result, as_json, decode_hook
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.bench.thresholds import check_promises, evaluate, parse_promise
+from smallest_cli.bench.thresholds import check_thresholds, evaluate, parse_threshold
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
 from tests.support.command import smallest
-from tests.support.trials import MS, RATE, run, trial
+from tests.support.trials import CALIBRATION, LOAD, MS, RATE, REQUEST, TARGET, run, trial
 
 
 def test_metrics_of_a_warm_trial() -> None:
@@ -49,7 +51,7 @@ def test_metrics_of_a_warm_trial() -> None:
     assert ratios["rtf_stream"] == 0.5
 
 
-def test_a_cold_trial_counts_its_connection_apart() -> None:
+def test_cold_trial_reports_connection_phases_separately() -> None:
     found = {name: value / MS for name, value in derive(trial(arm="ws/cold/c1")).items()}
     assert [found[name] for name in ("dns", "tcp", "tls", "upgrade")] == [1, 2, 3, 4]
     assert found["ttfb"] == 50
@@ -63,59 +65,59 @@ def test_an_open_loop_counts_from_the_scheduled_time() -> None:
     assert found["ttfb"] == 50 * MS
 
 
-def test_a_reply_that_comes_in_one_burst_has_no_gaps() -> None:
+def test_reply_in_one_burst_has_no_gaps() -> None:
     burst = trial(arm="http/warm/c1", chunks=((50 * MS, RATE // 2), (51 * MS, 10)))
     assert not {"gap_max", "jitter", "min_safe_buffer", "rtf_stream"} & set(derive(burst))
     assert derive(burst)["ttfb"] == 50 * MS
 
 
-def test_a_failed_trial_has_no_latency_and_is_counted() -> None:
+def test_failed_trial_is_counted_without_latency() -> None:
     trials = [trial(n) for n in range(3)] + [trial(3, 5, error="http_429", message="too many")]
-    arm = summarise(run(), trials)["arms"][0]
-    assert (arm["n"], arm["ok"], arm["errors"], arm["error_rate"]) == (4, 3, {"http_429": 1}, 0.25)
-    assert arm["metrics"]["ttfb"]["n"] == 3
-    assert arm["metrics"]["ttfb"]["min"] == 50
-    assert arm["messages"] == {"http_429": "too many"}
+    arm = summarise(run(), trials).arms[0]
+    assert (arm.n, arm.ok, arm.errors, arm.error_rate) == (4, 3, {"http_429": 1}, 0.25)
+    assert arm.metrics["ttfb"].n == 3
+    assert arm.metrics["ttfb"].min == 50
+    assert arm.messages == {"http_429": "too many"}
 
 
-def test_quantiles_stay_open_where_trials_are_few_and_say_so() -> None:
-    ttfb = summarise(run(), [trial(n, 50 + n) for n in range(10)])["arms"][0]["metrics"]["ttfb"]
-    assert ttfb["p50"] == {"v": 54.0, "lo": 51.0, "hi": 58.0}
-    assert ttfb["p99"]["hi"] is None
-    assert ttfb["p99"]["why"] == "n<368"
+def test_intervals_of_few_trials_are_open_with_a_reason() -> None:
+    ttfb = summarise(run(), [trial(n, 50 + n) for n in range(10)]).arms[0].metrics["ttfb"]
+    assert as_json(ttfb.p50) == {"v": 54.0, "lo": 51.0, "hi": 58.0}
+    assert ttfb.p99.hi is None
+    assert ttfb.p99.why == "n<368"
 
 
 def test_gaps_of_one_trial_depend_on_each_other_and_have_no_interval() -> None:
-    gap = summarise(run(), [trial(n) for n in range(10)])["arms"][0]["metrics"]["gap"]
-    assert gap["n"] == 40
-    assert gap["p50"]["lo"] is None
-    assert "depend" in gap["p50"]["why"]
+    gap = summarise(run(), [trial(n) for n in range(10)]).arms[0].metrics["gap"]
+    assert gap.n == 40
+    assert gap.p50.lo is None
+    assert "depend" in gap.p50.why
 
 
-def test_a_figure_has_one_value_wherever_it_stands() -> None:
-    (arm,) = summarise(run(), [trial(0, 200), trial(1, 300)])["arms"]
-    assert arm["player"][0]["ttfa_p50"] == arm["metrics"]["ttfa"]["p50"]["v"] == 210.0
+def test_player_and_metric_agree_on_ttfa() -> None:
+    (arm,) = summarise(run(), [trial(0, 200), trial(1, 300)]).arms
+    assert arm.player[0].ttfa_p50 == arm.metrics["ttfa"].p50.v == 210.0
 
 
-def test_outliers_are_told_of_and_kept() -> None:
-    ttfb = summarise(run(), [trial(n, 50 + n % 5) for n in range(30)] + [trial(30, 900)])["arms"][0][
-        "metrics"
-    ]["ttfb"]
-    assert (ttfb["n"], ttfb["outliers"], ttfb["max"]) == (31, 1, 900.0)
-    assert ttfb["mean_without_outliers"] == 52.0
-    assert ttfb["mean"] > 75
+def test_outliers_are_reported_and_not_dropped() -> None:
+    ttfb = (
+        summarise(run(), [trial(n, 50 + n % 5) for n in range(30)] + [trial(30, 900)]).arms[0].metrics["ttfb"]
+    )
+    assert (ttfb.n, ttfb.outliers, ttfb.max) == (31, 1, 900.0)
+    assert ttfb.mean_without_outliers == 52.0
+    assert ttfb.mean > 75
 
 
-def test_warm_ups_are_kept_and_not_counted() -> None:
+def test_warm_ups_are_recorded_but_not_counted() -> None:
     found = summarise(run(), [trial(-1, 900, phase="warmup"), trial(0)])
-    assert found["warmups"] == {"n": 1, "errors": {}}
-    assert found["arms"][0]["metrics"]["ttfb"]["n"] == 1
+    assert as_json(found.warmups) == {"n": 1, "errors": {}}
+    assert found.arms[0].metrics["ttfb"].n == 1
 
 
-def test_a_result_without_a_trial_is_a_result() -> None:
+def test_run_without_trials_has_a_result() -> None:
     found = summarise(run(slo=["ttfb.p95<1s"]), [])
-    assert found["exit"] == 22
-    assert found["slo"][0]["pass"] is False
+    assert found.exit == 22
+    assert found.slo[0].passed is False
 
 
 @pytest.mark.parametrize(
@@ -129,52 +131,50 @@ def test_a_result_without_a_trial_is_a_result() -> None:
         ("cold:ttfb.p50<1s", False), ("w:ttfb.p50<1s", False),
     ],
 )  # fmt: skip
-def test_a_promise_is_kept_or_not(promise: str, kept: bool) -> None:
+def test_threshold_passes_or_fails(promise: str, kept: bool) -> None:
     found = summarise(run(slo=[promise]), [trial(n) for n in range(3)])
-    assert [each["pass"] for each in found["slo"]] == [kept]
-    assert found["exit"] == (0 if kept else 20)
+    assert [each.passed for each in found.slo] == [kept]
+    assert found.exit == (0 if kept else 20)
 
 
-def test_a_promise_says_whether_its_interval_reaches_across() -> None:
-    arms = summarise(run(), [trial(n, 50 + n) for n in range(10)])["arms"]
-    assert evaluate("ttfb.p50<100ms", arms)[0]["confident"] is True
-    assert evaluate("ttfb.p50<55ms", arms)[0]["confident"] is False
-    assert evaluate("ttfb.p99<100ms", arms)[0]["confident"] is False
+def test_threshold_is_confident_if_the_interval_clears_the_limit() -> None:
+    arms = summarise(run(), [trial(n, 50 + n) for n in range(10)]).arms
+    assert evaluate("ttfb.p50<100ms", arms)[0].confident is True
+    assert evaluate("ttfb.p50<55ms", arms)[0].confident is False
+    assert evaluate("ttfb.p99<100ms", arms)[0].confident is False
 
 
-def test_only_an_interval_that_is_there_reaches_across() -> None:
-    arms = summarise(run(), [trial(n, 50 + 100 * n) for n in range(30)])["arms"]
+def test_threshold_without_interval_is_not_confident() -> None:
+    arms = summarise(run(), [trial(n, 50 + 100 * n) for n in range(30)]).arms
     high = evaluate("ttfb.p95<100ms", arms)[0]
-    assert high["ci"][1] is None
-    assert (high["pass"], high["confident"]) == (False, True)  # whatever lies above it is missed, too
+    assert high.ci[1] is None
+    assert (high.passed, high.confident) == (False, True)  # whatever lies above it is missed, too
     low = evaluate("ttfb.p95>100ms", arms)[0]
-    assert (low["pass"], low["confident"]) == (True, True)
-    assert promise_words(evaluate("ttfb.p95<9s", arms)[0]).endswith(
-        "kept, but so few trials leave its interval open"
-    )
+    assert (low.passed, low.confident) == (True, True)
+    assert threshold_text(evaluate("ttfb.p95<9s", arms)[0]).endswith("pass (open CI: too few trials)")
     for promise in ("error_rate<1%", "smooth@0>=1", "ttfb.mean<1s", "gap.p50<1s", "ttfb.max<1s"):
         (found,) = evaluate(promise, arms)
-        assert (found["ci"], found["confident"]) == (None, False)
-        assert "interval" not in promise_words(found)
+        assert (found.ci, found.confident) == (None, False)
+        assert "CI" not in threshold_text(found)
 
 
-def test_a_threshold_s_figure_has_its_unit() -> None:
+def test_threshold_text_shows_the_unit() -> None:
     trials = [trial(0, 480.9), *(trial(n, error="dns") for n in (1, 2))]
-    arms = summarise(run(), trials)["arms"]
-    assert "is 480.9 ms: MISSED" in promise_words(evaluate("ttfb.p50<300ms", arms)[0])
-    assert "is 66.67 %: MISSED" in promise_words(evaluate("error_rate<1%", arms)[0])
-    assert "is 0.500 s: kept" in promise_words(evaluate("audio.p50>0.1s", arms)[0])
-    assert "is 1.362: MISSED" in promise_words(evaluate("rtf.p50<1", arms)[0])
-    assert "ws/warm/c1  no such figure: MISSED" in promise_words(evaluate("smooth@7>=0.9", arms)[0])
+    arms = summarise(run(), trials).arms
+    assert "  480.9 ms: FAIL" in threshold_text(evaluate("ttfb.p50<300ms", arms)[0])
+    assert "  66.67 %: FAIL" in threshold_text(evaluate("error_rate<1%", arms)[0])
+    assert "  0.500 s: pass" in threshold_text(evaluate("audio.p50>0.1s", arms)[0])
+    assert "  1.362: FAIL" in threshold_text(evaluate("rtf.p50<1", arms)[0])
+    assert "ws/warm/c1  no such figure: FAIL" in threshold_text(evaluate("smooth@7>=0.9", arms)[0])
 
 
-ALL_ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
+ALL_ARMS = [ArmId(via, conn, "c1") for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
 
 
-def test_a_threshold_is_for_the_arms_that_can_have_the_figure() -> None:
+def test_threshold_applies_to_arms_that_can_have_the_figure() -> None:
     def judged(promise: str) -> list[str]:
-        arms = summarise(run(arms=ALL_ARMS), [trial(n, arm=arm) for n, arm in enumerate(ALL_ARMS)])["arms"]
-        return [each["arm"] for each in evaluate(promise, arms)]
+        arms = summarise(run(arms=ALL_ARMS), [trial(n, arm=arm) for n, arm in enumerate(ALL_ARMS)]).arms
+        return [each.arm for each in evaluate(promise, arms)]
 
     assert judged("ttfb_cold.p50<9s") == ["ws/cold/c1", "sse/cold/c1", "http/cold/c1"]
     assert judged("upgrade.p50<9s") == ["ws/cold/c1"]
@@ -193,67 +193,69 @@ def test_a_threshold_is_for_the_arms_that_can_have_the_figure() -> None:
         ("ttfb_e2e.p50<9s", "no arm"),
     ],
 )
-def test_what_a_run_cannot_be_held_to_is_known_before_it(promise: str, words: str) -> None:
+def test_inapplicable_threshold_is_refused_before_the_run(promise: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        check_promises([promise], ALL_ARMS, [0.0, 100.0])
+        check_thresholds([promise], ALL_ARMS, [0.0, 100.0])
 
 
-def test_what_a_run_can_be_held_to_is_taken() -> None:
-    check_promises(["cold:ttfb_cold.p50<9s", "smooth@100>=99%", "http/warm:ttfb.p50<.3s"], ALL_ARMS, [100.0])
-    check_promises(["ttfb_e2e.p50<9s"], ["ws/warm/r20"], [0.0])
+def test_applicable_thresholds_are_accepted() -> None:
+    check_thresholds(
+        ["cold:ttfb_cold.p50<9s", "smooth@100>=99%", "http/warm:ttfb.p50<.3s"], ALL_ARMS, [100.0]
+    )
+    check_thresholds(["ttfb_e2e.p50<9s"], [ArmId("ws", "warm", "r20")], [0.0])
 
 
-def test_a_slow_reply_over_http_is_not_a_streamed_one() -> None:
+def test_one_slow_http_reply_is_not_streaming() -> None:
     arm, burst = "http/warm/c1", ((50 * MS, RATE // 2), (51 * MS, 10))
     trials = [trial(0, arm=arm), *(trial(n, arm=arm, chunks=burst) for n in range(1, 9))]
-    (found,) = summarise(run(arms=[arm]), trials)["arms"]
-    assert found["streaming"] is False
-    assert found["player"] == []
-    assert not STREAMING & set(found["metrics"])
-    assert not STREAMING & set(found["samples"])
+    (found,) = summarise(run(arms=[arm]), trials).arms
+    assert found.streaming is False
+    assert found.player == []
+    assert not STREAMING & set(found.metrics)
+    assert not any(found.samples.of(metric) for metric in STREAMING & set(SAMPLED))
 
 
-def test_replies_over_http_that_come_over_time_are_streamed() -> None:
+def test_http_replies_that_arrive_over_time_are_streaming() -> None:
     arm, burst = "http/warm/c1", ((50 * MS, RATE // 2), (51 * MS, 10))
     trials = [trial(0, arm=arm, chunks=burst), *(trial(n, arm=arm) for n in range(1, 9))]
-    (found,) = summarise(run(arms=[arm]), trials)["arms"]
-    assert (found["streaming"], found["metrics"]["min_safe_buffer"]["n"]) == (True, 8)
-    assert found["player"]
+    (found,) = summarise(run(arms=[arm]), trials).arms
+    assert (found.streaming, found.metrics["min_safe_buffer"].n) == (True, 8)
+    assert found.player
 
 
-def test_a_slow_reply_over_http_is_not_a_streamed_one_to_a_tally() -> None:
+def test_one_slow_http_reply_is_not_streaming_in_a_tally() -> None:
     pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.histograms import Tally
 
     tally = Tally([0])
     tally.add(trial(arm="http/warm/c1"))
-    assert tally.as_arm("http/warm/c1")["streaming"] is True
+    assert tally.as_result(ArmId.decode("http/warm/c1")).streaming is True
     for _ in range(8):
         tally.add(trial(arm="http/warm/c1", chunks=((50 * MS, RATE // 2), (51 * MS, 10))))
-    found = tally.as_arm("http/warm/c1")
-    assert (found["streaming"], found["player"]) == (False, [])
-    assert not STREAMING & set(found["metrics"])
+    found = tally.as_result(ArmId.decode("http/warm/c1"))
+    assert (found.streaming, found.player) == (False, [])
+    assert not STREAMING & set(found.metrics)
 
 
-def test_a_tally_of_more_than_it_gives_out_tells_the_ends_and_outliers_of_all() -> None:
+def test_sampled_tally_keeps_extremes_and_outliers() -> None:
     pytest.importorskip("hdrh")
-    from smallest_cli.bench.locust.histograms import MOST_VALUES, Tally
+    from smallest_cli.bench.locust.histograms import MAX_VALUES, Tally
 
     tally = Tally([0])
     for n in range(500):
         tally.add(trial(n, 9000 if n % 100 == 0 else 100 + n % 50))
-    while tally.n <= 2 * MOST_VALUES:
+    while tally.n <= 2 * MAX_VALUES:
         tally.merge(tally.pack())
     odd = tally.n // 100
     for ttfb_ms in (1.0, 19_000.778):
         tally.add(trial(0, ttfb_ms))
-    found = tally.as_arm("ws/warm/c1")["metrics"]["ttfb"]
-    assert found["n"] == tally.n
-    assert (found["min"], found["max"]) == (1.0, 19_000.778)
-    assert found["outliers"] == pytest.approx(odd, rel=0.01)
+    found = tally.as_result(ArmId.decode("ws/warm/c1")).metrics["ttfb"]
+    assert found.n == tally.n
+    assert (found.min, found.max) == (1.0, 19_000.778)
+    assert found.outliers == pytest.approx(odd, rel=0.01)
 
 
-def test_a_load_run_has_every_figure_that_a_promise_may_be_made_of() -> None:
+def test_tally_has_every_metric_a_threshold_can_use() -> None:
     pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.histograms import Tally
 
@@ -262,13 +264,13 @@ def test_a_load_run_has_every_figure_that_a_promise_may_be_made_of() -> None:
         for n in range(3):
             tally.add(trial(n, arm=arm))
         tally.add(trial(3, arm=arm, error="timeout_first", chunks=()))
-        found = [tally.as_arm(arm)]
-        for metric in filter(partial(shows, arm), METRICS):
+        found = [tally.as_result(ArmId.decode(arm))]
+        for metric in filter(partial(has_metric, ArmId.decode(arm)), METRICS):
             (judged,) = evaluate(f"{metric}.mean>0", found)
-            assert judged["value"] is not None, metric
+            assert judged.value is not None, metric
 
 
-def test_sound_that_came_fast_keeps_its_three_digits_in_a_tally() -> None:
+def test_rtfx_keeps_three_digits_in_a_tally() -> None:
     pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.histograms import Tally
 
@@ -277,11 +279,11 @@ def test_sound_that_came_fast_keeps_its_three_digits_in_a_tally() -> None:
         trials = [trial(chunks=((round(last_ms * MS * part), 2 * RATE),)) for part in (0.9, 1, 1.1)]
         for each in trials:
             tally.add(each)
-        told = tally.as_arm("ws/warm/c1")["metrics"]["rtfx"]["p50"]["v"]
+        told = tally.as_result(ArmId.decode("ws/warm/c1")).metrics["rtfx"].p50.v
         assert told == pytest.approx(derive(trials[1])["rtfx"], rel=0.0005)
 
 
-def test_a_window_of_many_processes_counts_characters_as_one_process_does() -> None:
+def test_aggregated_window_equals_that_of_one_process() -> None:
     pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.aggregate import Aggregator
     from smallest_cli.bench.locust.worker_stats import WorkerStats
@@ -291,11 +293,11 @@ def test_a_window_of_many_processes_counts_characters_as_one_process_does() -> N
     share, pool = WorkerStats(run()), Aggregator("a test")
     for each in trials:
         share.add(Attempt(each, b"", None))
-    pool.take("worker", share.take(last=True).pack())
+    pool.add("worker", share.pack(last=True))
     pooled, whole = pool.result(), summarise(run(), trials)
     assert pooled is not None
-    assert pooled["run"]["window"] == pytest.approx(whole["run"]["window"])
-    assert pooled["run"]["window"]["characters"] == 320
+    assert as_json(pooled.run.window) == pytest.approx(as_json(whole.run.window))
+    assert pooled.run.window.characters == 320
 
 
 @pytest.mark.parametrize(
@@ -306,14 +308,14 @@ def test_a_window_of_many_processes_counts_characters_as_one_process_does() -> N
         "smooth@100>=0", "smooth@1.2.3>=1", "ttfb.p50>=0ms", "ttfb.p50<0ms",
     ],
 )  # fmt: skip
-def test_a_promise_that_means_nothing_is_refused(promise: str) -> None:
+def test_meaningless_threshold_is_refused(promise: str) -> None:
     with pytest.raises(UsageError):
-        parse_promise(promise)
+        parse_threshold(promise)
 
 
-def test_an_invalid_run_keeps_no_promise() -> None:
-    calibration = run()["calibration"] | {"verdict": "invalid"}
-    assert summarise(run(calibration=calibration, slo=["ttfb.p50<9s"]), [trial()])["exit"] == 22
+def test_invalid_run_exits_with_22_despite_thresholds() -> None:
+    calibration = CALIBRATION | {"verdict": "invalid"}
+    assert summarise(run(calibration=calibration, slo=["ttfb.p50<9s"]), [trial()]).exit == 22
 
 
 def write(path: Path, trials: list[Trial], **fields: object) -> Path:
@@ -321,7 +323,7 @@ def write(path: Path, trials: list[Trial], **fields: object) -> Path:
     return path
 
 
-def test_a_replay_is_the_original_bit_for_bit(tmp_path: Path) -> None:
+def test_recomputing_from_raw_trials_is_bit_exact(tmp_path: Path) -> None:
     trials = [trial(n, 50 + n / 7, arm=arm) for n in range(40) for arm in ("ws/warm/c1", "sse/cold/c1")]
     trials.append(trial(80, error="dns", chunks=(), sent_ns=None, phases=None, onset=None))
     arms = ["ws/warm/c1", "sse/cold/c1"]
@@ -334,61 +336,61 @@ def test_a_replay_is_the_original_bit_for_bit(tmp_path: Path) -> None:
     assert as_text(read_result(saved)) == original
 
 
-def test_merged_runs_are_one_run(tmp_path: Path) -> None:
+def test_merged_runs_equal_one_run(tmp_path: Path) -> None:
     trials = [trial(n, 50 + (n * 37) % 101) for n in range(60)]
     whole = summarise(run(), trials)
     parts = [write(tmp_path / f"{n}.jsonl", trials[n::2], id=str(n)) for n in range(2)]
     merged_run, merged = merge_runs([read_raw(path) for path in parts])
     found = summarise(merged_run, merged)
-    assert found["arms"][0]["metrics"] == whole["arms"][0]["metrics"]
-    assert found["arms"][0]["player"] == whole["arms"][0]["player"]
+    assert found.arms[0].metrics == whole.arms[0].metrics
+    assert found.arms[0].player == whole.arms[0].player
     assert [each.index for each in merged] == list(range(60))
-    assert merged_run["merged"] == ["0", "1"]
-    assert merged_run["complete"]
+    assert merged_run.merged == ["0", "1"]
+    assert merged_run.complete
     again = tmp_path / "again.jsonl"
     again.write_text("".join(raw_lines(merged_run, merged)))
     assert as_text(summarise(*read_raw(again))) == as_text(found)
 
 
-def test_a_merged_run_is_complete_where_each_was() -> None:
+def test_merged_run_is_complete_if_all_were() -> None:
     short = run(id="short", complete=False, cut_short="--max-time")
     merged = merge_runs([(run(), [trial()]), (short, [trial()])])[0]
-    assert (merged["complete"], merged["cut_short"]) == (False, "--max-time")
+    assert (merged.complete, merged.cut_short) == (False, "--max-time")
 
 
 def merged(**fields: Any) -> dict[str, Any]:
     return merge_runs([(run(), [trial()]), (run(id="18", **fields), [trial()])])[0]
 
 
-def test_a_merged_run_is_as_bad_as_its_worst() -> None:
-    bad = run()["calibration"] | {"verdict": "suspect", "reasons": ["late"]}
-    assert merged(calibration=bad)["calibration"]["verdict"] == "suspect"
-    assert merged(calibration=bad)["calibration"]["reasons"] == ["late"]
-    assert merged(complete=False)["complete"] is False
-    assert merged(load=run()["load"] | {"count": 5})["load"]["count"] == 8
+def test_merged_run_has_the_worst_verdict() -> None:
+    bad = CALIBRATION | {"verdict": "suspect", "reasons": ["late"]}
+    assert merged(calibration=bad).calibration.verdict == "suspect"
+    assert merged(calibration=bad).calibration.reasons == ["late"]
+    assert merged(complete=False).complete is False
+    assert merged(load=LOAD | {"count": 5}).load.count == 8
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"texts": {}}, "texts"),
-        ({"load": run()["load"] | {"concurrency": 2}}, r"load.concurrency \(1, 2\)"),
+        ({"load": LOAD | {"concurrency": 2}}, r"load.concurrency \(1, 2\)"),
         ({"slo": ["ttfb.p50<1s"]}, "slo"),
         ({"target": {"base_url": "https://a.example", "api": "unified"}}, "target.base_url"),
-        ({"target": run()["target"] | {"api": "v2"}}, "target.api"),
+        ({"target": TARGET | {"api": "v2"}}, "target.api"),
         ({"buffers_ms": [10.0]}, "buffers_ms"),
     ],
 )
-def test_runs_of_different_kinds_are_not_merged(fields: dict[str, Any], words: str) -> None:
+def test_runs_with_different_conditions_are_not_merged(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         merged(**fields)
 
 
 def test_runs_of_two_offline_servers_are_merged() -> None:
-    assert merged(target={"base_url": "http://127.0.0.1:2", "api": "unified"})["merged"] == ["17", "18"]
+    assert merged(target={"base_url": "http://127.0.0.1:2", "api": "unified"}).merged == ["17", "18"]
 
 
-def test_a_run_is_not_merged_twice() -> None:
+def test_merging_a_run_twice_is_refused() -> None:
     one, two = (run(), [trial()]), (run(id="18"), [trial()])
     for runs in ([one, one], [merge_runs([one, two]), two]):
         with pytest.raises(UsageError, match="twice"):
@@ -400,10 +402,10 @@ def window(*others: dict[str, Any]) -> float:
     runs = [run(id=str(number), **fields) for number, fields in enumerate(others)]
     pooled = summarise(*merge_runs([(each, [trial(n, started_ns=(n + 9) * 1000 * MS,
         ended_ns=(n + 10) * 1000 * MS) for n in range(3)]) for each in runs]))  # fmt: skip
-    return float(pooled["run"]["window"]["seconds"])
+    return float(pooled.run.window.seconds)
 
 
-def test_runs_that_were_made_at_once_share_their_window() -> None:
+def test_concurrent_runs_share_their_window() -> None:
     later = {"started_utc": "2026-11-21T00:01:00+00:00"}
     assert window({}, {}) == 3
     assert window({}, later) == 6
@@ -415,52 +417,57 @@ def test_runs_that_were_made_at_once_share_their_window() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds nothing that bench wrote"),
-        ("{}", "holds nothing that bench wrote"),
-        ("[1]\n", "holds nothing that bench wrote"),
-        ("[" * 100_000, "is no JSON, or is cut off"),
-        ('{"schema": "smallest.bench/2"}', "has the schema smallest.bench/2, and smallest.bench/1 or"),
-        ('{"schema": "smallest.bench/1"}', "is damaged: run is missing"),
-        ('{"schema": "smallest.bench.raw/1", "run": {}}\n{"trial": {"index": 1}}', "run.id is missing"),
+        ("", "is not a file of smallest bench"),
+        ("{}", "is not a file of smallest bench"),
+        ("[1]\n", "is not a file of smallest bench"),
+        ("[" * 100_000, "is not a file of smallest bench"),
+        ('{"schema": ' + "[" * 100_000, "is not"),
+        ('{"schema": "smallest.bench/1"', "is not JSON, or is cut off"),
+        ('{"schema": "smallest.bench/2"}', "has schema smallest.bench/2, not smallest.bench/1 or"),
+        ('{"schema": "smallest.bench/1"}', "is damaged: Object missing required field `run`"),
+        (
+            '{"schema": "smallest.bench.raw/1", "run": {}}\n{"trial": {"index": 1}}',
+            r"is damaged: Object missing required field `\w+` - at `\$.run`",
+        ),
     ],
-    ids=range(7),
+    ids=range(9),
 )
-def test_a_file_that_is_none_of_ours_is_told(tmp_path: Path, text: str, words: str) -> None:
+def test_foreign_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "x"
     path.write_text(text)
     with pytest.raises(UsageError, match=words):
         read_result(path)
 
 
-def test_a_saved_result_is_not_replayed(tmp_path: Path) -> None:
+def test_a_saved_result_is_not_read_as_raw_trials(tmp_path: Path) -> None:
     path = tmp_path / "saved.json"
     path.write_text(as_text(summarise(run(), [trial()])))
-    with pytest.raises(UsageError, match="the schema smallest.bench/1, and smallest.bench.raw/1 is wanted"):
+    with pytest.raises(UsageError, match="has schema smallest.bench/1, not smallest.bench.raw/1"):
         read_raw(path)
 
 
-def test_a_file_may_have_a_mark_and_blank_lines(tmp_path: Path) -> None:
+def test_raw_file_may_have_bom_crlf_and_blank_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "raw.jsonl", [trial()])
     path.write_text("\ufeff" + path.read_text().replace("\n", "\r\n") + "\n\n")
     assert read_raw(path) == (run(), [trial()])
 
 
-def test_a_file_that_was_cut_off_between_two_lines_is_incomplete(tmp_path: Path) -> None:
+def test_truncated_raw_file_makes_the_run_incomplete(tmp_path: Path) -> None:
     path = write(tmp_path / "raw.jsonl", [trial(n) for n in range(5)])
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-2]))
     cut, trials = read_raw(path)
-    assert (cut["complete"], len(trials)) == (False, 3)
-    assert cut["calibration"]["reasons"] == ["2 trials are missing in the file: it was cut off"]
+    assert (cut.complete, len(trials)) == (False, 3)
+    assert cut.calibration.reasons == ["2 trials are missing: the file was cut off"]
     path.write_text("".join([*lines, lines[-1]]))
-    with pytest.raises(UsageError, match="1 trials more than it says"):
+    with pytest.raises(UsageError, match="1 more trials than its header says"):
         read_raw(path)
 
 
-def test_a_file_without_a_count_is_held_to_what_was_planned(tmp_path: Path) -> None:
+def test_raw_file_without_count_is_checked_against_the_plan(tmp_path: Path) -> None:
     path = write(tmp_path / "raw.jsonl", [trial(n) for n in range(2)])
     path.write_text(path.read_text().replace(', "trials": 2}', "}"))
-    assert read_raw(path)[0]["complete"] is False
+    assert read_raw(path)[0].complete is False
 
 
 ODD: tuple[Any, ...] = (
@@ -495,7 +502,7 @@ def drawn_everywhere(found: Result) -> str:
     return "\n".join([*lines, to_html(found), to_markdown(found), to_csv(found)])
 
 
-def test_a_damaged_result_is_refused_or_can_be_shown(tmp_path: Path) -> None:
+def test_damaged_result_is_refused_or_rendered(tmp_path: Path) -> None:
     arms = ["ws/cold/c1", "http/warm/c1"]
     whole = summarise(
         run(arms=arms, slo=["ttfb.p50<40ms", "smooth@100>=90%"]),
@@ -515,7 +522,7 @@ def test_a_damaged_result_is_refused_or_can_be_shown(tmp_path: Path) -> None:
     assert refused > 150
 
 
-def test_damaged_trials_are_refused_or_can_be_summed_up(tmp_path: Path) -> None:
+def test_damaged_trials_are_refused_or_summarised(tmp_path: Path) -> None:
     lines = [
         json.loads(line)
         for line in raw_lines(run(), [trial(-1, phase="warmup"), trial(0), trial(1, error="dns", chunks=())])
@@ -535,9 +542,9 @@ def test_damaged_trials_are_refused_or_can_be_summed_up(tmp_path: Path) -> None:
     assert refused > 100
 
 
-def test_nothing_in_a_file_acts_on_a_page_or_a_terminal(tmp_path: Path) -> None:
+def test_file_content_is_escaped_in_every_report(tmp_path: Path) -> None:
     evil = "\x1b]0;owned\x07<meta http-equiv=refresh>"
-    calibration = run()["calibration"] | {"reasons": [evil]}
+    calibration = CALIBRATION | {"reasons": [evil]}
     target = {"base_url": evil, "api": "unified"}
     failed = trial(1, error="dns", message=evil)
     path = tmp_path / "saved.json"
@@ -549,7 +556,7 @@ def test_nothing_in_a_file_acts_on_a_page_or_a_terminal(tmp_path: Path) -> None:
     for command in (["report", "saved.json"], ["report", "saved.json", "--html", "-"]):
         assert b"\x1b" not in smallest(tmp_path, "bench", *command).out
     write(tmp_path / "raw.jsonl", [trial(), failed], calibration=calibration, target=target)
-    ran = smallest(tmp_path, "bench", "replay", "raw.jsonl")
+    ran = smallest(tmp_path, "bench", "merge", "raw.jsonl")
     assert b"\x1b" not in ran.out
     assert b"\\x1b" in ran.out
     named = json.loads(path.read_text().replace('"ttfb"', json.dumps(evil)))
@@ -558,7 +565,7 @@ def test_nothing_in_a_file_acts_on_a_page_or_a_terminal(tmp_path: Path) -> None:
         read_result(path)
 
 
-def test_a_file_is_written_through_a_link_which_stays(tmp_path: Path) -> None:
+def test_file_is_written_through_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("old")
     (tmp_path / "link").symlink_to("there")
     write_text(tmp_path / "link", "new")
@@ -567,7 +574,7 @@ def test_a_file_is_written_through_a_link_which_stays(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "there"]
 
 
-def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
+def test_fifo_is_written_in_place(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with (tmp_path / "fifo").open("rb+", buffering=0) as pipe:
         write_text(tmp_path / "fifo", "whole")
@@ -575,26 +582,26 @@ def test_a_fifo_is_written_to_and_stays(tmp_path: Path) -> None:
     assert (tmp_path / "fifo").is_fifo()
 
 
-def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+def test_device_is_written_in_place(tmp_path: Path) -> None:
     (tmp_path / "null").symlink_to("/dev/null")
     write_text(tmp_path / "null", "nothing")
     assert (tmp_path / "null").is_char_device()
 
 
-def test_a_place_called_minus_is_refused() -> None:
+def test_writing_a_result_to_stdout_is_refused() -> None:
     with pytest.raises(UsageError, match="stdout"):
         write_text(Path("-"), "result")
 
 
-def test_a_trial_comes_back_from_json_as_it_was() -> None:
+def test_trial_survives_a_json_round_trip() -> None:
     for each in (trial(arm="ws/cold/c1"), trial(error="empty", chunks=(), phases=None, reused=None)):
-        assert Trial.from_json(json.loads(json.dumps(each.as_json()))) == each
+        assert convert(json.loads(json.dumps(as_json(each))), Trial, dec_hook=decode_hook) == each
 
 
 def compared(by: float, n: int = 60, **fields: object) -> str:
     before = summarise(run(), [trial(i, 100 + i % 20) for i in range(n)])
     after = summarise(run(**fields), [trial(i, (100 + i % 20) * by) for i in range(n)])
-    return str(compare_runs(before, after, ["ttfb"], 0.05)["verdict"])
+    return str(compare_runs(before, after, ["ttfb"], 0.05).verdict)
 
 
 def test_runs_are_compared() -> None:
@@ -604,9 +611,9 @@ def test_runs_are_compared() -> None:
     assert compared(1.02, n=3) == "inconclusive"
 
 
-def test_runs_that_asked_for_different_things_are_not_compared() -> None:
+def test_runs_with_different_requests_are_not_compared() -> None:
     with pytest.raises(UsageError, match=r"request.voice \(meher, another\)"):
-        compared(1.0, request=run()["request"] | {"voice": "another"})
+        compared(1.0, request=REQUEST | {"voice": "another"})
     with pytest.raises(UsageError, match="in common"):
         compare_runs(summarise(run(), [trial()]), summarise(run(arms=["sse/warm/c1"]), []), ["ttfb"], 0.05)
 
@@ -615,29 +622,29 @@ def test_runs_that_asked_for_different_things_are_not_compared() -> None:
     ("fields", "words"),
     [
         ({"target": {"base_url": "http://127.0.0.1:1", "api": "v2"}}, r"target.api \(unified, v2\)"),
-        ({"request": run()["request"] | {"math_notation": "spoken"}}, r"math_notation \(none, spoken\)"),
-        ({"request": run()["request"] | {"dictionaries": ["d1"]}}, "dictionaries"),
-        ({"load": run()["load"] | {"model": "open", "rate": 2.0, "arrival": "poisson"}}, "load.model"),
-        ({"load": run()["load"] | {"concurrency": 50}}, r"load.concurrency \(1, 50\)"),
-        ({"texts": {"t0": {"characters": 41, "sha256": "01"}}}, "their texts"),
+        ({"request": REQUEST | {"math_notation": "spoken"}}, r"math_notation \(none, spoken\)"),
+        ({"request": REQUEST | {"dictionaries": ["d1"]}}, "dictionaries"),
+        ({"load": LOAD | {"model": "open", "rate": 2.0, "arrival": "poisson"}}, "load.model"),
+        ({"load": LOAD | {"concurrency": 50}}, r"load.concurrency \(1, 50\)"),
+        ({"texts": {"t0": {"characters": 41, "sha256": "01"}}}, "differ in texts"),
     ],
 )
-def test_what_was_asked_differently_is_named(fields: dict[str, Any], words: str) -> None:
+def test_differing_conditions_are_named(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         compared(1.0, **fields)
 
 
-def test_an_option_that_neither_run_gave_is_no_difference() -> None:
-    more = run()["request"] | {"number_language": None, "dictionaries": []}
+def test_absent_and_empty_options_are_equal() -> None:
+    more = REQUEST | {"number_language": None, "dictionaries": []}
     assert compared(1.0, request=more) == "equivalent"
 
 
-def test_a_time_of_the_player_is_compared_where_it_buffered_the_same() -> None:
+def test_ttfa_is_only_compared_with_equal_prebuffers() -> None:
     whole = [trial(n) for n in range(30)]
     before, after = summarise(run(), whole), summarise(run(buffers_ms=[200.0]), whole)
-    with pytest.raises(UsageError, match=r"--buffer, the first, \(0.0, 200.0\)"):
+    with pytest.raises(UsageError, match=r"buffers_ms.0 \(0.0, 200.0\)"):
         compare_runs(before, after, ["ttfa"], 0.05)
-    assert compare_runs(before, after, ["ttfb"], 0.05)["verdict"] == "equivalent"
+    assert compare_runs(before, after, ["ttfb"], 0.05).verdict == "equivalent"
 
 
 TWO = ["ws/warm/c1", "sse/warm/c1"]
@@ -653,63 +660,63 @@ def failing(share: float, arms: list[str] = TWO, n: int = 40) -> Result:
     return summarise(run(arms=arms), bad)
 
 
-def test_more_failures_are_a_regression_whatever_the_times() -> None:
+def test_more_failures_are_a_regression() -> None:
     found = compare_runs(failing(0), failing(0.5), ["ttfb"], 0.05)
-    assert (found["verdict"], found["exit"]) == ("slower", 21)
-    assert found["errors"][0]["failed"] == [0, 20]
-    assert found["errors"][0]["verdict"] == "more"
+    assert (found.verdict, found.exit) == ("slower", 21)
+    assert found.errors[0].failed == (0, 20)
+    assert found.errors[0].verdict == "more"
     said = [line for _, line in render_comparison(found, 80)]
     assert "ws/warm/c1  more failures: 0 of 40 (0.0%) in A, 20 of 40 (50.0%) in B" in said
     assert said[-1] == "overall: slower: more trials fail in B"
-    assert compare_runs(failing(0.5), failing(0), ["ttfb"], 0.05)["errors"][0]["verdict"] == "fewer"
+    assert compare_runs(failing(0.5), failing(0), ["ttfb"], 0.05).errors[0].verdict == "fewer"
 
 
-def test_one_failure_more_decides_nothing_and_is_told() -> None:
+def test_one_more_failure_is_not_significant() -> None:
     found = compare_runs(failing(0), failing(0.02), ["ttfb"], 0.5)
-    assert found["errors"][0]["verdict"] == "unclear"
-    assert found["verdict"] == "equivalent"
+    assert found.errors[0].verdict == "unclear"
+    assert found.verdict == "equivalent"
 
 
-def test_an_arm_that_fails_wholly_or_is_missing_is_not_equivalent() -> None:
+def test_failed_or_missing_arm_is_not_equivalent() -> None:
     gone = compare_runs(failing(0), failing(1), ["ttfb"], 0.05)
-    assert gone["exit"] == 21
-    assert gone["not_compared"][0]["why"] == "B has no trial that succeeded"
+    assert gone.exit == 21
+    assert gone.not_compared[0].why == "B has no successful trial"
     few = compare_runs(failing(0, n=3), failing(1, n=3), ["ttfb"], 0.5)
-    assert few["exit"] == 23
+    assert few.exit == 23
     missing = compare_runs(failing(0), failing(0, TWO[1:]), ["ttfb"], 0.05)
-    assert (missing["verdict"], missing["exit"]) == ("inconclusive", 23)
-    assert missing["not_compared"][0]["why"] == "B did not measure it"
-    assert compare_runs(failing(0, TWO[1:]), failing(0), ["ttfb"], 0.05)["verdict"] == "equivalent"
+    assert (missing.verdict, missing.exit) == ("inconclusive", 23)
+    assert missing.not_compared[0].why == "B did not measure it"
+    assert compare_runs(failing(0, TWO[1:]), failing(0), ["ttfb"], 0.05).verdict == "equivalent"
 
 
-def test_a_run_of_which_every_trial_failed_is_invalid() -> None:
+def test_comparison_with_only_failed_trials_is_invalid() -> None:
     one = TWO[:1]
     for pair in ((failing(0, one), failing(1, one)), (failing(1, one), failing(0, one))):
-        assert compare_runs(*pair, ["ttfb"], 0.05)["exit"] == 22
+        assert compare_runs(*pair, ["ttfb"], 0.05).exit == 22
 
 
-def test_an_open_loop_is_compared_by_what_callers_waited() -> None:
+def test_open_loop_is_compared_by_ttfb_e2e() -> None:
     load = {"model": "open", "concurrency": 5, "rate": 2.0, "arrival": "poisson"}
     arm = "ws/warm/r2"
     whole = summarise(run(arms=[arm], load=load), [trial(n, arm=arm, scheduled_ns=n * MS) for n in range(9)])
-    assert [row["metric"] for row in compare_runs(whole, whole, [], 0.05)["comparisons"]] == ["ttfb_e2e"]
+    assert [row.metric for row in compare_runs(whole, whole, [], 0.05).comparisons] == ["ttfb_e2e"]
 
 
-def test_identical_buffers_of_nothing_are_equivalent() -> None:
+def test_identical_zero_buffers_are_equivalent() -> None:
     whole = summarise(run(), [trial(n) for n in range(60)])
     found = compare_runs(whole, whole, ["min_safe_buffer"], 0.05)
-    assert found["verdict"] == "equivalent"
-    assert found["comparisons"][0]["matters_from_ms"] == 1.0
+    assert found.verdict == "equivalent"
+    assert found.comparisons[0].matters_from_ms == 1.0
 
 
-def test_a_least_effect_is_shown_as_it_was_given() -> None:
+def test_min_effect_is_shown_as_given() -> None:
     whole = summarise(run(), [trial(n) for n in range(9)])
     first, *_ = (line for _, line in render_comparison(compare_runs(whole, whole, [], 0.025), 100))
     assert "under 2.5 % or 1 ms" in first
 
 
-def test_many_comparisons_share_one_chance_of_a_false_alarm() -> None:
+def test_many_comparisons_share_one_false_alarm_rate() -> None:
     whole = summarise(run(), [trial(n, 50 + n) for n in range(30)])
     found = compare_runs(whole, whole, ["ttfb", "ttfa", "last_audio"], 0.05)
-    assert found["confidence"] == pytest.approx(1 - 0.05 / 3)
-    assert len(found["comparisons"]) == 3
+    assert found.confidence == pytest.approx(1 - 0.05 / 3)
+    assert len(found.comparisons) == 3

@@ -28,24 +28,24 @@ samples = st.lists(st.integers(-1000, 1000), min_size=1, max_size=30)
 @pytest.mark.parametrize(
     ("p", "value"), [(0.05, 15), (0.3, 20), (0.4, 20), (0.5, 35), (1.0, 50), (0.2, 15), (0.21, 20)]
 )
-def test_the_nearest_rank_is_a_value_that_was_measured(p: float, value: int) -> None:
+def test_nearest_rank_quantile_is_a_measured_value(p: float, value: int) -> None:
     assert quantile([15, 20, 35, 40, 50], p) == value
 
 
-def test_a_rank_is_not_moved_by_binary_fractions() -> None:
+def test_rank_is_not_affected_by_float_rounding() -> None:
     assert quantile(range(1, 101), 0.07) == 7
     assert quantile(range(1, 101), 0.29) == 29
 
 
 @given(samples, st.floats(0.001, 1))
-def test_a_quantile_is_the_least_value_that_enough_do_not_exceed(values: list[int], p: float) -> None:
+def test_quantile_is_the_smallest_value_that_covers_its_share(values: list[int], p: float) -> None:
     found = quantile(sorted(values), p)
     assert sum(value <= found for value in values) >= p * len(values) - 1e-6
     assert sum(value < found for value in values) < p * len(values) + 1e-6
 
 
 @pytest.mark.parametrize(("p", "size"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368), (0.999, 3688)])
-def test_an_interval_closes_at_the_size_that_it_names_and_no_sooner(p: float, size: int) -> None:
+def test_interval_closes_at_the_reported_sample_size(p: float, size: int) -> None:
     assert least_size(p) == size
     assert estimate(range(size - 1), p).high is None
     assert estimate(range(size - 1), p).why == f"n<{size}"
@@ -62,7 +62,7 @@ def test_the_median_s_interval_is_that_of_the_tables(n: int, low: int, high: int
 
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.95, 0.99])
 @pytest.mark.parametrize("n", [6, 30, 100, 500])
-def test_an_interval_covers_as_often_as_it_says(p: float, n: int) -> None:
+def test_interval_has_its_nominal_coverage(p: float, n: int) -> None:
     """Exactly, by the binomial law, and with the narrowest ranks that leave each tail its share."""
     low, high = interval_ranks(n, p)
     mass = [math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
@@ -73,7 +73,7 @@ def test_an_interval_covers_as_often_as_it_says(p: float, n: int) -> None:
     assert high is None or sum(mass[high:]) <= tail < sum(mass[high - 1 :])
 
 
-def test_an_interval_covers_what_is_drawn() -> None:
+def test_interval_covers_drawn_quantile() -> None:
     luck = random.Random(3)
     hits = 0
     for _ in range(1000):
@@ -82,7 +82,7 @@ def test_an_interval_covers_what_is_drawn() -> None:
     assert 930 <= hits <= 999
 
 
-def test_outliers_are_marked_where_there_is_a_scale() -> None:
+def test_outliers_need_a_scale() -> None:
     assert outliers([11, 11, 11, 11, 10, 500, 11]) == []  # more than half are equal
     assert outliers([10.0, 11.5, 12.2, 11.1, 10.4, 500.0, 11.9]) == [5]
     assert outliers([5, 5, 5, 5, 900]) == []
@@ -116,14 +116,14 @@ def test_the_shift_of_many_is_selected_without_holding_every_difference(
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 3), (3, 3), (4, 5)])
-def test_orders_are_counted(n: int, m: int) -> None:
+def test_rank_sum_orders_are_counted(n: int, m: int) -> None:
     counted = [0] * (n * m + 1)
     for places in combinations(range(n + m), n):
         counted[sum(places) - n * (n - 1) // 2] += 1
     assert _rank_sums(n, m) == counted
 
 
-def test_the_interval_of_a_shift_is_open_where_no_values_could_bound_it() -> None:
+def test_shift_interval_is_open_for_tiny_samples() -> None:
     assert shift([1, 2, 3], [4, 5, 6]).low is None
     four = shift([1, 2, 3, 4], [11, 12, 13, 14])
     assert (four.low, four.high) == (7, 13)  # n = m = 4: the critical value is 0, the whole range
@@ -142,13 +142,13 @@ def test_words() -> None:
     assert wide.needed > 100
 
 
-def test_a_change_under_what_matters_absolutely_is_none() -> None:
+def test_change_below_absolute_minimum_is_equivalent() -> None:
     assert compare([0.0] * 40, [0.0] * 40, 0.05).word == "inconclusive"
-    assert compare([0.0] * 40, [0.0] * 40, 0.05, least=1.0).word == "equivalent"
-    assert compare([0.0] * 40, [2.0] * 40, 0.05, least=1.0).word == "slower"
+    assert compare([0.0] * 40, [0.0] * 40, 0.05, minimum=1.0).word == "equivalent"
+    assert compare([0.0] * 40, [2.0] * 40, 0.05, minimum=1.0).word == "slower"
 
 
-def test_a_handful_of_values_is_told_how_many_would_do() -> None:
+def test_small_samples_report_the_size_needed() -> None:
     assert compare([100.0, 101, 102], [100.5, 101.5, 102.5], 0.5).needed == 4  # which closes the interval
     wide = compare([50.0, 100, 150], [60.0, 100, 160], 0.05).needed
     assert wide is not None
@@ -164,13 +164,11 @@ def test_a_handful_of_values_is_told_how_many_would_do() -> None:
         ((2, 4), (2, 4), 53 / 70),
     ],
 )
-def test_a_rise_is_as_unlikely_as_fisher_has_it(
-    before: tuple[int, int], after: tuple[int, int], p: float
-) -> None:
+def test_rise_is_fishers_exact_test(before: tuple[int, int], after: tuple[int, int], p: float) -> None:
     assert rise(*before, *after) == pytest.approx(p)
 
 
-def test_the_size_that_would_do_is_that_of_the_textbook() -> None:
+def test_needed_size_matches_the_textbook_formula() -> None:
     """About 620 a side for 5 % at a log-deviation of 0.3, with a power of 80 %."""
     luck = random.Random(5)
     needed = []

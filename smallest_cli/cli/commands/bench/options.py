@@ -1,4 +1,4 @@
-"""The options of `smallest bench`, in groups as in `options`."""
+"""Option groups of `smallest bench`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import Annotated, Literal
 
 import typer
 
+from smallest_cli.bench.plan import BUFFERS
 from smallest_cli.cli.option_groups import Options
 from smallest_cli.cli.options import ServiceOptions
 
 
 class LoadOptions(Options):
-    """How many trials, of what, how many at once, and when."""
+    """How many trials, over what, how many at once, and when."""
 
     count: Annotated[
         int | None,
-        typer.Option("-n", "--count", metavar="N", min=1, help="Trials for each arm; the default is 30."),
+        typer.Option("-n", "--count", metavar="N", min=1, help="Trials per arm. [default: 30]"),
     ] = None
     duration: Annotated[
         float | None,
-        typer.Option("-d", "--duration", metavar="SECONDS", min=0.1, help="Measure for so long instead."),
+        typer.Option("-d", "--duration", metavar="SECONDS", min=0.1, help="Measure for SECONDS instead."),
     ] = None
     concurrency: Annotated[
         int | None,
@@ -29,36 +30,36 @@ class LoadOptions(Options):
             metavar="N",
             min=1,
             max=1000,
-            help="So many at once, at most; the default is 1, with --rate 5.",
+            help="Maximum trials in flight. [default: 1; 5 with --rate]",
         ),
     ] = None
     rate: Annotated[
         float | None,
         typer.Option(
             "--rate",
-            metavar="PER_SECOND",
+            metavar="N",
             min=0.001,
-            help="An open loop: so many are due, whatever ends; what -c has no room for waits.",
+            help="Start N per second regardless of completions; excess queues.",
         ),
     ] = None
     arrival: Annotated[
-        Literal["poisson", "constant"], typer.Option("--arrival", help="How an open loop's trials come.")
+        Literal["poisson", "constant"], typer.Option("--arrival", help="Arrival process of --rate.")
     ] = "poisson"
     transport: Annotated[
         str | None,
-        typer.Option("--transport", metavar="LIST", help="Of ws, sse and http; the default is all three."),
+        typer.Option("--transport", metavar="LIST", help="List of ws, sse, http. [default: all]"),
     ] = None
-    conn: Annotated[str, typer.Option("--conn", metavar="LIST", help="Of warm and cold.")] = "warm,cold"
+    conn: Annotated[str, typer.Option("--conn", metavar="LIST", help="List of warm, cold.")] = "warm,cold"
     warmup: Annotated[
         int, typer.Option("--warmup", metavar="N", min=0, help="Uncounted uses of each connection.")
     ] = 1
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", min=0, help="Fixes order and arrivals.")
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Seed of order and arrivals.")
     ] = None
 
 
 class CorpusOptions(Options):
-    """What is spoken."""
+    """The texts to speak."""
 
     text: Annotated[
         list[str] | None, typer.Option("--text", metavar="TEXT", help="Speak TEXT (repeatable).")
@@ -69,37 +70,37 @@ class CorpusOptions(Options):
     ] = None
     corpus: Annotated[
         Literal["short", "mixed", "long"],
-        typer.Option("--corpus", help="Texts of our own, if none is given."),
+        typer.Option("--corpus", help="Built-in texts, if none is given."),
     ] = "short"
 
 
 class OutcomeOptions(Options):
-    """What becomes of it."""
+    """Thresholds, files and limits."""
 
     buffer: Annotated[
         str,
         typer.Option(
-            "--buffer", metavar="LIST", help="Prebuffers of the simulated player, ms; ttfa is of the first."
+            "--buffer", metavar="LIST", help="Prebuffers of the simulated player, in ms; ttfa uses the first."
         ),
-    ] = "0,50,100,200"
+    ] = BUFFERS
     slo: Annotated[
         list[str] | None,
         typer.Option(
             "--slo",
             metavar="EXPR",
-            help="A threshold (repeatable), missed: exit 20. [ARM:]METRIC.STATISTIC<LIMIT, as ttfb.p95<300ms "
-            "or ws/warm:ttfa.mean<0.5s; error_rate<1%; smooth@100>=99% (at 100 ms of --buffer). "
+            help="Threshold (repeatable); exit 20 if missed. [ARM:]METRIC.STATISTIC<LIMIT, e.g. "
+            "ttfb.p95<300ms, ws/warm:ttfa.mean<0.5s; error_rate<1%; smooth@100>=99% (100 ms of --buffer). "
             "Statistics: p50, p90, p95, p99, p99.9, mean, min, max. Units: ms, s, %.",
         ),
     ] = None
-    save: Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write what --json prints.")] = (
+    save: Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write the result as JSON.")] = (
         None
     )
-    jsonl: Annotated[str | None, typer.Option("--jsonl", metavar="FILE", help="Write every trial, raw.")] = (
+    jsonl: Annotated[str | None, typer.Option("--jsonl", metavar="FILE", help="Write every raw trial.")] = (
         None
     )
     save_audio: Annotated[
-        str | None, typer.Option("--save-audio", metavar="DIR", help="Write every trial's sound.")
+        str | None, typer.Option("--save-audio", metavar="DIR", help="Write the audio of every trial.")
     ] = None
     max_chars: Annotated[
         int | None,
@@ -107,24 +108,24 @@ class OutcomeOptions(Options):
             "--max-chars",
             metavar="N",
             min=0,
-            help="Never send more, warm-ups too; the default is 20,000, 0 for no bound.",
+            help="Maximum characters to send, warm-ups included; 0 = unlimited. [default: 20000]",
         ),
     ] = None
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before characters are paid for.")] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False
     calibrate: Annotated[
         bool,
-        typer.Option("--calibrate/--no-calibrate", help="Measure this machine first, on the offline server."),
+        typer.Option("--calibrate/--no-calibrate", help="Self-test on the offline server first."),
     ] = True
 
 
 class MeasuredServiceOptions(ServiceOptions):
-    """Where the speech comes from. A trial may go over any transport, and is made once."""
+    """The service. A trial may use any transport and is never retried."""
 
     via: Annotated[
         str | None,
-        typer.Option("--via", metavar="TRANSPORT", help="As --transport, for one of them; auto is all."),
+        typer.Option("--via", metavar="TRANSPORT", help="Same as --transport with one entry; auto: all."),
     ] = None
     retries: Annotated[
         int | None,
-        typer.Option("--retries", metavar="N", help="0 alone: a failed trial is a result."),
+        typer.Option("--retries", metavar="N", help="Only 0: a failed trial is a result."),
     ] = None

@@ -1,5 +1,4 @@
-"""Where the results of `smallest bench` go: looked at before the first request, and each of them written
-whatever becomes of the others."""
+"""Write the files of `smallest bench`: checked before the first request, each written even if others fail."""
 
 from __future__ import annotations
 
@@ -10,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from smallest_cli.audio import wav
 from smallest_cli.audio.destinations import check_distinct
-from smallest_cli.bench.runner import Measured
+from smallest_cli.bench.runner import Measurement
+from smallest_cli.bench.schema import Result
 from smallest_cli.bench.storage import as_text, raw_lines, refuse_stdout, write_text
 from smallest_cli.bench.trial import Attempt, Trial
 from smallest_cli.cli.commands.bench.options import CorpusOptions, OutcomeOptions
@@ -28,32 +27,32 @@ from smallest_cli.settings import Settings
 
 
 def check_outputs(
-    outcome: OutcomeOptions, texts: CorpusOptions, settings: Settings, where: ServiceOptions
+    outcome: OutcomeOptions, texts: CorpusOptions, settings: Settings, service_options: ServiceOptions
 ) -> None:
-    """Find what cannot be written while it costs no request. Raises UsageError and OutputError."""
+    """Check the output files before any request is sent. Raises UsageError and OutputError."""
     names = [name for name in (outcome.jsonl, outcome.save) if name is not None]
     for name in names:
         refuse_stdout(name)
     check_distinct(names)
-    check_not_overwriting_inputs(settings, where.api_key_file, names)
+    check_not_overwriting_inputs(settings, service_options.api_key_file, names)
     check_not_overwriting(texts.file or [], names, "the text is read from it")
     for name in names:
         check_target(name)
     if outcome.save_audio is not None:
-        _check_folder(Path(outcome.save_audio))
+        _check_directory(Path(outcome.save_audio))
 
 
-def _check_folder(folder: Path) -> None:
-    """Raise OutputError where no file could be written in a folder that may have to be made first."""
+def _check_directory(directory: Path) -> None:
+    """Raise OutputError if no file could be written in a directory that may have to be created first."""
     try:
-        there = next(each for each in (folder, *folder.absolute().parents) if _is_there(each))
+        existing = next(each for each in (directory, *directory.absolute().parents) if _exists(each))
     except OSError as error:
-        raise OutputError(f"cannot make {printable(folder)}: {os_error_text(error)}") from None
-    check_target(str(there / "trial.wav"))
+        raise OutputError(f"cannot create {printable(directory)}: {os_error_text(error)}") from None
+    check_target(str(existing / "trial.wav"))
 
 
-def _is_there(path: Path) -> bool:
-    """Whether something has that name. Raises OSError where nothing can, or where nobody may look."""
+def _exists(path: Path) -> bool:
+    """Whether the path exists. Unlike `Path.exists`, raises OSError for an invalid name or no permission."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -61,55 +60,57 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def make_folder(name: str) -> None:
-    """Make the folder for every trial's sound. Raises OutputError."""
+def create_directory(name: str) -> None:
+    """Create the directory for the audio of trials. Raises OutputError."""
     try:
         Path(name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make {printable(name)}: {os_error_text(error)}") from None
+        raise OutputError(f"cannot create {printable(name)}: {os_error_text(error)}") from None
 
 
-class Sounds:
-    """The sound of trials until it is written: on disk, since memory would grow with it."""
+class AudioSpool:
+    """The audio of trials until it is written: on disk, since memory would grow with the run."""
 
     def __init__(self, spool: FileIO) -> None:
         self._spool, self._lock = spool, threading.Lock()
-        self._kept: list[tuple[Trial, int]] = []
+        self._trials: list[tuple[Trial, int]] = []
         self._failure: OutputError | None = None
 
-    def keep(self, made: Attempt) -> None:
-        """Add the sound of a trial that is over, if it will be written. A disk that fails is told of by
-        `write`: no trial is lost to it."""
+    def add(self, made: Attempt) -> None:
+        """Add the audio of a measured trial.
+
+        A failing disk is reported by `write`: no trial may be lost to it.
+        """
         if made.trial.phase != "measure" or not made.pcm:
             return
         with self._lock:
             if self._failure is not None:
                 return
             try:
-                rest = memoryview(made.pcm)
-                while rest:
-                    rest = rest[self._spool.write(rest) :]
+                remaining = memoryview(made.pcm)
+                while remaining:
+                    remaining = remaining[self._spool.write(remaining) :]
             except OSError as error:
-                self._failure = OutputError(f"cannot keep the sound of trials: {os_error_text(error)}")
-                self._kept.clear()
-                self._spool.truncate(0)  # what room is left is for the results
+                self._failure = OutputError(f"cannot spool the audio of trials: {os_error_text(error)}")
+                self._trials.clear()
+                self._spool.truncate(0)  # the space that is left is for the results
             else:
-                self._kept.append((made.trial, len(made.pcm)))
+                self._trials.append((made.trial, len(made.pcm)))
 
-    def write(self, folder: Path) -> None:
-        """A WAV for each. Raises OutputError."""
+    def write(self, directory: Path) -> None:
+        """Write a WAV file for each trial. Raises OutputError."""
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            while self._kept:  # from the last on, so that the disk never holds more than one of them twice
-                trial, size = self._kept.pop()
+            while self._trials:  # from the last, so that the disk holds at most one of them twice
+                trial, size = self._trials.pop()
                 at = self._spool.seek(-size, os.SEEK_END)
-                _write_sound(folder, trial, self._spool.read(size))
+                _write_audio(directory, trial, self._spool.read(size))
                 self._spool.truncate(at)
 
 
-def _write_sound(folder: Path, trial: Trial, pcm: bytes) -> None:
-    path = folder / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
+def _write_audio(directory: Path, trial: Trial, pcm: bytes) -> None:
+    path = directory / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
     try:
         path.write_bytes(wav.header(AudioFormat(trial.rate), len(pcm)) + pcm)
     except OSError as error:
@@ -117,31 +118,30 @@ def _write_sound(folder: Path, trial: Trial, pcm: bytes) -> None:
 
 
 @contextmanager
-def keep_sounds(folder: str | None) -> Iterator[Sounds | None]:
-    """Room for the sound of trials, where they will be written; None where nobody wants them. Raises
-    OutputError."""
-    if folder is None:
+def spool_audio(directory: str | None) -> Iterator[AudioSpool | None]:
+    """Open a spool in the directory where the audio will be written; None without one. Raises OutputError."""
+    if directory is None:
         yield None
         return
     with ExitStack() as opened:
         try:
-            spool = opened.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
+            spool = opened.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
         except OSError as error:
-            raise OutputError(f"cannot write in {printable(folder)}: {os_error_text(error)}") from None
-        yield Sounds(spool)
+            raise OutputError(f"cannot write in {printable(directory)}: {os_error_text(error)}") from None
+        yield AudioSpool(spool)
 
 
 def write_outputs(
-    outcome: OutcomeOptions, measured: Measured, result: dict[str, Any], sounds: Sounds | None
+    outcome: OutcomeOptions, measured: Measurement, result: Result, spool: AudioSpool | None
 ) -> list[OutputError | Interrupted]:
-    """Write all that was asked for; what could not be written, and the signal that cut one of them short."""
+    """Write every requested file. Return the errors, and a signal that interrupted one of them."""
     failures: list[OutputError | Interrupted] = []
     writes: list[tuple[str | None, Callable[[Path], None]]] = [
         (outcome.jsonl, lambda path: write_text(path, "".join(raw_lines(measured.run, measured.trials)))),
         (outcome.save, lambda path: write_text(path, as_text(result))),
     ]
-    if sounds is not None:
-        writes.append((outcome.save_audio, sounds.write))
+    if spool is not None:
+        writes.append((outcome.save_audio, spool.write))
     for name, write in writes:
         if name is None:
             continue

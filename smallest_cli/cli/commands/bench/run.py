@@ -1,4 +1,4 @@
-"""`smallest bench`: how fast it speaks, over which transport, and how much a player must buffer."""
+"""`smallest bench`: measure latency over each transport, and how much audio a player must buffer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from smallest_cli.bench.plan import Plan
-from smallest_cli.bench.report.terminal import LiveView
+from smallest_cli.bench.plan import Plan, parse_buffers
 from smallest_cli.bench.results import summarise
-from smallest_cli.bench.runner import Measured, measure
-from smallest_cli.bench.thresholds import check_promises
+from smallest_cli.bench.runner import Measurement, measure
+from smallest_cli.bench.thresholds import check_thresholds
 from smallest_cli.bench.trial import Attempt
+from smallest_cli.cli.commands.bench.display import LiveView
 from smallest_cli.cli.commands.bench.options import (
     CorpusOptions,
     LoadOptions,
@@ -24,14 +24,14 @@ from smallest_cli.cli.commands.bench.options import (
     OutcomeOptions,
 )
 from smallest_cli.cli.commands.bench.outputs import (
-    Sounds,
+    AudioSpool,
     check_outputs,
-    keep_sounds,
-    make_folder,
+    create_directory,
+    spool_audio,
     write_outputs,
 )
-from smallest_cli.cli.commands.bench.plan import announce, make_plan, read_numbers
-from smallest_cli.cli.commands.bench.results import print_result
+from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan
+from smallest_cli.cli.commands.bench.results import exit_with, print_result
 from smallest_cli.cli.console import Console, print_error, print_interruption, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
@@ -45,130 +45,132 @@ from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.signals import reraise_signal
 
-CHILDREN = ("compare", "merge", "replay", "report", "locustfile")
-NEARLY = 0.8
-"""Of 1, how much of a word must be that of a command of ours to be taken for it."""
+CHILDREN = ("compare", "merge", "report", "locustfile")
+MIN_SIMILARITY = 0.8
+"""From this similarity on (of 1), a word is taken for a misspelt subcommand."""
 
 
 @grouped
 def bench(
-    words: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="The words.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Text to speak.")] = None,
     *,
     load: LoadOptions,
     texts: CorpusOptions,
     outcome: OutcomeOptions,
-    who: VoiceOptions,
-    where: MeasuredServiceOptions,
+    voice: VoiceOptions,
+    service_options: MeasuredServiceOptions,
     report: ReportOptions,
 ) -> None:
-    """Measure latency; bench compare | merge | replay | report | locustfile.
+    """Measure latency; bench compare | merge | report | locustfile.
 
-    Those five have a --help of their own. Ctrl-C ends a run early: what was measured until then is printed
-    and written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed.
+    Each subcommand has its own --help. Ctrl-C ends a run early: what was measured so far is printed and
+    written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed.
     """
     if words and "--" not in sys.argv:
         _refuse_children(words[0])
-    if who.voice == "?":
-        answer_question(who.voice, None, as_json=report.json)
+    if voice.voice == "?":
+        answer_question(voice.voice, None, as_json=report.json)
         return
-    if where.retries:
-        raise UsageError("bench never tries again: a failed trial is a result")
-    console, settings, template = load_request(who, where, report)
-    plan = make_plan(load, texts, words or [], outcome, where, settings, template)
-    said: dict[str, Any] = {"buffers_ms": read_numbers(outcome.buffer), "slo": outcome.slo or []}
-    check_promises(said["slo"], [plan.name(arm) for arm in plan.arms], said["buffers_ms"])
-    check_outputs(outcome, texts, settings, where)
+    if service_options.retries:
+        raise UsageError("bench never retries: a failed trial is a result")
+    console, settings, template = load_request(voice, service_options, report)
+    plan = make_plan(load, texts, words or [], outcome, service_options, settings, template)
+    buffers_ms, slo = parse_buffers(outcome.buffer), outcome.slo or []
+    check_thresholds(slo, [plan.arm_id(arm) for arm in plan.arms], buffers_ms)
+    check_outputs(outcome, texts, settings, service_options)
     if report.dry_run:
-        _tell_plan(plan, report)
+        _print_plan(plan, report)
         return
     if outcome.save_audio is not None:
-        make_folder(outcome.save_audio)
-    announce(plan, settings, agreed=outcome.yes, quiet=report.quiet)
-    with keep_sounds(outcome.save_audio) as sounds:
+        create_directory(outcome.save_audio)
+    confirm_cost(plan, settings, yes=outcome.yes, quiet=report.quiet)
+    with spool_audio(outcome.save_audio) as spool:
         with ExitStack() as opened:
-            service, log = _open(plan, settings, where, console, opened)
-            dialer = Dialer.from_settings(settings, max_time=where.max_time)
+            service, log = _open(plan, settings, service_options, console, opened)
+            dialer = Dialer.from_settings(settings, max_time=service_options.max_time)
             with LiveView(quiet=report.quiet) as view:
-                keep = sounds.keep if sounds else _let_go
                 measured = measure(
-                    plan, service, dialer, said, view.watch, keep, log=log, calibrated=outcome.calibrate
+                    plan,
+                    service,
+                    dialer,
+                    buffers_ms,
+                    slo,
+                    view.update,
+                    spool.add if spool else _discard,
+                    log=log,
+                    calibrated=outcome.calibrate,
                 )
-        if measured.run["cut_short"]:
-            console.warn(_shortfall(measured, plan))
-        _finish(measured, sounds, outcome, report)
+        if measured.run.cut_short:
+            made = sum(trial.phase == "measure" for trial in measured.trials)
+            planned = "" if plan.trials is None else f" of {plan.trials}"
+            console.warn(f"{measured.run.cut_short} ended the run early after {made}{planned} trials")
+        _finish(measured, spool, outcome, report)
 
 
 def _refuse_children(word: str) -> None:
-    """Raise UsageError for the name of a command of ours, or nearly one: it must not be spoken and billed."""
+    """Raise UsageError for a subcommand's name, even misspelt: it must not be spoken and billed."""
     if word in CHILDREN:
         raise UsageError(
-            f"{word} takes no options of bench", hint=f"put them behind it: smallest bench {word} --help"
+            f"{word} takes no options of bench", hint=f"put options after it: smallest bench {word} --help"
         )
-    near = get_close_matches(word.lower(), CHILDREN, 1, NEARLY)
+    near = get_close_matches(word.lower(), CHILDREN, 1, MIN_SIMILARITY)
     if near and " " not in word:
         raise UsageError(
-            f"there is no bench {printable(word, 40)}: is bench {near[0]} meant?",
-            hint="put a text that is to be spoken in quotes, or behind --",
+            f"unknown subcommand {printable(word, 40)!r} (did you mean {near[0]!r}?)",
+            hint="quote a text that is to be spoken, or put it after --",
         )
 
 
-def _let_go(_: Attempt) -> None:
-    """The sound is not wanted."""
+def _discard(_: Attempt) -> None:
+    """Discard the audio of a trial."""
 
 
-def _tell_plan(plan: Plan, report: ReportOptions) -> None:
-    told: dict[str, Any] = {
+def _print_plan(plan: Plan, report: ReportOptions) -> None:
+    facts: dict[str, Any] = {
         "characters": plan.characters(),
         "max_characters": plan.max_chars or None,
         "trials": plan.trials,
         "seconds": plan.seconds,
-        "arms": [plan.name(arm) for arm in plan.arms],
+        "arms": [plan.arm_id(arm) for arm in plan.arms],
         "voice": plan.template.voice,
         "model": plan.template.model,
     }
     if report.json:
-        print_json(told)
+        print_json(facts)
     else:
-        shown = told | {"arms": ",".join(told["arms"])}
-        print("\n".join(f"{name}\t{value}" for name, value in shown.items() if value is not None))
+        facts["arms"] = ",".join(facts["arms"])
+        print("\n".join(f"{name}\t{value}" for name, value in facts.items() if value is not None))
 
 
 def _open(
-    plan: Plan, settings: Settings, where: ServiceOptions, console: Console, opened: ExitStack
+    plan: Plan, settings: Settings, service_options: ServiceOptions, console: Console, opened: ExitStack
 ) -> tuple[Service, Path | None]:
-    """The service; of the offline one, as many at once as the plan needs, and where it logs its stamps."""
+    """Open the service; for the offline one, also return where it logs its timestamps."""
     if not settings.local:
-        return opened.enter_context(open_service(settings, where.api_key_file, console.warn)), None
+        return opened.enter_context(open_service(settings, service_options.api_key_file, console.warn)), None
     log = Path(opened.enter_context(tempfile.TemporaryDirectory()), "log.jsonl")
-    behaviour = {"concurrency": plan.lanes, "log": str(log)}
+    behaviour = {"concurrency": plan.concurrency, "log": str(log)}
     return opened.enter_context(open_local_service(settings.api, behaviour)), log
 
 
-def _shortfall(measured: Measured, plan: Plan) -> str:
-    made = sum(trial.phase == "measure" for trial in measured.trials)
-    planned = "" if plan.trials is None else f" of {plan.trials}"
-    return f"{measured.run['cut_short']} ended the run early: {made}{planned} trials were made"
-
-
 def _finish(
-    measured: Measured, sounds: Sounds | None, outcome: OutcomeOptions, report: ReportOptions
+    measured: Measurement, spool: AudioSpool | None, outcome: OutcomeOptions, report: ReportOptions
 ) -> None:
-    """Write and print what there is, whole or partial; then end as the run did."""
+    """Write and print the result, complete or partial, then exit as the run ended."""
     result = summarise(measured.run, measured.trials)
-    failures = write_outputs(outcome, measured, result, sounds)
+    failures = write_outputs(outcome, measured, result, spool)
     for failure in failures:
         if isinstance(failure, OutputError):
             print_error(failure)
-    print_result(result, json=report.json, save=None)
+    print_result(result, json=report.json)
     for signalled in (measured.interruption, *failures):
         if isinstance(signalled, Interrupted):
-            _end_by(signalled)
-    if failures or result["exit"]:
-        raise typer.Exit(OutputError.exit_code if failures else result["exit"])
+            _exit_by_signal(signalled)
+    exit_with(OutputError.exit_code if failures else result.exit)
 
 
-def _end_by(interruption: Interrupted) -> NoReturn:
-    """End by the signal. Raised again, it would be told on stdout, where the result is already."""
+def _exit_by_signal(interruption: Interrupted) -> NoReturn:
+    # Raising the exception again would report it on stdout, which has the result already.
     sys.stdout.flush()
     print_interruption(interruption)
     reraise_signal(interruption.signal_number)

@@ -1,0 +1,105 @@
+"""Draw the results of `smallest bench` on a terminal: styled lines, and a live view while it measures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from smallest_cli.bench.report.format import figure
+from smallest_cli.security import printable
+
+if TYPE_CHECKING:
+    from smallest_cli.bench.workers import Progress
+
+PLAIN_WIDTH = 80
+MAX_LINE = 10_000
+REDRAW_SECONDS = 0.5
+STYLES = {
+    "title": "bold",
+    "head": "bold cyan",
+    "good": "green",
+    "warn": "yellow",
+    "bad": "red",
+    "dim": "dim",
+    "": "",
+}
+
+
+def print_lines(lines: Iterable[tuple[str, str]]) -> None:
+    """Print (style, line) pairs on stdout, styled on a terminal unless NO_COLOR is set.
+
+    All lines are made printable here: parts of them come from servers and from files.
+    """
+    lines = [(style, printable(line, MAX_LINE)) for style, line in lines]
+    if not sys.stdout.isatty():
+        for _, line in lines:
+            print(line)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, no_color=bool(os.environ.get("NO_COLOR")), highlight=False)
+    for style, line in lines:
+        console.print(Text(line, style=STYLES[style]))
+
+
+def stdout_width() -> int:
+    """Columns of stdout; 80 if it is not a terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
+
+
+class LiveView:
+    """A few lines on stderr, redrawn during a run, removed at its end; none if stderr is no terminal."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._enabled = sys.stderr is not None and sys.stderr.isatty() and not quiet
+        self._live: Any = None
+        self._drawn = 0.0
+
+    def __enter__(self) -> LiveView:
+        if self._enabled:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Redraw, twice a second at most: drawing takes the interpreter lock from what is measured."""
+        now = time.monotonic()
+        if self._live is None or now - self._drawn < REDRAW_SECONDS:
+            return
+        self._drawn = now
+        from rich.text import Text
+
+        self._live.update(Text("\n".join(progress_lines(progress))), refresh=True)
+
+
+def progress_lines(progress: Progress, columns: int = 28) -> list[str]:
+    """Return the live view: progress, trials in flight, rolling p50 and p95, errors."""
+    done = sum(trial.phase == "measure" for trial in progress.trials)
+    warm = len(progress.trials) - done
+    bar = ""
+    if progress.total:
+        filled = columns * done // progress.total
+        bar = f"{'█' * filled}{'░' * (columns - filled)}  "
+    counted = f"{done} of {progress.total}" if progress.total else str(done)
+    errors = ", ".join(f"{count} {name}" for name, count in sorted(progress.errors.items())) or "none"
+    p50, p95 = (figure(progress.ttfb_ms(p)) for p in (0.5, 0.95))
+    return [
+        f"{bar}{counted} trials  {warm} warm-ups  {progress.in_flight} in flight",
+        f"ttfb of the last 200: p50 {p50} ms  p95 {p95} ms",
+        f"errors: {errors}",
+    ]
