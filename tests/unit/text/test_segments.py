@@ -342,6 +342,6 @@ def test_a_request_longer_than_the_service_takes_is_refused() -> None:
     template = SpeechRequest("", "meher")
     text = "word " * 1600
     assert len(write_script([text], template, split=0, pause_s=0).items) == 1
-    with pytest.raises(UsageError, match="8005 characters is too long; the service takes 8000"):
+    with pytest.raises(UsageError, match="8006 characters is too long; the service takes 8000"):
         write_script([text + " longer"], template, split=0, pause_s=0)
     assert write_script([text + " longer"], template, split=250, pause_s=0).segments > 30
