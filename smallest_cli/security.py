@@ -8,6 +8,14 @@ from smallest_cli.errors import SettingsError
 
 SHOWN_LENGTH = 300
 KEY_LENGTH = 512
+FRAGMENT_LENGTH = 8
+"""Shorter parts of a key are not recognised in text from outside."""
+LONG_KEY = 20
+"""Of a shorter key only the complete key is recognised, not its parts."""
+REDACTED = "[key]"
+
+_keys: set[str] = set()
+_fragments: set[str] = set()
 
 
 class Secret:
@@ -34,6 +42,12 @@ class Secret:
                 )
         self.__value = value
         self.source = source
+        if len(value) >= LONG_KEY:
+            _fragments.update(
+                value[at : at + FRAGMENT_LENGTH] for at in range(len(value) - FRAGMENT_LENGTH + 1)
+            )
+        elif len(value) >= FRAGMENT_LENGTH:
+            _keys.add(value)
 
     def reveal(self) -> str:
         """The key itself, for the Authorization header alone."""
@@ -48,12 +62,27 @@ class Secret:
         raise TypeError("a secret is not written anywhere")
 
 
+def redact(text: str) -> str:
+    """Text from outside without this run's keys, and without parts of them: a service may echo them."""
+    for key in _keys:
+        text = text.replace(key, REDACTED)
+    if not _fragments or len(text) < FRAGMENT_LENGTH:
+        return text
+    kept, end = [], 0
+    for at in range(len(text) - FRAGMENT_LENGTH + 1):
+        if text[at : at + FRAGMENT_LENGTH] in _fragments:
+            if at > end or not kept:
+                kept += [text[end:at], REDACTED]
+            end = at + FRAGMENT_LENGTH
+    return "".join([*kept, text[end:]])
+
+
 def printable(text: object, limit: int = SHOWN_LENGTH) -> str:
-    """`text` as one line that a terminal only shows: no control, no bidirectional override.
+    """`text` as one line that a terminal only shows: no control, no bidirectional override, no key.
 
     Longer text than `limit` characters is cut with an ellipsis.
     """
-    line = escape(str(text)[: limit + 1])
+    line = escape(redact(str(text)[: limit + KEY_LENGTH])[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli import security
 from tests.support.offline import Offline, start_offline
 
 TESTS = Path(__file__).parent
@@ -29,6 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(folder)
         if folder in LONG:
             item.add_marker("long")
+
+
+@pytest.fixture(autouse=True)
+def no_known_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of other tests in this process are not redacted in this one."""
+    monkeypatch.setattr(security, "_keys", set())
+    monkeypatch.setattr(security, "_fragments", set())
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, Wor
 from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, ErrorForm, Fields, SSEShape
 from smallest_cli.protocol.errors import decode_error
 from smallest_cli.protocol.json import decode_object, payload
+from smallest_cli.security import redact
 
 
 def encode_message(
@@ -134,16 +135,16 @@ def decode_message(data: bytes | str, at_ns: int = 0) -> Message:
     return Message(tuple(events), None, own_id, request_id)
 
 
-def decode_events(data: bytes | str, at_ns: int = 0) -> tuple[Event, ...]:
+def decode_events(data: bytes | str, at_ns: int = 0) -> list[Event]:
     """The events of a message where there is one request at a time. Raises the error that it reports."""
     message = decode_message(data, at_ns)
     if message.error:
         raise message.error
-    return message.events
+    return list(message.events)
 
 
 def _id(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return redact(value) if isinstance(value, str) and value else None
 
 
 def _decode_audio(audio: object) -> bytes:
@@ -167,7 +168,7 @@ def _decode_word(fields: Fields, request_id: str | None, at_ns: int) -> WordTimi
         timed = False
     if not (isinstance(word, str) and isinstance(index, int) and timed):
         raise ProtocolError("a malformed word timing")
-    return WordTiming(word, float(start), float(end), index, request_id, at_ns=at_ns)
+    return WordTiming(redact(word), float(start), float(end), index, request_id, at_ns=at_ns)
 
 
 class EventStream:

@@ -32,7 +32,7 @@ class HTTPTransport(Channel):
         http = self._http
         yield from http.send(encode_request(replace(request, encoding="wav", completion_wait_ms=None)))
         http.read_head()
-        request_id = http.headers.get("x-request-id")
+        request_id = http.request_id
         is_framed = http.is_framed
         received_ns = 0
         wav = WavReader(request.format)

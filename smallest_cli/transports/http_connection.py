@@ -16,7 +16,7 @@ from smallest_cli.network.connection import HEAD_LIMIT, Connection
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
 from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT
-from smallest_cli.security import printable
+from smallest_cli.security import printable, redact
 from smallest_cli.transports.channel import error_from_response
 
 READ_SIZE = 64 * 1024
@@ -103,6 +103,12 @@ class HTTPConnection:
         encoding = self.headers.get("content-encoding", "").strip().lower()
         if encoding not in NO_ENCODING:
             raise ProtocolError(f"unexpected Content-Encoding: {printable(encoding, 60)}")
+
+    @property
+    def request_id(self) -> str | None:
+        """The service's name for the request."""
+        request_id = self.headers.get("x-request-id")
+        return redact(request_id) if request_id else None
 
     @property
     def is_framed(self) -> bool:

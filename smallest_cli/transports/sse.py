@@ -36,7 +36,7 @@ class SSETransport(Channel):
         content_type = http.headers.get("content-type", "no type")
         if not content_type.lower().startswith("text/event-stream"):
             raise ProtocolError(f"the service sent {printable(content_type, 60)} instead of events")
-        request_id = http.headers.get("x-request-id")
+        request_id = http.request_id
         stream = EventStream()
         while piece := http.read():
             for event in stream.feed(piece, http.connection.received_ns):

@@ -17,7 +17,7 @@ from smallest_cli.errors import (
     SmallestError,
 )
 from smallest_cli.models import Event
-from smallest_cli.protocol.messages import EventStream, decode_message
+from smallest_cli.protocol.messages import EventStream, decode_events
 from tests.support import GOLDEN
 
 
@@ -40,7 +40,7 @@ fuzz = settings(deadline=None, max_examples=150)
 
 
 def decode(message: dict[str, Any], **options: Any) -> list[Event]:
-    return decode_message(json.dumps(message), **options)
+    return decode_events(json.dumps(message), **options)
 
 
 def stream(*pieces: bytes) -> list[Event]:

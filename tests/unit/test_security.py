@@ -253,3 +253,29 @@ def test_long_text_is_cut_with_an_ellipsis() -> None:
 @pytest.mark.parametrize("value", [None, 7, 1.5, ["a\x1b"], {"a": "\u202e"}, b"\x1b", ValueError("\x1b")])
 def test_anything_can_be_shown(value: object) -> None:
     assert printable(value).isprintable()
+
+
+KEY_OF_20 = "sk_0123456789abcdefghij"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"Bearer {KEY_OF_20} is wrong", "Bearer [key] is wrong"),
+        (f"starts with {KEY_OF_20[:8]}", "starts with [key]"),
+        (f"ends with {KEY_OF_20[-9:]}.", "ends with [key]."),
+        (f"{KEY_OF_20}{KEY_OF_20}", "[key]"),
+        (f"seven: {KEY_OF_20[3:10]}", f"seven: {KEY_OF_20[3:10]}"),
+        ("nothing of it", "nothing of it"),
+    ],
+)
+def test_a_key_that_a_service_echoes_is_redacted(text: str, shown: str) -> None:
+    Secret(KEY_OF_20, "a test")
+    assert printable(text) == shown
+
+
+def test_a_short_key_is_redacted_as_a_whole() -> None:
+    Secret("shortkey1", "a test")
+    assert printable("the key shortkey1 and shortkey") == "the key [key] and shortkey"
+    Secret("tiny", "a test")
+    assert printable("a tiny key is not looked for") == "a tiny key is not looked for"

@@ -18,7 +18,7 @@ from smallest_cli.errors import (
     ServerError,
 )
 from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
-from smallest_cli.protocol.messages import EventStream, decode_message
+from smallest_cli.protocol.messages import EventStream, decode_events, decode_message
 from tests.support.published import (
     OLD_TASK,
     OLDER,
@@ -54,7 +54,7 @@ from tests.support.published import (
 )
 def test_published_message_is_decoded(message: dict[str, Any], expected: list[Event]) -> None:
     assert decode(message) == expected
-    assert decode_message(json.dumps(message).encode()) == expected
+    assert decode_events(json.dumps(message).encode()) == expected
 
 
 def test_continuation_completes_per_segment() -> None:
@@ -145,25 +145,25 @@ def test_every_published_reply_can_be_decoded() -> None:
 # Echoed ids
 
 
-def test_message_with_own_id_is_decoded() -> None:
-    frame = WS["chunk_with_ids"]["frame"]
-    assert decode(frame, own_id="my-request-456") == [AudioChunk(PCM, TASK)]
-
-
 @pytest.mark.parametrize("name", ["chunk_with_ids", "word_timestamp_with_ids", "complete_with_ids"])
-def test_message_with_another_id_is_dropped(name: str) -> None:
-    assert decode(WS[name]["frame"], own_id="another") == []
+def test_message_names_the_request_that_it_belongs_to(name: str) -> None:
+    """By the client's own id, where the service echoes it (3c)."""
+    message = decode_message(json.dumps(WS[name]["frame"]))
+    assert (message.own_id, message.error, len(message.events)) == ("my-request-456", None, 1)
 
 
-def test_error_with_another_id_is_dropped() -> None:
-    assert decode(WS["error_idle"]["frame"] | {"external_request_id": "a"}, own_id="b") == []
+def test_error_names_the_request_that_it_belongs_to() -> None:
+    message = decode_message(json.dumps(WS["error_idle"]["frame"] | {"external_request_id": "a"}))
+    assert (message.own_id, message.events) == ("a", ())
+    assert isinstance(message.error, NetworkError)
 
 
 def test_message_without_echoed_id_is_decoded() -> None:
     """`request_id` is the service's own and must not be compared with the client's (3c)."""
-    assert decode(WS["chunk"]["frame"], own_id="my-request-456") == [AudioChunk(PCM, TASK)]
+    message = decode_message(json.dumps(WS["chunk"]["frame"]))
+    assert (message.own_id, message.request_id, message.events) == (None, TASK, (AudioChunk(PCM, TASK),))
     with pytest.raises(NetworkError):
-        decode(WS["error_idle"]["frame"], own_id="my-request-456")
+        decode(WS["error_idle"]["frame"])
 
 
 def test_events_carry_their_timestamp() -> None:

@@ -25,7 +25,13 @@ from smallest_cli.models import (
     WordTiming,
 )
 from smallest_cli.protocol.json import decode_object
-from smallest_cli.protocol.messages import decode_message, encode_error_message, encode_message, encode_sse
+from smallest_cli.protocol.messages import (
+    decode_events,
+    decode_message,
+    encode_error_message,
+    encode_message,
+    encode_sse,
+)
 from smallest_cli.protocol.requests import decode_buffering, decode_request, encode_request, is_keep_alive
 from smallest_cli.protocol.resources import encode_voices
 from tests.support.published import OLD_TASK, OLDER, PCM, SSE, SSE_RAW, TASK, VOICES, WS, fuzz, stream
@@ -210,8 +216,9 @@ def test_event_round_trip(
 ) -> None:
     request = SpeechRequest("Hi.", "meher", session_id=own_session, request_id=own)
     message = encode_message(event, session, request, older=older)
-    assert decode_message(message) == [event]
-    assert decode_message(message, own_id=own) == [event]
+    decoded = decode_message(message)
+    assert decoded.events == (event,)
+    assert decoded.own_id == (None if older and isinstance(event, Completed) else own or None)
 
 
 @fuzz
@@ -227,7 +234,7 @@ def test_sse_round_trip(events: list[AudioChunk | Completed], shape: Any) -> Non
 @given(st.text(min_size=1).filter(str.strip), st.sampled_from(["message", "nested", "list"]))
 def test_error_message_round_trip(text: str, form: Any) -> None:
     with pytest.raises(RemoteError) as caught:
-        decode_message(encode_error_message(text, form=form))
+        decode_events(encode_error_message(text, form=form))
     assert not isinstance(caught.value, ProtocolError)
 
 
@@ -253,4 +260,4 @@ def test_lone_surrogate_is_encoded_or_rejected(encode: Callable[[str], bytes | s
 @given(st.lists(events_, max_size=6))
 def test_messages_are_encoded_independently(events: list[AudioChunk | WordTiming | Completed]) -> None:
     made = [encode_message(event, "ws_1", NO_IDS) for event in events]
-    assert [event for message in made for event in decode_message(message)] == events
+    assert [event for message in made for event in decode_events(message)] == events

@@ -17,7 +17,7 @@ from smallest_cli.errors import (
 )
 from smallest_cli.models import AudioChunk, Completed, WordTiming
 from smallest_cli.protocol.errors import decode_close, decode_http_error
-from smallest_cli.protocol.messages import decode_message
+from smallest_cli.protocol.messages import decode_events
 from tests.support.published import HOSTILE, PCM, SSE_RAW, TASK, WS, decode, fuzz, outcome, shown, stream
 
 
@@ -42,14 +42,14 @@ from tests.support.published import HOSTILE, PCM, SSE_RAW, TASK, WS, decode, fuz
 )
 def test_message_that_is_not_a_json_object_is_a_protocol_error(message: bytes) -> None:
     with pytest.raises(ProtocolError):
-        decode_message(message)
+        decode_events(message)
     with pytest.raises(ProtocolError):
-        decode_message(message.decode("latin-1"))
+        decode_events(message.decode("latin-1"))
 
 
 def test_invalid_utf8_is_a_protocol_error() -> None:
     with pytest.raises(ProtocolError):
-        decode_message(b'{"status": "\xff"}')
+        decode_events(b'{"status": "\xff"}')
 
 
 @pytest.mark.parametrize("depth", [100, 400, 600, 900, 100_000])
@@ -57,7 +57,7 @@ def test_invalid_utf8_is_a_protocol_error() -> None:
 def test_deep_nesting_is_handled(name: str, depth: int) -> None:
     body = f'{{"status":"error","{name}":{"[" * depth}{"]" * depth}}}'
     with pytest.raises(RemoteError):
-        decode_message(body)
+        decode_events(body)
     assert isinstance(decode_http_error(400, {}, body.encode()), RequestError)
 
 
@@ -118,7 +118,7 @@ def test_chunk_without_audio_is_a_protocol_error(message: dict[str, Any]) -> Non
 )
 def test_malformed_word_timing_is_a_protocol_error(data: str) -> None:
     with pytest.raises(ProtocolError):
-        decode_message(f'{{"status": "word_timestamp", "data": {data}}}')
+        decode_events(f'{{"status": "word_timestamp", "data": {data}}}')
 
 
 def test_word_timing_without_times_is_accepted() -> None:
@@ -161,7 +161,7 @@ likely_messages = st.dictionaries(
 @fuzz
 @given(st.binary() | st.text(st.characters()) | likely_messages.map(json.dumps))
 def test_arbitrary_message_gives_events_or_smallest_error(message: bytes | str) -> None:
-    came = outcome(decode_message, message, own_id="own")
+    came = outcome(decode_events, message)
     if isinstance(came, SmallestError):
         assert shown(came).isprintable()
     else:
@@ -217,7 +217,7 @@ def test_error_message_is_printable(message: dict[str, Any]) -> None:
 @pytest.mark.parametrize("message", [HOSTILE, HOSTILE.encode("utf-8", "surrogatepass"), f'["{HOSTILE}"]'])
 def test_malformed_message_is_quoted_printable(message: bytes | str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        decode_message(message)
+        decode_events(message)
     assert str(caught.value).isprintable()
 
 
