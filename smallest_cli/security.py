@@ -68,7 +68,8 @@ def redact(text: str) -> str:
         text = text.replace(key, REDACTED)
     if not _fragments or len(text) < FRAGMENT_LENGTH:
         return text
-    kept, end = [], 0
+    kept: list[str] = []
+    end = 0
     for at in range(len(text) - FRAGMENT_LENGTH + 1):
         if text[at : at + FRAGMENT_LENGTH] in _fragments:
             if at > end or not kept:

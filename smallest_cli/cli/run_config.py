@@ -81,6 +81,7 @@ def build_run_config(
     captions = captions or CaptionOptions()
     needs_ws = needs_ws or captions.cue == "word"
     console, settings, template = load_request(voice, service, report, sound.cache, needs_ws=needs_ws)
+    settings = _prefer_ws(captions, template, settings)
     destinations = choose_destinations(
         sound.output or [],
         template.format,
@@ -97,7 +98,7 @@ def build_run_config(
     if report.json and not report.dry_run and any(each.output == "-" for each in destinations):
         raise UsageError("--json and audio cannot share stdout", hint="use -o FILE")
     if sound.player and all(each.output is not None for each in destinations):
-        raise UsageError("--player is for playback", hint="add --play")
+        raise UsageError("--player requires playback", hint="add --play")
     plan = _plan_captions(captions, destinations, template, settings, force=voice.force)
     config = RunConfig(
         settings,
@@ -241,3 +242,13 @@ def _plan_captions(
 
     plan = CaptionPlan(options.subtitles, by_word=options.cue == "word", follow=options.follow)
     return plan_captions(plan, template, settings, force=force)
+
+
+def _prefer_ws(captions: CaptionOptions, template: SpeechRequest, settings: Settings) -> Settings:
+    """With --via auto, --follow on a terminal uses ws for voices that time their words: sse has no times."""
+    if not captions.follow or "via" in settings.sources or not (sys.stderr and sys.stderr.isatty()):
+        return settings
+    from smallest_cli.synthesis.captions import why_untimed
+
+    over_ws = replace(settings, via="ws")
+    return settings if why_untimed(template, over_ws) else over_ws

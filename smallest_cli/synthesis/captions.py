@@ -45,13 +45,13 @@ def plan_captions(
     """The plan with `timed` resolved. Raises UsageError where word times are required and not available."""
     if plan.path is not None:
         kind_of(plan.path)
-    reason = "" if force or not (plan.by_word or plan.follow) else _why_untimed(template, settings)
+    reason = "" if force or not (plan.by_word or plan.follow) else why_untimed(template, settings)
     if plan.by_word and reason:
         raise UsageError(f"--cue word: {reason}", hint="--cue sentence works with every voice and transport")
     return replace(plan, timed=plan.by_word or (plan.follow and not reason))
 
 
-def _why_untimed(template: SpeechRequest, settings: Settings) -> str:
+def why_untimed(template: SpeechRequest, settings: Settings) -> str:
     """Why the service will send no word times, as far as is known without a request (waves/api.md, 3c)."""
     known = find_voice(template.voice, known_voices(settings.base_url))
     if settings.via != "ws":
