@@ -106,6 +106,9 @@ pictures: $(READY) ## draw the pictures of README from real runs (needs tmux)
 completions: $(READY) ## write completions/ from the command line
 	@$(BIN)/python -m tools completions
 
+architecture: $(READY) ## draw the imports in ARCHITECTURE.md from the code
+	@$(BIN)/python -m tools architecture
+
 docs: $(READY) ## write man/, docs/cli.md and tests/data/golden/help from the command line
 	@$(BIN)/python -m tools docs
 
