@@ -103,8 +103,8 @@ def write_picture(document: str) -> str:
     lines = ["```mermaid", "flowchart TD"]
     for layer in range(len(LAYERS) - 2, -1, -1):
         names = [ROOT_MODULES] if layer == 0 else sorted(LAYERS[layer])
-        nodes = "; ".join(f'{name.replace(" ", "_")}["{name}"]' for name in names)
-        lines += [f'    subgraph layer{layer}["layer {layer}"]', f"        {nodes}", "    end"]
+        nodes = [f'        {name.replace(" ", "_")}["{name}"]' for name in names]
+        lines += [f'    subgraph layer{layer}["layer {layer}"]', *nodes, "    end"]
     for name in sorted(graph):
         # An arrow that a longer path implies would only hide the others.
         implied = {each for other in graph[name] for each in _reachable(graph, other)}

@@ -58,10 +58,10 @@ def violations(trees: dict[str, ast.Module]) -> list[str]:
     return found
 
 
-def circles(trees: dict[str, ast.Module]) -> list[str]:
-    """Modules that import themselves through others, imports in functions and for types included."""
+def module_imports(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """Each module -> the modules of the package that it imports, in functions and for types, too."""
     known = frozenset(trees)
-    graph = {
+    return {
         name: {
             inside
             for imported in imports(name, tree, known)
@@ -69,6 +69,11 @@ def circles(trees: dict[str, ast.Module]) -> list[str]:
         }
         for name, tree in trees.items()
     }
+
+
+def circles(trees: dict[str, ast.Module]) -> list[str]:
+    """Modules that import themselves through others, imports in functions and for types included."""
+    graph = module_imports(trees)
     found = []
     for start in graph:
         seen: set[str] = set()
@@ -111,11 +116,29 @@ def test_picture_in_architecture_is_up_to_date() -> None:
 
 def test_layer_table_in_architecture_names_every_package() -> None:
     document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = document.partition("## Layers")[2].partition("<!--")[0]
     table = {
         int(layer): set(re.findall(r"`([a-z_]+)/?`", names))
-        for layer, names in re.findall(r"^\| (\d) \| ([^|]*) \|", document, re.MULTILINE)
+        for layer, names in re.findall(r"^\| (\d) \| ([^|]*) \|", section, re.MULTILINE)
     }
     assert table == {layer: set(names) for layer, names in enumerate(LAYERS[:-1])}
+
+
+def test_following_a_text_never_leads_back() -> None:
+    """At most 8 files, all used by the first, none of which imports one that comes before it."""
+    document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = document.partition("## Following a text")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| \d \| `([a-z_/]+)\.py` \|", section, re.MULTILINE)
+    files = [row.replace("/", ".") for row in rows]
+    graph = module_imports(TREES)
+    used, ahead = {files[0]}, {files[0]}
+    while ahead:
+        ahead = set().union(*(graph[name] for name in ahead)) - used
+        used |= ahead
+    assert 5 < len(files) <= 8
+    assert set(files) <= used
+    back = [(name, each) for index, name in enumerate(files) for each in files[:index] if each in graph[name]]
+    assert back == []
 
 
 def test_every_package_has_a_section_in_architecture() -> None:
@@ -128,12 +151,10 @@ def test_files_named_in_architecture_exist() -> None:
     document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_/]+\.py)`", document))
     assert len(named) > 20
-    existing = [
-        f"/{path.relative_to(REPOSITORY)}"
-        for folder in (ROOT, TESTS, REPOSITORY / "tools")
-        for path in folder.rglob("*.py")
-    ]
-    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in existing)] == []
+    sources = [path for folder in (ROOT, TESTS, REPOSITORY / "tools") for path in folder.rglob("*.py")]
+    existing = [f"/{path.relative_to(REPOSITORY)}" for path in sources]
+    missing = [name for name in named if not any(path.endswith(f"/{name}") for path in existing)]
+    assert missing == []
 
 
 def test_few_modules_at_the_root() -> None:
