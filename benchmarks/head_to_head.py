@@ -37,7 +37,7 @@ ROOT = str(Path(__file__).parent.parent)
 TEXT = "Good morning."
 LIMIT_S = 60
 NOTHING = "no fault, for comparison"
-NOBODY = "http://127.0.0.1:9"
+CLOSED_PORT = "http://127.0.0.1:9"
 
 EDGE = """
 import sys, edge_tts.communicate as communicate
@@ -186,7 +186,7 @@ def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
         return None
     before = moved.connections
     with tempfile.TemporaryDirectory() as folder, fault_server(script) as server:
-        url = NOBODY if fault.refused else server.base_url
+        url = CLOSED_PORT if fault.refused else server.base_url
         target = Path(folder, "out.wav")
         target.write_bytes(OLD)
         code = run(tool, url, Path(folder))

@@ -316,7 +316,7 @@ WALL_CLOCK_USERS = {
     ("bench.probe", "probing"),  # bench asks itself whether the clock was set meanwhile
     ("bench.locust.worker_stats", "__post_init__"),  # and so does each worker of a run on several machines
     ("bench.locust.worker_stats", "drift"),
-    ("bench.runner", "measure"),  # when a run began, for whoever reads its file
+    ("bench.runner", "measure"),  # when a run began, as written to its file
     ("bench.locust.aggregate", "__init__"),
     ("bench.locust.worker", "write_raw"),
 }

@@ -55,7 +55,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 # Which source wins
 
 
-def test_a_byte_order_mark_is_no_setting(home: Home) -> None:
+def test_byte_order_mark_is_ignored(home: Home) -> None:
     home.write(b'\xef\xbb\xbfvoice = "magnus"\n')
     assert home.load().voice == "magnus"
     home.write(b'\xef\xbb\xbf\xef\xbb\xbfvoice = "magnus"\n')
@@ -296,7 +296,7 @@ PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-def test_what_is_no_file_of_ours_is_one_clear_line(case: str, home: Home) -> None:
+def test_unusable_settings_file_is_one_line(case: str, home: Home) -> None:
     make, words = PLACES[case]
     make(home.file)
     if "link" not in case:
