@@ -187,11 +187,11 @@ def test_a_setting_that_is_empty_is_refused(home: Home) -> None:
     assert (type(error), str(error)) == (SettingsError, f"{home.file}: model is empty")
 
 
-def test_auto_is_the_websocket_wherever_it_is_said(home: Home) -> None:
-    home.write('via = "sse"')
-    assert (home.load().via, home.load(via="auto").via) == ("sse", "ws")
+def test_auto_is_sse_from_file_and_flag(home: Home) -> None:
+    home.write('via = "ws"')
+    assert (home.load().via, home.load(via="auto").via) == ("ws", "sse")
     home.write('via = "auto"')
-    assert (home.load().via, home.load(via="http").via) == ("ws", "http")
+    assert (home.load().via, home.load(via="http").via) == ("sse", "http")
 
 
 def test_names_that_are_no_settings_warn(home: Home) -> None:
