@@ -21,7 +21,7 @@ def measure() -> Iterator[Figure]:
     yield from stream.measure(10)
     yield from memory.measure()
     if missing := missing_packages():
-        print(f"the loudspeaker is not measured: {missing} is not installed")
+        print(f"the output device is not measured: {missing} is not installed")
     else:
         yield from speaker.measure()
 

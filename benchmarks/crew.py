@@ -18,7 +18,7 @@ import trustme
 
 from benchmarks.hosts import Host
 
-KEY = "sk_of_nobody_0123456789"
+KEY = "sk_unused_0123456789"
 PORT = 8443
 SMALLEST = [sys.executable, "-P", "-m", "smallest_cli"]
 ENDS_WITHIN = 150
@@ -107,7 +107,7 @@ def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
         used = _watch({"server": serving, **started}, load)
         code = started["master"].wait(ENDS_WITHIN)
         if load.loss == "unplugged":
-            last.kill()  # nobody could tell it that the run is over
+            last.kill()  # nothing else can end it: it is cut off from the master
             rest[-1].ip("link set eth0 up")
         for process in started.values():
             process.wait(ENDS_WITHIN)
@@ -185,7 +185,7 @@ def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
 
 
 def _watch(processes: dict[str, subprocess.Popen[bytes]], load: Load) -> dict[str, Use]:
-    """What each took, where nobody is lost."""
+    """What each worker used, if none was lost."""
     if load.lose_after is not None:
         return {}
     pause, third = threading.Event(), load.seconds / 3

@@ -59,7 +59,7 @@ def carry(source: socket.socket, target: socket.socket, delay_s: float, not_befo
 
 
 def relay(port: int, round_trip_s: float) -> None:
-    """Accept for ever."""
+    """Accept connections until the process ends."""
     with socket.create_server((FAR, port)) as listener:
         print("ready", flush=True)
         while True:

@@ -36,8 +36,8 @@ PINNED = dict(package.split("==") for package in PACKAGES)
 ROOT = str(Path(__file__).parent.parent)
 TEXT = "Good morning."
 LIMIT_S = 60
-NOTHING = "nothing wrong, for comparison"
-NOBODY = "http://127.0.0.1:9"
+NOTHING = "no fault, for comparison"
+CLOSED_PORT = "http://127.0.0.1:9"
 
 EDGE = """
 import sys, edge_tts.communicate as communicate
@@ -134,9 +134,9 @@ class Outcome:
         if self.fault == NOTHING:
             return f"exit {self.exit}, {'no new file' if self.kept else 'new file'}"
         ended = f"**no end in {LIMIT_S} s**" if self.exit is None else f"exit {self.exit}"
-        told = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**spoilt**"]
+        told = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**damaged**"]
         if self.elsewhere:
-            told.append("**asked the other host**")
+            told.append("**request to the other host**")
         if "429" in self.fault:
             told.append(f"{self.requests} request{'s' * (self.requests != 1)}")
         return ", ".join(told)
@@ -186,7 +186,7 @@ def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
         return None
     before = moved.connections
     with tempfile.TemporaryDirectory() as folder, fault_server(script) as server:
-        url = NOBODY if fault.refused else server.base_url
+        url = CLOSED_PORT if fault.refused else server.base_url
         target = Path(folder, "out.wav")
         target.write_bytes(OLD)
         code = run(tool, url, Path(folder))

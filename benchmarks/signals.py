@@ -1,4 +1,4 @@
-"""Ctrl-C: how soon is it silent, how soon is it over? And how soon does a run end that nobody interrupts?
+"""Ctrl-C: how soon is it silent, how soon is it over? And how soon does a run end that is not interrupted?
 
 Each time is from the signal to the death of the process, as the kernel tells it, or to the first block of
 silence at the monitor of a null sink (see tests/support/pulse.py for the Debian packages). The service is
@@ -53,7 +53,7 @@ class Place:
 FILE, PIPE, SPEAKER = (
     Place("a file", ("-o", "out.wav")),
     Place("a pipe", ("-o", "-")),
-    Place("the loudspeaker", ("-p",)),
+    Place("the output device", ("-p",)),
 )
 
 
@@ -234,7 +234,7 @@ def measure(count: int) -> Iterator[Figure]:
 def measure_speaker(count: int, calm: bool) -> Iterator[Figure]:
     """While it is sent, and while the device plays what is left."""
     if missing := missing_packages():
-        print(f"the loudspeaker is not measured: {missing} is not installed")
+        print(f"the output device is not measured: {missing} is not installed")
         return
     silences: list[float] = []
 
@@ -250,8 +250,8 @@ def measure_speaker(count: int, calm: bool) -> Iterator[Figure]:
             for via in VIAS
         ]
         exits = each(count, *ways)
-    yield p99("Ctrl-C to silence at the loudspeaker", silences, SILENCE_GOAL_MS, calm)
-    yield p99("Ctrl-C to exit, at the loudspeaker", exits, EXIT_GOAL_MS, calm)
+    yield p99("Ctrl-C to silence at the output device", silences, SILENCE_GOAL_MS, calm)
+    yield p99("Ctrl-C to exit, at the output device", exits, EXIT_GOAL_MS, calm)
 
 
 def p99(name: str, times: list[float], goal: float | None = None, calm: bool = True) -> Figure:

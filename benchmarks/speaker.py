@@ -1,4 +1,4 @@
-"""The loudspeaker: is it exact, prompt, quickly silent, and steady on a busy machine?
+"""The output device: is it exact, prompt, quickly silent, and steady on a busy machine?
 
 Plays into a PulseAudio of its own with a null sink (see tests/support/pulse.py for the Debian packages)
 and looks at the monitor: each time is from the call to the arrival at the recorder, which hears in blocks
