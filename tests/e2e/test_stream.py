@@ -474,6 +474,7 @@ def service_lost_while_idle(
         was_refused.set()
 
     launcher = [*LAUNCH, "hasty", "stream"]
+    options = ("-o", "out.wav", "--via", "ws", *arguments)
     with (
         fault_server(handle_one_request, refuse, then) as server,
         streaming(
