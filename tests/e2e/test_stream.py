@@ -477,9 +477,7 @@ def service_lost_while_idle(
     options = ("-o", "out.wav", "--via", "ws", *arguments)
     with (
         fault_server(handle_one_request, refuse, then) as server,
-        streaming(
-            home, server.base_url, "-o", "out.wav", "--via", "ws", *arguments, command=launcher
-        ) as process,
+        streaming(home, server.base_url, *options, command=launcher) as process,
     ):
         write(process, "The first sentence. ")
         assert was_refused.wait(20)

@@ -315,7 +315,7 @@ def test_after_a_failure_the_old_file_stays_and_what_is_kept_is_named(partial: s
 def test_a_signal_keeps_the_sentences_that_were_whole(home: Path) -> None:
     with fault_server(GOOD, (Reply(), FEW, Checkpoint())) as server:
         env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
-        command = [*SMALLEST, "speak", TEXT, "-o", "a.wav", "--subtitles", "a.srt", "--completion-wait", "0"]
+        command = [*SMALLEST, "speak", TEXT, "-o", "a.wav", "--subtitles", "a.srt"]
         with subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.PIPE, text=True) as running:
             assert server.reached.wait(30)
             running.send_signal(signal.SIGINT)
