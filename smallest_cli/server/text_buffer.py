@@ -200,7 +200,7 @@ class MessageBuffer:
             optional.add("text")
             checked = {name: value for name, value in fields.items() if name != "text"}
         # Text of any length may be streamed in fragments (0.4).
-        rules = self._rules if buffering is None else replace(self._rules, max_text=None)
+        rules = self._rules if buffering is None else self._rules._replace(max_text=None)
         if issues := validate(checked, rules, optional=optional):
             raise InvalidMessage(*issues)
         return self._state.decode(fields, self._api)
