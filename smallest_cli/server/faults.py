@@ -15,8 +15,7 @@ _SPEC = re.compile(
     r"|(?P<close>close):(?P<close_code>10(?:0[0-36-9]|1[0-4])|[34]\d{3})(:(?P<close_after>\d{1,6}))?"
     r"|(?P<kind>error|stall)(:(?P<after>\d{1,6}))?"
 )
-ABNORMAL = 1006
-"""Never sent as a code: the connection is dropped without a close frame (RFC 6455, 7.4.1)."""
+ABNORMAL = 1006  # never sent: the connection is dropped without a close frame (RFC 6455, 7.4.1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class WebSocketSession:
             try:
                 message = await self._socket.receive(timeout=max(deadline - perf_counter(), 0.001))
             except TimeoutError:
-                if self._busy or self._completions:  # the idle time starts again when all jobs are done
+                if self._busy or self._completions:  # it starts again when all jobs are done
                     deadline = perf_counter() + idle_s
                     continue
                 # The only documented error message; it has no session_id (4b).
@@ -154,7 +154,7 @@ class WebSocketSession:
         try:
             if job.request.text:
                 self._slot.close()
-                self._slot.enter_context(self._state.limits.slot(self._key))
+                self._slot.enter_context(self._state.slots.hold(self._key))
                 await self._send_audio(job, entry)
         except LimitExceeded:
             entry.status = "busy"

@@ -75,7 +75,15 @@ class Engine:
         At normal speed the last block is padded with silence (waves/api.md, 3a). Any `encoding` but
         pcm is one chunk at the end. Closing the iterator ends the utterance. Raises ServerError.
         """
-        reader, writer = await asyncio.open_unix_connection(sock=self._connect())
+        # One end of a new socket pair is passed to the voice process, which forks to serve it.
+        ours, theirs = socket.socketpair()
+        with theirs:
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            try:
+                socket.send_fds(self._control, [b"u"], [theirs.fileno()])
+            except OSError:
+                writer.transport.abort()
+                raise ServerError(PROCESS_DIED) from None
         try:
             writer.write(_voice_request(request, encoding).encode())
             while True:
@@ -94,17 +102,6 @@ class Engine:
             raise ServerError(PROCESS_DIED) from None
         finally:
             writer.transport.abort()
-
-    def _connect(self) -> socket.socket:
-        """Pass one end of a new socket pair to the voice process, which forks to serve it."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                socket.send_fds(self._control, [b"u"], [theirs.fileno()])
-            except OSError:
-                ours.close()
-                raise ServerError(PROCESS_DIED) from None
-        return ours
 
 
 def _voice_request(request: SpeechRequest, encoding: str) -> VoiceRequest:
