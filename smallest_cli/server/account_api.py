@@ -5,6 +5,7 @@ Dictionaries and clones are kept in memory while the server runs.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -184,8 +185,9 @@ def _clone_problem(fields: dict[str, str], size: int) -> str | None:
 async def _read_body(request: web.Request) -> _Body:
     """The fields of a body, {} when one of them is not valid."""
     try:
-        return msgspec.json.decode(await request.read(), type=_Body)
-    except msgspec.MsgspecError:
+        # json.loads accepts lone surrogates, which msgspec.json refuses.
+        return msgspec.convert(json.loads(await request.read()), _Body)
+    except (ValueError, msgspec.ValidationError):
         return {}
 
 
