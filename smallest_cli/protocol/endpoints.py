@@ -17,11 +17,7 @@ SSEShape = Literal["live", "older", "seed"]
 ErrorForm = Literal["message", "nested", "list"]
 
 PATHS: dict[Api, dict[Via, str]] = {
-    "unified": {
-        "ws": "/waves/v1/tts/live",
-        "sse": "/waves/v1/tts/live",
-        "http": "/waves/v1/tts",
-    },
+    "unified": {"ws": "/waves/v1/tts/live", "sse": "/waves/v1/tts/live", "http": "/waves/v1/tts"},
     "v3.1": {
         "ws": "/waves/v1/lightning-v3.1/get_speech/stream",
         "sse": "/waves/v1/lightning-v3.1/stream",

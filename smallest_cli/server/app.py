@@ -14,7 +14,7 @@ from smallest_cli.server import error_bodies
 from smallest_cli.server.account_api import constant_reply
 from smallest_cli.server.auth import LimitExceeded, check_origin
 from smallest_cli.server.faults import FaultSpec
-from smallest_cli.server.http import Exchange, send_audio_file, send_event_stream
+from smallest_cli.server.http import Exchange
 from smallest_cli.server.request_log import LogEntry
 from smallest_cli.server.state import ServerState
 from smallest_cli.server.validation import validate
@@ -102,7 +102,7 @@ def _speech_handler(state: ServerState, api: Api, via: Via) -> Handler:
                     entry.status = f"fault {fault.code}"
                     return _status_response(fault)
                 exchange = Exchange(state, request, api, speech, entry, fault)
-                return await (send_audio_file(exchange) if via == "http" else send_event_stream(exchange))
+                return await (exchange.send_audio_file() if via == "http" else exchange.send_event_stream())
         except LimitExceeded:
             entry.status = "busy"
             raise

@@ -68,11 +68,7 @@ class ServerState:
         return replace(request, format=AudioFormat(int(request.format.sample_rate)))
 
     async def synthesize(
-        self,
-        request: SpeechRequest,
-        received_ns: int,
-        fault: FaultSpec | None = None,
-        encoding: str = "pcm",
+        self, request: SpeechRequest, received_ns: int, fault: FaultSpec | None = None, encoding: str = "pcm"
     ) -> AsyncGenerator[AudioChunk | WordTiming, None]:
         """Yield the audio of a request block by block, each at its paced time.
 
