@@ -63,8 +63,7 @@ def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-KEEP_ALIVE = b'{"type":"ping"}'
-"""The message that resets the idle timeout of a socket (waves/api.md, 4b)."""
+KEEP_ALIVE = b'{"type":"ping"}'  # resets the idle timeout of a socket (waves/api.md, 4b)
 
 
 def is_keep_alive(fields: Fields) -> bool:

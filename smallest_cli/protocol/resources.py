@@ -14,8 +14,7 @@ DICTIONARIES_PATH = "/waves/v1/pronunciation-dicts"
 CLONES_PATH = "/waves/v1/voice-cloning"
 BALANCE_PATH = "/payment/v1/credits/balance"
 SUBSCRIPTION_PATH = "/atoms/v1/user/subscription"
-VOICES_LIMIT = 4 * 1024 * 1024
-"""Maximum bytes of a get_voices reply that the client accepts."""
+VOICES_LIMIT = 4 * 1024 * 1024  # bytes of a get_voices reply that the client accepts
 CLONE_MAX_BYTES = 5 * 1024 * 1024
 CLONE_SECONDS = (5.0, 15.0)
 CLONE_TYPES = {

@@ -40,28 +40,20 @@ def split_complete(text: str) -> tuple[list[str], str]:
     """Split buffered text into segments due now and the remainder. Joined they equal `text` (4c.3)."""
     segments = []
     while len(text) > SEGMENT_CHARS:
-        end = _split_point(text)
+        # After the last sentence that fits, else after a space, else anywhere.
+        ends = [match.end() for match in _INNER_END.finditer(text, 0, SEGMENT_CHARS)]
+        ends = [end for end in ends if not _NO_END.search(text[:end])]
+        end = ends[-1] if ends else text.rfind(" ", 0, SEGMENT_CHARS) + 1 or SEGMENT_CHARS
         segments.append(text[:end])
         text = text[end:]
     if len(text.strip()) >= MIN_SENTENCE_CHARS and ends_sentence(text):
-        segments.append(text)
-        text = ""
+        return [*segments, text], ""
     return segments, text
 
 
 def ends_sentence(text: str) -> bool:
     """Whether `text` ends a sentence, and not with an abbreviation or inside a number."""
     return bool(_SENTENCE_END.search(text)) and not _NO_END.search(text)
-
-
-def _split_point(text: str) -> int:
-    """Where to split text that is too long: after a sentence, else after a space, else anywhere."""
-    ends = [
-        match.end()
-        for match in _INNER_END.finditer(text, 0, SEGMENT_CHARS)
-        if not _NO_END.search(text[: match.end()])
-    ]
-    return ends[-1] if ends else text.rfind(" ", 0, SEGMENT_CHARS) + 1 or SEGMENT_CHARS
 
 
 class InvalidMessage(Exception):
@@ -186,7 +178,7 @@ class MessageBuffer:
 
     def _decode(self, fields: Fields, buffering: Buffering | None, blank_allowed: bool) -> SpeechRequest:
         """Validate and decode a message; one that closes or cancels a buffer needs no text (4c)."""
-        optional: set[str] = set()
+        optional = {"text"} if blank_allowed else set()
         if buffering is not None and buffering.context is not None:
             if buffering.flush or buffering.max_flush_ms:
                 message = "context_id cannot be combined with flush or max_buffer_flush_ms"
@@ -195,10 +187,7 @@ class MessageBuffer:
                 optional = {"text", "voice_id"}
             elif not buffering.more:
                 optional = {"text"}
-        checked = fields
-        if blank_allowed:
-            optional.add("text")
-            checked = {name: value for name, value in fields.items() if name != "text"}
+        checked = {name: value for name, value in fields.items() if not (blank_allowed and name == "text")}
         # Text of any length may be streamed in fragments (0.4).
         rules = self._rules if buffering is None else self._rules._replace(max_text=None)
         if issues := validate(checked, rules, optional=optional):
@@ -219,11 +208,10 @@ class MessageBuffer:
         buffered.add(request)
         if buffering.flush or not buffering.more:
             self._drop_legacy()
-            if buffered.text.strip():
-                wait_s = self._complete_wait_s(buffered.request, buffered=True)
+            speaks = bool(buffered.text.strip())
+            if speaks or buffered.partly_sent or self._config.answer_empty_close:
+                wait_s = self._complete_wait_s(buffered.request, buffered=True) if speaks else 0.0
                 self._enqueue(buffered.job(wait_s, closes=True))
-            elif buffered.partly_sent or self._config.answer_empty_close:
-                self._enqueue(buffered.job(0.0, closes=True))
         elif buffering.max_flush_ms and buffered.timer is None and buffered.text.strip():
             buffered.start_timer(buffering.max_flush_ms, self._flush_part)
 

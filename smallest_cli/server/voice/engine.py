@@ -17,11 +17,9 @@ from smallest_cli.server.voice.voice_map import resolve_espeak_voice
 from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES
 
 INSTALL = "pip install 'smallest-cli[local]'"
-REQUIRED_MODULES = ("numpy", "soxr")
-"""Imports of the voice process that are part of the `local` extra only."""
+REQUIRED_MODULES = ("numpy", "soxr")  # of the voice process; part of the `local` extra only
 PROCESS_DIED = "the voice process died"
-BLOCK_MS = 160
-"""Length of the service's audio blocks (waves/api.md, 3a)."""
+BLOCK_MS = 160  # length of the service's audio blocks (waves/api.md, 3a)
 
 
 def block_bytes(sample_rate: int) -> int:

@@ -6,8 +6,7 @@ import json
 import struct
 from typing import NamedTuple
 
-FRAME = struct.Struct(">cI")
-"""Header of each reply frame: its kind and the number of payload bytes."""
+FRAME = struct.Struct(">cI")  # header of a reply frame: its kind and the number of payload bytes
 AUDIO, WORD, END, FAILED = b"a", b"w", b"e", b"x"
 
 
