@@ -14,21 +14,13 @@ from smallest_cli.server.faults import FaultSpec
 
 TEXT_LIMIT = 100_000
 MIN_TOKEN_CHARS = 16
-DOCUMENTED_MAX_TEXT = 8_000
 
 Milliseconds = Annotated[float, Meta(ge=0, le=10_000)]
 
+_DOCUMENTED = {"complete_wait_ms": DEFAULT_COMPLETION_WAIT_MS, "max_text": 8_000}
 PROFILES: Mapping[str, Mapping[str, Any]] = {
-    "live": {
-        "complete_wait_ms": DEFAULT_COMPLETION_WAIT_MS,
-        "honour_complete_wait": False,
-        "max_text": DOCUMENTED_MAX_TEXT,
-    },
-    "documented": {
-        "complete_wait_ms": DEFAULT_COMPLETION_WAIT_MS,
-        "close_after_complete": True,
-        "max_text": DOCUMENTED_MAX_TEXT,
-    },
+    "live": {**_DOCUMENTED, "honour_complete_wait": False},
+    "documented": {**_DOCUMENTED, "close_after_complete": True},
     "instant": {},
 }
 """Values that differ from the defaults: the service as independent observers report it, as its reference

@@ -19,17 +19,13 @@ from smallest_cli.server.config import ServerConfig
 from smallest_cli.server.state import ServerState
 from smallest_cli.server.voice.engine import Engine
 
+Watch = Callable[[Callable[[], None]], None]
 BACKLOG = 1024
 # A wildcard address cannot stand in a URL: loopback is announced instead.
 URL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
-def run(
-    config: ServerConfig,
-    engine: Engine,
-    announce: Callable[[str], None],
-    watch: Callable[[Callable[[], None]], None],
-) -> None:
+def run(config: ServerConfig, engine: Engine, announce: Callable[[str], None], watch: Watch) -> None:
     """Listen, pass the base URL to `announce`, and serve in this thread until stopped.
 
     `watch` receives a function that stops the server from any thread. Raises UsageError when the address
@@ -38,12 +34,7 @@ def run(
     asyncio.run(_serve(config, engine, announce, watch))
 
 
-async def _serve(
-    config: ServerConfig,
-    engine: Engine,
-    announce: Callable[[str], None],
-    watch: Callable[[Callable[[], None]], None],
-) -> None:
+async def _serve(config: ServerConfig, engine: Engine, announce: Callable[[str], None], watch: Watch) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -85,7 +76,7 @@ def _is_bug(record: logging.LogRecord) -> bool:
 
 
 def _report_bug(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    if not isinstance(context.get("exception"), OSError | ssl.SSLError):
+    if not isinstance(context.get("exception"), OSError):  # SSLError is one
         loop.default_exception_handler(context)
 
 

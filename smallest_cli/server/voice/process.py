@@ -111,59 +111,46 @@ def _encoder(out: io.BytesIO, request: VoiceRequest) -> Any:
     return SoundFile(out, "w", rate, 1, compression_level=level, **kind)
 
 
-class Utterance:
-    """The synthesis of one request."""
+def speak(library: ctypes.CDLL, native_rate: int, request: VoiceRequest, writer: FrameWriter) -> None:
+    """Synthesize an utterance and write it. Raises EspeakError, or OSError when the reader has gone."""
+    # NUL would end the C string and surrogates have no UTF-8: replaced one for one, so positions stay.
+    text = "".join(" " if c < " " else "\ufffd" if "\ud800" <= c <= "\udfff" else c for c in request.text)
+    words = espeak.WordTracker(text) if request.word_timings else None
+    seconds = 0.0
+    failures: list[BaseException] = []
 
-    def __init__(self, library: ctypes.CDLL, native_rate: int, request: VoiceRequest) -> None:
-        self._library = library
-        self._native_rate = native_rate
-        self._request = request
-        # NUL would end the C string and surrogates have no UTF-8: replaced one for one, so positions stay.
-        self._text = "".join(
-            " " if c < " " else "\ufffd" if "\ud800" <= c <= "\udfff" else c for c in request.text
-        )
-        self._words = espeak.WordTracker(self._text) if request.word_timings else None
-        self._seconds = 0.0
-        self._failure: BaseException | None = None
+    def on_chunk(wave: Any, count: int, events: Any) -> int:
+        """Callback of the library after each 60 ms of audio; returning 1 stops it."""
+        nonlocal seconds
+        try:
+            position = 0
+            while words and events[position].type != espeak.EVENT_NONE:
+                event = events[position]
+                writer.add_words(words.on_event(event, event.sample / native_rate))
+                position += 1
+            if wave and count > 0:
+                seconds += count / native_rate
+                writer.add_samples(numpy.ctypeslib.as_array(wave, (count,)).astype("float32"))
+        except BaseException as error:  # cannot propagate through C: raised again below
+            failures.append(error)
+            return 1
+        return 0
 
-    def speak(self, writer: FrameWriter) -> None:
-        """Synthesize and write it. Raises EspeakError, or OSError when the reader has gone."""
-        library, request, encoded = self._library, self._request, self._text.encode()
-        if library.espeak_SetVoiceByName(request.espeak_voice.encode()) != 0:
-            raise espeak.EspeakError(f"eSpeak NG has no voice {request.espeak_voice}")
-        library.espeak_SetParameter(espeak.RATE, round(NORMAL_WORDS_PER_MINUTE * request.speed), 0)
-        library.espeak_SetParameter(espeak.PITCH, request.pitch, 0)
-
-        def on_chunk(wave: Any, count: int, events: Any) -> int:
-            """Callback of the library after each 60 ms of audio; returning 1 stops it."""
-            try:
-                self._process_chunk(writer, wave, count, events)
-            except BaseException as error:  # cannot propagate through C: raised again below
-                self._failure = error
-                return 1
-            return 0
-
-        callback = espeak.OnChunk(on_chunk)  # referenced as long as the library may call it
-        library.espeak_SetSynthCallback(callback)
-        size = len(encoded) + 1
-        code = library.espeak_Synth(encoded, size, 0, 1, 0, espeak.CHARS_UTF8, None, None)
-        if self._failure is not None:
-            raise self._failure
-        if code != 0:
-            raise espeak.EspeakError(f"eSpeak NG failed with code {code}")
-        if self._words:
-            writer.add_words(self._words.finish(self._seconds))
-        writer.finish()
-
-    def _process_chunk(self, writer: FrameWriter, wave: Any, count: int, events: Any) -> None:
-        position = 0
-        while self._words and events[position].type != espeak.EVENT_NONE:
-            event = events[position]
-            writer.add_words(self._words.on_event(event, event.sample / self._native_rate))
-            position += 1
-        if wave and count > 0:
-            self._seconds += count / self._native_rate
-            writer.add_samples(numpy.ctypeslib.as_array(wave, (count,)).astype("float32"))
+    if library.espeak_SetVoiceByName(request.espeak_voice.encode()) != 0:
+        raise espeak.EspeakError(f"eSpeak NG has no voice {request.espeak_voice}")
+    library.espeak_SetParameter(espeak.RATE, round(NORMAL_WORDS_PER_MINUTE * request.speed), 0)
+    library.espeak_SetParameter(espeak.PITCH, request.pitch, 0)
+    callback = espeak.OnChunk(on_chunk)  # referenced as long as the library may call it
+    library.espeak_SetSynthCallback(callback)
+    encoded = text.encode()
+    code = library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, espeak.CHARS_UTF8, None, None)
+    if failures:
+        raise failures[0]
+    if code != 0:
+        raise espeak.EspeakError(f"eSpeak NG failed with code {code}")
+    if words:
+        writer.add_words(words.finish(seconds))
+    writer.finish()
 
 
 def run_utterance(library: ctypes.CDLL, native_rate: int, peer: socket.socket) -> None:
@@ -173,7 +160,7 @@ def run_utterance(library: ctypes.CDLL, native_rate: int, peer: socket.socket) -
             request = VoiceRequest.decode(lines.readline())
         writer = FrameWriter(peer, request, native_rate)
         try:
-            Utterance(library, native_rate, request).speak(writer)
+            speak(library, native_rate, request, writer)
         except espeak.EspeakError as error:
             writer.fail(str(error))
     finally:
