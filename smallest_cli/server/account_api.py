@@ -126,32 +126,29 @@ class AccountAPI:
     async def _create_clone(self, request: web.Request) -> web.StreamResponse:
         if not request.content_type.startswith("multipart/"):
             return web.json_response({"error": "No file provided"}, status=400)
-        fields: dict[str, str] = {}
+        fields = {"accent": "general", "language": "en", "model": CLONE_MODELS[0]}
         file_name, size = "", 0
         async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader):
-                continue
-            if part.name == "file":
+            if isinstance(part, BodyPartReader) and part.name == "file":
                 file_name = part.filename or "sample"
                 while data := await part.read_chunk():
                     size += len(data)
-            elif part.name in CLONE_FIELDS:
+            elif isinstance(part, BodyPartReader) and part.name in CLONE_FIELDS:
                 fields[part.name] = await part.text()
         if problem := _clone_problem(fields, size):
             return web.json_response({"error": problem}, status=400)
-        model = fields.get("model", CLONE_MODELS[0])
         clone = {
             "_id": token_hex(12),
             "voiceId": f"voice_{token_hex(5)}",
             "displayName": fields["displayName"],
             "description": fields.get("description", ""),
-            "accent": fields.get("accent", "general"),
+            "accent": fields["accent"],
             "tags": [tag for tag in fields.get("tags", "").split(",") if tag],
-            "language": fields.get("language", "en"),
+            "language": fields["language"],
             "status": "completed",
             "cloningType": "instant",
-            "modelIds": [model],
-            "model": {"_id": token_hex(12), "modelName": model},
+            "modelIds": [fields["model"]],
+            "model": {"_id": token_hex(12), "modelName": fields["model"]},
             "audioFileNames": [file_name],
             "samples": [],
             "organizationId": "offline",
@@ -177,7 +174,7 @@ def _clone_problem(fields: dict[str, str], size: int) -> str | None:
         return "displayName is required"
     if size > CLONE_MAX_BYTES:
         return "File too large"
-    if fields.get("model", CLONE_MODELS[0]) not in CLONE_MODELS:
+    if fields["model"] not in CLONE_MODELS:
         return f"Invalid model. Supported models: {', '.join(CLONE_MODELS)}"
     return None
 

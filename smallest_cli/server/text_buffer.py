@@ -141,14 +141,16 @@ class MessageBuffer:
         self._api: Api = api
         self._rules = state.rules(api, "ws")
         self._enqueue = enqueue
-        self._contexts: dict[str, BufferedText] = {}
-        self._legacy: BufferedText | None = None
+        self._buffers: dict[str | None, BufferedText] = {}  # by context; None is the legacy buffer
 
     def close(self) -> None:
         """Stop all timers. Text still buffered is lost with the socket (4c.3)."""
-        self._drop_legacy()
-        for buffered in self._contexts.values():
-            buffered.stop_timer()
+        for context in list(self._buffers):
+            self._drop(context)
+
+    def _drop(self, context: str | None) -> None:
+        if context in self._buffers:
+            self._buffers.pop(context).stop_timer()
 
     def read(self, data: str | bytes) -> str | None:
         """Process one message; return a message to answer with at once, if any. Raises InvalidMessage."""
@@ -164,9 +166,9 @@ class MessageBuffer:
         if buffering is None and blank and text:
             return None  # the older keep-alive: no audio, no reply, nothing flushed (4b, 12)
         if buffering is None and fields.get("cancel_request") is True:
-            self._drop_legacy()
+            self._drop(None)
             return None
-        buffered = buffering is not None or self._legacy is not None
+        buffered = buffering is not None or None in self._buffers
         request = self._decode(fields, buffering, blank and buffered)
         if not buffered:
             self._enqueue(Job(request, self._complete_wait_s(request, buffered=False), closes=True))
@@ -204,10 +206,10 @@ class MessageBuffer:
     # The legacy buffer (4c.2)
 
     def _add_to_legacy(self, request: SpeechRequest, buffering: Buffering) -> None:
-        buffered = self._legacy = self._legacy or BufferedText(request)
+        buffered = self._buffers.setdefault(None, BufferedText(request))
         buffered.add(request)
         if buffering.flush or not buffering.more:
-            self._drop_legacy()
+            self._drop(None)
             speaks = bool(buffered.text.strip())
             if speaks or buffered.partly_sent or self._config.answer_empty_close:
                 wait_s = self._complete_wait_s(buffered.request, buffered=True) if speaks else 0.0
@@ -220,15 +222,10 @@ class MessageBuffer:
         self._enqueue(buffered.job(0.0, ends=False))
         buffered.text, buffered.partly_sent = "", True
 
-    def _drop_legacy(self) -> None:
-        if self._legacy is not None:
-            self._legacy.stop_timer()
-            self._legacy = None
-
     # Continuations (4c.3)
 
     def _add_to_context(self, request: SpeechRequest, buffering: Buffering, context: str) -> None:
-        buffered = self._contexts.get(context)
+        buffered = self._buffers.get(context)
         if buffering.cancel:
             # Only text not yet released is dropped; the context stays open (0.7).
             if buffered is not None:
@@ -238,15 +235,15 @@ class MessageBuffer:
         if buffered is None:
             if buffering.close:
                 return
-            if len(self._contexts) >= MAX_CONTEXTS:
+            if len(self._buffers.keys() - {None}) >= MAX_CONTEXTS:
                 raise InvalidMessage(custom_issue("context_id", f"more than {MAX_CONTEXTS} contexts"))
-            buffered = self._contexts[context] = BufferedText(request)
+            buffered = self._buffers[context] = BufferedText(request)
         if not buffering.close:
             buffered.add(request)
         if buffering.more and not buffering.close:
             self._release(buffered, buffering.max_delay_ms)
         else:
-            del self._contexts[context]
+            self._drop(context)
             self._finish(buffered, answer=not buffering.close)
 
     def _release(self, buffered: BufferedText, delay_ms: int | None) -> None:
@@ -265,7 +262,6 @@ class MessageBuffer:
 
     def _finish(self, buffered: BufferedText, *, answer: bool) -> None:
         """Release everything; a closing message with nothing left may still be answered (12)."""
-        buffered.stop_timer()
         segments, remainder = split_complete(buffered.text)
         segments += [remainder] if remainder.strip() else []
         for segment in segments:
