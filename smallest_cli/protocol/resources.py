@@ -92,8 +92,7 @@ def _clone(fields: object) -> Clone:
         raise ProtocolError("malformed clone")
     model = fields.get("model")  # an object in the guide, a string in the specification
     model = model.get("modelName") if isinstance(model, dict) else model
-    models = fields.get("modelIds")
-    if model is None and isinstance(models, list) and models:
+    if model is None and isinstance(models := fields.get("modelIds"), list) and models:
         model = models[0]
     return Clone(
         id=fields["voiceId"],

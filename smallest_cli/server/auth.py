@@ -50,14 +50,14 @@ def check_origin(request: web.Request, *, any_host: bool, port: int) -> tuple[in
 
     `any_host` is for a server that listens beyond loopback, under names it cannot know.
     """
-    host = request.headers.get("Host", "")
-    if len(request.headers.getall("Host", [])) != 1 or not (any_host or _is_own(host, request.scheme, port)):
+    hosts = request.headers.getall("Host", [])
+    if len(hosts) != 1 or not (any_host or _is_own(hosts[0], request.scheme, port)):
         return 421, "Host is not this server"
     origin = request.headers.get("Origin")
     if origin is None:
         return None
     scheme, _, authority = origin.partition("://")
-    own = authority == host if any_host else _is_own(authority, scheme, port)
+    own = authority == hosts[0] if any_host else _is_own(authority, scheme, port)
     return None if own and scheme in ("http", "https") else (403, "Origin is not this server")
 
 

@@ -54,11 +54,10 @@ def validate(fields: Fields, rules: Rules, *, optional: Iterable[str] = ()) -> l
     issues: list[Issue] = []
     for name, check in _checks(rules).items():
         issue = None
-        if name not in fields:
-            if name in REQUIRED and name not in optional:
-                issue = _wrong_type("string", "undefined") | {"message": REQUIRED[name]}
-        elif not (name in optional and fields[name] == ""):
-            issue = check(fields[name])
+        if name in fields:
+            issue = check(fields[name]) if fields[name] != "" or name not in optional else None
+        elif name in REQUIRED and name not in optional:
+            issue = _wrong_type("string", "undefined") | {"message": REQUIRED[name]}
         if issue:
             issues.append(issue | {"path": [name]})
     return issues or list(_check_combinations(fields, rules))

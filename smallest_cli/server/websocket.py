@@ -117,19 +117,19 @@ class WebSocketSession:
             job = next_job or await self._jobs.get()
             next_job = None
             entry = LogEntry("ws", job.request.text, self._key, job.received_ns, request_id=job.request_id)
-            if self._completes_alone(job):
-                if await self._synthesize(job, entry):
-                    task = asyncio.create_task(self._complete_later(job, entry))
-                    self._completions.add(task)
-                    task.add_done_callback(self._completions.discard)
-                else:
-                    self._state.request_log.write(entry)
-                continue
+            completes_later = False
             try:
                 if await self._synthesize(job, entry):
-                    next_job = await self._complete(job, entry)
+                    completes_later = self._completes_alone(job)
+                    if completes_later:
+                        task = asyncio.create_task(self._complete_later(job, entry))
+                        self._completions.add(task)
+                        task.add_done_callback(self._completions.discard)
+                    else:
+                        next_job = await self._complete(job, entry)
             finally:
-                self._state.request_log.write(entry)
+                if not completes_later:  # else the entry is written then
+                    self._state.request_log.write(entry)
 
     def _completes_alone(self, job: Job) -> bool:
         """Whether `complete` of a plain request comes in its time, while the next one is synthesized."""
