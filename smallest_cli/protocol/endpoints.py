@@ -9,19 +9,14 @@ from smallest_cli.models import STANDARD_MODEL, Api, Via
 
 Fields = Mapping[str, Any]
 
-MESSAGE_LIMIT = 16 * 1024 * 1024
-"""Maximum bytes of a message or server-sent event that the client accepts."""
+MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of a message or server-sent event that the client accepts
 ERROR_BODY_LIMIT = 64 * 1024
 
 SSEShape = Literal["live", "older", "seed"]
 ErrorForm = Literal["message", "nested", "list"]
 
 PATHS: dict[Api, dict[Via, str]] = {
-    "unified": {
-        "ws": "/waves/v1/tts/live",
-        "sse": "/waves/v1/tts/live",
-        "http": "/waves/v1/tts",
-    },
+    "unified": {"ws": "/waves/v1/tts/live", "sse": "/waves/v1/tts/live", "http": "/waves/v1/tts"},
     "v3.1": {
         "ws": "/waves/v1/lightning-v3.1/get_speech/stream",
         "sse": "/waves/v1/lightning-v3.1/stream",

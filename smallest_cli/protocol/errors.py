@@ -5,20 +5,36 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from smallest_cli.errors import (
-    AuthError,
-    ConnectionClosed,
-    NetworkError,
-    ProtocolError,
-    RateLimited,
-    RemoteError,
-    RequestError,
-    SecurityError,
-    ServerError,
-)
+from smallest_cli import errors
+from smallest_cli.errors import RemoteError
 from smallest_cli.protocol.endpoints import Fields
-from smallest_cli.protocol.json import decode_object, payload
+from smallest_cli.protocol.json import decode_object, payload, text_or_none
 from smallest_cli.security import printable
+
+_BY_STATUS: dict[int, tuple[type[RemoteError], str]] = {
+    401: (errors.AuthError, "check the API key"),
+    402: (errors.AuthError, "the account has no credit"),
+    403: (errors.AuthError, "the key has no access, or the account has reached a limit"),
+    408: (errors.NetworkError, ""),
+    409: (errors.RateLimited, ""),
+    410: (errors.RequestError, "this API is retired; drop --api to use the current one"),
+    413: (errors.RequestError, "send shorter segments, e.g. --split 100"),
+    429: (errors.RateLimited, "the account's concurrency limit is reached; retry later"),
+}
+"""HTTP status -> class and hint."""
+_BY_TEXT: tuple[tuple[str, type[RemoteError]], ...] = (
+    (r"concurren|rate limit|too many", errors.RateLimited),
+    (r"timed out|inactivity", errors.NetworkError),
+    (r"unauthori[sz]ed|api key|bearer|credit|usage limit|higher plan|organi[sz]ation", errors.AuthError),
+    (r"invalid|not supported|required|unsupported|retired|deprecated", errors.RequestError),
+)
+_BY_CLOSE_CODE: dict[int, type[RemoteError]] = {
+    1001: errors.ConnectionClosed,
+    1008: errors.AuthError,
+    1009: errors.RequestError,
+    1012: errors.ConnectionClosed,
+    1013: errors.RateLimited,
+}
 
 
 def decode_error(fields: Fields) -> RemoteError | None:
@@ -29,13 +45,12 @@ def decode_error(fields: Fields) -> RemoteError | None:
     text = error_text(fields)
     code = fields.get("code", fields.get("statusCode"))
     if isinstance(code, int) and 400 <= code < 600:
-        error = _class_of_status(code)(text, hint=_hint(text, code))
+        kind, hint = _by_status(code, text)
     else:
-        error = _class_of_text(text, RequestError if fields.get("errors") else ServerError)(text)
-        error.hint = _hint(text, 429 if isinstance(error, RateLimited) else None)
-    request_id = fields.get("request_id")
-    error.request_id = printable(request_id) if isinstance(request_id, str) else None
-    return error
+        kind = _by_text(text, errors.RequestError if fields.get("errors") else errors.ServerError)
+        hint = _by_status(429 if kind is errors.RateLimited else 0, text)[1]
+    request_id = text_or_none(fields.get("request_id"))
+    return kind(text, hint=hint, request_id=request_id and printable(request_id))
 
 
 def error_text(fields: Fields) -> str:
@@ -57,50 +72,15 @@ def _texts(value: object, depth: int = 4) -> list[str]:
     return []
 
 
-_TEXT_CLASSES: tuple[tuple[re.Pattern[str], type[RemoteError]], ...] = (
-    (re.compile(r"concurren|rate limit|too many", re.I), RateLimited),
-    (re.compile(r"timed out|inactivity", re.I), NetworkError),
-    (re.compile(r"unauthori[sz]ed|api key|bearer|credit|usage limit|higher plan|organi[sz]ation", re.I),
-     AuthError),
-    (re.compile(r"invalid|not supported|required|unsupported|retired|deprecated", re.I), RequestError),
-)  # fmt: skip
+def _by_text(text: str, default: type[RemoteError]) -> type[RemoteError]:
+    return next((kind for pattern, kind in _BY_TEXT if re.search(pattern, text, re.I)), default)
 
 
-def _class_of_text(text: str, default: type[RemoteError]) -> type[RemoteError]:
-    return next((error for pattern, error in _TEXT_CLASSES if pattern.search(text)), default)
-
-
-_STATUS_CLASSES: dict[int, type[RemoteError]] = {
-    401: AuthError,
-    402: AuthError,
-    403: AuthError,
-    408: NetworkError,
-    409: RateLimited,
-    429: RateLimited,
-}
-
-
-def _class_of_status(status: int) -> type[RemoteError]:
-    """An unlisted 4xx is treated as 400 (RFC 9110, 15)."""
-    if 500 <= status < 600:
-        return ServerError
-    return _STATUS_CLASSES.get(status, RequestError if 400 <= status < 500 else ProtocolError)
-
-
-_HINTS = {
-    401: "check the API key",
-    402: "the account has no credit",
-    403: "the key has no access, or the account has reached a limit",
-    410: "this API is retired; drop --api to use the current one",
-    413: "send shorter segments, e.g. --split 100",
-    429: "the account's concurrency limit is reached; retry later",
-}
-
-
-def _hint(text: str, status: int | None) -> str:
-    if re.search(r"invalid voice", text, re.I):
-        return "list voices: smallest voices"
-    return _HINTS.get(status or 0, "")
+def _by_status(status: int, text: str) -> tuple[type[RemoteError], str]:
+    """Class and hint. An unlisted 4xx is treated as 400 (RFC 9110, 15)."""
+    classes = {4: errors.RequestError, 5: errors.ServerError}
+    kind, hint = _BY_STATUS.get(status, (classes.get(status // 100, errors.ProtocolError), ""))
+    return kind, "list voices: smallest voices" if re.search(r"invalid voice", text, re.I) else hint
 
 
 def decode_http_error(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
@@ -108,23 +88,20 @@ def decode_http_error(status: int, headers: Mapping[str, str], body: bytes) -> R
 
     `headers` must have lower-case names.
     """
-    request_id = printable(headers["x-request-id"]) if headers.get("x-request-id") else None
+    request_id = printable(headers.get("x-request-id", "")) or None
     if 300 <= status < 400:
         target = printable(headers.get("location", "an unnamed address"), 120)
-        return SecurityError(
-            f"refused to follow a redirect ({status}) to {target}",
-            hint="nothing was sent to it; check the base URL",
-            request_id=request_id,
-        )
+        text = f"refused to follow a redirect ({status}) to {target}"
+        hint = "nothing was sent to it; check the base URL"
+        return errors.SecurityError(text, hint=hint, request_id=request_id)
     try:
         text = error_text(decode_object(body))
-    except ProtocolError:
+    except errors.ProtocolError:
         text = printable(headers.get("content-type") or "no content type", 60)
-    error = _class_of_status(status)(
-        f"the service answered {status}: {text}", hint=_hint(text, status), request_id=request_id
-    )
+    kind, hint = _by_status(status, text)
+    error = kind(f"the service answered {status}: {text}", hint=hint, request_id=request_id)
     error.status = status
-    if isinstance(error, RateLimited | ServerError):
+    if isinstance(error, errors.RateLimited | errors.ServerError):
         error.retry_after = decode_retry_after(headers.get("retry-after"), headers.get("date"))
     return error
 
@@ -148,19 +125,12 @@ def decode_retry_after(value: str | None, date: str | None) -> float | None:
     return max(0.0, wait)
 
 
-_CLOSE_CLASSES: dict[int, type[RemoteError]] = {
-    1001: ConnectionClosed, 1006: ConnectionClosed, 1008: AuthError, 1009: RequestError,
-    1012: ConnectionClosed, 1013: RateLimited,
-}  # fmt: skip
-
-
 def decode_close(code: int, reason: str = "") -> RemoteError:
     """The error of a WebSocket close before `complete`; 1000 is not a success (waves/api.md, 4e)."""
-    detail = f": {printable(reason)}" if reason else ""
     if code == 1006:
-        return ConnectionClosed("the service dropped the connection")
-    error = _class_of_text(reason, _CLOSE_CLASSES.get(code, ServerError))(
-        f"the service closed the connection ({code}{detail}) before the end"
-    )
+        return errors.ConnectionClosed("the service dropped the connection")
+    detail = f": {printable(reason)}" if reason else ""
+    kind = _by_text(reason, _BY_CLOSE_CODE.get(code, errors.ServerError))
+    error = kind(f"the service closed the connection ({code}{detail}) before the end")
     error.close_code = code
     return error

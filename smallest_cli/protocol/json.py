@@ -26,6 +26,11 @@ def excerpt(data: bytes | str) -> str:
     return printable(data[:80].decode("utf-8", "replace") if isinstance(data, bytes) else data, 80)
 
 
+def text_or_none(value: object) -> str | None:
+    """The value if it is a string that is not empty."""
+    return value if isinstance(value, str) and value else None
+
+
 def payload(fields: Fields) -> Fields:
     """The nested object in which the vendor's v2 sample also looks for `status` (waves/api.md, 2b)."""
     nested = fields.get("payload")

@@ -16,13 +16,13 @@ from smallest_cli.protocol.errors import decode_error
 from smallest_cli.protocol.json import decode_object, payload
 from smallest_cli.security import redact
 
+AudioEvent = AudioChunk | WordTiming | Completed
+_OLD_END: dict[str, Any] = {"status": "complete", "message": "All chunks sent", "done": True}
+PONG = json.dumps({"type": "pong"})
+
 
 def encode_message(
-    event: AudioChunk | WordTiming | Completed,
-    session_id: str | None,
-    request: SpeechRequest,
-    *,
-    older: bool = False,
+    event: AudioEvent, session_id: str | None, request: SpeechRequest, *, older: bool = False
 ) -> str:
     """Encode an event as a WebSocket message, with the client's own ids if it sent any.
 
@@ -48,32 +48,20 @@ def encode_message(
     return json.dumps(fields)
 
 
-_OLD_END: dict[str, Any] = {"status": "complete", "message": "All chunks sent", "done": True}
-
-
 def encode_error_message(
-    text: str,
-    *,
-    session_id: str | None = None,
-    issues: Iterable[Fields] = (),
-    form: ErrorForm = "message",
+    text: str, *, session_id: str | None = None, issues: Iterable[Fields] = (), form: ErrorForm = "message"
 ) -> str:
     """Encode an error as a WebSocket message, in one of the forms of waves/api.md, 5b."""
     fields: dict[str, Any] = {} if session_id is None else {"session_id": session_id}
     fields["status"] = "error"
-    match form:
-        case "nested":
-            fields["error"] = {"message": text, "code": "native"}
-        case "list":
-            fields |= {"message": text, "errors": list(issues)}
-        case "message":
-            fields["message"] = text
-            if listed := list(issues):
-                fields["errors"] = listed
+    if form == "nested":
+        fields["error"] = {"message": text, "code": "native"}
+    else:
+        fields["message"] = text
+        listed = list(issues)
+        if listed or form == "list":
+            fields["errors"] = listed
     return json.dumps(fields)
-
-
-PONG = json.dumps({"type": "pong"})
 
 
 def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes:
@@ -81,21 +69,16 @@ def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes
 
     `live` is today's envelope, `older` that before August 2026, `seed` that of the v3.1 page (2c).
     """
-    name = b""
-    if isinstance(event, AudioChunk):
-        audio = b64encode(event.pcm).decode("ascii")
-        shapes: dict[SSEShape, dict[str, Any]] = {
-            "live": {"audio": audio, "done": False, "status": "206"},
-            "older": {"audio": audio},
-            "seed": {"status": "chunk", "data": {"audio": audio}},
-        }
-        name = b"" if shape == "seed" else b"event: audio\n"
-    else:
-        shapes = {
-            "live": {"status": "200", "done": True},
-            "older": {"done": True},
-            "seed": _OLD_END,
-        }
+    if isinstance(event, Completed):
+        ends = {"live": {"status": "200", "done": True}, "older": {"done": True}, "seed": _OLD_END}
+        return b"data: " + json.dumps(ends[shape]).encode() + b"\n\n"
+    audio = b64encode(event.pcm).decode("ascii")
+    shapes: dict[SSEShape, dict[str, Any]] = {
+        "live": {"audio": audio, "done": False, "status": "206"},
+        "older": {"audio": audio},
+        "seed": {"status": "chunk", "data": {"audio": audio}},
+    }
+    name = b"" if shape == "seed" else b"event: audio\n"
     return name + b"data: " + json.dumps(shapes[shape]).encode() + b"\n\n"
 
 

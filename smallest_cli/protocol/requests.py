@@ -28,6 +28,16 @@ _FIELDS = {
     "request_id": "request_id",
 }
 """Attribute of a SpeechRequest -> field of a message (waves/api.md, 2a). `sample_rate` is apart."""
+_BUFFERING_FIELDS = {
+    "context": "context_id",
+    "more": "continue",
+    "flush": "flush",
+    "max_flush_ms": "max_buffer_flush_ms",
+    "max_delay_ms": "max_buffer_delay_ms",
+    "close": "context_close",
+    "cancel": "cancel_request",
+}
+"""Attribute of a Buffering -> field of a message (waves/api.md, 4c)."""
 _DEFAULTS = {field.name: field.default for field in dataclass_fields(SpeechRequest)}
 
 
@@ -38,31 +48,22 @@ def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -
         value = getattr(request, attribute)
         if value != _DEFAULTS[attribute]:
             fields[name] = list(value) if isinstance(value, tuple) else value
-    if buffering is not None and (buffering.close or buffering.cancel):
-        fields = _encode_buffering(buffering)  # closing and cancelling messages have no other fields
-    elif buffering is not None:
-        fields |= _encode_buffering(buffering)
+    if buffering is not None:
+        if buffering.close or buffering.cancel:
+            fields = {}  # closing and cancelling messages have no fields of a request
+            sent = {"context", "close" if buffering.close else "cancel"}
+        elif buffering.context is not None:
+            sent = {"context", "more", "max_delay_ms"}
+        else:
+            sent = {"more", "flush", "max_flush_ms"}
+        for attribute, name in _BUFFERING_FIELDS.items():
+            value = getattr(buffering, attribute)
+            if attribute in sent and value is not None:
+                fields[name] = value
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def _encode_buffering(buffering: Buffering) -> dict[str, Any]:
-    if buffering.context is None:
-        fields: dict[str, Any] = {"continue": buffering.more, "flush": buffering.flush}
-        if buffering.max_flush_ms is not None:
-            fields["max_buffer_flush_ms"] = buffering.max_flush_ms
-        return fields
-    if buffering.close:
-        return {"context_id": buffering.context, "context_close": True}
-    if buffering.cancel:
-        return {"context_id": buffering.context, "cancel_request": True}
-    fields = {"context_id": buffering.context, "continue": buffering.more}
-    if buffering.max_delay_ms is not None:
-        fields["max_buffer_delay_ms"] = buffering.max_delay_ms
-    return fields
-
-
-KEEP_ALIVE = b'{"type":"ping"}'
-"""The message that resets the idle timeout of a socket (waves/api.md, 4b)."""
+KEEP_ALIVE = b'{"type":"ping"}'  # resets the idle timeout of a socket (waves/api.md, 4b)
 
 
 def is_keep_alive(fields: Fields) -> bool:
@@ -88,12 +89,5 @@ def decode_buffering(fields: Fields) -> Buffering | None:
     context = fields.get("context_id")
     if context is None and not (fields.get("continue") or fields.get("flush")):
         return None
-    return Buffering(
-        more=bool(fields.get("continue", False)),
-        flush=bool(fields.get("flush", False)),
-        max_flush_ms=fields.get("max_buffer_flush_ms"),
-        context=context,
-        max_delay_ms=fields.get("max_buffer_delay_ms"),
-        close=bool(fields.get("context_close", False)),
-        cancel=bool(fields.get("cancel_request", False)),
-    )
+    values = {name: fields[field] for name, field in _BUFFERING_FIELDS.items() if field in fields}
+    return Buffering(**values)

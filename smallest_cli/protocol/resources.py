@@ -8,20 +8,22 @@ from typing import Any
 
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import Clone, Dictionary, Voice
-from smallest_cli.protocol.json import decode_object, excerpt
+from smallest_cli.protocol.json import decode_object, excerpt, text_or_none
 
 DICTIONARIES_PATH = "/waves/v1/pronunciation-dicts"
 CLONES_PATH = "/waves/v1/voice-cloning"
 BALANCE_PATH = "/payment/v1/credits/balance"
 SUBSCRIPTION_PATH = "/atoms/v1/user/subscription"
-VOICES_LIMIT = 4 * 1024 * 1024
-"""Maximum bytes of a get_voices reply that the client accepts."""
+VOICES_LIMIT = 4 * 1024 * 1024  # bytes of a get_voices reply that the client accepts
 CLONE_MAX_BYTES = 5 * 1024 * 1024
 CLONE_SECONDS = (5.0, 15.0)
 CLONE_TYPES = {
-    ".mp3": "audio/mpeg", ".wav": "audio/wav", ".webm": "audio/webm", ".mp4": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".wav": "audio/wav",
+    ".webm": "audio/webm",
+    ".mp4": "audio/mp4",
     ".m4a": "audio/mp4",
-}  # fmt: skip
+}
 
 
 def encode_dictionary(items: Iterable[tuple[str, str]], id: str | None = None) -> bytes:
@@ -53,10 +55,10 @@ def decode_dictionaries(data: bytes) -> list[Dictionary]:
 
 
 def _dictionary(fields: object) -> Dictionary:
-    items = fields.get("items") if isinstance(fields, dict) else None
-    if not isinstance(fields, dict) or not isinstance(fields.get("id"), str) or not isinstance(items, list):
-        raise ProtocolError("malformed dictionary")
-    return Dictionary(fields["id"], tuple(map(_item, items)), _text(fields.get("createdAt")))
+    match fields:
+        case {"id": str(id), "items": list(items), **rest}:
+            return Dictionary(id, tuple(map(_item, items)), text_or_none(rest.get("createdAt")))
+    raise ProtocolError("malformed dictionary")
 
 
 def _item(fields: object) -> tuple[str, str]:
@@ -90,23 +92,21 @@ def _clone(fields: object) -> Clone:
         raise ProtocolError("malformed clone")
     model = fields.get("model")  # an object in the guide, a string in the specification
     model = model.get("modelName") if isinstance(model, dict) else model
-    models = fields.get("modelIds")
-    if model is None and isinstance(models, list) and models:
+    if model is None and isinstance(models := fields.get("modelIds"), list) and models:
         model = models[0]
     return Clone(
         id=fields["voiceId"],
-        name=_text(fields.get("displayName")) or fields["voiceId"],
-        model=_text(model),
-        status=_text(fields.get("status")) or "unknown",
-        language=_text(fields.get("language")),
-        created=_text(fields.get("createdAt")),
+        name=text_or_none(fields.get("displayName")) or fields["voiceId"],
+        model=text_or_none(model),
+        status=text_or_none(fields.get("status")) or "unknown",
+        language=text_or_none(fields.get("language")),
+        created=text_or_none(fields.get("createdAt")),
     )
 
 
 def decode_balance(data: bytes) -> float:
     """Decode the credit balance in US dollars; it may be negative. Raises ProtocolError."""
-    fields = decode_object(data).get("data")
-    balance = fields.get("creditBalance") if isinstance(fields, dict) else None
+    balance = _object(decode_object(data).get("data")).get("creditBalance")
     if isinstance(balance, bool) or not isinstance(balance, int | float):
         raise ProtocolError("malformed balance")
     return float(balance)
@@ -114,29 +114,19 @@ def decode_balance(data: bytes) -> float:
 
 def decode_concurrency(data: bytes) -> int | None:
     """Decode the concurrency limit of the account, None if not stated. Raises ProtocolError."""
-    fields = decode_object(data).get("data")
-    limits = fields.get("limits") if isinstance(fields, dict) else None
-    calls = limits.get("concurrentCalls") if isinstance(limits, dict) else None
+    limits = _object(_object(decode_object(data).get("data")).get("limits"))
+    calls = limits.get("concurrentCalls")
     return calls if isinstance(calls, int) else None
 
 
 def encode_voices(voices: Iterable[Voice]) -> bytes:
     """Encode a list of voices as the get_voices reply, which does not name the pool."""
-    listed = [
-        {
-            "voiceId": voice.id,
-            "displayName": voice.name,
-            "tags": {
-                "language": list(voice.languages),
-                **({"accent": voice.accent} if voice.accent else {}),
-                **({"gender": voice.gender} if voice.gender else {}),
-                **({"age": voice.age} if voice.age else {}),
-                "emotions": [],
-                "usecases": list(voice.use_cases),
-            },
-        }
-        for voice in voices
-    ]
+    listed = []
+    for voice in voices:
+        stated = {"accent": voice.accent, "gender": voice.gender, "age": voice.age}
+        tags: dict[str, Any] = {name: tag for name, tag in stated.items() if tag}
+        tags |= {"language": voice.languages, "emotions": [], "usecases": voice.use_cases}
+        listed.append({"voiceId": voice.id, "displayName": voice.name, "tags": tags})
     return json.dumps({"voices": listed}).encode()
 
 
@@ -155,22 +145,21 @@ def _decode_voice(fields: dict[str, Any], model: str) -> Voice:
     name = fields.get("voiceId")
     if not isinstance(name, str) or not name:
         raise ProtocolError("a listed voice has no id")
-    tags = fields.get("tags")
-    tags = tags if isinstance(tags, dict) else {}
+    tags = _object(fields.get("tags"))
     return Voice(
         id=name,
-        name=_text(fields.get("displayName")) or name,
+        name=text_or_none(fields.get("displayName")) or name,
         model=model,
-        gender=_text(tags.get("gender")),
-        accent=_text(tags.get("accent")),
+        gender=text_or_none(tags.get("gender")),
+        accent=text_or_none(tags.get("accent")),
         languages=_texts(tags.get("language")),
-        age=_text(tags.get("age")),
+        age=text_or_none(tags.get("age")),
         use_cases=_texts(tags.get("usecases")),
     )
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from secrets import token_hex
 
 from smallest_cli.errors import SettingsError, SmallestError, UsageError
 from smallest_cli.server.voice.engine import INSTALL, Engine
@@ -37,31 +38,24 @@ def main() -> int:
 
 
 def _serve(engine: Engine) -> None:
-    from smallest_cli.server.config import ServerConfig
-
-    fields = _read_fields()
-    if fields.get("token") is None:
-        fields["token"] = os.urandom(KEY_BYTES).hex()
-    config = ServerConfig.from_fields(fields)
+    with open(0, "rb", closefd=False) as stdin:
+        line = stdin.readline()
     try:
-        from smallest_cli.server.run import run
-    except ImportError as error:
-        raise SettingsError(f"{error.name} is not installed", hint=INSTALL) from None
-    engine.check()
-    run(config, engine, lambda url: _write({"base_url": url, "key": config.token}), _watch)
-
-
-def _read_fields() -> dict[str, object]:
-    line = bytearray()
-    while (data := os.read(0, 65_536)) and b"\n" not in data:
-        line += data
-    try:
-        fields = json.loads(line + data)
+        fields = json.loads(line)
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
         raise UsageError("the first line of stdin is not a JSON object")
-    return fields
+    if fields.get("token") is None:
+        fields["token"] = token_hex(KEY_BYTES)
+    try:
+        from smallest_cli.server.config import ServerConfig
+        from smallest_cli.server.run import run
+    except ImportError as error:
+        raise SettingsError(f"{error.name} is not installed", hint=INSTALL) from None
+    config = ServerConfig.from_fields(fields)
+    engine.check()
+    run(config, engine, lambda url: _write({"base_url": url, "key": config.token}), _watch)
 
 
 def _watch(stop: Callable[[], None]) -> None:

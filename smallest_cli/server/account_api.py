@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
+import msgspec
 from aiohttp import BodyPartReader, web
 from aiohttp.typedefs import Handler
 
@@ -30,6 +31,23 @@ CLONE_FIELDS = ("displayName", "description", "accent", "tags", "language", "mod
 CLONE_MODELS = tuple(path_model(model) for model in MODELS)
 UNLISTED_CLONE_FIELDS = {"model", "audioFileNames", "samples", "organizationId"}
 NOT_FOUND = {"error": "Pronunciation dictionary not found"}
+_ITEMS_REQUIRED = {"code": "invalid_type", "expected": "array", "path": ["items"], "message": "Required"}
+INVALID_ITEMS = {"error": "Invalid request body", "details": [_ITEMS_REQUIRED]}
+BALANCE = {"creditBalance": 15, "planId": "plan_offline", "isEnterprise": False}
+SUBSCRIPTION = {"planId": "plan_offline", "subscriptionActive": True, "limits": {}, "features": {}}
+LOGS = {"status": "success", "page": 1, "pageSize": 50, "totalCount": 0, "totalPages": 0, "data": []}
+
+_NotEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Item(TypedDict):
+    word: _NotEmpty
+    pronunciation: _NotEmpty
+
+
+class _Body(TypedDict, total=False):
+    id: str
+    items: list[_Item]
 
 
 class AccountAPI:
@@ -58,45 +76,43 @@ class AccountAPI:
                 text = re.sub(rf"\b{re.escape(item['word'])}\b", pronunciation, text, flags=re.I)
         return text
 
-    def add_routes(self, app: web.Application, required: Callable[[Handler], Handler]) -> None:
-        """Add the routes to an application; `required` wraps a handler to require a valid key."""
-        routes: tuple[tuple[str, str, Handler], ...] = (
+    def routes(self) -> tuple[tuple[str, str, Handler], ...]:
+        """Method, path and handler of each route."""
+        return (
             ("GET", DICTIONARIES_PATH, self._list_dictionaries),
             ("POST", DICTIONARIES_PATH, self._create_dictionary),
             ("PUT", DICTIONARIES_PATH, self._replace_dictionary),
             ("DELETE", DICTIONARIES_PATH, self._delete_dictionary),
             ("GET", CLONES_PATH, self._list_clones),
             ("POST", CLONES_PATH, self._create_clone),
-            ("GET", BALANCE_PATH, self._balance),
-            ("GET", SUBSCRIPTION_PATH, self._subscription),
-            ("GET", LOGS_PATH, self._logs),
+            ("GET", BALANCE_PATH, constant_reply({"success": True, "data": BALANCE})),
+            ("GET", SUBSCRIPTION_PATH, constant_reply({"status": True, "data": SUBSCRIPTION})),
+            ("GET", LOGS_PATH, constant_reply(LOGS)),
         )
-        for method, path, handler in routes:
-            app.router.add_route(method, path, required(handler))
 
     async def _list_dictionaries(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(list(self._dictionaries.values()))
 
     async def _create_dictionary(self, request: web.Request) -> web.StreamResponse:
-        items = _valid_items(await _read_fields(request))
-        if not items:
-            return _invalid_items()
+        body = await _read_body(request)
+        if not body.get("items"):
+            return web.json_response(INVALID_ITEMS, status=400)
         id = token_hex(12)
-        dictionary = self._dictionaries[id] = {"id": id, "items": items, "createdAt": _now()}
+        dictionary = self._dictionaries[id] = {"id": id, "items": body["items"], "createdAt": _now()}
         return web.json_response(dictionary)
 
     async def _replace_dictionary(self, request: web.Request) -> web.StreamResponse:
-        fields = await _read_fields(request)
-        items, id = _valid_items(fields), str(fields.get("id"))
-        if items is None:
-            return _invalid_items()
+        body = await _read_body(request)
+        if "items" not in body:
+            return web.json_response(INVALID_ITEMS, status=400)
+        id = body.get("id", "")
         if id not in self._dictionaries:
             return web.json_response(NOT_FOUND, status=404)
-        self._dictionaries[id]["items"] = items
-        return web.json_response({"id": id, "items": items})
+        self._dictionaries[id]["items"] = body["items"]
+        return web.json_response({"id": id, "items": body["items"]})
 
     async def _delete_dictionary(self, request: web.Request) -> web.StreamResponse:
-        id = str((await _read_fields(request)).get("id"))
+        id = (await _read_body(request)).get("id", "")
         if self._dictionaries.pop(id, None) is None:
             return web.json_response(NOT_FOUND, status=404)
         return web.json_response({"id": id, "deleted": True})
@@ -110,32 +126,29 @@ class AccountAPI:
     async def _create_clone(self, request: web.Request) -> web.StreamResponse:
         if not request.content_type.startswith("multipart/"):
             return web.json_response({"error": "No file provided"}, status=400)
-        fields: dict[str, str] = {}
+        fields = {"accent": "general", "language": "en", "model": CLONE_MODELS[0]}
         file_name, size = "", 0
         async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader):
-                continue
-            if part.name == "file":
+            if isinstance(part, BodyPartReader) and part.name == "file":
                 file_name = part.filename or "sample"
                 while data := await part.read_chunk():
                     size += len(data)
-            elif part.name in CLONE_FIELDS:
+            elif isinstance(part, BodyPartReader) and part.name in CLONE_FIELDS:
                 fields[part.name] = await part.text()
         if problem := _clone_problem(fields, size):
             return web.json_response({"error": problem}, status=400)
-        model = fields.get("model", CLONE_MODELS[0])
         clone = {
             "_id": token_hex(12),
             "voiceId": f"voice_{token_hex(5)}",
             "displayName": fields["displayName"],
             "description": fields.get("description", ""),
-            "accent": fields.get("accent", "general"),
+            "accent": fields["accent"],
             "tags": [tag for tag in fields.get("tags", "").split(",") if tag],
-            "language": fields.get("language", "en"),
+            "language": fields["language"],
             "status": "completed",
             "cloningType": "instant",
-            "modelIds": [model],
-            "model": {"_id": token_hex(12), "modelName": model},
+            "modelIds": [fields["model"]],
+            "model": {"_id": token_hex(12), "modelName": fields["model"]},
             "audioFileNames": [file_name],
             "samples": [],
             "organizationId": "offline",
@@ -144,17 +157,14 @@ class AccountAPI:
         self._clones.append(clone)
         return web.json_response({"message": "Voice clone created successfully", "data": clone})
 
-    async def _balance(self, request: web.Request) -> web.StreamResponse:
-        data = {"creditBalance": 15, "planId": "plan_offline", "isEnterprise": False}
-        return web.json_response({"success": True, "data": data})
 
-    async def _subscription(self, request: web.Request) -> web.StreamResponse:
-        data = {"planId": "plan_offline", "subscriptionActive": True, "limits": {}, "features": {}}
-        return web.json_response({"status": True, "data": data})
+def constant_reply(body: Any, status: int = 200) -> Handler:
+    """A handler that answers every request alike."""
 
-    async def _logs(self, request: web.Request) -> web.StreamResponse:
-        page = {"status": "success", "page": 1, "pageSize": 50, "totalCount": 0, "totalPages": 0, "data": []}
-        return web.json_response(page)
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.json_response(body, status=status)
+
+    return handler
 
 
 def _clone_problem(fields: dict[str, str], size: int) -> str | None:
@@ -164,38 +174,18 @@ def _clone_problem(fields: dict[str, str], size: int) -> str | None:
         return "displayName is required"
     if size > CLONE_MAX_BYTES:
         return "File too large"
-    if fields.get("model", CLONE_MODELS[0]) not in CLONE_MODELS:
+    if fields["model"] not in CLONE_MODELS:
         return f"Invalid model. Supported models: {', '.join(CLONE_MODELS)}"
     return None
 
 
-async def _read_fields(request: web.Request) -> dict[str, Any]:
-    """The JSON object in a body, {} for anything else."""
+async def _read_body(request: web.Request) -> _Body:
+    """The fields of a body, {} when one of them is not valid."""
     try:
-        fields = json.loads(await request.read())
-    except ValueError:
-        fields = None
-    return fields if isinstance(fields, dict) else {}
-
-
-def _valid_items(fields: dict[str, Any]) -> list[dict[str, str]] | None:
-    """The items of a body, None when one of them is not valid."""
-    items = fields.get("items")
-    if not isinstance(items, list):
-        return None
-    valid = []
-    for item in items:
-        match item:
-            case {"word": str(word), "pronunciation": str(pronunciation)} if word and pronunciation:
-                valid.append({"word": word, "pronunciation": pronunciation})
-            case _:
-                return None
-    return valid
-
-
-def _invalid_items() -> web.Response:
-    detail = {"code": "invalid_type", "expected": "array", "path": ["items"], "message": "Required"}
-    return web.json_response({"error": "Invalid request body", "details": [detail]}, status=400)
+        # json.loads accepts lone surrogates, which msgspec.json refuses.
+        return msgspec.convert(json.loads(await request.read()), _Body)
+    except (ValueError, msgspec.ValidationError):
+        return {}
 
 
 def _now() -> str:

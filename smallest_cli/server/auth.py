@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -18,33 +18,31 @@ from aiohttp.typedefs import Handler
 from smallest_cli.network.origin import is_loopback
 from smallest_cli.server.error_bodies import UNAUTHORIZED
 
-SOCKETS_PER_SLOT = 5
 
+def key_required(token: str | None) -> Callable[[Handler], Handler]:
+    """Return a wrapper of handlers: answer 401 without a valid key, else store it as `request["key"]`.
 
-class Authenticator:
-    """Accepts one token or, when `token` is None, any key that is not empty."""
+    The only valid key is `token` or, when that is None, any key that is not empty.
+    """
 
-    def __init__(self, token: str | None) -> None:
-        self._token = token
+    def accepts(key: str) -> bool:
+        if token is None:
+            return bool(key)
+        # Constant time, so that the token cannot be guessed byte by byte.
+        return hmac.compare_digest(key.encode(errors="replace"), token.encode(errors="replace"))
 
-    def required(self, handler: Handler) -> Handler:
-        """Wrap a handler: answer 401 without a valid key, else store it as `request["key"]`."""
-
+    def required(handler: Handler) -> Handler:
         async def authenticated(request: web.Request) -> web.StreamResponse:
             scheme, _, key = request.headers.get("Authorization", "").partition(" ")
             key = key.strip()
-            if scheme.lower() != "bearer" or not self._accepts(key):
+            if scheme.lower() != "bearer" or not accepts(key):
                 return web.json_response(UNAUTHORIZED, status=401)
             request["key"] = key
             return await handler(request)
 
         return authenticated
 
-    def _accepts(self, key: str) -> bool:
-        if self._token is None:
-            return bool(key)
-        # Constant time, so that the token cannot be guessed byte by byte.
-        return hmac.compare_digest(key.encode(errors="replace"), self._token.encode(errors="replace"))
+    return required
 
 
 def check_origin(request: web.Request, *, any_host: bool, port: int) -> tuple[int, str] | None:
@@ -52,14 +50,14 @@ def check_origin(request: web.Request, *, any_host: bool, port: int) -> tuple[in
 
     `any_host` is for a server that listens beyond loopback, under names it cannot know.
     """
-    host = request.headers.get("Host", "")
-    if len(request.headers.getall("Host", [])) != 1 or not (any_host or _is_own(host, request.scheme, port)):
+    hosts = request.headers.getall("Host", [])
+    if len(hosts) != 1 or not (any_host or _is_own(hosts[0], request.scheme, port)):
         return 421, "Host is not this server"
     origin = request.headers.get("Origin")
     if origin is None:
         return None
     scheme, _, authority = origin.partition("://")
-    own = authority == host if any_host else _is_own(authority, scheme, port)
+    own = authority == hosts[0] if any_host else _is_own(authority, scheme, port)
     return None if own and scheme in ("http", "https") else (403, "Origin is not this server")
 
 
@@ -77,31 +75,22 @@ class LimitExceeded(Exception):
     """The key has as many syntheses or sockets open as it may."""
 
 
-class Limits:
-    """Count active syntheses over all transports, and open sockets, for each key (waves/api.md, 4f)."""
+class Limit:
+    """Count what each key has open (waves/api.md, 4f)."""
 
-    def __init__(self, concurrency: int) -> None:
-        self._concurrency = concurrency
-        self._slots: Counter[str] = Counter()
-        self._sockets: Counter[str] = Counter()
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._open: Counter[str] = Counter()
 
-    def slot(self, key: str) -> AbstractContextManager[None]:
-        """Hold one synthesis slot while the context lasts. Raises LimitExceeded."""
-        return _counted(self._slots, key, self._concurrency)
-
-    def socket(self, key: str) -> AbstractContextManager[None]:
-        """Count one open WebSocket while the context lasts. Raises LimitExceeded."""
-        return _counted(self._sockets, key, self._concurrency * SOCKETS_PER_SLOT)
-
-
-@contextmanager
-def _counted(counter: Counter[str], key: str, limit: int) -> Iterator[None]:
-    if counter[key] >= limit:
-        raise LimitExceeded
-    counter[key] += 1
-    try:
-        yield
-    finally:
-        counter[key] -= 1
-        if not counter[key]:
-            del counter[key]
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Count one more while the context lasts. Raises LimitExceeded."""
+        if self._open[key] >= self._maximum:
+            raise LimitExceeded
+        self._open[key] += 1
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]

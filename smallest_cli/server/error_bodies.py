@@ -27,7 +27,7 @@ def status_body(status: int) -> dict[str, Any]:
     return _STATUS_BODIES.get(status, {"error": f"Failure {status} on request"})
 
 
-def retired(endpoint: str = "/waves/v1/lightning-v3.1/get_speech") -> dict[str, Any]:
+def retired(endpoint: str) -> dict[str, Any]:
     """The 410 body of a retired model, naming the endpoint to use instead."""
     return {
         "status": "error",

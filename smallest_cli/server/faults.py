@@ -6,24 +6,22 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Literal
 
 from smallest_cli.errors import UsageError
 
 _SPEC = re.compile(
-    r"(?P<status>status):(?P<code>[45]\d\d)(:(?P<wait>\d{1,6}))?"
-    r"|(?P<close>close):(?P<close_code>10(?:0[0-36-9]|1[0-4])|[34]\d{3})(:(?P<close_after>\d{1,6}))?"
-    r"|(?P<kind>error|stall)(:(?P<after>\d{1,6}))?"
+    r"status:[45]\d\d(:\d{1,6})?"
+    r"|close:(10(0[0-36-9]|1[0-4])|[34]\d{3})(:\d{1,6})?"
+    r"|(error|stall)(:\d{1,6})?"
 )
-ABNORMAL = 1006
-"""Never sent as a code: the connection is dropped without a close frame (RFC 6455, 7.4.1)."""
+ABNORMAL = 1006  # never sent: the connection is dropped without a close frame (RFC 6455, 7.4.1)
 
 
 @dataclass(frozen=True, slots=True)
 class FaultSpec:
     """One fault. `after` is the number of blocks sent before it; `code` an HTTP status or close code."""
 
-    kind: Literal["status", "error", "close", "stall"]
+    kind: str  # status, error, close or stall
     code: int = 0
     after: int = 0
     retry_after: int | None = None
@@ -34,17 +32,13 @@ class FaultSpec:
 
         Raises UsageError.
         """
-        match = _SPEC.fullmatch(text)
-        if match is None:
-            raise UsageError(
-                f"unknown fault '{text}'",
-                hint="e.g. status:503, status:429:2, error:3, close:1011:2 or stall:2",
-            )
-        if match["status"]:
-            return cls("status", int(match["code"]), 0, int(match["wait"]) if match["wait"] else None)
-        if match["close"]:
-            return cls("close", int(match["close_code"]), int(match["close_after"] or 0))
-        return cls("stall" if match["kind"] == "stall" else "error", 0, int(match["after"] or 0))
+        if not _SPEC.fullmatch(text):
+            hint = "e.g. status:503, status:429:2, error:3, close:1011:2 or stall:2"
+            raise UsageError(f"unknown fault '{text}'", hint=hint)
+        kind, *numbers = text.split(":")
+        code = int(numbers.pop(0)) if kind in ("status", "close") else 0
+        last = int(numbers[0]) if numbers else None
+        return cls(kind, code, retry_after=last) if kind == "status" else cls(kind, code, last or 0)
 
 
 class Fault(Exception):

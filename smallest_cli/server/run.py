@@ -19,26 +19,43 @@ from smallest_cli.server.config import ServerConfig
 from smallest_cli.server.state import ServerState
 from smallest_cli.server.voice.engine import Engine
 
+Watch = Callable[[Callable[[], None]], None]
 BACKLOG = 1024
+# A wildcard address cannot stand in a URL: loopback is announced instead.
 URL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""A wildcard address cannot stand in a URL: loopback is announced instead."""
 
 
-async def serve(
-    config: ServerConfig, engine: Engine, announce: Callable[[str], None], stop: asyncio.Event
-) -> None:
-    """Listen, pass the base URL to `announce`, and serve until `stop` is set.
+def run(config: ServerConfig, engine: Engine, announce: Callable[[str], None], watch: Watch) -> None:
+    """Listen, pass the base URL to `announce`, and serve in this thread until stopped.
 
-    Raises UsageError when the address or the certificate cannot be used.
+    `watch` receives a function that stops the server from any thread. Raises UsageError when the address
+    or the certificate cannot be used.
     """
+    asyncio.run(_serve(config, engine, announce, watch))
+
+
+async def _serve(config: ServerConfig, engine: Engine, announce: Callable[[str], None], watch: Watch) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def request_stop() -> None:
+        with suppress(RuntimeError):  # the loop is already closed
+            loop.call_soon_threadsafe(stop.set)
+
+    watch(request_stop)
     logging.getLogger("aiohttp.server").addFilter(_is_bug)
-    asyncio.get_running_loop().set_exception_handler(_report_bug)
+    loop.set_exception_handler(_report_bug)
     tls = _tls(config)
     state = ServerState(config, engine)
-    listener = _listen(config)
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        listener = socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
+        raise UsageError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
     port = listener.getsockname()[1]
-    app = create_app(state, port)
     # Cancelled handlers end the synthesis of a client that has disconnected.
+    app = create_app(state, port)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -59,56 +76,21 @@ def _is_bug(record: logging.LogRecord) -> bool:
 
 
 def _report_bug(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    if not isinstance(context.get("exception"), OSError | ssl.SSLError):
+    if not isinstance(context.get("exception"), OSError):  # SSLError is one
         loop.default_exception_handler(context)
 
 
-def _listen(config: ServerConfig) -> socket.socket:
-    try:
-        return socket.create_server(
-            (config.host, config.port),
-            family=socket.AF_INET6 if ":" in config.host else socket.AF_INET,
-            backlog=BACKLOG,
-        )
-    except OSError as error:
-        reason = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
-        raise UsageError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
-
-
 def _tls(config: ServerConfig) -> ssl.SSLContext | None:
+    def refuse_encrypted() -> str:
+        # The password callback: without one, OpenSSL would prompt at the terminal.
+        raise UsageError("the TLS key is encrypted", hint="decrypt it: openssl pkey -in KEY -out PLAIN_KEY")
+
     if config.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(config.tls_cert, config.tls_key, _refuse_encrypted)
+        context.load_cert_chain(config.tls_cert, config.tls_key, refuse_encrypted)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"cannot use the TLS certificate: {error}") from None
     return context
-
-
-def _refuse_encrypted() -> str:
-    """Password callback: without one, OpenSSL would prompt at the terminal. Raises UsageError."""
-    raise UsageError("the TLS key is encrypted", hint="decrypt it: openssl pkey -in KEY -out PLAIN_KEY")
-
-
-def run(
-    config: ServerConfig,
-    engine: Engine,
-    announce: Callable[[str], None],
-    watch: Callable[[Callable[[], None]], None],
-) -> None:
-    """Serve in this thread. `watch` receives a function that stops the server from any thread."""
-
-    async def main() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def request_stop() -> None:
-            with suppress(RuntimeError):  # the loop is already closed
-                loop.call_soon_threadsafe(stop.set)
-
-        watch(request_stop)
-        await serve(config, engine, announce, stop)
-
-    asyncio.run(main())

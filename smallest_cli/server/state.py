@@ -14,7 +14,7 @@ from smallest_cli.models import MODELS, Api, AudioChunk, AudioFormat, SpeechRequ
 from smallest_cli.protocol.endpoints import Fields, path_model
 from smallest_cli.protocol.requests import decode_request
 from smallest_cli.server.account_api import AccountAPI
-from smallest_cli.server.auth import Authenticator, Limits
+from smallest_cli.server.auth import Limit, key_required
 from smallest_cli.server.config import ServerConfig
 from smallest_cli.server.faults import Fault, Faults, FaultSpec
 from smallest_cli.server.request_log import RequestLog
@@ -24,6 +24,7 @@ from smallest_cli.server.voice.voice_map import UNLISTED_VOICES, V2_VOICES
 from smallest_cli.voices import bundled_voices
 
 V2_DEFAULT_SAMPLE_RATE = 24_000
+SOCKETS_PER_SLOT = 5
 
 
 class ServerState:
@@ -31,8 +32,9 @@ class ServerState:
 
     def __init__(self, config: ServerConfig, engine: Engine) -> None:
         self.config = config
-        self.auth = Authenticator(config.token)
-        self.limits = Limits(config.concurrency)
+        self.key_required = key_required(config.token)
+        self.slots = Limit(config.concurrency)  # over all transports
+        self.sockets = Limit(config.concurrency * SOCKETS_PER_SLOT)
         self.faults = Faults(config.fail, config.fail_times)
         self.request_log = RequestLog(config.log)
         self.account_api = AccountAPI()
@@ -66,11 +68,7 @@ class ServerState:
         return replace(request, format=AudioFormat(int(request.format.sample_rate)))
 
     async def synthesize(
-        self,
-        request: SpeechRequest,
-        received_ns: int,
-        fault: FaultSpec | None = None,
-        encoding: str = "pcm",
+        self, request: SpeechRequest, received_ns: int, fault: FaultSpec | None = None, encoding: str = "pcm"
     ) -> AsyncGenerator[AudioChunk | WordTiming, None]:
         """Yield the audio of a request block by block, each at its paced time.
 

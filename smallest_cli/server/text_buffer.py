@@ -40,28 +40,20 @@ def split_complete(text: str) -> tuple[list[str], str]:
     """Split buffered text into segments due now and the remainder. Joined they equal `text` (4c.3)."""
     segments = []
     while len(text) > SEGMENT_CHARS:
-        end = _split_point(text)
+        # After the last sentence that fits, else after a space, else anywhere.
+        ends = [match.end() for match in _INNER_END.finditer(text, 0, SEGMENT_CHARS)]
+        ends = [end for end in ends if not _NO_END.search(text[:end])]
+        end = ends[-1] if ends else text.rfind(" ", 0, SEGMENT_CHARS) + 1 or SEGMENT_CHARS
         segments.append(text[:end])
         text = text[end:]
     if len(text.strip()) >= MIN_SENTENCE_CHARS and ends_sentence(text):
-        segments.append(text)
-        text = ""
+        return [*segments, text], ""
     return segments, text
 
 
 def ends_sentence(text: str) -> bool:
     """Whether `text` ends a sentence, and not with an abbreviation or inside a number."""
     return bool(_SENTENCE_END.search(text)) and not _NO_END.search(text)
-
-
-def _split_point(text: str) -> int:
-    """Where to split text that is too long: after a sentence, else after a space, else anywhere."""
-    ends = [
-        match.end()
-        for match in _INNER_END.finditer(text, 0, SEGMENT_CHARS)
-        if not _NO_END.search(text[: match.end()])
-    ]
-    return ends[-1] if ends else text.rfind(" ", 0, SEGMENT_CHARS) + 1 or SEGMENT_CHARS
 
 
 class InvalidMessage(Exception):
@@ -149,14 +141,16 @@ class MessageBuffer:
         self._api: Api = api
         self._rules = state.rules(api, "ws")
         self._enqueue = enqueue
-        self._contexts: dict[str, BufferedText] = {}
-        self._legacy: BufferedText | None = None
+        self._buffers: dict[str | None, BufferedText] = {}  # by context; None is the legacy buffer
 
     def close(self) -> None:
         """Stop all timers. Text still buffered is lost with the socket (4c.3)."""
-        self._drop_legacy()
-        for buffered in self._contexts.values():
-            buffered.stop_timer()
+        for context in list(self._buffers):
+            self._drop(context)
+
+    def _drop(self, context: str | None) -> None:
+        if context in self._buffers:
+            self._buffers.pop(context).stop_timer()
 
     def read(self, data: str | bytes) -> str | None:
         """Process one message; return a message to answer with at once, if any. Raises InvalidMessage."""
@@ -172,9 +166,9 @@ class MessageBuffer:
         if buffering is None and blank and text:
             return None  # the older keep-alive: no audio, no reply, nothing flushed (4b, 12)
         if buffering is None and fields.get("cancel_request") is True:
-            self._drop_legacy()
+            self._drop(None)
             return None
-        buffered = buffering is not None or self._legacy is not None
+        buffered = buffering is not None or None in self._buffers
         request = self._decode(fields, buffering, blank and buffered)
         if not buffered:
             self._enqueue(Job(request, self._complete_wait_s(request, buffered=False), closes=True))
@@ -186,7 +180,7 @@ class MessageBuffer:
 
     def _decode(self, fields: Fields, buffering: Buffering | None, blank_allowed: bool) -> SpeechRequest:
         """Validate and decode a message; one that closes or cancels a buffer needs no text (4c)."""
-        optional: set[str] = set()
+        optional = {"text"} if blank_allowed else set()
         if buffering is not None and buffering.context is not None:
             if buffering.flush or buffering.max_flush_ms:
                 message = "context_id cannot be combined with flush or max_buffer_flush_ms"
@@ -195,12 +189,9 @@ class MessageBuffer:
                 optional = {"text", "voice_id"}
             elif not buffering.more:
                 optional = {"text"}
-        checked = fields
-        if blank_allowed:
-            optional.add("text")
-            checked = {name: value for name, value in fields.items() if name != "text"}
+        checked = {name: value for name, value in fields.items() if not (blank_allowed and name == "text")}
         # Text of any length may be streamed in fragments (0.4).
-        rules = self._rules if buffering is None else replace(self._rules, max_text=None)
+        rules = self._rules if buffering is None else self._rules._replace(max_text=None)
         if issues := validate(checked, rules, optional=optional):
             raise InvalidMessage(*issues)
         return self._state.decode(fields, self._api)
@@ -215,15 +206,14 @@ class MessageBuffer:
     # The legacy buffer (4c.2)
 
     def _add_to_legacy(self, request: SpeechRequest, buffering: Buffering) -> None:
-        buffered = self._legacy = self._legacy or BufferedText(request)
+        buffered = self._buffers.setdefault(None, BufferedText(request))
         buffered.add(request)
         if buffering.flush or not buffering.more:
-            self._drop_legacy()
-            if buffered.text.strip():
-                wait_s = self._complete_wait_s(buffered.request, buffered=True)
+            self._drop(None)
+            speaks = bool(buffered.text.strip())
+            if speaks or buffered.partly_sent or self._config.answer_empty_close:
+                wait_s = self._complete_wait_s(buffered.request, buffered=True) if speaks else 0.0
                 self._enqueue(buffered.job(wait_s, closes=True))
-            elif buffered.partly_sent or self._config.answer_empty_close:
-                self._enqueue(buffered.job(0.0, closes=True))
         elif buffering.max_flush_ms and buffered.timer is None and buffered.text.strip():
             buffered.start_timer(buffering.max_flush_ms, self._flush_part)
 
@@ -232,15 +222,10 @@ class MessageBuffer:
         self._enqueue(buffered.job(0.0, ends=False))
         buffered.text, buffered.partly_sent = "", True
 
-    def _drop_legacy(self) -> None:
-        if self._legacy is not None:
-            self._legacy.stop_timer()
-            self._legacy = None
-
     # Continuations (4c.3)
 
     def _add_to_context(self, request: SpeechRequest, buffering: Buffering, context: str) -> None:
-        buffered = self._contexts.get(context)
+        buffered = self._buffers.get(context)
         if buffering.cancel:
             # Only text not yet released is dropped; the context stays open (0.7).
             if buffered is not None:
@@ -250,15 +235,15 @@ class MessageBuffer:
         if buffered is None:
             if buffering.close:
                 return
-            if len(self._contexts) >= MAX_CONTEXTS:
+            if len(self._buffers.keys() - {None}) >= MAX_CONTEXTS:
                 raise InvalidMessage(custom_issue("context_id", f"more than {MAX_CONTEXTS} contexts"))
-            buffered = self._contexts[context] = BufferedText(request)
+            buffered = self._buffers[context] = BufferedText(request)
         if not buffering.close:
             buffered.add(request)
         if buffering.more and not buffering.close:
             self._release(buffered, buffering.max_delay_ms)
         else:
-            del self._contexts[context]
+            self._drop(context)
             self._finish(buffered, answer=not buffering.close)
 
     def _release(self, buffered: BufferedText, delay_ms: int | None) -> None:
@@ -277,7 +262,6 @@ class MessageBuffer:
 
     def _finish(self, buffered: BufferedText, *, answer: bool) -> None:
         """Release everything; a closing message with nothing left may still be answered (12)."""
-        buffered.stop_timer()
         segments, remainder = split_complete(buffered.text)
         segments += [remainder] if remainder.strip() else []
         for segment in segments:

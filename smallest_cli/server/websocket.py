@@ -15,12 +15,12 @@ from uuid import uuid4
 from aiohttp import WSMsgType, web
 
 from smallest_cli.errors import ServerError
-from smallest_cli.models import Api, AudioChunk, Completed, WordTiming
+from smallest_cli.models import Api, AudioChunk, Completed
 from smallest_cli.protocol.endpoints import Fields
-from smallest_cli.protocol.messages import encode_error_message, encode_message
+from smallest_cli.protocol.messages import AudioEvent, encode_error_message, encode_message
+from smallest_cli.server import error_bodies
 from smallest_cli.server.auth import LimitExceeded
-from smallest_cli.server.error_bodies import BUSY, INTERNAL, INVALID, status_body
-from smallest_cli.server.faults import ABNORMAL, Fault, FaultSpec
+from smallest_cli.server.faults import ABNORMAL, Fault
 from smallest_cli.server.request_log import LogEntry
 from smallest_cli.server.state import ServerState
 from smallest_cli.server.text_buffer import InvalidMessage, Job, MessageBuffer
@@ -64,13 +64,17 @@ class WebSocketSession:
     # Reading
 
     async def _read_messages(self) -> None:
-        idle_s = self._idle_timeout_s()
+        idle_s = self._config.idle_timeout_s
+        # The query's `timeout` in seconds, clamped (waves/api.md, 2a and 4b).
+        timeout = self._http.query.get("timeout", "")
+        if timeout.isascii() and timeout.isdigit() and int(timeout[:9]) > 0:
+            idle_s = min(float(timeout[:9]), MAX_IDLE_S)
         deadline = perf_counter() + idle_s
         while True:
             try:
                 message = await self._socket.receive(timeout=max(deadline - perf_counter(), 0.001))
             except TimeoutError:
-                if self._busy or self._completions:  # the idle time starts again when all jobs are done
+                if self._busy or self._completions:  # it starts again when all jobs are done
                     deadline = perf_counter() + idle_s
                     continue
                 # The only documented error message; it has no session_id (4b).
@@ -78,33 +82,25 @@ class WebSocketSession:
                 await self._socket.send_str(encode_error_message(text, form=self._config.error_form))
                 await self._socket.close()
                 return
-            if message.type is WSMsgType.PING:  # a protocol ping does not reset the idle time (4b)
-                await self._socket.pong(message.data)
-                continue
-            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                if message.type is WSMsgType.PONG:
-                    continue
-                return
-            deadline = perf_counter() + idle_s
-            await self._read(message.data)
-
-    def _idle_timeout_s(self) -> float:
-        """The query's `timeout` in seconds, clamped (waves/api.md, 2a and 4b), else the configured one."""
-        timeout = self._http.query.get("timeout", "")
-        if timeout.isascii() and timeout.isdigit() and int(timeout[:9]) > 0:
-            return min(float(timeout[:9]), MAX_IDLE_S)
-        return self._config.idle_timeout_s
+            match message.type:
+                case WSMsgType.TEXT | WSMsgType.BINARY:
+                    deadline = perf_counter() + idle_s
+                    await self._read(message.data)
+                case WSMsgType.PING:  # a protocol ping does not reset the idle time (4b)
+                    await self._socket.pong(message.data)
+                case WSMsgType.PONG:
+                    pass
+                case _:
+                    return
 
     async def _read(self, data: str | bytes) -> None:
         try:
-            answer = self._buffer.read(data)
-        except InvalidMessage as error:
-            await self._send_error(INVALID["error"], error.issues)
-        except asyncio.QueueFull:
-            await self._send_error(BUSY["error"])
-        else:
-            if answer is not None:
+            if (answer := self._buffer.read(data)) is not None:
                 await self._socket.send_str(answer)
+        except InvalidMessage as error:
+            await self._send_error(error_bodies.INVALID["error"], error.issues)
+        except asyncio.QueueFull:
+            await self._send_error(error_bodies.BUSY["error"])
 
     def _enqueue(self, job: Job) -> None:
         if job.closes and self._busy and self._config.second_request == "refuse":
@@ -121,19 +117,19 @@ class WebSocketSession:
             job = next_job or await self._jobs.get()
             next_job = None
             entry = LogEntry("ws", job.request.text, self._key, job.received_ns, request_id=job.request_id)
-            if self._completes_alone(job):
-                if await self._synthesize(job, entry):
-                    task = asyncio.create_task(self._complete_later(job, entry))
-                    self._completions.add(task)
-                    task.add_done_callback(self._completions.discard)
-                else:
-                    self._state.request_log.write(entry)
-                continue
+            completes_later = False
             try:
                 if await self._synthesize(job, entry):
-                    next_job = await self._complete(job, entry)
+                    completes_later = self._completes_alone(job)
+                    if completes_later:
+                        task = asyncio.create_task(self._complete_later(job, entry))
+                        self._completions.add(task)
+                        task.add_done_callback(self._completions.discard)
+                    else:
+                        next_job = await self._complete(job, entry)
             finally:
-                self._state.request_log.write(entry)
+                if not completes_later:  # else the entry is written then
+                    self._state.request_log.write(entry)
 
     def _completes_alone(self, job: Job) -> bool:
         """Whether `complete` of a plain request comes in its time, while the next one is synthesized."""
@@ -154,11 +150,18 @@ class WebSocketSession:
         try:
             if job.request.text:
                 self._slot.close()
-                self._slot.enter_context(self._state.limits.slot(self._key))
-                await self._send_audio(job, entry)
+                self._slot.enter_context(self._state.slots.hold(self._key))
+                fault = self._state.faults.take()
+                if fault and fault.kind == "status":
+                    raise Fault(fault)
+                async with aclosing(self._state.synthesize(job.request, job.received_ns, fault)) as events:
+                    async for event in events:
+                        if isinstance(event, AudioChunk):
+                            entry.mark_audio()
+                        await self._send(event, job)
         except LimitExceeded:
             entry.status = "busy"
-            await self._send_error(BUSY["error"])
+            await self._send_error(error_bodies.BUSY["error"])
             return False
         except (Fault, ServerError) as error:
             entry.status = str(error)
@@ -168,16 +171,6 @@ class WebSocketSession:
             if self._jobs.empty():  # jobs queued on this socket keep its slot
                 self._slot.close()
         return True
-
-    async def _send_audio(self, job: Job, entry: LogEntry) -> None:
-        fault = self._state.faults.take()
-        if fault and fault.kind == "status":
-            raise Fault(fault)
-        async with aclosing(self._state.synthesize(job.request, job.received_ns, fault)) as events:
-            async for event in events:
-                if isinstance(event, AudioChunk):
-                    entry.mark_audio()
-                await self._send(event, job)
 
     async def _complete(self, job: Job, entry: LogEntry) -> Job | None:
         """Send `complete` after the job's quiet time, or as soon as another job is queued; return that."""
@@ -204,12 +197,10 @@ class WebSocketSession:
         except TimeoutError:
             return None
 
-    async def _send(self, event: AudioChunk | WordTiming | Completed, job: Job) -> None:
+    async def _send(self, event: AudioEvent, job: Job) -> None:
         event = replace(event, request_id=job.request_id)
         older = self._config.complete_form == "older"
         await self._socket.send_str(encode_message(event, self._session_id, job.request, older=older))
-
-    # Errors
 
     async def _send_error(self, text: str, issues: Iterable[Fields] = ()) -> None:
         form = self._config.error_form
@@ -217,14 +208,12 @@ class WebSocketSession:
         await self._socket.send_str(message)
 
     async def _fail(self, error: Fault | ServerError) -> None:
-        match error:
-            case Fault(spec=FaultSpec(kind="close", code=code)) if code == ABNORMAL:
-                if self._http.transport:
-                    self._http.transport.close()
-            case Fault(spec=FaultSpec(kind="close", code=code)):
-                await self._socket.close(code=code)
-            case Fault(spec=FaultSpec(kind="status", code=code)):
-                body = status_body(code)
-                await self._send_error(str(body.get("message", body["error"])))
-            case _:
-                await self._send_error(INTERNAL["message"])
+        spec = error.spec if isinstance(error, Fault) else None
+        if spec and spec.kind == "close" and spec.code == ABNORMAL:
+            if self._http.transport:
+                self._http.transport.close()
+        elif spec and spec.kind == "close":
+            await self._socket.close(code=spec.code)
+        else:
+            body = error_bodies.status_body(spec.code if spec and spec.kind == "status" else 500)
+            await self._send_error(str(body.get("message", body["error"])))

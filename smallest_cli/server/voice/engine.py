@@ -17,11 +17,9 @@ from smallest_cli.server.voice.voice_map import resolve_espeak_voice
 from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES
 
 INSTALL = "pip install 'smallest-cli[local]'"
-REQUIRED_MODULES = ("numpy", "soxr")
-"""Imports of the voice process that are part of the `local` extra only."""
+REQUIRED_MODULES = ("numpy", "soxr")  # of the voice process; part of the `local` extra only
 PROCESS_DIED = "the voice process died"
-BLOCK_MS = 160
-"""Length of the service's audio blocks (waves/api.md, 3a)."""
+BLOCK_MS = 160  # length of the service's audio blocks (waves/api.md, 3a)
 
 
 def block_bytes(sample_rate: int) -> int:
@@ -75,7 +73,15 @@ class Engine:
         At normal speed the last block is padded with silence (waves/api.md, 3a). Any `encoding` but
         pcm is one chunk at the end. Closing the iterator ends the utterance. Raises ServerError.
         """
-        reader, writer = await asyncio.open_unix_connection(sock=self._connect())
+        # One end of a new socket pair is passed to the voice process, which forks to serve it.
+        ours, theirs = socket.socketpair()
+        with theirs:
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            try:
+                socket.send_fds(self._control, [b"u"], [theirs.fileno()])
+            except OSError:
+                writer.transport.abort()
+                raise ServerError(PROCESS_DIED) from None
         try:
             writer.write(_voice_request(request, encoding).encode())
             while True:
@@ -94,17 +100,6 @@ class Engine:
             raise ServerError(PROCESS_DIED) from None
         finally:
             writer.transport.abort()
-
-    def _connect(self) -> socket.socket:
-        """Pass one end of a new socket pair to the voice process, which forks to serve it."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                socket.send_fds(self._control, [b"u"], [theirs.fileno()])
-            except OSError:
-                ours.close()
-                raise ServerError(PROCESS_DIED) from None
-        return ours
 
 
 def _voice_request(request: SpeechRequest, encoding: str) -> VoiceRequest:

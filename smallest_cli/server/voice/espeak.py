@@ -9,7 +9,6 @@ import ctypes
 import ctypes.util
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 AUDIO_OUTPUT_SYNCHRONOUS, CHUNK_MS, DONT_EXIT = 2, 60, 0x8000
@@ -38,47 +37,38 @@ OnChunk = ctypes.CFUNCTYPE(
 )
 
 
-class EspeakUnavailable(Exception):
-    """eSpeak NG cannot be used; the message says why."""
+class EspeakError(Exception):
+    """eSpeak NG cannot be used, or not for this request; the message says why."""
 
 
-def find_library() -> tuple[str, str | None]:
-    """Return the path of the library, and of its data unless that is built in. Raises EspeakUnavailable."""
+def load_library() -> tuple[ctypes.CDLL, int]:
+    """Load and initialize eSpeak NG; return it and its sample rate. Raises EspeakError."""
+    data = None  # built in, unless the library comes as a wheel
     try:
         import espeakng_loader
     except ImportError:
         path = ctypes.util.find_library("espeak-ng")
         if path is None:
-            raise EspeakUnavailable("eSpeak NG is not installed") from None
-        return path, None
-    return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
-
-
-def load_library() -> tuple[ctypes.CDLL, int]:
-    """Load and initialize eSpeak NG; return it and its sample rate. Raises EspeakUnavailable."""
-    path, data = find_library()
+            raise EspeakError("eSpeak NG is not installed") from None
+    else:
+        path = espeakng_loader.get_library_path()
+        # The library rejects paths longer than about 160 bytes; a relative one is always short.
+        folder, name = os.path.split(espeakng_loader.get_data_path())
+        os.chdir(folder)
+        data = name.encode()
     try:
         library = ctypes.CDLL(path)
     except OSError as error:
-        raise EspeakUnavailable(f"eSpeak NG cannot be loaded: {error}") from None
-    name = None
-    if data is not None:
-        # The library rejects paths longer than about 160 bytes; a relative one is always short.
-        os.chdir(Path(data).parent)
-        name = Path(data).name.encode()
-    rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, CHUNK_MS, name, DONT_EXIT)
+        raise EspeakError(f"eSpeak NG cannot be loaded: {error}") from None
+    rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, CHUNK_MS, data, DONT_EXIT)
     if rate <= 0:
-        raise EspeakUnavailable("eSpeak NG cannot find its data")
-    _seed(library)
-    return library, rate
-
-
-def _seed(library: ctypes.CDLL) -> None:
-    """Fix the seed of its noise, so that the same text always gives the same samples."""
+        raise EspeakError("eSpeak NG cannot find its data")
+    # Fix the seed of its noise, so that the same text always gives the same samples.
     if hasattr(library, "espeak_ng_SetRandSeed"):
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
     else:
         ctypes.CDLL(None).srand(1)
+    return library, rate
 
 
 _PUNCTUATION = frozenset("-‐‑‒–—―'\"‘’“”«».,:;!?…()[]{}|·।")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
-FRAME = struct.Struct(">cI")
-"""Header of each reply frame: its kind and the number of payload bytes."""
+FRAME = struct.Struct(">cI")  # header of a reply frame: its kind and the number of payload bytes
 AUDIO, WORD, END, FAILED = b"a", b"w", b"e", b"x"
-SIZE = struct.Struct(">I")
-"""Header of a request: the number of body bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class VoiceRequest:
+class VoiceRequest(NamedTuple):
     """One utterance, fully resolved: the voice process does not know the voice catalogue."""
 
     text: str
@@ -23,16 +19,14 @@ class VoiceRequest:
     speed: float
     sample_rate: int
     block_bytes: int
-    pad: bool
-    """Whether the last block is padded with silence."""
+    pad: bool  # whether the last block is padded with silence
     word_timings: bool
     encoding: str
 
     def encode(self) -> bytes:
-        """The request with its header."""
-        body = json.dumps(asdict(self)).encode()
-        return SIZE.pack(len(body)) + body
+        """The request as one line of JSON."""
+        return json.dumps(self).encode() + b"\n"
 
     @classmethod
-    def decode(cls, body: bytes) -> VoiceRequest:
-        return cls(**json.loads(body))
+    def decode(cls, line: bytes) -> VoiceRequest:
+        return cls(*json.loads(line))

@@ -12,103 +12,157 @@ The library is GPL-3.0-or-later: it is loaded in this process only, which contai
 from __future__ import annotations
 
 import ctypes
+import io
 import json
+import math
 import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy
+import soxr
 
-from smallest_cli.server.voice.espeak import (
-    CHARS_UTF8,
-    EVENT_NONE,
-    PITCH,
-    RATE,
-    EspeakUnavailable,
-    OnChunk,
-    WordTracker,
-    load_library,
-)
-from smallest_cli.server.voice.ipc import FAILED, FRAME, SIZE, VoiceRequest
-from smallest_cli.server.voice.writer import FrameWriter
+from smallest_cli.server.voice import espeak
+from smallest_cli.server.voice.ipc import AUDIO, END, FAILED, FRAME, WORD, VoiceRequest
 
 NORMAL_WORDS_PER_MINUTE = 175
+MP3_KBITS = 128
 
 
-class SynthesisFailed(Exception):
-    """The engine cannot speak the request; the message says why."""
+class FrameWriter:
+    """Resample the engine's samples, cut them into blocks, encode them, and write frames to a socket.
+
+    Writing raises OSError when the reader has closed the socket.
+    """
+
+    def __init__(self, peer: socket.socket, request: VoiceRequest, native_rate: int) -> None:
+        self._peer = peer
+        self._request = request
+        rate = request.sample_rate
+        self._resampler = soxr.ResampleStream(native_rate, rate, 1, dtype="float32", quality="HQ")
+        self._pcm = bytearray()
+        self._sent_bytes = 0
+        self._words: list[dict[str, Any]] = []
+        self._encoded = io.BytesIO()
+        self._encoder = None if request.encoding == "pcm" else _encoder(self._encoded, request)
+
+    def add_words(self, words: Iterator[dict[str, Any]]) -> None:
+        """Queue words, to be sent once the audio reaches their start."""
+        self._words += words
+
+    def add_samples(self, native: Any, *, last: bool = False) -> None:
+        """Process samples: float32 on the scale of s16."""
+        # Rounded here because soxr dithers its integer output, which then differs from run to run.
+        resampled = self._resampler.resample_chunk(native, last=last)
+        self._pcm += numpy.clip(numpy.rint(resampled), -32768, 32767).astype("<i2").tobytes()
+        while len(self._pcm) >= self._request.block_bytes:
+            self._send_block(self._request.block_bytes)
+
+    def finish(self) -> None:
+        """Send the remaining audio and words, and the end frame."""
+        self.add_samples(numpy.zeros(0, "float32"), last=True)
+        if self._request.pad:
+            self._pcm += bytes(-len(self._pcm) % self._request.block_bytes)
+        if self._pcm:
+            self._send_block(len(self._pcm))
+        if self._encoder:
+            self._encoder.close()
+            self._send(AUDIO, self._encoded.getvalue())
+        self._send_words(math.inf)
+        self._send(END)
+
+    def fail(self, message: str) -> None:
+        """Send the failure instead of an end frame."""
+        self._send(FAILED, message.encode(errors="replace"))
+
+    def _send_block(self, size: int) -> None:
+        block = bytes(self._pcm[:size])
+        del self._pcm[:size]
+        self._sent_bytes += size
+        if self._encoder:
+            self._encoder.buffer_write(block, "int16")
+            block = b""  # an empty frame fails when the reader has gone
+        self._send(AUDIO, block)
+        self._send_words(self._sent_bytes / 2 / self._request.sample_rate)
+
+    def _send_words(self, until: float) -> None:
+        while self._words and self._words[0]["start"] < until:
+            self._send(WORD, json.dumps(self._words.pop(0)).encode())
+
+    def _send(self, kind: bytes, payload: bytes = b"") -> None:
+        self._peer.sendall(FRAME.pack(kind, len(payload)) + payload)
 
 
-class Utterance:
-    """One request, from its socket to the last frame."""
+def _encoder(out: io.BytesIO, request: VoiceRequest) -> Any:
+    """A writer of libsndfile: MP3 at a constant 128 kbit/s, or raw G.711 (waves/api.md, 3a)."""
+    from soundfile import SoundFile  # here, because a fork for PCM starts faster without it
 
-    def __init__(self, library: ctypes.CDLL, native_rate: int, peer: socket.socket) -> None:
-        self._library = library
-        self._native_rate = native_rate
-        self._request = request = VoiceRequest.decode(_receive(peer))
-        # NUL would end the C string and surrogates have no UTF-8: replaced one for one, so positions stay.
-        self._text = "".join(
-            " " if c < " " else "\ufffd" if "\ud800" <= c <= "\udfff" else c for c in request.text
-        )
-        self._words = WordTracker(self._text) if request.word_timings else None
-        self._writer = FrameWriter(peer, request, native_rate)
-        self._seconds = 0.0
-        self._failure: BaseException | None = None
+    rate = request.sample_rate
+    if request.encoding != "mp3":
+        return SoundFile(out, "w", rate, 1, format="RAW", subtype=request.encoding.upper())
+    # libsndfile takes the bit rate as its position between the limits of the MPEG version.
+    low, high = (32, 320) if rate >= 32_000 else (8, 160) if rate >= 16_000 else (8, 64)
+    level = (high - min(MP3_KBITS, high)) / (high - low)
+    kind = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT"}
+    return SoundFile(out, "w", rate, 1, compression_level=level, **kind)
 
-    def speak(self) -> None:
-        """Synthesize and send it. Raises SynthesisFailed, or OSError when the reader has gone."""
-        library, request, encoded = self._library, self._request, self._text.encode()
-        if library.espeak_SetVoiceByName(request.espeak_voice.encode()) != 0:
-            raise SynthesisFailed(f"eSpeak NG has no voice {request.espeak_voice}")
-        library.espeak_SetParameter(RATE, round(NORMAL_WORDS_PER_MINUTE * request.speed), 0)
-        library.espeak_SetParameter(PITCH, request.pitch, 0)
-        on_chunk = OnChunk(self._on_chunk)
-        library.espeak_SetSynthCallback(on_chunk)
-        code = library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, CHARS_UTF8, None, None)
-        if self._failure is not None:
-            raise self._failure
-        if code != 0:
-            raise SynthesisFailed(f"eSpeak NG failed with code {code}")
-        if self._words:
-            self._writer.add_words(self._words.finish(self._seconds))
-        self._writer.finish()
 
-    def _on_chunk(self, wave: Any, count: int, events: Any) -> int:
+def speak(library: ctypes.CDLL, native_rate: int, request: VoiceRequest, writer: FrameWriter) -> None:
+    """Synthesize an utterance and write it. Raises EspeakError, or OSError when the reader has gone."""
+    # NUL would end the C string and surrogates have no UTF-8: replaced one for one, so positions stay.
+    text = "".join(" " if c < " " else "\ufffd" if "\ud800" <= c <= "\udfff" else c for c in request.text)
+    words = espeak.WordTracker(text) if request.word_timings else None
+    seconds = 0.0
+    failures: list[BaseException] = []
+
+    def on_chunk(wave: Any, count: int, events: Any) -> int:
         """Callback of the library after each 60 ms of audio; returning 1 stops it."""
+        nonlocal seconds
         try:
-            self._process_chunk(wave, count, events)
-        except BaseException as error:  # cannot propagate through C: raised again in `speak`
-            self._failure = error
+            position = 0
+            while words and events[position].type != espeak.EVENT_NONE:
+                event = events[position]
+                writer.add_words(words.on_event(event, event.sample / native_rate))
+                position += 1
+            if wave and count > 0:
+                seconds += count / native_rate
+                writer.add_samples(numpy.ctypeslib.as_array(wave, (count,)).astype("float32"))
+        except BaseException as error:  # cannot propagate through C: raised again below
+            failures.append(error)
             return 1
         return 0
 
-    def _process_chunk(self, wave: Any, count: int, events: Any) -> None:
-        position = 0
-        while self._words and events[position].type != EVENT_NONE:
-            event = events[position]
-            self._writer.add_words(self._words.on_event(event, event.sample / self._native_rate))
-            position += 1
-        if wave and count > 0:
-            self._seconds += count / self._native_rate
-            self._writer.add_samples(numpy.ctypeslib.as_array(wave, (count,)).astype("float32"))
-
-
-def _receive(peer: socket.socket) -> bytes:
-    head = peer.recv(SIZE.size, socket.MSG_WAITALL)
-    if len(head) < SIZE.size:
-        raise ConnectionError("the server closed the socket")
-    return peer.recv(SIZE.unpack(head)[0], socket.MSG_WAITALL)
+    if library.espeak_SetVoiceByName(request.espeak_voice.encode()) != 0:
+        raise espeak.EspeakError(f"eSpeak NG has no voice {request.espeak_voice}")
+    library.espeak_SetParameter(espeak.RATE, round(NORMAL_WORDS_PER_MINUTE * request.speed), 0)
+    library.espeak_SetParameter(espeak.PITCH, request.pitch, 0)
+    callback = espeak.OnChunk(on_chunk)  # referenced as long as the library may call it
+    library.espeak_SetSynthCallback(callback)
+    encoded = text.encode()
+    code = library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, espeak.CHARS_UTF8, None, None)
+    if failures:
+        raise failures[0]
+    if code != 0:
+        raise espeak.EspeakError(f"eSpeak NG failed with code {code}")
+    if words:
+        writer.add_words(words.finish(seconds))
+    writer.finish()
 
 
 def run_utterance(library: ctypes.CDLL, native_rate: int, peer: socket.socket) -> None:
     """Serve one request in this fork, then exit without running the parent's clean-up."""
     try:
-        Utterance(library, native_rate, peer).speak()
-    except SynthesisFailed as error:
-        text = str(error).encode(errors="replace")
-        peer.sendall(FRAME.pack(FAILED, len(text)) + text)
+        with peer.makefile("rb") as lines:
+            request = VoiceRequest.decode(lines.readline())
+        writer = FrameWriter(peer, request, native_rate)
+        try:
+            speak(library, native_rate, request, writer)
+        except espeak.EspeakError as error:
+            writer.fail(str(error))
     finally:
         os._exit(0)  # on any error: an OSError means that the reader has gone
 
@@ -119,8 +173,8 @@ def main(control_fd: int) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
     with socket.socket(fileno=control_fd) as control:
         try:
-            library, native_rate = load_library()
-        except EspeakUnavailable as error:
+            library, native_rate = espeak.load_library()
+        except espeak.EspeakError as error:
             control.sendall(json.dumps({"error": str(error)}).encode() + b"\n")
             return 1
         control.sendall(json.dumps({"sample_rate": native_rate}).encode() + b"\n")
@@ -129,18 +183,11 @@ def main(control_fd: int) -> int:
             if not data:
                 return 0
             for fd in fds:
-                with socket.socket(fileno=fd) as peer:
-                    _fork(library, native_rate, peer, control)
-
-
-def _fork(library: ctypes.CDLL, native_rate: int, peer: socket.socket, control: socket.socket) -> None:
-    try:
-        child = os.fork()
-    except OSError:
-        return  # out of processes: the peer is closed, and this utterance fails
-    if child == 0:
-        control.close()
-        run_utterance(library, native_rate, peer)
+                # Out of processes: the socket is closed, and this utterance fails.
+                with socket.socket(fileno=fd) as peer, suppress(OSError):
+                    if os.fork() == 0:
+                        control.close()
+                        run_utterance(library, native_rate, peer)
 
 
 if __name__ == "__main__":

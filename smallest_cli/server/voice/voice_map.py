@@ -16,20 +16,19 @@ from functools import cache
 from smallest_cli.models import SpeechRequest, Voice
 from smallest_cli.voices import LANGUAGES, bundled_voices
 
+# Voice ids of v2 in the vendor's samples (waves/api.md, 7); gender and accent are inferred from names.
 V2_VOICES = (
     Voice("ryan", "Ryan", "lightning-v2", "male", "american", ("english",)),
     Voice("aditi", "Aditi", "lightning-v2", "female", "indian", ("hindi", "english")),
     Voice("anushka", "Anushka", "lightning-v2", "female", "indian", ("hindi", "english")),
     Voice("irisha", "Irisha", "lightning-v2", "female", "indian", ("hindi", "english")),
 )
-"""Voice ids of v2 in the vendor's samples (waves/api.md, 7); gender and accent are inferred from names."""
-
+# Voices in use that the catalogue lacks (waves/api.md, 0.8 and 0.9).
 UNLISTED_VOICES = (
     Voice("maverick", "Maverick", "", "male", "american", ("english",)),
     Voice("kelsey", "Kelsey", ""),
     Voice("sloane", "Sloane", "lightning_v3.2"),
 )
-"""Voices in use that the catalogue lacks (waves/api.md, 0.8 and 0.9)."""
 
 # Identifiers of espeak_ListVoices: SetVoiceByName rejects plain tags such as "en-gb".
 ESPEAK_LANGUAGES: Mapping[str, str] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from random import Random
 from statistics import median
@@ -376,26 +377,26 @@ def test_request_log_has_one_line_per_request_with_monotonic_times() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"colour": "red"}, "unknown server setting 'colour'"),
+        ({"colour": "red"}, "invalid server settings: Object contains unknown field colour"),
         ({"profile": "fast"}, "profile must be one of live, documented, instant"),
         ({"profile": ["live"]}, "profile must be one of"),
-        ({"port": 65_536}, "port must be a number from 0 to 65535"),
-        ({"port": "80"}, "port must be a number"),
-        ({"port": True}, "port must be a number"),
-        ({"concurrency": 0}, "concurrency must be a number from 1 to 10000"),
-        ({"idle_timeout_s": 181}, "idle_timeout_s must be a number from 0.01 to 180"),
-        ({"realtime_factor": float("nan")}, "realtime_factor must be a number"),
-        ({"max_text": 0}, "max_text must be a number from 1 to 100000"),
-        ({"legacy": "off"}, "legacy must be one of on, 404, 410"),
-        ({"complete_per": None}, "complete_per must be one of request, quiet"),
-        ({"chunked": 2}, "chunked must be one of True, False"),
+        ({"port": 65_536}, "port is invalid: expected int <= 65535"),
+        ({"port": "80"}, "port is invalid: expected int, got str"),
+        ({"port": True}, "port is invalid: expected int, got bool"),
+        ({"concurrency": 0}, "concurrency is invalid: expected int >= 1"),
+        ({"idle_timeout_s": 181}, "idle_timeout_s is invalid: expected float <= 180"),
+        ({"realtime_factor": float("nan")}, "realtime_factor is invalid: expected float >= 0"),
+        ({"max_text": 0}, "max_text is invalid: expected int >= 1"),
+        ({"legacy": "off"}, "legacy is invalid: invalid enum value 'off'"),
+        ({"complete_per": None}, "complete_per is invalid: expected str, got null"),
+        ({"chunked": 2}, "chunked is invalid: expected bool, got int"),
         ({"token": ""}, "the token is empty"),
-        ({"token": 5}, "token must be a string"),
+        ({"token": 5}, "token is invalid: expected str | null, got int"),
         ({"fail": ["status:200"]}, "unknown fault 'status:200'"),
-        ({"fail": [5]}, "fail must be a list of strings"),
-        ({"fail": "status:503"}, "fail must be a list of strings"),
-        ({"blocked_words": "bad"}, "blocked_words must be a list of strings"),
-        ({"extra_voices": "emily"}, "extra_voices must be a list of strings"),
+        ({"fail": [5]}, "fail[0] is invalid: expected str, got int"),
+        ({"fail": "status:503"}, "fail is invalid: expected array, got str"),
+        ({"blocked_words": "bad"}, "blocked_words is invalid: expected array, got str"),
+        ({"extra_voices": "emily"}, "extra_voices is invalid: expected array, got str"),
         ({"tls_cert": "a.pem"}, "a TLS certificate and its key must be given together"),
         ({"host": "0.0.0.0"}, "listening on 0.0.0.0 needs a token of at least 16 characters"),
         ({"host": "0.0.0.0", "token": "short"}, "needs a token of at least 16 characters"),
@@ -403,7 +404,7 @@ def test_request_log_has_one_line_per_request_with_monotonic_times() -> None:
     ],
 )
 def test_invalid_config_is_a_usage_error(fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=re.escape(words)):
         ServerConfig.from_fields(fields)
 
 
