@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from smallest_cli.client.retry import Attempt, Budget, RetryPolicy
-from smallest_cli.errors import ConnectionClosed, RemoteError, SmallestError, UsageError
+from smallest_cli.errors import ConnectionClosed, NetworkError, RemoteError, SmallestError, UsageError
 from smallest_cli.models import (
     AudioChunk,
     AudioEnded,
@@ -118,6 +118,7 @@ class Session:
         """Segments whose audio has ended and whose `complete` has not come, by number."""
         self._one_at_a_time = False
         self._one_per_connection = False
+        self._cannot_send = False
         self._completed_on_connection = self._was_completed = False
         self._warned = False
         self._retries = self._ambiguous = self._redos = 0
@@ -207,6 +208,7 @@ class Session:
             return (head is None or head.is_unsent) and not (self._one_at_a_time and self._unproven)
         return (
             not self._one_at_a_time
+            and not self._cannot_send
             and len(sent) < self.transport.capacity
             and sent[0].started
             and len(self._queue) < MAX_QUEUE
@@ -228,8 +230,14 @@ class Session:
 
     def _send(self, segment: _Segment) -> None:
         assert isinstance(segment.item, SpeechRequest)  # noqa: S101
-        segment.number = self.transport.send(segment.item)
-        self.sent_characters += segment.characters
+        try:
+            segment.number = self.transport.send(segment.item)
+        except NetworkError:
+            if not self._sent:
+                raise
+            self._cannot_send = True  # what was received before is read first, and reports the failure
+        else:
+            self.sent_characters += segment.characters
 
     def _advance(self, segments: Segments) -> None:
         """One step with the first item of the queue."""
@@ -380,7 +388,7 @@ class Session:
     def _forget_connection(self) -> None:
         """After a failure: no event of the requests that were sent will come any more."""
         self._was_completed = self._completed_on_connection
-        self._completed_on_connection = False
+        self._completed_on_connection = self._cannot_send = False
         self.transport.close()
         for segment in self._queue:
             segment.number = None

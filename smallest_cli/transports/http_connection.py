@@ -151,7 +151,7 @@ class HTTPConnection:
                 data = connection.recv(READ_SIZE)
                 self._protocol.receive_data(data)
         except h11.RemoteProtocolError:
-            if data:
+            if data and not self.headers:
                 raise ProtocolError("the service did not answer in HTTP") from None
             if self._protocol.their_state is h11.ERROR and not self.headers:
                 raise ConnectionClosed("the connection was closed before an answer came") from None

@@ -91,8 +91,8 @@ class WebSocketTransport:
         else:
             ws, opened = self._open()
             ws.connection.set_deadline("audio", self._dialer.timeout)
-        self._events.append(replace(opened, segment=number))
         ws.send(encode_request(request))
+        self._events.append(replace(opened, segment=number))
         self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
         self._requests.append(_Request(number, _completion_wait(request), request.request_id))
         return number
