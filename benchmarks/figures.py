@@ -67,6 +67,12 @@ def limit(name: str, measured: float, goal: float, unit: str, words: str = "", g
     return Figure(name, measured, shown, f"{goal:g} {unit}", measured <= goal, measured > gate * goal)
 
 
+def machine() -> dict[str, object]:
+    """The Python and the machine that figures belong to."""
+    name = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {platform.machine()}"
+    return {"python": platform.python_version(), "machine": name}
+
+
 def tell(figures: Iterable[Figure]) -> list[Figure]:
     """Print each as it comes; all of them."""
     told = []
@@ -84,7 +90,6 @@ def conclude(figures: Iterable[Figure], path: str | None = None) -> int:
     missed = [figure.name for figure in told if not figure.holds]
     print(f"{len(told)} figures; above their goal: {', '.join(missed) or 'none'}")
     if path:
-        machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {platform.machine()}"
-        found = {"python": platform.python_version(), "machine": machine, "figures": list(map(asdict, told))}
+        found = machine() | {"figures": list(map(asdict, told))}
         Path(path).write_text(json.dumps(found, indent=1) + "\n")
     return int(any(figure.gates for figure in told))

@@ -169,7 +169,7 @@ def tools(python: Path) -> list[Tool]:
         found.append(Tool(f"curl {curl_version()} -f", "http", lambda url: [*command, f"{url}/waves/v1/tts"]))
     return [
         *found,
-        Tool("smallest, WebSocket", "ws", lambda url: [*speak, "--base-url", url]),
+        Tool("smallest, WebSocket", "ws", lambda url: [*speak, "--via", "ws", "--base-url", url]),
         Tool("smallest, HTTP", "http", lambda url: [*speak, "--via", "http", "--base-url", url]),
     ]
 
