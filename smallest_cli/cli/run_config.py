@@ -102,7 +102,7 @@ def build_run_config(
     plan = _plan_captions(captions, destinations, template, settings, force=voice.force)
     config = RunConfig(
         settings,
-        replace(template, word_timings=plan is not None and plan.timed),
+        template._replace(word_timings=plan is not None and plan.timed),
         destinations,
         plan,
         key_file=service.api_key_file,

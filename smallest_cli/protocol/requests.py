@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from smallest_cli.models import AudioFormat, Buffering, SpeechRequest
@@ -28,7 +27,7 @@ _FIELDS = {
     "request_id": "request_id",
 }
 """Attribute of a SpeechRequest -> field of a message (waves/api.md, 2a). `sample_rate` is apart."""
-_DEFAULTS = {field.name: field.default for field in dataclass_fields(SpeechRequest)}
+_DEFAULTS = SpeechRequest._field_defaults | {"text": None, "voice": None}  # these two are always sent
 
 
 def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -> bytes:

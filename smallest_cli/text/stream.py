@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 from smallest_cli.models import SpeechRequest
 from smallest_cli.text.markdown import MarkdownStripper
@@ -188,7 +187,7 @@ class ArrivingSegments:
         if self._reader.ended or (self.due_s() or math.inf) <= 0:
             self._stream.flush()
         if segment := self._stream.take():
-            return replace(self._template, text=segment)
+            return self._template._replace(text=segment)
         self.ended = self._reader.ended or self._stream.full
         return None
 

@@ -8,7 +8,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, ProtocolError, RateLimited, RemoteError
 from smallest_cli.models import (
@@ -81,7 +81,7 @@ class WebSocketTransport:
     def send(self, request: SpeechRequest) -> int:
         """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
         if self._service.api != "v2" and request.request_id is None:
-            request = replace(request, request_id=os.urandom(8).hex())  # v2 has no such field
+            request = request._replace(request_id=os.urandom(8).hex())  # v2 has no such field
         self._number += 1
         number = self._number
         if self._requests and self._ws:
@@ -89,7 +89,7 @@ class WebSocketTransport:
         else:
             ws, opened = self._open()
             ws.connection.set_deadline("audio", self._dialer.timeout)
-        self._events.append(replace(opened, segment=number))
+        self._events.append(opened._replace(segment=number))
         ws.send(encode_request(request))
         self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
         self._requests.append(_Request(number, _completion_wait(request), request.request_id))
@@ -146,7 +146,7 @@ class WebSocketTransport:
                     earlier.ended = True
                     self._events.append(AudioEnded(at_ns=connection.received_ns, segment=earlier.number))
             request.started = True
-            self._events.append(replace(event, segment=request.number))
+            self._events.append(event._replace(segment=request.number))
             if isinstance(event, AudioChunk):
                 self._await_more(connection, request)
 
@@ -179,7 +179,7 @@ class WebSocketTransport:
             if each.service_id:
                 self._finished_ids.add(each.service_id)
             request_id = event.request_id if each is request else each.service_id
-            self._events.append(replace(event, request_id=request_id, segment=each.number))
+            self._events.append(event._replace(request_id=request_id, segment=each.number))
         if self._requests:
             if not self._requests[0].started:
                 connection.set_deadline("audio", self._dialer.timeout)
@@ -274,10 +274,10 @@ class WebSocketTransport:
             return
         while (text := fragments.next()) is not None:
             sent = True
-            yield encode_request(replace(request, text=text), Buffering(more=True, context=context))
+            yield encode_request(request._replace(text=text), Buffering(more=True, context=context))
         if fragments.ended and sent:
             end = Buffering(flush=context is None, close=context is not None, context=context)
-            yield encode_request(replace(request, text=""), end)
+            yield encode_request(request._replace(text=""), end)
 
     def _open(self) -> tuple[WebSocketConnection, Opened]:
         """The open connection, or a new one, and the event for it."""

@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -389,7 +388,7 @@ def test_silence_during_completion_wait_is_not_a_stall(
         speak_ws(chunk(PCM))(sock)
         wait_for_close(sock)
 
-    request = replace(REQUEST, completion_wait_ms=wait_ms)
+    request = REQUEST._replace(completion_wait_ms=wait_ms)
     with fault_server(stall) as server, pytest.raises(NetworkError) as raised:
         list(opened("ws", server, timeout=timeout).synthesize(request))
     assert str(raised.value) == message
