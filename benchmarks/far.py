@@ -20,6 +20,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -141,14 +142,13 @@ def measure(n: int, profiles: Sequence[str], round_trips_ms: Sequence[int]) -> I
         for profile in profiles:
             behaviour: dict[str, Any] = {"profile": profile, "concurrency": 100} | certificate
             with open_local_service(behaviour=behaviour) as service:
-                for trip in round_trips_ms:
+                for text, trip in product(TEXTS, round_trips_ms):
                     far = open_relay(service.base_url, trip / 1000) if trip else nullcontext(service.base_url)
                     with far as url:
                         key = service.key.reveal()
                         place = Place(url, str(folder / "bundle.pem"), str(folder / "authority.pem"), key)
-                        for text in TEXTS:
-                            for via in VIAS:
-                                yield measure_cell(place, profile, text, via, trip, n)
+                        for via in VIAS:
+                            yield measure_cell(place, profile, text, via, trip, n)
 
 
 def print_table(cells: Iterator[Cell], n: int) -> list[Cell]:
@@ -186,7 +186,7 @@ def compare_profiles(cells: list[Cell]) -> Iterator[Figure]:
 def main() -> int:
     """Return the exit code: 1 where a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", type=int, default=9)
+    parser.add_argument("-n", type=int, default=9, choices=range(2, 100), metavar="N")
     parser.add_argument("--profile", choices=PROFILES, action="append")
     parser.add_argument("--round-trip", type=int, metavar="MS", action="append")
     parser.add_argument("--json", metavar="FILE")

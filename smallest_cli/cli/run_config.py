@@ -7,7 +7,6 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.destinations import Destination, check_distinct, choose_destinations
@@ -51,7 +50,7 @@ def load_request(
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
     settings = load_settings(voice.as_dict() | service.as_dict() | {"cache": cache})
     if "via" not in settings.sources and (needs_ws or service.completion_wait is not None):
-        settings = replace(settings, via="ws")
+        settings = settings._replace(via="ws")
     template = build_request(
         settings,
         number_language=voice.number_language,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.audio.destinations import Destination
@@ -82,8 +82,10 @@ def build_request(
 
 def describe_settings(settings: Settings, template: SpeechRequest) -> Iterator[str]:
     """Every setting and its source, for --debug."""
-    resolved = replace(settings, voice=template.voice, model=template.model)
-    for name in (each.name for each in fields(resolved) if each.name not in ("sources", "warnings")):
+    resolved = settings._replace(voice=template.voice, model=template.model)
+    for name in resolved._fields:
+        if name in ("sources", "warnings"):
+            continue
         value, source = getattr(resolved, name), resolved.sources.get(name, "default")
         yield f"{name} = {'not set' if value is None else value} from {source}"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from smallest_cli.audio.destinations import open_sinks
 from smallest_cli.audio.sink import Sink
@@ -22,15 +22,11 @@ from smallest_cli.transports import open_transport
 
 if TYPE_CHECKING:
     from smallest_cli.client.cache import AudioCache
-if TYPE_CHECKING:
     from smallest_cli.synthesis.captions import Captions
-if TYPE_CHECKING:
     from smallest_cli.synthesis.request import RunConfig
-import time
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(NamedTuple):
     """What a run came to."""
 
     totals: Totals

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import MAX_REQUEST_CHARS, Silence, SpeechRequest
 from smallest_cli.text.normalize import normalize
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """Segments and silences in order; `removed` counts the control characters taken out of the text."""
 
     items: tuple[SpeechRequest | Silence, ...]

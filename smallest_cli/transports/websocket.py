@@ -8,7 +8,6 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, ProtocolError, RateLimited, RemoteError
 from smallest_cli.models import (
@@ -41,20 +40,20 @@ MAX_WAIT_S = 1_000_000.0
 NORMAL_CLOSURE = 1000
 
 
-@dataclass(slots=True)
 class _Request:
     """A request under way."""
 
-    number: int
-    completion_wait_s: float
-    own_id: str | None
-    service_id: str | None = None
-    """The service's name for it, learned from the first message that is attributed to it."""
-    started: bool = False
-    """Whether audio or words of it came."""
-    ended: bool = False
-    """Whether audio of a later request came: there is no more of this one."""
-    error: RemoteError | None = None
+    def __init__(self, number: int, completion_wait_s: float, own_id: str | None) -> None:
+        self.number = number
+        self.completion_wait_s = completion_wait_s
+        self.own_id = own_id
+        self.service_id: str | None = None
+        """The service's name for it, learned from the first message that is attributed to it."""
+        self.started = False
+        """Whether audio or words of it came."""
+        self.ended = False
+        """Whether audio of a later request came: there is no more of this one."""
+        self.error: RemoteError | None = None
 
 
 class WebSocketTransport:

@@ -183,7 +183,7 @@ events_ = st.one_of(
         word=words_in,
         start=st.floats(0, 1e6),
         end=st.floats(0, 1e6),
-        index=st.integers(0, 10**6),
+        number=st.integers(0, 10**6),
         request_id=ids,
     ),
     st.builds(Completed, request_id=ids),
