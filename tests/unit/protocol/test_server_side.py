@@ -177,7 +177,7 @@ bufferings = st.one_of(
 )
 words_in = st.text(st.characters())
 events_ = st.one_of(
-    st.builds(AudioChunk, pcm=st.binary(), request_id=ids),
+    st.builds(lambda pcm, id: AudioChunk(pcm, id), st.binary(), ids),
     st.builds(
         WordTiming,
         word=words_in,
@@ -223,7 +223,7 @@ def test_event_round_trip(
 
 @fuzz
 @given(
-    st.lists(st.builds(AudioChunk, pcm=st.binary()) | st.just(Completed())),
+    st.lists(st.binary().map(AudioChunk) | st.just(Completed())),
     st.sampled_from(["live", "older", "seed"]),
 )
 def test_sse_round_trip(events: list[AudioChunk | Completed], shape: Any) -> None:
