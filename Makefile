@@ -67,6 +67,12 @@ bench-memory: $(READY) ## an hour of audio through each transport: is memory fla
 bench-stream: $(READY) ## from a sentence's last byte to its first audio: the tool's own share
 	@$(BIN)/python -m benchmarks.stream
 
+bench-far: $(READY) ## ws, sse and http at 0 to 200 ms, to first audio and to exit, in each profile of serve: FAR=5 make bench-far
+	@$(BIN)/python -m benchmarks.far -n $(or $(FAR),9)
+
+bench-writer: $(READY) ## a writer that pauses 1, 6 and 20 s (LONG=1: 70 s too): how soon is the next sentence spoken?
+	@$(BIN)/python -m benchmarks.slow_writer $(if $(LONG),--long)
+
 bench-start: $(READY) ## how soon the tool starts, beside a bare python
 	@$(BIN)/python -m benchmarks.startup
 
