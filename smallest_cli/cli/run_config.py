@@ -249,5 +249,5 @@ def _prefer_ws(captions: CaptionOptions, template: SpeechRequest, settings: Sett
         return settings
     from smallest_cli.synthesis.captions import why_untimed
 
-    over_ws = replace(settings, via="ws")
+    over_ws = settings._replace(via="ws")
     return settings if why_untimed(template, over_ws) else over_ws
