@@ -82,7 +82,7 @@ bench-receive: $(READY) ## added latency and CPU of receiving, beside a bare rea
 bench-check: $(READY) ## the latency benchmark against servers that tell the truth (minutes)
 	@$(BIN)/python -m benchmarks.bench_check
 
-bench-speaker: $(READY) ## the loudspeaker: first sample, silence after abort, underruns (needs pulseaudio)
+bench-speaker: $(READY) ## the output device: first sample, silence after abort, underruns (needs pulseaudio)
 	@$(BIN)/python -m benchmarks.speaker
 
 bench-signals: $(READY) ## Ctrl-C to silence and to exit, at every stage (minutes; needs pulseaudio)
@@ -100,7 +100,7 @@ bench-tab: $(READY) ## how long a TAB takes in bash, beside `bash -c true`
 bench-locust: $(READY) ## load over several hosts, in network namespaces, against the server's own stamps (root; minutes)
 	@$(BIN)/python -m benchmarks.locust_check
 
-bench-sizing: $(READY) ## what a worker of Locust takes for so many streams, for docs/load.md (root; minutes)
+bench-sizing: $(READY) ## what a worker of Locust takes for N streams, for docs/load.md (root; minutes)
 	@$(BIN)/python -m benchmarks.sizing
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run

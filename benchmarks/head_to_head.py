@@ -1,4 +1,4 @@
-"""The same faults for everybody: who reports success for bad audio, and whose old file is gone?
+"""The same faults for each tool: which reports success for bad audio, and which loses the old file?
 
 Each tool speaks to a server on this machine that fails in one way, with a file in the place that it writes
 to. But in the first row no whole sound comes through, so that success is wrong every time. All run as they
@@ -37,7 +37,7 @@ ROOT = str(Path(__file__).parent.parent)
 TEXT = "Good morning."
 LIMIT_S = 60
 NOTHING = "nothing wrong, for comparison"
-NOBODY = "http://127.0.0.1:9"
+CLOSED_PORT = "http://127.0.0.1:9"
 
 EDGE = """
 import sys, edge_tts.communicate as communicate
@@ -134,12 +134,12 @@ class Outcome:
         if self.fault == NOTHING:
             return f"exit {self.exit}, {'no new file' if self.kept else 'new file'}"
         ended = f"**no end in {LIMIT_S} s**" if self.exit is None else f"exit {self.exit}"
-        told = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**spoilt**"]
+        parts = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**spoilt**"]
         if self.elsewhere:
-            told.append("**asked the other host**")
+            parts.append("**asked the other host**")
         if "429" in self.fault:
-            told.append(f"{self.requests} request{'s' * (self.requests != 1)}")
-        return ", ".join(told)
+            parts.append(f"{self.requests} request{'s' * (self.requests != 1)}")
+        return ", ".join(parts)
 
 
 def tools(python: Path) -> list[Tool]:
@@ -186,7 +186,7 @@ def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
         return None
     before = moved.connections
     with tempfile.TemporaryDirectory() as folder, fault_server(script) as server:
-        url = NOBODY if fault.refused else server.base_url
+        url = CLOSED_PORT if fault.refused else server.base_url
         target = Path(folder, "out.wav")
         target.write_bytes(OLD)
         code = run(tool, url, Path(folder))

@@ -33,7 +33,7 @@ Timed = Callable[[], float]
 """Runs something once; what it took, in ms."""
 
 
-def whole(*command: str) -> Timed:
+def wall_ms(*command: str) -> Timed:
     """The wall time of a process."""
 
     def once() -> float:
@@ -133,9 +133,9 @@ def measure(n: int) -> Iterator[Figure]:
         far = stack.enter_context(open_relay(secure.base_url, ROUND_TRIP_S))
         key, trusted = plain.key.reveal(), ("--ca-file", str(folder / "bundle.pem"))
         timed: dict[str, Timed] = {
-            "pass": whole(sys.executable, "-c", "pass"),
-            "--version": whole(*CLI, "--version"),
-            "--help, plain": whole(*CLI, "--help"),
+            "pass": wall_ms(sys.executable, "-c", "pass"),
+            "--version": wall_ms(*CLI, "--version"),
+            "--help, plain": wall_ms(*CLI, "--help"),
             "--help, rich": on_terminal(*CLI, "--help"),
             "voices": on_terminal(*CLI, "voices"),
             "speak": text_at_server(plain.base_url, key, log),
