@@ -1,7 +1,7 @@
 """When a failed request is sent again, after which wait, and how many characters that may cost.
 
-The policy is pure: it reads what happened and decides. Whoever sends the request waits, rewinds the sinks
-and charges the budget.
+The policy is pure: it reads what happened and decides. The caller waits, rewinds the sinks and
+charges the budget.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class WebSocketSession:
             try:
                 message = await self._socket.receive(timeout=max(deadline - perf_counter(), 0.001))
             except TimeoutError:
-                if self._busy:  # the idle time starts again when all jobs are done
+                if self._busy or self._completions:  # the idle time starts again when all jobs are done
                     deadline = perf_counter() + idle_s
                     continue
                 # The only documented error message; it has no session_id (4b).

@@ -341,7 +341,7 @@ def test_audio_is_not_written_to_a_terminal(home: Path, server: Offline) -> None
 
 
 def test_debug_prints_events_and_no_key(home: Path, server: Offline) -> None:
-    ran = speak(home, server, TEXT, "-o", "out.wav", "--debug")
+    ran = speak(home, server, TEXT, "-o", "out.wav", "--debug", "--via", "ws")
     assert (ran.code, ran.out) == (0, b"")
     assert f"base_url = {server.base_url} from --base-url" in ran.lines
     for setting in ("voice = meher", "timeout = 15.0", "language = not set"):
@@ -505,7 +505,7 @@ def test_redirect_exits_12(home: Path) -> None:
     ("text", "mode", "word"),
     [
         ("voice = [", 0o600, "TOML"),
-        ('voice = "meher"', 0o644, "others"),
+        ('voice = "meher"', 0o644, "other users"),
         ("timeout = true", 0o600, "timeout"),
     ],
 )

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,18 +138,43 @@ def test_every_exit_code_is_in_the_tables() -> None:
     assert codes <= documented
 
 
-CITED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (README.parent / "SECURITY.md").read_text())
+RELIABILITY = ROOT / "docs" / "reliability.md"
+CITATION = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+CITED = [
+    (page.name, *citation)
+    for page in (ROOT / "SECURITY.md", RELIABILITY)
+    for citation in sorted(set(CITATION.findall(page.read_text())))
+]
 
 
-@pytest.mark.parametrize(("file", "test"), sorted(set(CITED)))
-def test_cited_test_exists(file: str, test: str) -> None:
-    assert not test or f"def {test}(" in (ROOT / file).read_text()
+def test_promises_and_faults_cite_tests() -> None:
+    assert {page for page, _, _ in CITED} == {"SECURITY.md", "reliability.md"}
+    assert len(CITED) > 100
+
+
+@pytest.mark.parametrize(("page", "file", "test"), CITED)
+def test_cited_test_exists(page: str, file: str, test: str) -> None:
     assert (ROOT / file).is_file()
+    assert not test or f"def {test}(" in (ROOT / file).read_text()
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs"])
+def test_relative_links_lead_to_files(page: str) -> None:
+    path = ROOT / page
+    for each in sorted(path.glob("*.md")) if path.is_dir() else [path]:
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", each.read_text()):
+            assert "://" in link or (each.parent / link).exists(), f"{each.name}: {link}"
+
+
+def test_sdist_has_every_document() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = set(settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"])
+    assert {f"/{path.name}" for path in ROOT.glob("*.md")} <= included
 
 
 def test_matrix_has_every_row_once() -> None:
     """All 120 rows, by number or as part of a range."""
-    matrix = (README.parent / "SECURITY.md").read_text().partition("## The matrix")[2]
+    matrix = RELIABILITY.read_text().partition("## Fault matrix")[2]
     numbers: list[int] = []
     for cell in re.findall(r"^\| ([\d, to]+) \|", matrix.partition("\n## ")[0], re.MULTILINE):
         for first, last in re.findall(r"(\d+)(?: to (\d+))?", cell):

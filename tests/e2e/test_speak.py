@@ -94,7 +94,7 @@ def test_json_prints_one_object_on_stdout(home: Path, server: Offline) -> None:
     assert (ran.code, ran.err, ran.out.count(b"\n")) == (0, "", 1)
     assert (result["file"], result["transport"], result["voice"], result["model"]) == (
         "out.wav",
-        "ws",
+        "sse",
         "magnus",
         "lightning_v3.1",
     )
@@ -295,15 +295,21 @@ SLOW = {"requests", "numpy", "soundfile", "sounddevice", "aiohttp", "pydantic", 
 SLOW |= {"msgspec", "jinja2"}  # of bench
 
 
-def test_wav_over_websocket_imports_no_slow_module(home: Path, server: Offline) -> None:
+@pytest.mark.parametrize(
+    ("via", "needed", "unneeded"),
+    [("ws", "websocket", "h11"), ("auto", "h11", "websocket"), ("http", "h11", "websocket")],
+)
+def test_speaking_to_a_wav_imports_no_slow_module(
+    via: str, needed: str, unneeded: str, home: Path, server: Offline
+) -> None:
     env = environment(home, SMALLEST_API_KEY=KEY, PYTHONPROFILEIMPORTTIME="1")
-    arguments = ["speak", "--base-url", server.base_url, TEXT, "-o", "out.wav"]
+    arguments = ["speak", "--base-url", server.base_url, TEXT, "-o", "out.wav", "--via", via]
     done = subprocess.run(
         [*SMALLEST, *arguments], env=env, cwd=home, capture_output=True, text=True, check=True
     )
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
-    assert {"websocket", "smallest_cli"} <= imported
-    assert imported & SLOW == set()
+    assert {needed, "smallest_cli"} <= imported
+    assert imported & (SLOW | {unneeded}) == set()
 
 
 def test_version_and_help_are_on_stdout(home: Path) -> None:

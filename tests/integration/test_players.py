@@ -117,7 +117,7 @@ def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
     assert speak(home, server, TEXT, "-p", "--player", '"').code == 2
 
 
-def test_a_player_at_home_is_found_and_is_no_file_of_the_run(home: Path, server: Offline) -> None:
+def test_player_in_home_is_found_and_is_not_an_output_file(home: Path, server: Offline) -> None:
     (home / "p.sh").write_text("#!/bin/sh\ncat > got\n")
     (home / "p.sh").chmod(0o755)
     ran = speak(home, server, TEXT, "-p", "--player", "~/p.sh {rate}", "--json")

@@ -1,6 +1,6 @@
 """The fault matrix as data: what the service does, and the exit code and files that must follow.
 
-`rows` are rows of the matrix in SECURITY.md.
+`rows` are rows of the matrix in docs/reliability.md.
 """
 
 from __future__ import annotations

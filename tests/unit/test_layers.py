@@ -5,28 +5,15 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import smallest_cli
+from tests.support import ROOT as REPOSITORY
+from tools.architecture import LAYERS, PACKAGE, ROOT, imports, layer_of, modules, write_picture
 
-PACKAGE = "smallest_cli"
-ROOT = Path(smallest_cli.__file__).parent
-TESTS = Path(__file__).parents[1]
+TESTS = REPOSITORY / "tests"
 
-LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "security", "signals", "models", "files", "stdio", "settings", "voices", "data"}),
-    frozenset({"protocol", "network", "text", "audio"}),
-    frozenset({"transports", "server"}),
-    frozenset({"client"}),
-    frozenset({"synthesis"}),
-    frozenset({"bench"}),
-    frozenset({"cli"}),
-    frozenset({"__main__", "__init__"}),
-)
-"""Layer 0 is the modules at the root, which may import each other; from layer 1 on they are packages."""
 IMPORTS_SERVER = frozenset({"cli.commands.serve"})
 """The offline server is a program of its own; other code starts it as a child process."""
 FORBIDDEN = {
@@ -40,46 +27,6 @@ ROOT_MODULES = 12
 PACKAGE_FILES = 18
 WIRE_WORDS = frozenset({"voice_id", "continue"})
 """Field names of the protocol: only its codec and the server's configuration spell them."""
-
-
-def layer_of(top: str) -> int | None:
-    return next((layer for layer, names in enumerate(LAYERS) if top in names), None)
-
-
-def modules(root: Path) -> dict[str, ast.Module]:
-    """Every module under `root`: its dotted name without the package's -> its tree."""
-    trees = {}
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-        trees[name] = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    return trees
-
-
-def imports(name: str, tree: ast.Module, known: frozenset[str]) -> Iterator[str]:
-    """Full names that a module imports anywhere in its file, functions and TYPE_CHECKING blocks included.
-
-    `from package import x` gives the module x where there is one, else the package.
-    """
-    own = [PACKAGE, *name.split(".")] if name != "__init__" else [PACKAGE]
-    package = own if name == "__init__" or any(other.startswith(f"{name}.") for other in known) else own[:-1]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join(package[: len(package) - node.level + 1] + ([base] if base else []))
-            for alias in node.names:
-                full = f"{base}.{alias.name}"
-                inside = full.removeprefix(f"{PACKAGE}.")
-                is_module = inside in known or any(other.startswith(f"{inside}.") for other in known)
-                yield full if base.split(".")[0] == PACKAGE and is_module else base
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called in ("import_module", "__import__"):
-                target = str(node.args[0].value)
-                yield target if not target.startswith(".") else ".".join([*package, target.lstrip(".")])
 
 
 def violations(trees: dict[str, ast.Module]) -> list[str]:
@@ -111,10 +58,10 @@ def violations(trees: dict[str, ast.Module]) -> list[str]:
     return found
 
 
-def circles(trees: dict[str, ast.Module]) -> list[str]:
-    """Modules that import themselves through others, imports in functions and for types included."""
+def module_imports(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """Each module -> the modules of the package that it imports, in functions and for types, too."""
     known = frozenset(trees)
-    graph = {
+    return {
         name: {
             inside
             for imported in imports(name, tree, known)
@@ -122,6 +69,11 @@ def circles(trees: dict[str, ast.Module]) -> list[str]:
         }
         for name, tree in trees.items()
     }
+
+
+def circles(trees: dict[str, ast.Module]) -> list[str]:
+    """Modules that import themselves through others, imports in functions and for types included."""
+    graph = module_imports(trees)
     found = []
     for start in graph:
         seen: set[str] = set()
@@ -141,7 +93,7 @@ TREES = modules(ROOT)
 
 def test_every_module_has_a_layer() -> None:
     missing = sorted({name.split(".")[0] for name in TREES if layer_of(name.split(".")[0]) is None})
-    assert not missing, f"add {', '.join(missing)} to LAYERS in {Path(__file__).name}"
+    assert not missing, f"add {', '.join(missing)} to LAYERS in tools/architecture.py"
 
 
 def test_no_module_is_on_two_layers() -> None:
@@ -154,6 +106,55 @@ def test_imports_point_down() -> None:
 
 def test_no_import_circles() -> None:
     assert circles(TREES) == []
+
+
+def test_picture_in_architecture_is_up_to_date() -> None:
+    document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert "```mermaid" in document
+    assert document == write_picture(document), "run make architecture"
+
+
+def test_layer_table_in_architecture_names_every_package() -> None:
+    document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = document.partition("## Layers")[2].partition("<!--")[0]
+    table = {
+        int(layer): set(re.findall(r"`([a-z_]+)/?`", names))
+        for layer, names in re.findall(r"^\| (\d) \| ([^|]*) \|", section, re.MULTILINE)
+    }
+    assert table == {layer: set(names) for layer, names in enumerate(LAYERS[:-1])}
+
+
+def test_following_a_text_never_leads_back() -> None:
+    """At most 8 files, all used by the first, none of which imports one that comes before it."""
+    document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = document.partition("## Following a text")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| \d \| `([a-z_/]+)\.py` \|", section, re.MULTILINE)
+    files = [row.replace("/", ".") for row in rows]
+    graph = module_imports(TREES)
+    used, ahead = {files[0]}, {files[0]}
+    while ahead:
+        ahead = set().union(*(graph[name] for name in ahead)) - used
+        used |= ahead
+    assert 5 < len(files) <= 8
+    assert set(files) <= used
+    back = [(name, each) for index, name in enumerate(files) for each in files[:index] if each in graph[name]]
+    assert back == []
+
+
+def test_every_package_has_a_section_in_architecture() -> None:
+    document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    sections = set(re.findall(r"^### `([a-z]+)/`", document, re.MULTILINE))
+    assert sections == set().union(*LAYERS[1:-1])
+
+
+def test_files_named_in_architecture_exist() -> None:
+    document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_/]+\.py)`", document))
+    assert len(named) > 20
+    sources = [path for folder in (ROOT, TESTS, REPOSITORY / "tools") for path in folder.rglob("*.py")]
+    existing = [f"/{path.relative_to(REPOSITORY)}" for path in sources]
+    missing = [name for name in named if not any(path.endswith(f"/{name}") for path in existing)]
+    assert missing == []
 
 
 def test_few_modules_at_the_root() -> None:
@@ -315,7 +316,7 @@ WALL_CLOCK_USERS = {
     ("bench.probe", "probing"),  # bench asks itself whether the clock was set meanwhile
     ("bench.locust.worker_stats", "__post_init__"),  # and so does each worker of a run on several machines
     ("bench.locust.worker_stats", "drift"),
-    ("bench.runner", "measure"),  # when a run began, for whoever reads its file
+    ("bench.runner", "measure"),  # when a run began, as written to its file
     ("bench.locust.aggregate", "__init__"),
     ("bench.locust.worker", "write_raw"),
 }

@@ -55,7 +55,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 # Which source wins
 
 
-def test_a_byte_order_mark_is_no_setting(home: Home) -> None:
+def test_byte_order_mark_is_ignored(home: Home) -> None:
     home.write(b'\xef\xbb\xbfvoice = "magnus"\n')
     assert home.load().voice == "magnus"
     home.write(b'\xef\xbb\xbf\xef\xbb\xbfvoice = "magnus"\n')
@@ -187,11 +187,11 @@ def test_a_setting_that_is_empty_is_refused(home: Home) -> None:
     assert (type(error), str(error)) == (SettingsError, f"{home.file}: model is empty")
 
 
-def test_auto_is_the_websocket_wherever_it_is_said(home: Home) -> None:
-    home.write('via = "sse"')
-    assert (home.load().via, home.load(via="auto").via) == ("sse", "ws")
+def test_auto_is_sse_from_file_and_flag(home: Home) -> None:
+    home.write('via = "ws"')
+    assert (home.load().via, home.load(via="auto").via) == ("ws", "sse")
     home.write('via = "auto"')
-    assert (home.load().via, home.load(via="http").via) == ("ws", "http")
+    assert (home.load().via, home.load(via="http").via) == ("sse", "http")
 
 
 def test_names_that_are_no_settings_warn(home: Home) -> None:
@@ -296,7 +296,7 @@ PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-def test_what_is_no_file_of_ours_is_one_clear_line(case: str, home: Home) -> None:
+def test_unusable_settings_file_is_one_line(case: str, home: Home) -> None:
     make, words = PLACES[case]
     make(home.file)
     if "link" not in case:

@@ -91,11 +91,35 @@ def test_complete_wait_comes_from_client_or_config(
 
 
 def test_request_during_complete_wait_starts_at_once() -> None:
+    """`complete` of each comes in its own time, here never; audio comes in the order of the requests."""
     with start_offline(complete_wait_ms=10_000) as server, server.open() as ws:
-        for _ in range(5):
-            send(ws, hello())
-        for _ in range(4):
-            assert statuses(receive(ws)) == ["chunk", "complete"]
+        for number in range(5):
+            send(ws, hello(request_id=str(number)))
+        seen: dict[str, None] = {}
+        while len(seen) < 5:
+            message = next_message(ws)
+            assert message["status"] == "chunk"
+            seen[message["external_request_id"]] = None
+        assert list(seen) == ["0", "1", "2", "3", "4"]
+
+
+def test_second_request_may_be_held_back_or_refused() -> None:
+    with start_offline(second_request="hold", complete_wait_ms=50) as server, server.open() as ws:
+        for number in range(2):
+            send(ws, hello(request_id=str(number)))
+        for number in range(2):
+            messages = receive(ws)
+            assert statuses(messages) == ["chunk", "complete"]
+            assert {message["external_request_id"] for message in messages} == {str(number)}
+    with start_offline(second_request="refuse", complete_wait_ms=50) as server, server.open() as ws:
+        for number in range(2):
+            send(ws, hello(request_id=str(number)))
+        messages = [next_message(ws)]
+        while messages[-1]["status"] != "complete":
+            messages.append(next_message(ws))
+        (error,) = [message for message in messages if message["status"] == "error"]
+        assert "oncurren" in error["message"]
+        assert messages[-1]["external_request_id"] == "0"
 
 
 def test_older_complete_form() -> None:

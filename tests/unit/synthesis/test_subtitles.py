@@ -1,4 +1,4 @@
-"""Subtitles: known cues as files, properties of all, and what the command writes, read by somebody else."""
+"""Subtitles: known cues as files, properties of all, and what the command writes, read by ffmpeg."""
 
 from __future__ import annotations
 
@@ -212,7 +212,9 @@ def test_words_are_cues(home: Path, server: Offline) -> None:
     ran = speak(home, server, TEXT, "-v", "meher", "-o", "a.wav", "--subtitles", "a.vtt", "--cue", "word")
     assert (ran.code, ran.err) == (0, "")
     found = parsed((home / "a.vtt").read_text())
-    assert [text for _, _, text in found] == [word for word in TEXT.split() if word != "<"]  # nobody says it
+    assert [text for _, _, text in found] == [
+        word for word in TEXT.split() if word != "<"
+    ]  # it is not spoken
     times = [time for start, end, _ in found for time in (start, end)]
     assert times == sorted(times)
     assert found[-1][1] / 1000 <= length(home / "a.wav") + 0.001
@@ -313,7 +315,7 @@ def test_after_a_failure_the_old_file_stays_and_what_is_kept_is_named(partial: s
 def test_a_signal_keeps_the_sentences_that_were_whole(home: Path) -> None:
     with fault_server(GOOD, (Reply(), FEW, Checkpoint())) as server:
         env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
-        command = [*SMALLEST, "speak", TEXT, "-o", "a.wav", "--subtitles", "a.srt", "--completion-wait", "0"]
+        command = [*SMALLEST, "speak", TEXT, "-o", "a.wav", "--subtitles", "a.srt"]
         with subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.PIPE, text=True) as running:
             assert server.reached.wait(30)
             running.send_signal(signal.SIGINT)
