@@ -67,13 +67,13 @@ bench-memory: $(READY) ## memory over an hour of audio through each transport
 bench-stream: $(READY) ## time from the last byte of a sentence to its first audio, without the server's
 	@$(BIN)/python -m benchmarks.stream
 
-bench-far: $(READY) ## ws, sse and http at 0 to 200 ms, to first audio and to exit, in each profile of serve: FAR=5 make bench-far
+bench-far: $(READY) ## ws, sse and http at round trips of 0 to 200 ms, in each profile of serve (FAR=5 make bench-far; 15 minutes)
 	@$(BIN)/python -m benchmarks.far -n $(or $(FAR),9)
 
-bench-writer: $(READY) ## a writer that pauses 1, 6 and 20 s (LONG=1: 70 s too): how soon is the next sentence spoken?
+bench-writer: $(READY) ## time from a sentence to its audio after pauses of 1, 6 and 20 s (LONG=1 make bench-writer: 70 s too)
 	@$(BIN)/python -m benchmarks.slow_writer $(if $(LONG),--long)
 
-bench-start: $(READY) ## how soon the tool starts, beside a bare python
+bench-start: $(READY) ## start-up time, compared with python -c pass
 	@$(BIN)/python -m benchmarks.startup
 
 bench-receive: $(READY) ## added latency and CPU of receiving, compared with a bare reader
@@ -82,7 +82,7 @@ bench-receive: $(READY) ## added latency and CPU of receiving, compared with a b
 bench-check: $(READY) ## check the latency benchmark against servers with known latency (minutes)
 	@$(BIN)/python -m benchmarks.bench_check
 
-bench-speaker: $(READY) ## the output device: first sample, silence after abort, underruns (needs pulseaudio)
+bench-speaker: $(READY) ## output device: first sample, silence after abort, underruns (needs pulseaudio)
 	@$(BIN)/python -m benchmarks.speaker
 
 bench-signals: $(READY) ## time from Ctrl-C to silence and to exit, at every stage (minutes; needs pulseaudio)
@@ -100,7 +100,7 @@ bench-tab: $(READY) ## time of a TAB in bash, compared with `bash -c true`
 bench-locust: $(READY) ## check load over several hosts, in network namespaces, against the server's timestamps (root; minutes)
 	@$(BIN)/python -m benchmarks.locust_check
 
-bench-sizing: $(READY) ## what a worker of Locust takes for N streams, for docs/load.md (root; minutes)
+bench-sizing: $(READY) ## CPU and memory of a Locust worker for N streams, for docs/load.md (root; minutes)
 	@$(BIN)/python -m benchmarks.sizing
 
 stream-picture: $(READY) ## draw docs/stream.svg from a real run
