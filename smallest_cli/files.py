@@ -32,6 +32,15 @@ def sync(descriptor: int) -> None:
             raise
 
 
+def read_some(descriptor: int, size: int) -> bytes:
+    """Read up to `size` bytes, b"" at the end; waits for them on a non-blocking descriptor, too."""
+    while True:
+        try:
+            return os.read(descriptor, size)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of `data`, also over short writes and to a non-blocking descriptor."""
     left = memoryview(data)

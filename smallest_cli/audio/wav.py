@@ -17,6 +17,8 @@ MAX_SIZE = 0xFFFF_FFFF
 LARGEST_DATA_SIZE = MAX_SIZE - 36
 PCM, ALAW, ULAW, EXTENSIBLE = 1, 6, 7, 0xFFFE
 MAX_HEADER = 65_536
+PLACEHOLDER_SIZE = 1_000_000_000
+"""A stated size from here on is a placeholder for an unknown length: hours of audio for one request."""
 
 
 def header(format: AudioFormat, data_size: int = UNKNOWN_DATA_SIZE, *, coding: int = PCM) -> bytes:
@@ -36,7 +38,7 @@ def header(format: AudioFormat, data_size: int = UNKNOWN_DATA_SIZE, *, coding: i
 
 
 class WavReader:
-    """PCM of a WAV that arrives in pieces, cut anywhere. Unknown chunks are skipped.
+    """PCM of a WAV that arrives in pieces, cut anywhere. Unknown chunks are skipped, behind the data too.
 
     `states_length` tells whether the header gave the length of the data.
     """
@@ -47,6 +49,9 @@ class WavReader:
         self._format: AudioFormat | None = None
         self._in_data = False
         self._left = 0
+        self._trailer_left = 0
+        """Bytes of other chunks that may follow the data."""
+        self._trailer = bytearray()
         self.states_length = False
 
     @property
@@ -66,7 +71,16 @@ class WavReader:
             self._in_data = True
         pcm = data[: self._left]
         self._left -= len(pcm)
+        if len(pcm) < len(data):
+            self._skip(data[len(pcm) :])
         return pcm
+
+    def _skip(self, data: bytes) -> None:
+        """Skip the chunks behind the data. Raises ProtocolError where more came than the header states."""
+        self._trailer_left -= len(data)
+        self._trailer += data[: 4 + 1 - len(self._trailer)]
+        if self._trailer_left < 0 or b"RIFF" in self._trailer:
+            raise ProtocolError("the service sent more audio than its WAV header states")
 
     def _parse_header(self) -> int | None:
         """Return where the data begins, None if more of the header has to come."""
@@ -80,8 +94,11 @@ class WavReader:
                 break
             if name == b"data":
                 self._check_format()
-                self.states_length = 0 < size < UNKNOWN_DATA_SIZE
+                self.states_length = 0 < size < PLACEHOLDER_SIZE
                 self._left = size if self.states_length else sys.maxsize
+                riff_size = int.from_bytes(head[4:8], "little")
+                # One more for the padding of an odd length, which some writers do not count.
+                self._trailer_left = max(0, riff_size - at - size) + 1
                 return at + 8
             if len(head) < at + 8 + size:
                 break

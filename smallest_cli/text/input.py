@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from smallest_cli.errors import UsageError
+from smallest_cli.files import read_some
 from smallest_cli.security import os_error_text, printable
 
 MAX_CHARACTER_BYTES = 4
@@ -56,7 +57,7 @@ def _decode(file: BinaryIO, name: str, max_chars: int) -> str:
     limit = MAX_CHARACTER_BYTES * max_chars + len(codecs.BOM_UTF8) if max_chars else math.inf
     data = bytearray()
     # In blocks, since `read(limit)` would allocate the memory for all of it first.
-    while block := file.read(READ_SIZE):
+    while block := read_some(file.fileno(), READ_SIZE):
         data += block
         if len(data) > limit:
             raise _too_long(max_chars)

@@ -10,8 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 
+from smallest_cli.files import read_some
 from smallest_cli.models import SpeechRequest
 from smallest_cli.text.markdown import MarkdownStripper
 from smallest_cli.text.normalize import StreamNormalizer
@@ -33,6 +33,8 @@ class TextReader:
         """`pieces`: a descriptor to read, or the text itself."""
         self.ended = False
         self.broken = False
+        self.error: OSError | None = None
+        """What ended the text before its end."""
         self.characters = 0
         self._queue: queue.Queue[str | None] = queue.Queue(QUEUE_LENGTH)
         self._readable, self._wake = os.pipe()
@@ -71,9 +73,11 @@ class TextReader:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         data = b" "
         while data:
-            data = b""
-            with suppress(OSError):  # a terminal that was closed reads as an error
-                data = os.read(descriptor, READ_SIZE)
+            try:
+                data = read_some(descriptor, READ_SIZE)
+            except OSError as error:
+                self.error = error
+                data = b""
             if text := decoder.decode(data, final=not data):
                 self.broken = self.broken or "\ufffd" in text
                 yield text

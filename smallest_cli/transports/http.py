@@ -39,6 +39,7 @@ class HTTPTransport(Channel):
             received_ns = http.connection.received_ns
             if pcm := wav.feed(piece):
                 yield AudioChunk(pcm, request_id, at_ns=received_ns)
+            if len(pcm) >= request.format.frame_size:
                 http.connection.set_deadline("more audio", self._timeout)
         if not (wav.complete if wav.states_length else is_framed):
             raise IncompleteResponse("the reply ended before all of its audio came")

@@ -27,7 +27,7 @@ class SSETransport(Channel):
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Request one segment and yield its events. Raises RemoteError.
 
-        Each audio chunk extends the deadline, other events do not.
+        Each chunk of at least a frame of audio extends the deadline, other events do not.
         """
         http = self._http
         yield from http.send(encode_request(request._replace(completion_wait_ms=None)))
@@ -43,7 +43,7 @@ class SSETransport(Channel):
                     yield event._replace(request_id=event.request_id or request_id)
                     return
                 yield event
-                if isinstance(event, AudioChunk):
+                if isinstance(event, AudioChunk) and len(event.pcm) >= request.format.frame_size:
                     http.connection.set_deadline("more audio", self._timeout)
         raise IncompleteResponse("the stream ended before its end marker")
 

@@ -38,6 +38,8 @@ KEEP_ALIVE_AFTER_S = 15.0
 """Seconds without a message of ours after which an idle connection is kept open by one."""
 MAX_WAIT_S = 1_000_000.0
 NORMAL_CLOSURE = 1000
+FRAME_SIZE = 2
+"""Less than a frame of audio does not extend the deadline: it could come forever."""
 
 
 class _Request:
@@ -146,7 +148,7 @@ class WebSocketTransport:
                     self._events.append(AudioEnded(at_ns=connection.received_ns, segment=earlier.number))
             request.started = True
             self._events.append(event._replace(segment=request.number))
-            if isinstance(event, AudioChunk):
+            if isinstance(event, AudioChunk) and len(event.pcm) >= FRAME_SIZE:
                 self._await_more(connection, request)
 
     def _find(self, message: Message) -> _Request | None:

@@ -632,3 +632,43 @@ def test_completion_wait_is_named_when_it_pauses_playback(home: Path) -> None:
         ran = stream(home, server, "-o", "out.wav", "--via", "ws", "--verbose", stdin="".join(STORY).encode())
     assert ran.code == 0
     assert ran.err.count("--completion-wait") == 1
+
+
+# What stdin may be
+
+
+@pytest.mark.parametrize("command", ["speak", "stream"])
+def test_non_blocking_stdin_loses_no_text(command: str, home: Path, server: Offline) -> None:
+    before = len(server.log())
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
+    with subprocess.Popen([*SMALLEST, command, "-o", "a.wav"], stdin=read_end, env=env, cwd=home) as process:
+        os.close(read_end)
+        os.write(write_end, b"It comes late. ")
+        threading.Event().wait(1)  # the pace of the writer: the command has found an empty pipe by then
+        os.write(write_end, b"And this is the end.")
+        os.close(write_end)
+        assert process.wait(30) == 0
+    assert "".join(sent_texts(server, before)) == "It comes late. And this is the end."
+
+
+def test_a_read_error_is_not_the_end_of_the_text(home: Path, server: Offline) -> None:
+    """What was spoken stays as a partial file, and the old one is not replaced."""
+    (home / "a.wav").write_bytes(b"old")
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
+    parent, child = pty.openpty()
+    with subprocess.Popen(
+        [*SMALLEST, "stream", "-o", "a.wav"], stdin=child, stderr=subprocess.PIPE, env=env, cwd=home
+    ) as process:
+        os.close(child)
+        os.write(parent, b"One sentence.\n")
+        before = len(server.log())
+        eventually(lambda: len(server.log()) > before)
+        os.close(parent)  # reads fail with EIO from here on
+        assert process.stderr
+        err = process.stderr.read().decode()
+        assert process.wait(30) == 2
+    assert err.startswith("smallest: cannot read stdin: Input/output error, after 14 characters of text")
+    assert (home / "a.wav").read_bytes() == b"old"
+    assert (home / "a.wav.part").exists()

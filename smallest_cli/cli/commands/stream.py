@@ -14,6 +14,7 @@ from smallest_cli.cli.run_config import build_run_config, check_key_not_from_tex
 from smallest_cli.cli.summary import print_summary
 from smallest_cli.errors import Incomplete, UsageError
 from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS
+from smallest_cli.security import os_error_text
 from smallest_cli.synthesis.request import RunConfig
 from smallest_cli.synthesis.run import result
 from smallest_cli.synthesis.session import Session
@@ -103,6 +104,9 @@ def stream(
             session.run(ArrivingSegments(reader, segments, config.template, flush_s))
             if segments.full:
                 _fail_at_limit(session, stream_options.max_chars)
+        if reader.error:
+            reason = os_error_text(reader.error)
+            raise UsageError(f"cannot read stdin: {reason}, after {reader.characters} characters of text")
         if not session.totals.byte_count:
             raise UsageError("nothing to speak: no text came")
     _warn_of_removed(console, reader, segments)

@@ -171,10 +171,9 @@ def test_nothing_is_whole_before_anything_came() -> None:
     assert (pcm, reader.states_length, reader.complete) == (b"", False, False)
 
 
-def test_bytes_after_the_whole_are_no_pcm() -> None:
-    pcm, reader = read(FILES["plain"], b"more", LIST, b"", b"x" * 1_000)
-    assert pcm == PCM
-    assert reader.complete
+def test_bytes_that_the_header_does_not_count_are_an_error() -> None:
+    with pytest.raises(ProtocolError, match="more audio than its WAV header states"):
+        read(FILES["plain"], b"more", LIST, b"", b"x" * 1_000)
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFF_F000, 0x7FFF_FFFF, 0xFFFF_FFFF])
@@ -282,3 +281,30 @@ def test_any_bytes_give_the_same_however_they_are_cut(tail: bytes, cuts: list[in
     raw, cuts = riff(fmt(), LIST) + tail, sorted(cuts)
     pieces = [raw[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
     assert outcome(*pieces) == outcome(raw)
+
+
+@pytest.mark.parametrize("size", [7, 1_000])
+def test_more_audio_than_the_header_states_is_an_error(size: int) -> None:
+    """Never a quarter of it taken for the whole: joined files, and a header that is too small."""
+    one = wav.header(RATE_24K, 6_000) + bytes(6_000)
+    for body in (one * 4, wav.header(RATE_24K, 6_000) + bytes(24_000), one + b"Abcd" * 1_000):
+        reader = wav.WavReader(RATE_24K)
+        with pytest.raises(ProtocolError, match="more audio than its WAV header states"):
+            for at in range(0, len(body), size):
+                reader.feed(body[at : at + size])
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_chunks_behind_the_data_are_skipped(size: int) -> None:
+    trailer = chunk(b"LIST", b"abcde") + chunk(b"id3 ", b"xy")
+    body = bytearray(wav.header(RATE_24K, len(PCM)) + PCM + trailer)
+    body[4:8] = struct.pack("<I", len(body) - 8)
+    reader = wav.WavReader(RATE_24K)
+    pcm = b"".join(reader.feed(bytes(body[at : at + size])) for at in range(0, len(body), size))
+    assert (pcm, reader.complete) == (PCM, True)
+
+
+def test_an_absurd_size_is_a_placeholder() -> None:
+    reader = wav.WavReader(RATE_24K)
+    assert reader.feed(wav.header(RATE_24K, 2_000_000_000) + b"ab") == b"ab"
+    assert not reader.states_length
