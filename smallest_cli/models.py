@@ -304,3 +304,26 @@ class Fragments(Protocol):
     def next(self, timeout_s: float | None = 0.0) -> str | None:
         """The next text, None where none came in that time or all has."""
         ...
+
+
+class Segments(Protocol):
+    """Where the items of a run come from: a finished text, or one that is still arriving."""
+
+    ended: bool
+    """Nothing more will come, and everything was taken."""
+
+    def next(self) -> SpeechRequest | Silence | None:
+        """The next item, None where none is ready."""
+        ...
+
+    def due_s(self) -> float | None:
+        """Seconds until an item is ready even if nothing arrives; None where it depends on what arrives."""
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until an item may be ready; False after `timeout_s` without any text."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when text has arrived."""
+        ...

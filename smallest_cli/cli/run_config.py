@@ -18,8 +18,7 @@ from smallest_cli.models import SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.stdio import stdout_kind
-from smallest_cli.synthesis.request import AHEAD_S, RunConfig, build_request, describe_settings
-from smallest_cli.synthesis.run import open_session
+from smallest_cli.synthesis.request import AHEAD_S, RunConfig, build_request, describe_settings, open_session
 from smallest_cli.synthesis.session import Session
 
 if TYPE_CHECKING:

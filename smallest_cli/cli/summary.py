@@ -7,8 +7,7 @@ from typing import Any
 
 from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.progress import describe_phases
-from smallest_cli.synthesis.request import RunConfig
-from smallest_cli.synthesis.run import RunResult
+from smallest_cli.synthesis.request import RunConfig, RunResult
 from smallest_cli.synthesis.timeline import MILLISECOND
 
 NOTABLE_WAIT_MS = 200

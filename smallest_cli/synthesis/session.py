@@ -21,14 +21,15 @@ from smallest_cli.models import (
     Event,
     Fragments,
     Refused,
+    Segments,
     Silence,
     SpeechRequest,
     Transport,
     WordTiming,
 )
 from smallest_cli.synthesis.pipeline import POLL_S, Pipeline, Totals
-from smallest_cli.synthesis.segments import FinishedSegments, Segments
 from smallest_cli.synthesis.timeline import Timeline
+from smallest_cli.text.segments import FinishedSegments
 
 if TYPE_CHECKING:
     from smallest_cli.client.cache import AudioCache, CachedAudio

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from smallest_cli.errors import UsageError
@@ -62,3 +62,29 @@ def _split(paragraph: str, limit: int, by_sentence: bool) -> Iterator[str]:
 
     pieces = (split_sentences if by_sentence else split_segments)(paragraph, limit)
     yield from (piece for piece in pieces if piece.strip())
+
+
+class FinishedSegments:
+    """The items of a finished text, each as late as it is taken."""
+
+    def __init__(self, items: Iterable[SpeechRequest | Silence]) -> None:
+        self._items = iter(items)
+        self.ended = False
+
+    def next(self) -> SpeechRequest | Silence | None:
+        """The next item."""
+        item = next(self._items, None)
+        self.ended = item is None
+        return item
+
+    def due_s(self) -> float | None:
+        """There is always an item, or the end."""
+        return 0.0
+
+    def wait(self, timeout_s: float) -> bool:
+        """There is always an item, or the end."""
+        return True
+
+    def fileno(self) -> int:
+        """Nothing arrives: there is nothing to wait for."""
+        return -1

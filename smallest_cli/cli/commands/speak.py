@@ -24,7 +24,7 @@ from smallest_cli.cli.run_config import (
     session_on_console,
 )
 from smallest_cli.cli.summary import print_summary
-from smallest_cli.synthesis.run import result
+from smallest_cli.synthesis.request import result
 from smallest_cli.text.input import read_texts
 from smallest_cli.text.segments import write_script
 

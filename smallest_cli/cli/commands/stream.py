@@ -15,8 +15,7 @@ from smallest_cli.cli.summary import print_summary
 from smallest_cli.errors import Incomplete, UsageError
 from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS
 from smallest_cli.security import os_error_text
-from smallest_cli.synthesis.request import RunConfig
-from smallest_cli.synthesis.run import result
+from smallest_cli.synthesis.request import RunConfig, result
 from smallest_cli.synthesis.session import Session
 from smallest_cli.text.stream import ArrivingSegments, SegmentStream, TextReader
 

@@ -41,7 +41,7 @@ from smallest_cli.files import unique_names
 from smallest_cli.models import SEGMENT_CHARS, Clone, Voice
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
-from smallest_cli.synthesis.run import result
+from smallest_cli.synthesis.request import result
 from smallest_cli.text.segments import write_script
 from smallest_cli.voices import (
     VoiceFilter,

@@ -28,7 +28,7 @@ from smallest_cli.network.dialer import Dialer
 from smallest_cli.synthesis.batch.items import BatchConfig, Item
 from smallest_cli.synthesis.batch.manifest import Manifest, find_parts, remove_parts
 from smallest_cli.synthesis.pipeline import Pipeline
-from smallest_cli.synthesis.run import open_cache_for, retry_policy
+from smallest_cli.synthesis.request import open_cache_for, retry_policy
 from smallest_cli.synthesis.session import Session
 from smallest_cli.transports import open_transport
 
