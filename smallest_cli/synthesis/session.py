@@ -29,7 +29,6 @@ from smallest_cli.models import (
 )
 from smallest_cli.synthesis.pipeline import POLL_S, Pipeline, Totals
 from smallest_cli.synthesis.timeline import Timeline
-from smallest_cli.text.segments import FinishedSegments
 
 if TYPE_CHECKING:
     from smallest_cli.client.cache import AudioCache, CachedAudio
@@ -134,13 +133,12 @@ class Session:
         """What was written so far."""
         return self.pipeline.totals
 
-    def run(self, items: Iterable[SpeechRequest | Silence] | Segments) -> None:
-        """Speak all items, gapless and in order.
+    def run(self, segments: Segments) -> None:
+        """Speak all segments, gapless and in order.
 
         Raises what the transport raises while no audio came, after the retries that the policy allows;
         Incomplete after audio; Cancelled.
         """
-        segments = FinishedSegments(items) if isinstance(items, Iterable) else items
         with self.pipeline.incomplete_after_audio():
             while True:
                 if self._is_cancelled():

@@ -26,7 +26,7 @@ from smallest_cli.cli.run_config import (
 from smallest_cli.cli.summary import print_summary
 from smallest_cli.synthesis.request import result
 from smallest_cli.text.input import read_texts
-from smallest_cli.text.segments import write_script
+from smallest_cli.text.segments import FinishedSegments, write_script
 
 
 @grouped
@@ -75,5 +75,5 @@ def speak(
             print_facts(plan)
         return
     with session_on_console(config, console) as session:
-        session.run(script.items)
+        session.run(FinishedSegments(script.items))
     print_summary(config, result(config, session), console, as_json=report.json)

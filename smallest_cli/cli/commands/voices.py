@@ -42,7 +42,7 @@ from smallest_cli.models import SEGMENT_CHARS, Clone, Voice
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.request import result
-from smallest_cli.text.segments import write_script
+from smallest_cli.text.segments import FinishedSegments, write_script
 from smallest_cli.voices import (
     VoiceFilter,
     cache_voices,
@@ -197,7 +197,7 @@ def play_voices(
                 console.warn(f"removed {script.removed} control characters from the text")
             Console(quiet=run_options.quiet, verbose=True).info(f"{ids[name]}  {config.template.model}")
             with session_on_console(config, console) as session:
-                session.run(script.items)
+                session.run(FinishedSegments(script.items))
             results.append(result_as_json(config, result(config, session)))
     except (SmallestError, Interrupted) as error:
         error.summary = {"voices": results}

@@ -30,6 +30,7 @@ from smallest_cli.synthesis.batch.manifest import Manifest, find_parts, remove_p
 from smallest_cli.synthesis.pipeline import Pipeline
 from smallest_cli.synthesis.request import open_cache_for, retry_policy
 from smallest_cli.synthesis.session import Session
+from smallest_cli.text.segments import FinishedSegments
 from smallest_cli.transports import open_transport
 
 STOP_S = 2.0
@@ -183,7 +184,7 @@ class _Workers:
                 session = self._session(transport, sink)
                 self._sinks[threading.get_ident()] = sink
                 try:
-                    session.run(item.script.items)
+                    session.run(FinishedSegments(item.script.items))
                 finally:
                     self._sinks.pop(threading.get_ident(), None)
         except FATAL:

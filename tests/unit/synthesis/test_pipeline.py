@@ -39,6 +39,7 @@ from smallest_cli.models import (
 from smallest_cli.synthesis.captions import Captions
 from smallest_cli.synthesis.pipeline import Pipeline, Totals
 from smallest_cli.synthesis.session import Cancelled, Session
+from smallest_cli.text.segments import FinishedSegments
 from smallest_cli.transports.channel import Channel
 from tests.support.memory_sink import MemorySink
 
@@ -190,7 +191,7 @@ def test_a_machine_with_no_more_to_give_ends_a_run_as_a_failure_of_the_other_sid
     with pytest.raises(Incomplete, match=r"^out of resources: .+, after 1\.0 s of audio$"):
         copy(segment(SECOND), broken([], error))
     with pytest.raises(Incomplete, match="out of resources"):
-        session(segment(SECOND)).run(scarce(error))
+        session(segment(SECOND)).run(FinishedSegments(scarce(error)))
 
 
 def scarce(error: Exception) -> Iterator[SpeechRequest]:
@@ -267,7 +268,7 @@ class Run:
         )
 
     def run(self, *texts: str) -> None:
-        self.session.run([request(text) for text in texts])
+        self.session.run(FinishedSegments([request(text) for text in texts]))
 
 
 def session(*replies: Reply, **options: Any) -> Session:
@@ -279,7 +280,9 @@ def test_segments_and_silences_are_joined_in_order() -> None:
     run = Run(
         segment(b"abcd", request_id="1"), segment(b"ef"), segment(b"gh", request_id="3"), captions=captions
     )
-    run.session.run([request("One."), Silence(0.001), request("Two."), Silence(0), request("Three!")])
+    run.session.run(
+        FinishedSegments([request("One."), Silence(0.001), request("Two."), Silence(0), request("Three!")])
+    )
     assert run.sink.pcm == b"abcd" + bytes(16) + b"efgh"
     assert [(each.text, each.start) for each in captions.segments] == [
         ("One.", 0),
@@ -309,7 +312,9 @@ def test_the_next_request_waits_until_less_than_ahead_s_is_left_to_play(
 ) -> None:
     """Of 16,000 frames; the look before the first segment is not counted."""
     sink = MemorySink(*([0] if ahead_s else []), *played)
-    session(segment(SECOND * 2), segment(SECOND), sink=sink, ahead_s=ahead_s).run([request(), request()])
+    session(segment(SECOND * 2), segment(SECOND), sink=sink, ahead_s=ahead_s).run(
+        FinishedSegments([request(), request()])
+    )
     assert sink.looks - bool(ahead_s) == looks
 
 
