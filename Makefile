@@ -67,6 +67,12 @@ bench-memory: $(READY) ## memory over an hour of audio through each transport
 bench-stream: $(READY) ## time from the last byte of a sentence to its first audio, without the server's
 	@$(BIN)/python -m benchmarks.stream
 
+bench-far: $(READY) ## ws, sse and http at round trips of 0 to 200 ms, in each profile of serve (FAR=5 make bench-far; 15 minutes)
+	@$(BIN)/python -m benchmarks.far -n $(or $(FAR),9)
+
+bench-writer: $(READY) ## time from a sentence to its audio after pauses of 1, 6 and 20 s (LONG=1 make bench-writer: 70 s too)
+	@$(BIN)/python -m benchmarks.slow_writer $(if $(LONG),--long)
+
 bench-start: $(READY) ## start-up time, compared with python -c pass
 	@$(BIN)/python -m benchmarks.startup
 

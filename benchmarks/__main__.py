@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from benchmarks import instead, memory, receive, second, speaker, startup, stream, tab
+from benchmarks import instead, memory, receive, second, slow_writer, speaker, startup, stream, tab
 from benchmarks.figures import Figure, conclude
 from tests.support.pulse import missing_packages
 
@@ -19,6 +19,7 @@ def measure() -> Iterator[Figure]:
     yield from second.measure()
     yield from receive.measure()
     yield from stream.measure(10)
+    yield from slow_writer.measure(1, slow_writer.PAUSES_S)
     yield from memory.measure()
     if missing := missing_packages():
         print(f"the output device is not measured: {missing} is not installed")

@@ -18,7 +18,7 @@ import trustme
 
 from benchmarks.hosts import Host
 
-KEY = "sk_unused_0123456789"
+KEY = "sk_bench_0123456789abcdef"
 PORT = 8443
 SMALLEST = [sys.executable, "-P", "-m", "smallest_cli"]
 ENDS_WITHIN = 150
@@ -107,7 +107,7 @@ def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
         used = _watch({"server": serving, **started}, load)
         code = started["master"].wait(ENDS_WITHIN)
         if load.loss == "unplugged":
-            last.kill()  # nothing else can end it: it is cut off from the master
+            last.kill()  # the network is down: it cannot learn that the run is over
             rest[-1].ip("link set eth0 up")
         for process in started.values():
             process.wait(ENDS_WITHIN)
@@ -177,7 +177,7 @@ def _lines(path: Path) -> list[Entry]:
 
 
 def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
-    """Until so many requests have been answered, and what was known of them then has been reported."""
+    """Wait until `answers` requests were answered and workers have reported them."""
     pause, ends = threading.Event(), time.monotonic() + ENDS_WITHIN
     while log.read_text().count("\n") < answers and master.poll() is None and time.monotonic() < ends:
         pause.wait(0.2)
@@ -185,7 +185,7 @@ def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
 
 
 def _watch(processes: dict[str, subprocess.Popen[bytes]], load: Load) -> dict[str, Use]:
-    """What each worker used, if none was lost."""
+    """What each process took; nothing where a worker is lost."""
     if load.lose_after is not None:
         return {}
     pause, third = threading.Event(), load.seconds / 3

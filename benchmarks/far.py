@@ -1,78 +1,210 @@
-"""A service that is far away: a relay in a process of its own that delays what passes through it.
+"""Each transport at a distance: ms from process start to the first byte of audio on stdout, and to exit.
 
-The kernel's own delay (netem) is not on every machine. A connection takes a round trip to be made, and so
-does each exchange over it; the relay takes any number of them, and ends with its stdin. It listens on the
-same port of another loopback address, because the offline server wants its own port in the Host header.
+`speak -o -` over ws, sse and http, over TLS, through a relay that adds the round trip, for one sentence and
+for three short paragraphs, in each profile of the offline server. Beside each figure stands the same for a
+bare client (benchmarks/bare_client.py) of the same run, interleaved. `speak` trusts the complete bundle of
+this machine, as users do, the bare client one certificate. Runs that wait 4 s for `complete` overlap: they
+need no CPU while they wait.
 """
 
 from __future__ import annotations
 
-import queue
-import socket
+import argparse
+import json
+import os
+import statistics
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from time import monotonic
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
 
-SIZE = 65_536
-FAR = "127.0.0.2"
+from benchmarks.figures import Figure, machine, ratio
+from benchmarks.relay import open_relay
+from benchmarks.startup import CLI, certify
+from smallest_cli.client.service import open_local_service
+from smallest_cli.models import VIAS
 
-
-@contextmanager
-def open_relay(base_url: str, round_trip_s: float) -> Iterator[str]:
-    """The URL by which `base_url` is so far away."""
-    parts = urlsplit(base_url)
-    command = [sys.executable, "-m", "benchmarks.far", str(parts.port), str(round_trip_s)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as relay:
-        assert relay.stdout
-        relay.stdout.readline()
-        yield f"{parts.scheme}://{FAR}:{parts.port}"
-        relay.terminate()
-
-
-def carry(source: socket.socket, target: socket.socket, delay_s: float, not_before: float) -> None:
-    """Every byte, so much later than it came, and none before `not_before`."""
-    waiting: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-
-    def send() -> None:
-        pause = threading.Event()
-        with suppress(OSError):
-            while True:
-                due, data = waiting.get()
-                pause.wait(max(0.0, due - monotonic()))
-                if not data:
-                    target.shutdown(socket.SHUT_WR)
-                    return
-                target.sendall(data)
-
-    threading.Thread(target=send, daemon=True).start()
-    data = b"?"
-    while data:
-        try:
-            data = source.recv(SIZE)
-        except OSError:
-            data = b""
-        waiting.put((max(monotonic(), not_before) + delay_s, data))
+PROFILES = ("live", "documented", "instant")
+ROUND_TRIPS_MS = (0, 30, 100, 200)
+TEXTS = {
+    "short": ["Hello there."],
+    "3 parag.": ["Hello there.", "This is the second paragraph.", "And this is the last one."],
+}
+LIVE_GOAL = 1.1
+"""Wall time over sse (auto) in the profile live, in that of instant."""
+TIMEOUT_S = 60
+BARE = str(Path(__file__).with_name("bare_client.py"))
 
 
-def relay(port: int, round_trip_s: float) -> None:
-    """Accept connections until the process ends."""
-    with socket.create_server((FAR, port)) as listener:
-        print("ready", flush=True)
-        while True:
-            near, _ = listener.accept()
-            connected = monotonic() + round_trip_s
-            far = socket.create_connection(("127.0.0.1", port))
-            for sock in (near, far):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for source, target in ((near, far), (far, near)):
-                arguments = (source, target, round_trip_s / 2, connected)
-                threading.Thread(target=carry, args=arguments, daemon=True).start()
+class Run:
+    """A process, from its start: returns with the first byte of its audio, and waits in the background."""
+
+    def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
+        self._command = command
+        started = perf_counter_ns()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+        )
+        assert self._process.stdout
+        os.read(self._process.stdout.fileno(), 1)
+        self.first_ms = (perf_counter_ns() - started) / 1e6
+        self.exit_ms = 0.0
+        self._thread = threading.Thread(target=self._finish, args=(started,))
+        self._thread.start()
+
+    def _finish(self, started: int) -> None:
+        assert self._process.stdout
+        while os.read(self._process.stdout.fileno(), 65_536):
+            pass
+        self._process.wait()
+        self.exit_ms = (perf_counter_ns() - started) / 1e6
+
+    def join(self) -> None:
+        """Wait for its end. Raises SystemExit where it failed."""
+        self._thread.join(TIMEOUT_S)
+        assert self._process.stdout
+        assert self._process.stderr
+        errors = self._process.stderr.read().decode()
+        self._process.stdout.close()
+        self._process.stderr.close()
+        if self._process.returncode:
+            sys.exit(f"{self._command} ended with {self._process.returncode}: {errors}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One condition: ms of each run of `speak`, and of the bare client."""
+
+    profile: str
+    text: str
+    via: str
+    round_trip_ms: int
+    first: list[float]
+    first_floor: list[float]
+    exit: list[float]
+    exit_floor: list[float]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a service is: its URL, the certificates that `speak` and the bare client trust, a key."""
+
+    url: str
+    bundle: str
+    authority: str
+    key: str
+
+
+def measure_cell(place: Place, profile: str, text: str, via: str, round_trip_ms: int, n: int) -> Cell:
+    """Run both clients n times in turn; a first run of each is not counted."""
+    paragraphs = TEXTS[text]
+    options = ["--base-url", place.url, "--ca-file", place.bundle, "--via", via]
+    tool = [*CLI, "speak", *options, "-o", "-", "\n\n".join(paragraphs)]
+    host, _, port = place.url.rpartition("/")[2].partition(":")
+    each = "-each" if via == "ws" and profile == "documented" else ""  # it closes the socket after each
+    floor = [sys.executable, BARE, via + each, host, port, place.authority, *paragraphs]
+    env = os.environ | {"SMALLEST_API_KEY": place.key}
+    waits = via == "ws" and profile != "instant"
+    runs: tuple[list[Run], list[Run]] = ([], [])
+    for _ in range(n + 1):
+        for command, found in zip((tool, floor), runs, strict=True):
+            found.append(Run(command, env))
+            if not waits:
+                found[-1].join()
+    if waits:
+        for run in (*runs[0], *runs[1]):
+            run.join()
+    ours, bare = runs[0][1:], runs[1][1:]
+    return Cell(
+        profile,
+        text,
+        via,
+        round_trip_ms,
+        [run.first_ms for run in ours],
+        [run.first_ms for run in bare],
+        [run.exit_ms for run in ours],
+        [run.exit_ms for run in bare],
+    )
+
+
+def measure(n: int, profiles: Sequence[str], round_trips_ms: Sequence[int]) -> Iterator[Cell]:
+    """Every cell, those of one row of the table after another."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        certificate = certify(folder)
+        for profile in profiles:
+            behaviour: dict[str, Any] = {"profile": profile, "concurrency": 100} | certificate
+            with open_local_service(behaviour=behaviour) as service:
+                for text, trip in product(TEXTS, round_trips_ms):
+                    far = open_relay(service.base_url, trip / 1000) if trip else nullcontext(service.base_url)
+                    with far as url:
+                        key = service.key.reveal()
+                        place = Place(url, str(folder / "bundle.pem"), str(folder / "authority.pem"), key)
+                        for via in VIAS:
+                            yield measure_cell(place, profile, text, via, trip, n)
+
+
+def print_table(cells: Iterator[Cell], n: int) -> list[Cell]:
+    """Print a row as soon as it is complete; return all cells."""
+    print(f"TLS, ms from process start, medians of {n}: speak/bare client")
+    print(f"{'':27}{'first audio on stdout':^36}{'exit':^36}")
+    names = "".join(f"{via:^12}" for via in VIAS)
+    print(f"{'profile':<11}{'text':<9}{'RTT':>6} {names}{names}".rstrip())
+    found: list[Cell] = []
+    for cell in cells:
+        found.append(cell)
+        if len(found) % len(VIAS) == 0:
+            row = found[-len(VIAS) :]
+            firsts = [_pair(each.first, each.first_floor) for each in row]
+            exits = [_pair(each.exit, each.exit_floor) for each in row]
+            head = f"{cell.profile:<11}{cell.text:<9}{cell.round_trip_ms:>6}"
+            print(head + "".join(firsts + exits), flush=True)
+    return found
+
+
+def _pair(tool: list[float], floor: list[float]) -> str:
+    return f"{statistics.median(tool):>6.0f}/{statistics.median(floor):<5.0f}"
+
+
+def compare_profiles(cells: list[Cell]) -> Iterator[Figure]:
+    """Exit over sse, which is auto, in live and in instant."""
+    exits = {(cell.profile, cell.text, cell.round_trip_ms): cell for cell in cells if cell.via == "sse"}
+    for (profile, text, trip), cell in exits.items():
+        other = exits.get(("instant", text, trip))
+        if profile == "live" and other:
+            name = f"exit over sse, live / instant, {text}, {trip} ms"
+            # Minutes lie between the two: only a floor that stayed the same makes them comparable.
+            floors = [*cell.exit_floor, *other.exit_floor]
+            yield ratio(name, cell.exit, other.exit, LIVE_GOAL, quiet=floors)
+
+
+def main() -> int:
+    """Return the exit code: 1 where a figure gates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-n", type=int, default=9, choices=range(2, 100), metavar="N")
+    parser.add_argument("--profile", choices=PROFILES, action="append")
+    parser.add_argument("--round-trip", type=int, metavar="MS", action="append")
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    wanted = measure(options.n, options.profile or PROFILES, options.round_trip or ROUND_TRIPS_MS)
+    cells = print_table(wanted, options.n)
+    figures = list(compare_profiles(cells))
+    print()
+    for figure in figures:
+        mark = "" if figure.holds else "  MISSED"
+        print(f"{figure.name:<46} {figure.measured:5.2f}   goal {figure.goal}{mark}")
+    if options.json:
+        result = machine() | {"cells": list(map(asdict, cells)), "figures": list(map(asdict, figures))}
+        Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
+    return int(any(figure.gates for figure in figures))
 
 
 if __name__ == "__main__":
-    threading.Thread(target=relay, args=(int(sys.argv[1]), float(sys.argv[2])), daemon=True).start()
-    sys.stdin.read()
+    sys.exit(main())

@@ -67,24 +67,29 @@ def limit(name: str, measured: float, goal: float, unit: str, words: str = "", g
     return Figure(name, measured, shown, f"{goal:g} {unit}", measured <= goal, measured > gate * goal)
 
 
-def tell(figures: Iterable[Figure]) -> list[Figure]:
+def machine() -> dict[str, object]:
+    """The Python and the machine that figures belong to."""
+    name = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {platform.machine()}"
+    return {"python": platform.python_version(), "machine": name}
+
+
+def print_figures(figures: Iterable[Figure]) -> list[Figure]:
     """Print each as it comes; all of them."""
-    told = []
+    printed = []
     for figure in figures:
         goal = f"goal {figure.goal}" if figure.goal else ""
         mark = "" if figure.holds else "  MISSED"
         print(f"{figure.name:<46} {figure.words:<52} {goal}{mark}", flush=True)
-        told.append(figure)
-    return told
+        printed.append(figure)
+    return printed
 
 
 def conclude(figures: Iterable[Figure], path: str | None = None) -> int:
     """Print them, write them to `path` as JSON; the exit code: 1 where one gates."""
-    told = tell(figures)
-    missed = [figure.name for figure in told if not figure.holds]
-    print(f"{len(told)} figures; above their goal: {', '.join(missed) or 'none'}")
+    printed = print_figures(figures)
+    missed = [figure.name for figure in printed if not figure.holds]
+    print(f"{len(printed)} figures; above their goal: {', '.join(missed) or 'none'}")
     if path:
-        machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {platform.machine()}"
-        found = {"python": platform.python_version(), "machine": machine, "figures": list(map(asdict, told))}
+        found = machine() | {"figures": list(map(asdict, printed))}
         Path(path).write_text(json.dumps(found, indent=1) + "\n")
-    return int(any(figure.gates for figure in told))
+    return int(any(figure.gates for figure in printed))

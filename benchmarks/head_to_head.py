@@ -1,4 +1,4 @@
-"""The same faults for everybody: who reports success for bad audio, and whose old file is gone?
+"""The same faults for each tool: which reports success for bad audio, and which loses the old file?
 
 Each tool speaks to a server on this machine that fails in one way, with a file in the place that it writes
 to. But in the first row no whole sound comes through, so that success is wrong every time. All run as they
@@ -36,7 +36,7 @@ PINNED = dict(package.split("==") for package in PACKAGES)
 ROOT = str(Path(__file__).parent.parent)
 TEXT = "Good morning."
 LIMIT_S = 60
-NOTHING = "no fault, for comparison"
+NOTHING = "nothing wrong, for comparison"
 CLOSED_PORT = "http://127.0.0.1:9"
 
 EDGE = """
@@ -134,12 +134,12 @@ class Outcome:
         if self.fault == NOTHING:
             return f"exit {self.exit}, {'no new file' if self.kept else 'new file'}"
         ended = f"**no end in {LIMIT_S} s**" if self.exit is None else f"exit {self.exit}"
-        told = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**damaged**"]
+        parts = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**spoilt**"]
         if self.elsewhere:
-            told.append("**request to the other host**")
+            parts.append("**asked the other host**")
         if "429" in self.fault:
-            told.append(f"{self.requests} request{'s' * (self.requests != 1)}")
-        return ", ".join(told)
+            parts.append(f"{self.requests} request{'s' * (self.requests != 1)}")
+        return ", ".join(parts)
 
 
 def tools(python: Path) -> list[Tool]:
@@ -169,7 +169,7 @@ def tools(python: Path) -> list[Tool]:
         found.append(Tool(f"curl {curl_version()} -f", "http", lambda url: [*command, f"{url}/waves/v1/tts"]))
     return [
         *found,
-        Tool("smallest, WebSocket", "ws", lambda url: [*speak, "--base-url", url]),
+        Tool("smallest, WebSocket", "ws", lambda url: [*speak, "--via", "ws", "--base-url", url]),
         Tool("smallest, HTTP", "http", lambda url: [*speak, "--via", "http", "--base-url", url]),
     ]
 

@@ -54,7 +54,7 @@ def install() -> Path:
 
 
 def commands(service: Service, python: Path, folder: Path) -> dict[str, list[str]]:
-    """What is run, by name. The first two are ours."""
+    """What is run, by name. The first three are ours."""
     http, ws = f"{service.base_url}/waves/v1/tts", f"{service.base_url}/waves/v1/tts/live"
     for name, program in (("ws.py", WITH_WEBSOCKETS), ("sse.py", TODAYS_EVENTS), ("sdk.py", SDK)):
         (folder / name).write_text(program)
@@ -62,7 +62,8 @@ def commands(service: Service, python: Path, folder: Path) -> dict[str, list[str
     ours = [sys.executable, "-m", "smallest_cli", "speak", "-v", "magnus", TEXT, "-o", wav]
     vendor = [str(python.with_name("smallestai")), "models", "tts", TEXT, "--voice-id", "magnus", "-o", wav]
     found = {
-        "speak, ws": ours,
+        "speak, ws": [*ours, "--via", "ws"],
+        "speak, sse": [*ours, "--via", "sse"],
         "speak, http": [*ours, "--via", "http"],
         "the vendor's command": vendor,
         "the vendor's SDK, http": [str(python), str(folder / "sdk.py"), service.base_url, TEXT, wav],
@@ -107,7 +108,7 @@ def measure(n: int) -> Iterator[Figure]:
 def judge(times: dict[str, list[float]]) -> Iterator[Figure]:
     """Our command in theirs, then each by itself."""
     vendor = times["the vendor's command"]
-    for ours in ("speak, ws", "speak, http"):
+    for ours in ("speak, ws", "speak, sse", "speak, http"):
         yield ratio(f"{ours}, short text, wall / vendor's command", times[ours], vendor, CLI_GOAL)
     for name, each in times.items():
         beside = statistics.median(times["speak, ws"])

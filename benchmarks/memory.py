@@ -23,7 +23,7 @@ from smallest_cli.models import VIAS, Service
 
 HOUR_S = 3600
 GROWTH_GOAL, PEAK_GOAL_MB = 1.1, 40.0
-SENTENCE = "This is sentence number {} of a long book, which was not read aloud before this evening. "
+SENTENCE = "This is sentence number {} of a long book, and no one has read it aloud before this evening. "
 SENTENCES = 650  # about an hour and a little more in the offline voice
 LOOK_EVERY_S = 0.05
 

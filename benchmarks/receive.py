@@ -129,18 +129,8 @@ class Server:
     """`serve` in a process of its own."""
 
     def __init__(self, via: str, framing: str, blocks: int, pace_s: float) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.receive",
-            "serve",
-            "--profile",
-            "instant",
-            via,
-            framing,
-            str(blocks),
-            str(pace_s),
-        ]
+        arguments = (via, framing, str(blocks), str(pace_s))
+        command = [sys.executable, "-m", "benchmarks.receive", "serve", *arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         self.port = int(self._process.stdout.readline())

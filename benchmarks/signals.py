@@ -1,4 +1,4 @@
-"""Ctrl-C: how soon is it silent, how soon is it over? And how soon does a run end that is not interrupted?
+"""Ctrl-C: how soon is it silent, how soon has it exited? And how soon does an undisturbed run end?
 
 Each time is from the signal to the death of the process, as the kernel tells it, or to the first block of
 silence at the monitor of a null sink (see tests/support/pulse.py for the Debian packages). The service is
@@ -63,8 +63,8 @@ class Running:
     def __init__(self, folder: Path, url: str, via: str, place: Place, how: str = "", **env: str) -> None:
         self.folder = folder
         self.place = place
-        self.told, telling = os.pipe()
-        command = [sys.executable, "-m", "tests.support.launch", f"{how}:{telling}"] if how else SMALLEST
+        self.ready, ready_writer = os.pipe()
+        command = [sys.executable, "-m", "tests.support.launch", f"{how}:{ready_writer}"] if how else SMALLEST
         mine = {"SMALLEST_API_KEY": "sk_bench", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
         given = environment(folder, **mine) | env
         self.process = subprocess.Popen(
@@ -74,9 +74,9 @@ class Running:
             stderr=subprocess.PIPE,
             env=given,
             cwd=folder,
-            pass_fds=[telling],
+            pass_fds=[ready_writer],
         )
-        os.close(telling)
+        os.close(ready_writer)
         self._heard = threading.Event()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -89,9 +89,9 @@ class Running:
             if come >= SPOKEN * SAMPLE:
                 self._heard.set()
 
-    def until_told(self) -> None:
-        """Until the launcher says that it is there."""
-        assert select.select([self.told], [], [], HUNG_S)[0], "never got there"
+    def until_ready(self) -> None:
+        """Wait until the launcher reports its stage."""
+        assert select.select([self.ready], [], [], HUNG_S)[0], "never got there"
 
     def until_written(self) -> None:
         """Until all sound is in the file beside the target, or came out of the pipe."""
@@ -118,7 +118,7 @@ class Running:
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe
             pipe.close()
-        os.close(self.told)
+        os.close(self.ready)
         return (ended - since) / 1e6
 
 
@@ -143,7 +143,7 @@ def at_stage(script: Script) -> Iterator[FaultServer]:
 
 def ms_while_resolving(folder: Path, via: str) -> float:
     running = Running(folder, DEAD_HOST, via, FILE, "no-resolver")
-    running.until_told()
+    running.until_ready()
     return running.ms_to_death(running.interrupt(), -signal.SIGINT)
 
 
@@ -203,7 +203,7 @@ def each(count: int, *ways: Callable[[Path], float]) -> list[float]:
 
 
 def measure(count: int) -> Iterator[Figure]:
-    """Every figure, of about so many runs each."""
+    """Every figure, each of about `count` runs."""
     bare = each(max(count // 4, 8), ms_bare)
     calm = is_calm(bare)
     yield p99("python -c pass, for comparison", bare)

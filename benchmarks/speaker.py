@@ -1,4 +1,4 @@
-"""The output device: is it exact, prompt, quickly silent, and steady on a busy machine?
+"""The output device: is playback exact, prompt, quickly silent, and steady on a busy machine?
 
 Plays into a PulseAudio of its own with a null sink (see tests/support/pulse.py for the Debian packages)
 and looks at the monitor: each time is from the call to the arrival at the recorder, which hears in blocks
@@ -120,7 +120,7 @@ def play(mode: str, how: str, path: str) -> None:
 
 @dataclass
 class Times:
-    """Times in ms; runs in which a sample was wrong; underruns that the device told of."""
+    """Times in ms; runs in which a sample was wrong; underruns that the device reported."""
 
     first: list[float] = field(default_factory=list)
     after_stall: list[float] = field(default_factory=list)

@@ -21,8 +21,8 @@ from time import perf_counter_ns
 
 import trustme
 
-from benchmarks.far import FAR, open_relay
 from benchmarks.figures import CALM, Figure, conclude, is_calm, limit, ratio
+from benchmarks.relay import ADDRESS, open_relay
 from smallest_cli.client.service import open_local_service
 
 TABLE_GOAL = 1.3
@@ -33,7 +33,7 @@ Timed = Callable[[], float]
 """Runs something once; what it took, in ms."""
 
 
-def whole(*command: str) -> Timed:
+def wall_ms(*command: str) -> Timed:
     """The wall time of a process."""
 
     def once() -> float:
@@ -68,9 +68,20 @@ def on_terminal(*command: str) -> Timed:
     return once
 
 
-def text_at_server(base_url: str, key: str, log: Path, *options: str) -> Timed:
+def text_at_server(base_url: str, key: str, log: Path, *options: str, via: str = "ws") -> Timed:
     """From the start of `speak` to the text at the server, into a WAV."""
-    command = [*CLI, "speak", "--base-url", base_url, "Hello.", "-o", str(log.with_name("out.wav")), *options]
+    command = [
+        *CLI,
+        "speak",
+        "--base-url",
+        base_url,
+        "Hello.",
+        "-o",
+        str(log.with_name("out.wav")),
+        "--via",
+        via,
+        *options,
+    ]
     env = os.environ | {"SMALLEST_API_KEY": key}
 
     def once() -> float:
@@ -103,8 +114,9 @@ def first_audio(*options: str, key: str = "") -> Timed:
 def certify(folder: Path) -> dict[str, str]:
     """A certificate for loopback; its authority stands at the end of the machine's own bundle."""
     authority = trustme.CA()
-    chain = authority.issue_cert("127.0.0.1", FAR).private_key_and_cert_chain_pem
+    chain = authority.issue_cert("127.0.0.1", ADDRESS).private_key_and_cert_chain_pem
     chain.write_to_path(str(folder / "cert.pem"))
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     authorities = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
     known = Path(authorities).read_bytes() if Path(authorities).exists() else b""
     (folder / "bundle.pem").write_bytes(known + authority.cert_pem.bytes())
@@ -121,9 +133,9 @@ def measure(n: int) -> Iterator[Figure]:
         far = stack.enter_context(open_relay(secure.base_url, ROUND_TRIP_S))
         key, trusted = plain.key.reveal(), ("--ca-file", str(folder / "bundle.pem"))
         timed: dict[str, Timed] = {
-            "pass": whole(sys.executable, "-c", "pass"),
-            "--version": whole(*CLI, "--version"),
-            "--help, plain": whole(*CLI, "--help"),
+            "pass": wall_ms(sys.executable, "-c", "pass"),
+            "--version": wall_ms(*CLI, "--version"),
+            "--help, plain": wall_ms(*CLI, "--help"),
             "--help, rich": on_terminal(*CLI, "--help"),
             "voices": on_terminal(*CLI, "voices"),
             "speak": text_at_server(plain.base_url, key, log),

@@ -29,7 +29,7 @@ LINES = {
 
 
 def bash(words: list[str], tabs: int) -> list[str]:
-    """A bash in which TAB is pressed so many times at the end of a line."""
+    """A bash in which TAB is pressed `tabs` times at the end of a line."""
     line = " ".join(f"'{word}'" for word in words)
     code = (
         f". '{SCRIPTS}/smallest.bash'; for ((n = 0; n < {tabs}; n++)); do "

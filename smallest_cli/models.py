@@ -1,10 +1,13 @@
-"""The nouns: what is asked for, what arrives, who speaks. Values only, no I/O."""
+"""Values that everything here shares: requests, events, voices, the service. No I/O.
+
+Named tuples, because each dataclass adds 0.5 ms to the start of every command.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from smallest_cli.errors import RemoteError
 from smallest_cli.security import Secret
@@ -23,8 +26,7 @@ SEGMENT_CHARS = 250
 """Maximum characters of a segment: the vendor's advice, and where its server cuts (waves/api.md, 4c)."""
 
 
-@dataclass(frozen=True, slots=True)
-class AudioFormat:
+class AudioFormat(NamedTuple):
     """PCM as everything here carries it: signed 16-bit little-endian (s16le), mono."""
 
     sample_rate: int = 24_000
@@ -46,8 +48,7 @@ class AudioFormat:
         return byte_count / self.byte_rate
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechRequest:
+class SpeechRequest(NamedTuple):
     """One segment of text, one plain message on the wire (waves/api.md, 2a).
 
     `speed` is a factor from 0.5 to 2.0. `language` None leaves the choice to the service. `encoding`
@@ -147,72 +148,91 @@ class Phases:
     upgrade: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+_T = TypeVar("_T", bound=tuple[Any, ...])
+
+
+def _event(cls: type[_T]) -> type[_T]:
+    """Make events of one class equal without their timestamp and segment, and different from other tuples."""
+
+    def content(event: Any) -> tuple[Any, ...]:
+        return tuple(event._replace(at_ns=0, segment=0))
+
+    methods = {
+        "__eq__": lambda self, other: type(other) is cls and content(self) == content(other),
+        "__ne__": lambda self, other: type(other) is not cls or content(self) != content(other),
+        "__hash__": lambda self: hash(content(self)),
+    }
+    for name, method in methods.items():
+        setattr(cls, name, method)
+    return cls
+
+
+@_event
+class Opened(NamedTuple):
     """The connection that will carry the request is ready."""
 
     phases: Phases
     reused: bool = False
-    at_ns: int = field(default=0, compare=False)
-    segment: int = field(default=0, compare=False)
+    at_ns: int = 0
+    segment: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+@_event
+class Sent(NamedTuple):
     """The last byte of the request has been handed to the system."""
 
-    at_ns: int = field(default=0, compare=False)
-    segment: int = field(default=0, compare=False)
+    at_ns: int = 0
+    segment: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AudioChunk:
+@_event
+class AudioChunk(NamedTuple):
     """Audio bytes of one message: s16le, not necessarily whole frames. `cached` audio was not sent now."""
 
     pcm: bytes
     request_id: str | None = None
-    at_ns: int = field(default=0, compare=False)
+    at_ns: int = 0
     cached: bool = False
-    segment: int = field(default=0, compare=False)
+    segment: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class WordTiming:
-    """When a word is heard: seconds from the start of its segment."""
+@_event
+class WordTiming(NamedTuple):
+    """When a word is heard: seconds from the start of its segment. `number` counts the words."""
 
     word: str
     start: float
     end: float
-    index: int = 0
+    number: int = 0
     request_id: str | None = None
-    at_ns: int = field(default=0, compare=False)
-    segment: int = field(default=0, compare=False)
+    at_ns: int = 0
+    segment: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AudioEnded:
+@_event
+class AudioEnded(NamedTuple):
     """No more audio of the segment will come; that it is complete is not yet proven."""
 
-    at_ns: int = field(default=0, compare=False)
-    segment: int = field(default=0, compare=False)
+    at_ns: int = 0
+    segment: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+@_event
+class Completed(NamedTuple):
     """The segment is complete, by the service's end marker or by the length that it stated."""
 
     request_id: str | None = None
-    at_ns: int = field(default=0, compare=False)
-    segment: int = field(default=0, compare=False)
+    at_ns: int = 0
+    segment: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+@_event
+class Refused(NamedTuple):
     """The service refused a request that was sent while another was under way; `error` is its answer."""
 
     error: RemoteError
-    at_ns: int = field(default=0, compare=False)
-    segment: int = field(default=0, compare=False)
+    at_ns: int = 0
+    segment: int = 0
 
 
 Event = Opened | Sent | AudioChunk | WordTiming | AudioEnded | Completed | Refused

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,8 +181,7 @@ def resolve_voice(
     return ResolvedVoice(known.id, model, (unknown_model,))
 
 
-@dataclass(frozen=True, kw_only=True)
-class VoiceFilter:
+class VoiceFilter(NamedTuple):
     """Criteria that a voice must meet, all of them; None is no criterion."""
 
     search: str | None = None
@@ -196,10 +194,8 @@ class VoiceFilter:
 
     def as_options(self) -> str:
         """Return the criteria as command line options."""
-        given = ((each.name, getattr(self, each.name)) for each in fields(self))
-        return " ".join(
-            f"--{name.replace('_', '-')} {printable(value, 60)}" for name, value in given if value
-        )
+        given = ((name, value) for name, value in self._asdict().items() if value)
+        return " ".join(f"--{name.replace('_', '-')} {printable(value, 60)}" for name, value in given)
 
 
 _TAGS = {"language": "languages", "use_case": "use_cases"}
@@ -210,7 +206,7 @@ def filter_voices(voices: Iterable[Voice], criteria: VoiceFilter) -> list[Voice]
     return [
         voice
         for voice in voices
-        if all(_matches(voice, each.name, getattr(criteria, each.name)) for each in fields(criteria))
+        if all(_matches(voice, name, wanted) for name, wanted in criteria._asdict().items())
     ]
 
 
@@ -235,14 +231,14 @@ def describe_alternatives(voices: Iterable[Voice], criteria: VoiceFilter) -> str
     """Return the values that the given criteria could have, for a filter that matched no voice."""
     parts = []
     among = list(voices)
-    for each in fields(criteria):
-        if getattr(criteria, each.name) is None or each.name == "search":
+    for name, wanted in criteria._asdict().items():
+        if wanted is None or name == "search":
             continue
         values: set[str] = set()
         for voice in among:
-            value = getattr(voice, _TAGS.get(each.name, each.name))
+            value = getattr(voice, _TAGS.get(name, name))
             values |= set(value) if isinstance(value, tuple) else {value} if value else set()
-        parts.append(f"{each.name.replace('_', ' ')}: {' '.join(sorted(values)) or 'no voice states it'}")
+        parts.append(f"{name.replace('_', ' ')}: {' '.join(sorted(values)) or 'no voice states it'}")
     if criteria.search is not None:
         nearest = " ".join(nearest_ids(criteria.search, voices=among))
         parts.append(f"did you mean: {nearest}" if nearest else "list all with: smallest voices")

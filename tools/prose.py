@@ -6,12 +6,11 @@ The exit codes come from README's tables, which a test compares with the code.
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 from smallest_cli.settings import Settings
 
-SETTINGS = sorted({each.name for each in fields(Settings)} - {"plain_http", "sources", "warnings"})
+SETTINGS = sorted(set(Settings._fields) - {"plain_http", "sources", "warnings"})
 README = Path(__file__).parent.parent / "README.md"
 
 ENVIRONMENT = {

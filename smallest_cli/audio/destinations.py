@@ -10,10 +10,9 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from smallest_cli.audio.formats import check_rate, choose_coding
 from smallest_cli.audio.sink import PlaybackSink, Sink
@@ -30,8 +29,7 @@ STDOUT_NAMES = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Other names of `-`. Opened as files, they would replace the file that stdout is redirected to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """One destination: `output` is a path, `-` for stdout, or None for the output device.
 
     `keep`: keep a file that was not finished. `clobber`: replace an existing file. `player`: a command that

@@ -85,7 +85,7 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
         rate=None,
         warmups=1,
         max_chars=0,
-        template=replace(plan.template, voice="magnus", model=None, dictionaries=()),
+        template=plan.template._replace(voice="magnus", model=None, dictionaries=()),
     )
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.jsonl")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from smallest_cli.bench.plan import Job, Plan
@@ -176,7 +176,7 @@ class Worker:
             ended_ns=0,
             scheduled_ns=job.due_ns,
         )
-        request = replace(self._plan.template, text=job.text.words)
+        request = self._plan.template._replace(text=job.text.words)
         progress.start_trial()
         with ExitStack() as opened:
             transport = self._warm[job.arm.via]

@@ -7,7 +7,6 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.destinations import Destination, check_distinct, choose_destinations
@@ -50,7 +49,7 @@ def load_request(
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
     settings = load_settings(voice.as_dict() | service.as_dict() | {"cache": cache})
     if "via" not in settings.sources and (needs_ws or service.completion_wait is not None):
-        settings = replace(settings, via="ws")
+        settings = settings._replace(via="ws")
     template = build_request(
         settings,
         number_language=voice.number_language,
@@ -101,7 +100,7 @@ def build_run_config(
     plan = _plan_captions(captions, destinations, template, settings, force=voice.force)
     config = RunConfig(
         settings,
-        replace(template, word_timings=plan is not None and plan.timed),
+        template._replace(word_timings=plan is not None and plan.timed),
         destinations,
         plan,
         key_file=service.api_key_file,
@@ -249,5 +248,5 @@ def _prefer_ws(captions: CaptionOptions, template: SpeechRequest, settings: Sett
         return settings
     from smallest_cli.synthesis.captions import why_untimed
 
-    over_ws = replace(settings, via="ws")
+    over_ws = settings._replace(via="ws")
     return settings if why_untimed(template, over_ws) else over_ws

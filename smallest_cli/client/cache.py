@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class AudioCache:
 
         if not _is_whole(pcm, request):
             return
-        rows = [(word.word, word.start, word.end, word.index) for word in words]
+        rows = [(word.word, word.start, word.end, word.number) for word in words]
         head = json.dumps({"sha256": _digest(rows, pcm), "words": rows}).encode()
         if len(head) + len(pcm) >= self.max_bytes:
             return
@@ -164,7 +164,7 @@ def open_cache(settings: Settings, warn: Callable[[str], None]) -> AudioCache | 
 
 def audible_fields(request: SpeechRequest) -> dict[str, Any]:
     """The fields of a request that change its audio."""
-    fields = asdict(request)
+    fields = request._asdict() | {"format": request.format._asdict()}
     for name in INAUDIBLE_FIELDS:
         del fields[name]
     return fields

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smallest_cli.errors import RemoteError
 
@@ -22,8 +22,7 @@ MAX_AMBIGUOUS = 1
 AMBIGUOUS_STATUSES = frozenset({None, 500})
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """A failed request and what the run has spent on retries before it."""
 
     error: RemoteError
@@ -79,16 +78,21 @@ def _random() -> float:
     return int.from_bytes(os.urandom(4), "big") / 2**32
 
 
-@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """At most `retries` in a run, with waits that grow from 0.5 s with full jitter.
 
     A Retry-After is the minimum of a wait. All waits of a run together stay under `max_total_wait_s`.
     """
 
-    retries: int = 2
-    max_total_wait_s: float = MAX_TOTAL_WAIT_S
-    random: Callable[[], float] = _random
+    def __init__(
+        self,
+        retries: int = 2,
+        max_total_wait_s: float = MAX_TOTAL_WAIT_S,
+        random: Callable[[], float] = _random,
+    ) -> None:
+        self.retries = retries
+        self.max_total_wait_s = max_total_wait_s
+        self.random = random
 
     def next_wait(self, attempt: Attempt, budget: Budget) -> float | None:
         """Seconds to wait before the request is sent again; None where it must not be."""

@@ -38,8 +38,8 @@ def encode_message(
     match event:
         case AudioChunk(pcm=pcm):
             fields |= {"status": "chunk", "data": {"audio": b64encode(pcm).decode("ascii")}}
-        case WordTiming(word=word, start=start, end=end, index=index):
-            data = {"id": index, "word": word, "start": start, "end": end}
+        case WordTiming(word=word, start=start, end=end, number=number):
+            data = {"id": number, "word": word, "start": start, "end": end}
             fields |= {"status": "word_timestamp", "data": data}
         case Completed() if older:
             fields = {"request_id": event.request_id, **_OLD_END}
@@ -142,16 +142,16 @@ def _decode_audio(audio: object) -> bytes:
 
 
 def _decode_word(fields: Fields, request_id: str | None, at_ns: int) -> WordTiming:
-    word, index = fields.get("word"), fields.get("id", 0)
+    word, number = fields.get("word"), fields.get("id", 0)
     start = 0.0 if (start := fields.get("start")) is None else start
     end = start if (end := fields.get("end")) is None else end
     try:
         timed = all(isinstance(time, int | float) and math.isfinite(time) for time in (start, end))
     except OverflowError:
         timed = False
-    if not (isinstance(word, str) and isinstance(index, int) and timed):
+    if not (isinstance(word, str) and isinstance(number, int) and timed):
         raise ProtocolError("a malformed word timing")
-    return WordTiming(redact(word), float(start), float(end), index, request_id, at_ns=at_ns)
+    return WordTiming(redact(word), float(start), float(end), number, request_id, at_ns=at_ns)
 
 
 class EventStream:

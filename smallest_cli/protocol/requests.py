@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from smallest_cli.models import AudioFormat, Buffering, SpeechRequest
@@ -38,7 +37,7 @@ _BUFFERING_FIELDS = {
     "cancel": "cancel_request",
 }
 """Attribute of a Buffering -> field of a message (waves/api.md, 4c)."""
-_DEFAULTS = {field.name: field.default for field in dataclass_fields(SpeechRequest)}
+_DEFAULTS = SpeechRequest._field_defaults | {"text": None, "voice": None}  # these two are always sent
 
 
 def encode_request(request: SpeechRequest, buffering: Buffering | None = None) -> bytes:

@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from random import Random
 from time import perf_counter
 
@@ -65,7 +64,7 @@ class ServerState:
         if api == "v2":
             fields = {"sample_rate": V2_DEFAULT_SAMPLE_RATE, **fields}
         request = decode_request(fields)
-        return replace(request, format=AudioFormat(int(request.format.sample_rate)))
+        return request._replace(format=AudioFormat(int(request.format.sample_rate)))
 
     async def synthesize(
         self, request: SpeechRequest, received_ns: int, fault: FaultSpec | None = None, encoding: str = "pcm"
@@ -77,7 +76,7 @@ class ServerState:
         """
         pacer = Pacer(self.config, self._random, received_ns / 1e9)
         blocks = 0
-        request = replace(request, text=self.account_api.pronounce(request.text, request.dictionaries))
+        request = request._replace(text=self.account_api.pronounce(request.text, request.dictionaries))
         async with aclosing(self._engine.synthesize(request, encoding)) as events:
             async for event in events:
                 if isinstance(event, AudioChunk):

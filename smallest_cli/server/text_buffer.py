@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter_ns
 from uuid import uuid4
 
@@ -104,13 +104,13 @@ class BufferedText:
         if request.text.strip():
             self.request = request
         elif request.completion_wait_ms is not None:
-            self.request = replace(self.request, completion_wait_ms=request.completion_wait_ms)
+            self.request = self.request._replace(completion_wait_ms=request.completion_wait_ms)
         if self.text or request.text.strip():
             self.text += request.text
 
     def job(self, complete_wait_s: float, *, ends: bool = True, closes: bool = False) -> Job:
         """All buffered text as one job."""
-        request = replace(self.request, text=self.text)
+        request = self.request._replace(text=self.text)
         return Job(request, complete_wait_s, ends, closes, request_id=self.request_id)
 
     def start_timer(self, delay_ms: float, callback: Callable[[BufferedText], None]) -> None:
@@ -267,8 +267,8 @@ class MessageBuffer:
         for segment in segments:
             self._enqueue_segment(buffered, segment)
         if not segments and answer and self._config.answer_empty_close:
-            self._enqueue(Job(replace(buffered.request, text=""), 0.0))
+            self._enqueue(Job(buffered.request._replace(text=""), 0.0))
 
     def _enqueue_segment(self, buffered: BufferedText, text: str) -> None:
-        request = replace(buffered.request, text=text)
+        request = buffered.request._replace(text=text)
         self._enqueue(Job(request, self._complete_wait_s(request, buffered=True)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import ExitStack, aclosing
-from dataclasses import replace
 from time import perf_counter
 from uuid import uuid4
 
@@ -198,7 +197,7 @@ class WebSocketSession:
             return None
 
     async def _send(self, event: AudioEvent, job: Job) -> None:
-        event = replace(event, request_id=job.request_id)
+        event = event._replace(request_id=job.request_id)
         older = self._config.complete_form == "older"
         await self._socket.send_str(encode_message(event, self._session_id, job.request, older=older))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServerError, SettingsError
@@ -16,15 +15,15 @@ POLL_S = 0.05
 """How often a sink is asked how far it has played: sinks have no way to notify."""
 
 
-@dataclass(slots=True)
 class Totals:
     """What was written to the sink: bytes of audio, complete segments, the service's request ids."""
 
-    format: AudioFormat
-    byte_count: int = 0
-    segments: int = 0
-    characters: int = 0
-    request_ids: list[str] = field(default_factory=list)
+    def __init__(self, format: AudioFormat) -> None:
+        self.format = format
+        self.byte_count = 0
+        self.segments = 0
+        self.characters = 0
+        self.request_ids: list[str] = []
 
     @property
     def frames(self) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.audio.sink import Sink
@@ -93,8 +93,10 @@ def build_request(
 
 def describe_settings(settings: Settings, template: SpeechRequest) -> Iterator[str]:
     """Every setting and its source, for --debug."""
-    resolved = replace(settings, voice=template.voice, model=template.model)
-    for name in (each.name for each in fields(resolved) if each.name not in ("sources", "warnings")):
+    resolved = settings._replace(voice=template.voice, model=template.model)
+    for name in resolved._fields:
+        if name in ("sources", "warnings"):
+            continue
         value, source = getattr(resolved, name), resolved.sources.get(name, "default")
         yield f"{name} = {'not set' if value is None else value} from {source}"
 
@@ -109,8 +111,7 @@ def _check_v2_fields(given: dict[str, Any], api: str) -> dict[str, Any]:
     return given
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(NamedTuple):
     """What a run came to."""
 
     totals: Totals

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import MAX_REQUEST_CHARS, Silence, SpeechRequest
 from smallest_cli.text.normalize import normalize
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """Segments and silences in order; `removed` counts the control characters taken out of the text."""
 
     items: tuple[SpeechRequest | Silence, ...]
@@ -42,7 +41,7 @@ def write_script(
     for paragraph in text.paragraphs:
         if items and pause_s:
             items.append(Silence(pause_s))
-        items += (replace(template, text=piece) for piece in _split(paragraph, split, by_sentence))
+        items += (template._replace(text=piece) for piece in _split(paragraph, split, by_sentence))
     if not items:
         raise UsageError("nothing to speak: the text is empty")
     longest = max(len(item.text.strip()) for item in items if isinstance(item, SpeechRequest))

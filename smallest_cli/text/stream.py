@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from smallest_cli.files import read_some
 from smallest_cli.models import SpeechRequest
@@ -192,7 +191,7 @@ class ArrivingSegments:
         if self._reader.ended or (self.due_s() or math.inf) <= 0:
             self._stream.flush()
         if segment := self._stream.take():
-            return replace(self._template, text=segment)
+            return self._template._replace(text=segment)
         self.ended = self._reader.ended or self._stream.full
         return None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Mapping
-from dataclasses import replace
 
 from smallest_cli.errors import RemoteError
 from smallest_cli.models import Event, HasFileno, Sent, Service, SpeechRequest
@@ -35,7 +34,7 @@ class Channel(ABC):
         """The next event, waited for: nothing else can be done meanwhile. Raises RemoteError."""
         assert self._events is not None, "nothing was sent"  # noqa: S101
         event = self._sent.popleft() if self._sent else next(self._events)
-        return replace(event, segment=self._number)
+        return event._replace(segment=self._number)
 
     @abstractmethod
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 
 from smallest_cli.audio.wav import WavReader
 from smallest_cli.errors import IncompleteResponse
@@ -30,7 +29,7 @@ class HTTPTransport(Channel):
         It is complete when the WAV header or, where that states no length, HTTP's own framing says so.
         """
         http = self._http
-        yield from http.send(encode_request(replace(request, encoding="wav", completion_wait_ms=None)))
+        yield from http.send(encode_request(request._replace(encoding="wav", completion_wait_ms=None)))
         http.read_head()
         request_id = http.request_id
         is_framed = http.is_framed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 
 from smallest_cli.errors import IncompleteResponse, ProtocolError
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
@@ -31,7 +30,7 @@ class SSETransport(Channel):
         Each chunk of at least a frame of audio extends the deadline, other events do not.
         """
         http = self._http
-        yield from http.send(encode_request(replace(request, completion_wait_ms=None)))
+        yield from http.send(encode_request(request._replace(completion_wait_ms=None)))
         http.read_head()
         content_type = http.headers.get("content-type", "no type")
         if not content_type.lower().startswith("text/event-stream"):
@@ -41,7 +40,7 @@ class SSETransport(Channel):
         while piece := http.read():
             for event in stream.feed(piece, http.connection.received_ns):
                 if isinstance(event, Completed):
-                    yield replace(event, request_id=event.request_id or request_id)
+                    yield event._replace(request_id=event.request_id or request_id)
                     return
                 yield event
                 if isinstance(event, AudioChunk) and len(event.pcm) >= request.format.frame_size:

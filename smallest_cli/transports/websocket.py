@@ -8,7 +8,6 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, ProtocolError, RateLimited, RemoteError
 from smallest_cli.models import (
@@ -43,20 +42,20 @@ FRAME_SIZE = 2
 """Less than a frame of audio does not extend the deadline: it could come forever."""
 
 
-@dataclass(slots=True)
 class _Request:
     """A request under way."""
 
-    number: int
-    completion_wait_s: float
-    own_id: str | None
-    service_id: str | None = None
-    """The service's name for it, learned from the first message that is attributed to it."""
-    started: bool = False
-    """Whether audio or words of it came."""
-    ended: bool = False
-    """Whether audio of a later request came: there is no more of this one."""
-    error: RemoteError | None = None
+    def __init__(self, number: int, completion_wait_s: float, own_id: str | None) -> None:
+        self.number = number
+        self.completion_wait_s = completion_wait_s
+        self.own_id = own_id
+        self.service_id: str | None = None
+        """The service's name for it, learned from the first message that is attributed to it."""
+        self.started = False
+        """Whether audio or words of it came."""
+        self.ended = False
+        """Whether audio of a later request came: there is no more of this one."""
+        self.error: RemoteError | None = None
 
 
 class WebSocketTransport:
@@ -83,7 +82,7 @@ class WebSocketTransport:
     def send(self, request: SpeechRequest) -> int:
         """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
         if self._service.api != "v2" and request.request_id is None:
-            request = replace(request, request_id=os.urandom(8).hex())  # v2 has no such field
+            request = request._replace(request_id=os.urandom(8).hex())  # v2 has no such field
         self._number += 1
         number = self._number
         if self._requests and self._ws:
@@ -92,7 +91,7 @@ class WebSocketTransport:
             ws, opened = self._open()
             ws.connection.set_deadline("audio", self._dialer.timeout)
         ws.send(encode_request(request))
-        self._events.append(replace(opened, segment=number))
+        self._events.append(opened._replace(segment=number))
         self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
         self._requests.append(_Request(number, _completion_wait(request), request.request_id))
         return number
@@ -148,7 +147,7 @@ class WebSocketTransport:
                     earlier.ended = True
                     self._events.append(AudioEnded(at_ns=connection.received_ns, segment=earlier.number))
             request.started = True
-            self._events.append(replace(event, segment=request.number))
+            self._events.append(event._replace(segment=request.number))
             if isinstance(event, AudioChunk) and len(event.pcm) >= FRAME_SIZE:
                 self._await_more(connection, request)
 
@@ -181,7 +180,7 @@ class WebSocketTransport:
             if each.service_id:
                 self._finished_ids.add(each.service_id)
             request_id = event.request_id if each is request else each.service_id
-            self._events.append(replace(event, request_id=request_id, segment=each.number))
+            self._events.append(event._replace(request_id=request_id, segment=each.number))
         if self._requests:
             if not self._requests[0].started:
                 connection.set_deadline("audio", self._dialer.timeout)
@@ -276,10 +275,10 @@ class WebSocketTransport:
             return
         while (text := fragments.next()) is not None:
             sent = True
-            yield encode_request(replace(request, text=text), Buffering(more=True, context=context))
+            yield encode_request(request._replace(text=text), Buffering(more=True, context=context))
         if fragments.ended and sent:
             end = Buffering(flush=context is None, close=context is not None, context=context)
-            yield encode_request(replace(request, text=""), end)
+            yield encode_request(request._replace(text=""), end)
 
     def _open(self) -> tuple[WebSocketConnection, Opened]:
         """The open connection, or a new one, and the event for it."""

@@ -80,8 +80,7 @@ def test_conditions_hold_every_request_field() -> None:
     service = Service("http://127.0.0.1:9", Secret(KEY, "a test"))
     asked = conditions(PLAN, service, [0.0], []).request
     assert set(asked) == {"voice", "model", "language", "speed", "sample_rate", "completion_wait_ms"}
-    template = replace(
-        PLAN.template, number_language="hi", math_notation=True, dictionaries=("d1",),
+    template = PLAN.template._replace(number_language="hi", math_notation=True, dictionaries=("d1",),
         consistency=0.0, similarity=0.5, enhancement=0,
     )  # fmt: skip
     more = conditions(replace(PLAN, template=template), service, [0.0], []).request

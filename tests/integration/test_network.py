@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -21,6 +22,7 @@ from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.dns import STAGGER_SECONDS, connect_any
 from smallest_cli.network.origin import Origin, parse_base_url
 from smallest_cli.network.proxy import find_proxy
+from smallest_cli.network.tls import load_system_certificates
 from tests.support.command import smallest
 from tests.support.fault_server import fault_server, wait_for_close
 from tests.support.frames import read_request
@@ -245,6 +247,31 @@ def test_environment_variable_names_ca_file(authority: trustme.CA, variable: str
         fault_server(wait_for_close, tls=server_context(authority, "localhost")) as server,
     ):
         dialer(environ={variable: ca}).connect(local(server.port, secure=True, host="localhost")).close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl computes the names")
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_hashed_folder_is_used_where_it_holds_all_of_the_bundle(
+    authority: trustme.CA, is_complete: bool, tmp_path: Path
+) -> None:
+    bundle, folder = tmp_path / "bundle.pem", tmp_path / "certs"
+    folder.mkdir()
+    bundle.write_bytes(authority.cert_pem.bytes() * (1 if is_complete else 2))
+    command = ["openssl", "x509", "-noout", "-hash", "-in", str(bundle)]
+    name = subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    (folder / f"{name}.0").write_bytes(authority.cert_pem.bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    load_system_certificates(context, str(bundle), str(folder))
+    with (
+        fault_server(wait_for_close, tls=server_context(authority, "localhost")) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as sock,
+    ):
+        is_trusted = True
+        try:
+            context.wrap_socket(sock, server_hostname="localhost").close()
+        except ssl.SSLCertVerificationError:
+            is_trusted = False
+    assert is_trusted == is_complete  # else the system's default, which does not know this authority
 
 
 def test_unknown_authority_is_security_error(authority: trustme.CA) -> None:

@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,10 +194,23 @@ def test_websocket_is_reused_for_second_segment(opened: Open) -> None:
 
 @pytest.mark.parametrize("via", VIAS)
 def test_connection_closed_between_segments_is_reopened(via: Via, opened: Open) -> None:
-    with fault_server(COMPLETE_SEGMENT[via]) as server:
+    closed = threading.Semaphore(0)
+    with fault_server(then_closed(COMPLETE_SEGMENT[via], closed)) as server:
         transport = opened(via, server)
         for _ in range(3):
             assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
+            assert closed.acquire(timeout=10)
+
+
+def then_closed(handler: Handler, closed: threading.Semaphore) -> Handler:
+    """Handle a connection, close it, and say so: a request sent before would be lost."""
+
+    def handle(sock: socket.socket) -> None:
+        handler(sock)
+        sock.shutdown(socket.SHUT_RDWR)
+        closed.release()
+
+    return handle
 
 
 @pytest.mark.timeout(30)
@@ -389,7 +401,7 @@ def test_silence_during_completion_wait_is_not_a_stall(
         speak_ws(chunk(PCM))(sock)
         wait_for_close(sock)
 
-    request = replace(REQUEST, completion_wait_ms=wait_ms)
+    request = REQUEST._replace(completion_wait_ms=wait_ms)
     with fault_server(stall) as server, pytest.raises(NetworkError) as raised:
         list(opened("ws", server, timeout=timeout).synthesize(request))
     assert str(raised.value) == message
@@ -528,9 +540,11 @@ def test_cookies_are_not_stored(opened: Open) -> None:
         frames.read_message(sock)
         sock.sendall(chunk(PCM) + COMPLETE)
 
-    with fault_server(script) as server:
+    closed = threading.Semaphore(0)
+    with fault_server(then_closed(script, closed)) as server:
         transport = opened("ws", server)
         list(transport.synthesize(REQUEST))
+        assert closed.acquire(timeout=10)
         list(transport.synthesize(REQUEST))
     assert len(heads) == 2
     assert all(b"cookie" not in head.lower() for head in heads)

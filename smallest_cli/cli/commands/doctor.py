@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import typer
 
@@ -104,7 +104,7 @@ def _check_settings(report: Report, settings: Settings) -> None:
         report.add("model", f"{resolved.model or 'not set'}  ({model_source})")
         for warning in resolved.warnings:
             report.add("warning", warning)
-    for name in (each.name for each in fields(settings)):
+    for name in settings._fields:
         if name not in ("voice", "model", "sources", "warnings"):
             value, source = getattr(settings, name), settings.sources.get(name, "default")
             with report.check(name):

@@ -94,7 +94,7 @@ class WordTracker:
             start = end
         self._current: tuple[int, int] | None = None
         self._started = self._ended = 0.0
-        self._index = 0
+        self._number = 0
 
     def on_event(self, event: EspeakEvent, seconds: float) -> Iterator[dict[str, Any]]:
         """Process an event at `seconds`; yield the word that it ends, if any."""
@@ -118,7 +118,7 @@ class WordTracker:
             "word": self._text[slice(*self._current)],
             "start": round(self._started, 3),
             "end": round(max(end, self._started), 3),
-            "index": self._index,
+            "number": self._number,
         }
-        self._index += 1
+        self._number += 1
         self._current, self._ended = None, 0.0

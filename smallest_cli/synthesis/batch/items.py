@@ -105,9 +105,9 @@ def _template(row: Row, config: BatchConfig) -> tuple[SpeechRequest, tuple[str, 
             base_url=settings.base_url,
             force=config.force,
         )
-        template, warnings = replace(template, voice=chosen.voice, model=chosen.model), chosen.warnings
+        template, warnings = template._replace(voice=chosen.voice, model=chosen.model), chosen.warnings
     speed = template.speed if row.speed is None else row.speed
-    return replace(template, language=row.language or template.language, speed=speed), warnings
+    return template._replace(language=row.language or template.language, speed=speed), warnings
 
 
 def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig) -> Item:

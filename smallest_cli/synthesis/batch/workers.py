@@ -72,16 +72,17 @@ def run_items(
             _Workers(config, service, manifest, min(config.jobs, len(items)), on_outcome, warn).run(items)
 
 
-@dataclass(frozen=True, slots=True)
 class _StepBackPolicy(RetryPolicy):
     """Does not retry a rate limit while other workers remain: one of them stops instead."""
 
-    has_others: Callable[[], bool] = lambda: False
+    def __init__(self, retries: int, max_total_wait_s: float, has_others: Callable[[], bool]) -> None:
+        super().__init__(retries, max_total_wait_s)
+        self._has_others = has_others
 
     def next_wait(self, attempt: Attempt, budget: Budget) -> float | None:
-        if isinstance(attempt.error, RateLimited) and self.has_others():
+        if isinstance(attempt.error, RateLimited) and self._has_others():
             return None
-        return RetryPolicy.next_wait(self, attempt, budget)
+        return super().next_wait(attempt, budget)
 
 
 class _Workers:

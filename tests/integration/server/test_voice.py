@@ -207,7 +207,7 @@ def test_words_are_text_slices_in_time_order(engine: Engine) -> None:
     text = 'I bought 3 cats for $100 on Dec 25th, "really" - yes! (No).'
     timed = words(engine, text)
     assert [word.word for word in timed] == [word for word in text.split() if word != "-"]
-    assert [word.index for word in timed] == list(range(len(timed)))
+    assert [word.number for word in timed] == list(range(len(timed)))
     assert timed[5].word == "$100"
     times = [moment for word in timed for moment in (word.start, word.end)]
     assert times == sorted(times)

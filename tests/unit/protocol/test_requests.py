@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,7 +37,7 @@ MAGNUS = SpeechRequest("", "magnus", "lightning_v3.1", format=RATE_24K)
 
 
 def words(request: SpeechRequest, text: str) -> SpeechRequest:
-    return replace(request, text=text)
+    return request._replace(text=text)
 
 
 FULL = SpeechRequest(
@@ -173,8 +172,8 @@ def test_plain_request_encodes_as_published(published: dict[str, Any], request_:
 
 def test_field_names_of_a_request() -> None:
     """All names of section 2a, including those in no published message."""
-    request = replace(FULL, text="Hi.", speed=1.25, word_timings=True, completion_wait_ms=250)
-    request = replace(request, consistency=0.25, similarity=0.75, enhancement=2)
+    request = FULL._replace(text="Hi.", speed=1.25, word_timings=True, completion_wait_ms=250)
+    request = request._replace(consistency=0.25, similarity=0.75, enhancement=2)
     fields = {
         "text": "Hi.",
         "voice_id": "meher",

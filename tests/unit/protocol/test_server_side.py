@@ -177,13 +177,13 @@ bufferings = st.one_of(
 )
 words_in = st.text(st.characters())
 events_ = st.one_of(
-    st.builds(AudioChunk, pcm=st.binary(), request_id=ids),
+    st.builds(lambda pcm, id: AudioChunk(pcm, id), st.binary(), ids),
     st.builds(
         WordTiming,
         word=words_in,
         start=st.floats(0, 1e6),
         end=st.floats(0, 1e6),
-        index=st.integers(0, 10**6),
+        number=st.integers(0, 10**6),
         request_id=ids,
     ),
     st.builds(Completed, request_id=ids),
@@ -223,7 +223,7 @@ def test_event_round_trip(
 
 @fuzz
 @given(
-    st.lists(st.builds(AudioChunk, pcm=st.binary()) | st.just(Completed())),
+    st.lists(st.binary().map(AudioChunk) | st.just(Completed())),
     st.sampled_from(["live", "older", "seed"]),
 )
 def test_sse_round_trip(events: list[AudioChunk | Completed], shape: Any) -> None:

@@ -1,0 +1,97 @@
+"""A distant service: a relay in a process of its own that delays what passes through it.
+
+The kernel's own delay (netem) needs root. A connection takes one round trip to be made, and so does each
+exchange over it; the relay takes any number of connections, and ends with its stdin. It listens on the same
+port of another loopback address, because the offline server checks the port in the Host header.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic
+from urllib.parse import urlsplit
+
+SIZE = 65_536
+ADDRESS = "127.0.0.2"
+
+
+@contextmanager
+def open_relay(base_url: str, round_trip_s: float, idle_s: float = math.inf) -> Iterator[str]:
+    """Yield the URL by which `base_url` is that far away.
+
+    A connection over which nothing passed for `idle_s` seconds is closed from the service's side.
+    """
+    parts = urlsplit(base_url)
+    arguments = (str(parts.port), str(round_trip_s), str(idle_s))
+    command = [sys.executable, "-m", "benchmarks.relay", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as relay:
+        assert relay.stdout
+        if not relay.stdout.readline():
+            sys.exit(f"the relay did not start: is {ADDRESS} an address of this machine?")
+        yield f"{parts.scheme}://{ADDRESS}:{parts.port}"
+        relay.terminate()
+
+
+class Link:
+    """One connection through the relay, both directions."""
+
+    def __init__(self, client: socket.socket, server: socket.socket, delay_s: float, idle_s: float) -> None:
+        self._delay_s = delay_s
+        self._idle_s = idle_s
+        self._last_byte = monotonic()
+        self._connected = self._last_byte + 2 * delay_s
+        for source, target in ((client, server), (server, client)):
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self._receive, args=(source, target), daemon=True).start()
+
+    def _receive(self, source: socket.socket, target: socket.socket) -> None:
+        """Pass on every byte after the delay, none before the connection would have been made."""
+        delayed: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        threading.Thread(target=self._send, args=(target, delayed), daemon=True).start()
+        data = b"?"
+        while data:
+            data = self._read(source)
+            delayed.put((max(monotonic(), self._connected) + self._delay_s, data))
+
+    def _read(self, source: socket.socket) -> bytes:
+        """Return what comes next, b"" at the end of the connection or after the idle time."""
+        with suppress(OSError):
+            while (left := self._last_byte + self._idle_s - monotonic()) > 0:
+                if select.select([source], [], [], None if left == math.inf else left)[0]:
+                    self._last_byte = monotonic()
+                    return source.recv(SIZE)
+        return b""
+
+    def _send(self, target: socket.socket, delayed: queue.SimpleQueue[tuple[float, bytes]]) -> None:
+        pause = threading.Event()
+        with suppress(OSError):
+            while True:
+                due, data = delayed.get()
+                pause.wait(max(0.0, due - monotonic()))
+                if not data:
+                    target.shutdown(socket.SHUT_WR)
+                    return
+                target.sendall(data)
+
+
+def relay(port: int, round_trip_s: float, idle_s: float) -> None:
+    """Accept connections until the process ends."""
+    with socket.create_server((ADDRESS, port)) as listener:
+        print("ready", flush=True)
+        while True:
+            client, _ = listener.accept()
+            Link(client, socket.create_connection(("127.0.0.1", port)), round_trip_s / 2, idle_s)
+
+
+if __name__ == "__main__":
+    arguments = (int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
+    threading.Thread(target=relay, args=arguments, daemon=True).start()
+    sys.stdin.read()
