@@ -89,11 +89,7 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
     )
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.jsonl")
-        behaviour = {
-            "log": str(log),
-            "concurrency": plan.concurrency,
-            "first_byte_ms": CALIBRATION_DELAY_MS,
-        }
+        behaviour = {"log": str(log), "concurrency": plan.concurrency, "first_byte_ms": CALIBRATION_DELAY_MS}
         progress = Progress(test_plan.trials)
         try:
             with open_local_service(behaviour=behaviour) as service:

@@ -17,15 +17,7 @@ from smallest_cli.errors import UsageError
 SCHEMA = "smallest.bench.compare/1"
 MIN_EFFECT_MS = 1.0
 """A smaller change never matters, whatever share it is: the p50 of `min_safe_buffer` is mostly 0."""
-MUST_MATCH = (
-    "request",
-    "texts",
-    "target.api",
-    "load.model",
-    "load.arrival",
-    "load.rate",
-    "load.concurrency",
-)
+MUST_MATCH = ("request", "texts", "target.api", "load.model", "load.arrival", "load.rate", "load.concurrency")
 REGRESSION, INCONCLUSIVE = 21, 23
 EXIT_CODES = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
 
