@@ -26,6 +26,7 @@ from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from smallest_cli.bench.locust.aggregate import Aggregator
+from smallest_cli.bench.locust.messages import Message
 from smallest_cli.bench.locust.options import add_options, check_options, read_config, share_counts
 from smallest_cli.bench.locust.worker import ENGINE, LoadWorker, start_worker
 from smallest_cli.bench.locust.worker_stats import WorkerStats
@@ -102,7 +103,7 @@ class Caller(User):
         job = load.queue.next() if load and load.queue else None
         if load is None or self.worker is None or job is None:
             raise StopUser
-        trial = self.worker.run_trial(job, "measure", load.origin_ns, load.progress).trial
+        trial = self.worker.run_trial(job, "measure", load.stats.origin_ns, load.progress).trial
         self.environment.events.request.fire(
             request_type=job.arm.via,
             name=f"{job.arm.via}/{job.arm.conn} first audio",
@@ -123,7 +124,7 @@ def on_init(environment: Environment, **_: Any) -> None:
     runner = environment.runner
     environment.stop_timeout = environment.stop_timeout or STOP_TIMEOUT_S
     if isinstance(runner, MasterRunner):
-        runner.register_message(LAST, lambda msg, **_: _add_last(environment, msg.node_id, msg.data))
+        runner.register_message(LAST, lambda msg, **_: _add_last(environment, msg.node_id, msg.data[REPORT]))
     elif isinstance(runner, WorkerRunner):
         runner.register_message(FINISH, lambda msg, **_: _finish(environment, msg.data), concurrent=True)
 
@@ -161,22 +162,22 @@ def _abort(environment: Environment, worker: LoadWorker, why: str) -> None:
 
 def on_report_to_master(data: dict[str, Any], **_: Any) -> None:
     """Add what is new to a worker's report to the master."""
-    packed = STATE.worker.pack() if STATE.worker else None
-    if packed is not None:
-        data[REPORT] = packed
+    message = STATE.worker.message() if STATE.worker else None
+    if message is not None:
+        data[REPORT] = message.encode()
 
 
 def on_worker_report(client_id: str, data: dict[str, Any], **_: Any) -> None:
     """Aggregate a worker's report."""
     if REPORT in data and STATE.aggregator is not None:
-        STATE.aggregator.add(client_id, data[REPORT])
+        STATE.aggregator.add(client_id, Message.decode(data[REPORT]))
 
 
-def _add_last(environment: Environment, name: str, packed: dict[str, Any]) -> None:
+def _add_last(environment: Environment, name: str, data: bytes) -> None:
     """Aggregate the last message of a process. One that cannot run any trial ends the run."""
     if STATE.aggregator is None or environment.runner is None:
         return
-    problem = STATE.aggregator.add(name, packed)
+    problem = STATE.aggregator.add(name, Message.decode(data))
     if problem and not STATE.aggregator.stopping:
         if name != LOCAL:
             LOG.error("worker %s: %s", name, problem)
@@ -219,13 +220,11 @@ def _finish(environment: Environment, message: dict[str, Any]) -> None:
 
 
 def _send_last(environment: Environment, worker: LoadWorker) -> None:
-    packed = worker.pack(last=True)
-    if packed is None:
-        return
-    if isinstance(environment.runner, WorkerRunner):
-        environment.runner.send_message(LAST, packed)
-    else:
-        _add_last(environment, LOCAL, packed)
+    message = worker.message(last=True)
+    if message is not None and isinstance(environment.runner, WorkerRunner):
+        environment.runner.send_message(LAST, {REPORT: message.encode()})
+    elif message is not None:
+        _add_last(environment, LOCAL, message.encode())
 
 
 def _report_error(environment: Environment, error: SmallestError) -> None:

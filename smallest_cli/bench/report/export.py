@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from smallest_cli.bench.distribution import QUANTILES
 from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.report.format import (
     METRIC_COLUMNS,
@@ -18,7 +19,6 @@ from smallest_cli.bench.report.format import (
     threshold_text,
     verdict_text,
 )
-from smallest_cli.bench.results import QUANTILES
 from smallest_cli.bench.schema import ArmResult, Result, Run
 from smallest_cli.security import printable
 

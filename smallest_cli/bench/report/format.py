@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
-from smallest_cli.bench.results import DEPENDENT, GIVEN_UP
+from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
 from smallest_cli.bench.schema import ArmResult, MetricSummary, Quantile, Result, Run, ThresholdResult
 
 VERDICT_TEXTS = {

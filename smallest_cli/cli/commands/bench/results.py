@@ -166,8 +166,6 @@ def locustfile() -> None:
 
     For more streams than one process can run: docs/load.md.
     """
-    needed = {"locust": "locust", "hdrhistogram": "hdrh"}
-    missing = [name for name, module in needed.items() if not find_spec(module)]
-    if missing:
-        raise SettingsError(f"not installed: {', '.join(missing)}", hint="pip install 'smallest-cli[locust]'")
+    if not find_spec("locust"):
+        raise SettingsError("not installed: locust", hint="pip install 'smallest-cli[locust]'")
     print(Path(__file__).parents[3] / "bench" / "locust" / "locustfile.py")
