@@ -28,8 +28,7 @@ MUST_MATCH = (
     "defs.onset",
 )
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-MIN_OVERLAP_S = 1.0
-"""Runs that overlap by more ran at the same time: start times are recorded to the second."""
+MIN_OVERLAP_S = 1.0  # runs that overlap by more ran at the same time: start times are recorded to the second
 
 Raw = tuple[Run, list[Trial]]
 

@@ -10,8 +10,7 @@ from smallest_cli.bench.schema import ArmId, Metric
 from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Trial
 
-UNSTREAMED = "http"
-"""The transport whose reply is, by its contract, complete before it is sent."""
+UNSTREAMED = "http"  # the transport whose reply is, by its contract, complete before it is sent
 BURST_NS = 5_000_000
 """A reply of that transport whose audio all arrives within this time was not streamed: it has no gaps."""
 
@@ -49,8 +48,7 @@ TIMEOUTS = ("timeout_first", "timeout_stall")
 CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
 STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
 SCHEDULED = frozenset({"ttfb_e2e", "sched_delay"})
-SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}
-"""Nanoseconds in a metric's unit; ratios are as they are."""
+SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}  # nanoseconds in a metric's unit; ratios are as they are
 
 
 def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:

@@ -19,10 +19,8 @@ from smallest_cli.text.segments import write_script
 Conn = Literal["warm", "cold"]
 CONNS: tuple[Conn, ...] = ("warm", "cold")
 Arrival = Literal["poisson", "constant"]
-MAX_CHARS = 20_000
-"""Default limit of characters sent to a service that bills them."""
-BUFFERS = "0,50,100,200"
-"""Default prebuffers of the simulated player, in ms."""
+MAX_CHARS = 20_000  # default limit of characters sent to a service that bills them
+BUFFERS = "0,50,100,200"  # default prebuffers of the simulated player, in ms
 MAX_BUFFER_MS = 60_000
 OPEN_IN_FLIGHT = 5
 """Default limit of trials in flight in an open loop: the sockets that the smallest account may hold."""

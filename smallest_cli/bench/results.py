@@ -27,8 +27,7 @@ from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 
-MAX_ARRIVALS = 400
-"""Arrivals of a trial that a timeline keeps, about."""
+MAX_ARRIVALS = 400  # arrivals of a trial that a timeline keeps, about
 MIN_SHARE = 0.25
 """Less audio than this share of what is usual for its text makes a trial `truncated`. Voices and their models
 differ by less."""

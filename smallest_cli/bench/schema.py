@@ -17,8 +17,7 @@ RAW_SCHEMA = "smallest.bench.raw/1"
 VERDICTS = ("ok", "suspect", "invalid")
 Verdict = Literal["ok", "suspect", "invalid"]
 Unit = Literal["ms", "s", "x"]
-MAX = 10**18
-"""Larger than any number that bench writes: as nanoseconds it is 31 years."""
+MAX = 10**18  # larger than any number that bench writes: as nanoseconds it is 31 years
 
 Integer = Annotated[int, Meta(ge=-MAX, le=MAX)]
 Count = Annotated[int, Meta(ge=0, le=MAX)]
@@ -73,8 +72,7 @@ class Load(Struct):
     count: Count | None = None
     seconds: NonNegative | None = None
     warmups: Count = 0
-    engine: str | UnsetType = UNSET
-    """What generated the load, where it was not bench itself."""
+    engine: str | UnsetType = UNSET  # what generated the load, where it was not bench itself
 
     def __post_init__(self) -> None:
         if self.model == "open" and (self.rate is None or self.arrival is None):
@@ -100,15 +98,12 @@ class Calibration(Struct, kw_only=True):
 
     verdict: Verdict
     reasons: list[str]
-    lag_ms: Delays | None
-    """Scheduler delay: how late a thread was woken."""
-    floor_ms: Delays | None
-    """Measurement error: how late bench was by the offline server's own timestamps."""
+    lag_ms: Delays | None  # scheduler delay: how late a thread was woken
+    floor_ms: Delays | None  # measurement error: how late bench was by the offline server's own timestamps
     tolerated_ms: Number = 0.0
     clock_drift_s: Number = 0.0
     begun_late_ms: Delays | UnsetType = UNSET
-    stamped_ms: Delays | UnsetType = UNSET
-    """Scheduler delay around the trials' own timestamps."""
+    stamped_ms: Delays | UnsetType = UNSET  # scheduler delay around the trials' own timestamps
 
 
 class Definitions(Struct, kw_only=True):
@@ -178,12 +173,10 @@ class Run(Conditions, kw_only=True):
     interrupted: bool
     complete: bool
     calibration: Calibration
-    cut_short: str | None = None
-    """The option that ended the run before its plan did."""
+    cut_short: str | None = None  # the option that ended the run before its plan did
     origin_ns: Integer = 0
     window: Window | UnsetType = UNSET
-    merged: list[str] | UnsetType = UNSET
-    """Ids of the runs that were merged into this one."""
+    merged: list[str] | UnsetType = UNSET  # ids of the runs that were merged into this one
     part_of: str | UnsetType = UNSET
     workers: list[WorkerSummary] | UnsetType = UNSET
 
@@ -194,8 +187,7 @@ class Quantile(Struct):
     v: Number
     lo: Number | None
     hi: Number | None
-    why: str | UnsetType = UNSET
-    """Why a bound is open."""
+    why: str | UnsetType = UNSET  # why a bound is open
 
 
 class MetricSummary(Struct, kw_only=True):
@@ -216,8 +208,7 @@ class MetricSummary(Struct, kw_only=True):
     p99_9: Quantile = field(name="p99.9")
     at_least: list[str] | UnsetType = UNSET
     """Statistics whose true value may be greater: some trials were given up."""
-    digits: int | UnsetType = UNSET
-    """Significant digits, where the values come from a histogram."""
+    digits: int | UnsetType = UNSET  # significant digits, where the values come from a histogram
 
     def quantile(self, name: str) -> Quantile:
         """The quantile called p50, p90, p95, p99 or p99.9."""
@@ -233,8 +224,7 @@ class PlayerSummary(Struct):
     """How a simulated player with one prebuffer would have fared."""
 
     buffer_ms: NonNegative
-    smooth: NonNegative
-    """Share of trials without a stall."""
+    smooth: NonNegative  # share of trials without a stall
     ttfa_p50: Number | None
     stalls_mean: NonNegative
     stall_total_p95: NonNegative
@@ -258,8 +248,7 @@ class Samples(Struct):
         return [value for value in getattr(self, metric) or [] if value is not None]
 
 
-SAMPLED = Samples.__struct_fields__[2:]
-"""The metrics whose single values a result keeps."""
+SAMPLED = Samples.__struct_fields__[2:]  # the metrics whose single values a result keeps
 
 
 class Timeline(Struct, kw_only=True):
@@ -301,8 +290,7 @@ class ThresholdResult(Struct, kw_only=True):
     unit: Literal["share", "ms", "s", "x"] = "x"
     ci: tuple[Number | None, Number | None] | None
     passed: bool = field(name="pass")
-    confident: bool
-    """Whether there is an interval and all of it is on the same side of the limit."""
+    confident: bool  # whether there is an interval and all of it is on the same side of the limit
     at_least: bool = False
     why: str | None = None
 

@@ -21,8 +21,7 @@ _FORM = re.compile(
     r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     r"\s*(?P<unit>ms|s|%|)"
 )
-SMOOTH_METRIC = "min_safe_buffer"
-"""An arm has a `smooth@` figure if it has this metric."""
+SMOOTH_METRIC = "min_safe_buffer"  # an arm has a `smooth@` figure if it has this metric
 
 
 @dataclass(frozen=True, slots=True)

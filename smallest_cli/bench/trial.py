@@ -46,8 +46,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     arm: ArmId
     phase: Literal["warmup", "measure"]
     block: Annotated[int, Meta(ge=-1)]
-    text: str
-    """The text's name in the run, never the text itself."""
+    text: str  # the text's name in the run, never the text itself
     characters: Count
     rate: Positive
     started_ns: Integer
@@ -57,8 +56,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     reused: bool | None = None
     sent_ns: Integer | None = None
     chunks: tuple[tuple[Count, Positive], ...] = ()
-    onset: Count | None = None
-    """Number of the first audible frame."""
+    onset: Count | None = None  # number of the first audible frame
     completed_ns: Count | None = None
     ended_ns: Integer
     error: Name | None = None

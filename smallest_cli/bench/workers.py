@@ -26,8 +26,7 @@ from smallest_cli.transports import open_transport
 
 SWITCH_SECONDS = 0.0005
 POLL_SECONDS = 0.25
-FATAL = (AuthError, RequestError, SecurityError)
-"""Errors that every other trial of the arm would meet too."""
+FATAL = (AuthError, RequestError, SecurityError)  # errors that every other trial of the arm would meet too
 
 
 @dataclass
@@ -39,10 +38,8 @@ class Progress:
     trials: list[Trial] = field(default_factory=list)
     in_flight: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    succeeded: set[str] = field(default_factory=set)
-    """Arms with a successful trial or warm-up."""
-    cut_short: str | None = None
-    """The option that ended the run before its plan did."""
+    succeeded: set[str] = field(default_factory=set)  # arms with a successful trial or warm-up
+    cut_short: str | None = None  # the option that ended the run before its plan did
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start_trial(self) -> None:

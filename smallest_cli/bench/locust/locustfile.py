@@ -35,11 +35,9 @@ from smallest_cli.bench.storage import as_text, write_text
 from smallest_cli.bench.workers import Worker
 from smallest_cli.errors import RemoteError, SmallestError, UsageError
 
-STOP_TIMEOUT_S = 30.0
-"""How long a trial in flight at the end may take, unless --stop-timeout is given."""
+STOP_TIMEOUT_S = 30.0  # how long a trial in flight at the end may take, unless --stop-timeout is given
 FINISH, LAST, REPORT = "smallest.finish", "smallest.last", "smallest"
-LOCAL = "local"
-"""The name of a process without a master."""
+LOCAL = "local"  # the name of a process without a master
 LOG = logging.getLogger("smallest")
 
 
@@ -65,10 +63,8 @@ class _State:
 
     worker: LoadWorker | None = None
     aggregator: Aggregator | None = None
-    run_name: str = ""
-    """Written into the raw trials of every process."""
-    exit_code: int = INVALID
-    """The exit code of a run without a result."""
+    run_name: str = ""  # written into the raw trials of every process
+    exit_code: int = INVALID  # the exit code of a run without a result
 
 
 STATE = _State()

@@ -70,13 +70,11 @@ class LoadConfig:
 
     settings: Settings
     plan: Plan
-    users: int
-    """The number of users it can expect."""
+    users: int  # the number of users it can expect
     buffers_ms: list[float]
     slo: list[str]
     calibrated: bool
-    raw: str
-    """The file for its raw trials; empty for none."""
+    raw: str  # the file for its raw trials; empty for none
 
 
 def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadConfig:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from smallest_cli.bench.report.format import VERDICT_TEXTS, error_counts, figure, interval
 from smallest_cli.bench.schema import ArmResult, Load, MetricSummary, Quantile, Result
 
-MAX_ERROR_RATE = 0.05
-"""An arm that fails more often is not recommended, however fast its other trials are."""
+MAX_ERROR_RATE = 0.05  # an arm that fails more often is not recommended, however fast its other trials are
 SHARES = ("p99", "p95", "p90")
 
 

@@ -31,14 +31,12 @@ from smallest_cli.bench.report.format import (
 )
 from smallest_cli.bench.schema import ArmResult, Calibration, Delays, Result, Run, Timeline
 
-Line = tuple[str, str]
-"""A style (title, head, good, warn, bad, dim or none) and a line."""
+Line = tuple[str, str]  # a style (title, head, good, warn, bad, dim or none) and a line
 
 VERDICT_STYLES = {"ok": "good", "suspect": "warn", "invalid": "bad"}
 COMPARISON_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
 FAILURE_STYLES = {"more": "bad", "fewer": "good", "unclear": "warn"}
-WIDE = 150
-"""From this width on, definitions of metrics fit beside their rows."""
+WIDE = 150  # from this width on, definitions of metrics fit beside their rows
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 18
 METRIC_WIDTHS = (9, 19, 9, 9, 9)

@@ -21,8 +21,7 @@ class Estimate:
     value: float
     low: float | None
     high: float | None
-    why: str | None = None
-    """Why a bound is open, None if none is."""
+    why: str | None = None  # why a bound is open, None if none is
 
 
 def quantile(ordered: Sequence[float], p: float) -> float:

@@ -46,8 +46,7 @@ from smallest_cli.settings import Settings
 from smallest_cli.signals import reraise_signal
 
 CHILDREN = ("compare", "merge", "report", "locustfile")
-MIN_SIMILARITY = 0.8
-"""From this similarity on (of 1), a word is taken for a misspelt subcommand."""
+MIN_SIMILARITY = 0.8  # from this similarity on (of 1), a word is taken for a misspelt subcommand
 
 
 @grouped
