@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import UNSET
 
@@ -41,7 +41,11 @@ def measurement_error(trials: Sequence[Trial], origin_ns: int, log: Path) -> Del
     time by which our timestamp of the request came after the server had it. A request that waits in the
     server's socket has been sent: that wait is the server's.
     """
-    entries = read_log(log)
+    try:
+        lines = log.read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    entries = {entry["request_id"]: entry for entry in map(json.loads, lines) if entry["request_id"]}
     late = []
     for trial in trials:
         entry = entries.get(trial.request_id or "")
@@ -50,16 +54,6 @@ def measurement_error(trials: Sequence[Trial], origin_ns: int, log: Path) -> Del
             arrived = sent + trial.first_audio_ns
             late.append(arrived - entry["first_audio_ns"] + max(0, sent - entry["received_ns"]))
     return in_ms(late)
-
-
-def read_log(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the offline server's log entries by request id."""
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError:
-        return {}
-    entries = [json.loads(line) for line in lines]
-    return {entry["request_id"]: entry for entry in entries if entry["request_id"]}
 
 
 class SelfTest(NamedTuple):
@@ -101,9 +95,8 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
         measured = [trial for trial in progress.trials if trial.phase == "measure"]
         if all(trial.error for trial in measured):
             errors = ", ".join(sorted(progress.errors)) or "no trial was made"
-            return SelfTest(
-                None, doubts=(f"not calibrated: every trial on the offline server failed ({errors})",)
-            )
+            doubt = f"not calibrated: every trial on the offline server failed ({errors})"
+            return SelfTest(None, doubts=(doubt,))
         return SelfTest(measurement_error(measured, progress.origin_ns, log))
 
 

@@ -6,8 +6,8 @@ A failure is a result like any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from smallest_cli.errors import (
 )
 from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent, SpeechRequest, Transport
 
+Kind = TypeVar("Kind", bound=Event)
 ERROR_CLASSES = (
     "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_first",
     "timeout_stall", "truncated", "inaudible", "empty", "protocol", "reset", "refused",
@@ -102,31 +103,6 @@ def classify(error: RemoteError, *, opened: bool, audio_began: bool) -> str:
     return "app_error"
 
 
-@dataclass(slots=True)
-class _Events:
-    """The events of one request as they came; audio is not inspected before the request is over."""
-
-    opened: Opened | None = None
-    sent: Sent | None = None
-    completed: Completed | None = None
-    audio: list[AudioChunk] = field(default_factory=list)
-
-    def note(self, event: Event) -> None:
-        match event:
-            case AudioChunk():
-                self.audio.append(event)
-            case Opened():
-                self.opened = event
-            case Sent():
-                self.sent = event
-            case Completed():
-                self.completed = event
-
-    def request_id(self) -> str | None:
-        ids = [event.request_id for event in (*self.audio[:1], self.completed) if event is not None]
-        return next((each for each in ids if each), None)
-
-
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A trial, with what its record does not keep: the audio, and the error itself."""
@@ -140,35 +116,38 @@ def attempt(
     blank: Trial, request: SpeechRequest, transport: Transport, clock: Callable[[], int], origin_ns: int
 ) -> Attempt:
     """Send one request. `blank` is the trial before it began; times count from `origin_ns` of `clock`."""
-    events, failure = _Events(), None
+    events: list[Event] = []  # audio is not inspected before the request is over
+    failure = None
     started = clock()
     try:
         for event in transport.synthesize(request):
-            events.note(event)
+            events.append(event)
     except RemoteError as error:
         failure = error
     ended = clock()
-    timed = replace(blank, started_ns=started - origin_ns, ended_ns=ended - origin_ns)
-    pcm = b"".join(chunk.pcm for chunk in events.audio)
-    return Attempt(_record(timed, events, pcm, failure, origin_ns), pcm, failure)
-
-
-def _record(timed: Trial, events: _Events, pcm: bytes, failure: RemoteError | None, origin_ns: int) -> Trial:
-    opened, sent, completed = events.opened, events.sent, events.completed
-    sent_ns = sent.at_ns if sent else None
+    audio = [event for event in events if isinstance(event, AudioChunk)]
+    opened, sent, completed = _last(events, Opened), _last(events, Sent), _last(events, Completed)
+    ids = [event.request_id for event in (*audio[:1], completed, failure) if event is not None]
+    pcm = b"".join(chunk.pcm for chunk in audio)
     trial = replace(
-        timed,
+        blank,
+        started_ns=started - origin_ns,
+        ended_ns=ended - origin_ns,
         opened_ns=opened.at_ns - origin_ns if opened else None,
         phases=opened.phases if opened else None,
         reused=opened.reused if opened else None,
-        sent_ns=None if sent_ns is None else sent_ns - origin_ns,
-        chunks=() if sent_ns is None else tuple(_chunks(events.audio, sent_ns)),
-        onset=find_onset(pcm, timed.rate),
-        completed_ns=completed.at_ns - sent_ns if completed and sent_ns is not None else None,
-        request_id=events.request_id() or (failure.request_id if failure else None),
+        sent_ns=sent.at_ns - origin_ns if sent else None,
+        chunks=tuple(_chunks(audio, sent.at_ns)) if sent else (),
+        onset=find_onset(pcm, blank.rate),
+        completed_ns=completed.at_ns - sent.at_ns if completed and sent else None,
+        request_id=next(filter(None, ids), None),
     )
-    error, message = _failure_of(trial, pcm, failure)
-    return replace(trial, error=error, message=message)
+    error_class, message = _failure_of(trial, pcm, failure)
+    return Attempt(replace(trial, error=error_class, message=message), pcm, failure)
+
+
+def _last(events: list[Event], kind: type[Kind]) -> Kind | None:
+    return next((event for event in reversed(events) if isinstance(event, kind)), None)
 
 
 def _chunks(audio: list[AudioChunk], sent_ns: int) -> Iterator[Chunk]:

@@ -228,12 +228,9 @@ def run_workers(
     queue, graceful = None, True
     try:
         # The first worker alone: a rejected key is then sent once, not once for each worker.
-        _join(
-            [pool.submit(worker.warm_up, progress, budget) for worker in workers[:1]], on_progress, progress
-        )
-        _join(
-            [pool.submit(worker.warm_up, progress, budget) for worker in workers[1:]], on_progress, progress
-        )
+        for group in (workers[:1], workers[1:]):
+            warm_ups = [pool.submit(worker.warm_up, progress, budget) for worker in group]
+            _join(warm_ups, on_progress, progress)
         with gc_paused(), probing(probe):
             queue = JobQueue(plan, budget, dialer.until)
             origin = progress.origin_ns = dialer.clock()

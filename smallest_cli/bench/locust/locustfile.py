@@ -44,14 +44,10 @@ LOG = logging.getLogger("smallest")
 def patch_locust() -> None:
     """Replace two functions of Locust in this process, before any run."""
     # Locust's own table rounds to two digits: 147 ms would be shown as 150.
-    locust.stats.bucket_response_time = _whole_milliseconds
+    locust.stats.bucket_response_time = lambda response_time: round(response_time)
     # A worker calls it once for each option of every message to spawn users, and each call builds the
     # complete parser: a third of a second, every second of the ramp, in which no stream is read.
     locust.argument_parser.default_args_dict = cache(locust.argument_parser.default_args_dict)
-
-
-def _whole_milliseconds(response_time: float) -> int:
-    return round(response_time)
 
 
 patch_locust()
@@ -82,9 +78,9 @@ class Caller(User):
     def on_start(self) -> None:
         """Open the warm connections and use each once before it counts. A failure ends the run."""
         load = STATE.worker
-        worker = load.new_worker() if load else None
-        if load is None or load.queue is None or worker is None:
+        if load is None or load.queue is None or load.open_worker is None:
             return
+        worker = load.open_worker(next(load.numbers))
         try:
             worker.warm_up(load.progress, load.queue.budget)
             self.worker = worker
@@ -165,7 +161,7 @@ def on_report_to_master(data: dict[str, Any], **_: Any) -> None:
 
 def on_worker_report(client_id: str, data: dict[str, Any], **_: Any) -> None:
     """Aggregate a worker's report."""
-    if REPORT in data and STATE.aggregator is not None:
+    if REPORT in data and STATE.aggregator:
         STATE.aggregator.add(client_id, Message.decode(data[REPORT]))
 
 
@@ -193,12 +189,10 @@ def on_test_stopping(environment: Environment, **_: Any) -> None:
     elif isinstance(runner, MasterRunner):
         runner.send_message(FINISH, message)
         until = time.monotonic() + environment.stop_timeout + 10
-        while aggregator.is_waiting(_present(runner)) and time.monotonic() < until:
+        while time.monotonic() < until:
+            if not aggregator.is_waiting({each.id for each in runner.clients.all if each.state != "missing"}):
+                break
             gevent.sleep(0.1)
-
-
-def _present(runner: MasterRunner) -> set[str]:
-    return {each.id for each in runner.clients.all if each.state != "missing"}
 
 
 def _finish(environment: Environment, message: dict[str, Any]) -> None:

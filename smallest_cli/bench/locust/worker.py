@@ -42,12 +42,8 @@ class LoadWorker:
     resources: ExitStack = field(default_factory=ExitStack)
     progress: InFlight = field(default_factory=lambda: InFlight(None))
     over: bool = False
-    _numbers: Iterator[int] = field(default_factory=count)
+    numbers: Iterator[int] = field(default_factory=count)
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def new_worker(self) -> Worker | None:
-        """Return a worker for one user, None if no trial can be run."""
-        return self.open_worker(next(self._numbers)) if self.open_worker else None
 
     def drain(self, seconds: float) -> None:
         """Stop starting trials and wait for those in flight, but no longer than that."""

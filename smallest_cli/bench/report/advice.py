@@ -8,6 +8,7 @@ from smallest_cli.bench.report.format import VERDICT_TEXTS, error_counts, figure
 from smallest_cli.bench.schema import ArmResult, Load, MetricSummary, Quantile, Result
 
 MAX_ERROR_RATE = 0.05  # an arm that fails more often is not recommended, however fast its other trials are
+MAX_TAIL_WAIT_MS = 1000.0
 SHARES = ("p99", "p95", "p90")
 
 
@@ -35,6 +36,7 @@ def _sentences(result: Result) -> Iterator[str]:
         yield f"No recommendation: {VERDICT_TEXTS[verdict]}."
     else:
         yield from _recommendation(tried)
+    yield from _late_ends(tried)
     yield from _failures(tried)
     yield from _limits(tried, result.run.load)
 
@@ -80,6 +82,18 @@ def _buffer(arm: ArmResult) -> str:
     if name:
         return f"; {name[1:]} % play without a gap {buffered}"
     return f"; all {safe.n} play without a gap {buffered}, too few for a statement about 90 % of requests"
+
+
+def _late_ends(tried: Sequence[ArmResult]) -> Iterator[str]:
+    """Say what follows where the service sends `complete` long after the last audio."""
+    waits = {arm.id: arm.metrics["tail_wait"].p50.v for arm in tried if "tail_wait" in arm.metrics}
+    late = {name: ms for name, ms in waits.items() if ms > MAX_TAIL_WAIT_MS}
+    if late:
+        follows = "a run waits for it at its end"
+        if all(name.via == "ws" for name in late):
+            follows = "a run over ws waits for it at its end, one over sse does not"
+        seconds = f"{max(late.values()) / 1000:.1f} s"
+        yield f"The end marker comes {seconds} after the last audio ({', '.join(late)}): {follows}."
 
 
 def _failures(tried: Sequence[ArmResult]) -> Iterator[str]:
