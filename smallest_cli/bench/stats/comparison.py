@@ -14,7 +14,7 @@ from itertools import count
 from statistics import NormalDist
 from typing import Literal
 
-from smallest_cli.bench.stats.quantiles import CONFIDENCE, quantile
+from smallest_cli.bench.stats.quantiles import CONFIDENCE, log_choose, quantile
 
 EXACT_SIZE = 20
 SORTED_SIZE = 20_000
@@ -40,17 +40,13 @@ def shift(first: Sequence[float], second: Sequence[float], confidence: float = C
     ranks = [(count + 1) // 2, count // 2 + 1]
     if skipped >= 1:
         ranks += [skipped, count + 1 - skipped]
-    found = _differences(first, second, ranks)
+    if count <= SORTED_SIZE:  # of more differences not all are built
+        ordered = sorted(high - low for high in second for low in first)
+        found = [ordered[rank - 1] for rank in ranks]
+    else:
+        found = [_select(first, second, rank) for rank in ranks]
     bounds = found[2:] if skipped >= 1 else [None, None]
     return Shift((found[0] + found[1]) / 2, bounds[0], bounds[1])
-
-
-def _differences(first: Sequence[float], second: Sequence[float], ranks: Sequence[int]) -> list[float]:
-    """Return the pairwise differences of those ranks, from 1; of many samples not all are built."""
-    if len(first) * len(second) <= SORTED_SIZE:
-        ordered = sorted(high - low for high in second for low in first)
-        return [ordered[rank - 1] for rank in ranks]
-    return [_select(first, second, rank) for rank in ranks]
 
 
 def _select(first: Sequence[float], second: Sequence[float], rank: int) -> float:
@@ -186,14 +182,7 @@ def rise(failed: int, n: int, failed_after: int, n_after: int) -> float:
     """
     total, bad = n + n_after, failed + failed_after
     most = min(bad, n_after)
-    return min(1.0, math.fsum(_ways(total, bad, n_after, k) for k in range(failed_after, most + 1)))
-
-
-def _ways(total: int, bad: int, drawn: int, k: int) -> float:
-    if drawn - k > total - bad:
-        return 0.0
-    return math.exp(_log_choose(bad, k) + _log_choose(total - bad, drawn - k) - _log_choose(total, drawn))
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    least = max(failed_after, n_after - (total - bad))
+    draws = log_choose(total, n_after)
+    ways = (log_choose(bad, k) + log_choose(total - bad, n_after - k) for k in range(least, most + 1))
+    return min(1.0, math.fsum(math.exp(each - draws) for each in ways))
