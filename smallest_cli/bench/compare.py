@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from smallest_cli.bench.merge import differences
+from smallest_cli.bench.merge import LOAD, differences
 from smallest_cli.bench.results import INVALID
 from smallest_cli.bench.schema import ArmId, ArmResult, Quantile, Result, Run, Verdict
 from smallest_cli.bench.stats.comparison import Word, compare, rise
@@ -17,7 +17,7 @@ from smallest_cli.errors import UsageError
 SCHEMA = "smallest.bench.compare/1"
 MIN_EFFECT_MS = 1.0
 """A smaller change never matters, whatever share it is: the p50 of `min_safe_buffer` is mostly 0."""
-MUST_MATCH = ("request", "texts", "target.api", "load.model", "load.arrival", "load.rate", "load.concurrency")
+MUST_MATCH = ("request", "texts", "target.api", *LOAD)
 REGRESSION, INCONCLUSIVE = 21, 23
 EXIT_CODES = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
 
@@ -127,9 +127,8 @@ def _check_comparable(first: Run, second: Run, metrics: Sequence[str]) -> None:
     if "ttfa" in metrics:  # the simulated player starts after the first prebuffer
         found += differences(first, second, ["buffers_ms.0", "defs.onset"])
     if found:
-        raise UsageError(
-            f"these runs differ in {', '.join(found)}", hint="compare them nevertheless with --force"
-        )
+        hint = "compare them nevertheless with --force"
+        raise UsageError(f"these runs differ in {', '.join(found)}", hint=hint)
 
 
 def _row(arm: str, metric: str, a: list[float], b: list[float], min_effect: float, confidence: float) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,16 +18,8 @@ from smallest_cli.security import printable
 
 SAME_CONDITIONS = ("request", "texts", "buffers_ms")
 """What parts of one run have in common, wherever they were measured."""
-MUST_MATCH = (
-    *SAME_CONDITIONS,
-    "slo",
-    "target",
-    "load.model",
-    "load.arrival",
-    "load.rate",
-    "load.concurrency",
-    "defs.onset",
-)
+LOAD = ("load.model", "load.arrival", "load.rate", "load.concurrency")
+MUST_MATCH = (*SAME_CONDITIONS, "slo", "target", *LOAD, "defs.onset")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MIN_OVERLAP_S = 1.0  # runs that overlap by more ran at the same time: start times are recorded to the second
 
@@ -45,7 +38,9 @@ def merge_runs(runs: Sequence[Raw]) -> Raw:
     for run, _ in runs[1:]:
         if found := differences(_without_port(first), _without_port(run), MUST_MATCH):
             raise UsageError(f"cannot merge runs that differ in {', '.join(found)}")
-    ids = list(_ids(run for run, _ in runs))
+    ids = [name for run, _ in runs for name in run.merged or [run.id]]
+    if twice := [name for name, count in Counter(ids).items() if count > 1]:
+        raise UsageError(f"the run {printable(twice[0], 40)} is in these files twice")
     offsets = _offsets(runs)
     trials = [_shifted(trial, by) for (_, own), by in zip(runs, offsets, strict=True) for trial in own]
     pooled = _pooled([run for run, _ in runs], ids)
@@ -59,16 +54,6 @@ def _without_port(run: Run) -> Run:
     except ValueError:
         host = None
     return replace(run, target=replace(run.target, base_url=host)) if host in LOOPBACK else run
-
-
-def _ids(runs: Iterator[Run]) -> Iterator[str]:
-    seen = set()
-    for run in runs:
-        for name in run.merged or [run.id]:
-            if name in seen:
-                raise UsageError(f"the run {printable(name, 40)} is in these files twice")
-            seen.add(name)
-            yield name
 
 
 def _pooled(runs: Sequence[Run], ids: list[str]) -> Run:
@@ -128,17 +113,9 @@ def _overlap(first: Run, span: tuple[int, int], second: Run, second_span: tuple[
 
 
 def _shifted(trial: Trial, by_ns: int) -> Trial:
-    def shift(ns: int | None) -> int | None:
-        return None if ns is None else ns + by_ns
-
-    return replace(
-        trial,
-        started_ns=trial.started_ns + by_ns,
-        ended_ns=trial.ended_ns + by_ns,
-        scheduled_ns=shift(trial.scheduled_ns),
-        opened_ns=shift(trial.opened_ns),
-        sent_ns=shift(trial.sent_ns),
-    )
+    names = ("started_ns", "ended_ns", "scheduled_ns", "opened_ns", "sent_ns")
+    times = {name: getattr(trial, name) for name in names}
+    return replace(trial, **{name: ns + by_ns for name, ns in times.items() if ns is not None})
 
 
 MAX_SHOWN = 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import pairwise
 
 from smallest_cli.bench.playback import SECOND, play, smallest_safe_buffer
@@ -90,8 +91,7 @@ def _since_due(trial: Trial, ns: float) -> dict[str, float]:
 def _connection(trial: Trial) -> Iterator[tuple[str, float]]:
     if trial.reused is not False or trial.phases is None:
         return
-    phases = trial.phases
-    steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
+    steps = asdict(trial.phases)
     yield from ((name, ns) for name, ns in steps.items() if ns)
     if trial.opened_ns is not None and trial.sent_ns is not None:
         began = trial.opened_ns - sum(steps.values())

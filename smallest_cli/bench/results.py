@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
@@ -17,7 +18,6 @@ from smallest_cli.bench.schema import (
     Result,
     Run,
     Samples,
-    ThresholdResult,
     Timeline,
     Warmups,
     Window,
@@ -52,20 +52,10 @@ def summarise(run: Run, trials: Sequence[Trial]) -> Result:
 def assemble(run: Run, window: Window, arms: list[ArmResult], warmups: Warmups) -> Result:
     """Build a result from its parts: evaluate the run's thresholds and choose the exit code."""
     thresholds = [each for text in run.slo for each in evaluate(text, arms)]
-    return Result(
-        run=replace(run, window=window),
-        arms=arms,
-        slo=thresholds,
-        warmups=warmups,
-        exit=_exit_code(run, arms, thresholds),
-    )
-
-
-def _exit_code(run: Run, arms: Sequence[ArmResult], thresholds: Sequence[ThresholdResult]) -> int:
-    # The thresholds of an invalid run mean nothing.
+    code = 0 if all(each.passed for each in thresholds) else MISSED
     if run.calibration.verdict == "invalid" or not any(arm.ok for arm in arms):
-        return INVALID
-    return 0 if all(each.passed for each in thresholds) else MISSED
+        code = INVALID  # its thresholds mean nothing
+    return Result(run=replace(run, window=window), arms=arms, slo=thresholds, warmups=warmups, exit=code)
 
 
 def window(tallies: Collection[Tally], ns: int) -> Window:
@@ -113,10 +103,7 @@ def _timelines(good: Sequence[Trial]) -> dict[str, Timeline]:
 
 
 def _timeline(trial: Trial) -> Timeline:
-    phases = trial.phases if trial.reused is False else None
-    steps: dict[Any, int] = {}
-    if phases is not None:
-        steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
+    steps: dict[Any, int] = asdict(trial.phases) if trial.phases and trial.reused is False else {}
     stride = max(1, len(trial.chunks) // MAX_ARRIVALS)
     return Timeline(
         trial=trial.index,
@@ -134,17 +121,13 @@ def mark_truncated(trials: Sequence[Trial]) -> list[Trial]:
     lengths = defaultdict(list)
     for trial in trials:
         if trial.error is None:
-            lengths[trial.text].append(_seconds(trial))
+            lengths[trial.text].append(trial.frames / trial.rate)
     usual = {text: median(seconds) for text, seconds in lengths.items()}
-    return [_mark_truncated(trial, usual.get(trial.text, 0.0)) for trial in trials]
-
-
-def _mark_truncated(trial: Trial, usual: float) -> Trial:
-    if trial.error is not None or _seconds(trial) >= MIN_SHARE * usual:
-        return trial
-    message = f"{_seconds(trial):.2f} s of audio; the median for this text is {usual:.2f} s"
-    return replace(trial, error="truncated", message=message)
-
-
-def _seconds(trial: Trial) -> float:
-    return trial.frames / trial.rate
+    marked = []
+    for trial in trials:
+        seconds = trial.frames / trial.rate
+        if trial.error is None and seconds < MIN_SHARE * usual[trial.text]:
+            message = f"{seconds:.2f} s of audio; the median for this text is {usual[trial.text]:.2f} s"
+            trial = replace(trial, error="truncated", message=message)
+        marked.append(trial)
+    return marked
