@@ -21,7 +21,7 @@ from smallest_cli.bench.probe import Probe, in_ms
 from smallest_cli.bench.schema import Calibration, Delays, Verdict
 from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Trial
-from smallest_cli.bench.workers import Progress, run_workers
+from smallest_cli.bench.workers import Progress, ignore, run_workers
 from smallest_cli.client.service import open_local_service
 from smallest_cli.errors import RemoteError, SettingsError
 from smallest_cli.network.dialer import Dialer
@@ -87,7 +87,7 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
         progress = Progress(test_plan.trials)
         try:
             with open_local_service(behaviour=behaviour) as service:
-                run_workers(test_plan, service, Dialer(timeout=timeout), _ignore, _ignore, progress, Probe())
+                run_workers(test_plan, service, Dialer(timeout=timeout), ignore, ignore, progress, Probe())
         except SettingsError as error:
             return SelfTest(None, reasons=(f"not calibrated: {error}",))
         except RemoteError as error:
@@ -98,10 +98,6 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
             doubt = f"not calibrated: every trial on the offline server failed ({errors})"
             return SelfTest(None, doubts=(doubt,))
         return SelfTest(measurement_error(measured, progress.origin_ns, log))
-
-
-def _ignore(_: object) -> None:
-    pass
 
 
 def evaluate(

@@ -21,6 +21,7 @@ SAME_CONDITIONS = ("request", "texts", "buffers_ms")
 LOAD = ("load.model", "load.arrival", "load.rate", "load.concurrency")
 MUST_MATCH = (*SAME_CONDITIONS, "slo", "target", *LOAD, "defs.onset")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MAX_SHOWN = 40
 MIN_OVERLAP_S = 1.0  # runs that overlap by more ran at the same time: start times are recorded to the second
 
 Raw = tuple[Run, list[Trial]]
@@ -116,9 +117,6 @@ def _shifted(trial: Trial, by_ns: int) -> Trial:
     names = ("started_ns", "ended_ns", "scheduled_ns", "opened_ns", "sent_ns")
     times = {name: getattr(trial, name) for name in names}
     return replace(trial, **{name: ns + by_ns for name, ns in times.items() if ns is not None})
-
-
-MAX_SHOWN = 40
 
 
 def differences(first: Conditions, second: Conditions, paths: Sequence[str]) -> list[str]:

@@ -123,19 +123,12 @@ def conditions(plan: Plan, service: Service, buffers_ms: Sequence[float], slo: S
 def _request(template: SpeechRequest) -> dict[str, Any]:
     """Return the fields of every trial's request. Rare ones are left out if not given: older files lack
     them."""
+    fields = {name: getattr(template, name) for name in ("voice", "model", "language", "speed")}
+    fields["sample_rate"] = template.format.sample_rate
+    fields["completion_wait_ms"] = template.completion_wait_ms
     rare = {
         "number_language": template.number_language,
         "math_notation": template.math_notation or None,
         "dictionary": list(template.dictionaries) or None,
-        "consistency": template.consistency,
-        "similarity": template.similarity,
-        "enhancement": template.enhancement,
-    }
-    return {
-        "voice": template.voice,
-        "model": template.model,
-        "language": template.language,
-        "speed": template.speed,
-        "sample_rate": template.format.sample_rate,
-        "completion_wait_ms": template.completion_wait_ms,
-    } | {name: value for name, value in rare.items() if value is not None}
+    } | {name: getattr(template, name) for name in ("consistency", "similarity", "enhancement")}
+    return fields | {name: value for name, value in rare.items() if value is not None}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, convert, field, to_builtins
+from msgspec import UNSET, Meta, Struct, UnsetType, field, to_builtins
 
 SCHEMA: Literal["smallest.bench/1"] = "smallest.bench/1"
 RAW_SCHEMA = "smallest.bench.raw/1"
@@ -321,8 +321,3 @@ def decode_hook(kind: type, value: Any) -> Any:
 def as_json(value: object) -> Any:
     """`value` as plain dicts, lists, strings and numbers."""
     return to_builtins(value, enc_hook=str)
-
-
-def conditions_from(values: Any) -> Conditions:
-    """Conditions out of a message of our own that travelled as plain values."""
-    return convert(values, Conditions, dec_hook=decode_hook)

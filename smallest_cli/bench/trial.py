@@ -12,20 +12,10 @@ from typing import Annotated, Literal, TypeVar
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from smallest_cli import errors
 from smallest_cli.bench.onset import find_onset
 from smallest_cli.bench.playback import Chunk
 from smallest_cli.bench.schema import ArmId, Count, Integer, Name, Positive
-from smallest_cli.errors import (
-    CertificateError,
-    ConnectError,
-    DeadlineExceeded,
-    IncompleteResponse,
-    NetworkError,
-    ProtocolError,
-    RateLimited,
-    RemoteError,
-    SecurityError,
-)
 from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent, SpeechRequest, Transport
 
 Kind = TypeVar("Kind", bound=Event)
@@ -75,30 +65,30 @@ class Trial(Struct, frozen=True, kw_only=True):
         return self.chunks[0][0]
 
 
-def classify(error: RemoteError, *, opened: bool, audio_began: bool) -> str:
+def classify(error: errors.RemoteError, *, opened: bool, audio_began: bool) -> str:
     """Return the class of a failure, one of `ERROR_CLASSES`, by its type and how far the trial had come."""
     match error:
-        case RateLimited():
+        case errors.RateLimited():
             return "http_429"
-        case RemoteError(close_code=int()):
+        case errors.RemoteError(close_code=int()):
             return "ws_close"
-        case RemoteError(status=int(status)):
+        case errors.RemoteError(status=int(status)):
             return "http_5xx" if status >= 500 else "http_4xx"
-        case CertificateError():
+        case errors.CertificateError():
             return "tls"
-        case SecurityError():
+        case errors.SecurityError():
             return "refused"
-        case ConnectError():
+        case errors.ConnectError():
             return error.step
-        case DeadlineExceeded() if not opened:
+        case errors.DeadlineExceeded() if not opened:
             return "connect"
-        case DeadlineExceeded():
+        case errors.DeadlineExceeded():
             return "timeout_stall" if audio_began else "timeout_first"
-        case IncompleteResponse():
+        case errors.IncompleteResponse():
             return "truncated"
-        case NetworkError():
+        case errors.NetworkError():
             return "reset"
-        case ProtocolError():
+        case errors.ProtocolError():
             return "protocol"
     return "app_error"
 
@@ -109,7 +99,7 @@ class Attempt:
 
     trial: Trial
     pcm: bytes
-    failure: RemoteError | None
+    failure: errors.RemoteError | None
 
 
 def attempt(
@@ -122,7 +112,7 @@ def attempt(
     try:
         for event in transport.synthesize(request):
             events.append(event)
-    except RemoteError as error:
+    except errors.RemoteError as error:
         failure = error
     ended = clock()
     audio = [event for event in events if isinstance(event, AudioChunk)]
@@ -142,7 +132,10 @@ def attempt(
         completed_ns=completed.at_ns - sent.at_ns if completed and sent else None,
         request_id=next(filter(None, ids), None),
     )
-    error_class, message = _failure_of(trial, pcm, failure)
+    error_class, message = _silent_failure(trial, pcm)
+    if failure is not None:
+        error_class = classify(failure, opened=opened is not None, audio_began=bool(pcm))
+        message = str(failure)
     return Attempt(replace(trial, error=error_class, message=message), pcm, failure)
 
 
@@ -163,11 +156,8 @@ def _chunks(audio: list[AudioChunk], sent_ns: int) -> Iterator[Chunk]:
         yield at - sent_ns, received // 2 - yielded
 
 
-def _failure_of(trial: Trial, pcm: bytes, failure: RemoteError | None) -> tuple[str | None, str | None]:
-    """Return the class and message of a trial that failed. Silence is never a success."""
-    if failure is not None:
-        name = classify(failure, opened=trial.opened_ns is not None, audio_began=bool(pcm))
-        return name, str(failure)
+def _silent_failure(trial: Trial, pcm: bytes) -> tuple[str | None, str | None]:
+    """Return the class and message of a trial that failed without an error. Silence is never a success."""
     if not pcm:
         return "empty", "the service said complete and sent no audio"
     if len(pcm) % 2:

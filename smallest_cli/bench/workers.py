@@ -73,6 +73,10 @@ OnProgress = Callable[[Progress], None]
 OnTrial = Callable[[Attempt], None]
 
 
+def ignore(_: object) -> None:
+    """Do nothing with progress or a trial."""
+
+
 class CharacterBudget:
     """The characters that may still be sent, warm-ups included; unlimited if `limit` is 0."""
 
@@ -126,11 +130,8 @@ class Worker:
     """Runs one trial at a time over warm connections of its own, as a voice agent does."""
 
     def __init__(self, number: int, plan: Plan, service: Service, dialer: Dialer, on_trial: OnTrial) -> None:
-        self._number = number
-        self._plan = plan
-        self._service = service
-        self._dialer = dialer
-        self._on_trial = on_trial
+        self._number, self._plan, self._on_trial = number, plan, on_trial
+        self._service, self._dialer = service, dialer
         self._connections = ExitStack()
         self._warm: dict[str, Transport] = {
             via: self._connections.enter_context(open_transport(via, service, dialer))

@@ -10,21 +10,11 @@ from datetime import UTC, datetime
 
 from msgspec.structs import asdict, replace
 
+from smallest_cli.bench import schema
 from smallest_cli.bench.distribution import add_counts
 from smallest_cli.bench.locust.messages import Message, Totals
 from smallest_cli.bench.merge import SAME_CONDITIONS
 from smallest_cli.bench.results import assemble, window
-from smallest_cli.bench.schema import (
-    VERDICTS,
-    ArmId,
-    Calibration,
-    Conditions,
-    Result,
-    Run,
-    Verdict,
-    Warmups,
-    WorkerSummary,
-)
 from smallest_cli.bench.tally import Tally
 
 
@@ -39,7 +29,7 @@ class Aggregator:
         self._parts: dict[str, Totals] = {}
         self._left_early: set[str] = set()
         self._arms: dict[str, Tally] = {}
-        self._warmups = Warmups(0, {})
+        self._warmups = schema.Warmups(0, {})
 
     def add(self, name: str, message: Message) -> str | None:
         """Add a message of the process of that name. Return why it cannot continue, if it cannot."""
@@ -56,7 +46,7 @@ class Aggregator:
         """Whether one of those processes has sent something, but not its last message."""
         return any(name in present and not part.latest.last for name, part in self._parts.items())
 
-    def result(self) -> Result | None:
+    def result(self) -> schema.Result | None:
         """Return the result so far, None without any message to make one of."""
         parts = self._parts.values()
         known = [part.latest.conditions for part in parts if part.latest.conditions]
@@ -64,11 +54,11 @@ class Aggregator:
             return None
         cut_short = next((part.latest.cut_short for part in parts if part.latest.cut_short), None)
         arms = [
-            tally.as_result(ArmId.decode(arm).with_concurrency(self.users))
+            tally.as_result(schema.ArmId.decode(arm).with_concurrency(self.users))
             for arm, tally in sorted(self._arms.items())
         ]
         load = replace(known[0].load, concurrency=self.users, engine=self.engine)
-        run = Run(
+        run = schema.Run(
             **asdict(replace(known[0], arms=[arm.id for arm in arms], load=load)),
             id=self._id,
             started_utc=self._started.isoformat(timespec="seconds"),
@@ -81,15 +71,15 @@ class Aggregator:
         ns = max(part.latest.window_ns for part in parts)
         return assemble(run, window(self._arms.values(), ns), arms, self._warmups)
 
-    def _worker(self, name: str, part: Totals) -> WorkerSummary:
+    def _worker(self, name: str, part: Totals) -> schema.WorkerSummary:
         ended = "left early" if name in self._left_early else "finished"
         state = ended if part.latest.last else "cut off"
-        return WorkerSummary(name, state, part.trials, part.ok, part.calibration())
+        return schema.WorkerSummary(name, state, part.trials, part.ok, part.calibration())
 
-    def _calibration(self, known: list[Conditions]) -> Calibration:
+    def _calibration(self, known: list[schema.Conditions]) -> schema.Calibration:
         """Return the verdict of the worst process, with the reasons of all."""
         verdicts = {name: part.calibration() for name, part in self._parts.items()}
-        worst = max(verdicts.values(), key=lambda each: VERDICTS.index(each.verdict))
+        worst = max(verdicts.values(), key=lambda each: schema.VERDICTS.index(each.verdict))
         lost = [
             f"worker {name} {'left' if part.latest.last else 'was cut off'}, {part.trials} trials of it count"
             for name, part in self._parts.items()
@@ -104,6 +94,6 @@ class Aggregator:
             if any(getattr(each, name) != getattr(known[0], name) for each in known)
         ]
         reasons = [f"worker {name}: {why}" for name, each in verdicts.items() for why in each.reasons]
-        floor: Verdict = "invalid" if different else "suspect" if lost or stopped else "ok"
-        verdict = max(worst.verdict, floor, key=VERDICTS.index)
+        floor: schema.Verdict = "invalid" if different else "suspect" if lost or stopped else "ok"
+        verdict = max(worst.verdict, floor, key=schema.VERDICTS.index)
         return replace(worst, verdict=verdict, reasons=[*different, *stopped, *lost, *reasons])

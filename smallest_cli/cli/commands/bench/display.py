@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.bench.report.format import figure
@@ -19,15 +18,7 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 80
 MAX_LINE = 10_000
 REDRAW_SECONDS = 0.5
-STYLES = {
-    "title": "bold",
-    "head": "bold cyan",
-    "good": "green",
-    "warn": "yellow",
-    "bad": "red",
-    "dim": "dim",
-    "": "",
-}
+STYLES = {"title": "bold", "head": "bold cyan", "good": "green", "warn": "yellow", "bad": "red"}
 
 
 def print_lines(lines: Iterable[tuple[str, str]]) -> None:
@@ -45,7 +36,7 @@ def print_lines(lines: Iterable[tuple[str, str]]) -> None:
 
     console = Console(soft_wrap=True, no_color=bool(os.environ.get("NO_COLOR")), highlight=False)
     for style, line in lines:
-        console.print(Text(line, style=STYLES[style]))
+        console.print(Text(line, style=STYLES.get(style, style)))
 
 
 def stdout_width() -> int:
@@ -70,9 +61,7 @@ class LiveView:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -45,27 +45,13 @@ def check_outputs(
 def _check_directory(directory: Path) -> None:
     """Raise OutputError if no file could be written in a directory that may have to be created first."""
     try:
-        existing = next(each for each in (directory, *directory.absolute().parents) if _exists(each))
+        for existing in (directory, *directory.absolute().parents):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                existing.stat()  # unlike `exists`, raises OSError for an invalid name or no permission
+                break
     except OSError as error:
         raise OutputError(f"cannot create {printable(directory)}: {os_error_text(error)}") from None
     check_target(str(existing / "trial.wav"))
-
-
-def _exists(path: Path) -> bool:
-    """Whether the path exists. Unlike `Path.exists`, raises OSError for an invalid name or no permission."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def create_directory(name: str) -> None:
-    """Create the directory for the audio of trials. Raises OutputError."""
-    try:
-        Path(name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot create {printable(name)}: {os_error_text(error)}") from None
 
 
 class AudioSpool:
@@ -119,12 +105,13 @@ def _write_audio(directory: Path, trial: Trial, pcm: bytes) -> None:
 
 @contextmanager
 def spool_audio(directory: str | None) -> Iterator[AudioSpool | None]:
-    """Open a spool in the directory where the audio will be written; None without one. Raises OutputError."""
+    """Create the directory, and open a spool in it; None without a directory. Raises OutputError."""
     if directory is None:
         yield None
         return
     with ExitStack() as opened:
         try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
             spool = opened.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
         except OSError as error:
             raise OutputError(f"cannot write in {printable(directory)}: {os_error_text(error)}") from None

@@ -61,7 +61,7 @@ def make_plan(
 
 def _check_limit(plan: Plan) -> None:
     """Raise UsageError if the limit is known to be too low; a run with -d that reaches it ends early."""
-    characters, minimum = plan.characters(), plan.min_characters()
+    characters, minimum = plan.characters(), plan.characters(1) or 0
     if plan.max_chars and characters is not None and characters > plan.max_chars:
         raise UsageError(
             f"the run would send {characters} characters; the limit is {plan.max_chars}",
@@ -79,15 +79,13 @@ def confirm_cost(plan: Plan, settings: Settings, *, yes: bool, quiet: bool) -> N
 
     The cost is printed even with --quiet, unless --yes was given too.
     """
-    characters = plan.characters()
     if settings.local:
         return
-    limit = characters if characters is not None else plan.max_chars
-    words = (
-        f"{characters} characters"
-        if characters is not None
-        else (f"at most {limit} characters" if limit else "unlimited characters")
-    )
+    if (limit := plan.characters()) is not None:
+        words = f"{limit} characters"
+    else:
+        limit = plan.max_chars
+        words = f"at most {limit} characters" if limit else "unlimited characters"
     price = PRICE.get(plan.template.model or "")
     if price and limit:
         words += f" (about ${limit / 10_000 * price:.2f} by the published price)"
