@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from smallest_cli.bench.merge import LOAD, differences
 from smallest_cli.bench.results import INVALID
-from smallest_cli.bench.schema import ArmId, ArmResult, Quantile, Result, Run, Verdict
+from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, Result, Run, Verdict
 from smallest_cli.bench.stats.comparison import Word, compare, rise
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
 from smallest_cli.errors import UsageError
@@ -30,7 +30,7 @@ class Row(Struct):
     arm: str
     metric: str
     n: tuple[int, int]
-    shift_ms: Quantile  # by how much B is higher than A
+    shift_ms: Estimate  # by how much B is higher than A
     matters_from_ms: float
     verdict: Word
     needed_n: int | None
@@ -133,8 +133,7 @@ def _check_comparable(first: Run, second: Run, metrics: Sequence[str]) -> None:
 
 def _row(arm: str, metric: str, a: list[float], b: list[float], min_effect: float, confidence: float) -> Row:
     found = compare(a, b, min_effect, confidence, MIN_EFFECT_MS)
-    shift = Quantile(found.shift.value, found.shift.low, found.shift.high)
-    return Row(arm, metric, (len(a), len(b)), shift, found.effect, found.word, found.needed)
+    return Row(arm, metric, (len(a), len(b)), found.shift, found.effect, found.word, found.needed)
 
 
 def _error_row(name: str, before: ArmResult, after: ArmResult, confidence: float) -> ErrorRow:

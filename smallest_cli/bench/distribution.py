@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from smallest_cli.bench.metrics import METRICS, SCALES
-from smallest_cli.bench.schema import Delays, MetricSummary, Quantile
+from smallest_cli.bench.schema import Delays, Estimate, MetricSummary
 from smallest_cli.bench.stats.quantiles import estimate, median_deviation, outliers, quantile
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
@@ -129,13 +129,13 @@ def describe(metric: str, values: Sequence[float], *, bounded_from: float = inf)
     )
 
 
-def _quantile(ordered: Sequence[float], p: float, bound: float, *, dependent: bool) -> Quantile:
+def _quantile(ordered: Sequence[float], p: float, bound: float, *, dependent: bool) -> Estimate:
     if dependent:
-        return Quantile(quantile(ordered, p), None, None, DEPENDENT)
+        return Estimate(quantile(ordered, p), None, None, DEPENDENT)
     found = estimate(ordered, p)
-    if found.high is not None and found.high >= bound:
-        return Quantile(found.value, found.low, None, GIVEN_UP)
-    return Quantile(found.value, found.low, found.high, found.why or UNSET)
+    if found.hi is not None and found.hi >= bound:
+        return Estimate(found.v, found.lo, None, GIVEN_UP)
+    return found
 
 
 def summarise(metric: str, found: Distribution, bounded_from: float = inf) -> MetricSummary | None:

@@ -181,8 +181,8 @@ class Run(Conditions, kw_only=True):
     workers: list[WorkerSummary] | UnsetType = UNSET
 
 
-class Quantile(Struct):
-    """A quantile with its confidence interval; a bound that the sample does not give is None."""
+class Estimate(Struct):
+    """A figure with its confidence interval; a bound that the sample does not give is None."""
 
     v: Number
     lo: Number | None
@@ -201,18 +201,18 @@ class MetricSummary(Struct, kw_only=True):
     mad: Number
     outliers: Count
     mean_without_outliers: Number
-    p50: Quantile
-    p90: Quantile
-    p95: Quantile
-    p99: Quantile
-    p99_9: Quantile = field(name="p99.9")
+    p50: Estimate
+    p90: Estimate
+    p95: Estimate
+    p99: Estimate
+    p99_9: Estimate = field(name="p99.9")
     at_least: list[str] | UnsetType = UNSET
     """Statistics whose true value may be greater: some trials were given up."""
     digits: int | UnsetType = UNSET  # significant digits, where the values come from a histogram
 
-    def quantile(self, name: str) -> Quantile:
+    def quantile(self, name: str) -> Estimate:
         """The quantile called p50, p90, p95, p99 or p99.9."""
-        found: Quantile = getattr(self, name.replace(".", "_"))
+        found: Estimate = getattr(self, name.replace(".", "_"))
         return found
 
     def is_bound(self, statistic: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from smallest_cli.bench.metrics import CENSORED, METRICS, has_metric
-from smallest_cli.bench.schema import ArmId, ArmResult, Quantile, ThresholdResult
+from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, ThresholdResult
 from smallest_cli.errors import UsageError
 from smallest_cli.security import printable
 
@@ -111,24 +111,24 @@ def evaluate(text: str, arms: Sequence[ArmResult]) -> list[ThresholdResult]:
     return [_result(threshold, arm.id, *_figure(threshold, arm)) for arm in selected]
 
 
-def _figure(threshold: Threshold, arm: ArmResult) -> tuple[Quantile | None, bool]:
+def _figure(threshold: Threshold, arm: ArmResult) -> tuple[Estimate | None, bool]:
     """Return an arm's figure, and whether the true value may be greater."""
     if threshold.what == "error_rate":
-        return Quantile(arm.error_rate, None, None), False
+        return Estimate(arm.error_rate, None, None), False
     if threshold.buffer_ms is not None:
         shares = [row.smooth for row in arm.player if row.buffer_ms == threshold.buffer_ms]
-        return (Quantile(shares[0], None, None) if shares else None), False
+        return (Estimate(shares[0], None, None) if shares else None), False
     metric, statistic = threshold.metric or "", threshold.statistic or ""
     # Without a timeout a censored metric equals the plain one.
     summary = arm.metrics.get(metric) or arm.metrics.get(CENSORED.get(metric, ""))
     if summary is None:
         return None, False
     found = getattr(summary, statistic.replace(".", "_"))
-    figure = found if isinstance(found, Quantile) else Quantile(found, None, None)
+    figure = found if isinstance(found, Estimate) else Estimate(found, None, None)
     return figure, summary.is_bound(statistic)
 
 
-def _result(threshold: Threshold, arm: str, figure: Quantile | None, at_least: bool) -> ThresholdResult:
+def _result(threshold: Threshold, arm: str, figure: Estimate | None, at_least: bool) -> ThresholdResult:
     value, low, high = (figure.v, figure.lo, figure.hi) if figure else (None, None, None)
     # A lower bound below the limit proves nothing about the true value.
     open_above = at_least and threshold.sign.startswith("<")

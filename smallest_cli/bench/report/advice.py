@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from smallest_cli.bench.report.format import VERDICT_TEXTS, error_counts, figure, interval
-from smallest_cli.bench.schema import ArmResult, Load, MetricSummary, Quantile, Result
+from smallest_cli.bench.schema import ArmResult, Estimate, Load, MetricSummary, Result
 
 MAX_ERROR_RATE = 0.05  # an arm that fails more often is not recommended, however fast its other trials are
 MAX_TAIL_WAIT_MS = 1000.0
@@ -66,7 +66,7 @@ def _recommendation(tried: Sequence[ArmResult]) -> Iterator[str]:
     )
 
 
-def _overlap(lower: Quantile, higher: Quantile) -> bool:
+def _overlap(lower: Estimate, higher: Estimate) -> bool:
     """Whether two intervals overlap; an open bound is unlimited."""
     return lower.hi is None or higher.lo is None or higher.lo <= lower.hi
 

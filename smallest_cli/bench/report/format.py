@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
 from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
-from smallest_cli.bench.schema import ArmResult, MetricSummary, Quantile, Result, Run, ThresholdResult
+from smallest_cli.bench.schema import ArmResult, Estimate, MetricSummary, Result, Run, ThresholdResult
 
 VERDICT_TEXTS = {
     "ok": "measurement overhead is negligible",
@@ -55,7 +55,7 @@ def metric_cells(found: MetricSummary) -> list[str]:
     return [p50, interval(found.p50, found.unit), *others]
 
 
-def interval(found: Quantile, unit: str = "ms") -> str:
+def interval(found: Estimate, unit: str = "ms") -> str:
     """Format a confidence interval; `?` for a bound that the sample does not give, a dash for no interval."""
     if found.why == DEPENDENT:
         return "-"

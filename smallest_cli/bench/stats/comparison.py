@@ -14,6 +14,7 @@ from itertools import count
 from statistics import NormalDist
 from typing import Literal
 
+from smallest_cli.bench.schema import Estimate
 from smallest_cli.bench.stats.quantiles import CONFIDENCE, log_choose, quantile
 
 EXACT_SIZE = 20
@@ -23,16 +24,7 @@ POWER = 0.8
 Word = Literal["faster", "slower", "equivalent", "inconclusive"]
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """By how much the second sample is higher, in its unit; None for an open bound."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-def shift(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Shift:
+def shift(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """Return the Hodges-Lehmann shift from the first sample to the second with its interval."""
     first, second = sorted(first), sorted(second)
     count = len(first) * len(second)
@@ -46,7 +38,7 @@ def shift(first: Sequence[float], second: Sequence[float], confidence: float = C
     else:
         found = [_select(first, second, rank) for rank in ranks]
     bounds = found[2:] if skipped >= 1 else [None, None]
-    return Shift((found[0] + found[1]) / 2, bounds[0], bounds[1])
+    return Estimate((found[0] + found[1]) / 2, bounds[0], bounds[1])
 
 
 def _select(first: Sequence[float], second: Sequence[float], rank: int) -> float:
@@ -113,7 +105,7 @@ class Comparison:
     """
 
     word: Word
-    shift: Shift
+    shift: Estimate  # by how much the second sample is higher
     effect: float
     needed: int | None = None
 
@@ -134,17 +126,17 @@ def compare(
     """
     effect = max(abs(quantile(sorted(first), 0.5)) * min_effect, minimum)
     found = shift(first, second, confidence)
-    if found.low is None or found.high is None:
+    if found.lo is None or found.hi is None:
         needed = _needed_where_open(sorted(first), sorted(second), effect, confidence)
         return Comparison("inconclusive", found, effect, needed)
     inner = shift(first, second, 2 * confidence - 1)
-    if inner.low is not None and inner.high is not None and -effect < inner.low and inner.high < effect:
+    if inner.lo is not None and inner.hi is not None and -effect < inner.lo and inner.hi < effect:
         return Comparison("equivalent", found, effect)
-    if found.low > 0:
+    if found.lo > 0:
         return Comparison("slower", found, effect)
-    if found.high < 0:
+    if found.hi < 0:
         return Comparison("faster", found, effect)
-    sizes, width = (len(first), len(second)), found.high - found.low
+    sizes, width = (len(first), len(second)), found.hi - found.lo
     return Comparison("inconclusive", found, effect, _needed(sizes, width, confidence, effect, confidence))
 
 

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from statistics import median
+
+from msgspec import UNSET
+
+from smallest_cli.bench.schema import Estimate
 
 CONFIDENCE = 0.95
 OUTLIER_SCORE = 14.826
 """Multiple of the median deviation from which a value is an outlier: a modified Z-score of 10, as in
 hyperfine. Iglewicz and Hoaglin (1993) propose 3.5, which long-tailed latencies exceed all the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A quantile and its interval, in the sample's unit; None for a bound that the sample does not give."""
-
-    value: float
-    low: float | None
-    high: float | None
-    why: str | None = None  # why a bound is open, None if none is
 
 
 def quantile(ordered: Sequence[float], p: float) -> float:
@@ -43,7 +36,7 @@ def estimate(ordered: Sequence[float], p: float, confidence: float = CONFIDENCE)
     """
     ranks = interval_ranks(len(ordered), p, confidence)
     low, high = (None if rank is None else ordered[rank - 1] for rank in ranks)
-    why = f"n<{least_size(p, confidence)}" if None in ranks else None
+    why = f"n<{least_size(p, confidence)}" if None in ranks else UNSET
     return Estimate(quantile(ordered, p), low, high, why)
 
 
