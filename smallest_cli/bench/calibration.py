@@ -100,13 +100,7 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
         return SelfTest(measurement_error(measured, progress.origin_ns, log))
 
 
-def evaluate(
-    probe: Probe,
-    floor: Delays | None,
-    trials: Sequence[Trial],
-    reasons: Sequence[str] = (),
-    doubts: Sequence[str] = (),
-) -> Calibration:
+def evaluate(probe: Probe, self_test: SelfTest, trials: Sequence[Trial]) -> Calibration:
     """Judge a run: ok, suspect or invalid, with reasons.
 
     A delay above `tolerance_ms` at p99 makes the run suspect, and so do trials of an open loop that began
@@ -116,9 +110,8 @@ def evaluate(
     good = sorted(trial.first_audio_ns / 1e6 for trial in measured if not trial.error)
     median_ms = quantile(good, 0.5) if good else None
     begun_late, behind = check_rate(measured, tolerance_ms(median_ms))
-    found = evaluate_delays(
-        in_ms(probe.late_ns), probe.drift_s, floor, median_ms, reasons, doubts=[*doubts, *behind]
-    )
+    self_test = self_test._replace(doubts=(*self_test.doubts, *behind))
+    found = evaluate_delays(in_ms(probe.late_ns), probe.drift_s, self_test, median_ms)
     found.begun_late_ms = begun_late or UNSET
     return found
 
@@ -150,25 +143,21 @@ def check_rate(measured: Sequence[Trial], limit_ms: float) -> tuple[Delays | Non
 def evaluate_delays(
     lag: Delays | None,
     drift_s: float,
-    floor: Delays | None,
+    self_test: SelfTest,
     median_ms: float | None,
-    reasons: Sequence[str] = (),
-    *,
-    doubts: Sequence[str] = (),
     stamped: Delays | None = None,
 ) -> Calibration:
     """Return the verdict of `evaluate` from delays in ms and the median time to first audio.
 
-    `reasons` say what was not checked and leave the verdict as it is; any of `doubts` makes it suspect.
     `stamped` is the scheduler delay around each trial's request and first audio: trials that come in bursts
     are timestamped when the event loop is at its latest, which is a small part of all wake-ups.
     """
     limit = tolerance_ms(median_ms)
-    suspect, invalid = [*reasons, *doubts], []
+    suspect, invalid = [*self_test.reasons, *self_test.doubts], []
     checks = (
         ("scheduler delay", lag),
         ("scheduler delay at timestamps", stamped),
-        ("measurement error (self-test)", floor),
+        ("measurement error (self-test)", self_test.floor),
     )
     for what, found in checks:
         if found is None:
@@ -180,12 +169,12 @@ def evaluate_delays(
             doubtful.append(f"{what} p99 {found.p99:.1f} ms (limit {limit:.1f} ms)")
     if abs(drift_s) > SUSPENDED_SECONDS:
         invalid.append(f"wall clock drifted by {drift_s:.1f} s: the machine was suspended or its clock set")
-    verdict: Verdict = "invalid" if invalid else "suspect" if len(suspect) > len(reasons) else "ok"
+    verdict: Verdict = "invalid" if invalid else "suspect" if len(suspect) > len(self_test.reasons) else "ok"
     return Calibration(
         verdict=verdict,
         reasons=[*invalid, *suspect],
         lag_ms=lag,
-        floor_ms=floor,
+        floor_ms=self_test.floor,
         tolerated_ms=limit,
         clock_drift_s=drift_s,
         stamped_ms=stamped or UNSET,

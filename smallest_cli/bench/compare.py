@@ -101,7 +101,11 @@ def compare_runs(
     if not sampled and not failing:
         raise UsageError(f"no arm has {' or '.join(metrics)} in both runs")
     confidence = 1 - (1 - CONFIDENCE) / (len(sampled) + len(failing))
-    rows = [_row(*each, min_effect, confidence) for each in sampled]
+    rows = []
+    for name, metric, a, b in sampled:
+        found = compare(a, b, min_effect, confidence, MIN_EFFECT_MS)
+        sizes = len(a), len(b)
+        rows.append(Row(name, metric, sizes, found.shift, found.effect, found.word, found.needed))
     errors = [_error_row(name, before[name], after[name], confidence) for name in common]
     not_compared = list(_not_compared(before, after, metrics))
     verdict = _verdict(rows, errors, not_compared)
@@ -129,11 +133,6 @@ def _check_comparable(first: Run, second: Run, metrics: Sequence[str]) -> None:
     if found:
         hint = "compare them nevertheless with --force"
         raise UsageError(f"these runs differ in {', '.join(found)}", hint=hint)
-
-
-def _row(arm: str, metric: str, a: list[float], b: list[float], min_effect: float, confidence: float) -> Row:
-    found = compare(a, b, min_effect, confidence, MIN_EFFECT_MS)
-    return Row(arm, metric, (len(a), len(b)), found.shift, found.effect, found.word, found.needed)
 
 
 def _error_row(name: str, before: ArmResult, after: ArmResult, confidence: float) -> ErrorRow:

@@ -67,10 +67,9 @@ def measure(
     except Interrupted as interrupted:
         interruption = interrupted
     trials = sorted(progress.trials, key=lambda trial: (trial.phase == "measure", trial.index))
-    floor = self_test.floor
     if log is not None:
         measured = [trial for trial in trials if trial.phase == "measure"]
-        floor = measurement_error(measured, progress.origin_ns, log)
+        self_test = SelfTest(measurement_error(measured, progress.origin_ns, log))
     run = Run(
         id=run_id,
         started_utc=started.isoformat(timespec="seconds"),
@@ -79,7 +78,7 @@ def measure(
         cut_short=progress.cut_short,
         origin_ns=progress.origin_ns,
         **asdict(conditions(plan, service, buffers_ms, slo)),
-        calibration=evaluate(probe, floor, trials, self_test.reasons, self_test.doubts),
+        calibration=evaluate(probe, self_test, trials),
     )
     return Measurement(run, trials, interruption)
 

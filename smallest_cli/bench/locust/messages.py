@@ -6,18 +6,23 @@ seconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 from msgspec.msgpack import Decoder, encode
 
-from smallest_cli.bench.calibration import evaluate_delays
+from smallest_cli.bench.calibration import SelfTest, evaluate_delays
 from smallest_cli.bench.distribution import STEPS, Distribution
-from smallest_cli.bench.schema import Calibration, Conditions, Delays, Warmups, decode_hook
+from smallest_cli.bench.schema import Calibration, Conditions, Warmups, decode_hook
 from smallest_cli.bench.tally import Tally
 
 
-def new_distribution() -> Distribution:
-    """An empty distribution of nanoseconds."""
-    return Distribution(STEPS["ms"])
+def distribution_of(values_ns: Iterable[int] = ()) -> Distribution:
+    """Return the distribution of nanoseconds; negative ones count as 0."""
+    found = Distribution(STEPS["ms"])
+    for ns in values_ns:
+        found.add(max(ns, 0))
+    return found
 
 
 class Message(Struct, kw_only=True):
@@ -25,9 +30,7 @@ class Message(Struct, kw_only=True):
 
     conditions: Conditions | None  # None if the process cannot run any trial; `problem` then says why
     problem: str | None
-    floor: Delays | None
-    reasons: tuple[str, ...]
-    doubts: tuple[str, ...]
+    self_test: SelfTest
     cut_short: str | None  # the option that ended its part early
     drift_s: float
     window_ns: int
@@ -53,7 +56,7 @@ class Totals:
     latest: Message
 
     def __init__(self) -> None:
-        self.lag, self.stamped, self.ttfb = new_distribution(), new_distribution(), new_distribution()
+        self.lag, self.stamped, self.ttfb = distribution_of(), distribution_of(), distribution_of()
         self.trials = self.ok = 0
 
     def add(self, message: Message) -> None:
@@ -71,9 +74,7 @@ class Totals:
         return evaluate_delays(
             self.lag.as_delays(),
             self.latest.drift_s,
-            self.latest.floor,
+            self.latest.self_test,
             self.ttfb.quantiles(0.5)[0] / 1e6 if self.ttfb.n else None,
-            self.latest.reasons,
-            doubts=self.latest.doubts,
-            stamped=self.stamped.as_delays(),
+            self.stamped.as_delays(),
         )

@@ -74,13 +74,10 @@ class LoadWorker:
         path = Path(self.raw)
         if name:
             path = path.with_name(f"{path.stem}.{name}{path.suffix}")
-        shared = structs.replace(
-            stats.conditions,
-            arms=[arm.with_concurrency(users) for arm in stats.conditions.arms],
-            load=structs.replace(stats.conditions.load, concurrency=users, engine=ENGINE),
-        )
+        arms = [arm.with_concurrency(users) for arm in stats.conditions.arms]
+        load = structs.replace(stats.conditions.load, concurrency=users, engine=ENGINE)
         run = Run(
-            **structs.asdict(shared),
+            **structs.asdict(structs.replace(stats.conditions, arms=arms, load=load)),
             id=f"{time.time_ns():x}",
             part_of=part_of,
             started_utc=self._started.isoformat(timespec="seconds"),
@@ -102,9 +99,8 @@ def start_worker(config: LoadConfig, warn: Callable[[str], None]) -> LoadWorker:
     dialer = Dialer.from_settings(settings)
     self_test = SelfTest(None, reasons=("not calibrated: --smallest-calibrate 0",))
     if config.calibrated:
-        self_test = calibrate(
-            replace(plan, concurrency=min(config.users, MAX_CALIBRATION_USERS)), settings.timeout
-        )
+        users = min(config.users, MAX_CALIBRATION_USERS)
+        self_test = calibrate(replace(plan, concurrency=users), settings.timeout)
     stats = WorkerStats(
         conditions(plan, service, config.buffers_ms, config.slo),
         self_test,

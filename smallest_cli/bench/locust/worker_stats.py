@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from smallest_cli.bench.calibration import SelfTest
-from smallest_cli.bench.distribution import Distribution, add_counts
-from smallest_cli.bench.locust.messages import Message, Totals, new_distribution
+from smallest_cli.bench.distribution import add_counts
+from smallest_cli.bench.locust.messages import Message, Totals, distribution_of
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe
 from smallest_cli.bench.schema import Conditions, Warmups
@@ -82,9 +81,7 @@ class WorkerStats:
         found = Message(
             conditions=self.conditions,
             problem=self.problem,
-            floor=self.self_test.floor,
-            reasons=self.self_test.reasons,
-            doubts=self.self_test.doubts,
+            self_test=self.self_test,
             cut_short=self.cut_short,
             # How far the wall clock has drifted from the monotonic one.
             drift_s=(time.time() - self._wall) - (time.monotonic() - self._monotonic),
@@ -92,17 +89,10 @@ class WorkerStats:
             last=last,
             arms=self._tallies,
             warmups=self._warmups,
-            lag=_distribution(late_ns),
-            stamped=_distribution(max(sent or 0, first) for sent, first in delays if first is not None),
+            lag=distribution_of(late_ns),
+            stamped=distribution_of(max(sent or 0, first) for sent, first in delays if first is not None),
         )
         self._tallies, self._warmups, self._timestamps = {}, Warmups(0, {}), []
         self.probe.discard(self._sent_until_ns - PROBE_HISTORY_NS)
         self.sent.add(found)
         return found
-
-
-def _distribution(values_ns: Iterable[int]) -> Distribution:
-    found = new_distribution()
-    for ns in values_ns:
-        found.add(max(ns, 0))
-    return found

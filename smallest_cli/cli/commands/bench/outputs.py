@@ -91,16 +91,13 @@ class AudioSpool:
             while self._trials:  # from the last, so that the disk holds at most one of them twice
                 trial, size = self._trials.pop()
                 at = self._spool.seek(-size, os.SEEK_END)
-                _write_audio(directory, trial, self._spool.read(size))
+                pcm = self._spool.read(size)
+                path = directory / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
+                try:
+                    path.write_bytes(wav.header(AudioFormat(trial.rate), len(pcm)) + pcm)
+                except OSError as error:
+                    raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
                 self._spool.truncate(at)
-
-
-def _write_audio(directory: Path, trial: Trial, pcm: bytes) -> None:
-    path = directory / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
-    try:
-        path.write_bytes(wav.header(AudioFormat(trial.rate), len(pcm)) + pcm)
-    except OSError as error:
-        raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
 
 
 @contextmanager

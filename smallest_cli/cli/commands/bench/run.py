@@ -17,7 +17,7 @@ from smallest_cli.bench.runner import Measurement, measure
 from smallest_cli.bench.thresholds import check_thresholds
 from smallest_cli.bench.workers import ignore
 from smallest_cli.cli.commands.bench import options, outputs
-from smallest_cli.cli.commands.bench.display import LiveView
+from smallest_cli.cli.commands.bench.display import live_view
 from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan
 from smallest_cli.cli.commands.bench.results import exit_with, print_result
 from smallest_cli.cli.console import Console, print_error, print_interruption, print_json
@@ -73,10 +73,10 @@ def bench(
         with ExitStack() as opened:
             service, log = _open(plan, settings, service_options, console, opened)
             dialer = Dialer.from_settings(settings, max_time=service_options.max_time)
-            with LiveView(quiet=report.quiet) as view:
+            with live_view(quiet=report.quiet) as update:
                 add, calibrated = spool.add if spool else ignore, outcome.calibrate
                 measured = measure(
-                    plan, service, dialer, buffers_ms, slo, view.update, add, log=log, calibrated=calibrated
+                    plan, service, dialer, buffers_ms, slo, update, add, log=log, calibrated=calibrated
                 )
         if measured.run.cut_short:
             made = sum(trial.phase == "measure" for trial in measured.trials)
