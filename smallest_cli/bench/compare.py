@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from smallest_cli.bench.merge import LOAD, differences
 from smallest_cli.bench.results import INVALID
-from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, Result, Run, Verdict
+from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, Result, Verdict
 from smallest_cli.bench.stats.comparison import Word, compare, rise
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
 from smallest_cli.errors import UsageError
@@ -85,8 +85,12 @@ def compare_runs(
     Raises UsageError where the runs had different conditions, unless `force`.
     """
     metrics = metrics or ["ttfb_e2e" if first.run.load.model == "open" else "ttfb"]
-    if not force:
-        _check_comparable(first.run, second.run, metrics)
+    different = [] if force else differences(first.run, second.run, MUST_MATCH)
+    if "ttfa" in metrics and not force:  # the simulated player starts after the first prebuffer
+        different += differences(first.run, second.run, ["buffers_ms.0", "defs.onset"])
+    if different:
+        hint = "compare them nevertheless with --force"
+        raise UsageError(f"these runs differ in {', '.join(different)}", hint=hint)
     before, after = ({arm.id: arm for arm in result.arms if arm.n} for result in (first, second))
     common = [name for name in before if name in after]
     if not common:
@@ -124,15 +128,6 @@ def compare_runs(
         verdicts=verdicts,
         exit=INVALID if failed or "invalid" in verdicts else EXIT_CODES.get(verdict, 0),
     )
-
-
-def _check_comparable(first: Run, second: Run, metrics: Sequence[str]) -> None:
-    found = differences(first, second, MUST_MATCH)
-    if "ttfa" in metrics:  # the simulated player starts after the first prebuffer
-        found += differences(first, second, ["buffers_ms.0", "defs.onset"])
-    if found:
-        hint = "compare them nevertheless with --force"
-        raise UsageError(f"these runs differ in {', '.join(found)}", hint=hint)
 
 
 def _error_row(name: str, before: ArmResult, after: ArmResult, confidence: float) -> ErrorRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from smallest_cli.bench.playback import SECOND, play, smallest_safe_buffer
 from smallest_cli.bench.schema import ArmId, Metric
@@ -59,11 +59,7 @@ def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
     """
     if trial.error is not None or trial.sent_ns is None or not trial.chunks:
         return {}
-    return {
-        name: value
-        for part in (_connection(trial), _latency(trial, prebuffer_ns), _stream(trial), _totals(trial))
-        for name, value in part
-    }
+    return dict(chain(_connection(trial), _times(trial, prebuffer_ns), _stream(trial)))
 
 
 def lower_bounds(trial: Trial) -> dict[str, float]:
@@ -98,7 +94,7 @@ def _connection(trial: Trial) -> Iterator[tuple[str, float]]:
         yield "ttfb_cold", trial.sent_ns - began + trial.first_audio_ns
 
 
-def _latency(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
+def _times(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
     first = trial.first_audio_ns
     yield "ttfb", first
     if trial.scheduled_ns is not None and trial.sent_ns is not None:
@@ -110,6 +106,15 @@ def _latency(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
         if played_ns is not None:
             yield "ttfa", played_ns
         yield "lead_silence", trial.onset * SECOND / trial.rate
+    last, audio = trial.chunks[-1][0], trial.frames * SECOND / trial.rate
+    yield "last_audio", last
+    yield "audio", audio
+    if trial.completed_ns is not None:
+        yield "complete", trial.completed_ns
+        yield "tail_wait", trial.completed_ns - last
+    yield "rtf", last / audio
+    if last:
+        yield "rtfx", audio / last
 
 
 def streams(arm: ArmId) -> bool:
@@ -167,15 +172,3 @@ def _jitter(trial: Trial) -> float:
         change = after - before - frames * SECOND / trial.rate
         smoothed += (abs(change) - smoothed) / 16
     return smoothed
-
-
-def _totals(trial: Trial) -> Iterator[tuple[str, float]]:
-    last, audio = trial.chunks[-1][0], trial.frames * SECOND / trial.rate
-    yield "last_audio", last
-    yield "audio", audio
-    if trial.completed_ns is not None:
-        yield "complete", trial.completed_ns
-        yield "tail_wait", trial.completed_ns - last
-    yield "rtf", last / audio
-    if last:
-        yield "rtfx", audio / last

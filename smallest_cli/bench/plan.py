@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,11 +40,6 @@ class Text:
 
     name: str
     words: str
-
-    @property
-    def digest(self) -> str:
-        """A hash, by which runs are checked to have spoken the same text."""
-        return hashlib.sha256(self.words.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import time
@@ -99,7 +100,7 @@ def conditions(plan: Plan, service: Service, buffers_ms: Sequence[float], slo: S
         ),
         target=Target(service.base_url, service.api),
         request=_request(plan.template),
-        texts={text.name: {"characters": len(text.words), "sha256": text.digest} for text in plan.texts},
+        texts={text.name: _fingerprint(text.words) for text in plan.texts},
         client={
             "tool": f"smallest {__version__}",
             "python": platform.python_version(),
@@ -117,6 +118,10 @@ def conditions(plan: Plan, service: Service, buffers_ms: Sequence[float], slo: S
         buffers_ms=list(buffers_ms),
         slo=list(slo),
     )
+
+
+def _fingerprint(words: str) -> dict[str, Any]:
+    return {"characters": len(words), "sha256": hashlib.sha256(words.encode()).hexdigest()[:16]}
 
 
 def _request(template: SpeechRequest) -> dict[str, Any]:

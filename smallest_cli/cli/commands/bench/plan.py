@@ -61,17 +61,14 @@ def make_plan(
 
 def _check_limit(plan: Plan) -> None:
     """Raise UsageError if the limit is known to be too low; a run with -d that reaches it ends early."""
-    characters, minimum = plan.characters(), plan.characters(1) or 0
-    if plan.max_chars and characters is not None and characters > plan.max_chars:
-        raise UsageError(
-            f"the run would send {characters} characters; the limit is {plan.max_chars}",
-            hint="use fewer trials (-n) or arms (--transport, --conn), or raise --max-chars",
-        )
-    if plan.max_chars and minimum > plan.max_chars:
-        raise UsageError(
-            f"the warm-ups and the first trial are {minimum} characters; the limit is {plan.max_chars}",
-            hint="use fewer warm-ups (--warmup) or arms, or raise --max-chars",
-        )
+    limit, characters, minimum = plan.max_chars, plan.characters() or 0, plan.characters(1) or 0
+    if limit and characters > limit:
+        hint = "use fewer trials (-n) or arms (--transport, --conn), or raise --max-chars"
+        raise UsageError(f"the run would send {characters} characters; the limit is {limit}", hint=hint)
+    if limit and minimum > limit:
+        needed = f"the warm-ups and the first trial are {minimum} characters"
+        hint = "use fewer warm-ups (--warmup) or arms, or raise --max-chars"
+        raise UsageError(f"{needed}; the limit is {limit}", hint=hint)
 
 
 def confirm_cost(plan: Plan, settings: Settings, *, yes: bool, quiet: bool) -> None:
