@@ -38,8 +38,11 @@ def find_onset(pcm: bytes, rate: int) -> int | None:
         power = sum(squares) / count - (sum(totals) / count) ** 2
         run = run + 1 if power > LEVEL * LEVEL else 0
         if run == windows_needed:
-            window = at + hop - (run - 1) * hop - WINDOW_MS // HOP_MS * hop
-            return _refine(samples, window, WINDOW_MS // HOP_MS * hop)
+            size = WINDOW_MS // HOP_MS * hop
+            window = at + hop - (run - 1) * hop - size
+            piece = samples[window : window + size]
+            mean = sum(piece) / size
+            return next(window + at for at, sample in enumerate(piece) if abs(sample - mean) > LEVEL)
     return None
 
 
@@ -54,9 +57,3 @@ def _first_loud(samples: array[int], hop: int) -> int | None:
         if max(piece) > LEVEL or min(piece) < -LEVEL:
             return max(0, at - block)
     return None
-
-
-def _refine(samples: array[int], window: int, size: int) -> int:
-    piece = samples[window : window + size]
-    mean = sum(piece) / len(piece)
-    return next(window + at for at, sample in enumerate(piece) if abs(sample - mean) > LEVEL)

@@ -8,18 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from smallest_cli.bench import metrics
 from smallest_cli.bench.distribution import STEPS, Distribution, add_counts, summarise
-from smallest_cli.bench.metrics import (
-    CENSORED,
-    METRICS,
-    STREAMING,
-    derive,
-    gaps,
-    is_streamed,
-    is_streaming,
-    known_values,
-    lower_bounds,
-)
 from smallest_cli.bench.playback import play
 from smallest_cli.bench.schema import SAMPLED, ArmId, ArmResult, MetricSummary, PlayerSummary, Samples
 from smallest_cli.bench.trial import Trial
@@ -85,7 +75,7 @@ class Tally(Struct):
             self.players = [PlayerTally(self._empty("ttfa"), self._empty("ttfa")) for _ in self.prebuffers_ns]
 
     def _empty(self, metric: str) -> Distribution:
-        return Distribution(0.0 if self.exact else STEPS[METRICS[metric].unit])
+        return Distribution(0.0 if self.exact else STEPS[metrics.METRICS[metric].unit])
 
     def _of(self, metric: str, among: dict[str, Distribution]) -> Distribution:
         if metric not in among:
@@ -99,21 +89,21 @@ class Tally(Struct):
         if trial.error is not None:
             add_counts(self.errors, {trial.error: 1})
             self.messages.setdefault(trial.error, trial.message or "")
-            for name, waited in lower_bounds(trial).items():
+            for name, waited in metrics.lower_bounds(trial).items():
                 self._of(name, self.bounds).add(waited)
-            for name, value in known_values(trial).items():
+            for name, value in metrics.known_values(trial).items():
                 self._of(name, self.metrics).add(value)
             return
         self.ok += 1
         self.good_characters += trial.characters
         self.reopened += trial.reused is False and trial.arm.conn == "warm"
-        derived = derive(trial, self.prebuffers_ns[0])
+        derived = metrics.derive(trial, self.prebuffers_ns[0])
         self.audio_ns += derived["audio"]
         for name, value in derived.items():
             self._of(name, self.metrics).add(value)
-        for gap in gaps(trial):
+        for gap in metrics.gaps(trial):
             self._of("gap", self.metrics).add(gap)
-        if is_streamed(trial):
+        if metrics.is_streamed(trial):
             self.streamed += 1
             for player, prebuffer_ns in zip(self.players, self.prebuffers_ns, strict=True):
                 player.add(trial, prebuffer_ns)
@@ -132,17 +122,17 @@ class Tally(Struct):
 
     def as_result(self, arm: ArmId) -> ArmResult:
         """Return the result of the arm, without timelines: they are of single trials."""
-        streaming = is_streaming(arm, self.ok, self.streamed)
-        hidden = frozenset() if streaming else STREAMING
+        streaming = metrics.is_streaming(arm, self.ok, self.streamed)
+        hidden = frozenset() if streaming else metrics.STREAMING
         # What is known of trials that timed out counts only in the censored metrics.
-        metrics = {
-            name: self._censored(name) if name in CENSORED else summarise(name, self.metrics[name])
-            for name in METRICS
+        summaries = {
+            name: self._censored(name) if name in metrics.CENSORED else summarise(name, self.metrics[name])
+            for name in metrics.METRICS
             if name not in hidden and (name in self.metrics or name in self.bounds)
         }
         players = zip(self.players, self.prebuffers_ns, strict=True) if self.streamed and streaming else ()
         samples: dict[str, Any] = {
-            name: [ns / 1e6 for ns in self.metrics[name].values()] for name in SAMPLED if name in metrics
+            name: [ns / 1e6 for ns in self.metrics[name].values()] for name in SAMPLED if name in summaries
         }
         return ArmResult(
             id=arm,
@@ -153,7 +143,7 @@ class Tally(Struct):
             messages=self.messages,
             streaming=streaming,
             reopened=self.reopened,
-            metrics={name: found for name, found in metrics.items() if found is not None},
+            metrics={name: found for name, found in summaries.items() if found},
             player=[player.summarise(prebuffer_ns) for player, prebuffer_ns in players],
             samples=Samples(**samples),
             drawn={},
@@ -161,7 +151,7 @@ class Tally(Struct):
 
     def _censored(self, metric: str) -> MetricSummary | None:
         bounds, merged = self.bounds.get(metric), self._empty(metric)
-        for each in (bounds, self.metrics.get(metric), self.metrics.get(CENSORED[metric])):
+        for each in (bounds, self.metrics.get(metric), self.metrics.get(metrics.CENSORED[metric])):
             if each:
                 merged.merge(each)
         return summarise(metric, merged, bounds.floor() if bounds else inf)

@@ -244,9 +244,8 @@ def run_workers(
         if queue is not None:
             queue.stopped.set()
         pool.shutdown(wait=graceful, cancel_futures=True)
-        if graceful:
-            for worker in workers:
-                worker.close()
+        for worker in workers if graceful else ():
+            worker.close()
     progress.cut_short = progress.cut_short or queue.cut_short
     measured = sum(trial.phase == "measure" for trial in progress.trials)
     return progress.cut_short is None and plan.trials in (None, measured)

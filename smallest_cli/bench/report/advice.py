@@ -48,10 +48,10 @@ def _recommendation(tried: Sequence[ArmResult]) -> Iterator[str]:
         return
     (best, arm), *others = sorted(fit, key=lambda pair: pair[0].p50.v)
     since = " of the scheduled time" if "ttfb_e2e" in arm.metrics else ""
-    rivals = [(found, other) for found, other in others if _overlap(best.p50, found.p50)]
-    if rivals:
-        *names, last = [str(each.id) for _, each in [(best, arm), *rivals]]
-        medians = [found.p50.v for found, _ in [(best, arm), *rivals]]
+    alike = [(best, arm), *(pair for pair in others if _overlap(best.p50, pair[0].p50))]
+    if len(alike) > 1:
+        *names, last = [str(each.id) for _, each in alike]
+        medians = [found.p50.v for found, _ in alike]
         yield (
             f"No significant difference between {', '.join(names)} and {last}: "
             f"median first byte {figure(min(medians))} to {figure(max(medians))} ms{since}."
