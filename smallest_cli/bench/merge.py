@@ -21,6 +21,7 @@ SAME_CONDITIONS = ("request", "texts", "buffers_ms")
 LOAD = ("load.model", "load.arrival", "load.rate", "load.concurrency")
 MUST_MATCH = (*SAME_CONDITIONS, "slo", "target", *LOAD, "defs.onset")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+TIMES = ("started_ns", "ended_ns", "scheduled_ns", "opened_ns", "sent_ns")  # from the start of the run
 MAX_SHOWN = 40
 MIN_OVERLAP_S = 1.0  # runs that overlap by more ran at the same time: start times are recorded to the second
 
@@ -77,7 +78,11 @@ def _pooled(runs: Sequence[Run], ids: list[str]) -> Run:
 
 def _offsets(runs: Sequence[Raw]) -> list[int]:
     """Return the nanoseconds by which each run's times are shifted."""
-    spans = [_span(trials) for _, trials in runs]
+    spans = []  # when the first measured trial began and the last ended, by each run's own clock
+    for _, trials in runs:
+        measured = [trial for trial in trials if trial.phase == "measure"]
+        started = min((trial.started_ns for trial in measured), default=0)
+        spans.append((started, max((trial.ended_ns for trial in measured), default=started)))
     groups: list[list[int]] = []  # indices of runs that ran at the same time
     for index, (run, _) in enumerate(runs):
         for group in groups:
@@ -94,13 +99,6 @@ def _offsets(runs: Sequence[Raw]) -> list[int]:
     return offsets
 
 
-def _span(trials: Sequence[Trial]) -> tuple[int, int]:
-    """Return when the first measured trial began and the last ended, by the run's own clock."""
-    measured = [trial for trial in trials if trial.phase == "measure"]
-    started = min((trial.started_ns for trial in measured), default=0)
-    return started, max((trial.ended_ns for trial in measured), default=started)
-
-
 def _overlap(first: Run, span: tuple[int, int], second: Run, second_span: tuple[int, int]) -> bool:
     """Whether two runs ran at the same time: parts of one load, or overlapping by their wall clocks."""
     if first.part_of or second.part_of:
@@ -114,8 +112,7 @@ def _overlap(first: Run, span: tuple[int, int], second: Run, second_span: tuple[
 
 
 def _shifted(trial: Trial, by_ns: int) -> Trial:
-    names = ("started_ns", "ended_ns", "scheduled_ns", "opened_ns", "sent_ns")
-    times = {name: getattr(trial, name) for name in names}
+    times = {name: getattr(trial, name) for name in TIMES}
     return replace(trial, **{name: ns + by_ns for name, ns in times.items() if ns is not None})
 
 

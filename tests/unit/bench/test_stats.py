@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from smallest_cli.bench.distribution import Distribution
 from smallest_cli.bench.stats.comparison import _rank_sums, compare, rise, shift
 from smallest_cli.bench.stats.quantiles import (
     CONFIDENCE,
@@ -88,6 +89,25 @@ def test_outliers_need_a_scale() -> None:
     assert outliers([10.0, 11.5, 12.2, 11.1, 10.4, 500.0, 11.9]) == [5]
     assert outliers([5, 5, 5, 5, 900]) == []
     assert outliers([1, 2]) == []
+
+
+@given(st.lists(st.floats(0, 1e13), min_size=1))
+def test_merged_buckets_keep_three_digits(values: list[float]) -> None:
+    here, there = Distribution(1_000.0), Distribution(1_000.0)
+    for number, value in enumerate(values):
+        (here if number % 2 else there).add(value)
+    here.merge(there)
+    assert here.values() == pytest.approx(sorted(values), rel=0.0005, abs=501)
+    assert (here.low, here.high, here.n) == (min(values), max(values), len(values))
+    assert here.floor() <= here.low + 500
+
+
+def test_exact_distribution_keeps_every_value() -> None:
+    found = Distribution()
+    for value in (3.25, 1.125, 3.25):
+        found.add(value)
+    assert found.values() == [1.125, 3.25, 3.25]
+    assert (found.floor(), found.quantiles(0.5)) == (1.125, [3.25])
 
 
 def test_the_median_and_its_deviation() -> None:

@@ -34,15 +34,12 @@ def print_result(result: Result, *, json: bool) -> None:
     for each in result.slo:
         if not each.passed:
             print_line(f"smallest: threshold: {threshold_text(each)}")
-    if result.exit == INVALID:
-        print_line(f"smallest: {_why_invalid(result)}")
-
-
-def _why_invalid(result: Result) -> str:
-    if any(arm.ok for arm in result.arms):
+    if result.exit == INVALID and any(arm.ok for arm in result.arms):
         reasons = result.run.calibration.reasons or [VERDICT_TEXTS["invalid"]]
-        return f"invalid run: {'; '.join(reasons)}"
-    return "every trial failed" if any(arm.n for arm in result.arms) else "no trial was made"
+        print_line(f"smallest: invalid run: {'; '.join(reasons)}")
+    elif result.exit == INVALID:
+        failed = any(arm.n for arm in result.arms)
+        print_line(f"smallest: {'every trial failed' if failed else 'no trial was made'}")
 
 
 def exit_with(code: int) -> None:
