@@ -72,6 +72,10 @@ class WorkerStats:
             sent = self.origin_ns + trial.sent_ns
             self._timestamps.append((sent, sent + trial.first_audio_ns))
 
+    def drift(self) -> float:
+        """Return how far the wall clock has drifted from the monotonic one, in seconds."""
+        return (time.time() - self._wall) - (time.monotonic() - self._monotonic)
+
     def message(self, *, last: bool = False) -> Message:
         """Return a message of what is new. `last` says that none will follow."""
         unsent = bisect_right(self.probe.woken_ns, self._sent_until_ns)
@@ -83,8 +87,7 @@ class WorkerStats:
             problem=self.problem,
             self_test=self.self_test,
             cut_short=self.cut_short,
-            # How far the wall clock has drifted from the monotonic one.
-            drift_s=(time.time() - self._wall) - (time.monotonic() - self._monotonic),
+            drift_s=self.drift(),
             window_ns=self._ended_ns - (self._started_ns or 0),
             last=last,
             arms=self._tallies,
