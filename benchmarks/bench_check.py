@@ -219,7 +219,7 @@ def coverage() -> Found:
         true, hits, runs = p, 0, 2000
         for _ in range(runs):
             found = estimate(sorted(luck.random() for _ in range(n)), p)
-            hits += (found.low is None or found.low <= true) and (found.high is None or true <= found.high)
+            hits += (found.lo is None or found.lo <= true) and (found.hi is None or true <= found.hi)
         shares[f"p{p * 100:g}"] = hits / runs
     words = "  ".join(f"{name} {share:.1%}" for name, share in shares.items())
     return Found(words, all(0.93 <= share <= 0.999 for share in shares.values()))

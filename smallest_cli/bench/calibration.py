@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import UNSET
 
@@ -21,7 +21,7 @@ from smallest_cli.bench.probe import Probe, in_ms
 from smallest_cli.bench.schema import Calibration, Delays, Verdict
 from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Trial
-from smallest_cli.bench.workers import Progress, run_workers
+from smallest_cli.bench.workers import Progress, ignore, run_workers
 from smallest_cli.client.service import open_local_service
 from smallest_cli.errors import RemoteError, SettingsError
 from smallest_cli.network.dialer import Dialer
@@ -41,7 +41,11 @@ def measurement_error(trials: Sequence[Trial], origin_ns: int, log: Path) -> Del
     time by which our timestamp of the request came after the server had it. A request that waits in the
     server's socket has been sent: that wait is the server's.
     """
-    entries = read_log(log)
+    try:
+        lines = log.read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    entries = {entry["request_id"]: entry for entry in map(json.loads, lines) if entry["request_id"]}
     late = []
     for trial in trials:
         entry = entries.get(trial.request_id or "")
@@ -50,16 +54,6 @@ def measurement_error(trials: Sequence[Trial], origin_ns: int, log: Path) -> Del
             arrived = sent + trial.first_audio_ns
             late.append(arrived - entry["first_audio_ns"] + max(0, sent - entry["received_ns"]))
     return in_ms(late)
-
-
-def read_log(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the offline server's log entries by request id."""
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError:
-        return {}
-    entries = [json.loads(line) for line in lines]
-    return {entry["request_id"]: entry for entry in entries if entry["request_id"]}
 
 
 class SelfTest(NamedTuple):
@@ -89,15 +83,11 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
     )
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.jsonl")
-        behaviour = {
-            "log": str(log),
-            "concurrency": plan.concurrency,
-            "first_byte_ms": CALIBRATION_DELAY_MS,
-        }
+        behaviour = {"log": str(log), "concurrency": plan.concurrency, "first_byte_ms": CALIBRATION_DELAY_MS}
         progress = Progress(test_plan.trials)
         try:
             with open_local_service(behaviour=behaviour) as service:
-                run_workers(test_plan, service, Dialer(timeout=timeout), _ignore, _ignore, progress, Probe())
+                run_workers(test_plan, service, Dialer(timeout=timeout), ignore, ignore, progress, Probe())
         except SettingsError as error:
             return SelfTest(None, reasons=(f"not calibrated: {error}",))
         except RemoteError as error:
@@ -105,23 +95,12 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
         measured = [trial for trial in progress.trials if trial.phase == "measure"]
         if all(trial.error for trial in measured):
             errors = ", ".join(sorted(progress.errors)) or "no trial was made"
-            return SelfTest(
-                None, doubts=(f"not calibrated: every trial on the offline server failed ({errors})",)
-            )
+            doubt = f"not calibrated: every trial on the offline server failed ({errors})"
+            return SelfTest(None, doubts=(doubt,))
         return SelfTest(measurement_error(measured, progress.origin_ns, log))
 
 
-def _ignore(_: object) -> None:
-    pass
-
-
-def evaluate(
-    probe: Probe,
-    floor: Delays | None,
-    trials: Sequence[Trial],
-    reasons: Sequence[str] = (),
-    doubts: Sequence[str] = (),
-) -> Calibration:
+def evaluate(probe: Probe, self_test: SelfTest, trials: Sequence[Trial]) -> Calibration:
     """Judge a run: ok, suspect or invalid, with reasons.
 
     A delay above `tolerance_ms` at p99 makes the run suspect, and so do trials of an open loop that began
@@ -131,9 +110,8 @@ def evaluate(
     good = sorted(trial.first_audio_ns / 1e6 for trial in measured if not trial.error)
     median_ms = quantile(good, 0.5) if good else None
     begun_late, behind = check_rate(measured, tolerance_ms(median_ms))
-    found = evaluate_delays(
-        in_ms(probe.late_ns), probe.drift_s, floor, median_ms, reasons, doubts=[*doubts, *behind]
-    )
+    self_test = self_test._replace(doubts=(*self_test.doubts, *behind))
+    found = evaluate_delays(in_ms(probe.late_ns), probe.drift_s, self_test, median_ms)
     found.begun_late_ms = begun_late or UNSET
     return found
 
@@ -165,25 +143,21 @@ def check_rate(measured: Sequence[Trial], limit_ms: float) -> tuple[Delays | Non
 def evaluate_delays(
     lag: Delays | None,
     drift_s: float,
-    floor: Delays | None,
+    self_test: SelfTest,
     median_ms: float | None,
-    reasons: Sequence[str] = (),
-    *,
-    doubts: Sequence[str] = (),
     stamped: Delays | None = None,
 ) -> Calibration:
     """Return the verdict of `evaluate` from delays in ms and the median time to first audio.
 
-    `reasons` say what was not checked and leave the verdict as it is; any of `doubts` makes it suspect.
     `stamped` is the scheduler delay around each trial's request and first audio: trials that come in bursts
     are timestamped when the event loop is at its latest, which is a small part of all wake-ups.
     """
     limit = tolerance_ms(median_ms)
-    suspect, invalid = [*reasons, *doubts], []
+    suspect, invalid = [*self_test.reasons, *self_test.doubts], []
     checks = (
         ("scheduler delay", lag),
         ("scheduler delay at timestamps", stamped),
-        ("measurement error (self-test)", floor),
+        ("measurement error (self-test)", self_test.floor),
     )
     for what, found in checks:
         if found is None:
@@ -195,12 +169,12 @@ def evaluate_delays(
             doubtful.append(f"{what} p99 {found.p99:.1f} ms (limit {limit:.1f} ms)")
     if abs(drift_s) > SUSPENDED_SECONDS:
         invalid.append(f"wall clock drifted by {drift_s:.1f} s: the machine was suspended or its clock set")
-    verdict: Verdict = "invalid" if invalid else "suspect" if len(suspect) > len(reasons) else "ok"
+    verdict: Verdict = "invalid" if invalid else "suspect" if len(suspect) > len(self_test.reasons) else "ok"
     return Calibration(
         verdict=verdict,
         reasons=[*invalid, *suspect],
         lag_ms=lag,
-        floor_ms=floor,
+        floor_ms=self_test.floor,
         tolerated_ms=limit,
         clock_drift_s=drift_s,
         stamped_ms=stamped or UNSET,

@@ -7,9 +7,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from smallest_cli.bench.merge import differences
+from smallest_cli.bench.merge import LOAD, differences
 from smallest_cli.bench.results import INVALID
-from smallest_cli.bench.schema import ArmId, ArmResult, Result, Run, Verdict
+from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, Result, Verdict
 from smallest_cli.bench.stats.comparison import Word, compare, rise
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
 from smallest_cli.errors import UsageError
@@ -17,27 +17,11 @@ from smallest_cli.errors import UsageError
 SCHEMA = "smallest.bench.compare/1"
 MIN_EFFECT_MS = 1.0
 """A smaller change never matters, whatever share it is: the p50 of `min_safe_buffer` is mostly 0."""
-MUST_MATCH = (
-    "request",
-    "texts",
-    "target.api",
-    "load.model",
-    "load.arrival",
-    "load.rate",
-    "load.concurrency",
-)
+MUST_MATCH = ("request", "texts", "target.api", *LOAD)
 REGRESSION, INCONCLUSIVE = 21, 23
 EXIT_CODES = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
 
 Arms = Mapping[ArmId, ArmResult]
-
-
-class Shift(Struct):
-    """By how many ms B is higher than A, with its interval."""
-
-    v: float
-    lo: float | None
-    hi: float | None
 
 
 class Row(Struct):
@@ -46,7 +30,7 @@ class Row(Struct):
     arm: str
     metric: str
     n: tuple[int, int]
-    shift_ms: Shift
+    shift_ms: Estimate  # by how much B is higher than A
     matters_from_ms: float
     verdict: Word
     needed_n: int | None
@@ -101,8 +85,12 @@ def compare_runs(
     Raises UsageError where the runs had different conditions, unless `force`.
     """
     metrics = metrics or ["ttfb_e2e" if first.run.load.model == "open" else "ttfb"]
-    if not force:
-        _check_comparable(first.run, second.run, metrics)
+    different = [] if force else differences(first.run, second.run, MUST_MATCH)
+    if "ttfa" in metrics and not force:  # the simulated player starts after the first prebuffer
+        different += differences(first.run, second.run, ["buffers_ms.0", "defs.onset"])
+    if different:
+        hint = "compare them nevertheless with --force"
+        raise UsageError(f"these runs differ in {', '.join(different)}", hint=hint)
     before, after = ({arm.id: arm for arm in result.arms if arm.n} for result in (first, second))
     common = [name for name in before if name in after]
     if not common:
@@ -117,7 +105,11 @@ def compare_runs(
     if not sampled and not failing:
         raise UsageError(f"no arm has {' or '.join(metrics)} in both runs")
     confidence = 1 - (1 - CONFIDENCE) / (len(sampled) + len(failing))
-    rows = [_row(*each, min_effect, confidence) for each in sampled]
+    rows = []
+    for name, metric, a, b in sampled:
+        found = compare(a, b, min_effect, confidence, MIN_EFFECT_MS)
+        sizes = len(a), len(b)
+        rows.append(Row(name, metric, sizes, found.shift, found.effect, found.word, found.needed))
     errors = [_error_row(name, before[name], after[name], confidence) for name in common]
     not_compared = list(_not_compared(before, after, metrics))
     verdict = _verdict(rows, errors, not_compared)
@@ -136,24 +128,6 @@ def compare_runs(
         verdicts=verdicts,
         exit=INVALID if failed or "invalid" in verdicts else EXIT_CODES.get(verdict, 0),
     )
-
-
-def _check_comparable(first: Run, second: Run, metrics: Sequence[str]) -> None:
-    found = differences(first, second, MUST_MATCH)
-    if "ttfa" in metrics:  # the simulated player starts after the first prebuffer
-        found += differences(first, second, ["buffers_ms.0", "defs.onset"])
-    if found:
-        raise UsageError(
-            f"these runs differ in {', '.join(found)}", hint="compare them nevertheless with --force"
-        )
-
-
-def _row(
-    arm: str, metric: str, before: list[float], after: list[float], min_effect: float, confidence: float
-) -> Row:
-    found = compare(before, after, min_effect, confidence, MIN_EFFECT_MS)
-    shift = Shift(found.shift.value, found.shift.low, found.shift.high)
-    return Row(arm, metric, (len(before), len(after)), shift, found.effect, found.word, found.needed)
 
 
 def _error_row(name: str, before: ArmResult, after: ArmResult, confidence: float) -> ErrorRow:

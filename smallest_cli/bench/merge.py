@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,19 +18,12 @@ from smallest_cli.security import printable
 
 SAME_CONDITIONS = ("request", "texts", "buffers_ms")
 """What parts of one run have in common, wherever they were measured."""
-MUST_MATCH = (
-    *SAME_CONDITIONS,
-    "slo",
-    "target",
-    "load.model",
-    "load.arrival",
-    "load.rate",
-    "load.concurrency",
-    "defs.onset",
-)
+LOAD = ("load.model", "load.arrival", "load.rate", "load.concurrency")
+MUST_MATCH = (*SAME_CONDITIONS, "slo", "target", *LOAD, "defs.onset")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-MIN_OVERLAP_S = 1.0
-"""Runs that overlap by more ran at the same time: start times are recorded to the second."""
+TIMES = ("started_ns", "ended_ns", "scheduled_ns", "opened_ns", "sent_ns")  # from the start of the run
+MAX_SHOWN = 40
+MIN_OVERLAP_S = 1.0  # runs that overlap by more ran at the same time: start times are recorded to the second
 
 Raw = tuple[Run, list[Trial]]
 
@@ -46,7 +40,9 @@ def merge_runs(runs: Sequence[Raw]) -> Raw:
     for run, _ in runs[1:]:
         if found := differences(_without_port(first), _without_port(run), MUST_MATCH):
             raise UsageError(f"cannot merge runs that differ in {', '.join(found)}")
-    ids = list(_ids(run for run, _ in runs))
+    ids = [name for run, _ in runs for name in run.merged or [run.id]]
+    if twice := [name for name, count in Counter(ids).items() if count > 1]:
+        raise UsageError(f"the run {printable(twice[0], 40)} is in these files twice")
     offsets = _offsets(runs)
     trials = [_shifted(trial, by) for (_, own), by in zip(runs, offsets, strict=True) for trial in own]
     pooled = _pooled([run for run, _ in runs], ids)
@@ -60,16 +56,6 @@ def _without_port(run: Run) -> Run:
     except ValueError:
         host = None
     return replace(run, target=replace(run.target, base_url=host)) if host in LOOPBACK else run
-
-
-def _ids(runs: Iterator[Run]) -> Iterator[str]:
-    seen = set()
-    for run in runs:
-        for name in run.merged or [run.id]:
-            if name in seen:
-                raise UsageError(f"the run {printable(name, 40)} is in these files twice")
-            seen.add(name)
-            yield name
 
 
 def _pooled(runs: Sequence[Run], ids: list[str]) -> Run:
@@ -92,7 +78,11 @@ def _pooled(runs: Sequence[Run], ids: list[str]) -> Run:
 
 def _offsets(runs: Sequence[Raw]) -> list[int]:
     """Return the nanoseconds by which each run's times are shifted."""
-    spans = [_span(trials) for _, trials in runs]
+    spans = []  # when the first measured trial began and the last ended, by each run's own clock
+    for _, trials in runs:
+        measured = [trial for trial in trials if trial.phase == "measure"]
+        started = min((trial.started_ns for trial in measured), default=0)
+        spans.append((started, max((trial.ended_ns for trial in measured), default=started)))
     groups: list[list[int]] = []  # indices of runs that ran at the same time
     for index, (run, _) in enumerate(runs):
         for group in groups:
@@ -109,13 +99,6 @@ def _offsets(runs: Sequence[Raw]) -> list[int]:
     return offsets
 
 
-def _span(trials: Sequence[Trial]) -> tuple[int, int]:
-    """Return when the first measured trial began and the last ended, by the run's own clock."""
-    measured = [trial for trial in trials if trial.phase == "measure"]
-    started = min((trial.started_ns for trial in measured), default=0)
-    return started, max((trial.ended_ns for trial in measured), default=started)
-
-
 def _overlap(first: Run, span: tuple[int, int], second: Run, second_span: tuple[int, int]) -> bool:
     """Whether two runs ran at the same time: parts of one load, or overlapping by their wall clocks."""
     if first.part_of or second.part_of:
@@ -129,20 +112,8 @@ def _overlap(first: Run, span: tuple[int, int], second: Run, second_span: tuple[
 
 
 def _shifted(trial: Trial, by_ns: int) -> Trial:
-    def shift(ns: int | None) -> int | None:
-        return None if ns is None else ns + by_ns
-
-    return replace(
-        trial,
-        started_ns=trial.started_ns + by_ns,
-        ended_ns=trial.ended_ns + by_ns,
-        scheduled_ns=shift(trial.scheduled_ns),
-        opened_ns=shift(trial.opened_ns),
-        sent_ns=shift(trial.sent_ns),
-    )
-
-
-MAX_SHOWN = 40
+    times = {name: getattr(trial, name) for name in TIMES}
+    return replace(trial, **{name: ns + by_ns for name, ns in times.items() if ns is not None})
 
 
 def differences(first: Conditions, second: Conditions, paths: Sequence[str]) -> list[str]:

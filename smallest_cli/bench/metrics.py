@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from dataclasses import asdict
+from itertools import chain, pairwise
 
 from smallest_cli.bench.playback import SECOND, play, smallest_safe_buffer
 from smallest_cli.bench.schema import ArmId, Metric
 from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Trial
 
-UNSTREAMED = "http"
-"""The transport whose reply is, by its contract, complete before it is sent."""
+UNSTREAMED = "http"  # the transport whose reply is, by its contract, complete before it is sent
 BURST_NS = 5_000_000
 """A reply of that transport whose audio all arrives within this time was not streamed: it has no gaps."""
 
@@ -49,8 +49,7 @@ TIMEOUTS = ("timeout_first", "timeout_stall")
 CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
 STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
 SCHEDULED = frozenset({"ttfb_e2e", "sched_delay"})
-SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}
-"""Nanoseconds in a metric's unit; ratios are as they are."""
+SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}  # nanoseconds in a metric's unit; ratios are as they are
 
 
 def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
@@ -60,11 +59,7 @@ def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
     """
     if trial.error is not None or trial.sent_ns is None or not trial.chunks:
         return {}
-    return {
-        name: value
-        for part in (_connection(trial), _latency(trial, prebuffer_ns), _stream(trial), _totals(trial))
-        for name, value in part
-    }
+    return dict(chain(_connection(trial), _times(trial, prebuffer_ns), _stream(trial)))
 
 
 def lower_bounds(trial: Trial) -> dict[str, float]:
@@ -92,15 +87,14 @@ def _since_due(trial: Trial, ns: float) -> dict[str, float]:
 def _connection(trial: Trial) -> Iterator[tuple[str, float]]:
     if trial.reused is not False or trial.phases is None:
         return
-    phases = trial.phases
-    steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
+    steps = asdict(trial.phases)
     yield from ((name, ns) for name, ns in steps.items() if ns)
     if trial.opened_ns is not None and trial.sent_ns is not None:
         began = trial.opened_ns - sum(steps.values())
         yield "ttfb_cold", trial.sent_ns - began + trial.first_audio_ns
 
 
-def _latency(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
+def _times(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
     first = trial.first_audio_ns
     yield "ttfb", first
     if trial.scheduled_ns is not None and trial.sent_ns is not None:
@@ -112,6 +106,15 @@ def _latency(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
         if played_ns is not None:
             yield "ttfa", played_ns
         yield "lead_silence", trial.onset * SECOND / trial.rate
+    last, audio = trial.chunks[-1][0], trial.frames * SECOND / trial.rate
+    yield "last_audio", last
+    yield "audio", audio
+    if trial.completed_ns is not None:
+        yield "complete", trial.completed_ns
+        yield "tail_wait", trial.completed_ns - last
+    yield "rtf", last / audio
+    if last:
+        yield "rtfx", audio / last
 
 
 def streams(arm: ArmId) -> bool:
@@ -169,15 +172,3 @@ def _jitter(trial: Trial) -> float:
         change = after - before - frames * SECOND / trial.rate
         smoothed += (abs(change) - smoothed) / 16
     return smoothed
-
-
-def _totals(trial: Trial) -> Iterator[tuple[str, float]]:
-    last, audio = trial.chunks[-1][0], trial.frames * SECOND / trial.rate
-    yield "last_audio", last
-    yield "audio", audio
-    if trial.completed_ns is not None:
-        yield "complete", trial.completed_ns
-        yield "tail_wait", trial.completed_ns - last
-    yield "rtf", last / audio
-    if last:
-        yield "rtfx", audio / last

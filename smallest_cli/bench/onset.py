@@ -9,18 +9,11 @@ from __future__ import annotations
 
 import sys
 from array import array
-from dataclasses import dataclass
 
 LEVEL_DB = -40.0
 WINDOW_MS, HOP_MS, RUN_MS = 10, 1, 50
 FULL_SCALE = 32_768
 LEVEL = FULL_SCALE * 10 ** (LEVEL_DB / 20)
-
-
-@dataclass(slots=True)
-class _Hop:
-    total: int
-    squares: int
 
 
 def find_onset(pcm: bytes, rate: int) -> int | None:
@@ -33,17 +26,23 @@ def find_onset(pcm: bytes, rate: int) -> int | None:
     if start is None:
         return None
     windows_needed = (RUN_MS - WINDOW_MS) // HOP_MS + 1
-    hops: list[_Hop] = []
+    hops: list[tuple[int, int]] = []  # sum, and sum of squares
     run = 0
     for at in range(start, len(samples) - hop + 1, hop):
         piece = samples[at : at + hop]
-        hops.append(_Hop(sum(piece), sum(sample * sample for sample in piece)))
+        hops.append((sum(piece), sum(sample * sample for sample in piece)))
         if len(hops) < WINDOW_MS // HOP_MS:
             continue
-        run = run + 1 if _is_active(hops[-(WINDOW_MS // HOP_MS) :], hop) else 0
+        totals, squares = zip(*hops[-(WINDOW_MS // HOP_MS) :], strict=True)
+        count = len(totals) * hop
+        power = sum(squares) / count - (sum(totals) / count) ** 2
+        run = run + 1 if power > LEVEL * LEVEL else 0
         if run == windows_needed:
-            window = at + hop - (run - 1) * hop - WINDOW_MS // HOP_MS * hop
-            return _refine(samples, window, WINDOW_MS // HOP_MS * hop)
+            size = WINDOW_MS // HOP_MS * hop
+            window = at + hop - (run - 1) * hop - size
+            piece = samples[window : window + size]
+            mean = sum(piece) / size
+            return next(window + at for at, sample in enumerate(piece) if abs(sample - mean) > LEVEL)
     return None
 
 
@@ -58,15 +57,3 @@ def _first_loud(samples: array[int], hop: int) -> int | None:
         if max(piece) > LEVEL or min(piece) < -LEVEL:
             return max(0, at - block)
     return None
-
-
-def _is_active(hops: list[_Hop], hop: int) -> bool:
-    count = len(hops) * hop
-    mean = sum(each.total for each in hops) / count
-    return sum(each.squares for each in hops) / count - mean * mean > LEVEL * LEVEL
-
-
-def _refine(samples: array[int], window: int, size: int) -> int:
-    piece = samples[window : window + size]
-    mean = sum(piece) / len(piece)
-    return next(window + at for at, sample in enumerate(piece) if abs(sample - mean) > LEVEL)

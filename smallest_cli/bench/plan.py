@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Literal, TypeVar
 
 from smallest_cli.bench.corpus import CORPORA
@@ -19,10 +19,8 @@ from smallest_cli.text.segments import write_script
 Conn = Literal["warm", "cold"]
 CONNS: tuple[Conn, ...] = ("warm", "cold")
 Arrival = Literal["poisson", "constant"]
-MAX_CHARS = 20_000
-"""Default limit of characters sent to a service that bills them."""
-BUFFERS = "0,50,100,200"
-"""Default prebuffers of the simulated player, in ms."""
+MAX_CHARS = 20_000  # default limit of characters sent to a service that bills them
+BUFFERS = "0,50,100,200"  # default prebuffers of the simulated player, in ms
 MAX_BUFFER_MS = 60_000
 OPEN_IN_FLIGHT = 5
 """Default limit of trials in flight in an open loop: the sockets that the smallest account may hold."""
@@ -42,11 +40,6 @@ class Text:
 
     name: str
     words: str
-
-    @property
-    def digest(self) -> str:
-        """A hash, by which runs are checked to have spoken the same text."""
-        return hashlib.sha256(self.words.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +105,18 @@ class Plan:
                 index += 1
             block += 1
 
-    def characters(self) -> int | None:
-        """Return the characters that the run will be billed for, warm-ups included; None if unknown."""
-        if self.count is None:
+    def characters(self, trials: int | None = None) -> int | None:
+        """Return the characters of that many trials, default all, and of the warm-ups; None if unknown."""
+        if self.count is None and trials is None:
             return None
-        return self._warm_up_characters() + sum(len(job.text.words) for job in self.jobs())
-
-    def min_characters(self) -> int:
-        """Return what it takes to measure anything: the warm-ups and the first trial."""
-        return self._warm_up_characters() + len(next(self.jobs()).text.words)
-
-    def _warm_up_characters(self) -> int:
-        return sum(len(job.text.words) for worker in range(self.concurrency) for job in self.warm_up(worker))
+        warm_ups = (job for worker in range(self.concurrency) for job in self.warm_up(worker))
+        return sum(len(job.text.words) for job in chain(warm_ups, islice(self.jobs(), trials)))
 
 
 Choice = TypeVar("Choice", bound=str)
 
 
-def parse_choices(text: str, known: Sequence[Choice], flag: str) -> list[Choice]:
+def _parse_choices(text: str, known: Sequence[Choice], flag: str) -> list[Choice]:
     """Parse a comma-separated list; the result is in the order of `known`. Raises UsageError."""
     chosen = {each.strip() for each in text.split(",") if each.strip()}
     if not chosen or not chosen <= set(known):
@@ -139,7 +126,7 @@ def parse_choices(text: str, known: Sequence[Choice], flag: str) -> list[Choice]
 
 def parse_arms(vias: str, conns: str, flag: str) -> tuple[Arm, ...]:
     """Parse lists of transports (of the option `flag`) and connections into arms. Raises UsageError."""
-    chosen = parse_choices(vias, VIAS, flag), parse_choices(conns, CONNS, "--conn")
+    chosen = _parse_choices(vias, VIAS, flag), _parse_choices(conns, CONNS, "--conn")
     return tuple(Arm(via, conn) for via in chosen[0] for conn in chosen[1])
 
 

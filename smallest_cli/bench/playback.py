@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 SECOND = 1_000_000_000
 
-Chunk = tuple[int, int]
-"""An arrival: nanoseconds since the request was sent, and the number of frames."""
+Chunk = tuple[int, int]  # an arrival: nanoseconds since the request was sent, and the number of frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +22,7 @@ class Playback:
     stalls: int
     stalled_ns: int
     longest_stall_ns: int
-    played_ns: int | None
-    """When the requested sample is played, since the request; None if it never arrived."""
+    played_ns: int | None  # when the requested sample is played, since the request; None if it never arrived
 
 
 def play(chunks: Sequence[Chunk], rate: int, prebuffer_ns: int, sample: int = 0) -> Playback:

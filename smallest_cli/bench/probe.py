@@ -21,8 +21,7 @@ class Probe:
     """Scheduler delays in nanoseconds, and how far the wall clock drifted from the monotonic one."""
 
     late_ns: list[int] = field(default_factory=list)
-    woken_ns: list[int] = field(default_factory=list)
-    """When the thread was woken, by `perf_counter_ns`."""
+    woken_ns: list[int] = field(default_factory=list)  # when the thread was woken, by `perf_counter_ns`
     drift_s: float = 0.0
 
     def delay_at(self, at_ns: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import time
@@ -67,10 +68,9 @@ def measure(
     except Interrupted as interrupted:
         interruption = interrupted
     trials = sorted(progress.trials, key=lambda trial: (trial.phase == "measure", trial.index))
-    floor = self_test.floor
     if log is not None:
         measured = [trial for trial in trials if trial.phase == "measure"]
-        floor = measurement_error(measured, progress.origin_ns, log)
+        self_test = SelfTest(measurement_error(measured, progress.origin_ns, log))
     run = Run(
         id=run_id,
         started_utc=started.isoformat(timespec="seconds"),
@@ -79,7 +79,7 @@ def measure(
         cut_short=progress.cut_short,
         origin_ns=progress.origin_ns,
         **asdict(conditions(plan, service, buffers_ms, slo)),
-        calibration=evaluate(probe, floor, trials, self_test.reasons, self_test.doubts),
+        calibration=evaluate(probe, self_test, trials),
     )
     return Measurement(run, trials, interruption)
 
@@ -100,7 +100,7 @@ def conditions(plan: Plan, service: Service, buffers_ms: Sequence[float], slo: S
         ),
         target=Target(service.base_url, service.api),
         request=_request(plan.template),
-        texts={text.name: {"characters": len(text.words), "sha256": text.digest} for text in plan.texts},
+        texts={text.name: _fingerprint(text.words) for text in plan.texts},
         client={
             "tool": f"smallest {__version__}",
             "python": platform.python_version(),
@@ -120,22 +120,19 @@ def conditions(plan: Plan, service: Service, buffers_ms: Sequence[float], slo: S
     )
 
 
+def _fingerprint(words: str) -> dict[str, Any]:
+    return {"characters": len(words), "sha256": hashlib.sha256(words.encode()).hexdigest()[:16]}
+
+
 def _request(template: SpeechRequest) -> dict[str, Any]:
     """Return the fields of every trial's request. Rare ones are left out if not given: older files lack
     them."""
+    fields = {name: getattr(template, name) for name in ("voice", "model", "language", "speed")}
+    fields["sample_rate"] = template.format.sample_rate
+    fields["completion_wait_ms"] = template.completion_wait_ms
     rare = {
         "number_language": template.number_language,
         "math_notation": template.math_notation or None,
         "dictionary": list(template.dictionaries) or None,
-        "consistency": template.consistency,
-        "similarity": template.similarity,
-        "enhancement": template.enhancement,
-    }
-    return {
-        "voice": template.voice,
-        "model": template.model,
-        "language": template.language,
-        "speed": template.speed,
-        "sample_rate": template.format.sample_rate,
-        "completion_wait_ms": template.completion_wait_ms,
-    } | {name: value for name, value in rare.items() if value is not None}
+    } | {name: getattr(template, name) for name in ("consistency", "similarity", "enhancement")}
+    return fields | {name: value for name, value in rare.items() if value is not None}

@@ -10,15 +10,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, convert, field, to_builtins
+from msgspec import UNSET, Meta, Struct, UnsetType, field, to_builtins
 
 SCHEMA: Literal["smallest.bench/1"] = "smallest.bench/1"
 RAW_SCHEMA = "smallest.bench.raw/1"
 VERDICTS = ("ok", "suspect", "invalid")
 Verdict = Literal["ok", "suspect", "invalid"]
 Unit = Literal["ms", "s", "x"]
-MAX = 10**18
-"""Larger than any number that bench writes: as nanoseconds it is 31 years."""
+MAX = 10**18  # larger than any number that bench writes: as nanoseconds it is 31 years
 
 Integer = Annotated[int, Meta(ge=-MAX, le=MAX)]
 Count = Annotated[int, Meta(ge=0, le=MAX)]
@@ -73,8 +72,7 @@ class Load(Struct):
     count: Count | None = None
     seconds: NonNegative | None = None
     warmups: Count = 0
-    engine: str | UnsetType = UNSET
-    """What generated the load, where it was not bench itself."""
+    engine: str | UnsetType = UNSET  # what generated the load, where it was not bench itself
 
     def __post_init__(self) -> None:
         if self.model == "open" and (self.rate is None or self.arrival is None):
@@ -100,15 +98,12 @@ class Calibration(Struct, kw_only=True):
 
     verdict: Verdict
     reasons: list[str]
-    lag_ms: Delays | None
-    """Scheduler delay: how late a thread was woken."""
-    floor_ms: Delays | None
-    """Measurement error: how late bench was by the offline server's own timestamps."""
+    lag_ms: Delays | None  # scheduler delay: how late a thread was woken
+    floor_ms: Delays | None  # measurement error: how late bench was by the offline server's own timestamps
     tolerated_ms: Number = 0.0
     clock_drift_s: Number = 0.0
     begun_late_ms: Delays | UnsetType = UNSET
-    stamped_ms: Delays | UnsetType = UNSET
-    """Scheduler delay around the trials' own timestamps."""
+    stamped_ms: Delays | UnsetType = UNSET  # scheduler delay around the trials' own timestamps
 
 
 class Definitions(Struct, kw_only=True):
@@ -178,24 +173,21 @@ class Run(Conditions, kw_only=True):
     interrupted: bool
     complete: bool
     calibration: Calibration
-    cut_short: str | None = None
-    """The option that ended the run before its plan did."""
+    cut_short: str | None = None  # the option that ended the run before its plan did
     origin_ns: Integer = 0
     window: Window | UnsetType = UNSET
-    merged: list[str] | UnsetType = UNSET
-    """Ids of the runs that were merged into this one."""
+    merged: list[str] | UnsetType = UNSET  # ids of the runs that were merged into this one
     part_of: str | UnsetType = UNSET
     workers: list[WorkerSummary] | UnsetType = UNSET
 
 
-class Quantile(Struct):
-    """A quantile with its confidence interval; a bound that the sample does not give is None."""
+class Estimate(Struct):
+    """A figure with its confidence interval; a bound that the sample does not give is None."""
 
     v: Number
     lo: Number | None
     hi: Number | None
-    why: str | UnsetType = UNSET
-    """Why a bound is open."""
+    why: str | UnsetType = UNSET  # why a bound is open
 
 
 class MetricSummary(Struct, kw_only=True):
@@ -209,19 +201,18 @@ class MetricSummary(Struct, kw_only=True):
     mad: Number
     outliers: Count
     mean_without_outliers: Number
-    p50: Quantile
-    p90: Quantile
-    p95: Quantile
-    p99: Quantile
-    p99_9: Quantile = field(name="p99.9")
+    p50: Estimate
+    p90: Estimate
+    p95: Estimate
+    p99: Estimate
+    p99_9: Estimate = field(name="p99.9")
     at_least: list[str] | UnsetType = UNSET
     """Statistics whose true value may be greater: some trials were given up."""
-    digits: int | UnsetType = UNSET
-    """Significant digits, where the values come from a histogram."""
+    digits: int | UnsetType = UNSET  # significant digits, where the values come from a histogram
 
-    def quantile(self, name: str) -> Quantile:
+    def quantile(self, name: str) -> Estimate:
         """The quantile called p50, p90, p95, p99 or p99.9."""
-        found: Quantile = getattr(self, name.replace(".", "_"))
+        found: Estimate = getattr(self, name.replace(".", "_"))
         return found
 
     def is_bound(self, statistic: str) -> bool:
@@ -233,8 +224,7 @@ class PlayerSummary(Struct):
     """How a simulated player with one prebuffer would have fared."""
 
     buffer_ms: NonNegative
-    smooth: NonNegative
-    """Share of trials without a stall."""
+    smooth: NonNegative  # share of trials without a stall
     ttfa_p50: Number | None
     stalls_mean: NonNegative
     stall_total_p95: NonNegative
@@ -258,8 +248,7 @@ class Samples(Struct):
         return [value for value in getattr(self, metric) or [] if value is not None]
 
 
-SAMPLED = Samples.__struct_fields__[2:]
-"""The metrics whose single values a result keeps."""
+SAMPLED = Samples.__struct_fields__[2:]  # the metrics whose single values a result keeps
 
 
 class Timeline(Struct, kw_only=True):
@@ -301,8 +290,7 @@ class ThresholdResult(Struct, kw_only=True):
     unit: Literal["share", "ms", "s", "x"] = "x"
     ci: tuple[Number | None, Number | None] | None
     passed: bool = field(name="pass")
-    confident: bool
-    """Whether there is an interval and all of it is on the same side of the limit."""
+    confident: bool  # whether there is an interval and all of it is on the same side of the limit
     at_least: bool = False
     why: str | None = None
 
@@ -333,8 +321,3 @@ def decode_hook(kind: type, value: Any) -> Any:
 def as_json(value: object) -> Any:
     """`value` as plain dicts, lists, strings and numbers."""
     return to_builtins(value, enc_hook=str)
-
-
-def conditions_from(values: Any) -> Conditions:
-    """Conditions out of a message of our own that travelled as plain values."""
-    return convert(values, Conditions, dec_hook=decode_hook)

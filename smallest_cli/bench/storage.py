@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,17 @@ from msgspec.structs import replace
 
 from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.results import summarise
-from smallest_cli.bench.schema import RAW_SCHEMA, SAMPLED, SCHEMA, Count, Result, Run, as_json, decode_hook
+from smallest_cli.bench.schema import (
+    MAX,
+    RAW_SCHEMA,
+    SAMPLED,
+    SCHEMA,
+    Count,
+    Result,
+    Run,
+    as_json,
+    decode_hook,
+)
 from smallest_cli.bench.thresholds import parse_threshold
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
@@ -71,7 +82,7 @@ def read_result(path: Path) -> Result:
         except DecodeError:
             schema = RAW_SCHEMA  # several lines of JSON are not a single document
         if schema == RAW_SCHEMA:
-            return summarise(*_read_lines(path, _lines(text)))
+            return summarise(*_read_lines(path, text))
         _check_schema(path, schema, [SCHEMA, RAW_SCHEMA], "write one with bench --save or --jsonl")
         result = Decoder(Result, dec_hook=decode_hook).decode(text)
         check_result(result)
@@ -83,46 +94,36 @@ def read_raw(path: Path) -> tuple[Run, list[Trial]]:
 
     A file with fewer trials than its header says was cut off: its run is marked incomplete.
     """
-    lines = _lines(_read(path))
+    text = _read(path)
     with _refuse_invalid(path):
-        return _read_lines(path, lines)
+        return _read_lines(path, text)
 
 
-def _read_lines(path: Path, lines: Sequence[str]) -> tuple[Run, list[Trial]]:
-    head, *rest = lines or [""]
+def _read_lines(path: Path, text: str) -> tuple[Run, list[Trial]]:
+    head, *rest = [line for line in text.split("\n") if line.strip()] or [""]
     schema = _schema(head)
     _check_schema(path, schema, [RAW_SCHEMA], "write raw trials with bench --jsonl FILE")
     header = Decoder(_RawHeader, dec_hook=decode_hook).decode(head)
     decoder = Decoder(_RawLine, dec_hook=decode_hook)
     trials = [decoder.decode(line).trial for line in rest]
     run = header.run
-    _check_run(run)
+    for text in run.slo:
+        parse_threshold(text)
     for number, trial in enumerate(trials):
         _check_trial(trial, run, f"trial {number}")
     # An older file may lack metrics that we compute today.
     ours = {name: metric for name, metric in METRICS.items() if name not in run.defs.metrics}
     run = replace(run, defs=replace(run.defs, metrics=run.defs.metrics | ours))
-    missing = _missing(header, trials)
+    missing = (header.trials or 0) - len(trials)
+    if header.trials is None:  # then by what a completed run had planned
+        planned = (run.load.count or 0) * len(run.arms) if run.complete else 0
+        missing = max(0, planned - sum(trial.phase == "measure" for trial in trials))
     if missing < 0:
         raise UsageError(f"{printable(path)} has {-missing} more trials than its header says")
     if missing:
         reasons = [*run.calibration.reasons, f"{missing} trials are missing: the file was cut off"]
         run = replace(run, complete=False, calibration=replace(run.calibration, reasons=reasons))
     return run, trials
-
-
-def _missing(header: _RawHeader, trials: Sequence[Trial]) -> int:
-    """Return how many trials a file lacks, by its header or by what a completed run had planned."""
-    if header.trials is not None:
-        return header.trials - len(trials)
-    run = header.run
-    planned = (run.load.count or 0) * len(run.arms) if run.complete else 0
-    return max(0, planned - sum(trial.phase == "measure" for trial in trials))
-
-
-def _check_run(run: Run) -> None:
-    for text in run.slo:
-        parse_threshold(text)
 
 
 def _check_trial(trial: Trial, run: Run, where: str) -> None:
@@ -132,16 +133,14 @@ def _check_trial(trial: Trial, run: Run, where: str) -> None:
         raise ValidationError(f"{where}: `chunks` are not in order")
     if trial.error is None and (not trial.chunks or trial.sent_ns is None):
         raise ValidationError(f"{where} has neither audio nor an error")
-    phases = trial.phases
-    if phases and not all(0 <= ns <= 10**18 for ns in (phases.dns, phases.tcp, phases.tls, phases.upgrade)):
+    if trial.phases and not all(0 <= ns <= MAX for ns in asdict(trial.phases).values()):
         raise ValidationError(f"{where}: `phases` out of range")
 
 
 def check_result(result: Result) -> None:
     """Check the rules between fields of a result. Raises ValidationError, and UsageError for a threshold."""
-    _check_run(result.run)
-    for threshold in result.slo:
-        parse_threshold(threshold.expr)
+    for text in (*result.run.slo, *(threshold.expr for threshold in result.slo)):
+        parse_threshold(text)
     for arm in result.arms:
         if arm.ok > arm.n:
             raise ValidationError(f"{arm.id}: `ok` is more than `n`")
@@ -159,10 +158,6 @@ def _read(path: Path) -> str:
         raise UsageError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{printable(path)} is not UTF-8 text") from None
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in text.split("\n") if line.strip()]
 
 
 def _schema(text: str) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from smallest_cli.bench.metrics import CENSORED, METRICS, has_metric
-from smallest_cli.bench.schema import ArmId, ArmResult, Quantile, ThresholdResult
+from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, ThresholdResult
 from smallest_cli.errors import UsageError
 from smallest_cli.security import printable
 
@@ -21,8 +21,7 @@ _FORM = re.compile(
     r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     r"\s*(?P<unit>ms|s|%|)"
 )
-SMOOTH_METRIC = "min_safe_buffer"
-"""An arm has a `smooth@` figure if it has this metric."""
+SMOOTH_METRIC = "min_safe_buffer"  # an arm has a `smooth@` figure if it has this metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,8 @@ def parse_threshold(text: str) -> Threshold:
         raise UsageError(f"invalid threshold: {shown}", hint="use e.g. ttfb.p95<300ms or error_rate<1%")
     metric, statistic = match["metric"], match["statistic"]
     if metric is not None and metric not in METRICS:
-        raise UsageError(
-            f"unknown metric: {metric}", hint=f"one of {', '.join(METRICS)}, error_rate, smooth@MS"
-        )
+        hint = f"one of {', '.join(METRICS)}, error_rate, smooth@MS"
+        raise UsageError(f"unknown metric: {metric}", hint=hint)
     if statistic is not None and statistic not in _STATISTICS:
         raise UsageError(f"unknown statistic: {statistic}", hint=f"one of {', '.join(_STATISTICS)}")
     kind, scale = _UNITS[match["unit"]]
@@ -73,17 +71,8 @@ def parse_threshold(text: str) -> Threshold:
         buffer_ms = float(match["buffer"]) if match["buffer"] else None
     except ValueError:
         raise UsageError(f"{shown}: smooth@ takes milliseconds") from None
-    threshold = Threshold(
-        text.strip(),
-        match["arm"] or "",
-        match["what"],
-        metric,
-        statistic,
-        buffer_ms,
-        match["sign"],
-        float(match["limit"]) * scale,
-        unit,
-    )
+    arm, what, sign, limit = match["arm"] or "", match["what"], match["sign"], float(match["limit"]) * scale
+    threshold = Threshold(text.strip(), arm, what, metric, statistic, buffer_ms, sign, limit, unit)
     _check_limit(threshold, match, shown)
     return threshold
 
@@ -106,25 +95,11 @@ def check_thresholds(texts: Sequence[str], arms: Sequence[ArmId], buffers_ms: Se
         threshold = parse_threshold(text)
         if threshold.buffer_ms is not None and threshold.buffer_ms not in buffers_ms:
             known = ",".join(f"{ms:g}" for ms in buffers_ms)
-            raise UsageError(
-                f"{printable(text, 60)}: {threshold.buffer_ms:g} is not among the prebuffers {known}",
-                hint="add it to --buffer",
-            )
+            unknown = f"{threshold.buffer_ms:g} is not among the prebuffers {known}"
+            raise UsageError(f"{printable(text, 60)}: {unknown}", hint="add it to --buffer")
         if not any(map(threshold.applies_to, arms)):
-            raise UsageError(
-                f"{printable(text, 60)}: no arm of this run has such a figure",
-                hint=f"its arms: {', '.join(arms)}",
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class _Figure:
-    """A figure of a run; `at_least` where the true value may be greater, `why` its interval is open."""
-
-    value: float | None = None
-    interval: tuple[float | None, float | None] | None = None
-    at_least: bool = False
-    why: str | None = None
+            message = f"{printable(text, 60)}: no arm of this run has such a figure"
+            raise UsageError(message, hint=f"its arms: {', '.join(arms)}")
 
 
 def evaluate(text: str, arms: Sequence[ArmResult]) -> list[ThresholdResult]:
@@ -132,47 +107,43 @@ def evaluate(text: str, arms: Sequence[ArmResult]) -> list[ThresholdResult]:
     threshold = parse_threshold(text)
     selected = [arm for arm in arms if threshold.applies_to(arm.id)]
     if not selected:
-        return [_result(threshold, threshold.arm, _Figure())]
-    return [_result(threshold, arm.id, _figure(threshold, arm)) for arm in selected]
+        return [_result(threshold, threshold.arm, None, False)]
+    return [_result(threshold, arm.id, *_figure(threshold, arm)) for arm in selected]
 
 
-def _result(threshold: Threshold, arm: str, figure: _Figure) -> ThresholdResult:
-    # A lower bound below the limit proves nothing about the true value.
-    open_above = figure.at_least and threshold.sign.startswith("<")
-    passed = figure.value is not None and not open_above and threshold.holds(figure.value)
-    return ThresholdResult(
-        expr=threshold.text,
-        arm=arm,
-        value=figure.value,
-        unit=cast(Any, threshold.unit),
-        ci=figure.interval,
-        passed=passed,
-        confident=figure.interval is not None and _is_confident(threshold, passed, *figure.interval),
-        at_least=figure.at_least,
-        why=figure.why,
-    )
-
-
-def _is_confident(threshold: Threshold, passed: bool, low: float | None, high: float | None) -> bool:
-    """Whether the bound nearer to the other side of the limit is still on this side."""
-    nearest = high if passed == threshold.sign.startswith("<") else low
-    return nearest is not None and threshold.holds(nearest) == passed
-
-
-def _figure(threshold: Threshold, arm: ArmResult) -> _Figure:
+def _figure(threshold: Threshold, arm: ArmResult) -> tuple[Estimate | None, bool]:
+    """Return an arm's figure, and whether the true value may be greater."""
     if threshold.what == "error_rate":
-        return _Figure(arm.error_rate)
+        return Estimate(arm.error_rate, None, None), False
     if threshold.buffer_ms is not None:
-        rows = [row for row in arm.player if row.buffer_ms == threshold.buffer_ms]
-        return _Figure(rows[0].smooth if rows else None)
+        shares = [row.smooth for row in arm.player if row.buffer_ms == threshold.buffer_ms]
+        return (Estimate(shares[0], None, None) if shares else None), False
     metric, statistic = threshold.metric or "", threshold.statistic or ""
     # Without a timeout a censored metric equals the plain one.
     summary = arm.metrics.get(metric) or arm.metrics.get(CENSORED.get(metric, ""))
     if summary is None:
-        return _Figure()
-    found, at_least = getattr(summary, statistic.replace(".", "_")), summary.is_bound(statistic)
-    if not isinstance(found, Quantile):
-        return _Figure(found, at_least=at_least)
-    # Values that depend on each other have no interval at all.
-    known = found.lo is not None or found.hi is not None
-    return _Figure(found.v, (found.lo, found.hi) if known else None, at_least, found.why or None)
+        return None, False
+    found = getattr(summary, statistic.replace(".", "_"))
+    figure = found if isinstance(found, Estimate) else Estimate(found, None, None)
+    return figure, summary.is_bound(statistic)
+
+
+def _result(threshold: Threshold, arm: str, figure: Estimate | None, at_least: bool) -> ThresholdResult:
+    value, low, high = (figure.v, figure.lo, figure.hi) if figure else (None, None, None)
+    # A lower bound below the limit proves nothing about the true value.
+    open_above = at_least and threshold.sign.startswith("<")
+    passed = value is not None and not open_above and threshold.holds(value)
+    nearest = high if passed == threshold.sign.startswith("<") else low
+    return ThresholdResult(
+        expr=threshold.text,
+        arm=arm,
+        value=value,
+        unit=cast(Any, threshold.unit),
+        # Values that depend on each other have no interval at all.
+        ci=None if low is None and high is None else (low, high),
+        passed=passed,
+        # Whether the bound nearer to the other side of the limit is still on this side.
+        confident=nearest is not None and threshold.holds(nearest) == passed,
+        at_least=at_least,
+        why=(figure.why or None) if figure else None,
+    )

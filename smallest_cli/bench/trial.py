@@ -6,28 +6,19 @@ A failure is a result like any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeVar
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from smallest_cli import errors
 from smallest_cli.bench.onset import find_onset
 from smallest_cli.bench.playback import Chunk
 from smallest_cli.bench.schema import ArmId, Count, Integer, Name, Positive
-from smallest_cli.errors import (
-    CertificateError,
-    ConnectError,
-    DeadlineExceeded,
-    IncompleteResponse,
-    NetworkError,
-    ProtocolError,
-    RateLimited,
-    RemoteError,
-    SecurityError,
-)
 from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent, SpeechRequest, Transport
 
+Kind = TypeVar("Kind", bound=Event)
 ERROR_CLASSES = (
     "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_first",
     "timeout_stall", "truncated", "inaudible", "empty", "protocol", "reset", "refused",
@@ -46,8 +37,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     arm: ArmId
     phase: Literal["warmup", "measure"]
     block: Annotated[int, Meta(ge=-1)]
-    text: str
-    """The text's name in the run, never the text itself."""
+    text: str  # the text's name in the run, never the text itself
     characters: Count
     rate: Positive
     started_ns: Integer
@@ -57,8 +47,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     reused: bool | None = None
     sent_ns: Integer | None = None
     chunks: tuple[tuple[Count, Positive], ...] = ()
-    onset: Count | None = None
-    """Number of the first audible frame."""
+    onset: Count | None = None  # number of the first audible frame
     completed_ns: Count | None = None
     ended_ns: Integer
     error: Name | None = None
@@ -76,57 +65,32 @@ class Trial(Struct, frozen=True, kw_only=True):
         return self.chunks[0][0]
 
 
-def classify(error: RemoteError, *, opened: bool, audio_began: bool) -> str:
+def classify(error: errors.RemoteError, *, opened: bool, audio_began: bool) -> str:
     """Return the class of a failure, one of `ERROR_CLASSES`, by its type and how far the trial had come."""
     match error:
-        case RateLimited():
+        case errors.RateLimited():
             return "http_429"
-        case RemoteError(close_code=int()):
+        case errors.RemoteError(close_code=int()):
             return "ws_close"
-        case RemoteError(status=int(status)):
+        case errors.RemoteError(status=int(status)):
             return "http_5xx" if status >= 500 else "http_4xx"
-        case CertificateError():
+        case errors.CertificateError():
             return "tls"
-        case SecurityError():
+        case errors.SecurityError():
             return "refused"
-        case ConnectError():
+        case errors.ConnectError():
             return error.step
-        case DeadlineExceeded() if not opened:
+        case errors.DeadlineExceeded() if not opened:
             return "connect"
-        case DeadlineExceeded():
+        case errors.DeadlineExceeded():
             return "timeout_stall" if audio_began else "timeout_first"
-        case IncompleteResponse():
+        case errors.IncompleteResponse():
             return "truncated"
-        case NetworkError():
+        case errors.NetworkError():
             return "reset"
-        case ProtocolError():
+        case errors.ProtocolError():
             return "protocol"
     return "app_error"
-
-
-@dataclass(slots=True)
-class _Events:
-    """The events of one request as they came; audio is not inspected before the request is over."""
-
-    opened: Opened | None = None
-    sent: Sent | None = None
-    completed: Completed | None = None
-    audio: list[AudioChunk] = field(default_factory=list)
-
-    def note(self, event: Event) -> None:
-        match event:
-            case AudioChunk():
-                self.audio.append(event)
-            case Opened():
-                self.opened = event
-            case Sent():
-                self.sent = event
-            case Completed():
-                self.completed = event
-
-    def request_id(self) -> str | None:
-        ids = [event.request_id for event in (*self.audio[:1], self.completed) if event is not None]
-        return next((each for each in ids if each), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,42 +99,48 @@ class Attempt:
 
     trial: Trial
     pcm: bytes
-    failure: RemoteError | None
+    failure: errors.RemoteError | None
 
 
 def attempt(
     blank: Trial, request: SpeechRequest, transport: Transport, clock: Callable[[], int], origin_ns: int
 ) -> Attempt:
     """Send one request. `blank` is the trial before it began; times count from `origin_ns` of `clock`."""
-    events, failure = _Events(), None
+    events: list[Event] = []  # audio is not inspected before the request is over
+    failure = None
     started = clock()
     try:
         for event in transport.synthesize(request):
-            events.note(event)
-    except RemoteError as error:
+            events.append(event)
+    except errors.RemoteError as error:
         failure = error
     ended = clock()
-    timed = replace(blank, started_ns=started - origin_ns, ended_ns=ended - origin_ns)
-    pcm = b"".join(chunk.pcm for chunk in events.audio)
-    return Attempt(_record(timed, events, pcm, failure, origin_ns), pcm, failure)
-
-
-def _record(timed: Trial, events: _Events, pcm: bytes, failure: RemoteError | None, origin_ns: int) -> Trial:
-    opened, sent, completed = events.opened, events.sent, events.completed
-    sent_ns = sent.at_ns if sent else None
+    audio = [event for event in events if isinstance(event, AudioChunk)]
+    opened, sent, completed = _last(events, Opened), _last(events, Sent), _last(events, Completed)
+    ids = [event.request_id for event in (*audio[:1], completed, failure) if event is not None]
+    pcm = b"".join(chunk.pcm for chunk in audio)
     trial = replace(
-        timed,
+        blank,
+        started_ns=started - origin_ns,
+        ended_ns=ended - origin_ns,
         opened_ns=opened.at_ns - origin_ns if opened else None,
         phases=opened.phases if opened else None,
         reused=opened.reused if opened else None,
-        sent_ns=None if sent_ns is None else sent_ns - origin_ns,
-        chunks=() if sent_ns is None else tuple(_chunks(events.audio, sent_ns)),
-        onset=find_onset(pcm, timed.rate),
-        completed_ns=completed.at_ns - sent_ns if completed and sent_ns is not None else None,
-        request_id=events.request_id() or (failure.request_id if failure else None),
+        sent_ns=sent.at_ns - origin_ns if sent else None,
+        chunks=tuple(_chunks(audio, sent.at_ns)) if sent else (),
+        onset=find_onset(pcm, blank.rate),
+        completed_ns=completed.at_ns - sent.at_ns if completed and sent else None,
+        request_id=next(filter(None, ids), None),
     )
-    error, message = _failure_of(trial, pcm, failure)
-    return replace(trial, error=error, message=message)
+    error_class, message = _silent_failure(trial, pcm)
+    if failure is not None:
+        error_class = classify(failure, opened=opened is not None, audio_began=bool(pcm))
+        message = str(failure)
+    return Attempt(replace(trial, error=error_class, message=message), pcm, failure)
+
+
+def _last(events: list[Event], kind: type[Kind]) -> Kind | None:
+    return next((event for event in reversed(events) if isinstance(event, kind)), None)
 
 
 def _chunks(audio: list[AudioChunk], sent_ns: int) -> Iterator[Chunk]:
@@ -186,11 +156,8 @@ def _chunks(audio: list[AudioChunk], sent_ns: int) -> Iterator[Chunk]:
         yield at - sent_ns, received // 2 - yielded
 
 
-def _failure_of(trial: Trial, pcm: bytes, failure: RemoteError | None) -> tuple[str | None, str | None]:
-    """Return the class and message of a trial that failed. Silence is never a success."""
-    if failure is not None:
-        name = classify(failure, opened=trial.opened_ns is not None, audio_began=bool(pcm))
-        return name, str(failure)
+def _silent_failure(trial: Trial, pcm: bytes) -> tuple[str | None, str | None]:
+    """Return the class and message of a trial that failed without an error. Silence is never a success."""
     if not pcm:
         return "empty", "the service said complete and sent no audio"
     if len(pcm) % 2:

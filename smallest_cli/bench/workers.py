@@ -26,8 +26,7 @@ from smallest_cli.transports import open_transport
 
 SWITCH_SECONDS = 0.0005
 POLL_SECONDS = 0.25
-FATAL = (AuthError, RequestError, SecurityError)
-"""Errors that every other trial of the arm would meet too."""
+FATAL = (AuthError, RequestError, SecurityError)  # errors that every other trial of the arm would meet too
 
 
 @dataclass
@@ -39,10 +38,8 @@ class Progress:
     trials: list[Trial] = field(default_factory=list)
     in_flight: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    succeeded: set[str] = field(default_factory=set)
-    """Arms with a successful trial or warm-up."""
-    cut_short: str | None = None
-    """The option that ended the run before its plan did."""
+    succeeded: set[str] = field(default_factory=set)  # arms with a successful trial or warm-up
+    cut_short: str | None = None  # the option that ended the run before its plan did
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start_trial(self) -> None:
@@ -74,6 +71,10 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 OnTrial = Callable[[Attempt], None]
+
+
+def ignore(_: object) -> None:
+    """Do nothing with progress or a trial."""
 
 
 class CharacterBudget:
@@ -129,11 +130,8 @@ class Worker:
     """Runs one trial at a time over warm connections of its own, as a voice agent does."""
 
     def __init__(self, number: int, plan: Plan, service: Service, dialer: Dialer, on_trial: OnTrial) -> None:
-        self._number = number
-        self._plan = plan
-        self._service = service
-        self._dialer = dialer
-        self._on_trial = on_trial
+        self._number, self._plan, self._on_trial = number, plan, on_trial
+        self._service, self._dialer = service, dialer
         self._connections = ExitStack()
         self._warm: dict[str, Transport] = {
             via: self._connections.enter_context(open_transport(via, service, dialer))
@@ -231,12 +229,9 @@ def run_workers(
     queue, graceful = None, True
     try:
         # The first worker alone: a rejected key is then sent once, not once for each worker.
-        _join(
-            [pool.submit(worker.warm_up, progress, budget) for worker in workers[:1]], on_progress, progress
-        )
-        _join(
-            [pool.submit(worker.warm_up, progress, budget) for worker in workers[1:]], on_progress, progress
-        )
+        for group in (workers[:1], workers[1:]):
+            warm_ups = [pool.submit(worker.warm_up, progress, budget) for worker in group]
+            _join(warm_ups, on_progress, progress)
         with gc_paused(), probing(probe):
             queue = JobQueue(plan, budget, dialer.until)
             origin = progress.origin_ns = dialer.clock()
@@ -249,9 +244,8 @@ def run_workers(
         if queue is not None:
             queue.stopped.set()
         pool.shutdown(wait=graceful, cancel_futures=True)
-        if graceful:
-            for worker in workers:
-                worker.close()
+        for worker in workers if graceful else ():
+            worker.close()
     progress.cut_short = progress.cut_short or queue.cut_short
     measured = sum(trial.phase == "measure" for trial in progress.trials)
     return progress.cut_short is None and plan.trials in (None, measured)

@@ -276,6 +276,22 @@ def test_http_429_is_explained_as_the_account_limit() -> None:
     assert "not latency: measure again with a smaller -c" in advised(limited, load=LOAD | {"concurrency": 4})
 
 
+def late_end(arm: str, tail_ms: int) -> list[Trial]:
+    """Trials whose end marker comes `tail_ms` after the last audio."""
+    return [replace(each, completed_ns=each.chunks[-1][0] + tail_ms * MS) for each in many(arm, 50, 5)]
+
+
+def test_late_end_marker_is_reported_with_what_follows() -> None:
+    over_ws = (
+        "The end marker comes 4.0 s after the last audio (ws/warm/c1): "
+        "a run over ws waits for it at its end, one over sse does not."
+    )
+    assert over_ws in advised([*late_end(WARM, 4000), *late_end(SSE, 0)])
+    both = advised([*late_end(WARM, 1200), *late_end(SSE, 4000)])
+    assert "4.0 s after the last audio (ws/warm/c1, sse/warm/c1): a run waits for it at its end." in both
+    assert "end marker" not in advised(late_end(WARM, 1000))
+
+
 def test_invalid_run_gives_no_recommendation() -> None:
     said = advised(many(WARM, 50), calibration=CALIBRATION | {"verdict": "invalid"})
     assert said.startswith("No recommendation")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from smallest_cli.audio import wav
-from smallest_cli.bench.calibration import calibrate, evaluate, evaluate_delays, measurement_error
+from smallest_cli.bench.calibration import SelfTest, calibrate, evaluate, evaluate_delays, measurement_error
 from smallest_cli.bench.plan import Arm, Plan, Text
 from smallest_cli.bench.probe import Probe, in_ms, probing
 from smallest_cli.bench.runner import conditions
@@ -267,10 +267,10 @@ def test_calibration_uses_the_concurrency_of_the_plan() -> None:
 
 
 def test_failed_calibration_makes_the_run_suspect() -> None:
-    floor, reasons, doubts = calibrate(replace(PLAN, arms=ARMS[:1]), 1e-6)
-    assert (floor, reasons) == (None, ())
-    assert doubts[0].startswith("not calibrated: every trial on the offline server failed (")
-    assert evaluate(Probe([MS // 10] * 100), None, [trial()], doubts=doubts).verdict == "suspect"
+    self_test = calibrate(replace(PLAN, arms=ARMS[:1]), 1e-6)
+    assert (self_test.floor, self_test.reasons) == (None, ())
+    assert self_test.doubts[0].startswith("not calibrated: every trial on the offline server failed (")
+    assert evaluate(Probe([MS // 10] * 100), self_test, [trial()]).verdict == "suspect"
 
 
 LATE = Delays(0.1, 0.2, 0.3, 100)
@@ -289,21 +289,21 @@ LATE = Delays(0.1, 0.2, 0.3, 100)
     ],
 )
 def test_the_verdict(lag: list[int], floor: Delays | None, verdict: str) -> None:
-    found = evaluate(Probe(lag), floor, [trial(n) for n in range(10)])
+    found = evaluate(Probe(lag), SelfTest(floor), [trial(n) for n in range(10)])
     assert found.verdict == verdict
     assert bool(found.reasons) is (verdict != "ok")
 
 
 def test_tolerance_grows_with_the_measured_time() -> None:
     slow = [trial(n, 1000) for n in range(10)]
-    assert evaluate(Probe([MS] * 98 + [8 * MS] * 2), LATE, slow).verdict == "ok"
+    assert evaluate(Probe([MS] * 98 + [8 * MS] * 2), SelfTest(LATE), slow).verdict == "ok"
 
 
 def test_delay_at_timestamps_counts_even_if_rare() -> None:
     calm = Delays(0.1, 0.2, 1.0, 9000)
     for late, verdict in ((Delays(0.1, 5.0, 5.0, 9), "suspect"), (Delays(5.0, 9.0, 9.0, 9), "invalid")):
-        assert evaluate_delays(calm, 0.0, None, 100.0).verdict == "ok"
-        assert evaluate_delays(calm, 0.0, None, 100.0, stamped=late).verdict == verdict
+        assert evaluate_delays(calm, 0.0, SelfTest(None), 100.0).verdict == "ok"
+        assert evaluate_delays(calm, 0.0, SelfTest(None), 100.0, stamped=late).verdict == verdict
 
 
 def test_delay_at_a_moment_is_that_of_the_next_wake_up() -> None:
@@ -316,9 +316,9 @@ def test_delay_at_a_moment_is_that_of_the_next_wake_up() -> None:
 
 def test_open_loop_that_falls_behind_is_suspect() -> None:
     prompt = [trial(n, scheduled_ns=n * 1000 * MS - MS) for n in range(40)]
-    assert evaluate(Probe([MS // 10] * 100), LATE, prompt).verdict == "ok"
+    assert evaluate(Probe([MS // 10] * 100), SelfTest(LATE), prompt).verdict == "ok"
     behind = [trial(n, scheduled_ns=n * 250 * MS) for n in range(1, 41)]
-    found = evaluate(Probe([MS // 10] * 100), LATE, behind)
+    found = evaluate(Probe([MS // 10] * 100), SelfTest(LATE), behind)
     assert found.verdict == "suspect"
     assert found.begun_late_ms.max == 30_000
     assert found.reasons == [
@@ -328,7 +328,7 @@ def test_open_loop_that_falls_behind_is_suspect() -> None:
 
 
 def test_suspended_machine_makes_the_run_invalid() -> None:
-    assert evaluate(Probe([MS // 10] * 9, drift_s=60.0), LATE, [trial()]).verdict == "invalid"
+    assert evaluate(Probe([MS // 10] * 9, drift_s=60.0), SelfTest(LATE), [trial()]).verdict == "invalid"
 
 
 def test_probe_records_delays() -> None:

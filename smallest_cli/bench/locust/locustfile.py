@@ -26,6 +26,7 @@ from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from smallest_cli.bench.locust.aggregate import Aggregator
+from smallest_cli.bench.locust.messages import Message
 from smallest_cli.bench.locust.options import add_options, check_options, read_config, share_counts
 from smallest_cli.bench.locust.worker import ENGINE, LoadWorker, start_worker
 from smallest_cli.bench.locust.worker_stats import WorkerStats
@@ -34,25 +35,19 @@ from smallest_cli.bench.storage import as_text, write_text
 from smallest_cli.bench.workers import Worker
 from smallest_cli.errors import RemoteError, SmallestError, UsageError
 
-STOP_TIMEOUT_S = 30.0
-"""How long a trial in flight at the end may take, unless --stop-timeout is given."""
+STOP_TIMEOUT_S = 30.0  # how long a trial in flight at the end may take, unless --stop-timeout is given
 FINISH, LAST, REPORT = "smallest.finish", "smallest.last", "smallest"
-LOCAL = "local"
-"""The name of a process without a master."""
+LOCAL = "local"  # the name of a process without a master
 LOG = logging.getLogger("smallest")
 
 
 def patch_locust() -> None:
     """Replace two functions of Locust in this process, before any run."""
     # Locust's own table rounds to two digits: 147 ms would be shown as 150.
-    locust.stats.bucket_response_time = _whole_milliseconds
+    locust.stats.bucket_response_time = lambda response_time: round(response_time)
     # A worker calls it once for each option of every message to spawn users, and each call builds the
     # complete parser: a third of a second, every second of the ramp, in which no stream is read.
     locust.argument_parser.default_args_dict = cache(locust.argument_parser.default_args_dict)
-
-
-def _whole_milliseconds(response_time: float) -> int:
-    return round(response_time)
 
 
 patch_locust()
@@ -64,10 +59,8 @@ class _State:
 
     worker: LoadWorker | None = None
     aggregator: Aggregator | None = None
-    run_name: str = ""
-    """Written into the raw trials of every process."""
-    exit_code: int = INVALID
-    """The exit code of a run without a result."""
+    run_name: str = ""  # written into the raw trials of every process
+    exit_code: int = INVALID  # the exit code of a run without a result
 
 
 STATE = _State()
@@ -85,9 +78,9 @@ class Caller(User):
     def on_start(self) -> None:
         """Open the warm connections and use each once before it counts. A failure ends the run."""
         load = STATE.worker
-        worker = load.new_worker() if load else None
-        if load is None or load.queue is None or worker is None:
+        if load is None or load.queue is None or load.open_worker is None:
             return
+        worker = load.open_worker(next(load.numbers))
         try:
             worker.warm_up(load.progress, load.queue.budget)
             self.worker = worker
@@ -102,7 +95,7 @@ class Caller(User):
         job = load.queue.next() if load and load.queue else None
         if load is None or self.worker is None or job is None:
             raise StopUser
-        trial = self.worker.run_trial(job, "measure", load.origin_ns, load.progress).trial
+        trial = self.worker.run_trial(job, "measure", load.stats.origin_ns, load.progress).trial
         self.environment.events.request.fire(
             request_type=job.arm.via,
             name=f"{job.arm.via}/{job.arm.conn} first audio",
@@ -123,7 +116,7 @@ def on_init(environment: Environment, **_: Any) -> None:
     runner = environment.runner
     environment.stop_timeout = environment.stop_timeout or STOP_TIMEOUT_S
     if isinstance(runner, MasterRunner):
-        runner.register_message(LAST, lambda msg, **_: _add_last(environment, msg.node_id, msg.data))
+        runner.register_message(LAST, lambda msg, **_: _add_last(environment, msg.node_id, msg.data[REPORT]))
     elif isinstance(runner, WorkerRunner):
         runner.register_message(FINISH, lambda msg, **_: _finish(environment, msg.data), concurrent=True)
 
@@ -161,22 +154,22 @@ def _abort(environment: Environment, worker: LoadWorker, why: str) -> None:
 
 def on_report_to_master(data: dict[str, Any], **_: Any) -> None:
     """Add what is new to a worker's report to the master."""
-    packed = STATE.worker.pack() if STATE.worker else None
-    if packed is not None:
-        data[REPORT] = packed
+    message = STATE.worker.message() if STATE.worker else None
+    if message is not None:
+        data[REPORT] = message.encode()
 
 
 def on_worker_report(client_id: str, data: dict[str, Any], **_: Any) -> None:
     """Aggregate a worker's report."""
-    if REPORT in data and STATE.aggregator is not None:
-        STATE.aggregator.add(client_id, data[REPORT])
+    if REPORT in data and STATE.aggregator:
+        STATE.aggregator.add(client_id, Message.decode(data[REPORT]))
 
 
-def _add_last(environment: Environment, name: str, packed: dict[str, Any]) -> None:
+def _add_last(environment: Environment, name: str, data: bytes) -> None:
     """Aggregate the last message of a process. One that cannot run any trial ends the run."""
     if STATE.aggregator is None or environment.runner is None:
         return
-    problem = STATE.aggregator.add(name, packed)
+    problem = STATE.aggregator.add(name, Message.decode(data))
     if problem and not STATE.aggregator.stopping:
         if name != LOCAL:
             LOG.error("worker %s: %s", name, problem)
@@ -196,12 +189,10 @@ def on_test_stopping(environment: Environment, **_: Any) -> None:
     elif isinstance(runner, MasterRunner):
         runner.send_message(FINISH, message)
         until = time.monotonic() + environment.stop_timeout + 10
-        while aggregator.is_waiting(_present(runner)) and time.monotonic() < until:
+        while time.monotonic() < until:
+            if not aggregator.is_waiting({each.id for each in runner.clients.all if each.state != "missing"}):
+                break
             gevent.sleep(0.1)
-
-
-def _present(runner: MasterRunner) -> set[str]:
-    return {each.id for each in runner.clients.all if each.state != "missing"}
 
 
 def _finish(environment: Environment, message: dict[str, Any]) -> None:
@@ -219,13 +210,11 @@ def _finish(environment: Environment, message: dict[str, Any]) -> None:
 
 
 def _send_last(environment: Environment, worker: LoadWorker) -> None:
-    packed = worker.pack(last=True)
-    if packed is None:
-        return
-    if isinstance(environment.runner, WorkerRunner):
-        environment.runner.send_message(LAST, packed)
-    else:
-        _add_last(environment, LOCAL, packed)
+    message = worker.message(last=True)
+    if message is not None and isinstance(environment.runner, WorkerRunner):
+        environment.runner.send_message(LAST, {REPORT: message.encode()})
+    elif message is not None:
+        _add_last(environment, LOCAL, message.encode())
 
 
 def _report_error(environment: Environment, error: SmallestError) -> None:

@@ -12,11 +12,10 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from smallest_cli.bench.corpus import CORPORA
-from smallest_cli.bench.plan import BUFFERS, MAX_CHARS, Arm, Plan, make_texts, parse_arms, parse_buffers
+from smallest_cli.bench.plan import BUFFERS, MAX_CHARS, Plan, make_texts, parse_arms, parse_buffers
 from smallest_cli.bench.schema import ArmId
 from smallest_cli.bench.thresholds import check_thresholds
 from smallest_cli.errors import SettingsError, UsageError
-from smallest_cli.models import SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import DEFAULT_BASE_URL, Settings, load_settings
 from smallest_cli.synthesis.request import build_request
@@ -44,18 +43,14 @@ def add_options(parser: LocustArgumentParser) -> None:
     add("--api", "", "API: unified, v3.1 or v2.")
     add("--timeout", "", "Timeout for connect, first audio and gaps, in seconds. [default: 15]")
     add("--seed", "1", "Seed of the order of texts.")
-    add(
-        "--max-chars",
-        "",
-        "Maximum characters to send; 0 = unlimited. [default: 20000 for the vendor's service, else 0]",
-    )
+    limit = "[default: 20000 for the vendor's service, else 0]"
+    add("--max-chars", "", f"Maximum characters to send; 0 = unlimited. {limit}")
     add("--ca-file", "", "CA certificates to trust, a file on every worker.", shown=False)
     add("--smallest-plain-http", "", "1: allow the key over plain http to another machine.", shown=False)
     add("--smallest-calibrate", "1", "0: skip the self-test of each worker on the offline server.")
     add("--smallest-json", "", "Write the result of the run, as smallest bench --save does.", shown=False)
-    add(
-        "--smallest-jsonl", "", "Write raw trials, one file for each worker with its name added.", shown=False
-    )
+    raw = "Write raw trials, one file for each worker with its name added."
+    add("--smallest-jsonl", "", raw, shown=False)
 
 
 def share_counts(options: Any, workers: int) -> None:
@@ -70,13 +65,11 @@ class LoadConfig:
 
     settings: Settings
     plan: Plan
-    users: int
-    """The number of users it can expect."""
+    users: int  # the number of users it can expect
     buffers_ms: list[float]
     slo: list[str]
     calibrated: bool
-    raw: str
-    """The file for its raw trials; empty for none."""
+    raw: str  # the file for its raw trials; empty for none
 
 
 def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadConfig:
@@ -87,21 +80,34 @@ def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadCo
             "voice": options.voice or None,
             "model": options.model or None,
             "language": options.language or None,
-            "sample_rate": _number("--sample-rate", options.sample_rate, int),
+            "sample_rate": _number(options, "sample_rate", int),
             "base_url": environment.host or None,
             "ca_file": options.ca_file or None,
             "plain_http": options.smallest_plain_http == "1" or None,
-            "timeout": _number("--timeout", options.timeout, float),
+            "timeout": _number(options, "timeout", float),
             "api": options.api or None,
         }
     )
     if settings.ca_file is not None and not os.path.exists(settings.ca_file):
         raise SettingsError(f"--ca-file: no such file: {printable(settings.ca_file)}")
+    check_options(options)
     template = build_request(settings, warn=warn)
     workers = getattr(options, "smallest_workers", 1)
+    limit = _number(options, "max_chars", int)
+    if limit is None:
+        limit = MAX_CHARS if settings.base_url == DEFAULT_BASE_URL else 0
+    plan = Plan(
+        arms=parse_arms(options.via, options.conn, "--via"),
+        texts=make_texts([options.text] if options.text else [], options.corpus, template),
+        template=template,
+        count=None,
+        concurrency=0,
+        seed=(_number(options, "seed", int) or 0) + max(getattr(environment.runner, "worker_index", 0), 0),
+        max_chars=max(1, limit // workers) if limit else 0,  # rounded down: the sum must not exceed it
+    )
     return LoadConfig(
         settings,
-        _plan(options, settings, template, workers, getattr(environment.runner, "worker_index", 0)),
+        plan,
         ceil(_users(options) / workers),
         parse_buffers(options.buffer or "0"),
         _thresholds(options),
@@ -112,11 +118,9 @@ def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadCo
 
 def check_options(options: Any) -> None:
     """Raise UsageError for an option that is invalid on every worker."""
-    for flag, text, kind in (
-        ("--sample-rate", options.sample_rate, int), ("--timeout", options.timeout, float),
-        ("--max-chars", options.max_chars, int), ("--seed", options.seed, int),
-    ):  # fmt: skip
-        _number(flag, text, kind)
+    _number(options, "timeout", float)
+    for name in ("sample_rate", "max_chars", "seed"):
+        _number(options, name, int)
     if options.corpus not in CORPORA:
         raise UsageError(f"--corpus takes one of {', '.join(CORPORA)}")
     _thresholds(options)
@@ -126,41 +130,23 @@ def _users(options: Any) -> int:
     return getattr(options, "smallest_users", options.num_users) or 1
 
 
-def _arms(options: Any) -> tuple[Arm, ...]:
-    return parse_arms(options.via, options.conn, "--via")
-
-
-def _plan(options: Any, settings: Settings, template: SpeechRequest, workers: int, index: int) -> Plan:
-    check_options(options)
-    limit = _number("--max-chars", options.max_chars, int)
-    if limit is None:
-        limit = MAX_CHARS if settings.base_url == DEFAULT_BASE_URL else 0
-    return Plan(
-        arms=_arms(options),
-        texts=make_texts([options.text] if options.text else [], options.corpus, template),
-        template=template,
-        count=None,
-        concurrency=0,
-        seed=(_number("--seed", options.seed, int) or 0) + max(index, 0),
-        max_chars=max(1, limit // workers) if limit else 0,  # rounded down: the sum must not exceed it
-    )
-
-
 Number = TypeVar("Number", int, float)
 
 
-def _number(flag: str, text: str, kind: Callable[[str], Number]) -> Number | None:
+def _number(options: Any, name: str, kind: Callable[[str], Number]) -> Number | None:
+    text = getattr(options, name)
     try:
         found = kind(text) if text else None
     except ValueError:
         found = kind("-1")
     if found is not None and not 0 <= found < inf:
-        raise UsageError(f"{flag} takes a number, not {printable(text)}")
+        raise UsageError(f"--{name.replace('_', '-')} takes a number, not {printable(text)}")
     return found
 
 
 def _thresholds(options: Any) -> list[str]:
     found = [each.strip() for each in options.slo.split(";") if each.strip()]
-    arms = [ArmId(arm.via, arm.conn, f"c{_users(options)}") for arm in _arms(options)]
-    check_thresholds(found, arms, parse_buffers(options.buffer or "0"))
+    arms = parse_arms(options.via, options.conn, "--via")
+    ids = [ArmId(arm.via, arm.conn, f"c{_users(options)}") for arm in arms]
+    check_thresholds(found, ids, parse_buffers(options.buffer or "0"))
     return found

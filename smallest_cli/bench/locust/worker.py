@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import gevent
 import locust
 from msgspec import structs
 
 from smallest_cli.bench.calibration import SelfTest, calibrate
+from smallest_cli.bench.locust.messages import Message
 from smallest_cli.bench.locust.options import LoadConfig
 from smallest_cli.bench.locust.worker_stats import InFlight, WorkerStats
-from smallest_cli.bench.plan import Plan
 from smallest_cli.bench.probe import probing
 from smallest_cli.bench.runner import conditions
 from smallest_cli.bench.schema import Run
 from smallest_cli.bench.storage import raw_lines, write_text
 from smallest_cli.bench.workers import CharacterBudget, JobQueue, Worker, gc_paused
 from smallest_cli.client.service import open_service
-from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
 
 ENGINE = f"locust {locust.__version__}"
@@ -34,26 +33,17 @@ MAX_CALIBRATION_USERS = 50
 
 @dataclass
 class LoadWorker:
-    """One run in one process. Without a plan it cannot run trials, and `stats` says why."""
+    """One run in one process. Without a queue it cannot run trials, and `stats` says why."""
 
     stats: WorkerStats
-    plan: Plan | None = None
-    service: Service | None = None
-    dialer: Dialer | None = None
     queue: JobQueue | None = None
+    open_worker: Callable[[int], Worker] | None = None
     raw: str = ""
-    origin_ns: int = 0
+    resources: ExitStack = field(default_factory=ExitStack)
     progress: InFlight = field(default_factory=lambda: InFlight(None))
     over: bool = False
-    _numbers: Any = field(default_factory=count)
-    _resources: ExitStack = field(default_factory=ExitStack)
+    numbers: Iterator[int] = field(default_factory=count)
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def new_worker(self) -> Worker | None:
-        """Return a worker for one user, None if no trial can be run."""
-        if self.plan is None or self.service is None or self.dialer is None:
-            return None
-        return Worker(next(self._numbers), self.plan, self.service, self.dialer, self.stats.add)
 
     def drain(self, seconds: float) -> None:
         """Stop starting trials and wait for those in flight, but no longer than that."""
@@ -63,15 +53,15 @@ class LoadWorker:
         while self.progress.in_flight and time.monotonic() < until:
             gevent.sleep(0.05)
 
-    def pack(self, *, last: bool = False) -> dict[str, Any] | None:
+    def message(self, *, last: bool = False) -> Message | None:
         """Return the next message, None if the last one was sent."""
-        if self.over or (self.plan is None and not last):
+        if self.over or (self.queue is None and not last):
             return None
         if last:
             self.over = True
             self.stats.cut_short = self.queue.cut_short if self.queue else None
-            self._resources.close()
-        return self.stats.pack(last=last)
+            self.resources.close()
+        return self.stats.message(last=last)
 
     def write_raw(self, name: str, users: int, part_of: str) -> None:
         """Write this process's raw trials, to be merged exactly by `bench merge`. Raises OutputError.
@@ -84,21 +74,18 @@ class LoadWorker:
         path = Path(self.raw)
         if name:
             path = path.with_name(f"{path.stem}.{name}{path.suffix}")
-        shared = structs.replace(
-            stats.conditions,
-            arms=[arm.with_concurrency(users) for arm in stats.conditions.arms],
-            load=structs.replace(stats.conditions.load, concurrency=users, engine=ENGINE),
-        )
+        arms = [arm.with_concurrency(users) for arm in stats.conditions.arms]
+        load = structs.replace(stats.conditions.load, concurrency=users, engine=ENGINE)
         run = Run(
-            **structs.asdict(shared),
+            **structs.asdict(structs.replace(stats.conditions, arms=arms, load=load)),
             id=f"{time.time_ns():x}",
             part_of=part_of,
             started_utc=self._started.isoformat(timespec="seconds"),
             interrupted=False,
             complete=stats.cut_short is None,
             cut_short=stats.cut_short,
-            origin_ns=self.origin_ns,
-            calibration=stats.calibration(),
+            origin_ns=stats.origin_ns,
+            calibration=stats.sent.calibration(),
         )
         trials = [structs.replace(trial, arm=trial.arm.with_concurrency(users)) for trial in stats.trials]
         write_text(path, "".join(raw_lines(run, trials)))
@@ -112,16 +99,16 @@ def start_worker(config: LoadConfig, warn: Callable[[str], None]) -> LoadWorker:
     dialer = Dialer.from_settings(settings)
     self_test = SelfTest(None, reasons=("not calibrated: --smallest-calibrate 0",))
     if config.calibrated:
-        self_test = calibrate(
-            replace(plan, concurrency=min(config.users, MAX_CALIBRATION_USERS)), settings.timeout
-        )
+        users = min(config.users, MAX_CALIBRATION_USERS)
+        self_test = calibrate(replace(plan, concurrency=users), settings.timeout)
     stats = WorkerStats(
         conditions(plan, service, config.buffers_ms, config.slo),
-        *self_test,
+        self_test,
         origin_ns=dialer.clock(),
         trials=[] if config.raw else None,
     )
     resources.enter_context(gc_paused())
     resources.enter_context(probing(stats.probe))
     queue = JobQueue(plan, CharacterBudget(plan.max_chars))
-    return LoadWorker(stats, plan, service, dialer, queue, config.raw, stats.origin_ns, _resources=resources)
+    open_worker = partial(Worker, plan=plan, service=service, dialer=dialer, on_trial=stats.add)
+    return LoadWorker(stats, queue, open_worker, config.raw, resources)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from smallest_cli.bench.report.format import VERDICT_TEXTS, error_counts, figure, interval
-from smallest_cli.bench.schema import ArmResult, Load, MetricSummary, Quantile, Result
+from smallest_cli.bench.schema import ArmResult, Estimate, Load, MetricSummary, Result
 
-MAX_ERROR_RATE = 0.05
-"""An arm that fails more often is not recommended, however fast its other trials are."""
+MAX_ERROR_RATE = 0.05  # an arm that fails more often is not recommended, however fast its other trials are
+MAX_TAIL_WAIT_MS = 1000.0
 SHARES = ("p99", "p95", "p90")
 
 
@@ -36,6 +36,7 @@ def _sentences(result: Result) -> Iterator[str]:
         yield f"No recommendation: {VERDICT_TEXTS[verdict]}."
     else:
         yield from _recommendation(tried)
+    yield from _late_ends(tried)
     yield from _failures(tried)
     yield from _limits(tried, result.run.load)
 
@@ -47,10 +48,10 @@ def _recommendation(tried: Sequence[ArmResult]) -> Iterator[str]:
         return
     (best, arm), *others = sorted(fit, key=lambda pair: pair[0].p50.v)
     since = " of the scheduled time" if "ttfb_e2e" in arm.metrics else ""
-    rivals = [(found, other) for found, other in others if _overlap(best.p50, found.p50)]
-    if rivals:
-        *names, last = [str(each.id) for _, each in [(best, arm), *rivals]]
-        medians = [found.p50.v for found, _ in [(best, arm), *rivals]]
+    alike = [(best, arm), *(pair for pair in others if _overlap(best.p50, pair[0].p50))]
+    if len(alike) > 1:
+        *names, last = [str(each.id) for _, each in alike]
+        medians = [found.p50.v for found, _ in alike]
         yield (
             f"No significant difference between {', '.join(names)} and {last}: "
             f"median first byte {figure(min(medians))} to {figure(max(medians))} ms{since}."
@@ -65,7 +66,7 @@ def _recommendation(tried: Sequence[ArmResult]) -> Iterator[str]:
     )
 
 
-def _overlap(lower: Quantile, higher: Quantile) -> bool:
+def _overlap(lower: Estimate, higher: Estimate) -> bool:
     """Whether two intervals overlap; an open bound is unlimited."""
     return lower.hi is None or higher.lo is None or higher.lo <= lower.hi
 
@@ -81,6 +82,18 @@ def _buffer(arm: ArmResult) -> str:
     if name:
         return f"; {name[1:]} % play without a gap {buffered}"
     return f"; all {safe.n} play without a gap {buffered}, too few for a statement about 90 % of requests"
+
+
+def _late_ends(tried: Sequence[ArmResult]) -> Iterator[str]:
+    """Say what follows where the service sends `complete` long after the last audio."""
+    waits = {arm.id: arm.metrics["tail_wait"].p50.v for arm in tried if "tail_wait" in arm.metrics}
+    late = {name: ms for name, ms in waits.items() if ms > MAX_TAIL_WAIT_MS}
+    if late:
+        follows = "a run waits for it at its end"
+        if all(name.via == "ws" for name in late):
+            follows = "a run over ws waits for it at its end, one over sse does not"
+        seconds = f"{max(late.values()) / 1000:.1f} s"
+        yield f"The end marker comes {seconds} after the last audio ({', '.join(late)}): {follows}."
 
 
 def _failures(tried: Sequence[ArmResult]) -> Iterator[str]:

@@ -146,10 +146,7 @@ def _linear_ticks(total: float, left: float, width: float, y: float) -> list[str
 
 
 def _timeline(name: str, timeline: Timeline, top: float, scale: float) -> list[str]:
-    parts = [
-        _text(0, top + 14, f"{name} trial", "name"),
-        _text(0, top + 28, f"no. {timeline.trial}", "tick"),
-    ]
+    parts = [_text(0, top + 14, f"{name} trial", "name"), _text(0, top + 28, f"no. {timeline.trial}", "tick")]
     at = 0.0
     for step, ms in timeline.connect.items():
         parts.append(_box(LABEL + at * scale, top, ms * scale, 18, step, f"{step} {ms:.2f} ms"))

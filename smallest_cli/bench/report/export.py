@@ -5,20 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
+from smallest_cli.bench.distribution import QUANTILES
+from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
-from smallest_cli.bench.report.format import (
-    METRIC_COLUMNS,
-    NOT_STREAMED,
-    error_counts,
-    load_text,
-    metric_cells,
-    notes,
-    player_cells,
-    provenance,
-    threshold_text,
-    verdict_text,
-)
-from smallest_cli.bench.results import QUANTILES
 from smallest_cli.bench.schema import ArmResult, Result, Run
 from smallest_cli.security import printable
 
@@ -29,31 +18,41 @@ CSV_COLUMNS = ("arm", "metric", "unit", "n", "mean", "min", "max", "mad", "outli
 def to_markdown(result: Result) -> str:
     """Render a section that can be pasted into an issue."""
     run = result.run
-    lines = ["# Speech latency", "", f"{_escape(provenance(run))}; {_escape(load_text(run))}.", ""]
+    lines = [
+        "# Speech latency",
+        "",
+        f"{_escape(format.provenance(run))}; {_escape(format.load_text(run))}.",
+        "",
+    ]
     lines += [f"**{_escape(advice(result))}**", ""]
-    lines += [f"Verdict: {run.calibration.verdict} ({verdict_text(result)}).", ""]
+    lines += [f"Verdict: {run.calibration.verdict} ({format.verdict_text(result)}).", ""]
     lines += [f"- {_escape(reason)}" for reason in run.calibration.reasons]
-    lines += [f"- {_escape(threshold_text(each))}" for each in result.slo]
+    lines += [f"- {_escape(format.threshold_text(each))}" for each in result.slo]
     for arm in result.arms:
         lines += _arm(arm, run)
     return "\n".join(lines) + "\n"
 
 
 def _arm(arm: ArmResult, run: Run) -> list[str]:
-    kind = "" if arm.streaming else f" ({NOT_STREAMED})"
-    lines = ["", f"## {arm.id}", "", f"{arm.ok} of {arm.n} ok{kind}; errors: {_escape(error_counts(arm))}."]
+    kind = "" if arm.streaming else f" ({format.NOT_STREAMED})"
+    lines = [
+        "",
+        f"## {arm.id}",
+        "",
+        f"{arm.ok} of {arm.n} ok{kind}; errors: {_escape(format.error_counts(arm))}.",
+    ]
     lines += ["", *(f"- {_escape(f'{name}: {message}')}" for name, message in arm.messages.items())]
-    lines += [f"- {_escape(note)}" for note in notes(arm)]
+    lines += [f"- {_escape(note)}" for note in format.notes(arm)]
     if arm.metrics:
-        columns = " | ".join(METRIC_COLUMNS)
+        columns = " | ".join(format.METRIC_COLUMNS)
         lines += ["", f"| metric | n | {columns} | from | to |", "|---|--:|--:|--:|--:|--:|--:|---|---|"]
     for name, found in arm.metrics.items():
         ends = run.defs.metrics[name]
-        cells = [f"{name} ({found.unit})", str(found.n), *metric_cells(found)]
+        cells = [f"{name} ({found.unit})", str(found.n), *format.metric_cells(found)]
         lines.append(f"| {' | '.join([*cells, _escape(ends.starts), _escape(ends.stops)])} |")
     if arm.player:
         lines += ["", "| prebuffer | without a stall | TTFA p50 | stalls |", "|--:|--:|--:|--:|"]
-        lines += [f"| {' | '.join(cells[:4])} |" for cells in player_cells(arm)]
+        lines += [f"| {' | '.join(cells[:4])} |" for cells in format.player_cells(arm)]
     return lines
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
-from smallest_cli.bench.results import DEPENDENT, GIVEN_UP
-from smallest_cli.bench.schema import ArmResult, MetricSummary, Quantile, Result, Run, ThresholdResult
+from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
+from smallest_cli.bench.schema import ArmResult, Estimate, MetricSummary, Result, Run, ThresholdResult
 
 VERDICT_TEXTS = {
     "ok": "measurement overhead is negligible",
@@ -50,21 +50,18 @@ def overview_cell(arm: ArmResult, metric: str, quantile: str) -> str:
 
 def metric_cells(found: MetricSummary) -> list[str]:
     """Format a metric under `METRIC_COLUMNS`."""
-    p50, p95, p99 = (_bounded(found, name, found.quantile(name).v) for name in ("p50", "p95", "p99"))
-    return [p50, interval(found.p50, found.unit), p95, p99, _bounded(found, "max", found.max)]
+    values = {"p50": found.p50.v, "p95": found.p95.v, "p99": found.p99.v, "max": found.max}
+    p50, *others = (f"{'>=' * found.is_bound(name)}{figure(v, found.unit)}" for name, v in values.items())
+    return [p50, interval(found.p50, found.unit), *others]
 
 
-def _bounded(found: MetricSummary, name: str, value: float) -> str:
-    return f"{'>=' * found.is_bound(name)}{figure(value, found.unit)}"
-
-
-def interval(found: Quantile, unit: str = "ms") -> str:
+def interval(found: Estimate, unit: str = "ms") -> str:
     """Format a confidence interval; `?` for a bound that the sample does not give, a dash for no interval."""
-    return "-" if found.why == DEPENDENT else _bounds(found.lo, found.hi, unit)
-
-
-def _bounds(low: float | None, high: float | None, unit: str) -> str:
-    return "[{}, {}]".format(*("?" if bound is None else figure(bound, unit) for bound in (low, high)))
+    if found.why == DEPENDENT:
+        return "-"
+    return "[{}, {}]".format(
+        *("?" if bound is None else figure(bound, unit) for bound in (found.lo, found.hi))
+    )
 
 
 def player_cells(arm: ArmResult) -> list[tuple[str, str, str, str, str]]:
@@ -150,20 +147,15 @@ def threshold_text(each: ThresholdResult) -> str:
         outcome += f" ({doubt})"
     value = "no such figure"
     if each.value is not None:
-        value = f"{'at least ' * each.at_least}{_with_unit(each.value, each.unit)}"
+        unit = f" {each.unit}" if each.unit in ("ms", "s") else ""
+        value = f"{100 * each.value:.4g} %" if each.unit == "share" else figure(each.value, each.unit) + unit
+        value = f"{'at least ' * each.at_least}{value}"
     return f"{each.expr}  {each.arm or 'no arm'}  {value}: {outcome}"
-
-
-def _with_unit(value: float, unit: str) -> str:
-    if unit == "share":
-        return f"{100 * value:.4g} %"
-    return figure(value, unit) + (f" {unit}" if unit in ("ms", "s") else "")
 
 
 def comparison_text(row: Row) -> str:
     """Format the comparison of one metric of one arm."""
-    shift = row.shift_ms
-    by = f"{figure(shift.v)} ms {_bounds(shift.lo, shift.hi, 'ms')}"
+    by = f"{figure(row.shift_ms.v)} ms {interval(row.shift_ms)}"
     more = f"; about {row.needed_n} trials per run would decide" if row.needed_n else ""
     return f"{row.verdict}: shift {by}, significant from {figure(row.matters_from_ms)} ms{more}"
 

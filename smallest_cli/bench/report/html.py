@@ -15,16 +15,6 @@ from smallest_cli.bench.schema import Result
 from smallest_cli.security import printable
 
 TEMPLATE = "report.html.j2"
-COLOURS = {
-    "dns": "--c3",
-    "tcp": "--c2",
-    "tls": "--c5",
-    "upgrade": "--c4",
-    "wait": "--wait",
-    "arrival": "--c0",
-    "audio": "--c1",
-}
-"""The key of a timeline, by CSS variable."""
 
 
 def to_html(result: Result) -> str:
@@ -52,6 +42,5 @@ def to_html(result: Result) -> str:
         distributions=Markup(distributions(arms, metric)),  # noqa: S704 - charts escape their texts
         smoothness=Markup(smoothness(arms)),  # noqa: S704
         waterfalls={arm.id: Markup(waterfall(arm)) for arm in arms},  # noqa: S704
-        colours=COLOURS,
         figures=Markup(json.dumps(figures).replace("<", "\\u003c")),  # noqa: S704 - JSON in a data element
     )

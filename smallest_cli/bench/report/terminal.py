@@ -8,49 +8,28 @@ from textwrap import wrap
 from typing import Any
 
 from smallest_cli.bench.compare import RunComparison
+from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
-from smallest_cli.bench.report.format import (
-    METRIC_COLUMNS,
-    NOT_STREAMED,
-    OVERVIEW_COLUMNS,
-    VERDICT_TEXTS,
-    comparison_text,
-    definition,
-    error_counts,
-    error_rate_text,
-    figure,
-    load_text,
-    metric_cells,
-    notes,
-    overall_text,
-    overview_cell,
-    player_cells,
-    provenance,
-    threshold_text,
-    verdict_text,
-)
-from smallest_cli.bench.schema import ArmResult, Calibration, Delays, Result, Run, Timeline
+from smallest_cli.bench.schema import ArmResult, Result, Run
 
-Line = tuple[str, str]
-"""A style (title, head, good, warn, bad, dim or none) and a line."""
+Line = tuple[str, str]  # a style (title, head, good, warn, bad, dim or none) and a line
 
 VERDICT_STYLES = {"ok": "good", "suspect": "warn", "invalid": "bad"}
 COMPARISON_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
 FAILURE_STYLES = {"more": "bad", "fewer": "good", "unclear": "warn"}
-WIDE = 150
-"""From this width on, definitions of metrics fit beside their rows."""
+WIDE = 150  # from this width on, definitions of metrics fit beside their rows
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 18
 METRIC_WIDTHS = (9, 19, 9, 9, 9)
-OVERVIEW_WIDTHS = (10, 8, 8, 10, 17)
+OVERVIEW_WIDTHS = (9, 10, 8, 8, 10, 17)
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
 
 def render(result: Result, width: int) -> Iterator[Line]:
     """Render everything: conditions, each arm, distributions, timelines, an overview, verdict and advice."""
     run = result.run
-    yield from _wrapped(provenance(run), width, "dim")
-    yield from _wrapped(load_text(run), width, "dim")
+    yield from _wrapped(format.provenance(run), width, "dim")
+    yield from _wrapped(format.load_text(run), width, "dim")
     for arm in result.arms:
         yield "", ""
         yield from _arm(arm, run, width)
@@ -64,43 +43,39 @@ def render(result: Result, width: int) -> Iterator[Line]:
 
 
 def _arm(arm: ArmResult, run: Run, width: int) -> Iterator[Line]:
-    kind = "" if arm.streaming else f"  ({NOT_STREAMED})"
+    kind = "" if arm.streaming else f"  ({format.NOT_STREAMED})"
     yield "title", f"{arm.id}  {arm.ok} of {arm.n} ok{kind}"
     if arm.errors:
-        failed = f"errors: {error_counts(arm)} ({arm.error_rate:.1%}), not in the figures below"
+        failed = f"errors: {format.error_counts(arm)} ({arm.error_rate:.1%}), not in the figures below"
         yield from _wrapped(failed, width, "bad")
         for name, message in arm.messages.items():
             yield from _wrapped(f"  {name}: {message}", width, "dim")
     if not arm.metrics:
         return
     wide = width >= WIDE
-    yield "head", _row("", METRIC_COLUMNS, METRIC_WIDTHS) + ("   from -> to" if wide else "")
+    yield "head", _row("", format.METRIC_COLUMNS, METRIC_WIDTHS) + ("   from -> to" if wide else "")
     for name, found in arm.metrics.items():
         label = name if found.unit == "ms" else f"{name} ({found.unit})"
-        line = _row(label, metric_cells(found), METRIC_WIDTHS)
-        yield "", f"{line}   {definition(run, name)}"[:width] if wide else line
-    for buffer, smooth, ttfa, stalls, _ in player_cells(arm):
-        yield (
-            "",
-            f"{'buffer ' + buffer:<{NAME_WIDTH}} {smooth} without a stall, TTFA p50 {ttfa}, {stalls} stalls",
-        )
-    for note in notes(arm):
+        line = _row(label, format.metric_cells(found), METRIC_WIDTHS)
+        yield "", f"{line}   {format.definition(run, name)}"[:width] if wide else line
+    for buffer, smooth, ttfa, stalls, _ in format.player_cells(arm):
+        label = f"{'buffer ' + buffer:<{NAME_WIDTH}}"
+        yield "", f"{label} {smooth} without a stall, TTFA p50 {ttfa}, {stalls} stalls"
+    for note in format.notes(arm):
         yield from _wrapped(note, width, "dim")
 
 
 def _row(label: str, cells: Any, widths: tuple[int, ...]) -> str:
-    return f"{label:<{NAME_WIDTH}}" + "".join(
-        f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
-    )
+    shown = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return f"{label:<{NAME_WIDTH}}" + "".join(shown)
 
 
 def _overview(result: Result) -> Iterator[Line]:
-    columns = OVERVIEW_COLUMNS[result.run.load.model]
-    widths = (9, *OVERVIEW_WIDTHS)
-    yield "head", _row("", ("ok", *(title for _, _, title in columns)), widths)
+    columns = format.OVERVIEW_COLUMNS[result.run.load.model]
+    yield "head", _row("", ("ok", *(title for _, _, title in columns)), OVERVIEW_WIDTHS)
     for arm in result.arms:
-        cells = (overview_cell(arm, metric, quantile) for metric, quantile, _ in columns)
-        yield "", _row(arm.id, (f"{arm.ok}/{arm.n}", *cells), widths)
+        cells = (format.overview_cell(arm, metric, quantile) for metric, quantile, _ in columns)
+        yield "", _row(arm.id, (f"{arm.ok}/{arm.n}", *cells), OVERVIEW_WIDTHS)
     yield "", ""
 
 
@@ -112,14 +87,14 @@ def _definitions(result: Result, width: int) -> Iterator[Line]:
     yield "head", "from -> to"
     indent = " " * (NAME_WIDTH + 1)
     for name in used:
-        text = f"{name:<{NAME_WIDTH}} {definition(result.run, name)}"
+        text = f"{name:<{NAME_WIDTH}} {format.definition(result.run, name)}"
         yield from (("dim", line) for line in wrap(text, width, subsequent_indent=indent))
     yield "", ""
 
 
 def _distributions(result: Result, width: int) -> Iterator[Line]:
     """Draw each arm's distribution of what a caller waits for, on one logarithmic axis."""
-    metric = OVERVIEW_COLUMNS[result.run.load.model][0][0]
+    metric = format.OVERVIEW_COLUMNS[result.run.load.model][0][0]
     samples = {arm.id: [value for value in arm.samples.of(metric) if value] for arm in result.arms}
     values = [value for each in samples.values() for value in each]
     if not values:
@@ -157,7 +132,8 @@ def _timelines(result: Result, width: int) -> Iterator[Line]:
     drawn = [(arm.id, name, timeline) for arm in result.arms for name, timeline in arm.drawn.items()]
     if not drawn:
         return
-    total = max(_length(timeline) for _, _, timeline in drawn) or 1.0
+    ends = (sum(each.connect.values()) + (each.complete or each.last_audio) for _, _, each in drawn)
+    total = max(ends) or 1.0
     columns = width - NAME_WIDTH - 8
     key = "trial timeline: d dns, t tcp, s tls, u upgrade, . wait, = audio arrives, - end marker"
     yield from _wrapped(key, width, "head")
@@ -167,12 +143,8 @@ def _timelines(result: Result, width: int) -> Iterator[Line]:
         if timeline.complete is not None:
             spans.append(("-", timeline.complete - timeline.last_audio))
         yield "", f"{arm:<{NAME_WIDTH}} {name:<6} {_bar(spans, total, columns)}"
-    yield "dim", f"{'':<{NAME_WIDTH}} {'':<6} 0{figure(total) + ' ms':>{columns - 1}}"
+    yield "dim", f"{'':<{NAME_WIDTH}} {'':<6} 0{format.figure(total) + ' ms':>{columns - 1}}"
     yield "", ""
-
-
-def _length(timeline: Timeline) -> float:
-    return sum(timeline.connect.values()) + (timeline.complete or timeline.last_audio)
 
 
 def _bar(spans: list[tuple[str, float]], total: float, columns: int) -> str:
@@ -187,49 +159,41 @@ def _bar(spans: list[tuple[str, float]], total: float, columns: int) -> str:
 
 def _conclusion(result: Result, width: int) -> Iterator[Line]:
     for each in result.slo:
-        yield from _wrapped(threshold_text(each), width, "good" if each.passed else "bad")
+        yield from _wrapped(format.threshold_text(each), width, "good" if each.passed else "bad")
     calibration = result.run.calibration
+    named = (("measurement error", calibration.floor_ms), ("scheduler delay", calibration.lag_ms))
+    delays = [
+        f"{name} p50 {format.figure(ms.p50)} ms, p99 {format.figure(ms.p99)} ms" for name, ms in named if ms
+    ]
     style = VERDICT_STYLES[calibration.verdict] if any(arm.ok for arm in result.arms) else "bad"
-    text = f"verdict: {calibration.verdict}, {verdict_text(result)}{_delays(calibration)}"
-    yield from _wrapped(text, width, style)
+    text = f"verdict: {calibration.verdict}, {format.verdict_text(result)}"
+    yield from _wrapped(text + (f" ({'; '.join(delays)})" if delays else ""), width, style)
     for reason in calibration.reasons:
         yield from _wrapped(f"  {reason}", width, "dim")
     yield from _wrapped(advice(result), width, "title")
 
 
-def _delays(calibration: Calibration) -> str:
-    named: list[tuple[str, Delays | None]] = [
-        ("measurement error", calibration.floor_ms),
-        ("scheduler delay", calibration.lag_ms),
-    ]
-    parts = [f"{name} p50 {figure(ms.p50)} ms, p99 {figure(ms.p99)} ms" for name, ms in named if ms]
-    return f" ({'; '.join(parts)})" if parts else ""
-
-
 def render_comparison(compared: RunComparison, width: int) -> Iterator[Line]:
     """Render the comparison of two runs."""
-    yield from _wrapped(
-        f"A vs B, {100 * compared.confidence:.4g} % CI per arm; changes under "
-        f"{compared.min_effect * 100:g} % or {compared.min_effect_ms:g} ms are not significant",
-        width,
-        "dim",
-    )
+    limits = f"{compared.min_effect * 100:g} % or {compared.min_effect_ms:g} ms"
+    head = f"A vs B, {100 * compared.confidence:.4g} % CI per arm; changes under {limits} are not significant"
+    yield from _wrapped(head, width, "dim")
     for row in compared.comparisons:
-        text = f"{row.arm}  {row.metric}  {comparison_text(row)}"
+        text = f"{row.arm}  {row.metric}  {format.comparison_text(row)}"
         yield from _wrapped(text, width, COMPARISON_STYLES[row.verdict])
-    if all(row.verdict == "none" for row in compared.errors):
+    failing = [each for each in compared.errors if each.verdict != "none"]
+    if not failing:
         yield "dim", "no trial failed in either run"
-    for each in compared.errors:
-        if each.verdict != "none":
-            text = f"{each.arm}  {error_rate_text(each)}"
-            yield from _wrapped(text, width, FAILURE_STYLES[each.verdict])
+    for each in failing:
+        text = f"{each.arm}  {format.error_rate_text(each)}"
+        yield from _wrapped(text, width, FAILURE_STYLES[each.verdict])
     for missing in compared.not_compared:
-        what = "  ".join(part for part in (missing.arm, missing.metric) if part)
-        yield from _wrapped(f"{what}  not compared: {missing.why}", width, "warn")
+        parts = filter(None, (missing.arm, missing.metric, f"not compared: {missing.why}"))
+        yield from _wrapped("  ".join(parts), width, "warn")
     for name, verdict in zip("AB", compared.verdicts, strict=True):
         if verdict != "ok":
-            yield from _wrapped(f"run {name} is {verdict}: {VERDICT_TEXTS[verdict]}", width, "warn")
-    yield from _wrapped(f"overall: {overall_text(compared)}", width, "title")
+            yield from _wrapped(f"run {name} is {verdict}: {format.VERDICT_TEXTS[verdict]}", width, "warn")
+    yield from _wrapped(f"overall: {format.overall_text(compared)}", width, "title")
 
 
 def _wrapped(text: str, width: int, style: str) -> Iterator[Line]:

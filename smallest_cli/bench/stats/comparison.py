@@ -14,7 +14,8 @@ from itertools import count
 from statistics import NormalDist
 from typing import Literal
 
-from smallest_cli.bench.stats.quantiles import CONFIDENCE, quantile
+from smallest_cli.bench.schema import Estimate
+from smallest_cli.bench.stats.quantiles import CONFIDENCE, log_choose, quantile
 
 EXACT_SIZE = 20
 SORTED_SIZE = 20_000
@@ -23,16 +24,7 @@ POWER = 0.8
 Word = Literal["faster", "slower", "equivalent", "inconclusive"]
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """By how much the second sample is higher, in its unit; None for an open bound."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-def shift(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Shift:
+def shift(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """Return the Hodges-Lehmann shift from the first sample to the second with its interval."""
     first, second = sorted(first), sorted(second)
     count = len(first) * len(second)
@@ -40,17 +32,13 @@ def shift(first: Sequence[float], second: Sequence[float], confidence: float = C
     ranks = [(count + 1) // 2, count // 2 + 1]
     if skipped >= 1:
         ranks += [skipped, count + 1 - skipped]
-    found = _differences(first, second, ranks)
-    bounds = found[2:] if skipped >= 1 else [None, None]
-    return Shift((found[0] + found[1]) / 2, bounds[0], bounds[1])
-
-
-def _differences(first: Sequence[float], second: Sequence[float], ranks: Sequence[int]) -> list[float]:
-    """Return the pairwise differences of those ranks, from 1; of many samples not all are built."""
-    if len(first) * len(second) <= SORTED_SIZE:
+    if count <= SORTED_SIZE:  # of more differences not all are built
         ordered = sorted(high - low for high in second for low in first)
-        return [ordered[rank - 1] for rank in ranks]
-    return [_select(first, second, rank) for rank in ranks]
+        found = [ordered[rank - 1] for rank in ranks]
+    else:
+        found = [_select(first, second, rank) for rank in ranks]
+    bounds = found[2:] if skipped >= 1 else [None, None]
+    return Estimate((found[0] + found[1]) / 2, bounds[0], bounds[1])
 
 
 def _select(first: Sequence[float], second: Sequence[float], rank: int) -> float:
@@ -117,7 +105,7 @@ class Comparison:
     """
 
     word: Word
-    shift: Shift
+    shift: Estimate  # by how much the second sample is higher
     effect: float
     needed: int | None = None
 
@@ -138,17 +126,17 @@ def compare(
     """
     effect = max(abs(quantile(sorted(first), 0.5)) * min_effect, minimum)
     found = shift(first, second, confidence)
-    if found.low is None or found.high is None:
+    if found.lo is None or found.hi is None:
         needed = _needed_where_open(sorted(first), sorted(second), effect, confidence)
         return Comparison("inconclusive", found, effect, needed)
     inner = shift(first, second, 2 * confidence - 1)
-    if inner.low is not None and inner.high is not None and -effect < inner.low and inner.high < effect:
+    if inner.lo is not None and inner.hi is not None and -effect < inner.lo and inner.hi < effect:
         return Comparison("equivalent", found, effect)
-    if found.low > 0:
+    if found.lo > 0:
         return Comparison("slower", found, effect)
-    if found.high < 0:
+    if found.hi < 0:
         return Comparison("faster", found, effect)
-    sizes, width = (len(first), len(second)), found.high - found.low
+    sizes, width = (len(first), len(second)), found.hi - found.lo
     return Comparison("inconclusive", found, effect, _needed(sizes, width, confidence, effect, confidence))
 
 
@@ -186,14 +174,7 @@ def rise(failed: int, n: int, failed_after: int, n_after: int) -> float:
     """
     total, bad = n + n_after, failed + failed_after
     most = min(bad, n_after)
-    return min(1.0, math.fsum(_ways(total, bad, n_after, k) for k in range(failed_after, most + 1)))
-
-
-def _ways(total: int, bad: int, drawn: int, k: int) -> float:
-    if drawn - k > total - bad:
-        return 0.0
-    return math.exp(_log_choose(bad, k) + _log_choose(total - bad, drawn - k) - _log_choose(total, drawn))
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    least = max(failed_after, n_after - (total - bad))
+    draws = log_choose(total, n_after)
+    ways = (log_choose(bad, k) + log_choose(total - bad, n_after - k) for k in range(least, most + 1))
+    return min(1.0, math.fsum(math.exp(each - draws) for each in ways))

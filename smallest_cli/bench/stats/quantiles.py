@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from statistics import median
+
+from msgspec import UNSET
+
+from smallest_cli.bench.schema import Estimate
 
 CONFIDENCE = 0.95
 OUTLIER_SCORE = 14.826
 """Multiple of the median deviation from which a value is an outlier: a modified Z-score of 10, as in
 hyperfine. Iglewicz and Hoaglin (1993) propose 3.5, which long-tailed latencies exceed all the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A quantile and its interval, in the sample's unit; None for a bound that the sample does not give."""
-
-    value: float
-    low: float | None
-    high: float | None
-    why: str | None = None
-    """Why a bound is open, None if none is."""
 
 
 def quantile(ordered: Sequence[float], p: float) -> float:
@@ -31,12 +24,8 @@ def quantile(ordered: Sequence[float], p: float) -> float:
     `ordered` is ascending and not empty; 0 < p <= 1. The result is always a measured value (Hyndman and Fan,
     1996, definition 1).
     """
-    return ordered[_rank(p, len(ordered)) - 1]
-
-
-def _rank(p: float, n: int) -> int:
-    # 0.07 * 100 is 7.000000000000001, and its rank is 7
-    return min(n, max(1, math.ceil(round(p * n, 9))))
+    rank = math.ceil(round(p * len(ordered), 9))  # 0.07 * 100 is 7.000000000000001, and its rank is 7
+    return ordered[min(len(ordered), max(1, rank)) - 1]
 
 
 def estimate(ordered: Sequence[float], p: float, confidence: float = CONFIDENCE) -> Estimate:
@@ -45,16 +34,10 @@ def estimate(ordered: Sequence[float], p: float, confidence: float = CONFIDENCE)
     It covers the true quantile with at least `confidence`, whatever the distribution. A bound that would lie
     beyond the sample is open, and `why` names the size from which it is not.
     """
-    low, high = interval_ranks(len(ordered), p, confidence)
-    why = None
-    if low is None or high is None:
-        why = f"n<{least_size(p, confidence)}"
-    return Estimate(
-        quantile(ordered, p),
-        None if low is None else ordered[low - 1],
-        None if high is None else ordered[high - 1],
-        why,
-    )
+    ranks = interval_ranks(len(ordered), p, confidence)
+    low, high = (None if rank is None else ordered[rank - 1] for rank in ranks)
+    why = f"n<{least_size(p, confidence)}" if None in ranks else UNSET
+    return Estimate(quantile(ordered, p), low, high, why)
 
 
 @lru_cache(maxsize=4096)
@@ -64,34 +47,24 @@ def interval_ranks(n: int, p: float, confidence: float = CONFIDENCE) -> tuple[in
     With B binomial(n, p), P(B < low) and P(B >= high) are at most half of what confidence leaves each.
     """
     tail = (1 - confidence) / 2
-    return _lower_rank(n, p, tail), _upper_rank(n, p, tail)
+    low, from_top = _lower_rank(n, p, tail), _lower_rank(n, 1 - p, tail)
+    return low, n + 1 - from_top if from_top else None
 
 
 def _lower_rank(n: int, p: float, tail: float) -> int | None:
-    below, rank = 0.0, 0
-    while rank < n:
-        below += _binomial(n, rank, p)
-        if below > tail:
-            break
-        rank += 1
-    return rank or None
-
-
-def _upper_rank(n: int, p: float, tail: float) -> int | None:
-    above, count = 0.0, n
-    while count >= 0:
-        above += _binomial(n, count, p)
-        if above > tail:
-            break
-        count -= 1
-    return count + 1 if count + 1 <= n else None
+    below = accumulate(_binomial(n, rank, p) for rank in range(n))
+    return next((rank for rank, total in enumerate(below) if total > tail), n) or None
 
 
 def _binomial(n: int, k: int, p: float) -> float:
-    if p >= 1:
-        return float(k == n)
-    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-    return math.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))
+    if p <= 0 or p >= 1:
+        return float(k == (n if p >= 1 else 0))
+    return math.exp(log_choose(n, k) + k * math.log(p) + (n - k) * math.log1p(-p))
+
+
+def log_choose(n: int, k: int) -> float:
+    """Return the logarithm of the number of ways to choose k of n."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def least_size(p: float, confidence: float = CONFIDENCE) -> int:

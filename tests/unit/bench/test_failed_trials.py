@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from msgspec.json import Decoder
 
-from smallest_cli.bench.locust.histograms import Tally
+from smallest_cli.bench.distribution import describe
 from smallest_cli.bench.report.export import to_csv, to_markdown
 from smallest_cli.bench.report.format import threshold_text
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render
-from smallest_cli.bench.results import describe, summarise
+from smallest_cli.bench.results import summarise
 from smallest_cli.bench.schema import ArmId, ArmResult, Result, as_json, decode_hook
 from smallest_cli.bench.storage import as_text, check_result
+from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 from tests.support.trials import MS, RATE, run, trial
@@ -151,8 +152,8 @@ def test_merged_tallies_count_timeouts() -> None:
         here.add(each)
     there.add(given_up(19, 2000))
     there.add(STALLED)
-    merged.merge(here.pack())
-    merged.merge(there.pack())
+    merged.merge(here)
+    merged.merge(there)
     whole, tallied = (
         arm_of([*NINETEEN, given_up(19, 2000), STALLED]),
         merged.as_result(ArmId.decode("ws/warm/c1")),

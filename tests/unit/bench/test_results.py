@@ -17,6 +17,7 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from smallest_cli.bench.compare import compare_runs
+from smallest_cli.bench.distribution import MAX_VALUES
 from smallest_cli.bench.merge import merge_runs
 from smallest_cli.bench.metrics import METRICS, STREAMING, derive, has_metric
 from smallest_cli.bench.report.export import to_csv, to_markdown
@@ -26,6 +27,7 @@ from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.schema import SAMPLED, ArmId, Result, as_json, decode_hook
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
+from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import check_thresholds, evaluate, parse_threshold
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
@@ -224,9 +226,6 @@ def test_http_replies_that_arrive_over_time_are_streaming() -> None:
 
 
 def test_one_slow_http_reply_is_not_streaming_in_a_tally() -> None:
-    pytest.importorskip("hdrh")
-    from smallest_cli.bench.locust.histograms import Tally
-
     tally = Tally([0])
     tally.add(trial(arm="http/warm/c1"))
     assert tally.as_result(ArmId.decode("http/warm/c1")).streaming is True
@@ -238,14 +237,11 @@ def test_one_slow_http_reply_is_not_streaming_in_a_tally() -> None:
 
 
 def test_sampled_tally_keeps_extremes_and_outliers() -> None:
-    pytest.importorskip("hdrh")
-    from smallest_cli.bench.locust.histograms import MAX_VALUES, Tally
-
     tally = Tally([0])
     for n in range(500):
         tally.add(trial(n, 9000 if n % 100 == 0 else 100 + n % 50))
     while tally.n <= 2 * MAX_VALUES:
-        tally.merge(tally.pack())
+        tally.merge(tally)
     odd = tally.n // 100
     for ttfb_ms in (1.0, 19_000.778):
         tally.add(trial(0, ttfb_ms))
@@ -256,9 +252,6 @@ def test_sampled_tally_keeps_extremes_and_outliers() -> None:
 
 
 def test_tally_has_every_metric_a_threshold_can_use() -> None:
-    pytest.importorskip("hdrh")
-    from smallest_cli.bench.locust.histograms import Tally
-
     for arm in ("ws/cold/c1", "sse/warm/c1", "http/warm/c1"):
         tally = Tally([0])
         for n in range(3):
@@ -271,9 +264,6 @@ def test_tally_has_every_metric_a_threshold_can_use() -> None:
 
 
 def test_rtfx_keeps_three_digits_in_a_tally() -> None:
-    pytest.importorskip("hdrh")
-    from smallest_cli.bench.locust.histograms import Tally
-
     for last_ms in (0.1, 3, 250, 9000):
         tally = Tally([0])
         trials = [trial(chunks=((round(last_ms * MS * part), 2 * RATE),)) for part in (0.9, 1, 1.1)]
@@ -284,8 +274,8 @@ def test_rtfx_keeps_three_digits_in_a_tally() -> None:
 
 
 def test_aggregated_window_equals_that_of_one_process() -> None:
-    pytest.importorskip("hdrh")
     from smallest_cli.bench.locust.aggregate import Aggregator
+    from smallest_cli.bench.locust.messages import Message
     from smallest_cli.bench.locust.worker_stats import WorkerStats
     from smallest_cli.bench.trial import Attempt
 
@@ -293,7 +283,7 @@ def test_aggregated_window_equals_that_of_one_process() -> None:
     share, pool = WorkerStats(run()), Aggregator("a test")
     for each in trials:
         share.add(Attempt(each, b"", None))
-    pool.add("worker", share.pack(last=True))
+    pool.add("worker", Message.decode(share.message(last=True).encode()))
     pooled, whole = pool.result(), summarise(run(), trials)
     assert pooled is not None
     assert as_json(pooled.run.window) == pytest.approx(as_json(whole.run.window))

@@ -9,7 +9,9 @@ from itertools import combinations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
+from smallest_cli.bench.distribution import Distribution
 from smallest_cli.bench.stats.comparison import _rank_sums, compare, rise, shift
 from smallest_cli.bench.stats.quantiles import (
     CONFIDENCE,
@@ -47,11 +49,11 @@ def test_quantile_is_the_smallest_value_that_covers_its_share(values: list[int],
 @pytest.mark.parametrize(("p", "size"), [(0.5, 6), (0.9, 36), (0.95, 72), (0.99, 368), (0.999, 3688)])
 def test_interval_closes_at_the_reported_sample_size(p: float, size: int) -> None:
     assert least_size(p) == size
-    assert estimate(range(size - 1), p).high is None
+    assert estimate(range(size - 1), p).hi is None
     assert estimate(range(size - 1), p).why == f"n<{size}"
     closed = estimate(range(size), p)
-    assert closed.high is not None
-    assert closed.why is None
+    assert closed.hi is not None
+    assert closed.why is UNSET
 
 
 @pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (10, 2, 9), (20, 6, 15), (100, 40, 61)])
@@ -78,7 +80,7 @@ def test_interval_covers_drawn_quantile() -> None:
     hits = 0
     for _ in range(1000):
         found = estimate(sorted(luck.random() for _ in range(100)), 0.9)
-        hits += (found.low or 0) <= 0.9 <= (1 if found.high is None else found.high)
+        hits += (found.lo or 0) <= 0.9 <= (1 if found.hi is None else found.hi)
     assert 930 <= hits <= 999
 
 
@@ -87,6 +89,25 @@ def test_outliers_need_a_scale() -> None:
     assert outliers([10.0, 11.5, 12.2, 11.1, 10.4, 500.0, 11.9]) == [5]
     assert outliers([5, 5, 5, 5, 900]) == []
     assert outliers([1, 2]) == []
+
+
+@given(st.lists(st.floats(0, 1e13), min_size=1))
+def test_merged_buckets_keep_three_digits(values: list[float]) -> None:
+    here, there = Distribution(1_000.0), Distribution(1_000.0)
+    for number, value in enumerate(values):
+        (here if number % 2 else there).add(value)
+    here.merge(there)
+    assert here.values() == pytest.approx(sorted(values), rel=0.0005, abs=501)
+    assert (here.low, here.high, here.n) == (min(values), max(values), len(values))
+    assert here.floor() <= here.low + 500
+
+
+def test_exact_distribution_keeps_every_value() -> None:
+    found = Distribution()
+    for value in (3.25, 1.125, 3.25):
+        found.add(value)
+    assert found.values() == [1.125, 3.25, 3.25]
+    assert (found.floor(), found.quantiles(0.5)) == (1.125, [3.25])
 
 
 def test_the_median_and_its_deviation() -> None:
@@ -98,7 +119,7 @@ def test_the_median_and_its_deviation() -> None:
 @given(samples, samples)
 @settings(max_examples=200, deadline=None)
 def test_the_shift_is_the_median_of_all_differences(first: list[int], second: list[int]) -> None:
-    assert shift(first, second).value == median([high - low for high in second for low in first])
+    assert shift(first, second).v == median([high - low for high in second for low in first])
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=150, max_size=170), st.floats(-50, 50))
@@ -110,9 +131,9 @@ def test_the_shift_of_many_is_selected_without_holding_every_difference(
     differences = sorted(high - low for high in second for low in values)
     count = len(differences)
     found = shift(values, second)
-    assert found.value == (differences[(count + 1) // 2 - 1] + differences[count // 2]) / 2
-    assert found.low in differences
-    assert found.high in differences
+    assert found.v == (differences[(count + 1) // 2 - 1] + differences[count // 2]) / 2
+    assert found.lo in differences
+    assert found.hi in differences
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 3), (3, 3), (4, 5)])
@@ -124,9 +145,9 @@ def test_rank_sum_orders_are_counted(n: int, m: int) -> None:
 
 
 def test_shift_interval_is_open_for_tiny_samples() -> None:
-    assert shift([1, 2, 3], [4, 5, 6]).low is None
+    assert shift([1, 2, 3], [4, 5, 6]).lo is None
     four = shift([1, 2, 3, 4], [11, 12, 13, 14])
-    assert (four.low, four.high) == (7, 13)  # n = m = 4: the critical value is 0, the whole range
+    assert (four.lo, four.hi) == (7, 13)  # n = m = 4: the critical value is 0, the whole range
 
 
 def test_words() -> None:

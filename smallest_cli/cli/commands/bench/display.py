@@ -6,28 +6,17 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from smallest_cli.bench.report.format import figure
+from smallest_cli.bench.workers import Progress, ignore
 from smallest_cli.security import printable
-
-if TYPE_CHECKING:
-    from smallest_cli.bench.workers import Progress
 
 PLAIN_WIDTH = 80
 MAX_LINE = 10_000
 REDRAW_SECONDS = 0.5
-STYLES = {
-    "title": "bold",
-    "head": "bold cyan",
-    "good": "green",
-    "warn": "yellow",
-    "bad": "red",
-    "dim": "dim",
-    "": "",
-}
+STYLES = {"title": "bold", "head": "bold cyan", "good": "green", "warn": "yellow", "bad": "red"}
 
 
 def print_lines(lines: Iterable[tuple[str, str]]) -> None:
@@ -45,7 +34,7 @@ def print_lines(lines: Iterable[tuple[str, str]]) -> None:
 
     console = Console(soft_wrap=True, no_color=bool(os.environ.get("NO_COLOR")), highlight=False)
     for style, line in lines:
-        console.print(Text(line, style=STYLES[style]))
+        console.print(Text(line, style=STYLES.get(style, style)))
 
 
 def stdout_width() -> int:
@@ -53,38 +42,27 @@ def stdout_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
 
 
-class LiveView:
-    """A few lines on stderr, redrawn during a run, removed at its end; none if stderr is no terminal."""
+@contextmanager
+def live_view(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that draws the progress of a run on stderr, if that is a terminal."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield ignore
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._enabled = sys.stderr is not None and sys.stderr.isatty() and not quiet
-        self._live: Any = None
-        self._drawn = 0.0
+    drawn = 0.0
 
-    def __enter__(self) -> LiveView:
-        if self._enabled:
-            from rich.console import Console
-            from rich.live import Live
+    def update(progress: Progress) -> None:
+        # Twice a second at most: drawing takes the interpreter lock from what is measured.
+        nonlocal drawn
+        if (now := time.monotonic()) - drawn >= REDRAW_SECONDS:
+            drawn = now
+            live.update(Text("\n".join(progress_lines(progress))), refresh=True)
 
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def update(self, progress: Progress) -> None:
-        """Redraw, twice a second at most: drawing takes the interpreter lock from what is measured."""
-        now = time.monotonic()
-        if self._live is None or now - self._drawn < REDRAW_SECONDS:
-            return
-        self._drawn = now
-        from rich.text import Text
-
-        self._live.update(Text("\n".join(progress_lines(progress))), refresh=True)
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        yield update
 
 
 def progress_lines(progress: Progress, columns: int = 28) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -45,27 +45,13 @@ def check_outputs(
 def _check_directory(directory: Path) -> None:
     """Raise OutputError if no file could be written in a directory that may have to be created first."""
     try:
-        existing = next(each for each in (directory, *directory.absolute().parents) if _exists(each))
+        for existing in (directory, *directory.absolute().parents):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                existing.stat()  # unlike `exists`, raises OSError for an invalid name or no permission
+                break
     except OSError as error:
         raise OutputError(f"cannot create {printable(directory)}: {os_error_text(error)}") from None
     check_target(str(existing / "trial.wav"))
-
-
-def _exists(path: Path) -> bool:
-    """Whether the path exists. Unlike `Path.exists`, raises OSError for an invalid name or no permission."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def create_directory(name: str) -> None:
-    """Create the directory for the audio of trials. Raises OutputError."""
-    try:
-        Path(name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot create {printable(name)}: {os_error_text(error)}") from None
 
 
 class AudioSpool:
@@ -105,26 +91,24 @@ class AudioSpool:
             while self._trials:  # from the last, so that the disk holds at most one of them twice
                 trial, size = self._trials.pop()
                 at = self._spool.seek(-size, os.SEEK_END)
-                _write_audio(directory, trial, self._spool.read(size))
+                pcm = self._spool.read(size)
+                path = directory / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
+                try:
+                    path.write_bytes(wav.header(AudioFormat(trial.rate), len(pcm)) + pcm)
+                except OSError as error:
+                    raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
                 self._spool.truncate(at)
-
-
-def _write_audio(directory: Path, trial: Trial, pcm: bytes) -> None:
-    path = directory / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
-    try:
-        path.write_bytes(wav.header(AudioFormat(trial.rate), len(pcm)) + pcm)
-    except OSError as error:
-        raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
 
 
 @contextmanager
 def spool_audio(directory: str | None) -> Iterator[AudioSpool | None]:
-    """Open a spool in the directory where the audio will be written; None without one. Raises OutputError."""
+    """Create the directory, and open a spool in it; None without a directory. Raises OutputError."""
     if directory is None:
         yield None
         return
     with ExitStack() as opened:
         try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
             spool = opened.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
         except OSError as error:
             raise OutputError(f"cannot write in {printable(directory)}: {os_error_text(error)}") from None

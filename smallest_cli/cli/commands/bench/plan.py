@@ -61,17 +61,14 @@ def make_plan(
 
 def _check_limit(plan: Plan) -> None:
     """Raise UsageError if the limit is known to be too low; a run with -d that reaches it ends early."""
-    characters, minimum = plan.characters(), plan.min_characters()
-    if plan.max_chars and characters is not None and characters > plan.max_chars:
-        raise UsageError(
-            f"the run would send {characters} characters; the limit is {plan.max_chars}",
-            hint="use fewer trials (-n) or arms (--transport, --conn), or raise --max-chars",
-        )
-    if plan.max_chars and minimum > plan.max_chars:
-        raise UsageError(
-            f"the warm-ups and the first trial are {minimum} characters; the limit is {plan.max_chars}",
-            hint="use fewer warm-ups (--warmup) or arms, or raise --max-chars",
-        )
+    limit, characters, minimum = plan.max_chars, plan.characters() or 0, plan.characters(1) or 0
+    if limit and characters > limit:
+        hint = "use fewer trials (-n) or arms (--transport, --conn), or raise --max-chars"
+        raise UsageError(f"the run would send {characters} characters; the limit is {limit}", hint=hint)
+    if limit and minimum > limit:
+        needed = f"the warm-ups and the first trial are {minimum} characters"
+        hint = "use fewer warm-ups (--warmup) or arms, or raise --max-chars"
+        raise UsageError(f"{needed}; the limit is {limit}", hint=hint)
 
 
 def confirm_cost(plan: Plan, settings: Settings, *, yes: bool, quiet: bool) -> None:
@@ -79,15 +76,13 @@ def confirm_cost(plan: Plan, settings: Settings, *, yes: bool, quiet: bool) -> N
 
     The cost is printed even with --quiet, unless --yes was given too.
     """
-    characters = plan.characters()
     if settings.local:
         return
-    limit = characters if characters is not None else plan.max_chars
-    words = (
-        f"{characters} characters"
-        if characters is not None
-        else (f"at most {limit} characters" if limit else "unlimited characters")
-    )
+    if (limit := plan.characters()) is not None:
+        words = f"{limit} characters"
+    else:
+        limit = plan.max_chars
+        words = f"at most {limit} characters" if limit else "unlimited characters"
     price = PRICE.get(plan.template.model or "")
     if price and limit:
         words += f" (about ${limit / 10_000 * price:.2f} by the published price)"

@@ -18,18 +18,14 @@ from smallest_cli.bench.schema import SAMPLED, Result, as_json
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.cli.commands.bench.display import print_lines, stdout_width
 from smallest_cli.cli.console import print_json, print_line
-from smallest_cli.cli.option_groups import grouped
+from smallest_cli.cli.option_groups import Options, grouped, option
+from smallest_cli.cli.options import JSON_HELP
 from smallest_cli.cli.run_config import check_not_overwriting
 from smallest_cli.errors import SettingsError, UsageError
 
-JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-SAVE = Annotated[str | None, typer.Option("--save", metavar="FILE", help="Write the result as JSON.")]
 
-
-def print_result(result: Result, *, json: bool, save: str | None = None) -> None:
-    """Print a result as tables or JSON on stdout, and what failed on stderr; write it to `save` if given."""
-    if save is not None:
-        write_text(Path(save), as_text(result))
+def print_result(result: Result, *, json: bool) -> None:
+    """Print a result as tables or JSON on stdout, and what failed on stderr."""
     if json:
         sys.stdout.write(as_text(result))
         sys.stdout.flush()
@@ -38,15 +34,12 @@ def print_result(result: Result, *, json: bool, save: str | None = None) -> None
     for each in result.slo:
         if not each.passed:
             print_line(f"smallest: threshold: {threshold_text(each)}")
-    if result.exit == INVALID:
-        print_line(f"smallest: {_why_invalid(result)}")
-
-
-def _why_invalid(result: Result) -> str:
-    if any(arm.ok for arm in result.arms):
+    if result.exit == INVALID and any(arm.ok for arm in result.arms):
         reasons = result.run.calibration.reasons or [VERDICT_TEXTS["invalid"]]
-        return f"invalid run: {'; '.join(reasons)}"
-    return "every trial failed" if any(arm.n for arm in result.arms) else "no trial was made"
+        print_line(f"smallest: invalid run: {'; '.join(reasons)}")
+    elif result.exit == INVALID:
+        failed = any(arm.n for arm in result.arms)
+        print_line(f"smallest: {'every trial failed' if failed else 'no trial was made'}")
 
 
 def exit_with(code: int) -> None:
@@ -55,29 +48,24 @@ def exit_with(code: int) -> None:
         raise typer.Exit(code)
 
 
+class CompareOptions(Options):
+    """How two runs are compared."""
+
+    metric: str | None = option(
+        "--metric LIST", f"Metrics: {', '.join(SAMPLED)}. [default: ttfb; ttfb_e2e of an open loop]"
+    )
+    min_effect: float = option(
+        "--min-effect PERCENT", "Smallest significant change; never less than 1 ms.", 5.0, min=0
+    )
+    force: bool = option("--force", "Compare runs with different conditions.", False)
+    json: bool = option("--json", JSON_HELP, False)
+
+
 @grouped
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="File of --save or --jsonl: before.")],
     second: Annotated[str, typer.Argument(metavar="B", help="File of --save or --jsonl: after.")],
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            "--metric",
-            metavar="LIST",
-            help=f"Metrics: {', '.join(SAMPLED)}. [default: ttfb; ttfb_e2e of an open loop]",
-        ),
-    ] = None,
-    min_effect: Annotated[
-        float,
-        typer.Option(
-            "--min-effect",
-            metavar="PERCENT",
-            min=0,
-            help="Smallest significant change; never less than 1 ms.",
-        ),
-    ] = 5.0,
-    force: Annotated[bool, typer.Option("--force", help="Compare runs with different conditions.")] = False,
-    json: JSON = False,
+    options: CompareOptions,
 ) -> None:
     """Compare two runs: is B faster, slower, equivalent, or inconclusive?
 
@@ -86,26 +74,30 @@ def compare(
     """
     from smallest_cli.bench.compare import compare_runs
 
-    metrics = [each.strip() for each in metric.split(",")] if metric else []
+    metrics = [each.strip() for each in options.metric.split(",")] if options.metric else []
     if not set(metrics) <= set(SAMPLED):
         raise UsageError(f"--metric takes a list of {', '.join(SAMPLED)}")
     runs = read_result(Path(first)), read_result(Path(second))
-    compared = compare_runs(*runs, metrics, min_effect / 100, force=force)
-    if json:
+    compared = compare_runs(*runs, metrics, options.min_effect / 100, force=options.force)
+    if options.json:
         print_json(as_json(compared))
     else:
         print_lines(render_comparison(compared, stdout_width()))
     exit_with(compared.exit)
 
 
+class MergeOptions(Options):
+    """Where a merged run is written."""
+
+    jsonl: str | None = option("--jsonl FILE", "Write all raw trials.")
+    save: str | None = option("--save FILE", "Write the result as JSON.")
+    json: bool = option("--json", JSON_HELP, False)
+
+
 @grouped
 def merge(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files of --jsonl.")],
-    jsonl: Annotated[
-        str | None, typer.Option("--jsonl", metavar="FILE", help="Write all raw trials.")
-    ] = None,
-    save: SAVE = None,
-    json: JSON = False,
+    options: MergeOptions,
 ) -> None:
     """Merge runs into one result, exactly, from their raw trials; of one file, recompute its result.
 
@@ -113,45 +105,51 @@ def merge(
     """
     from smallest_cli.bench.merge import merge_runs
 
-    _check_outputs(files, jsonl, save)
+    _check_outputs(files, options.jsonl, options.save)
     run, trials = merge_runs([read_raw(Path(each)) for each in files])
-    if jsonl is not None:
-        write_text(Path(jsonl), "".join(raw_lines(run, trials)))
-    print_result(result := summarise(run, trials), json=json, save=save)
+    result = summarise(run, trials)
+    if options.jsonl is not None:
+        write_text(Path(options.jsonl), "".join(raw_lines(run, trials)))
+    if options.save is not None:
+        write_text(Path(options.save), as_text(result))
+    print_result(result, json=options.json)
     exit_with(result.exit)
+
+
+class FormatOptions(Options):
+    """In which formats a result is written."""
+
+    html: str | None = option("--html FILE", "Write HTML; - is stdout.")
+    md: str | None = option("--md FILE", "Write Markdown; - is stdout.")
+    csv: str | None = option("--csv FILE", "Write CSV; - is stdout.")
 
 
 @grouped
 def report(
     file: Annotated[str, typer.Argument(metavar="FILE", help="File of --save or --jsonl.")],
-    html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Write HTML; - is stdout.")
-    ] = None,
-    md: Annotated[
-        str | None, typer.Option("--md", metavar="FILE", help="Write Markdown; - is stdout.")
-    ] = None,
-    csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; - is stdout.")] = None,
+    formats: FormatOptions,
 ) -> None:
     """Render a result as HTML, Markdown or CSV. [default: Markdown on stdout]"""
     from smallest_cli.bench.report.export import to_csv, to_markdown
 
-    if html is md is csv is None:
-        md = "-"
-    if [html, md, csv].count("-") > 1:
+    names = formats.as_dict()
+    if not any(names.values()):
+        names["md"] = "-"
+    if list(names.values()).count("-") > 1:
         raise UsageError("only one format can be written to stdout")
-    _check_outputs([file], html, md, csv)
+    _check_outputs([file], *names.values())
     result = read_result(Path(file))
-    texts = {md: to_markdown(result)} if md else {}
-    texts |= {csv: to_csv(result)} if csv else {}
-    if html:
+    texts = [(names["md"], to_markdown), (names["csv"], to_csv)]
+    if names["html"]:
         from smallest_cli.bench.report.html import to_html  # Jinja2 is only needed here
 
-        texts[html] = to_html(result)
-    for target, text in texts.items():
-        if target == "-":
+        texts.append((names["html"], to_html))
+    rendered = [(name, render_as(result)) for name, render_as in texts if name]
+    for name, text in rendered:
+        if name == "-":
             sys.stdout.write(text)
         else:
-            write_text(Path(target), text)
+            write_text(Path(name), text)
 
 
 def _check_outputs(read: Sequence[str], *written: str | None) -> None:
@@ -166,8 +164,6 @@ def locustfile() -> None:
 
     For more streams than one process can run: docs/load.md.
     """
-    needed = {"locust": "locust", "hdrhistogram": "hdrh"}
-    missing = [name for name, module in needed.items() if not find_spec(module)]
-    if missing:
-        raise SettingsError(f"not installed: {', '.join(missing)}", hint="pip install 'smallest-cli[locust]'")
+    if not find_spec("locust"):
+        raise SettingsError("not installed: locust", hint="pip install 'smallest-cli[locust]'")
     print(Path(__file__).parents[3] / "bench" / "locust" / "locustfile.py")

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -15,21 +15,9 @@ from smallest_cli.bench.plan import Plan, parse_buffers
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.runner import Measurement, measure
 from smallest_cli.bench.thresholds import check_thresholds
-from smallest_cli.bench.trial import Attempt
-from smallest_cli.cli.commands.bench.display import LiveView
-from smallest_cli.cli.commands.bench.options import (
-    CorpusOptions,
-    LoadOptions,
-    MeasuredServiceOptions,
-    OutcomeOptions,
-)
-from smallest_cli.cli.commands.bench.outputs import (
-    AudioSpool,
-    check_outputs,
-    create_directory,
-    spool_audio,
-    write_outputs,
-)
+from smallest_cli.bench.workers import ignore
+from smallest_cli.cli.commands.bench import options, outputs
+from smallest_cli.cli.commands.bench.display import live_view
 from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan
 from smallest_cli.cli.commands.bench.results import exit_with, print_result
 from smallest_cli.cli.console import Console, print_error, print_interruption, print_json
@@ -46,19 +34,18 @@ from smallest_cli.settings import Settings
 from smallest_cli.signals import reraise_signal
 
 CHILDREN = ("compare", "merge", "report", "locustfile")
-MIN_SIMILARITY = 0.8
-"""From this similarity on (of 1), a word is taken for a misspelt subcommand."""
+MIN_SIMILARITY = 0.8  # from this similarity on (of 1), a word is taken for a misspelt subcommand
 
 
 @grouped
 def bench(
     words: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Text to speak.")] = None,
     *,
-    load: LoadOptions,
-    texts: CorpusOptions,
-    outcome: OutcomeOptions,
+    load: options.LoadOptions,
+    texts: options.CorpusOptions,
+    outcome: options.OutcomeOptions,
     voice: VoiceOptions,
-    service_options: MeasuredServiceOptions,
+    service_options: options.MeasuredServiceOptions,
     report: ReportOptions,
 ) -> None:
     """Measure latency; bench compare | merge | report | locustfile.
@@ -77,52 +64,36 @@ def bench(
     plan = make_plan(load, texts, words or [], outcome, service_options, settings, template)
     buffers_ms, slo = parse_buffers(outcome.buffer), outcome.slo or []
     check_thresholds(slo, [plan.arm_id(arm) for arm in plan.arms], buffers_ms)
-    check_outputs(outcome, texts, settings, service_options)
+    outputs.check_outputs(outcome, texts, settings, service_options)
     if report.dry_run:
         _print_plan(plan, report)
         return
-    if outcome.save_audio is not None:
-        create_directory(outcome.save_audio)
     confirm_cost(plan, settings, yes=outcome.yes, quiet=report.quiet)
-    with spool_audio(outcome.save_audio) as spool:
+    with outputs.spool_audio(outcome.save_audio) as spool:
         with ExitStack() as opened:
             service, log = _open(plan, settings, service_options, console, opened)
             dialer = Dialer.from_settings(settings, max_time=service_options.max_time)
-            with LiveView(quiet=report.quiet) as view:
+            with live_view(quiet=report.quiet) as update:
+                add, calibrated = spool.add if spool else ignore, outcome.calibrate
                 measured = measure(
-                    plan,
-                    service,
-                    dialer,
-                    buffers_ms,
-                    slo,
-                    view.update,
-                    spool.add if spool else _discard,
-                    log=log,
-                    calibrated=outcome.calibrate,
+                    plan, service, dialer, buffers_ms, slo, update, add, log=log, calibrated=calibrated
                 )
         if measured.run.cut_short:
             made = sum(trial.phase == "measure" for trial in measured.trials)
             planned = "" if plan.trials is None else f" of {plan.trials}"
             console.warn(f"{measured.run.cut_short} ended the run early after {made}{planned} trials")
-        _finish(measured, spool, outcome, report)
+        _finish(measured, spool, outcome, json=report.json)
 
 
 def _refuse_children(word: str) -> None:
     """Raise UsageError for a subcommand's name, even misspelt: it must not be spoken and billed."""
     if word in CHILDREN:
-        raise UsageError(
-            f"{word} takes no options of bench", hint=f"put options after it: smallest bench {word} --help"
-        )
+        hint = f"put options after it: smallest bench {word} --help"
+        raise UsageError(f"{word} takes no options of bench", hint=hint)
     near = get_close_matches(word.lower(), CHILDREN, 1, MIN_SIMILARITY)
     if near and " " not in word:
-        raise UsageError(
-            f"unknown subcommand {printable(word, 40)!r} (did you mean {near[0]!r}?)",
-            hint="quote a text that is to be spoken, or put it after --",
-        )
-
-
-def _discard(_: Attempt) -> None:
-    """Discard the audio of a trial."""
+        unknown = f"unknown subcommand {printable(word, 40)!r} (did you mean {near[0]!r}?)"
+        raise UsageError(unknown, hint="quote a text that is to be spoken, or put it after --")
 
 
 def _print_plan(plan: Plan, report: ReportOptions) -> None:
@@ -154,23 +125,19 @@ def _open(
 
 
 def _finish(
-    measured: Measurement, spool: AudioSpool | None, outcome: OutcomeOptions, report: ReportOptions
+    measured: Measurement, spool: outputs.AudioSpool | None, outcome: options.OutcomeOptions, *, json: bool
 ) -> None:
     """Write and print the result, complete or partial, then exit as the run ended."""
     result = summarise(measured.run, measured.trials)
-    failures = write_outputs(outcome, measured, result, spool)
+    failures = outputs.write_outputs(outcome, measured, result, spool)
     for failure in failures:
         if isinstance(failure, OutputError):
             print_error(failure)
-    print_result(result, json=report.json)
+    print_result(result, json=json)
     for signalled in (measured.interruption, *failures):
         if isinstance(signalled, Interrupted):
-            _exit_by_signal(signalled)
+            # Raising the exception again would report it on stdout, which has the result already.
+            sys.stdout.flush()
+            print_interruption(signalled)
+            reraise_signal(signalled.signal_number)
     exit_with(OutputError.exit_code if failures else result.exit)
-
-
-def _exit_by_signal(interruption: Interrupted) -> NoReturn:
-    # Raising the exception again would report it on stdout, which has the result already.
-    sys.stdout.flush()
-    print_interruption(interruption)
-    reraise_signal(interruption.signal_number)
