@@ -23,6 +23,7 @@ from smallest_cli.network.connection import Connection
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import Origin, parse_base_url
 from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT
+from smallest_cli.protocol.resources import VOICES_LIMIT
 from smallest_cli.security import printable
 from smallest_cli.transports.channel import error_from_response
 
@@ -47,13 +48,11 @@ class HTTPSession:
         method: str,
         path: str,
         body: bytes | BinaryIO | None = None,
-        *,
         content_type: str = "application/json",
-        limit: int = MESSAGE_LIMIT,
     ) -> bytes:
         """Send a request, whose body may be a file, and return the body of the response.
 
-        Raises RemoteError, for a status other than 200 and for a response of more than `limit` bytes too.
+        Raises RemoteError, for a status other than 200 and for a response of more than 4 MiB too.
         """
         headers = {
             "Authorization": f"Bearer {self._service.key.reveal()}",
@@ -74,7 +73,7 @@ class HTTPSession:
             encoding = response.headers.get("Content-Encoding", "identity")
             if encoding != "identity":
                 raise ProtocolError(f"unexpected Content-Encoding: {printable(encoding, 60)}")
-            return self._read_body(response, limit)
+            return self._read_body(response)
 
     def close(self) -> None:
         """Close the connection, if one is open."""
@@ -89,12 +88,12 @@ class HTTPSession:
             body = b""  # the status is enough
         return error_from_response(self._service, response.status_code, dict(response.headers), body)
 
-    def _read_body(self, response: requests.Response, limit: int) -> bytes:
+    def _read_body(self, response: requests.Response) -> bytes:
         length = response.headers.get("Content-Length", "")
         body = bytearray()
         while piece := response.raw.read1(READ_SIZE):
             body += piece
-            if len(body) > limit:
+            if len(body) > VOICES_LIMIT:
                 raise ProtocolError("the service's reply is too large")
         if length.isdecimal() and len(body) < int(length):
             raise IncompleteResponse(f"the reply ended {int(length) - len(body)} bytes short of its length")
