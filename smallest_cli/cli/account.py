@@ -21,6 +21,5 @@ def open_account(options: AccountOptions, max_time: float | None = None) -> Iter
     """
     settings = load_settings(options.as_dict())
     dialer = Dialer.from_settings(settings, max_time=max_time)
-    service = open_service(settings, options.api_key_file, Console().warn)
-    with service as opened, AccountClient(opened, dialer) as account:
-        yield account
+    with open_service(settings, options.api_key_file, Console().warn) as service:
+        yield AccountClient(service, dialer)

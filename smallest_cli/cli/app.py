@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.cli.console import error_as_json, print_error, print_interruption, print_json, print_line
+from smallest_cli.cli.console import error_as_json, print_error, print_json, print_line
 from smallest_cli.errors import BrokenPipe, Interrupted, MissingKeyError, SmallestError, UsageError
 from smallest_cli.security import printable
 from smallest_cli.signals import SIGPIPE, catch_signals, reraise_signal, restore_signals, unwatch
@@ -119,7 +119,7 @@ def run() -> NoReturn:
         # Releases the frames, so that context managers that were just entered are closed.
         interruption.__traceback__ = None
         _print_failure(interruption)
-        print_interruption(interruption)
+        print_error(interruption)
         reraise_signal(interruption.signal_number)
     unwatch()
     sys.exit(code)

@@ -66,22 +66,27 @@ class Console:
             progress.stop()
 
     @contextmanager
-    def progress_bar(self, total: int) -> Iterator[Callable[[], None]]:
-        """A bar of `total` steps on a terminal; the function is called after each step."""
+    def progress_bar(self, total: int, *, upload: str = "") -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal, of `total` steps, or of bytes where `upload` describes what is uploaded.
+
+        The function is called with the number of steps that were done.
+        """
         if not self._terminal or self._debug:
-            yield lambda: None
+            yield lambda _: None
             return
+        from rich import progress
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
 
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(*columns, console=RichConsole(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda: bar.advance(task)
+        bar, time_left = progress.BarColumn(), progress.TimeRemainingColumn()
+        columns: tuple[progress.ProgressColumn, ...] = (bar, progress.MofNCompleteColumn(), time_left)
+        if upload:
+            columns = (progress.TextColumn(upload, markup=False), bar, progress.DownloadColumn(), time_left)
+        with progress.Progress(*columns, console=RichConsole(stderr=True), transient=True) as bars:
+            task = bars.add_task("", total=total)
+            yield lambda steps: bars.advance(task, steps)
 
 
-def print_error(error: SmallestError) -> None:
+def print_error(error: SmallestError | Interrupted) -> None:
     """Print what failed in one line, then the hint, the partial file and the request id."""
     print_line(f"smallest: {error}")
     if error.hint:
@@ -90,13 +95,6 @@ def print_error(error: SmallestError) -> None:
         print_line(f"  partial audio saved to {error.partial}")
     if error.request_id:
         print_line(f"  request id {error.request_id}")
-
-
-def print_interruption(interruption: Interrupted) -> None:
-    """Print that a signal ended the run, and the partial file."""
-    print_line("smallest: interrupted")
-    if interruption.partial:
-        print_line(f"  partial audio saved to {interruption.partial}")
 
 
 def print_json(result: Mapping[str, Any]) -> None:

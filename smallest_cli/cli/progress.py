@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any
 
-from smallest_cli.models import (
-    AudioChunk,
-    AudioEnded,
-    AudioFormat,
-    Completed,
-    Event,
-    Opened,
-    Phases,
-    Refused,
-    Sent,
-    WordTiming,
-)
+from smallest_cli import models
 
 
 class Progress:
     """Observes the events of a run."""
 
-    def __init__(self, format: AudioFormat, *, drawn: bool, debug: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, format: models.AudioFormat, *, drawn: bool, debug: Callable[[str], None] | None
+    ) -> None:
         """`drawn`: whether the terminal is free for the line; `debug` gets a line for each event."""
         self._format = format
         self._drawn = drawn
@@ -34,16 +22,16 @@ class Progress:
         self._byte_count = 0
         self._start_ns: int | None = None
 
-    def on_event(self, event: Event) -> None:
+    def on_event(self, event: models.Event) -> None:
         """Show one event."""
         if self._debug:
             if self._start_ns is None:
                 self._start_ns = event.at_ns
             self._debug(f"{(event.at_ns - self._start_ns) / 1e6:10.3f} ms  {_describe(event)}")
-        elif self._drawn and isinstance(event, AudioChunk):
+        elif self._drawn and isinstance(event, models.AudioChunk):
             self._draw(event)
 
-    def _draw(self, chunk: AudioChunk) -> None:
+    def _draw(self, chunk: models.AudioChunk) -> None:
         self._byte_count += len(chunk.pcm)
         if self._status is None:
             # Imported while the service is at work: rich takes 40 ms.
@@ -59,42 +47,27 @@ class Progress:
             self._status.stop()
 
 
-def _describe(event: Event) -> str:
+def _describe(event: models.Event) -> str:
     match event:
-        case Opened(reused=True):
+        case models.Opened(reused=True):
             return "the connection is still open"
-        case Opened(phases=phases):
+        case models.Opened(phases=phases):
             return f"connected  {describe_phases(phases)}"
-        case Sent():
+        case models.Sent():
             return "request sent"
-        case AudioChunk(pcm=pcm, cached=cached):
+        case models.AudioChunk(pcm=pcm, cached=cached):
             return f"{len(pcm)} bytes of audio{', cached' if cached else ''}"
-        case WordTiming(word=word, start=start, end=end):
+        case models.WordTiming(word=word, start=start, end=end):
             return f'word "{word}"  {start * 1000:.0f} to {end * 1000:.0f} ms'
-        case AudioEnded():
+        case models.AudioEnded():
             return "audio of the next request follows"
-        case Refused(error=error):
+        case models.Refused(error=error):
             return f"refused  {error}"
-        case Completed(request_id=request_id):
+        case models.Completed(request_id=request_id):
             return f"complete  request id {request_id}" if request_id else "complete"
 
 
-def describe_phases(phases: Phases) -> str:
+def describe_phases(phases: models.Phases) -> str:
     """How long each step of connecting took."""
     steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
     return "  ".join(f"{name} {ns / 1e6:.1f} ms" for name, ns in steps.items())
-
-
-@contextmanager
-def upload_progress(data: bytes, description: str) -> Iterator[BinaryIO]:
-    """`data` as a file; on a terminal a bar shows how far it was read."""
-    file = io.BytesIO(data)
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield file
-        return
-    from rich.console import Console as RichConsole
-    from rich.progress import wrap_file
-
-    console = RichConsole(stderr=True)
-    with wrap_file(file, len(data), description=description, console=console, transient=True) as wrapped:
-        yield wrapped

@@ -2,70 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import BinaryIO, Self
+from collections.abc import Callable, Iterable
+from contextlib import closing
 
-from smallest_cli.client.http_session import HTTPSession
+from smallest_cli.errors import ProtocolError
 from smallest_cli.models import MODELS, Clone, Dictionary, Service, Voice
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol import resources
 from smallest_cli.protocol.endpoints import voices_path
+from smallest_cli.transports.http_connection import HTTPConnection
 
 
 class AccountClient:
     """A client of the account API (waves/api.md, 7 and 8). Every call raises RemoteError."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
-        self._session = HTTPSession(service, dialer)
+        self._service = service
+        self._dialer = dialer
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._session.close()
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        content_type: str = "application/json",
+        on_write: Callable[[int], object] = lambda _: None,
+    ) -> bytes:
+        """Send a request over a connection of its own, and return the body of the response."""
+        http = HTTPConnection(
+            self._service,
+            self._dialer,
+            path,
+            "application/json",
+            method=method,
+            content_type=content_type,
+            awaited="response",
+        )
+        reply = b""
+        with closing(http):
+            http.send(body, on_write)
+            http.read_head()
+            while piece := http.read():
+                reply += piece
+                if len(reply) > resources.VOICES_LIMIT:
+                    raise ProtocolError("the service's reply is too large")
+        return reply
 
     def check(self) -> None:
         """Verify the key with a request that costs nothing."""
-        self._session.request("GET", voices_path(MODELS[0]))
+        self._request("GET", voices_path(MODELS[0]))
 
     def voices(self) -> list[Voice]:
         """List the voices of all models; the reply does not name the model, the path does."""
-        replies = ((model, self._session.request("GET", voices_path(model))) for model in MODELS)
+        replies = ((model, self._request("GET", voices_path(model))) for model in MODELS)
         return [voice for model, reply in replies for voice in resources.decode_voices(reply, model)]
 
     def dictionaries(self) -> list[Dictionary]:
         """List the pronunciation dictionaries."""
-        return resources.decode_dictionaries(self._session.request("GET", resources.DICTIONARIES_PATH))
+        return resources.decode_dictionaries(self._request("GET", resources.DICTIONARIES_PATH))
 
     def create_dictionary(self, items: Iterable[tuple[str, str]]) -> Dictionary:
         """Create a dictionary of (word, pronunciation) pairs; at least one."""
         body = resources.encode_dictionary(items)
-        return resources.decode_dictionary(self._session.request("POST", resources.DICTIONARIES_PATH, body))
+        return resources.decode_dictionary(self._request("POST", resources.DICTIONARIES_PATH, body))
 
     def replace_dictionary(self, id: str, items: Iterable[tuple[str, str]]) -> Dictionary:
         """Replace all items of a dictionary; the service cannot add to them."""
         body = resources.encode_dictionary(items, id)
-        return resources.decode_dictionary(self._session.request("PUT", resources.DICTIONARIES_PATH, body))
+        return resources.decode_dictionary(self._request("PUT", resources.DICTIONARIES_PATH, body))
 
     def delete_dictionary(self, id: str) -> None:
         """Delete a dictionary."""
         body = resources.encode_dictionary_id(id)
-        resources.decode_deleted(self._session.request("DELETE", resources.DICTIONARIES_PATH, body))
+        resources.decode_deleted(self._request("DELETE", resources.DICTIONARIES_PATH, body))
 
     def clones(self) -> list[Clone]:
         """List the cloned voices."""
-        return resources.decode_clones(self._session.request("GET", resources.CLONES_PATH))
+        return resources.decode_clones(self._request("GET", resources.CLONES_PATH))
 
-    def create_clone(self, body: BinaryIO, content_type: str) -> Clone:
-        """Create a voice from a multipart body of `encode_clone`."""
+    def create_clone(self, body: bytes, content_type: str, on_write: Callable[[int], object]) -> Clone:
+        """Create a voice from a multipart body of `encode_clone`; `on_write` as in `HTTPConnection.send`."""
         return resources.decode_clone(
-            self._session.request("POST", resources.CLONES_PATH, body, content_type)
+            self._request("POST", resources.CLONES_PATH, body, content_type, on_write)
         )
 
     def balance(self) -> float:
         """Return the credit in US dollars."""
-        return resources.decode_balance(self._session.request("GET", resources.BALANCE_PATH))
+        return resources.decode_balance(self._request("GET", resources.BALANCE_PATH))
 
     def concurrency(self) -> int | None:
         """Return the limit of concurrent requests, None where the reply does not name it."""
-        return resources.decode_concurrency(self._session.request("GET", resources.SUBSCRIPTION_PATH))
+        return resources.decode_concurrency(self._request("GET", resources.SUBSCRIPTION_PATH))

@@ -103,7 +103,7 @@ def batch(
 
             def on_outcome(outcome: Outcome) -> None:
                 tally.outcomes.append(outcome)
-                advance()
+                advance(1)
 
             run_items(config, pending, manifest, on_outcome, console.warn)
     _print_result(tally, console, as_json=report.json)

@@ -15,7 +15,6 @@ from smallest_cli.cli.completion_lists import save_voices
 from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import AccountOptions, JsonOption
-from smallest_cli.cli.progress import upload_progress
 from smallest_cli.cli.run_config import build_run_config, session_on_console
 from smallest_cli.cli.summary import result_as_json
 from smallest_cli.cli.tables import print_result, print_voices
@@ -220,8 +219,8 @@ def clone_voice(
     body, content_type = encode_clone(sample, Path(file).name, given)
     max_time = clone_options.max_time
     with open_account(account_options, max_time) as account:
-        with upload_progress(body, f"uploading {printable(Path(file).name)}") as recording:
-            clone = account.create_clone(recording, content_type)
+        with Console().progress_bar(len(body), upload=f"uploading {printable(Path(file).name)}") as on_write:
+            clone = account.create_clone(body, content_type, on_write)
         if not account_options.json:
             # Printed before the wait: after a failure or a signal, another attempt would make a second voice.
             print(printable(clone.id), flush=True)

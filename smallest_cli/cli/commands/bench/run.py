@@ -32,7 +32,7 @@ from smallest_cli.cli.commands.bench.outputs import (
 )
 from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan
 from smallest_cli.cli.commands.bench.results import exit_with, print_result
-from smallest_cli.cli.console import Console, print_error, print_interruption, print_json
+from smallest_cli.cli.console import Console, print_error, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.cli.run_config import load_request
@@ -172,5 +172,5 @@ def _finish(
 def _exit_by_signal(interruption: Interrupted) -> NoReturn:
     # Raising the exception again would report it on stdout, which has the result already.
     sys.stdout.flush()
-    print_interruption(interruption)
+    print_error(interruption)
     reraise_signal(interruption.signal_number)
