@@ -14,9 +14,9 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.models import SpeechRequest, WordTiming
@@ -32,16 +32,14 @@ ABANDONED_S = 3600
 """An unfinished entry that is older has no writer any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class CachedAudio:
+class CachedAudio(NamedTuple):
     """A complete segment: s16le, and its word times where they were requested."""
 
     pcm: bytes
     words: tuple[WordTiming, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CacheSize:
+class CacheSize(NamedTuple):
     """How much is cached."""
 
     entries: int
@@ -164,10 +162,7 @@ def open_cache(settings: Settings, warn: Callable[[str], None]) -> AudioCache | 
 
 def audible_fields(request: SpeechRequest) -> dict[str, Any]:
     """The fields of a request that change its audio."""
-    fields = asdict(request)
-    for name in INAUDIBLE_FIELDS:
-        del fields[name]
-    return fields
+    return {name: value for name, value in asdict(request).items() if name not in INAUDIBLE_FIELDS}
 
 
 def _is_whole(pcm: bytes, request: SpeechRequest) -> bool:
