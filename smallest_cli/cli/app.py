@@ -27,14 +27,8 @@ MIN_RICH_COLUMNS = 110
 """Columns that rich help needs: on a narrower terminal it truncates the names of options."""
 
 
-def _is_rich_help_wanted() -> bool:
-    return (
-        sys.stdout is not None
-        and sys.stdout.isatty()
-        and not os.environ.get("NO_COLOR")
-        and shutil.get_terminal_size().columns >= MIN_RICH_COLUMNS
-    )
-
+_colours_wanted = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+_is_wide = shutil.get_terminal_size().columns >= MIN_RICH_COLUMNS
 
 app = typer.Typer(
     name="smallest",
@@ -43,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     # Not "rich": that would take `[default: 15]` for markup.
-    rich_markup_mode="markdown" if _is_rich_help_wanted() else None,
+    rich_markup_mode="markdown" if _colours_wanted and _is_wide else None,
 )
 
 COMMANDS = {

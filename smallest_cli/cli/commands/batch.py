@@ -16,6 +16,7 @@ from smallest_cli.cli.console import Console, print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import FileOptions, ReportOptions, ServiceOptions, SplitOptions, VoiceOptions
 from smallest_cli.cli.run_config import load_request
+from smallest_cli.cli.tables import print_facts
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError
 from smallest_cli.security import printable
 from smallest_cli.synthesis.batch import manifest as manifests
@@ -130,7 +131,7 @@ def _find_pending(
 
 
 def _print_plan(items: list[Item], skipped: int, *, as_json: bool) -> None:
-    plan = {
+    plan: dict[str, int | list[str]] = {
         "rows": len(items),
         "skipped": skipped,
         "characters": sum(item.characters for item in items),
@@ -138,11 +139,8 @@ def _print_plan(items: list[Item], skipped: int, *, as_json: bool) -> None:
         "voices": sorted({item.voice for item in items}),
         "models": sorted({item.model for item in items}),
     }
-    if as_json:
-        print_json(plan)
-        return
-    for name, value in plan.items():
-        print(f"{name}\t{', '.join(value) if isinstance(value, list) else value}")
+    lines = {name: ", ".join(value) if isinstance(value, list) else value for name, value in plan.items()}
+    print_facts(plan if as_json else lines, as_json=as_json)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.cli.console import Console
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.cli.run_config import build_run_config, check_key_not_from_text, session_on_console
@@ -108,7 +107,10 @@ def stream(
             raise UsageError(f"cannot read stdin: {reason}, after {reader.characters} characters of text")
         if not session.totals.byte_count:
             raise UsageError("nothing to speak: no text came")
-    _warn_of_removed(console, reader, segments)
+    if reader.broken:
+        console.warn("the text was not all UTF-8; U+FFFD replaces what could not be decoded")
+    if segments.removed:
+        console.warn(f"removed {segments.removed} control characters from the text")
     print_summary(config, result(config, session), console, as_json=report.json)
 
 
@@ -140,10 +142,3 @@ def _fail_at_limit(session: Session, max_chars: int) -> None:
         f"the text is longer than {max_chars} characters, after {session.totals.seconds:.1f} s of audio",
         hint=hint,
     )
-
-
-def _warn_of_removed(console: Console, reader: TextReader, segments: SegmentStream) -> None:
-    if reader.broken:
-        console.warn("the text was not all UTF-8; U+FFFD replaces what could not be decoded")
-    if segments.removed:
-        console.warn(f"removed {segments.removed} control characters from the text")
