@@ -158,7 +158,7 @@ class HTTPConnection:
         """Close the connection, without waiting for the service."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.abort()
+            connection.close()
 
     def _next_event(self) -> object:
         """The next event of the response. `from None`: h11's messages quote what the service sent."""
