@@ -7,7 +7,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, NetworkError, ProtocolError
 from smallest_cli.models import Phases
@@ -22,12 +22,23 @@ MAX_SOCKET_TIMEOUT_S = 2_000_000.0
 """23 days: poll(2) takes its timeout as a 32-bit number of milliseconds."""
 
 
+class Deadline(NamedTuple):
+    """When a connection must be open: `at` in seconds of `time.monotonic`; errors name `timeout_s`."""
+
+    at: float
+    timeout_s: float
+
+    def remaining(self) -> float:
+        """Seconds that are left, at least a millisecond: a socket takes 0 for non-blocking."""
+        return max(0.001, self.at - time.monotonic())
+
+
 class Connection:
     """A connected socket with deadlines, a limit on what is read, and timestamps.
 
-    It has the socket methods that websocket-client calls. `received_ns` is the clock right
-    after the last read from the system, `sent_ns` right after the last write. `until` is the end of the
-    run, in seconds of `time.monotonic`.
+    It has the socket methods that websocket-client calls. `received_ns` is the clock right after the last
+    read from the system, `sent_ns` right after the last write. `until` is the end of the run, in seconds of
+    `time.monotonic`.
     """
 
     def __init__(self, sock: socket.socket, phases: Phases, clock: Clock, until: float = math.inf) -> None:
