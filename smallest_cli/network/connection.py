@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import selectors
 import socket
 import time
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, NetworkError, ProtocolError
 from smallest_cli.models import Phases
@@ -36,9 +37,9 @@ class Deadline(NamedTuple):
 class Connection:
     """A connected socket with deadlines, a limit on what is read, and timestamps.
 
-    It has the socket methods that websocket-client calls. `received_ns` is the clock right after the last
-    read from the system, `sent_ns` right after the last write. `until` is the end of the run, in seconds of
-    `time.monotonic`.
+    It has the socket methods that websocket-client and http.client call. `received_ns` is the clock right
+    after the last read from the system, `sent_ns` right after the last write. `until` is the end of the
+    run, in seconds of `time.monotonic`.
     """
 
     def __init__(self, sock: socket.socket, phases: Phases, clock: Clock, until: float = math.inf) -> None:
@@ -148,6 +149,10 @@ class Connection:
             pass  # the next read raises it
         return True
 
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Return a reader for http.client."""
+        return io.BufferedReader(_Reader(self), READ_SIZE)
+
     def gettimeout(self) -> float:
         """Return the seconds until the deadline."""
         return max(0.001, self._deadline - time.monotonic())
@@ -162,6 +167,19 @@ class Connection:
     def close(self) -> None:
         """Close the socket. Does not wait for the peer."""
         self._sock.close()
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._connection.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def max_time_exceeded() -> DeadlineExceeded:
