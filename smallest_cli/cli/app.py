@@ -27,7 +27,7 @@ MIN_RICH_COLUMNS = 110
 """Columns that rich help needs: on a narrower terminal it truncates the names of options."""
 
 
-_colours_wanted = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+_rich_wanted = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 _is_wide = shutil.get_terminal_size().columns >= MIN_RICH_COLUMNS
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     # Not "rich": that would take `[default: 15]` for markup.
-    rich_markup_mode="markdown" if _colours_wanted and _is_wide else None,
+    rich_markup_mode="markdown" if _rich_wanted and _is_wide else None,
 )
 
 COMMANDS = {
@@ -113,7 +113,6 @@ def run() -> NoReturn:
         # Releases the frames, so that context managers that were just entered are closed.
         interruption.__traceback__ = None
         _print_failure(interruption)
-        print_error(interruption)
         reraise_signal(interruption.signal_number)
     unwatch()
     sys.exit(code)
@@ -192,12 +191,12 @@ def _fail(error: SmallestError) -> int:
     if isinstance(error, MissingKeyError):
         error.hint += f"; or without a key: {shlex.join(_offline_command(sys.argv[1:]))}"
     _print_failure(error)
-    print_error(error)
     return error.exit_code
 
 
 def _print_failure(error: SmallestError | Interrupted) -> None:
-    """Print the failure as the object of --json, if that was given."""
+    """Print the failure on stderr and, if --json was given, as an object on stdout."""
     if "--json" in sys.argv[1:]:
         with suppress(SmallestError):  # a closed stdout must not hide the failure itself
             print_json(error_as_json(error))
+    print_error(error)

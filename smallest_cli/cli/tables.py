@@ -7,6 +7,8 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.cli.console import print_json
@@ -23,12 +25,20 @@ VOICE_COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
 GAP = "  "
 
 
-def answer_question(voice: str | None, device: str | None, *, as_json: bool = False) -> None:
-    """List the values of the option that was given as `?`: output devices or voices. Raises DeviceError."""
-    if device == "?":
-        print_devices(list_output_devices(), as_json=as_json)
-    elif voice == "?":
+def answer_question(device: str | None, *, as_json: bool) -> None:
+    """List the values of the option that was given as `?`: output devices, or voices. Raises DeviceError."""
+    if device != "?":
         print_voices(bundled_voices(), as_json=as_json)
+        return
+    devices = list_output_devices()
+    if not devices:
+        raise DeviceError("no output device found", hint="use -o FILE")
+    print_result(
+        {"devices": [asdict(each) for each in devices]},
+        ("name", "default", "rate"),
+        [(each.name, "default" if each.default else "", f"{each.rate} Hz") for each in devices],
+        as_json=as_json,
+    )
 
 
 def list_output_devices() -> list[Device]:
@@ -39,18 +49,6 @@ def list_output_devices() -> list[Device]:
     devices = list_devices()
     save_devices(device.name for device in devices)
     return devices
-
-
-def print_devices(devices: Sequence[Device], *, as_json: bool) -> None:
-    """Print output devices. Raises DeviceError where there is none."""
-    if not devices:
-        raise DeviceError("no output device found", hint="use -o FILE")
-    print_result(
-        {"devices": [{"name": each.name, "default": each.default, "rate": each.rate} for each in devices]},
-        ("name", "default", "rate"),
-        [(each.name, "default" if each.default else "", f"{each.rate} Hz") for each in devices],
-        as_json=as_json,
-    )
 
 
 def print_voices(voices: Sequence[Voice], *, as_json: bool) -> None:
@@ -151,8 +149,6 @@ def _table(rows: Sequence[tuple[str, ...]], widths: Sequence[int]) -> list[str]:
 
 def _folded(row: tuple[str, ...], widths: Sequence[int]) -> Iterator[str]:
     """One row, in as many lines as its tallest cell needs."""
-    from itertools import zip_longest
-
     cells = [_fold(cell, width) for cell, width in zip(row, widths, strict=True)]
     for parts in zip_longest(*cells, fillvalue=""):
         yield GAP.join(

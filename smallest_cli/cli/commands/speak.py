@@ -29,7 +29,7 @@ def speak(
     if "?" in (voice.voice, sound.device):
         from smallest_cli.cli.tables import answer_question
 
-        answer_question(voice.voice, sound.device, as_json=report.json)
+        answer_question(sound.device, as_json=report.json)
         return
     config, console = run_config.build_run_config(voice, sound, service, report, captions)
     sources = text.file or ([] if words else ["-"])

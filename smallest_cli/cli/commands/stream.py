@@ -70,7 +70,7 @@ def stream(
     if "?" in (voice.voice, sound.device):
         from smallest_cli.cli.tables import answer_question
 
-        answer_question(voice.voice, sound.device, as_json=report.json)
+        answer_question(sound.device, as_json=report.json)
         return
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe text in, or give it as arguments")

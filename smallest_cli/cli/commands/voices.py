@@ -152,9 +152,8 @@ def play_voices(
     With --json, "voices" lists the object that `speak --json` prints, for each voice that was played.
     """
     if voice_options.voice is not None:
-        raise UsageError(
-            "voices play takes voices as arguments, not --voice", hint="smallest voices play NAME..."
-        )
+        hint = "smallest voices play NAME..."
+        raise UsageError("voices play takes voices as arguments, not --voice", hint=hint)
     folder = play_options.folder
     if folder is not None and not Path(folder).is_dir():
         raise OutputError(f"{printable(folder)} is not a directory")
@@ -231,9 +230,8 @@ def clone_voice(
                 raise ServerError(f"the service could not clone the voice {printable(clone.id)}")
         except (SmallestError, Interrupted) as error:
             error.summary = clone._asdict()
-            if isinstance(error, SmallestError):
-                hint = f"{printable(clone.id)} was created; smallest voices clones shows its status"
-                error.hint = f"{error.hint}; {hint}" if error.hint else hint
+            hint = f"{printable(clone.id)} was created; smallest voices clones shows its status"
+            error.hint = f"{error.hint}; {hint}" if error.hint else hint
             raise
     if account_options.json:
         print_json(clone._asdict())

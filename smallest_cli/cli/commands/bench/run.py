@@ -69,7 +69,7 @@ def bench(
     if words and "--" not in sys.argv:
         _refuse_children(words[0])
     if voice.voice == "?":
-        answer_question(voice.voice, None, as_json=report.json)
+        answer_question(device=None, as_json=report.json)
         return
     if service_options.retries:
         raise UsageError("bench never retries: a failed trial is a result")
