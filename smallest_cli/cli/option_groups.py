@@ -49,11 +49,6 @@ class Options:
     def __init__(self, **values: Any) -> None:
         vars(self).update(values)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self.as_dict() == other.as_dict()
-
-    __hash__ = None  # type: ignore[assignment]
-
     @classmethod
     def parameters(cls) -> dict[str, Any]:
         """The type of every field, annotated for Typer, by name."""
