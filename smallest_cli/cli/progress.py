@@ -29,17 +29,14 @@ class Progress:
                 self._start_ns = event.at_ns
             self._debug(f"{(event.at_ns - self._start_ns) / 1e6:10.3f} ms  {_describe(event)}")
         elif self._drawn and isinstance(event, models.AudioChunk):
-            self._draw(event)
+            if self._status is None:
+                # Imported while the service is at work: rich takes 40 ms.
+                from rich.console import Console as RichConsole
 
-    def _draw(self, chunk: models.AudioChunk) -> None:
-        self._byte_count += len(chunk.pcm)
-        if self._status is None:
-            # Imported while the service is at work: rich takes 40 ms.
-            from rich.console import Console as RichConsole
-
-            self._status = RichConsole(stderr=True).status("")
-            self._status.start()
-        self._status.update(f"{self._format.duration(self._byte_count):.1f} s of audio")
+                self._status = RichConsole(stderr=True).status("")
+                self._status.start()
+            self._byte_count += len(event.pcm)
+            self._status.update(f"{self._format.duration(self._byte_count):.1f} s of audio")
 
     def stop(self) -> None:
         """Remove the line."""
