@@ -52,18 +52,10 @@ class Console:
         if self._debug:
             print_line(line)
 
-    @contextmanager
-    def progress(self, format: AudioFormat, *, drawn: bool = True) -> Iterator[Progress]:
+    def progress(self, format: AudioFormat, *, drawn: bool) -> Progress:
         """Show the events of a run; `drawn` says whether the terminal is free for a progress line."""
-        progress = Progress(
-            format,
-            drawn=drawn and self._terminal and not self._debug,
-            debug=self.debug if self._debug else None,
-        )
-        try:
-            yield progress
-        finally:
-            progress.stop()
+        drawn = drawn and self._terminal and not self._debug
+        return Progress(format, drawn=drawn, debug=self.debug if self._debug else None)
 
     @contextmanager
     def progress_bar(self, total: int, *, upload: str = "") -> Iterator[Callable[[int], None]]:

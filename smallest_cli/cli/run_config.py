@@ -130,7 +130,8 @@ def session_on_console(config: RunConfig, console: Console) -> Iterator[Session]
 
             live_text = LiveText(captions.segments, format.sample_rate)
             stack.enter_context(live_text.shown())
-        progress = stack.enter_context(console.progress(format, drawn=live_text is None))
+        progress = console.progress(format, drawn=live_text is None)
+        stack.callback(progress.stop)
         on_event, on_sink = progress.on_event, live_text.start if live_text else None
         opened = open_session(
             config, warn=console.warn, captions=captions, on_event=on_event, on_sink=on_sink

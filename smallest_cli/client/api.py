@@ -10,7 +10,7 @@ from smallest_cli.models import MODELS, Clone, Dictionary, Service, Voice
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol import resources
 from smallest_cli.protocol.endpoints import voices_path
-from smallest_cli.transports.http_connection import HTTPConnection
+from smallest_cli.transports.http_connection import JSON, HTTPConnection
 
 
 class AccountClient:
@@ -25,22 +25,14 @@ class AccountClient:
         method: str,
         path: str,
         body: bytes = b"",
-        content_type: str = "application/json",
+        content_type: str = JSON,
         on_write: Callable[[int], object] = lambda _: None,
     ) -> bytes:
         """Send a request over a connection of its own, and return the body of the response."""
-        http = HTTPConnection(
-            self._service,
-            self._dialer,
-            path,
-            "application/json",
-            method=method,
-            content_type=content_type,
-            awaited="response",
-        )
+        http = HTTPConnection(self._service, self._dialer, path, JSON, method=method, awaited="response")
         reply = b""
         with closing(http):
-            http.send(body, on_write)
+            http.send(body, content_type, on_write)
             http.read_head()
             while piece := http.read():
                 reply += piece

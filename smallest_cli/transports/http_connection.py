@@ -21,6 +21,7 @@ from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT
 from smallest_cli.security import printable, redact
 from smallest_cli.transports.channel import error_from_response
 
+JSON = "application/json"
 READ_SIZE = WRITE_SIZE = 64 * 1024
 END_TIMEOUT_S = 0.05
 """How long the end of a body may take after the service's own end marker, for the connection to be kept."""
@@ -38,7 +39,6 @@ class HTTPConnection:
         accept: str,
         *,
         method: str = "POST",
-        content_type: str = "application/json",
         awaited: str = "audio",
     ) -> None:
         """`awaited` names in error messages what a request is answered with."""
@@ -48,7 +48,6 @@ class HTTPConnection:
         self._target = self._origin.prefix + path
         self._accept = accept
         self._method = method
-        self._content_type = content_type
         self._awaited = awaited
         self._connection: Connection | None = None
         self._protocol = h11.Connection(h11.CLIENT)
@@ -76,7 +75,9 @@ class HTTPConnection:
         self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
         self._is_new = True
 
-    def send(self, body: bytes, on_write: Callable[[int], object] = lambda _: None) -> tuple[Opened, Sent]:
+    def send(
+        self, body: bytes, content_type: str = JSON, on_write: Callable[[int], object] = lambda _: None
+    ) -> tuple[Opened, Sent]:
         """Send a request; a connection that the service closed meanwhile is opened again first.
 
         `on_write` gets the number of bytes of each write. Raises RemoteError. Once bytes were written it is
@@ -91,7 +92,7 @@ class HTTPConnection:
             ("Host", self._origin.netloc),
             ("User-Agent", f"smallest-cli/{__version__}"),
             ("Authorization", f"Bearer {self._service.key.reveal()}"),
-            ("Content-Type", self._content_type),
+            ("Content-Type", content_type),
             ("Accept", self._accept),
             ("Accept-Encoding", "identity"),
         ]
