@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass, fields
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.cli.console import Console
+from smallest_cli.cli.console import Console, describe_phases
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import AccountOptions
-from smallest_cli.cli.progress import describe_phases
 from smallest_cli.cli.tables import list_output_devices, print_result
 from smallest_cli.client.api import AccountClient
 from smallest_cli.client.service import open_local_service, open_service
