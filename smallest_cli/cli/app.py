@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.cli.console import error_as_json, print_error, print_interruption, print_json, print_line
+from smallest_cli.cli.console import error_as_json, print_error, print_json, print_line
 from smallest_cli.errors import BrokenPipe, Interrupted, MissingKeyError, SmallestError, UsageError
 from smallest_cli.security import printable
 from smallest_cli.signals import SIGPIPE, catch_signals, reraise_signal, restore_signals, unwatch
@@ -27,14 +27,8 @@ MIN_RICH_COLUMNS = 110
 """Columns that rich help needs: on a narrower terminal it truncates the names of options."""
 
 
-def _is_rich_help_wanted() -> bool:
-    return (
-        sys.stdout is not None
-        and sys.stdout.isatty()
-        and not os.environ.get("NO_COLOR")
-        and shutil.get_terminal_size().columns >= MIN_RICH_COLUMNS
-    )
-
+_rich_wanted = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+_is_wide = shutil.get_terminal_size().columns >= MIN_RICH_COLUMNS
 
 app = typer.Typer(
     name="smallest",
@@ -43,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     # Not "rich": that would take `[default: 15]` for markup.
-    rich_markup_mode="markdown" if _is_rich_help_wanted() else None,
+    rich_markup_mode="markdown" if _rich_wanted and _is_wide else None,
 )
 
 COMMANDS = {
@@ -119,7 +113,6 @@ def run() -> NoReturn:
         # Releases the frames, so that context managers that were just entered are closed.
         interruption.__traceback__ = None
         _print_failure(interruption)
-        print_interruption(interruption)
         reraise_signal(interruption.signal_number)
     unwatch()
     sys.exit(code)
@@ -198,12 +191,12 @@ def _fail(error: SmallestError) -> int:
     if isinstance(error, MissingKeyError):
         error.hint += f"; or without a key: {shlex.join(_offline_command(sys.argv[1:]))}"
     _print_failure(error)
-    print_error(error)
     return error.exit_code
 
 
 def _print_failure(error: SmallestError | Interrupted) -> None:
-    """Print the failure as the object of --json, if that was given."""
+    """Print the failure on stderr and, if --json was given, as an object on stdout."""
     if "--json" in sys.argv[1:]:
         with suppress(SmallestError):  # a closed stdout must not hide the failure itself
             print_json(error_as_json(error))
+    print_error(error)

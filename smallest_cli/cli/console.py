@@ -1,4 +1,4 @@
-"""What is printed: warnings, details and errors on stderr, the one JSON object on stdout."""
+"""What is printed: warnings, details, progress and errors on stderr, the one JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from smallest_cli.cli.progress import Progress
+from smallest_cli import models
 from smallest_cli.errors import Interrupted, SmallestError
-from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
 
 LINE_LIMIT = 1000
@@ -21,6 +20,68 @@ def print_line(line: str) -> None:
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"{printable(line, LINE_LIMIT)}\n")
         sys.stderr.flush()
+
+
+class Progress:
+    """Observes the events of a run: a line that is drawn again on a terminal, or a line per event."""
+
+    def __init__(
+        self, format: models.AudioFormat, *, drawn: bool, debug: Callable[[str], None] | None
+    ) -> None:
+        """`drawn`: whether the terminal is free for the line; `debug` gets a line for each event."""
+        self._format = format
+        self._drawn = drawn
+        self._debug = debug
+        self._status: Any = None
+        self._byte_count = 0
+        self._start_ns: int | None = None
+
+    def on_event(self, event: models.Event) -> None:
+        """Show one event."""
+        if self._debug:
+            if self._start_ns is None:
+                self._start_ns = event.at_ns
+            self._debug(f"{(event.at_ns - self._start_ns) / 1e6:10.3f} ms  {_describe(event)}")
+        elif self._drawn and isinstance(event, models.AudioChunk):
+            if self._status is None:
+                # Imported while the service is at work: rich takes 40 ms.
+                from rich.console import Console as RichConsole
+
+                self._status = RichConsole(stderr=True).status("")
+                self._status.start()
+            self._byte_count += len(event.pcm)
+            self._status.update(f"{self._format.duration(self._byte_count):.1f} s of audio")
+
+    def stop(self) -> None:
+        """Remove the line."""
+        if self._status is not None:
+            self._status.stop()
+
+
+def _describe(event: models.Event) -> str:
+    match event:
+        case models.Opened(reused=True):
+            return "the connection is still open"
+        case models.Opened(phases=phases):
+            return f"connected  {describe_phases(phases)}"
+        case models.Sent():
+            return "request sent"
+        case models.AudioChunk(pcm=pcm, cached=cached):
+            return f"{len(pcm)} bytes of audio{', cached' if cached else ''}"
+        case models.WordTiming(word=word, start=start, end=end):
+            return f'word "{word}"  {start * 1000:.0f} to {end * 1000:.0f} ms'
+        case models.AudioEnded():
+            return "audio of the next request follows"
+        case models.Refused(error=error):
+            return f"refused  {error}"
+        case models.Completed(request_id=request_id):
+            return f"complete  request id {request_id}" if request_id else "complete"
+
+
+def describe_phases(phases: models.Phases) -> str:
+    """How long each step of connecting took."""
+    steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
+    return "  ".join(f"{name} {ns / 1e6:.1f} ms" for name, ns in steps.items())
 
 
 class Console:
@@ -52,36 +113,33 @@ class Console:
         if self._debug:
             print_line(line)
 
-    @contextmanager
-    def progress(self, format: AudioFormat, *, drawn: bool = True) -> Iterator[Progress]:
+    def progress(self, format: models.AudioFormat, *, drawn: bool) -> Progress:
         """Show the events of a run; `drawn` says whether the terminal is free for a progress line."""
-        progress = Progress(
-            format,
-            drawn=drawn and self._terminal and not self._debug,
-            debug=self.debug if self._debug else None,
-        )
-        try:
-            yield progress
-        finally:
-            progress.stop()
+        drawn = drawn and self._terminal and not self._debug
+        return Progress(format, drawn=drawn, debug=self.debug if self._debug else None)
 
     @contextmanager
-    def progress_bar(self, total: int) -> Iterator[Callable[[], None]]:
-        """A bar of `total` steps on a terminal; the function is called after each step."""
+    def progress_bar(self, total: int, *, upload: str = "") -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal, of `total` steps, or of bytes where `upload` describes what is uploaded.
+
+        The function is called with the number of steps that were done.
+        """
         if not self._terminal or self._debug:
-            yield lambda: None
+            yield lambda _: None
             return
+        from rich import progress
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
 
-        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(*columns, console=RichConsole(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda: bar.advance(task)
+        bar, time_left = progress.BarColumn(), progress.TimeRemainingColumn()
+        columns: tuple[progress.ProgressColumn, ...] = (bar, progress.MofNCompleteColumn(), time_left)
+        if upload:
+            columns = (progress.TextColumn(upload, markup=False), bar, progress.DownloadColumn(), time_left)
+        with progress.Progress(*columns, console=RichConsole(stderr=True), transient=True) as bars:
+            task = bars.add_task("", total=total)
+            yield lambda steps: bars.advance(task, steps)
 
 
-def print_error(error: SmallestError) -> None:
+def print_error(error: SmallestError | Interrupted) -> None:
     """Print what failed in one line, then the hint, the partial file and the request id."""
     print_line(f"smallest: {error}")
     if error.hint:
@@ -90,13 +148,6 @@ def print_error(error: SmallestError) -> None:
         print_line(f"  partial audio saved to {error.partial}")
     if error.request_id:
         print_line(f"  request id {error.request_id}")
-
-
-def print_interruption(interruption: Interrupted) -> None:
-    """Print that a signal ended the run, and the partial file."""
-    print_line("smallest: interrupted")
-    if interruption.partial:
-        print_line(f"  partial audio saved to {interruption.partial}")
 
 
 def print_json(result: Mapping[str, Any]) -> None:

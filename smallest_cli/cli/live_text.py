@@ -114,18 +114,16 @@ class LiveText:
             if not page.row_drawn or display_width(row) <= columns:
                 end = max(0, min(len(row), spoken - page.position))
                 rest = f"{DIM}{row[end:]}{RESET}" if row[end:] else ""
-                self._draw_line(f"{CLEAR_LINE}{row[:end]}{rest}")
+                line = f"{CLEAR_LINE}{row[:end]}{rest}"
+                if line != self._drawn:
+                    _print(line)
+                    self._drawn = line
             page.row_drawn = True
             if played is not None and (len(rows) == 1 or spoken <= page.position + len(row)):
                 return
             _print("\n")
             page.next_row()
             self._drawn = ""
-
-    def _draw_line(self, line: str) -> None:
-        if line != self._drawn:
-            _print(line)
-            self._drawn = line
 
 
 class _Page:
@@ -156,11 +154,10 @@ class _Page:
 
 def _spoken(segment: SpokenSegment, text: str, played: int, rate: int) -> int:
     """Characters of a text whose words have started; all of them where there are no word times."""
-    words = list(segment.words)
     if not is_timed(segment):
         return len(text)
     seconds, end = (played - segment.start) / rate, 0
-    for word in words:
+    for word in list(segment.words):
         if word.start > seconds:
             return end
         found = text.find(word.word, end)

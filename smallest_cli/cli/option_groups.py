@@ -49,19 +49,12 @@ class Options:
     def __init__(self, **values: Any) -> None:
         vars(self).update(values)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self.as_dict() == other.as_dict()
-
-    __hash__ = None  # type: ignore[assignment]
-
     @classmethod
     def parameters(cls) -> dict[str, Any]:
         """The type of every field, annotated for Typer, by name."""
-        hints = get_type_hints(cls, include_extras=True)
-        return {
-            name: Annotated[hints[name], cls._declared[name]] if name in cls._declared else hints[name]
-            for name in _fields(cls)
-        }
+        hints, declared = get_type_hints(cls, include_extras=True), cls._declared
+        annotated = {name: Annotated[hints[name], info] for name, info in declared.items()}
+        return {name: annotated.get(name, hints[name]) for name in _fields(cls)}
 
     def as_dict(self) -> dict[str, Any]:
         """Every field by name."""

@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.destinations import Destination, check_distinct, choose_destinations
@@ -114,11 +114,8 @@ def build_run_config(
 
 
 @contextmanager
-def session_on_console(config: RunConfig, console: Console, *, drawn: bool = True) -> Iterator[Session]:
-    """`open_session`, with progress and, with --follow, the text on stderr.
-
-    `drawn`: whether the terminal is free for a progress line.
-    """
+def session_on_console(config: RunConfig, console: Console) -> Iterator[Session]:
+    """`open_session`, with progress and, with --follow, the text on stderr."""
     plan, format = config.captions, config.template.format
     captions: Captions | None = None
     live_text: LiveText | None = None
@@ -132,16 +129,13 @@ def session_on_console(config: RunConfig, console: Console, *, drawn: bool = Tru
 
             live_text = LiveText(captions.segments, format.sample_rate)
             stack.enter_context(live_text.shown())
-        progress = stack.enter_context(console.progress(format, drawn=drawn and live_text is None))
-        session = stack.enter_context(
-            open_session(
-                config,
-                warn=console.warn,
-                captions=captions,
-                on_event=progress.on_event,
-                on_sink=live_text.start if live_text else None,
-            )
+        progress = console.progress(format, drawn=live_text is None)
+        stack.callback(progress.stop)
+        on_event, on_sink = progress.on_event, live_text.start if live_text else None
+        opened = open_session(
+            config, warn=console.warn, captions=captions, on_event=on_event, on_sink=on_sink
         )
+        session = stack.enter_context(opened)
         if live_text:
             stack.enter_context(live_text.stopped_on_error())
         yield session
@@ -168,14 +162,6 @@ def check_not_overwriting(read: Iterable[str | Path], written: Iterable[str], re
         for name, target in targets.items():
             if source and stat.S_ISREG(source.st_mode) and os.path.samestat(source, target):
                 raise UsageError(f"refusing to overwrite {printable(name)}: {reason}")
-
-
-def check_writable(files: Sequence[str]) -> None:
-    """For a dry run: check that the files could be written. Raises OutputError."""
-    from smallest_cli.files import check_target  # only a dry run needs it
-
-    for name in files:
-        check_target(name)
 
 
 def _status(path: str | Path) -> os.stat_result | None:
@@ -208,15 +194,12 @@ def parse_seconds(text: str | None) -> float:
     if text is None:
         return 0.0
     number, per_second = (text[:-2], 1000) if text.endswith("ms") else (text.removesuffix("s"), 1)
-    try:
-        seconds = float(number) / per_second
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= MAX_LEAD_S:
-        raise UsageError(
-            f"--lead-silence: {printable(text, 40)} is not a time of 0 to {MAX_LEAD_S} s, e.g. 500ms"
-        )
-    return seconds
+    with suppress(ValueError):
+        if 0 <= (seconds := float(number) / per_second) <= MAX_LEAD_S:
+            return seconds
+    raise UsageError(
+        f"--lead-silence: {printable(text, 40)} is not a time of 0 to {MAX_LEAD_S} s, e.g. 500ms"
+    )
 
 
 def _plan_captions(

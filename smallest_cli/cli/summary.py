@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from smallest_cli.cli.console import Console, print_json
-from smallest_cli.cli.progress import describe_phases
+from smallest_cli.cli.console import Console, describe_phases, print_json
 from smallest_cli.synthesis.request import RunConfig, RunResult
 from smallest_cli.synthesis.timeline import MILLISECOND
 

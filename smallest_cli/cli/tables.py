@@ -6,7 +6,9 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.cli.console import print_json
@@ -23,12 +25,20 @@ VOICE_COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
 GAP = "  "
 
 
-def answer_question(voice: str | None, device: str | None, *, as_json: bool = False) -> None:
-    """List the values of the option that was given as `?`: output devices or voices. Raises DeviceError."""
-    if device == "?":
-        print_devices(list_output_devices(), as_json=as_json)
-    elif voice == "?":
+def answer_question(device: str | None, *, as_json: bool) -> None:
+    """List the values of the option that was given as `?`: output devices, or voices. Raises DeviceError."""
+    if device != "?":
         print_voices(bundled_voices(), as_json=as_json)
+        return
+    devices = list_output_devices()
+    if not devices:
+        raise DeviceError("no output device found", hint="use -o FILE")
+    print_result(
+        {"devices": [asdict(each) for each in devices]},
+        ("name", "default", "rate"),
+        [(each.name, "default" if each.default else "", f"{each.rate} Hz") for each in devices],
+        as_json=as_json,
+    )
 
 
 def list_output_devices() -> list[Device]:
@@ -39,18 +49,6 @@ def list_output_devices() -> list[Device]:
     devices = list_devices()
     save_devices(device.name for device in devices)
     return devices
-
-
-def print_devices(devices: Sequence[Device], *, as_json: bool) -> None:
-    """Print output devices. Raises DeviceError where there is none."""
-    if not devices:
-        raise DeviceError("no output device found", hint="use -o FILE")
-    print_result(
-        {"devices": [{"name": each.name, "default": each.default, "rate": each.rate} for each in devices]},
-        ("name", "default", "rate"),
-        [(each.name, "default" if each.default else "", f"{each.rate} Hz") for each in devices],
-        as_json=as_json,
-    )
 
 
 def print_voices(voices: Sequence[Voice], *, as_json: bool) -> None:
@@ -93,10 +91,10 @@ def print_result(
 
 def print_facts(facts: Mapping[str, object], *, as_json: bool = False) -> None:
     """Print names and values: a table of one row on a terminal, a line each elsewhere."""
-    if as_json or not sys.stdout.isatty():
-        print_result(facts, (), [(name, str(value)) for name, value in facts.items()], as_json=as_json)
-    else:
-        print_result(facts, tuple(facts), [tuple(map(str, facts.values()))], as_json=False)
+    rows: list[tuple[str, ...]] = [(name, str(value)) for name, value in facts.items()]
+    if sys.stdout.isatty():
+        rows = [tuple(map(str, facts.values()))]
+    print_result(facts, tuple(facts), rows, as_json=as_json)
 
 
 def _page(lines: Sequence[str]) -> None:
@@ -143,21 +141,19 @@ def _fit(rows: Sequence[tuple[str, ...]], width: int) -> list[int] | None:
 
 
 def _table(rows: Sequence[tuple[str, ...]], widths: Sequence[int]) -> list[str]:
-    """A header, a rule and the rows. Not rich's own table, which takes 0.1 s for all voices."""
-    lines = [line for row in rows[:1] for line in _folded(row, widths)]
-    lines.append("─" * (sum(widths) + len(GAP) * (len(widths) - 1)))
-    return lines + [line for row in rows[1:] for line in _folded(row, widths)]
+    """A header, a rule and the rows, each in as many lines as its tallest cell needs.
 
-
-def _folded(row: tuple[str, ...], widths: Sequence[int]) -> Iterator[str]:
-    """One row, in as many lines as its tallest cell needs."""
-    from itertools import zip_longest
-
-    cells = [_fold(cell, width) for cell, width in zip(row, widths, strict=True)]
-    for parts in zip_longest(*cells, fillvalue=""):
-        yield GAP.join(
-            part + " " * (width - display_width(part)) for part, width in zip(parts, widths, strict=True)
-        )
+    Not rich's own table, which takes 0.1 s for all voices.
+    """
+    lines = []
+    for number, row in enumerate(rows):
+        if number == 1:
+            lines.append("─" * (sum(widths) + len(GAP) * (len(widths) - 1)))
+        cells = [_fold(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for line in zip_longest(*cells, fillvalue=""):
+            parts = zip(line, widths, strict=True)
+            lines.append(GAP.join(part + " " * (width - display_width(part)) for part, width in parts))
+    return lines
 
 
 def _fold(cell: str, width: int) -> list[str]:

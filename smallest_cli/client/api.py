@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import BinaryIO
+from collections.abc import Callable, Iterable
+from contextlib import closing
 
-from smallest_cli.client.http_session import HTTPSession
-from smallest_cli.client.service import open_service
+from smallest_cli.errors import ProtocolError
 from smallest_cli.models import MODELS, Clone, Dictionary, Service, Voice
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol import resources
 from smallest_cli.protocol.endpoints import voices_path
-from smallest_cli.settings import Settings
+from smallest_cli.transports.http_connection import JSON, HTTPConnection
 
 
 class AccountClient:
     """A client of the account API (waves/api.md, 7 and 8). Every call raises RemoteError."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
-        self._session = HTTPSession(service, dialer)
-
-    def __enter__(self) -> AccountClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._session.close()
+        self._service = service
+        self._dialer = dialer
 
     def _request(
         self,
         method: str,
         path: str,
-        body: bytes | BinaryIO | None = None,
-        content_type: str = "application/json",
+        body: bytes = b"",
+        content_type: str = JSON,
+        on_write: Callable[[int], object] = lambda _: None,
     ) -> bytes:
-        limit = resources.VOICES_LIMIT
-        return self._session.request(method, path, body, content_type=content_type, limit=limit)
+        """Send a request over a connection of its own, and return the body of the response."""
+        http = HTTPConnection(self._service, self._dialer, path, JSON, method=method, awaited="response")
+        reply = b""
+        with closing(http):
+            http.send(body, content_type, on_write)
+            http.read_head()
+            while piece := http.read():
+                reply += piece
+                if len(reply) > resources.VOICES_LIMIT:
+                    raise ProtocolError("the service's reply is too large")
+        return reply
 
     def check(self) -> None:
         """Verify the key with a request that costs nothing."""
@@ -69,9 +72,11 @@ class AccountClient:
         """List the cloned voices."""
         return resources.decode_clones(self._request("GET", resources.CLONES_PATH))
 
-    def create_clone(self, body: BinaryIO, content_type: str) -> Clone:
-        """Create a voice from a multipart body of `encode_clone`."""
-        return resources.decode_clone(self._request("POST", resources.CLONES_PATH, body, content_type))
+    def create_clone(self, body: bytes, content_type: str, on_write: Callable[[int], object]) -> Clone:
+        """Create a voice from a multipart body of `encode_clone`; `on_write` as in `HTTPConnection.send`."""
+        return resources.decode_clone(
+            self._request("POST", resources.CLONES_PATH, body, content_type, on_write)
+        )
 
     def balance(self) -> float:
         """Return the credit in US dollars."""
@@ -80,17 +85,3 @@ class AccountClient:
     def concurrency(self) -> int | None:
         """Return the limit of concurrent requests, None where the reply does not name it."""
         return resources.decode_concurrency(self._request("GET", resources.SUBSCRIPTION_PATH))
-
-
-@contextmanager
-def open_account(
-    settings: Settings, key_file: str | None, *, max_time: float | None = None, warn: Callable[[str], None]
-) -> Iterator[AccountClient]:
-    """Open the account API of the service in `settings`, the offline server included.
-
-    `key_file` is the value of --api-key-file, `max_time` a limit in seconds for all calls together, `warn`
-    takes warnings about the key. Raises RemoteError, SettingsError, UsageError.
-    """
-    dialer = Dialer.from_settings(settings, max_time=max_time)
-    with open_service(settings, key_file, warn) as service, AccountClient(service, dialer) as account:
-        yield account

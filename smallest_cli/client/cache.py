@@ -14,9 +14,8 @@ import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.models import SpeechRequest, WordTiming
@@ -32,16 +31,14 @@ ABANDONED_S = 3600
 """An unfinished entry that is older has no writer any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class CachedAudio:
+class CachedAudio(NamedTuple):
     """A complete segment: s16le, and its word times where they were requested."""
 
     pcm: bytes
     words: tuple[WordTiming, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CacheSize:
+class CacheSize(NamedTuple):
     """How much is cached."""
 
     entries: int

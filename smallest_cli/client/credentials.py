@@ -50,18 +50,13 @@ def find_key(
     given = next(_given_keys(key_file, environ), None)
     if given is not None:
         return (Secret(given.key, given.source), []) if given.key else read_key_file(given.file, given.source)
-    saved = _load_saved(environ)
-    origin = origin_of(base_url)
+    saved, origin = _load_saved(environ), origin_of(base_url)
     if origin in saved:
         return Secret(saved[origin], printable(credentials_path(environ))), []
     if origin == origin_of(DEFAULT_BASE_URL) and (key := _read_vendor_key(environ)):
         return Secret(key, printable(vendor_path(environ))), []
-    if saved:
-        raise MissingKeyError(
-            f"no API key for {printable(origin)}: the stored one is for {printable(min(saved))}",
-            hint=NO_KEY_HINT,
-        )
-    raise MissingKeyError("no API key", hint=NO_KEY_HINT)
+    other = f" for {printable(origin)}: the stored one is for {printable(min(saved))}" if saved else ""
+    raise MissingKeyError(f"no API key{other}", hint=NO_KEY_HINT)
 
 
 def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
@@ -119,11 +114,9 @@ def vendor_path(environ: Mapping[str, str] = os.environ) -> Path:
 def _load_saved(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the saved keys by origin. Raises SettingsError."""
     path = credentials_path(environ)
-    text = read_private(path)
-    if text is None:
-        return {}
     try:
-        stored = json.loads(text)
+        text = read_private(path)
+        stored = {} if text is None else json.loads(text)
     except ValueError:
         stored = None
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored.values()):
@@ -153,12 +146,10 @@ def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.enviro
     stored = _load_saved(environ) | {origin_of(base_url): key.reveal()}
     try:
         atomic_write(path, json.dumps(stored).encode(), mode=0o600, durable=True)
-    except FileExistsError:
-        raise OutputError(
-            f"cannot write {printable(path)}: {printable(path.parent)} is not a directory"
-        ) from None
     except OSError as error:
-        raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
+        no_folder = f"{printable(path.parent)} is not a directory"
+        reason = no_folder if isinstance(error, FileExistsError) else os_error_text(error)
+        raise OutputError(f"cannot write {printable(path)}: {reason}") from None
     return path
 
 

@@ -8,7 +8,7 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, NetworkError, ProtocolError
 from smallest_cli.models import Phases
@@ -21,6 +21,17 @@ HEAD_LIMIT = 64 * 1024
 READ_SIZE = 64 * 1024
 MAX_SOCKET_TIMEOUT_S = 2_000_000.0
 """23 days: poll(2) takes its timeout as a 32-bit number of milliseconds."""
+
+
+class Deadline(NamedTuple):
+    """When a connection must be open: `at` in seconds of `time.monotonic`; errors name `timeout_s`."""
+
+    at: float
+    timeout_s: float
+
+    def remaining(self) -> float:
+        """Seconds that are left, at least a millisecond: a socket takes 0 for non-blocking."""
+        return max(0.001, self.at - time.monotonic())
 
 
 class Connection:
@@ -44,8 +55,6 @@ class Connection:
         self._timeout = 0.0
         self._deadline = 0.0
         self._read_limit = HEAD_LIMIT
-        self._open_files = 0
-        self._close_requested = False
 
     def set_deadline(self, awaited: str, seconds: float, timeout: float | None = None) -> None:
         """Let every read and write until the next call end `seconds` from now.
@@ -64,22 +73,22 @@ class Connection:
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Return at most `size` bytes, b"" at the end of the stream. Raises NetworkError, ProtocolError."""
         if self._position == len(self._buffer):
-            self._buffer, self._position = self._read(), 0
-            self._read_limit -= len(self._buffer)
+            try:
+                self._sock.settimeout(self._remaining())
+                self._fill_buffer()
+            except OSError as error:
+                self._fail(error)
         if self._read_limit < 0:
             raise ProtocolError("the service sent a message that is too large")
         data = self._buffer[self._position : self._position + size]
         self._position += len(data)
         return data
 
-    def _read(self) -> bytes:
-        try:
-            self._sock.settimeout(self._remaining())
-            data = self._sock.recv(READ_SIZE)
-        except OSError as error:
-            self._fail(error)
+    def _fill_buffer(self) -> None:
+        """Read what the system has into the empty buffer. Raises OSError."""
+        self._buffer, self._position = self._sock.recv(READ_SIZE), 0
         self.received_ns = self.clock()
-        return data
+        self._read_limit -= len(self._buffer)
 
     def send(self, data: bytes) -> int:
         """Write all of `data`. Raises NetworkError."""
@@ -90,8 +99,6 @@ class Connection:
             self._fail(error)
         self.sent_ns = self.clock()
         return len(data)
-
-    sendall = send
 
     def _remaining(self) -> float:
         remaining = self._deadline - time.monotonic()
@@ -135,19 +142,15 @@ class Connection:
 
         try:
             self._sock.settimeout(0)
-            data = self._sock.recv(READ_SIZE)
+            self._fill_buffer()
         except ssl.SSLWantReadError:
             return False
         except OSError:
-            return True  # the next read raises it
-        self.received_ns = self.clock()
-        self._buffer, self._position = data, 0
-        self._read_limit -= len(data)
+            pass  # the next read raises it
         return True
 
-    def makefile(self, mode: str = "rb", *_: Any, **__: Any) -> io.BufferedReader:
-        """Return a reader for http.client; the socket stays open until the reader is closed too."""
-        self._open_files += 1
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Return a reader for http.client."""
         return io.BufferedReader(_Reader(self), READ_SIZE)
 
     def gettimeout(self) -> float:
@@ -162,27 +165,8 @@ class Connection:
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Close the socket now, or with the last open reader. Does not wait for the peer."""
-        self._close_requested = True
-        if not self._open_files:
-            self._sock.close()
-
-    def abort(self) -> None:
-        """Close the socket now, even where readers are open."""
+        """Close the socket. Does not wait for the peer."""
         self._sock.close()
-
-    def release_file(self) -> None:
-        """Count a reader of `makefile` as closed."""
-        self._open_files -= 1
-        if self._close_requested:
-            self.close()
-
-
-def max_time_exceeded() -> DeadlineExceeded:
-    """Return the error for the end of the run's --max-time; it is not retried."""
-    error = DeadlineExceeded("the run took longer than --max-time allows")
-    error.retryable = False
-    return error
 
 
 class _Reader(io.RawIOBase):
@@ -197,10 +181,12 @@ class _Reader(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self._connection.release_file()
+
+def max_time_exceeded() -> DeadlineExceeded:
+    """Return the error for the end of the run's --max-time; it is not retried."""
+    error = DeadlineExceeded("the run took longer than --max-time allows")
+    error.retryable = False
+    return error
 
 
 def read_head(connection: Connection) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from smallest_cli.errors import SecurityError, SettingsError
 from smallest_cli.models import Phases
-from smallest_cli.network.connection import Clock, Connection, max_time_exceeded
+from smallest_cli.network.connection import Clock, Connection, Deadline, max_time_exceeded
 from smallest_cli.network.dns import Address, connect_any, resolve
 from smallest_cli.network.origin import Origin, is_loopback
 from smallest_cli.network.preconnect import Preconnect
@@ -97,7 +97,10 @@ class Dialer:
 
     def _open(self, origin: Origin, on_handshake: OnSocket = lambda _: None) -> tuple[socket.socket, Phases]:
         """Connect to the origin, TLS included; `on_handshake` gets the socket before the handshake."""
-        deadline = self._deadline()
+        now = time.monotonic()
+        if now >= self.until:
+            raise max_time_exceeded()
+        deadline = Deadline(min(now + self.timeout, self.until), self.timeout)
         sock, phases = self._open_socket(origin, deadline)
         if not origin.secure:
             return sock, phases
@@ -106,7 +109,7 @@ class Dialer:
         started = self.clock()
         try:
             context = self._tls_context()
-            secured = tls.handshake(sock, context, origin, deadline, self.timeout, on_handshake)
+            secured = tls.handshake(sock, context, origin, deadline, on_handshake)
         except BaseException:
             sock.close()
             raise
@@ -116,39 +119,35 @@ class Dialer:
         preconnect, self._preconnect = self._preconnect, None
         return preconnect
 
-    def _deadline(self) -> float:
-        """When a connection started now must be open. Raises DeadlineExceeded after `max_time`."""
-        now = time.monotonic()
-        if now >= self.until:
-            raise max_time_exceeded()
-        return min(now + self.timeout, self.until)
-
-    def _open_socket(self, origin: Origin, deadline: float) -> tuple[socket.socket, Phases]:
+    def _open_socket(self, origin: Origin, deadline: Deadline) -> tuple[socket.socket, Phases]:
         """Connect to the origin's port, through its proxy if it has one."""
         proxy = find_proxy(origin, self._environ)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         started = self.clock()
         addresses = self._resolve(host, port, deadline)
-        if not origin.secure and not self._plain_http:
-            # Checked on the addresses, not on the name: that may resolve to anything.
-            _check_plain_http(origin, [] if proxy else addresses)
+        # Checked on the addresses, not on the name: that may resolve to anything.
+        is_local = not proxy and all(is_loopback(address[4][0]) for address in addresses)
+        if not (origin.secure or self._plain_http or is_local):
+            raise SecurityError(
+                f"the key is not sent over plain http to {printable(origin.netloc)}",
+                hint="use https, or --plain-http on a trusted network",
+            )
         resolved = self.clock()
-        sock = connect_any(addresses, f"{printable(host)}:{port}", deadline, self.timeout)
+        sock = connect_any(addresses, f"{printable(host)}:{port}", deadline)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
-                open_tunnel(sock, proxy, origin, self.clock, deadline, self.timeout)
+                open_tunnel(sock, proxy, origin, self.clock, deadline)
         except BaseException:
             sock.close()
             raise
         return sock, Phases(dns=resolved - started, tcp=self.clock() - resolved)
 
-    def _resolve(self, host: str, port: int, deadline: float) -> list[Address]:
+    def _resolve(self, host: str, port: int, deadline: Deadline) -> list[Address]:
         """The addresses of a host, looked up once for all connections."""
-        found = self._addresses.get((host, port))
-        if found is None:
-            found = self._addresses[host, port] = resolve(host, port, deadline, self.timeout)
-        return found
+        if (host, port) not in self._addresses:
+            self._addresses[host, port] = resolve(host, port, deadline)
+        return self._addresses[host, port]
 
     def _tls_context(self) -> ssl.SSLContext:
         """One context for all connections: reading the certificates takes milliseconds."""
@@ -162,12 +161,3 @@ class Dialer:
     def _preload_context(self) -> None:
         with suppress(SettingsError):  # `connect` raises it again
             self._tls_context()
-
-
-def _check_plain_http(origin: Origin, addresses: list[Address]) -> None:
-    """Raise SecurityError unless all addresses are this machine's."""
-    if not addresses or not all(is_loopback(address[4][0]) for address in addresses):
-        raise SecurityError(
-            f"the key is not sent over plain http to {printable(origin.netloc)}",
-            hint="use https, or --plain-http on a trusted network",
-        )

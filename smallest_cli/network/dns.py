@@ -13,6 +13,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from smallest_cli.errors import ConnectError
+from smallest_cli.network.connection import Deadline
 from smallest_cli.security import os_error_text, printable
 
 STAGGER_SECONDS = 0.25
@@ -22,12 +23,8 @@ Address = tuple[int, int, int, str, Any]
 """As `socket.getaddrinfo` returns it: family, type, protocol, canonical name, address."""
 
 
-def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Address]:
-    """Return the addresses of a host, the two families alternating (RFC 8305, 4).
-
-    `deadline` is in seconds of `time.monotonic`, `timeout` the number of seconds that the error message
-    names. Raises ConnectError.
-    """
+def resolve(host: str, port: int, deadline: Deadline) -> list[Address]:
+    """Return the addresses of a host, the two families alternating (RFC 8305, 4). Raises ConnectError."""
     # getaddrinfo imports the IDNA codec for a str, which takes milliseconds; not for bytes.
     name = host.encode("ascii") if host.isascii() else host
     answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
@@ -41,11 +38,10 @@ def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Addre
     # In a thread: getaddrinfo cannot be interrupted, and Ctrl-C must not wait for a dead resolver.
     threading.Thread(target=look_up, daemon=True).start()
     try:
-        found = answer.get(timeout=max(0.001, deadline - time.monotonic()))
+        found = answer.get(timeout=deadline.remaining())
     except queue.Empty:
-        raise ConnectError(
-            f"resolving {printable(host)} took longer than {timeout:g} s", step="dns"
-        ) from None
+        late = f"resolving {printable(host)} took longer than {deadline.timeout_s:g} s"
+        raise ConnectError(late, step="dns") from None
     if isinstance(found, Exception):
         raise ConnectError(f"cannot resolve {printable(host)}", step="dns") from None
     preferred = [address for address in found if address[0] == found[0][0]]
@@ -53,10 +49,10 @@ def resolve(host: str, port: int, deadline: float, timeout: float) -> list[Addre
     return [address for address in chain.from_iterable(zip_longest(preferred, others)) if address]
 
 
-def connect_any(addresses: list[Address], name: str, deadline: float, timeout: float) -> socket.socket:
+def connect_any(addresses: list[Address], name: str, deadline: Deadline) -> socket.socket:
     """Return a socket to the first address that answers (happy eyeballs, RFC 8305).
 
-    `name` and `timeout`, in seconds, are for error messages. Raises ConnectError.
+    `name` is for error messages. Raises ConnectError.
     """
     waiting = list(reversed(addresses))
     last_error: OSError | None = None
@@ -67,9 +63,9 @@ def connect_any(addresses: list[Address], name: str, deadline: float, timeout: f
                 if waiting and (error := _start(selector, waiting.pop())):
                     last_error = error
                     continue
-                remaining = deadline - time.monotonic()
+                remaining = deadline.at - time.monotonic()
                 if remaining <= 0:
-                    raise ConnectError(f"connecting to {name} took longer than {timeout:g} s")
+                    raise ConnectError(f"connecting to {name} took longer than {deadline.timeout_s:g} s")
                 for key, _ in selector.select(min(STAGGER_SECONDS, remaining) if waiting else remaining):
                     sock: Any = key.fileobj
                     selector.unregister(sock)

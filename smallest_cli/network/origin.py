@@ -61,8 +61,7 @@ def _ascii(host: str) -> str:
     except UnicodeError:
         pass
     raise SettingsError(
-        f"the host {printable(host)} has no unambiguous form in ASCII",
-        hint="give its xn-- form",
+        f"the host {printable(host)} has no unambiguous form in ASCII", hint="give its xn-- form"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from smallest_cli.errors import ConnectError, SettingsError
 from smallest_cli.models import Phases
-from smallest_cli.network.connection import Clock, Connection, read_head
+from smallest_cli.network.connection import Clock, Connection, Deadline, read_head
 from smallest_cli.network.origin import Origin, is_loopback
 from smallest_cli.security import printable
 
@@ -44,21 +43,15 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
 
     if proxy_bypass_environment(f"{origin.host}:{origin.port}", settings):
         return None
+    source = f"the proxy in {scheme}_proxy or all_proxy"
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-    except ValueError:
-        raise SettingsError(
-            f"the proxy in {scheme}_proxy or all_proxy is not a URL", hint="example: http://HOST:PORT"
-        ) from None
-    try:
         port = parts.port or 80
     except ValueError:
-        port = 0
-    if parts.scheme != "http" or not parts.hostname or not port:
-        raise SettingsError(
-            f"the proxy in {scheme}_proxy or all_proxy is not supported: {printable(parts.scheme)}",
-            hint="use http://HOST:PORT",
-        )
+        raise SettingsError(f"{source} is not a URL", hint="use http://HOST:PORT") from None
+    if parts.scheme != "http" or not parts.hostname:
+        problem = f"{source} is not supported: {printable(parts.scheme)}"
+        raise SettingsError(problem, hint="use http://HOST:PORT")
     authorization = None
     if parts.username:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -66,20 +59,17 @@ def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
     return Proxy(parts.hostname, port, authorization)
 
 
-def open_tunnel(
-    sock: socket.socket, proxy: Proxy, origin: Origin, clock: Clock, deadline: float, timeout: float
-) -> None:
+def open_tunnel(sock: socket.socket, proxy: Proxy, origin: Origin, clock: Clock, deadline: Deadline) -> None:
     """Ask the proxy at the other end of `sock` for a connection to the origin (RFC 9110, 9.3.6).
 
-    `deadline` is in seconds of `time.monotonic`, `timeout` the number of seconds that the error message
-    names. Raises NetworkError.
+    Raises NetworkError.
     """
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     lines = [f"CONNECT {host}:{origin.port} HTTP/1.1", f"Host: {host}:{origin.port}"]
     if proxy.authorization:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")
     connection = Connection(sock, Phases(), clock)
-    connection.set_deadline("answer from the proxy", max(0.001, deadline - time.monotonic()), timeout)
+    connection.set_deadline("answer from the proxy", deadline.remaining(), deadline.timeout_s)
     connection.send("\r\n".join([*lines, "", ""]).encode("ascii"))
     head = read_head(connection)
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)

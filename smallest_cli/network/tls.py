@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from smallest_cli.errors import CertificateError, ConnectError, SettingsError, TLSError
+from smallest_cli.network.connection import Deadline
 from smallest_cli.network.origin import Origin
 from smallest_cli.security import os_error_text, printable
 
@@ -45,9 +46,8 @@ def create_context(ca_file: str | None, environ: Mapping[str, str]) -> ssl.SSLCo
             hint="use a PEM file: its first certificate begins with -----BEGIN CERTIFICATE-----",
         ) from None
     except OSError as error:
-        raise SettingsError(
-            f"cannot read the certificates in {printable(path)}: {os_error_text(error)}"
-        ) from None
+        problem = f"cannot read the certificates in {printable(path)}: {os_error_text(error)}"
+        raise SettingsError(problem) from None
     return context
 
 
@@ -73,16 +73,14 @@ def handshake(
     sock: socket.socket,
     context: ssl.SSLContext,
     origin: Origin,
-    deadline: float,
-    timeout: float,
+    deadline: Deadline,
     on_socket: Callable[[socket.socket], None],
 ) -> ssl.SSLSocket:
-    """Run the TLS handshake with `origin` until `deadline`, in seconds of `time.monotonic`.
+    """Run the TLS handshake with `origin`; `on_socket` gets the socket before it.
 
-    `timeout` is the number of seconds that the error message names. `on_socket` gets the socket before the
-    handshake. Raises CertificateError, ConnectError.
+    Raises CertificateError, ConnectError.
     """
-    sock.settimeout(max(0.001, deadline - time.monotonic()))
+    sock.settimeout(deadline.remaining())
     try:
         # For a str the ssl module imports the IDNA codec, which takes milliseconds.
         name = origin.host.encode("ascii") if origin.host.isascii() else origin.host
@@ -97,22 +95,20 @@ def handshake(
     except ssl.SSLCertVerificationError as error:
         raise _certificate_error(origin, error) from None
     except TimeoutError:
-        raise ConnectError(f"no TLS handshake within {timeout:g} s", step="tls") from None
+        raise ConnectError(f"no TLS handshake within {deadline.timeout_s:g} s", step="tls") from None
     except OSError as error:
         raise _handshake_error(origin, error) from None
 
 
 def _handshake_error(origin: Origin, error: OSError) -> ConnectError:
-    reason = getattr(error, "reason", None)
+    reason, host = getattr(error, "reason", None), printable(origin.netloc)
     if reason in NOT_TLS:
-        not_tls = TLSError(f"{printable(origin.netloc)} does not speak TLS", step="tls")
+        not_tls = TLSError(f"{host} does not speak TLS", step="tls")
         not_tls.hint = "is the base URL an http one?"
         return not_tls
     # OpenSSL's own message holds error codes and lines of its source; its reason is an identifier.
     text = reason.lower().replace("_", " ") if isinstance(reason, str) else os_error_text(error)
-    return ConnectError(
-        f"the TLS handshake with {printable(origin.netloc)} failed: {printable(text)}", step="tls"
-    )
+    return ConnectError(f"the TLS handshake with {host} failed: {printable(text)}", step="tls")
 
 
 def _certificate_error(origin: Origin, error: ssl.SSLCertVerificationError) -> CertificateError:
@@ -124,6 +120,5 @@ def _certificate_error(origin: Origin, error: ssl.SSLCertVerificationError) -> C
             reason, hint = f"it is another host's ({reason})", "check the base URL"
         case _:
             hint = "trust the authority that signed it: --ca-file FILE"
-    return CertificateError(
-        f"the certificate of {printable(origin.netloc)} is not trusted: {reason}", hint=hint
-    )
+    problem = f"the certificate of {printable(origin.netloc)} is not trusted: {reason}"
+    return CertificateError(problem, hint=hint)

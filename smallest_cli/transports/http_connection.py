@@ -7,6 +7,8 @@ retries: whether a request is sent again is decided by the caller.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import h11
 
 from smallest_cli import __version__
@@ -19,21 +21,34 @@ from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT
 from smallest_cli.security import printable, redact
 from smallest_cli.transports.channel import error_from_response
 
-READ_SIZE = 64 * 1024
+JSON = "application/json"
+READ_SIZE = WRITE_SIZE = 64 * 1024
 END_TIMEOUT_S = 0.05
 """How long the end of a body may take after the service's own end marker, for the connection to be kept."""
 NO_ENCODING = ("", "identity", "none")
 
 
 class HTTPConnection:
-    """Posts requests to one path, one at a time. `connection` carries the timestamps."""
+    """Sends requests to one path, one at a time. `connection` carries the timestamps."""
 
-    def __init__(self, service: Service, dialer: Dialer, path: str, accept: str) -> None:
+    def __init__(
+        self,
+        service: Service,
+        dialer: Dialer,
+        path: str,
+        accept: str,
+        *,
+        method: str = "POST",
+        awaited: str = "audio",
+    ) -> None:
+        """`awaited` names in error messages what a request is answered with."""
         self._service = service
         self._dialer = dialer
         self._origin = parse_base_url(service.base_url)
         self._target = self._origin.prefix + path
         self._accept = accept
+        self._method = method
+        self._awaited = awaited
         self._connection: Connection | None = None
         self._protocol = h11.Connection(h11.CLIENT)
         self._is_new = False
@@ -60,10 +75,13 @@ class HTTPConnection:
         self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
         self._is_new = True
 
-    def send(self, body: bytes) -> tuple[Opened, Sent]:
+    def send(
+        self, body: bytes, content_type: str = JSON, on_write: Callable[[int], object] = lambda _: None
+    ) -> tuple[Opened, Sent]:
         """Send a request; a connection that the service closed meanwhile is opened again first.
 
-        Raises RemoteError. Once bytes were written it is for the caller to decide about another attempt.
+        `on_write` gets the number of bytes of each write. Raises RemoteError. Once bytes were written it is
+        for the caller to decide about another attempt.
         """
         self.connect()
         connection, is_new = self.connection, self._is_new
@@ -74,17 +92,19 @@ class HTTPConnection:
             ("Host", self._origin.netloc),
             ("User-Agent", f"smallest-cli/{__version__}"),
             ("Authorization", f"Bearer {self._service.key.reveal()}"),
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
+            ("Content-Type", content_type),
             ("Accept", self._accept),
             ("Accept-Encoding", "identity"),
         ]
-        request = h11.Request(method="POST", target=self._target, headers=headers)
+        if body:
+            headers.append(("Content-Length", str(len(body))))
+        request = h11.Request(method=self._method, target=self._target, headers=headers)
         events = (request, h11.Data(body), h11.EndOfMessage())
         data = b"".join(self._protocol.send(event) or b"" for event in events)
         self.headers = {}
-        connection.set_deadline("audio", self._dialer.timeout)
-        connection.send(data)
+        connection.set_deadline(self._awaited, self._dialer.timeout)
+        for start in range(0, len(data), WRITE_SIZE):
+            on_write(connection.send(data[start : start + WRITE_SIZE]))
         return opened, Sent(at_ns=connection.sent_ns)
 
     def read_head(self) -> None:
@@ -139,7 +159,7 @@ class HTTPConnection:
         """Close the connection, without waiting for the service."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.abort()
+            connection.close()
 
     def _next_event(self) -> object:
         """The next event of the response. `from None`: h11's messages quote what the service sent."""

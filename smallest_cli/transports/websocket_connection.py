@@ -51,7 +51,7 @@ class WebSocketConnection:
                     suppress_origin=True,
                 )
         except BaseException:
-            self.connection.abort()
+            self.connection.close()
             raise
         ended = dialer.clock()
         self.connection.phases = replace(self.connection.phases, upgrade=ended - started)

@@ -286,8 +286,8 @@ def test_interrupt_leaves_a_correct_manifest(jobs: str, home: Path) -> None:
         result = json.loads(out)
         done = sum(line["status"] == "done" for line in manifest(home))
         assert stderr.splitlines()[:2] == [
-            f"smallest: {done} of 12 rows done; continue with --resume",
             "smallest: interrupted",
+            f"  {done} of 12 rows done; continue with --resume",
         ]
         assert (result["done"], result["untried"], result["exit"]) == (done, 12 - done, 130)
         assert result["hint"] == f"{done} of 12 rows done; continue with --resume"
@@ -336,8 +336,8 @@ def test_interrupt_does_not_wait_for_the_service(home: Path) -> None:
             _, stderr = speaker.communicate(timeout=20)
     assert speaker.returncode == -signal.SIGINT
     assert stderr.splitlines()[:2] == [
-        "smallest: 0 of 16 rows done; continue with --resume",
         "smallest: interrupted",
+        "  0 of 16 rows done; continue with --resume",
     ]
     assert manifest(home) == []
     assert not [name for name in files(home) if not name.endswith(".part")]
@@ -352,8 +352,8 @@ def assert_interrupted(home: Path, server: Offline, how: str, *options: str, par
     )  # fmt: skip
     assert ran.code == -signal.SIGTERM, ran.err
     assert ran.lines == [
-        "smallest: 0 of 1 rows done; continue with --resume",
         "smallest: interrupted",
+        "  0 of 1 rows done; continue with --resume",
         f"  partial audio saved to {home}/out/{part}",
     ]
 

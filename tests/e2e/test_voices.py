@@ -452,10 +452,8 @@ def test_clone_id_is_printed_before_an_interrupted_wait(home: Path) -> None:
 def test_wait_for_clone_has_a_time_limit() -> None:
     with fault_server(*replies({"data": [PROCESSING]})) as peer:
         service = Service(peer.base_url, Secret(KEY, "a test"))
-        with (
-            AccountClient(service, Dialer(timeout=10)) as account,
-            pytest.raises(DeadlineExceeded, match="voice_x"),
-        ):
+        account = AccountClient(service, Dialer(timeout=10))
+        with pytest.raises(DeadlineExceeded, match="voice_x"):
             wait_for_clone(account, Clone("voice_x", "Me", None, "processing"), 0.01)
 
 

@@ -18,6 +18,7 @@ import pytest
 import trustme
 
 from smallest_cli.errors import NetworkError, ProtocolError, SecurityError, SettingsError
+from smallest_cli.network.connection import Deadline
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.dns import STAGGER_SECONDS, connect_any
 from smallest_cli.network.origin import Origin, parse_base_url
@@ -123,7 +124,7 @@ def test_unresponsive_first_address_does_not_delay_second(dead_port: int) -> Non
     with fault_server(wait_for_close) as server:
         addresses[1] = (*addresses[1][:4], ("127.0.0.1", server.port))
         assert STAGGER_SECONDS <= 0.3
-        sock = connect_any(addresses, "host", time.monotonic() + 5.0, 5.0)
+        sock = connect_any(addresses, "host", Deadline(time.monotonic() + 5.0, 5.0))
         assert sock.getpeername() == ("127.0.0.1", server.port)
         sock.close()
 
@@ -409,7 +410,7 @@ def test_invalid_proxy_url_message(tmp_path: Path) -> None:
     assert (ran.code, ran.out) == (3, b"")
     assert ran.lines == [
         "smallest: the proxy in https_proxy or all_proxy is not a URL",
-        "  example: http://HOST:PORT",
+        "  use http://HOST:PORT",
     ]
 
 

@@ -44,8 +44,7 @@ def login(
         from smallest_cli.client.api import AccountClient
 
         warn_of_plain_http(settings, console.warn)
-        with AccountClient(Service(settings.base_url, key), Dialer.from_settings(settings)) as account:
-            account.check()
+        AccountClient(Service(settings.base_url, key), Dialer.from_settings(settings)).check()
     path, origin = store_key(settings.base_url, key), printable(origin_of(settings.base_url))
     if as_json:
         print_json({"origin": origin, "file": str(path)})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import typer
@@ -16,22 +16,17 @@ from smallest_cli.cli.console import Console, print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import FileOptions, ReportOptions, ServiceOptions, SplitOptions, VoiceOptions
 from smallest_cli.cli.run_config import load_request
+from smallest_cli.cli.tables import print_facts
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError
 from smallest_cli.security import printable
+from smallest_cli.synthesis.batch import manifest as manifests
 from smallest_cli.synthesis.batch.items import BatchConfig, Item, plan_items
-from smallest_cli.synthesis.batch.manifest import (
-    Manifest,
-    ManifestIndex,
-    check_folder,
-    find_parts,
-    read_index,
-    remove_parts,
-)
 from smallest_cli.synthesis.batch.rows import check_problems, read_rows
 from smallest_cli.synthesis.batch.workers import MAX_CONSECUTIVE_FAILURES, Outcome, run_items
 from smallest_cli.synthesis.request import RunConfig
 
 MAX_SHOWN_FAILURES = 20
+ROW = attrgetter("item.row")
 
 
 class BatchOptions(Options):
@@ -87,29 +82,37 @@ def batch(
     items = plan_items(read_rows(file), config, console.warn)
     if removed := sum(item.script.removed for item in items):
         console.warn(f"removed {removed} control characters from the texts")
-    check_folder(options.dir)
+    manifests.check_folder(options.dir)
     find_pending = partial(_find_pending, items, config, text.max_chars)
     if report.dry_run:
-        pending = find_pending(read_index(options.dir) if options.resume else ManifestIndex())
+        pending = find_pending(
+            manifests.read_index(options.dir) if options.resume else manifests.ManifestIndex()
+        )
         _print_plan(pending, len(items) - len(pending), as_json=report.json)
         return
-    pending = [] if options.resume else find_pending(ManifestIndex())
-    with Manifest(options.dir) as manifest:
+    pending = [] if options.resume else find_pending(manifests.ManifestIndex())
+    with manifests.Manifest(options.dir) as manifest:
         if options.resume:
             pending = find_pending(manifest.index)
-            _remove_stale_parts(manifest.folder, items, pending)
+            parts = manifests.find_parts(manifest.folder)
+            for item in pending:
+                parts.pop(item.path.name, None)
+            for item in items:  # complete ones: partial files of interrupted runs are stale
+                manifests.remove_parts(parts, item)
         tally = Tally(len(items), len(items) - len(pending))
         with tally.reported_on_error(), console.progress_bar(len(pending)) as advance:
 
             def on_outcome(outcome: Outcome) -> None:
                 tally.outcomes.append(outcome)
-                advance()
+                advance(1)
 
             run_items(config, pending, manifest, on_outcome, console.warn)
     _print_result(tally, console, as_json=report.json)
 
 
-def _find_pending(items: list[Item], config: BatchConfig, max_chars: int, index: ManifestIndex) -> list[Item]:
+def _find_pending(
+    items: list[Item], config: BatchConfig, max_chars: int, index: manifests.ManifestIndex
+) -> list[Item]:
     """Items to be spoken. Raises UsageError for too much text and for files that must not be replaced."""
     pending = [item for item in items if not index.is_current(item)]
     if max_chars and sum(item.characters for item in pending) > max_chars:
@@ -118,25 +121,17 @@ def _find_pending(items: list[Item], config: BatchConfig, max_chars: int, index:
             hint="every character is billed; allow more with --max-chars",
         )
     if not config.run.clobber:
-        blocked = [
-            each for each in pending if os.path.exists(each.path) and not index.is_unchanged(each.path)
+        problems = [
+            f"row {each.row}: {printable(each.path)} exists"
+            for each in pending
+            if os.path.exists(each.path) and not index.is_unchanged(each.path)
         ]
-        problems = [f"row {each.row}: {printable(each.path)} exists" for each in blocked]
         check_problems(problems, config.table, hint="drop --no-clobber to replace it")
     return pending
 
 
-def _remove_stale_parts(folder: Path, items: list[Item], pending: list[Item]) -> None:
-    """Remove partial files of interrupted runs whose item is complete."""
-    parts = find_parts(folder)
-    for item in pending:
-        parts.pop(item.path.name, None)
-    for item in items:
-        remove_parts(parts, item)
-
-
 def _print_plan(items: list[Item], skipped: int, *, as_json: bool) -> None:
-    plan = {
+    plan: dict[str, int | list[str]] = {
         "rows": len(items),
         "skipped": skipped,
         "characters": sum(item.characters for item in items),
@@ -144,11 +139,8 @@ def _print_plan(items: list[Item], skipped: int, *, as_json: bool) -> None:
         "voices": sorted({item.voice for item in items}),
         "models": sorted({item.model for item in items}),
     }
-    if as_json:
-        print_json(plan)
-        return
-    for name, value in plan.items():
-        print(f"{name}\t{', '.join(value) if isinstance(value, list) else value}")
+    lines = {name: ", ".join(value) if isinstance(value, list) else value for name, value in plan.items()}
+    print_facts(plan if as_json else lines, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -161,20 +153,15 @@ class Tally:
 
     @property
     def done(self) -> list[Outcome]:
-        return sorted((each for each in self.outcomes if each.error is None), key=_row)
+        return sorted((each for each in self.outcomes if each.error is None), key=ROW)
 
     @property
     def failed(self) -> list[Outcome]:
-        return sorted((each for each in self.outcomes if each.error is not None), key=_row)
+        return sorted((each for each in self.outcomes if each.error is not None), key=ROW)
 
     @property
     def untried(self) -> int:
         return self.rows - self.skipped - len(self.outcomes)
-
-    @property
-    def progress(self) -> str:
-        """A line for a run that was cut short."""
-        return f"{self.skipped + len(self.done)} of {self.rows} rows done; continue with --resume"
 
     def summary(self) -> dict[str, Any]:
         """The object of --json."""
@@ -193,19 +180,16 @@ class Tally:
 
     @contextmanager
     def reported_on_error(self) -> Iterator[None]:
-        """Add to whatever ends the run what was done and billed before."""
+        """Add to the error that ends the run what was done and billed before."""
         try:
             yield
-        except SmallestError as error:
+        except (SmallestError, Interrupted) as error:
             _print_failures(self.failed)
             error.summary = self.summary()
-            if self.skipped + len(self.done):
-                error.hint = "; ".join(filter(None, [error.hint, self.progress]))
-            raise
-        except BaseException as error:
-            if isinstance(error, Interrupted):
-                error.summary, error.hint = self.summary(), self.progress
-            print_line(f"smallest: {self.progress}")
+            complete = self.skipped + len(self.done)
+            if complete or isinstance(error, Interrupted):
+                progress = f"{complete} of {self.rows} rows done; continue with --resume"
+                error.hint = f"{error.hint}; {progress}" if error.hint else progress
             raise
 
 
@@ -236,7 +220,3 @@ def _print_failures(failed: list[Outcome]) -> None:
         print_line(f"smallest: row {each.item.row}{id}: {each.error}")
     if len(failed) > MAX_SHOWN_FAILURES:
         print_line(f"smallest: and {len(failed) - MAX_SHOWN_FAILURES} more")
-
-
-def _row(outcome: Outcome) -> int:
-    return outcome.item.row

@@ -9,12 +9,7 @@ from smallest_cli.cli.tables import print_facts
 from smallest_cli.client.cache import AudioCache, cache_folder
 from smallest_cli.settings import load_settings
 
-cache = typer.Typer()
-
-
-@cache.callback()
-def describe() -> None:
-    """Manage the audio cache; cache info | clear."""
+cache = typer.Typer(help="Manage the audio cache; cache info | clear.")
 
 
 def _open() -> AudioCache:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +22,7 @@ FILES = {"bash": "smallest.bash", "zsh": "_smallest", "fish": "smallest.fish", "
 """The script's file name for each shell."""
 
 MAX_PATH = 4096
+"""Paths that the user is to paste are not shortened."""
 
 Shell = Literal["bash", "zsh", "fish", "powershell"]
 
@@ -37,11 +38,11 @@ def completion(
     Voices, models, languages and output devices are completed from lists in the cache, which
     `smallest voices` and `smallest doctor` update: pressing TAB does not start Python.
     """
-    script = _read(FILES[shell])
+    script = _read_script(shell)
     if not install:
         sys.stdout.write(script)
         return
-    target, hint = INSTALLERS[shell]()
+    target, hint = _installation(shell)
     try:
         atomic_write(target, script.encode(), durable=True)
     except OSError as error:
@@ -50,60 +51,32 @@ def completion(
     print_line(f"  {hint}")
 
 
-def _read(name: str) -> str:
+def _read_script(shell: Shell) -> str:
     for folder in SCRIPT_FOLDERS:
-        try:
-            return (folder / name).read_text("utf-8")
-        except FileNotFoundError:
-            continue
-    raise SettingsError(f"the completion script {name} is missing", hint="reinstall smallest-cli")
+        with suppress(FileNotFoundError):
+            return (folder / FILES[shell]).read_text("utf-8")
+    raise SettingsError(f"the completion script {FILES[shell]} is missing", hint="reinstall smallest-cli")
 
 
-def _folder(variable: str, *default: str) -> Path:
-    """The folder that a variable names, else the default one below the home directory."""
-    return Path(os.environ.get(variable) or Path.home().joinpath(*default))
-
-
-def _quoted(path: Path) -> str:
-    """A path for bash and zsh, never shortened, since the line is to be pasted."""
-    return shlex.quote(printable(path, MAX_PATH))
-
-
-def _bash() -> tuple[Path, str]:
-    user_folder = os.environ.get("BASH_COMPLETION_USER_DIR", "").split(":")[0]
-    folder = (
-        Path(user_folder) if user_folder else _folder("XDG_DATA_HOME", ".local", "share") / "bash-completion"
-    )
-    target = folder / "completions" / "smallest"
-    return (
-        target,
-        f"bash-completion loads it in new shells; without it, add to ~/.bashrc: . {_quoted(target)}",
-    )
-
-
-def _zsh() -> tuple[Path, str]:
-    folder = _folder("XDG_DATA_HOME", ".local", "share") / "zsh" / "site-functions"
-    line = f"fpath=({_quoted(folder)} $fpath); autoload -Uz compinit && compinit"
-    return folder / "_smallest", f"add to ~/.zshrc, once: {line}"
-
-
-def _fish() -> tuple[Path, str]:
-    folder = _folder("XDG_CONFIG_HOME", ".config") / "fish" / "completions"
-    return folder / "smallest.fish", "fish loads it automatically"
-
-
-def _powershell() -> tuple[Path, str]:
+def _installation(shell: Shell) -> tuple[Path, str]:
+    """Where the script goes, and what the user has to do then."""
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    match shell:
+        case "bash":
+            user_folder = os.environ.get("BASH_COMPLETION_USER_DIR", "").split(":")[0]
+            target = Path(user_folder or data / "bash-completion") / "completions" / "smallest"
+            line = f". {shlex.quote(printable(target, MAX_PATH))}"
+            return target, f"bash-completion loads it in new shells; without it, add to ~/.bashrc: {line}"
+        case "zsh":
+            folder = data / "zsh" / "site-functions"
+            quoted = shlex.quote(printable(folder, MAX_PATH))
+            line = f"fpath=({quoted} $fpath); autoload -Uz compinit && compinit"
+            return folder / "_smallest", f"add to ~/.zshrc, once: {line}"
+        case "fish":
+            return config / "fish" / "completions" / "smallest.fish", "fish loads it automatically"
     from platformdirs import user_data_path
 
     target = user_data_path("smallest") / "smallest.ps1"
     quoted = printable(target, MAX_PATH).replace("'", "''")
     return target, f"add to the file that $PROFILE names: . '{quoted}'"
-
-
-INSTALLERS: dict[str, Callable[[], tuple[Path, str]]] = {
-    "bash": _bash,
-    "zsh": _zsh,
-    "fish": _fish,
-    "powershell": _powershell,
-}
-"""For each shell: where its script goes, and what the user has to do."""

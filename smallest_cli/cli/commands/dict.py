@@ -28,7 +28,9 @@ MAX_FILE_CHARS = 1_000_000
 HEADER = ("word", "pronunciation")
 JSON_START = ("[", "{")
 
-dictionaries = typer.Typer()
+dictionaries = typer.Typer(
+    help="Manage pronunciation dictionaries.\n\nPass an id that is printed here to `speak --dict ID`."
+)
 
 Items = Annotated[
     list[str] | None,
@@ -49,14 +51,6 @@ class UpdateOptions(WordFileOptions):
     """The same, and what happens to the words that the dictionary has."""
 
     replace_all: bool = option("--replace", "Remove all other words from the dictionary.", False)
-
-
-@dictionaries.callback()
-def describe() -> None:
-    """Manage pronunciation dictionaries.
-
-    Pass an id that is printed here to `speak --dict ID`.
-    """
 
 
 @dictionaries.command("list")

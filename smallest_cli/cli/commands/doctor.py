@@ -5,21 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.cli.account import warn
+from smallest_cli.cli.console import Console, describe_phases
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import AccountOptions
-from smallest_cli.cli.progress import describe_phases
 from smallest_cli.cli.tables import list_output_devices, print_result
 from smallest_cli.client.api import AccountClient
 from smallest_cli.client.service import open_local_service, open_service
-from smallest_cli.errors import SmallestError
-from smallest_cli.models import Opened, Service, SpeechRequest
+from smallest_cli.errors import DeviceError, SmallestError
+from smallest_cli.models import Opened, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import printable
@@ -51,21 +50,16 @@ class Report:
         """Add a finding that is in order."""
         self.findings.append(Finding(what, True, printable(detail)))
 
-    def add_optional(self, what: str, found: str, missing: str) -> None:
-        """Add a part that may be missing: `found` says what there is, else `missing` who needs it."""
-        self.findings.append(Finding(what, bool(found), printable(found or missing)))
-
     @contextmanager
-    def check(self, what: str) -> Iterator[None]:
-        """Run a check; its error becomes a finding."""
+    def check(self, what: str, *, only_for: str = "") -> Iterator[None]:
+        """Run a check; its error becomes a finding, which is no problem where it concerns one option only."""
         try:
             yield
         except SmallestError as error:
-            self.findings.append(Finding(what, False, printable(_with_hint(error)), error.exit_code))
-
-
-def _with_hint(error: SmallestError) -> str:
-    return f"{error} ({error.hint})" if error.hint else str(error)
+            detail = f"{error} ({error.hint})" if error.hint else str(error)
+            if only_for:
+                detail += f", needed by {only_for} only"
+            self.findings.append(Finding(what, False, printable(detail), 0 if only_for else error.exit_code))
 
 
 @grouped
@@ -83,9 +77,14 @@ def doctor(*, account_options: AccountOptions) -> None:
         _check_settings(report, settings)
     if settings is not None:
         _check_service(report, settings, account_options.api_key_file)
-    _check_output_devices(report)
-    _check_players(report)
-    _check_offline_voice(report)
+    optional_parts = (
+        ("output devices", _find_output_devices, "--play"),
+        ("players", _find_players, "--player"),
+        ("offline voice", _find_offline_voice, "--local"),
+    )
+    for what, find, needed_by in optional_parts:
+        with report.check(what, only_for=needed_by):
+            report.add(what, find())
     print_result(
         {"findings": [asdict(each) for each in report.findings]},
         ("state", "what", "found"),
@@ -117,55 +116,42 @@ def _check_settings(report: Report, settings: Settings) -> None:
 
 def _check_service(report: Report, settings: Settings, key_file: str | None) -> None:
     dialer = Dialer.from_settings(settings)
-    with report.check("key"), open_service(settings, key_file, warn) as service:
+    with report.check("key"), open_service(settings, key_file, Console().warn) as service:
         report.add("key", f"{service.key} from {service.key.source}")
-        with report.check("connection"):
-            _check_connection(report, service, dialer)
-        with report.check("account"), AccountClient(service, dialer) as account:
-            with report.check("key accepted"):
-                account.check()
-                report.add("key accepted", "yes")
-            for what, fetch in (("credit", account.balance), ("concurrency limit", account.concurrency)):
-                with report.check(what):
-                    value = fetch()
-                    report.add(what, "unknown" if value is None else value)
+        with report.check("connection"), open_transport("ws", service, dialer) as transport:
+            # A WebSocket without a request, which costs nothing.
+            opened = next(iter(transport.synthesize(SpeechRequest("", ""))))
+            times = describe_phases(opened.phases) if isinstance(opened, Opened) else ""
+            report.add("connection", f"{service.base_url}  {times}")
+        account = AccountClient(service, dialer)
+        with report.check("key accepted"):
+            account.check()
+            report.add("key accepted", "yes")
+        for what, fetch in (("credit", account.balance), ("concurrency limit", account.concurrency)):
+            with report.check(what):
+                value = fetch()
+                report.add(what, "unknown" if value is None else value)
 
 
-def _check_connection(report: Report, service: Service, dialer: Dialer) -> None:
-    """Open a WebSocket without a request, which costs nothing."""
-    with open_transport("ws", service, dialer) as transport:
-        opened = next(iter(transport.synthesize(SpeechRequest("", ""))))
-    times = describe_phases(opened.phases) if isinstance(opened, Opened) else ""
-    report.add("connection", f"{service.base_url}  {times}")
+def _find_output_devices() -> str:
+    names = [f"{each.name}{' (default)' if each.default else ''}" for each in list_output_devices()]
+    if not names:
+        raise DeviceError("missing")
+    return "; ".join(names)
 
 
-def _check_output_devices(report: Report) -> None:
-    names, missing = [], "missing, needed by --play only"
-    try:
-        names = [f"{each.name}{' (default)' if each.default else ''}" for each in list_output_devices()]
-    except SmallestError as error:
-        missing = f"{_with_hint(error)}; {missing}"
-    report.add_optional("output devices", "; ".join(names), missing)
-
-
-def _check_players(report: Report) -> None:
+def _find_players() -> str:
     """Run each player: one on PATH may still be broken."""
     found = []
     for command in PLAYERS.items():
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=PLAYER_TIMEOUT_S, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if done.returncode == 0:
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(command, capture_output=True, timeout=PLAYER_TIMEOUT_S, check=True)
             found.append(command[0])
-    report.add_optional("players", ", ".join(found), "missing, needed by --player only")
+    if not found:
+        raise DeviceError("missing")
+    return ", ".join(found)
 
 
-def _check_offline_voice(report: Report) -> None:
-    found, missing = "", ""
-    try:
-        with open_local_service():
-            found = "present"
-    except SmallestError as error:
-        missing = f"{_with_hint(error)}; needed by --local only"
-    report.add_optional("offline voice", found, missing)
+def _find_offline_voice() -> str:
+    with open_local_service():
+        return "present"

@@ -6,23 +6,8 @@ from typing import Annotated
 
 import typer
 
-from smallest_cli.cli.console import print_json
+from smallest_cli.cli import options, run_config
 from smallest_cli.cli.option_groups import grouped
-from smallest_cli.cli.options import (
-    CaptionOptions,
-    ReportOptions,
-    ServiceOptions,
-    SoundOptions,
-    TextOptions,
-    VoiceOptions,
-)
-from smallest_cli.cli.run_config import (
-    build_run_config,
-    check_key_not_from_text,
-    check_not_overwriting,
-    check_writable,
-    session_on_console,
-)
 from smallest_cli.cli.summary import print_summary
 from smallest_cli.synthesis.request import result
 from smallest_cli.text.input import read_texts
@@ -33,23 +18,23 @@ from smallest_cli.text.segments import FinishedSegments, write_script
 def speak(
     words: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Text to speak.")] = None,
     *,
-    text: TextOptions,
-    voice: VoiceOptions,
-    sound: SoundOptions,
-    captions: CaptionOptions,
-    service: ServiceOptions,
-    report: ReportOptions,
+    text: options.TextOptions,
+    voice: options.VoiceOptions,
+    sound: options.SoundOptions,
+    captions: options.CaptionOptions,
+    service: options.ServiceOptions,
+    report: options.ReportOptions,
 ) -> None:
     """Speak text: play it, save it, or pipe it."""
     if "?" in (voice.voice, sound.device):
         from smallest_cli.cli.tables import answer_question
 
-        answer_question(voice.voice, sound.device, as_json=report.json)
+        answer_question(sound.device, as_json=report.json)
         return
-    config, console = build_run_config(voice, sound, service, report, captions)
+    config, console = run_config.build_run_config(voice, sound, service, report, captions)
     sources = text.file or ([] if words else ["-"])
-    check_key_not_from_text(sources, service.api_key_file, config.settings)
-    check_not_overwriting(sources, config.written_files, "the text is read from it")
+    run_config.check_key_not_from_text(sources, service.api_key_file, config.settings)
+    run_config.check_not_overwriting(sources, config.written_files, "the text is read from it")
     script = write_script(
         read_texts(words or [], text.file or [], text.max_chars),
         config.template,
@@ -60,20 +45,15 @@ def speak(
     if script.removed:
         console.warn(f"removed {script.removed} control characters from the text")
     if report.dry_run:
-        check_writable(config.written_files)
-        plan = {
-            "characters": script.characters,
-            "segments": script.segments,
-            "voice": config.template.voice,
-            "model": config.template.model,
-        }
-        if report.json:
-            print_json(plan)
-        else:
-            from smallest_cli.cli.tables import print_facts
+        from smallest_cli.cli.tables import print_facts
+        from smallest_cli.files import check_target
 
-            print_facts(plan)
+        for name in config.written_files:
+            check_target(name)
+        counts = {"characters": script.characters, "segments": script.segments}
+        speaker = {"voice": config.template.voice, "model": config.template.model}
+        print_facts({**counts, **speaker}, as_json=report.json)
         return
-    with session_on_console(config, console) as session:
+    with run_config.session_on_console(config, console) as session:
         session.run(FinishedSegments(script.items))
     print_summary(config, result(config, session), console, as_json=report.json)

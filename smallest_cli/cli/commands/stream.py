@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from smallest_cli.cli.console import Console
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.cli.run_config import build_run_config, check_key_not_from_text, session_on_console
@@ -15,12 +14,16 @@ from smallest_cli.cli.summary import print_summary
 from smallest_cli.errors import Incomplete, UsageError
 from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS
 from smallest_cli.security import os_error_text
-from smallest_cli.synthesis.request import RunConfig, result
-from smallest_cli.synthesis.session import Session
+from smallest_cli.synthesis.request import result
 from smallest_cli.text.stream import ArrivingSegments, SegmentStream, TextReader
 
 FLUSH_MS = 1500
 DRAIN_S = 5.0
+SENTENCE_OPTIONS = (
+    *("subtitles", "follow", "cache", "split"),
+    *("first_chunk_chars", "flush_ms", "strip_markdown", "max_chars"),
+)
+"""Options that need sentences of our own splitting."""
 
 
 class StreamOptions(Options):
@@ -71,7 +74,7 @@ def stream(
     if "?" in (voice.voice, sound.device):
         from smallest_cli.cli.tables import answer_question
 
-        answer_question(voice.voice, sound.device, as_json=report.json)
+        answer_question(sound.device, as_json=report.json)
         return
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe text in, or give it as arguments")
@@ -79,7 +82,10 @@ def stream(
     config, console = build_run_config(voice, sound, service, report, captions, needs_ws=by_server)
     check_key_not_from_text([] if words else ["-"], service.api_key_file, config.settings)
     if by_server:
-        _check_server_buffering(stream_options, config, sound)
+        given = captions.as_dict() | sound.as_dict() | stream_options.as_dict()
+        for name in SENTENCE_OPTIONS:
+            if given[name]:
+                raise UsageError(f"--{name.replace('_', '-')} requires --buffering sentence")
     elif stream_options.drain is not None:
         raise UsageError("--drain requires --buffering server")
     typed = not words and sys.stdin.isatty()
@@ -102,48 +108,19 @@ def stream(
             session.stay_connected()
             session.run(ArrivingSegments(reader, segments, config.template, flush_s))
             if segments.full:
-                _fail_at_limit(session, stream_options.max_chars)
+                limit, hint = f"longer than {stream_options.max_chars} characters", "allow more: --max-chars"
+                if not session.totals.byte_count:
+                    raise UsageError(f"the first sentence is {limit}", hint=hint)
+                session.pipeline.drain()  # what is allowed is played to its end first
+                seconds = session.totals.seconds
+                raise Incomplete(f"the text is {limit}, after {seconds:.1f} s of audio", hint=hint)
         if reader.error:
             reason = os_error_text(reader.error)
             raise UsageError(f"cannot read stdin: {reason}, after {reader.characters} characters of text")
         if not session.totals.byte_count:
             raise UsageError("nothing to speak: no text came")
-    _warn_of_removed(console, reader, segments)
-    print_summary(config, result(config, session), console, as_json=report.json)
-
-
-def _check_server_buffering(options: StreamOptions, config: RunConfig, sound: SoundOptions) -> None:
-    """Refuse options that need sentences of our own splitting. Raises UsageError."""
-    if config.captions:
-        raise UsageError("--subtitles and --follow require --buffering sentence")
-    if sound.cache:
-        raise UsageError("--cache requires --buffering sentence")
-    given = {
-        "--split": options.split,
-        "--first-chunk-chars": options.first_chunk_chars,
-        "--flush-ms": options.flush_ms,
-        "--strip-markdown": options.strip_markdown,
-        "--max-chars": options.max_chars,
-    }
-    for name, value in given.items():
-        if value:
-            raise UsageError(f"{name} requires --buffering sentence")
-
-
-def _fail_at_limit(session: Session, max_chars: int) -> None:
-    """More text came than is allowed: what is allowed is played to its end first."""
-    hint = "allow more: --max-chars"
-    if not session.totals.byte_count:
-        raise UsageError(f"the first sentence is longer than {max_chars} characters", hint=hint)
-    session.pipeline.drain()
-    raise Incomplete(
-        f"the text is longer than {max_chars} characters, after {session.totals.seconds:.1f} s of audio",
-        hint=hint,
-    )
-
-
-def _warn_of_removed(console: Console, reader: TextReader, segments: SegmentStream) -> None:
     if reader.broken:
         console.warn("the text was not all UTF-8; U+FFFD replaces what could not be decoded")
     if segments.removed:
         console.warn(f"removed {segments.removed} control characters from the text")
+    print_summary(config, result(config, session), console, as_json=report.json)

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from smallest_cli.cli.account import open_account, warn
+from smallest_cli import voices as catalog
+from smallest_cli.cli import options
+from smallest_cli.cli.account import open_account
 from smallest_cli.cli.completion_lists import save_voices
 from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.option_groups import Options, grouped, option
-from smallest_cli.cli.options import (
-    AccountOptions,
-    JsonOption,
-    RunOptions,
-    ServiceOptions,
-    SoundOptions,
-    TextOptions,
-    VoiceOptions,
-)
-from smallest_cli.cli.progress import upload_progress
+from smallest_cli.cli.options import AccountOptions, JsonOption
 from smallest_cli.cli.run_config import build_run_config, session_on_console
 from smallest_cli.cli.summary import result_as_json
 from smallest_cli.cli.tables import print_result, print_voices
@@ -43,15 +34,6 @@ from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.request import result
 from smallest_cli.text.segments import FinishedSegments, write_script
-from smallest_cli.voices import (
-    VoiceFilter,
-    cache_voices,
-    cached_voices,
-    describe_alternatives,
-    filter_voices,
-    find_voice,
-    known_voices,
-)
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
 CLONE_TIMEOUT_S = 300.0
@@ -78,6 +60,13 @@ class ListOptions(Options):
     limit: int | None = option("--limit N", "Maximum number of results.", min=1)
     sort: str | None = option("--sort COLUMN", f"Sort by {', '.join(SORTS)}.")
     refresh: bool = option("--refresh", "Ask the service even if the saved list is fresh.", False)
+
+
+class PlayOptions(Options):
+    """What each voice says, and where its audio goes."""
+
+    text: str | None = option("--text TEXT", "Text to speak. [default: a sentence in its language]")
+    folder: str | None = option("-o, --output DIR", "Save a WAV file per voice in DIR, unplayed.")
 
 
 class CloneOptions(Options):
@@ -108,20 +97,20 @@ def list_voices(
     day; without a key, the one bundled with this version.
     """
     if context.invoked_subcommand:
-        groups: tuple[Options, ...] = (filter_options, list_options, account_options)
-        if any(value for group in groups for value in group.as_dict().values()):
+        given = filter_options.as_dict() | list_options.as_dict() | account_options.as_dict()
+        if any(given.values()):
             raise UsageError(
                 f"put options after the subcommand: smallest voices {context.invoked_subcommand} [OPTIONS]"
             )
         return
-    criteria, sort = VoiceFilter(**filter_options.as_dict()), list_options.sort
+    criteria, sort = catalog.VoiceFilter(**filter_options.as_dict()), list_options.sort
     if sort not in (None, *SORTS):
         raise UsageError(f"--sort: not one of {', '.join(SORTS)}")
     known = _load(load_settings(account_options.as_dict()), account_options, refresh=list_options.refresh)
-    found = filter_voices(known, criteria)
+    found = catalog.filter_voices(known, criteria)
     if not found:
         raise UsageError(
-            f"no voice matches {criteria.as_options()}", hint=describe_alternatives(known, criteria)
+            f"no voice matches {criteria.as_options()}", hint=catalog.describe_alternatives(known, criteria)
         )
     if sort:
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
@@ -130,7 +119,7 @@ def list_voices(
 
 def _load(settings: Settings, account_options: AccountOptions, *, refresh: bool) -> tuple[Voice, ...]:
     """The saved list if it is fresh, else the service's; the saved or bundled one if the service fails."""
-    saved = cached_voices(settings.base_url, fresh=True)
+    saved = catalog.cached_voices(settings.base_url, fresh=True)
     if saved and not refresh and not settings.local:
         return saved
     try:
@@ -140,10 +129,10 @@ def _load(settings: Settings, account_options: AccountOptions, *, refresh: bool)
         if refresh:
             raise
         if isinstance(error, RemoteError):
-            warn(f"{error}; showing the last known list")
-        return known_voices(settings.base_url)
+            Console().warn(f"{error}; showing the last known list")
+        return catalog.known_voices(settings.base_url)
     if not settings.local:
-        cache_voices(settings.base_url, listed)
+        catalog.cache_voices(settings.base_url, listed)
         save_voices(listed)
     return listed
 
@@ -152,47 +141,39 @@ def _load(settings: Settings, account_options: AccountOptions, *, refresh: bool)
 @grouped
 def play_voices(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Voice ids or names.")],
-    text: Annotated[
-        str | None,
-        typer.Option("--text", metavar="TEXT", help="Text to speak. [default: a sentence in its language]"),
-    ] = None,
-    folder: Annotated[
-        str | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Save a WAV file per voice in DIR, unplayed."),
-    ] = None,
     *,
-    voice_options: VoiceOptions,
-    service_options: ServiceOptions,
-    run_options: RunOptions,
+    play_options: PlayOptions,
+    voice_options: options.VoiceOptions,
+    service_options: options.ServiceOptions,
+    run_options: options.RunOptions,
 ) -> None:
     """Play voices one after the other, each with a sample sentence in its language.
 
     With --json, "voices" lists the object that `speak --json` prints, for each voice that was played.
     """
     if voice_options.voice is not None:
-        raise UsageError(
-            "voices play takes voices as arguments, not --voice", hint="smallest voices play NAME..."
-        )
+        hint = "smallest voices play NAME..."
+        raise UsageError("voices play takes voices as arguments, not --voice", hint=hint)
+    folder = play_options.folder
     if folder is not None and not Path(folder).is_dir():
         raise OutputError(f"{printable(folder)} is not a directory")
-    known = known_voices(load_settings(service_options.as_dict()).base_url)
-    found = {name: find_voice(name, known) for name in names}
+    known = catalog.known_voices(load_settings(service_options.as_dict()).base_url)
+    found = {name: catalog.find_voice(name, known) for name in names}
     ids = {name: voice.id if voice else name for name, voice in found.items()}
-    files = _file_names(ids.values())
+    # The service chooses the ids, so that they may not be used as paths.
+    unique_ids = list(dict.fromkeys(ids.values()))
+    files = dict(zip(unique_ids, unique_names([(id, id) for id in unique_ids]), strict=True))
     results: list[dict[str, Any]] = []
     try:
         for name in names:
-            output = [str(Path(folder, files[ids[name]]))] if folder else None
-            sound_options = SoundOptions(output=output, play=not folder)
+            output = [str(Path(folder, f"{files[ids[name]]}.wav"))] if folder else None
+            sound_options = options.SoundOptions(output=output, play=not folder)
             config, console = build_run_config(
                 voice_options.replace(voice=ids[name]), sound_options, service_options, run_options
             )
-            script = write_script(
-                [text or sentence(found[name])],
-                config.template,
-                split=SEGMENT_CHARS,
-                pause_s=TextOptions().pause,
-            )
+            text = play_options.text or sentence(found[name])
+            pause_s = options.TextOptions().pause
+            script = write_script([text], config.template, split=SEGMENT_CHARS, pause_s=pause_s)
             if script.removed:
                 console.warn(f"removed {script.removed} control characters from the text")
             Console(quiet=run_options.quiet, verbose=True).info(f"{ids[name]}  {config.template.model}")
@@ -204,13 +185,6 @@ def play_voices(
         raise
     if run_options.json:
         print_json({"voices": results})
-
-
-def _file_names(ids: Iterable[str]) -> dict[str, str]:
-    """A file name for each id. The service chooses the ids, so that they may not be used as paths."""
-    unique = list(dict.fromkeys(ids))
-    names = unique_names([(id, id) for id in unique])
-    return {id: f"{name}.wav" for id, name in zip(unique, names, strict=True)}
 
 
 def sentence(voice: Voice | None) -> str:
@@ -240,36 +214,27 @@ def clone_voice(
         "tags": ",".join(clone_options.tag or []),
         "model": (clone_options.model or "").replace("_", "-"),
     }
-    body, content_type = encode_clone(
-        sample, Path(file).name, {name: value for name, value in fields.items() if value}
-    )
+    given = {name: value for name, value in fields.items() if value}
+    body, content_type = encode_clone(sample, Path(file).name, given)
     max_time = clone_options.max_time
     with open_account(account_options, max_time) as account:
-        with upload_progress(body, f"uploading {printable(Path(file).name)}") as recording:
-            clone = account.create_clone(recording, content_type)
+        with Console().progress_bar(len(body), upload=f"uploading {printable(Path(file).name)}") as on_write:
+            clone = account.create_clone(body, content_type, on_write)
         if not account_options.json:
             # Printed before the wait: after a failure or a signal, another attempt would make a second voice.
             print(printable(clone.id), flush=True)
-        with _naming_clone(clone):
+        try:
             if clone_options.wait:
                 clone = wait_for_clone(account, clone, max_time or CLONE_TIMEOUT_S)
             if clone.status == "failed":
                 raise ServerError(f"the service could not clone the voice {printable(clone.id)}")
-    if account_options.json:
-        print_json(clone._asdict())
-
-
-@contextmanager
-def _naming_clone(clone: Clone) -> Iterator[None]:
-    """Name the voice that exists by now in the error of what follows, and in the object of --json."""
-    try:
-        yield
-    except (SmallestError, Interrupted) as error:
-        error.summary = clone._asdict()
-        if isinstance(error, SmallestError):
+        except (SmallestError, Interrupted) as error:
+            error.summary = clone._asdict()
             hint = f"{printable(clone.id)} was created; smallest voices clones shows its status"
             error.hint = f"{error.hint}; {hint}" if error.hint else hint
-        raise
+            raise
+    if account_options.json:
+        print_json(clone._asdict())
 
 
 @voices.command("clones")

@@ -20,7 +20,7 @@ from smallest_cli.cli.commands.bench import options, outputs
 from smallest_cli.cli.commands.bench.display import live_view
 from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan
 from smallest_cli.cli.commands.bench.results import exit_with, print_result
-from smallest_cli.cli.console import Console, print_error, print_interruption, print_json
+from smallest_cli.cli.console import Console, print_error, print_json
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.cli.run_config import load_request
@@ -56,7 +56,7 @@ def bench(
     if words and "--" not in sys.argv:
         _refuse_children(words[0])
     if voice.voice == "?":
-        answer_question(voice.voice, None, as_json=report.json)
+        answer_question(device=None, as_json=report.json)
         return
     if service_options.retries:
         raise UsageError("bench never retries: a failed trial is a result")
@@ -138,6 +138,6 @@ def _finish(
         if isinstance(signalled, Interrupted):
             # Raising the exception again would report it on stdout, which has the result already.
             sys.stdout.flush()
-            print_interruption(signalled)
+            print_error(signalled)
             reraise_signal(signalled.signal_number)
     exit_with(OutputError.exit_code if failures else result.exit)
