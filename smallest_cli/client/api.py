@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import closing
 
-from smallest_cli.errors import ProtocolError
+from smallest_cli.client.http_session import HTTPSession
 from smallest_cli.models import MODELS, Clone, Dictionary, Service, Voice
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol import resources
 from smallest_cli.protocol.endpoints import voices_path
-from smallest_cli.transports.http_connection import JSON, HTTPConnection
 
 
 class AccountClient:
     """A client of the account API (waves/api.md, 7 and 8). Every call raises RemoteError."""
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
-        self._service = service
-        self._dialer = dialer
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        content_type: str = JSON,
-        on_write: Callable[[int], object] = lambda _: None,
-    ) -> bytes:
-        """Send a request over a connection of its own, and return the body of the response."""
-        http = HTTPConnection(self._service, self._dialer, path, JSON, method=method, awaited="response")
-        reply = b""
-        with closing(http):
-            http.send(body, content_type, on_write)
-            http.read_head()
-            while piece := http.read():
-                reply += piece
-                if len(reply) > resources.VOICES_LIMIT:
-                    raise ProtocolError("the service's reply is too large")
-        return reply
+        self._request = HTTPSession(service, dialer, limit=resources.VOICES_LIMIT).request
 
     def check(self) -> None:
         """Verify the key with a request that costs nothing."""
@@ -73,7 +50,7 @@ class AccountClient:
         return resources.decode_clones(self._request("GET", resources.CLONES_PATH))
 
     def create_clone(self, body: bytes, content_type: str, on_write: Callable[[int], object]) -> Clone:
-        """Create a voice from a multipart body of `encode_clone`; `on_write` as in `HTTPConnection.send`."""
+        """Create a voice from a multipart body of `encode_clone`; `on_write` gets the bytes of each write."""
         return resources.decode_clone(
             self._request("POST", resources.CLONES_PATH, body, content_type, on_write)
         )
