@@ -27,7 +27,6 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("Magnus", "lightning-v3.1", "magnus", STANDARD), (None, "lightning-v3.1", "magnus", STANDARD),
         ("meher", "lightning-v3.1-pro", "meher", PRO), ("meher", "lightning_v3.1-pro", "meher", PRO),
         ("voice_of_mine", STANDARD, "voice_of_mine", STANDARD), ("voice_of_mine", PRO, "voice_of_mine", PRO),
-        ("voice_of_mine", "other-model", "voice_of_mine", "other-model"),
     ],
 )  # fmt: skip
 def test_matching_voice_and_model_give_no_warning(
