@@ -1,31 +1,33 @@
 """Errors and their exit codes.
 
-    SmallestError                      1   a bug
-      UsageError                       2   invalid usage
-      SettingsError                    3   invalid setting, missing extra
-        MissingKeyError                          3   no API key
-      RemoteError                          service or network; Incomplete once audio has come
-        AuthError                   4   key rejected, no credit
-        RequestError                5   request refused
-        RateLimited                    6   rate or concurrency limit (may be retried)
-        NetworkError                   7   the network failed        (may be retried)
-          ConnectError                   7   no name, no connection, no TLS
-            TLSError                      7   the server does not speak TLS   (not retried)
-          DeadlineExceeded                      7   timeout
-          ConnectionClosed                 7   connection closed
-          IncompleteResponse                       7   incomplete response
-        ServerError                  8   server error              (may be retried)
-          ProtocolError                8   invalid response
-        SecurityError                   12   refused: redirect, key over plain text
-          CertificateError                   12   certificate not trusted
-      Incomplete                       9   failed after audio began
-      OutputError                    10   cannot write
-      DeviceError                     11   no output device, or device error
-      BatchFailed                     13   some items of a batch failed
-      BrokenPipe                     141   the reader closed our pipe; no message, as with SIGPIPE
-    Interrupted              129 130 143   a signal; a BaseException
+    SmallestError                       1   a bug
+      UsageError                        2   invalid usage
+      SettingsError                     3   invalid setting, missing extra, out of resources
+        MissingKeyError                 3   no API key
+      RemoteError                           service or network; Incomplete once audio has come
+        AuthError                       4   key rejected, no credit
+        RequestError                    5   request refused
+        RateLimited                     6   rate or concurrency limit (may be retried)
+        NetworkError                    7   the network failed (may be retried)
+          ConnectError                  7   no name, no connection, no TLS
+            TLSError                    7   the server does not speak TLS (not retried)
+          DeadlineExceeded              7   timeout
+          ConnectionClosed              7   connection closed
+          IncompleteResponse            7   incomplete response
+        ServerError                     8   server error (may be retried)
+          ProtocolError                 8   invalid response
+        SecurityError                  12   refused: redirect, key over plain text
+          CertificateError             12   certificate not trusted
+      Incomplete                        9   failed after audio began
+      OutputError                      10   cannot write
+      DeviceError                      11   no output device, or device error
+      BatchFailed                      13   some items of a batch failed
+      BrokenPipe                      141   the reader closed our pipe; no message, as with SIGPIPE
+    Interrupted               129 130 143   a signal; a BaseException
 
-The codes are part of the interface and do not change.
+`bench` ends with 20 to 23 for what it measured: a missed threshold, a regression, an invalid run, an
+inconclusive comparison (bench/results.py and bench/compare.py). The codes are part of the interface and do
+not change.
 """
 
 from __future__ import annotations

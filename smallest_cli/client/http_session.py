@@ -71,11 +71,7 @@ class _Adapter(BaseAdapter):
         body = body.encode() if isinstance(body, str) else body
         reply = b""
         with closing(http):
-            http.send(
-                body.encode() if isinstance(body, str) else body,
-                request.headers["Content-Type"],
-                self.on_write,
-            )
+            http.send(body, request.headers["Content-Type"], self.on_write)
             http.read_head()
             while piece := http.read():
                 reply += piece

@@ -27,16 +27,17 @@ class Proxy(NamedTuple):
 def find_proxy(origin: Origin, environ: Mapping[str, str]) -> Proxy | None:
     """Return the proxy that `environ` names for an origin; None for a direct connection.
 
-    Reads http_proxy or https_proxy, all_proxy and no_proxy, in either case. Loopback has no proxy. Raises
+    Reads http_proxy or https_proxy, all_proxy and no_proxy. As in urllib and curl the name in lower case
+    wins over the one in upper case, and an empty value switches the proxy off. Loopback has no proxy. Raises
     SettingsError for a proxy that is not supported: connecting directly could bypass a policy.
     """
     settings = {
         name.lower().removesuffix("_proxy"): value
-        for name, value in environ.items()
-        if name.lower().endswith("_proxy") and value
+        for name, value in sorted(environ.items())  # lower case last
+        if name.lower().endswith("_proxy")
     }
     scheme = "https" if origin.secure else "http"
-    url = settings.get(scheme) or settings.get("all")
+    url = settings.get(scheme, settings.get("all"))
     if not url or is_loopback(origin.host):
         return None
     from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]

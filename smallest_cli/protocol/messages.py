@@ -1,4 +1,4 @@
-"""Messages of the service: WebSocket messages and server-sent events (waves/api.md, 3b and 3c)."""
+"""Messages of the service, over WebSocket and as the data of server-sent events (waves/api.md, 3b and 3c)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import binascii
 import json
 import math
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from smallest_cli.errors import ProtocolError, RemoteError
 from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, WordTiming
-from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, ErrorForm, Fields, SSEShape
+from smallest_cli.protocol.endpoints import ErrorForm, Fields
 from smallest_cli.protocol.errors import decode_error
 from smallest_cli.protocol.json import decode_object, payload
 from smallest_cli.security import redact
 
 AudioEvent = AudioChunk | WordTiming | Completed
-_OLD_END: dict[str, Any] = {"status": "complete", "message": "All chunks sent", "done": True}
+OLD_END: dict[str, Any] = {"status": "complete", "message": "All chunks sent", "done": True}
 PONG = json.dumps({"type": "pong"})
 
 
@@ -42,7 +42,7 @@ def encode_message(
             data = {"id": number, "word": word, "start": start, "end": end}
             fields |= {"status": "word_timestamp", "data": data}
         case Completed() if older:
-            fields = {"request_id": event.request_id, **_OLD_END}
+            fields = {"request_id": event.request_id, **OLD_END}
         case Completed():
             fields["status"] = "complete"
     return json.dumps(fields)
@@ -62,24 +62,6 @@ def encode_error_message(
         if listed or form == "list":
             fields["errors"] = listed
     return json.dumps(fields)
-
-
-def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes:
-    """Encode a server-sent event (waves/api.md, 3b).
-
-    `live` is today's envelope, `older` that before August 2026, `seed` that of the v3.1 page (2c).
-    """
-    if isinstance(event, Completed):
-        ends = {"live": {"status": "200", "done": True}, "older": {"done": True}, "seed": _OLD_END}
-        return b"data: " + json.dumps(ends[shape]).encode() + b"\n\n"
-    audio = b64encode(event.pcm).decode("ascii")
-    shapes: dict[SSEShape, dict[str, Any]] = {
-        "live": {"audio": audio, "done": False, "status": "206"},
-        "older": {"audio": audio},
-        "seed": {"status": "chunk", "data": {"audio": audio}},
-    }
-    name = b"" if shape == "seed" else b"event: audio\n"
-    return name + b"data: " + json.dumps(shapes[shape]).encode() + b"\n\n"
 
 
 class Message(NamedTuple):
@@ -152,60 +134,3 @@ def _decode_word(fields: Fields, request_id: str | None, at_ns: int) -> WordTimi
     if not (isinstance(word, str) and isinstance(number, int) and timed):
         raise ProtocolError("a malformed word timing")
     return WordTiming(redact(word), float(start), float(end), number, request_id, at_ns=at_ns)
-
-
-class EventStream:
-    """Incremental parser of a server-sent event body (WHATWG HTML, 9.2; waves/api.md, 3b).
-
-    An event without its final blank line is not dispatched, so a stream cut inside its end marker
-    is never taken as complete.
-    """
-
-    def __init__(self) -> None:
-        self._partial: list[bytes] = []
-        self._data: list[bytes] = []
-        self._buffered = 0
-        self._after_cr = False
-        self._first_line = True
-
-    def feed(self, data: bytes, at_ns: int = 0) -> Iterator[Event]:
-        """Yield the events that `data` completes, stamped `at_ns`. The iterator must be exhausted."""
-        for line in self._lines(data):
-            if not line:
-                if self._data:
-                    message, self._data = b"\n".join(self._data), []
-                    self._buffered = 0
-                    yield from decode_events(message, at_ns)
-                continue
-            name, _, value = line.partition(b":")
-            if name == b"data":
-                self._data.append(value.removeprefix(b" "))
-                self._count(len(line))
-
-    def _count(self, byte_count: int) -> None:
-        self._buffered += byte_count
-        if self._buffered > MESSAGE_LIMIT:
-            raise ProtocolError(f"a server-sent event longer than {MESSAGE_LIMIT >> 20} MiB")
-
-    def _lines(self, data: bytes) -> list[bytes]:
-        if not data:
-            return []
-        # A CRLF may be cut between two reads: its LF is not another line end.
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
-            self._after_cr = False
-            if not data:
-                return []
-        self._after_cr = data.endswith(b"\r")
-        lines = data.splitlines()  # bytes are split at CR, LF and CRLF only
-        partial = b"" if data.endswith((b"\n", b"\r")) else lines.pop()
-        if lines:
-            lines[0] = b"".join(self._partial) + lines[0]
-            self._partial = []
-            if self._first_line:
-                lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
-                self._first_line = False
-        if partial:
-            self._partial.append(partial)
-            self._count(len(partial))
-        return lines

@@ -16,7 +16,8 @@ from smallest_cli.audio import wav
 from smallest_cli.errors import ServerError
 from smallest_cli.models import Api, AudioChunk, Completed, SpeechRequest
 from smallest_cli.protocol.endpoints import SSE_SHAPES
-from smallest_cli.protocol.messages import encode_error_message, encode_sse
+from smallest_cli.protocol.messages import encode_error_message
+from smallest_cli.protocol.sse import encode_sse
 from smallest_cli.server.error_bodies import INTERNAL
 from smallest_cli.server.faults import Fault, FaultSpec
 from smallest_cli.server.request_log import LogEntry

@@ -8,8 +8,8 @@ from smallest_cli.errors import IncompleteResponse, ProtocolError
 from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.endpoints import PATHS
-from smallest_cli.protocol.messages import EventStream
 from smallest_cli.protocol.requests import encode_request
+from smallest_cli.protocol.sse import EventStream
 from smallest_cli.security import printable
 from smallest_cli.transports.channel import Channel
 from smallest_cli.transports.http_connection import HTTPConnection

@@ -428,3 +428,14 @@ def test_proxy_receives_host_in_ascii(tmp_path: Path) -> None:
 
 def test_test_environment_has_no_proxy() -> None:
     assert not any(name.lower().endswith("_proxy") for name in os.environ)
+
+
+def test_proxy_variable_in_lower_case_wins_and_an_empty_one_switches_off() -> None:
+    origin = parse_base_url("https://api.example")
+    for names in (("https_proxy", "HTTPS_PROXY"), ("HTTPS_PROXY", "https_proxy")):
+        values = {name: f"http://{'low' if name.islower() else 'up'}:1" for name in names}
+        proxy = find_proxy(origin, values)
+        assert proxy
+        assert proxy.host == "low"
+        assert find_proxy(origin, values | {"https_proxy": ""}) is None
+    assert find_proxy(origin, {"https_proxy": "", "ALL_PROXY": "http://other:1"}) is None

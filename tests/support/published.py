@@ -17,7 +17,8 @@ from smallest_cli.errors import (
     SmallestError,
 )
 from smallest_cli.models import Event
-from smallest_cli.protocol.messages import EventStream, decode_events
+from smallest_cli.protocol.messages import decode_events
+from smallest_cli.protocol.sse import EventStream
 from tests.support import GOLDEN
 
 

@@ -14,7 +14,7 @@ from smallest_cli.errors import (
 )
 from smallest_cli.models import AudioChunk, Completed, Event
 from smallest_cli.protocol.endpoints import MESSAGE_LIMIT
-from smallest_cli.protocol.messages import EventStream
+from smallest_cli.protocol.sse import EventStream
 from tests.support.published import OLDER, PCM, SSE, SSE_RAW, decode, fuzz, outcome, stream
 
 
@@ -176,11 +176,11 @@ def test_sse_line_length_is_limited() -> None:
 
 @pytest.mark.parametrize("line", [b"data: 0123456789\n", b"data:\n"])
 def test_sse_event_length_is_limited(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smallest_cli.protocol.messages.MESSAGE_LIMIT", 1_000)
+    monkeypatch.setattr("smallest_cli.protocol.sse.MESSAGE_LIMIT", 1_000)
     assert isinstance(outcome(stream, *[line] * 2_000), ProtocolError)
 
 
 def test_sse_limit_is_per_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smallest_cli.protocol.messages.MESSAGE_LIMIT", 1_000)
+    monkeypatch.setattr("smallest_cli.protocol.sse.MESSAGE_LIMIT", 1_000)
     events = EventStream()
     assert sum(1 for _ in range(500) for _ in events.feed(SSE_RAW)) == 1_500

@@ -18,7 +18,8 @@ from smallest_cli.errors import (
     ServerError,
 )
 from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
-from smallest_cli.protocol.messages import EventStream, decode_events, decode_message
+from smallest_cli.protocol.messages import decode_events, decode_message
+from smallest_cli.protocol.sse import EventStream
 from tests.support.published import (
     OLD_TASK,
     OLDER,

@@ -25,15 +25,10 @@ from smallest_cli.models import (
     WordTiming,
 )
 from smallest_cli.protocol.json import decode_object
-from smallest_cli.protocol.messages import (
-    decode_events,
-    decode_message,
-    encode_error_message,
-    encode_message,
-    encode_sse,
-)
+from smallest_cli.protocol.messages import decode_events, decode_message, encode_error_message, encode_message
 from smallest_cli.protocol.requests import decode_buffering, decode_request, encode_request, is_keep_alive
 from smallest_cli.protocol.resources import encode_voices
+from smallest_cli.protocol.sse import encode_sse
 from tests.support.published import OLD_TASK, OLDER, PCM, SSE, SSE_RAW, TASK, VOICES, WS, fuzz, stream
 
 OWN_IDS = SpeechRequest("Hi.", "meher", session_id="my-session-123", request_id="my-request-456")
