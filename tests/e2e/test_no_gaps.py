@@ -135,10 +135,11 @@ def test_ws_loses_nothing_where_the_service_holds_requests_back(mode: str, tmp_p
 
 
 @LONG
-def test_four_seconds_are_not_heard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["stream", "speak"])
+def test_four_seconds_are_not_heard(command: str, tmp_path: Path) -> None:
     """The `live` profile as it is."""
     with paced(profile="live") as server:
-        heard = listen(tmp_path, server, "stream", "--via", "ws")
+        heard = listen(tmp_path, server, command, "--via", "ws")
     assert (heard.code, heard.err, heard.stalls) == (0, "", [])
 
 

@@ -23,9 +23,11 @@ from tests.support.seeds import TODAYS_EVENTS, V31_EVENTS, WITH_WEBSOCKET_CLIENT
 TEXT = "Sound that begins before the sentence has ended is what makes a voice at the other end bearable."
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Offline]:
-    with start_offline() as server:
+@pytest.fixture(scope="module", params=["live", "instant"])
+def server(request: pytest.FixtureRequest) -> Iterator[Offline]:
+    # `complete` after 0.3 s instead of 4, where the profile waits.
+    wait = {"complete_wait_ms": 300} if request.param == "live" else {}
+    with start_offline(profile=request.param, **wait) as server:
         yield server
 
 
