@@ -26,7 +26,7 @@ PAGES = (README, README.parent / "docs" / "recipes.md")
 RECIPES = [each for page in PAGES for each in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)]
 PRINTED = re.findall(r"```bash\n(.*?)```", README.read_text(), re.DOTALL)
 RUN_BY_CI = ("make demo", "make test", "pipx install")
-INVALID_RUN = "smallest: the run is not valid: "  # on a busy machine
+INVALID_RUN = "smallest: invalid run: "  # on a busy machine
 LLM = """#!/bin/sh
 printf 'The **moon** pulls the sea. '; printf 'The sea follows, '; printf 'twice a day.\\n'
 """
