@@ -203,7 +203,7 @@ def test_connection_closed_between_segments_is_reopened(via: Via, opened: Open) 
 
 
 def then_closed(handler: Handler, closed: threading.Semaphore) -> Handler:
-    """Handle a connection, close it, and say so: a request sent before would be lost."""
+    """Handle a connection, close it, and signal that: a request sent before would be lost."""
 
     def handle(sock: socket.socket) -> None:
         handler(sock)

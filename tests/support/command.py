@@ -18,7 +18,7 @@ LAUNCH = [sys.executable, "-m", "tests.support.launch"]
 
 
 class Server(Protocol):
-    """Anything that stands in for the service."""
+    """Any test double of the service."""
 
     @property
     def base_url(self) -> str: ...

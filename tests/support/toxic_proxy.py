@@ -59,7 +59,7 @@ class Proxy:
         for sock in (client, server):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sockets += [client, server]
-        back = threading.Thread(target=self._spoil, args=(server, client, toxic), daemon=True)
+        back = threading.Thread(target=self._disturb, args=(server, client, toxic), daemon=True)
         back.start()
         with suppress(OSError):
             while data := client.recv(PIECE):
@@ -70,7 +70,7 @@ class Proxy:
         client.close()
         server.close()
 
-    def _spoil(self, server: socket.socket, client: socket.socket, toxic: Toxic) -> None:
+    def _disturb(self, server: socket.socket, client: socket.socket, toxic: Toxic) -> None:
         passed = 0
         limits = [n for n in (toxic.silent_after, toxic.reset_after, toxic.close_after) if n is not None]
         most = min(limits, default=1 << 62)

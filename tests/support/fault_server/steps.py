@@ -216,7 +216,7 @@ class Fin:
 
 @dataclass(frozen=True)
 class Rst:
-    """Reset the connectionection."""
+    """Reset the connection."""
 
     def run(self, conn: Connection) -> None:
         reset(conn.sock)
