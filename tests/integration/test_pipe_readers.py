@@ -12,7 +12,16 @@ import pytest
 import soundfile
 
 from smallest_cli.audio.destinations import Destination, open_sinks
-from tests.support.audio import FORMAT, beside, decoded, likeness, make_fifo, noise, pour, tone
+from tests.support.audio import (
+    FORMAT,
+    correlation,
+    decoded,
+    in_background,
+    make_fifo,
+    noise,
+    tone,
+    write_audio,
+)
 from tests.support.programs import need
 
 FRAMES = 40_000
@@ -62,7 +71,7 @@ def read_through(command: list[str], folder: Path, coding: str, pcm: bytes, **en
     """Run a program that reads the pipe that the sink writes to. Returns its stdout."""
     program = need(command[0])
     fifo = make_fifo(folder)
-    with beside(lambda: pour(Destination(str(fifo), coding), pcm)), fifo.open("rb") as pipe:
+    with in_background(lambda: write_audio(Destination(str(fifo), coding), pcm)), fifo.open("rb") as pipe:
         done = subprocess.run(
             [program, *command[1:]], stdin=pipe, env=os.environ | env, capture_output=True, check=True
         )
@@ -80,7 +89,7 @@ def test_program_reads_every_sample(program: str, coding: str, tmp_path: Path) -
 def test_program_decodes_g711(program: str, coding: str, tmp_path: Path) -> None:
     pcm = tone(FRAMES)
     output = read_through(G711[program, coding], tmp_path, coding, pcm)
-    pour(Destination(str(tmp_path / "same"), coding), pcm)
+    write_audio(Destination(str(tmp_path / "same"), coding), pcm)
     assert output == decoded((tmp_path / "same").read_bytes(), coding)
 
 
@@ -90,7 +99,7 @@ def test_program_decodes_complete_lossy_audio(program: str, coding: str, tmp_pat
     output = read_through(LOSSY[program, coding], tmp_path, coding, pcm)
     delay = ENCODER_DELAY if coding == "mp3" else 0
     assert len(pcm) <= len(output) <= len(pcm) + 2 * (delay + 2 * 1152)
-    assert likeness(output, pcm, delay) > 0.99
+    assert correlation(output, pcm, delay) > 0.99
 
 
 PLAYED = {"wav": [], "pcm": ["-t", "raw", "-f", "S16_LE", "-r", "24000", "-c", "1"]}
@@ -121,7 +130,7 @@ def test_ffplay_plays_every_sample(coding: str, tmp_path: Path) -> None:
     env = {"SDL_AUDIODRIVER": "disk", "SDL_DISKAUDIOFILE": str(played), "SDL_DISKAUDIODELAY": "0"}
     command = [program, "-loglevel", "error", "-nodisp", "-autoexit", *PLAYED_BY_FFPLAY[coding]]
     pcm = noise(FRAMES)
-    with beside(lambda: pour(Destination(str(fifo), coding), pcm)), fifo.open("rb") as pipe:
+    with in_background(lambda: write_audio(Destination(str(fifo), coding), pcm)), fifo.open("rb") as pipe:
         done = subprocess.run(command, stdin=pipe, env=os.environ | env, capture_output=True, check=True)
     messages = [line for line in done.stderr.splitlines() if not line.startswith(b"CRITICAL")]
     assert messages == []  # SDL announces its file device as critical
@@ -134,7 +143,7 @@ def test_ffplay_plays_every_sample(coding: str, tmp_path: Path) -> None:
 def test_wave_module_reads_a_pipe(tmp_path: Path) -> None:
     fifo, pcm = make_fifo(tmp_path), noise(FRAMES)
     with (
-        beside(lambda: pour(Destination(str(fifo), "wav"), pcm)),
+        in_background(lambda: write_audio(Destination(str(fifo), "wav"), pcm)),
         fifo.open("rb") as pipe,
         wave.open(pipe) as audio,
     ):
@@ -144,7 +153,7 @@ def test_wave_module_reads_a_pipe(tmp_path: Path) -> None:
 def test_soundfile_reads_a_wav_pipe_to_the_last_sample(tmp_path: Path) -> None:
     fifo, pcm = make_fifo(tmp_path), noise(FRAMES)
     with (
-        beside(lambda: pour(Destination(str(fifo), "wav"), pcm)),
+        in_background(lambda: write_audio(Destination(str(fifo), "wav"), pcm)),
         fifo.open("rb") as pipe,
         soundfile.SoundFile(pipe.fileno(), closefd=False) as audio,
     ):
@@ -156,11 +165,11 @@ def test_soundfile_reads_a_wav_pipe_to_the_last_sample(tmp_path: Path) -> None:
 def test_soundfile_reads_lossy_data_from_a_pipe(coding: str, tmp_path: Path) -> None:
     """soundfile computes the length of an MP3 from its first bit rate, so the encoder must keep that rate."""
     fifo, pcm = make_fifo(tmp_path), tone(FRAMES)
-    with beside(lambda: pour(Destination(str(fifo), coding), pcm)):
+    with in_background(lambda: write_audio(Destination(str(fifo), coding), pcm)):
         data = fifo.read_bytes()
     found = decoded(data, coding)
     assert len(pcm) <= len(found) <= len(pcm) + (2 * 3 * 1152 if coding == "mp3" else 0)
-    assert likeness(found, pcm, ENCODER_DELAY if coding == "mp3" else 0) > 0.99
+    assert correlation(found, pcm, ENCODER_DELAY if coding == "mp3" else 0) > 0.99
 
 
 # Stdout redirected to a file, with and without append mode
@@ -197,7 +206,7 @@ def test_existing_content_of_a_stdout_file_is_kept(coding: str, mode: str, tmp_p
         command = [need("flac"), "-s", "-t", str(tmp_path / "sound")]
         assert subprocess.run(command, check=True).returncode == 0
     elif coding == "wav-ulaw":
-        assert likeness(decoded(audio, coding), pcm) > 0.99
+        assert correlation(decoded(audio, coding), pcm) > 0.99
     else:
         assert decoded(audio, coding) == pcm
 

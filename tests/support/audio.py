@@ -42,7 +42,7 @@ def pieces(pcm: bytes) -> Iterator[bytes]:
     return (pcm[at : at + PIECE] for at in range(0, len(pcm), PIECE))
 
 
-def pour(destination: Destination, pcm: bytes, format: AudioFormat = FORMAT) -> None:
+def write_audio(destination: Destination, pcm: bytes, format: AudioFormat = FORMAT) -> None:
     """Write audio to a destination and close it."""
     with open_sinks([destination], format) as sink:
         for piece in pieces(pcm):
@@ -50,7 +50,7 @@ def pour(destination: Destination, pcm: bytes, format: AudioFormat = FORMAT) -> 
 
 
 @contextmanager
-def beside(work: Callable[[], None]) -> Iterator[None]:
+def in_background(work: Callable[[], None]) -> Iterator[None]:
     """Run `work` on another thread until the context ends. Its exception is raised at the end."""
     raised: list[BaseException] = []
 
@@ -91,7 +91,7 @@ def decoded(data: bytes, coding: str, format: AudioFormat = FORMAT) -> bytes:
         return samples
 
 
-def likeness(one: bytes, other: bytes, max_delay: int = 0) -> float:
+def correlation(one: bytes, other: bytes, max_delay: int = 0) -> float:
     """The highest correlation of two signals, where the first may be up to `max_delay` frames late."""
     import numpy
 
