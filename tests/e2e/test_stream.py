@@ -615,7 +615,7 @@ def test_follow_draws_no_progress_line(home: Path, server: Offline) -> None:
             while more := screen.read(65_536):
                 result += more
     assert process.returncode == 0
-    # The last drawing of each line, without its styles: progress would be a line or a drawing of its own.
+    # The last drawing of each line, without its styles: a progress line would be an extra line or drawing.
     drawn = [
         re.sub(r"\x1b\[\d*m", "", line.rpartition("\r\x1b[K")[2]) for line in result.decode().split("\r\n")
     ]

@@ -243,7 +243,7 @@ def test_http_connection_is_reused(via: Via, opened: Open) -> None:
 
 @pytest.mark.parametrize("via", VIAS)
 def test_only_first_request_reports_connection_phases(via: Via, opened: Open) -> None:
-    """Whether it was preconnected or opened by the request."""
+    """Holds for a preconnected connection and for one that the request opens."""
 
     def script(sock: socket.socket) -> None:
         if via == "ws":

@@ -1,4 +1,4 @@
-"""Run the command line as a user does: a process with an environment of its own."""
+"""Run the command line as a user does: as a process with a separate environment."""
 
 from __future__ import annotations
 

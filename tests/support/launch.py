@@ -8,10 +8,10 @@ slow-disk=N     the first N calls of fsync announce themselves on FD and wait fo
 no-rename       os.replace fails
 no-thread=N     the N-th thread cannot be started (0: all can)
 hasty           a wait for text takes a thousandth of its time
-late-signal     a signal comes when a batch has looked for one, and its sink is aborted before it is closed
-signal-in-writing  a signal comes while a sink writes, and has been seen before it has written
+late-signal     a signal arrives after the last check for one; the sink is aborted before it is closed
+signal-in-writing  a signal arrives while a sink writes, and is handled before the write ends
 no-link=NAME    os.link fails with this error
-no-name         as no-link, and os.replace fails either
+no-name         as no-link, and os.replace fails too
 clock           the wall clock jumps by a day at every reading
 fail=N          the N-th fallible call fails (0: none); their names are written to FD at the end
 """
@@ -101,7 +101,7 @@ class SlowImport(MetaPathFinder):
 
 
 class LateSignal:
-    """Trace calls, and send the signal after the run has looked for one for the last time."""
+    """Trace calls, and send the signal after the last check of the run for signals."""
 
     def __init__(self) -> None:
         self._aborted = threading.Event()

@@ -113,7 +113,7 @@ class Proxy:
 
 @contextmanager
 def toxic_proxy(upstream: tuple[str, int], toxic: Toxic) -> Iterator[Proxy]:
-    """Runs until the context ends; each connection has threads of its own."""
+    """Run the proxy until the context ends; each connection has its own threads."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         proxy = Proxy(listener.getsockname()[1], toxic)
         threads: list[threading.Thread] = []
