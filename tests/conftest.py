@@ -1,4 +1,4 @@
-"""Fixtures and marks of every test, from whatever directory the suite is started."""
+"""Fixtures and marks of every test; the suite can be started from any directory."""
 
 from __future__ import annotations
 

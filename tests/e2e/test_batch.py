@@ -533,7 +533,7 @@ def test_invalid_utf8_and_non_object_rows_are_refused(home: Path, server: Offlin
         ("--dir", ""),
     ],
 )
-def test_options_that_batch_refuses(more: tuple[str, ...], home: Path, server: Offline) -> None:
+def test_batch_refuses_options_of_speak(more: tuple[str, ...], home: Path, server: Offline) -> None:
     write_table(home, "a,Good morning.")
     assert batch(home, server, *more).code == 2
     assert files_of(home) == ["in.csv"]
@@ -542,7 +542,7 @@ def test_options_that_batch_refuses(more: tuple[str, ...], home: Path, server: O
 @pytest.mark.parametrize(
     "more", [("--jobs", "1"), ("--jobs", "2"), ("--naming", "id"), ("--resume",), ("-d", "out")]
 )
-def test_options_that_only_batch_takes(more: tuple[str, ...], home: Path) -> None:
+def test_speak_refuses_options_of_batch(more: tuple[str, ...], home: Path) -> None:
     ran = smallest(home, "speak", "hello", "--dry-run", *more)
     assert (ran.code, "No such option" in ran.lines[0]) == (2, True)
 

@@ -33,9 +33,9 @@ QUICK = ("-n", "3", "--transport", "ws", "--conn", "warm")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
-    """One run of everything, with all that it can write: the folder, the result, what was said."""
-    home = tmp_path_factory.mktemp("whole")
+def full_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """One run of every arm with every output option: its folder, result and stderr."""
+    home = tmp_path_factory.mktemp("full_run")
     ran = smallest(
         home, "bench", "--local", "-n", "3", "--seed", "7", "--json", "--save", "saved.json",
         "--jsonl", "raw.jsonl", "--save-audio", "sounds", "--slo", "error_rate<1%",
@@ -45,8 +45,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return home, result(ran), ran.err
 
 
-def test_a_result_has_every_arm_and_metric(whole: tuple[Path, dict[str, Any], str]) -> None:
-    _, found, _ = whole
+def test_result_has_every_arm_and_metric(full_run: tuple[Path, dict[str, Any], str]) -> None:
+    _, found, _ = full_run
     arms = {arm["id"]: arm for arm in found["arms"]}
     assert set(arms) == {f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")}
     for name, arm in arms.items():
@@ -63,38 +63,38 @@ def test_a_result_has_every_arm_and_metric(whole: tuple[Path, dict[str, Any], st
     assert found["slo"][0]["pass"] is True
 
 
-def test_every_metric_defines_its_clock(whole: tuple[Path, dict[str, Any], str]) -> None:
-    _, found, _ = whole
+def test_every_metric_defines_its_clock(full_run: tuple[Path, dict[str, Any], str]) -> None:
+    _, found, _ = full_run
     definitions = found["run"]["defs"]["metrics"]
     assert {name for arm in found["arms"] for name in arm["metrics"]} <= set(definitions)
     assert all(each["stops"] for each in definitions.values())
 
 
-def test_saved_result_equals_printed_result(whole: tuple[Path, dict[str, Any], str]) -> None:
-    home, found, _ = whole
+def test_saved_result_equals_printed_result(full_run: tuple[Path, dict[str, Any], str]) -> None:
+    home, found, _ = full_run
     assert json.loads((home / "saved.json").read_text()) == found
 
 
-def test_merge_of_one_raw_file_recomputes_the_same_bytes(whole: tuple[Path, dict[str, Any], str]) -> None:
-    home, found, _ = whole
+def test_merge_of_one_raw_file_recomputes_the_same_bytes(full_run: tuple[Path, dict[str, Any], str]) -> None:
+    home, found, _ = full_run
     ran = smallest(home, "bench", "merge", "raw.jsonl", "--json")
     assert ran.code == found["exit"]
     assert ran.out == (home / "saved.json").read_bytes()
 
 
-def test_audio_of_every_trial_is_saved(whole: tuple[Path, dict[str, Any], str]) -> None:
-    home, _, _ = whole
-    sounds = sorted((home / "sounds").iterdir())
-    assert len(sounds) == 18
-    assert all(each.read_bytes()[:4] == b"RIFF" and each.stat().st_size > 20_000 for each in sounds)
+def test_audio_of_every_trial_is_saved(full_run: tuple[Path, dict[str, Any], str]) -> None:
+    home, _, _ = full_run
+    files = sorted((home / "sounds").iterdir())
+    assert len(files) == 18
+    assert all(each.read_bytes()[:4] == b"RIFF" and each.stat().st_size > 20_000 for each in files)
 
 
-def test_no_file_holds_the_key_or_a_text(whole: tuple[Path, dict[str, Any], str]) -> None:
-    home, _, said = whole
+def test_files_contain_neither_key_nor_text(full_run: tuple[Path, dict[str, Any], str]) -> None:
+    home, _, stderr = full_run
     for path in home.glob("*.json*"):
         assert KEY not in path.read_text()
         assert "Thanks for calling" not in path.read_text()
-    assert KEY not in said
+    assert KEY not in stderr
 
 
 def test_default_output_is_tables_and_advice(tmp_path: Path) -> None:
@@ -215,17 +215,17 @@ def test_run_without_trials_is_not_reported_as_failed(tmp_path: Path) -> None:
 
 def test_dry_run_prints_the_plan(tmp_path: Path) -> None:
     ran = smallest(tmp_path, "bench", "--dry-run", "--json", "-n", "10", "--corpus", "short")
-    told = result(ran)
-    assert told["trials"] == 60
-    assert told["characters"] > 2000
-    assert told["voice"] == "meher"
+    printed = result(ran)
+    assert printed["trials"] == 60
+    assert printed["characters"] > 2000
+    assert printed["voice"] == "meher"
 
 
 def test_dry_run_of_a_duration_shows_max_chars(tmp_path: Path) -> None:
     options = ("--dry-run", "-d", "5", "--via", "ws", "--retries", "0")
-    told = result(smallest(tmp_path, "bench", *options, "--json"))
-    assert (told["characters"], told["max_characters"], told["seconds"]) == (None, 20_000, 5)
-    assert told["arms"] == ["ws/warm/c1", "ws/cold/c1"]
+    printed = result(smallest(tmp_path, "bench", *options, "--json"))
+    assert (printed["characters"], printed["max_characters"], printed["seconds"]) == (None, 20_000, 5)
+    assert printed["arms"] == ["ws/warm/c1", "ws/cold/c1"]
     lines = smallest(tmp_path, "bench", *options).out.decode().splitlines()
     assert lines[:3] == ["max_characters\t20000", "seconds\t5.0", "arms\tws/warm/c1,ws/cold/c1"]
 
@@ -310,7 +310,7 @@ def test_interrupted_run_prints_and_saves_what_was_measured(tmp_path: Path) -> N
     assert again.out == out
 
 
-BAD_PLACES = [
+BAD_OUTPUTS = [
     (("--save", "nowhere/x"), 10, "no such directory"),
     (("--jsonl", "nowhere/x"), 10, "no such directory"),
     (("--save", "folder"), 10, "it is a directory"),
@@ -325,10 +325,10 @@ BAD_PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("places", "code", "words"), BAD_PLACES, ids=[" ".join(b[0]) for b in BAD_PLACES])
+@pytest.mark.parametrize(("outputs", "code", "words"), BAD_OUTPUTS, ids=[" ".join(b[0]) for b in BAD_OUTPUTS])
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["real", "dry"])
 def test_bad_output_path_is_refused_before_any_request(
-    places: tuple[str, ...], code: int, words: str, dry: tuple[str, ...], tmp_path: Path
+    outputs: tuple[str, ...], code: int, words: str, dry: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "config").mkdir(mode=0o700)
@@ -336,7 +336,7 @@ def test_bad_output_path_is_refused_before_any_request(
     (tmp_path / "text").write_text("One.")
     there = sorted(tmp_path.rglob("*"))
     with start_fault_server(tmp_path, Status(503)) as faulty:
-        ran = bench(tmp_path, faulty.base_url, *QUICK, *places, *dry)
+        ran = bench(tmp_path, faulty.base_url, *QUICK, *outputs, *dry)
         assert not faulty.log_path.exists()
     assert (ran.code, ran.out) == (code, b"")
     assert words in ran.lines[0]
@@ -361,7 +361,7 @@ def test_closed_stderr_is_no_failure(tmp_path: Path, server: Offline) -> None:
 
 
 def test_failed_output_does_not_affect_other_outputs(tmp_path: Path, server: Offline) -> None:
-    (tmp_path / "full").symlink_to("/dev/full")  # so that no mistake of ours replaces the device itself
+    (tmp_path / "full").symlink_to("/dev/full")  # a link, so that a bug cannot replace the device itself
     ran = measure(tmp_path, server, *QUICK, "--jsonl", "raw.jsonl", "--save", "full", "--save-audio", "s")
     assert ran.code == 10
     assert result(ran)["arms"][0]["n"] == 3
@@ -373,34 +373,34 @@ def test_failed_output_does_not_affect_other_outputs(tmp_path: Path, server: Off
 def test_audio_is_spooled_on_disk_and_unwritten_audio_released(tmp_path: Path) -> None:
     pcm = os.urandom(9600)
     held = sys.getrefcount(pcm)
-    with spool_audio(str(tmp_path)) as sounds:
-        assert sounds is not None
+    with spool_audio(str(tmp_path)) as spool:
+        assert spool is not None
         for made in (
             Attempt(trial(0, phase="warmup"), pcm, None),
             Attempt(trial(1), pcm, None),
             Attempt(trial(2), b"", None),
             Attempt(trial(3), pcm[:4800], None),
         ):
-            sounds.add(made)
+            spool.add(made)
         del made
         assert sys.getrefcount(pcm) == held
-        sounds.write(tmp_path)
+        spool.write(tmp_path)
     written = {path.name: path.read_bytes()[44:] for path in tmp_path.iterdir()}
     assert written == {"000001-ws-warm-c1-t1.wav": pcm, "000003-ws-warm-c1-t0.wav": pcm[:4800]}
 
 
 def test_spool_write_error_is_reported_after_the_run(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with spool_audio(str(tmp_path)) as sounds:
-        assert sounds is not None
+    with spool_audio(str(tmp_path)) as spool:
+        assert spool is not None
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
         try:
             for n in range(3):
-                sounds.add(Attempt(trial(n), bytes(9600), None))
+                spool.add(Attempt(trial(n), bytes(9600), None))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         with pytest.raises(OutputError, match="cannot spool the audio of trials: File too large"):
-            sounds.write(tmp_path)
+            spool.write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -424,8 +424,8 @@ def test_two_runs_are_compared(factor: float, n: int, verdict: str, code: int, t
     ran = smallest(tmp_path, "bench", "compare", before, after)
     assert ran.code == code, ran.err
     assert f"overall: {verdict}" in ran.out.decode()
-    told = result(smallest(tmp_path, "bench", "compare", before, after, "--json"))
-    assert told["comparisons"][0]["verdict"] == verdict
+    printed = result(smallest(tmp_path, "bench", "compare", before, after, "--json"))
+    assert printed["comparisons"][0]["verdict"] == verdict
 
 
 def test_comparing_an_invalid_run_exits_with_22(tmp_path: Path) -> None:

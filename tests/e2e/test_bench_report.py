@@ -34,8 +34,8 @@ ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm",
 HOSTILE = "<script>alert('x')</script>"
 
 
-def uneven(index: int, ttfb_ms: float, arm: str) -> Trial:
-    """A trial whose sound comes with a hole."""
+def gapped_trial(index: int, ttfb_ms: float, arm: str) -> Trial:
+    """A trial whose audio arrives with a gap."""
     first = round(ttfb_ms * MS)
     times = (0, 50, 100, 100 + 40 * (index % 6) + 200, 420)
     chunks = tuple((first + at * MS, RATE // 10) for at in times)
@@ -45,7 +45,9 @@ def uneven(index: int, ttfb_ms: float, arm: str) -> Trial:
 @pytest.fixture(scope="module")
 def found() -> Result:
     trials = [
-        uneven(n, 80 + 20 * place + n % 13 * 3, arm) for place, arm in enumerate(ARMS) for n in range(40)
+        gapped_trial(n, 80 + 20 * position + n % 13 * 3, arm)
+        for position, arm in enumerate(ARMS)
+        for n in range(40)
     ]
     failed = trial(41, arm=ARMS[0], error="http_5xx", message=f"the service answered 503: {HOSTILE}")
     calibration = CALIBRATION | {"verdict": "suspect", "reasons": ["a reason"]}
@@ -53,7 +55,7 @@ def found() -> Result:
 
 
 class Page(HTMLParser):
-    """What a browser's document holds: figures by arm and name, the advice, tags, addresses."""
+    """A parsed HTML report: figures by arm and name, texts, tags and addresses."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -108,7 +110,7 @@ def test_chromium_renders_the_page_with_its_figures(found: Result, tmp_path: Pat
         capture_output=True, text=True, timeout=50, check=True,
     )  # fmt: skip
     check_page(Page(done.stdout), found)
-    assert "Refused" not in done.stderr  # what its own policy would not allow
+    assert "Refused" not in done.stderr  # the content security policy blocked nothing
 
 
 def test_html_is_self_contained_without_scripts(found: Result) -> None:
@@ -118,7 +120,7 @@ def test_html_is_self_contained_without_scripts(found: Result) -> None:
     assert page.addresses == []
     assert "url(" not in text
     assert "default-src 'none'" in text
-    assert page.tags.count("script") == 1  # the figures, which are no program
+    assert page.tags.count("script") == 1  # the figures, as JSON
     assert '<script type="application/json"' in text
 
 
@@ -161,7 +163,7 @@ def test_terminal_lines_fit_the_width(found: Result, width: int) -> None:
     assert advice(found)[:40] in shown
 
 
-def test_the_table_has_a_row_for_each_metric(found: Result) -> None:
+def test_table_has_a_row_for_each_metric(found: Result) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(found))))
     ttfb = next(row for row in rows if (row["arm"], row["metric"]) == (ARMS[0], "ttfb"))
     assert float(ttfb["p50"]) == found.arms[0].metrics["ttfb"].p50.v
@@ -169,7 +171,7 @@ def test_the_table_has_a_row_for_each_metric(found: Result) -> None:
     assert "| ttfb (ms) | 40 |" in to_markdown(found)
 
 
-def test_the_table_counts_trials_and_errors_of_every_arm() -> None:
+def test_table_counts_trials_and_errors_of_every_arm() -> None:
     trials = [trial(0), *(trial(n, arm=SSE, error="http_5xx", message="503 *now*") for n in range(3))]
     found = summarise(run(arms=[WARM, SSE], interrupted=True), trials)
     rows = csv.DictReader(io.StringIO(to_csv(found)))
@@ -207,7 +209,7 @@ def test_arm_has_the_same_colour_in_every_chart() -> None:
 def test_closed_loop_states_its_limits(found: Result) -> None:
     for text in (to_html(found), to_markdown(found), " ".join(line.strip() for _, line in render(found, 80))):
         assert "it understates the waits of independent callers" in text
-    late = summarise(run(arms=["ws/warm/r20"], load=OPEN, complete=False), queued())
+    late = summarise(run(arms=["ws/warm/r20"], load=OPEN, complete=False), queued_trials())
     assert "independent callers" not in to_html(late)
     assert "at most 5 in flight, incomplete" in to_html(late)
     short = run(complete=False, cut_short="--max-time")
@@ -222,12 +224,14 @@ def test_ok_verdict_without_success_is_marked() -> None:
     assert "measurement overhead is negligible, but no trial succeeded" in to_html(lost)
 
 
-def advised(trials: list[Trial], **fields: object) -> str:
+def advice_for(trials: list[Trial], **fields: object) -> str:
     arms = list(dict.fromkeys(each.arm for each in trials))
     return advice(summarise(run(**{"arms": arms} | fields), trials))
 
 
-def many(arm: str, ttfb_ms: float, n: int = 60, failed: int = 0, error: str = "timeout_stall") -> list[Trial]:
+def make_trials(
+    arm: str, ttfb_ms: float, n: int = 60, failed: int = 0, error: str = "timeout_stall"
+) -> list[Trial]:
     return [trial(i, ttfb_ms + i % 5, arm=arm, **({"error": error} if i < failed else {})) for i in range(n)]
 
 
@@ -235,50 +239,52 @@ WARM, SSE = "ws/warm/c1", "sse/warm/c1"
 
 
 def test_faster_arm_is_recommended_with_its_buffer() -> None:
-    said = advised([*many(WARM, 50, 80), *many(SSE, 90, 80)])
-    assert said.startswith("Use ws with a warm connection: median first byte 52.0 ms")
-    assert "95 % play without a gap with no buffer" in said
-    assert "TTFA" not in said
+    text = advice_for([*make_trials(WARM, 50, 80), *make_trials(SSE, 90, 80)])
+    assert text.startswith("Use ws with a warm connection: median first byte 52.0 ms")
+    assert "95 % play without a gap with no buffer" in text
+    assert "TTFA" not in text
 
 
 def test_few_trials_give_no_statement_about_shares() -> None:
-    assert "all 5 play without a gap with no buffer, too few" in advised(many(WARM, 50, 5))
-    said = advised([uneven(n, 50, WARM) for n in range(5)])
-    assert "ms of buffer, too few for a statement about 90 %" in said
-    assert "p95" not in said
+    assert "all 5 play without a gap with no buffer, too few" in advice_for(make_trials(WARM, 50, 5))
+    text = advice_for([gapped_trial(n, 50, WARM) for n in range(5)])
+    assert "ms of buffer, too few for a statement about 90 %" in text
+    assert "p95" not in text
 
 
 def test_overlapping_intervals_show_no_significant_difference() -> None:
-    said = advised([*many(WARM, 50), *many(SSE, 51)])
-    assert "No significant difference between ws/warm/c1 and sse/warm/c1" in said
-    assert "Use " not in said
+    text = advice_for([*make_trials(WARM, 50), *make_trials(SSE, 51)])
+    assert "No significant difference between ws/warm/c1 and sse/warm/c1" in text
+    assert "Use " not in text
 
 
 def test_failing_arm_is_not_recommended_and_its_errors_are_named() -> None:
-    said = advised([*many(WARM, 50, failed=59), *many(SSE, 90)])
-    assert said.startswith("Use sse")
-    assert "ws/warm/c1, 59 of 60 trials (59 timeout_stall)" in said
-    said = advised([*many(WARM, 50, failed=24), *many(SSE, 90, failed=24)])
-    assert said.startswith("No recommendation: too many trials failed.")
-    assert "24 of 60 trials" in said
+    text = advice_for([*make_trials(WARM, 50, failed=59), *make_trials(SSE, 90)])
+    assert text.startswith("Use sse")
+    assert "ws/warm/c1, 59 of 60 trials (59 timeout_stall)" in text
+    text = advice_for([*make_trials(WARM, 50, failed=24), *make_trials(SSE, 90, failed=24)])
+    assert text.startswith("No recommendation: too many trials failed.")
+    assert "24 of 60 trials" in text
 
 
 def test_one_http_429_does_not_replace_the_recommendation() -> None:
-    said = advised([*many(WARM, 50, failed=1, error="http_429"), *many(SSE, 90)])
-    assert said.startswith("Use ws")
-    assert "1 of 120 trials failed (http_429)" in said
-    assert "-c" not in said
+    text = advice_for([*make_trials(WARM, 50, failed=1, error="http_429"), *make_trials(SSE, 90)])
+    assert text.startswith("Use ws")
+    assert "1 of 120 trials failed (http_429)" in text
+    assert "-c" not in text
 
 
 def test_http_429_is_explained_as_the_account_limit() -> None:
-    limited = many(WARM, 50, failed=30, error="http_429")
-    assert "something else is using the account" in advised(limited)
-    assert "not latency: measure again with a smaller -c" in advised(limited, load=LOAD | {"concurrency": 4})
+    limited = make_trials(WARM, 50, failed=30, error="http_429")
+    assert "something else is using the account" in advice_for(limited)
+    assert "not latency: measure again with a smaller -c" in advice_for(
+        limited, load=LOAD | {"concurrency": 4}
+    )
 
 
-def late_end(arm: str, tail_ms: int) -> list[Trial]:
+def late_end_trials(arm: str, tail_ms: int) -> list[Trial]:
     """Trials whose end marker comes `tail_ms` after the last audio."""
-    return [replace(each, completed_ns=each.chunks[-1][0] + tail_ms * MS) for each in many(arm, 50, 5)]
+    return [replace(each, completed_ns=each.chunks[-1][0] + tail_ms * MS) for each in make_trials(arm, 50, 5)]
 
 
 def test_late_end_marker_is_reported_with_what_follows() -> None:
@@ -286,22 +292,22 @@ def test_late_end_marker_is_reported_with_what_follows() -> None:
         "The end marker comes 4.0 s after the last audio (ws/warm/c1): "
         "a run over ws waits for it at its end, one over sse does not."
     )
-    assert over_ws in advised([*late_end(WARM, 4000), *late_end(SSE, 0)])
-    both = advised([*late_end(WARM, 1200), *late_end(SSE, 4000)])
+    assert over_ws in advice_for([*late_end_trials(WARM, 4000), *late_end_trials(SSE, 0)])
+    both = advice_for([*late_end_trials(WARM, 1200), *late_end_trials(SSE, 4000)])
     assert "4.0 s after the last audio (ws/warm/c1, sse/warm/c1): a run waits for it at its end." in both
-    assert "end marker" not in advised(late_end(WARM, 1000))
+    assert "end marker" not in advice_for(late_end_trials(WARM, 1000))
 
 
 def test_invalid_run_gives_no_recommendation() -> None:
-    said = advised(many(WARM, 50), calibration=CALIBRATION | {"verdict": "invalid"})
-    assert said.startswith("No recommendation")
-    assert "no recommendation" in advised([trial(1, error="dns")])
+    text = advice_for(make_trials(WARM, 50), calibration=CALIBRATION | {"verdict": "invalid"})
+    assert text.startswith("No recommendation")
+    assert "no recommendation" in advice_for([trial(1, error="dns")])
 
 
 OPEN = {"model": "open", "concurrency": 5, "rate": 20.0, "arrival": "poisson", "count": 60}
 
 
-def queued() -> list[Trial]:
+def queued_trials() -> list[Trial]:
     """Trials that were sent three seconds after they were due."""
     return [
         trial(n, 200 + n % 5, arm="ws/warm/r20", scheduled_ns=n * 1000 * MS + 11 * MS - 3000 * MS)
@@ -309,13 +315,13 @@ def queued() -> list[Trial]:
     ]
 
 
-def test_in_an_open_loop_the_wait_counts_from_the_scheduled_time() -> None:
-    late = summarise(run(arms=["ws/warm/r20"], load=OPEN), queued())
+def test_open_loop_latency_counts_from_the_scheduled_time() -> None:
+    late = summarise(run(arms=["ws/warm/r20"], load=OPEN), queued_trials())
     assert "median first byte 3202 ms [3201, 3203] of the scheduled time" in advice(late)
-    both = [*queued(), *(replace(each, arm=ArmId("sse", "warm", "r20")) for each in queued())]
-    assert "3202 ms of the scheduled time." in advised(both, load=OPEN)
+    both = [*queued_trials(), *(replace(each, arm=ArmId("sse", "warm", "r20")) for each in queued_trials())]
+    assert "3202 ms of the scheduled time." in advice_for(both, load=OPEN)
     lines = [line for _, line in render(late, 80)]
-    head = next(place for place, line in enumerate(lines) if "e2e p50" in line)
+    head = next(position for position, line in enumerate(lines) if "e2e p50" in line)
     assert lines[head + 1].split()[:3] == ["ws/warm/r20", "60/60", "3202"]
     page = Page(to_html(late))
     assert page.figures["ws/warm/r20", "ttfb_e2e.p50"] == "3202"
@@ -352,19 +358,19 @@ def test_report_writes_every_format(found: Result, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "said"),
+    ("name", "code", "lines"),
     [
         ("", 2, ["smallest: --html is empty", "  unset shell variable?"]),
         (".", 10, ["smallest: cannot write .: it is a directory"]),
     ],
 )
 def test_invalid_output_name_is_reported(
-    name: str, code: int, said: list[str], found: Result, tmp_path: Path
+    name: str, code: int, lines: list[str], found: Result, tmp_path: Path
 ) -> None:
     (tmp_path / "r.json").write_text(as_text(found))
     ran = smallest(tmp_path, "bench", "report", "r.json", "--html", name)
     assert (ran.code, ran.out) == (code, b"")
-    assert ran.lines == said
+    assert ran.lines == lines
 
 
 @pytest.mark.parametrize(

@@ -132,9 +132,9 @@ def test_cache_folder_that_cannot_be_created_only_warns(command: str, home: Path
         command=command, SMALLEST_CACHE_DIR=str(home / "file"),
     )  # fmt: skip
     assert ran.code == 0, ran.err
-    place = home / "file" / "speech"
+    folder = home / "file" / "speech"
     (warning,) = [line for line in ran.lines if "warning" in line]
-    assert warning.startswith(f"smallest: warning: cannot cache in {place}: ")
+    assert warning.startswith(f"smallest: warning: cannot cache in {folder}: ")
     assert (home / "out" / "one.wav").stat().st_size > 1000
 
 

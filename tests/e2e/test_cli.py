@@ -30,8 +30,8 @@ PAGES = [*read_tree().walk()]
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_list_shows_the_first_line_of_each_help(name: str) -> None:
-    place, line = COMMANDS[name]
-    file, _, attribute = place.rpartition(".")
+    target, line = COMMANDS[name]
+    file, _, attribute = target.rpartition(".")
     command = getattr(import_module(f"smallest_cli.cli.commands.{file}"), attribute)
     help = inspect.getdoc(command)
     if isinstance(command, typer.Typer):
@@ -173,7 +173,7 @@ for words in json.loads(sys.argv[1]):
 def help_on_terminal(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[int, dict[str, str]]:
-    """The columns of a terminal, and every page of help on it without its styles."""
+    """The columns of a terminal, and every help page on it without styles."""
     columns: int = request.param
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("4H", 50, columns, 0, 0))

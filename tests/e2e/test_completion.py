@@ -25,7 +25,7 @@ ECHO = """smallest() { for each in "$@"; do printf '[word:%s]' "$each"; done; pr
 DEVICE = "Built-in: 5's $(touch pwned) (hw:0,0)"
 
 
-def furnish(home: Path) -> Path:
+def fill_home(home: Path) -> Path:
     """Fill a home directory with files, and with cached lists that differ from the bundled ones."""
     cache = home / ".cache" / "smallest"
     cache.mkdir(parents=True)
@@ -39,14 +39,14 @@ def furnish(home: Path) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    return furnish(tmp_path)
+    return fill_home(tmp_path)
 
 
 @pytest.fixture(scope="module", params=["bash", "zsh"])
 def keyboard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyboard]:
     """A shell with the completion script loaded, shared by the tests: zsh takes long to start."""
     need(request.param)
-    home = furnish(tmp_path_factory.mktemp(request.param))
+    home = fill_home(tmp_path_factory.mktemp(request.param))
     if request.param == "bash":
         rc = home / "rc"
         rc.write_text(f"PS1='{PROMPT} '\nbind 'set bell-style none'\n{ECHO}\n. {SCRIPTS}/smallest.bash\n")
@@ -250,32 +250,36 @@ AWKWARD = "ho'me $(touch pwned) `x`"
 
 
 @pytest.fixture
-def awkward(tmp_path: Path) -> Path:
+def quoting_home(tmp_path: Path) -> Path:
     """A home directory whose name is full of shell syntax."""
     (tmp_path / AWKWARD).mkdir()
     return tmp_path / AWKWARD
 
 
-def test_bash_hint_quotes_the_path(awkward: Path) -> None:
-    _, hint = install("bash", awkward)
+def test_bash_hint_quotes_the_path(quoting_home: Path) -> None:
+    _, hint = install("bash", quoting_home)
     line = f"{hint.partition('~/.bashrc: ')[2]}; complete -p smallest"
-    done = subprocess.run([need("bash"), "-c", line], cwd=awkward, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [need("bash"), "-c", line], cwd=quoting_home, capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("complete -o bashdefault -F _smallest smallest\n", "")
 
 
-def test_zsh_hint_quotes_the_path(awkward: Path) -> None:
-    target, hint = install("zsh", awkward)
+def test_zsh_hint_quotes_the_path(quoting_home: Path) -> None:
+    target, hint = install("zsh", quoting_home)
     line = f"{hint.partition('once: ')[2].partition(';')[0]}; print -r -- $fpath[1]"
-    done = subprocess.run([need("zsh"), "-fc", line], cwd=awkward, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [need("zsh"), "-fc", line], cwd=quoting_home, capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == (f"{target.parent}\n", "")
 
 
-def test_powershell_hint_doubles_quotes(awkward: Path) -> None:
-    target, hint = install("powershell", awkward)
+def test_powershell_hint_doubles_quotes(quoting_home: Path) -> None:
+    target, hint = install("powershell", quoting_home)
     assert hint.endswith(f" . '{str(target).replace(chr(39), 2 * chr(39))}'")
 
 
-def test_install_into_an_unwritable_place_exits_10(home: Path) -> None:
+def test_install_into_an_unwritable_folder_exits_10(home: Path) -> None:
     (home / ".config").write_text("a file")
     ran = smallest(home, "completion", "fish", "--install")
     assert (ran.code, ran.out) == (10, b"")
@@ -286,7 +290,7 @@ VOICE = {"displayName": "X", "tags": {"language": ["hindi", "klingon"], "accent"
 LISTED = [{**VOICE, "voiceId": voice} for voice in ("brand_new", "a b", "$(touch pwned)", "-rf")]
 
 
-def test_lists_come_from_the_last_reply_of_the_service(tmp_path: Path) -> None:
+def test_voices_and_languages_are_completed_from_the_last_reply(tmp_path: Path) -> None:
     """Values that a shell could read as more than a word are dropped."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(tmp_path / "own cache")}

@@ -1,4 +1,4 @@
-"""The rest of the contract of `smallest speak`: requests, outputs, messages, retries, exit codes."""
+"""The contract of `smallest speak`: requests, outputs, messages, retries, exit codes."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def test_dry_run_sends_no_request(home: Path, server: Offline) -> None:
 
 def test_dry_run_checks_output_paths(home: Path) -> None:
     (home / "folder.wav").mkdir()
-    for place, words in (("nowhere/x.wav", "no such directory"), ("folder.wav", "it is a directory")):
-        ran = smallest(home, "speak", TEXT, "--dry-run", "-o", place)
+    for path, words in (("nowhere/x.wav", "no such directory"), ("folder.wav", "it is a directory")):
+        ran = smallest(home, "speak", TEXT, "--dry-run", "-o", path)
         assert (ran.code, ran.out) == (10, b"")
-        assert ran.lines[0].startswith(f"smallest: cannot write {place}: {words}")
+        assert ran.lines[0].startswith(f"smallest: cannot write {path}: {words}")
     assert smallest(home, "speak", TEXT, "--dry-run", "-o", "new.wav").code == 0
     assert not (home / "new.wav").exists()
 
@@ -240,8 +240,8 @@ def test_key_and_settings_files_are_not_overwritten(home: Path, server: Offline)
     (own / "key.txt").write_text(KEY)
     (home / "link.pcm").symlink_to(own / "config.toml")
     env = {"SMALLEST_CONFIG_DIR": str(own), "SMALLEST_API_KEY_FILE": str(own / "named.txt")}
-    places = ("own/config.toml", "own/credentials.json", "own/key.txt", "own/named.txt", "link.pcm")
-    for written in (*(("-o", place) for place in places), ("-o", "new.pcm", "--subtitles", places[1])):
+    paths = ("own/config.toml", "own/credentials.json", "own/key.txt", "own/named.txt", "link.pcm")
+    for written in (*(("-o", path) for path in paths), ("-o", "new.pcm", "--subtitles", paths[1])):
         ran = speak(home, server, TEXT, "--api-key-file", "own/key.txt", "--format", "pcm", *written, **env)
         assert (ran.code, "the settings or a key are read from it" in ran.lines[0]) == (2, True), written
     assert (own / "key.txt").read_text() == KEY
@@ -435,7 +435,7 @@ def test_max_time_limits_the_run(home: Path) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """What leads to an exit code: arguments, environment, and the configuration of the server."""
+    """How an exit code is produced: arguments, environment and server configuration."""
 
     code: int
     arguments: tuple[str, ...]

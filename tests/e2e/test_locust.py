@@ -47,7 +47,7 @@ def locust(home: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]
     )
 
 
-def ended(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
+def wait_for_exit(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
     """Wait for processes; return the exit code and stderr of each."""
     found = []
     for process in processes:
@@ -64,7 +64,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def crew(home: Path, server: Offline, workers: int, *arguments: str) -> Iterator[list[subprocess.Popen[str]]]:
+def cluster(
+    home: Path, server: Offline, workers: int, *arguments: str
+) -> Iterator[list[subprocess.Popen[str]]]:
     """Start a master and workers on loopback; the master is the first of the list."""
     port = str(free_port())
     load = ("--headless", "-u", "4", "-r", "100", "--host", server.base_url, "--stop-timeout", "5")
@@ -72,15 +74,15 @@ def crew(home: Path, server: Offline, workers: int, *arguments: str) -> Iterator
         home, "--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port,
         "--expect-workers", str(workers), *load, *arguments,
     )  # fmt: skip
-    hands = [
+    worker_processes = [
         locust(home, "--worker", "--master-host", "127.0.0.1", "--master-port", port) for _ in range(workers)
     ]
     with ExitStack() as opened:
-        yield [opened.enter_context(ending(process)) for process in (master, *hands)]
+        yield [opened.enter_context(killed_on_exit(process)) for process in (master, *worker_processes)]
 
 
 @contextmanager
-def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+def killed_on_exit(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
     """Kill the process when the context ends."""
     try:
         yield process
@@ -91,7 +93,7 @@ def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
             process.stderr.close()
 
 
-def answered(server: Offline) -> int:
+def completed_requests(server: Offline) -> int:
     """Number of completed requests; the last line of the log may be partial."""
     return server.log_path.read_text().count("\n")
 
@@ -112,7 +114,7 @@ def test_one_process_writes_the_json_of_bench(tmp_path: Path) -> None:
     with start_offline(concurrency=10, first_byte_ms=20) as server:
         load = ("--headless", "-u", "2", "-r", "10", "-t", "3s", "--host", server.base_url)
         files = ("--smallest-json", "run.json", "--smallest-jsonl", "raw.jsonl", "--via", "ws,sse")
-        ((_, err),) = ended(locust(tmp_path, *load, *files))
+        ((_, err),) = wait_for_exit(locust(tmp_path, *load, *files))
     assert "Traceback" not in err
     assert KEY not in err
     result, (run, trials) = result_in(tmp_path / "run.json"), read_raw(tmp_path / "raw.jsonl")
@@ -132,11 +134,11 @@ def test_one_process_writes_the_json_of_bench(tmp_path: Path) -> None:
 def test_two_workers_aggregate_like_one(tmp_path: Path) -> None:
     with (
         start_offline(concurrency=10, first_byte_ms=40, first_byte_sigma=0.4, seed=3) as server,
-        crew(
+        cluster(
             tmp_path, server, 2, "-t", "5s", "--smallest-json", "all.json", "--smallest-jsonl", "w.jsonl"
         ) as all_,
     ):
-        (_, err), *_ = ended(*all_)
+        (_, err), *_ = wait_for_exit(*all_)
     assert "Traceback" not in err
     result = result_in(tmp_path / "all.json")
     raw = sorted(path.name for path in tmp_path.glob("w.*.jsonl"))
@@ -154,20 +156,22 @@ def test_two_workers_aggregate_like_one(tmp_path: Path) -> None:
     assert result["run"]["complete"]
 
 
-def test_the_web_page_starts_one_run_after_another(tmp_path: Path) -> None:
+def test_web_page_starts_consecutive_runs(tmp_path: Path) -> None:
     port, page = str(free_port()), free_port()
     web = ("--web-host", "127.0.0.1", "--web-port", str(page), "--smallest-json", "all.json")
     with start_offline(concurrency=10, first_byte_ms=20) as server, ExitStack() as opened:
         master = opened.enter_context(
-            ending(locust(tmp_path, "--master", "--master-bind-port", port, "--host", server.base_url, *web))
+            killed_on_exit(
+                locust(tmp_path, "--master", "--master-bind-port", port, "--host", server.base_url, *web)
+            )
         )
-        opened.enter_context(ending(locust(tmp_path, "--worker", "--master-port", port)))
+        opened.enter_context(killed_on_exit(locust(tmp_path, "--worker", "--master-port", port)))
         for via in ("ws", "sse"):
-            seen = answered(server)
+            seen = completed_requests(server)
             form = {"user_count": "2", "spawn_rate": "10", "via": via}
             while not post(page, "swarm", form):
                 assert master.poll() is None
-            while answered(server) < seen + 10:
+            while completed_requests(server) < seen + 10:
                 assert master.poll() is None
             assert post(page, "stop", {})
             arms = [arm["id"] for arm in result_in(tmp_path / "all.json")["arms"]]
@@ -201,12 +205,12 @@ def test_patched_locust_functions() -> None:
 def test_killed_worker_is_named(tmp_path: Path) -> None:
     with (
         start_offline(concurrency=10, first_byte_ms=20) as server,
-        crew(tmp_path, server, 2, "-t", "9s", "--smallest-json", "all.json") as (master, first, second),
+        cluster(tmp_path, server, 2, "-t", "9s", "--smallest-json", "all.json") as (master, first, second),
     ):
-        while answered(server) < 20:
-            pass  # both have begun, and have sent something or will have nothing to show
+        while completed_requests(server) < 20:
+            pass  # both workers have started; one without requests would report nothing
         second.kill()
-        (_, err), _ = ended(master, first)
+        (_, err), _ = wait_for_exit(master, first)
     assert "Traceback" not in err
     result = result_in(tmp_path / "all.json")
     states = sorted(each["state"] for each in result["run"]["workers"])
@@ -234,7 +238,7 @@ def test_failures_are_counted_by_error_class(tmp_path: Path) -> None:
             "--host",
             server.base_url,
         )
-        ((code, _),) = ended(locust(tmp_path, *load, "--smallest-json", "run.json"))
+        ((code, _),) = wait_for_exit(locust(tmp_path, *load, "--smallest-json", "run.json"))
     (arm,) = result_in(tmp_path / "run.json")["arms"]
     assert set(arm["errors"]) == {"http_429", "http_5xx"}
     assert code == 22
@@ -243,8 +247,10 @@ def test_failures_are_counted_by_error_class(tmp_path: Path) -> None:
 def test_max_chars_limits_the_run_including_warm_ups(tmp_path: Path) -> None:
     with start_offline(concurrency=10) as server:
         load = ("--headless", "-u", "5", "-r", "10", "-t", "2s", "--host", server.base_url)
-        ((_, err),) = ended(locust(tmp_path, *load, "--max-chars", "100", "--smallest-json", "run.json"))
-        assert answered(server) == 100 // len("Hello there.")
+        ((_, err),) = wait_for_exit(
+            locust(tmp_path, *load, "--max-chars", "100", "--smallest-json", "run.json")
+        )
+        assert completed_requests(server) == 100 // len("Hello there.")
     run = result_in(tmp_path / "run.json")["run"]
     assert (run["complete"], run["cut_short"]) == (False, "--max-chars")
     assert "--max-chars ended the run early after 3 trials" in err
@@ -278,7 +284,7 @@ def test_option_that_prevents_every_trial_ends_the_run(
 ) -> None:
     with start_offline() as server:
         load = ("--headless", "-u", "1", "--host", server.base_url)
-        ((code, err),) = ended(locust(tmp_path, *load, *options))
+        ((code, err),) = wait_for_exit(locust(tmp_path, *load, *options))
     assert code == exit_code
     assert words in err
     assert "Traceback" not in err
@@ -287,9 +293,9 @@ def test_option_that_prevents_every_trial_ends_the_run(
 def test_master_exits_with_2_for_invalid_options(tmp_path: Path) -> None:
     with (
         start_offline() as server,
-        crew(tmp_path, server, 1, "-t", "9s", "--slo", "smooth@7>=0.9") as processes,
+        cluster(tmp_path, server, 1, "-t", "9s", "--slo", "smooth@7>=0.9") as processes,
     ):
-        (code, err), *_ = ended(*processes)
+        (code, err), *_ = wait_for_exit(*processes)
     assert code == 2
     assert "7 is not among the prebuffers" in err
     assert "Traceback" not in err
@@ -298,7 +304,7 @@ def test_master_exits_with_2_for_invalid_options(tmp_path: Path) -> None:
 def test_bench_and_locust_name_texts_alike(tmp_path: Path) -> None:
     with start_offline(concurrency=10, first_byte_ms=20) as server:
         load = ("--headless", "-u", "1", "-t", "5s", "--host", server.base_url)
-        ended(locust(tmp_path, *load, "--smallest-json", "load.json"))
+        wait_for_exit(locust(tmp_path, *load, "--smallest-json", "load.json"))
         env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
         options = ("--transport", "ws", "--conn", "warm", "-n", "10", "--text", "Hello there.")
         ran = smallest(

@@ -1,6 +1,6 @@
-"""A listener at real time hears no gap, whatever the service does with `complete` (waves/api.md, 0).
+"""Playback in real time has no gap, whenever the service sends `complete` (waves/api.md, 0).
 
-The server is paced at 3.3 times real time, with 200 ms to first audio. A stall is 100 ms of nothing to play.
+The server is paced at 3.3 times real time, with 200 ms to first audio. A stall is 100 ms without audio.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SENTENCES = (
 BYTE_RATE = 48_000
 STALL_S = 0.1
 WAIT_MS = 1_000
-"""Scaled down from 4 s; the one test at the full length is test_four_seconds_are_not_heard."""
+"""Scaled down from 4 s; the one test at the full length is test_live_completion_wait_causes_no_gap."""
 IGNORED = {"honour_complete_wait": False, "complete_wait_ms": WAIT_MS}
 MODES: dict[str, dict[str, Any]] = {
     "complete at once": {},
@@ -44,7 +44,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class Heard:
+class Playback:
     code: int
     pcm: bytes
     err: str
@@ -57,8 +57,10 @@ def paced(**config: Any) -> Iterator[Offline]:
         yield server
 
 
-def listen(home: Path, server: Offline, command: str, *arguments: str, every_s: float = 0.3) -> Heard:
-    """Play the pipe at real time; the sentences are written one by one."""
+def play_in_real_time(
+    home: Path, server: Offline, command: str, *arguments: str, every_s: float = 0.3
+) -> Playback:
+    """Play the pipe in real time; the sentences are written one by one."""
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
     args = [*SMALLEST, command, "-o", "-", *arguments]
     with subprocess.Popen(
@@ -74,7 +76,7 @@ def listen(home: Path, server: Offline, command: str, *arguments: str, every_s: 
                 for sentence in SENTENCES:
                     stdin.write(f"{sentence} ".encode())
                     stdin.flush()
-                    threading.Event().wait(every_s)  # the writer's own pace, not a wait for something
+                    threading.Event().wait(every_s)  # the pace of the writer, not a wait for a condition
 
         writer = threading.Thread(target=write)
         writer.start()
@@ -87,11 +89,11 @@ def listen(home: Path, server: Offline, command: str, *arguments: str, every_s: 
             pcm += data
         writer.join()
         err = process.stderr.read().decode()
-    return Heard(process.returncode, pcm, err, stalls)
+    return Playback(process.returncode, pcm, err, stalls)
 
 
-def whole(home: Path, server: Offline) -> bytes:
-    """The audio of each sentence on its own, joined."""
+def reference_audio(home: Path, server: Offline) -> bytes:
+    """The audio of all sentences, each requested separately."""
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
     command = [*SMALLEST, "stream", "-o", "-", "--via", "http", " ".join(SENTENCES), "--split", "30"]
     return subprocess.run(command, env=env, cwd=home, capture_output=True, check=True).stdout
@@ -104,8 +106,8 @@ LONG = pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_auto_has_no_gap(mode: str, command: str, tmp_path: Path) -> None:
     with paced(**MODES[mode]) as server:
-        heard = listen(tmp_path, server, command)
-        assert (heard.code, heard.err, heard.stalls) == (0, "", [])
+        playback = play_in_real_time(tmp_path, server, command)
+        assert (playback.code, playback.err, playback.stalls) == (0, "", [])
         assert {entry["via"] for entry in server.log()} == {"sse"}
 
 
@@ -115,35 +117,35 @@ OVERLAPPING = ("complete at once", "complete late for each", "complete once afte
 @LONG
 @pytest.mark.parametrize("mode", OVERLAPPING)
 @pytest.mark.parametrize("command", ["stream", "speak"])
-def test_ws_has_no_gap_where_the_service_allows_it(mode: str, command: str, tmp_path: Path) -> None:
+def test_ws_has_no_gap_with_overlapping_requests(mode: str, command: str, tmp_path: Path) -> None:
     with paced(**MODES[mode]) as server:
-        heard = listen(tmp_path, server, command, "--via", "ws")
-        assert (heard.code, heard.err, heard.stalls) == (0, "", [])
+        playback = play_in_real_time(tmp_path, server, command, "--via", "ws")
+        assert (playback.code, playback.err, playback.stalls) == (0, "", [])
         assert {entry["via"] for entry in server.log()} == {"ws"}
 
 
 @LONG
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in OVERLAPPING])
-def test_ws_loses_nothing_where_the_service_holds_requests_back(mode: str, tmp_path: Path) -> None:
-    """Nothing is lost, doubled or out of order; one warning names the transport without that wait."""
+def test_ws_audio_is_complete_without_overlapping_requests(mode: str, tmp_path: Path) -> None:
+    """Nothing is lost, doubled or out of order; one warning names a transport without that wait."""
     with paced(**MODES[mode]) as server:
-        heard = listen(tmp_path, server, "stream", "--via", "ws", "--split", "30")
-        (warning,) = heard.err.splitlines()
-        assert heard.code == 0
+        playback = play_in_real_time(tmp_path, server, "stream", "--via", "ws", "--split", "30")
+        (warning,) = playback.err.splitlines()
+        assert playback.code == 0
         assert "--via sse" in warning
-        assert heard.pcm == whole(tmp_path, server)
+        assert playback.pcm == reference_audio(tmp_path, server)
 
 
 @LONG
 @pytest.mark.parametrize("command", ["stream", "speak"])
-def test_four_seconds_are_not_heard(command: str, tmp_path: Path) -> None:
-    """The `live` profile as it is."""
+def test_live_completion_wait_causes_no_gap(command: str, tmp_path: Path) -> None:
+    """The `live` profile with its wait of 4 s."""
     with paced(profile="live") as server:
-        heard = listen(tmp_path, server, command, "--via", "ws")
-    assert (heard.code, heard.err, heard.stalls) == (0, "", [])
+        playback = play_in_real_time(tmp_path, server, command, "--via", "ws")
+    assert (playback.code, playback.err, playback.stalls) == (0, "", [])
 
 
-def test_a_request_that_was_sent_early_is_sent_again_and_counted(tmp_path: Path) -> None:
+def test_early_request_is_resent_and_counted(tmp_path: Path) -> None:
     with paced(**MODES["complete late, then closed"]) as server:
         env = environment(tmp_path, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
         command = [

@@ -87,7 +87,7 @@ def test_recipe_runs_unchanged(
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
 
 
-def test_ci_runs_the_commands_that_are_too_slow_for_here() -> None:
+def test_ci_runs_the_slow_commands() -> None:
     scripts = (CI / "run").read_text() + (CI / "install").read_text()
     assert [
         command for command in RUN_BY_CI if f"{command} " not in scripts and f'{command}"' not in scripts

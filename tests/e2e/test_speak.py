@@ -22,9 +22,9 @@ TEXT = "Good morning. The kettle is on, and the cat has opinions about it."
 
 
 def samples(path: Path) -> bytes:
-    with wave.open(str(path)) as sound:
-        assert (sound.getnchannels(), sound.getsampwidth()) == (1, 2)
-        return sound.readframes(sound.getnframes())
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
+        return file.readframes(file.getnframes())
 
 
 EMPTY = ("--output", "--file", "--voice", "--model", "--dict", "--base-url", "--ca-file", "--api-key-file")
@@ -75,8 +75,8 @@ def test_input_files_are_read_in_order(home: Path, server: Offline) -> None:
     (home / "a.txt").write_text("First of all,\nin two lines.\n")
     ran = speak(home, server, "-f", "a.txt", "-f", "-", "-o", "out.wav", stdin=b"And then the rest.")
     assert ran.code == 0
-    said = [entry["text"] for entry in server.log()[-2:]]
-    assert [part.strip() for part in said] == ["First of all, in two lines.", "And then the rest."]
+    texts = [entry["text"] for entry in server.log()[-2:]]
+    assert [part.strip() for part in texts] == ["First of all, in two lines.", "And then the rest."]
 
 
 def test_long_text_is_sent_in_segments(home: Path, server: Offline) -> None:
@@ -105,8 +105,8 @@ def test_json_prints_one_object_on_stdout(home: Path, server: Offline) -> None:
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100])
 def test_sample_rates(rate: int, home: Path, server: Offline) -> None:
     assert speak(home, server, "Hello.", "-r", str(rate), "-o", "out.wav").code == 0
-    with wave.open(str(home / "out.wav")) as sound:
-        assert sound.getframerate() == rate
+    with wave.open(str(home / "out.wav")) as file:
+        assert file.getframerate() == rate
 
 
 def test_verbose_prints_phases_on_stderr(home: Path, server: Offline) -> None:
@@ -256,7 +256,7 @@ def test_text_after_double_dash_may_start_with_a_dash(home: Path, server: Offlin
     assert server.log()[-1]["text"] == "-5 degrees"
 
 
-# What it does not do
+# Side effects and imports
 
 
 def test_key_is_in_no_child_argv(home: Path) -> None:

@@ -197,7 +197,7 @@ def test_very_long_drain_time(seconds: str, home: Path) -> None:
     """Longer than a system call can wait: the service ends the connection sooner."""
     with start_offline(idle_timeout_s=1, buffered_complete_wait_ms=50) as server:
         ran = stream(home, server, "--buffering", "server", "--drain", seconds, stdin=b"Hello there.")
-    assert (ran.code, len(ran.out) > 10_000) == (9, True)  # an error is never the end of a conversation
+    assert (ran.code, len(ran.out) > 10_000) == (9, True)  # an error is not the end of a stream
     assert ran.lines[0].startswith("smallest: Connection timed out")
 
 
@@ -388,7 +388,7 @@ def test_control_characters_are_removed_with_one_warning(home: Path, server: Off
     assert "".join(sent_texts(server, before)) == "Bells and whistles."
 
 
-def test_server_death_between_sentences_exits_9(home: Path) -> None:
+def test_killed_server_between_sentences_exits_9(home: Path) -> None:
     child, result = launch({"token": KEY})
     with child, streaming(home, result["base_url"], "--retries", "0") as process:
         write(process, "The first sentence. Now")
@@ -485,7 +485,7 @@ def service_lost_while_idle(
 
 
 @pytest.mark.parametrize("retries", ["0", "2"])
-def test_service_lost_while_idle_may_come_back(retries: str, home: Path) -> None:
+def test_service_lost_while_idle_is_reconnected(retries: str, home: Path) -> None:
     with service_lost_while_idle(home, b"503 Down", handle_one_request, "--retries", retries) as process:
         write(process, "The second. ")
         assert process.stdin
@@ -615,7 +615,7 @@ def test_follow_draws_no_progress_line(home: Path, server: Offline) -> None:
             while more := screen.read(65_536):
                 result += more
     assert process.returncode == 0
-    # The last drawing of each line, without its styles: progress would be a line or a drawing of its own.
+    # The last drawing of each line, without its styles: a progress line would be an extra line or drawing.
     drawn = [
         re.sub(r"\x1b\[\d*m", "", line.rpartition("\r\x1b[K")[2]) for line in result.decode().split("\r\n")
     ]
@@ -634,7 +634,7 @@ def test_completion_wait_is_named_when_it_pauses_playback(home: Path) -> None:
     assert ran.err.count("--completion-wait") == 1
 
 
-# What stdin may be
+# Kinds of stdin
 
 
 @pytest.mark.parametrize("command", ["speak", "stream"])
@@ -653,8 +653,8 @@ def test_non_blocking_stdin_loses_no_text(command: str, home: Path, server: Offl
     assert "".join(sent_texts(server, before)) == "It comes late. And this is the end."
 
 
-def test_a_read_error_is_not_the_end_of_the_text(home: Path, server: Offline) -> None:
-    """What was spoken stays as a partial file, and the old one is not replaced."""
+def test_stdin_read_error_is_not_end_of_text(home: Path, server: Offline) -> None:
+    """Audio so far is kept as a partial file, and the old file is not replaced."""
     (home / "a.wav").write_bytes(b"old")
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
     parent, child = pty.openpty()

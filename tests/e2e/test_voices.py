@@ -146,7 +146,9 @@ PRO_HINDI = {"aviraj", "vyom", "zoravar", "reyansh", "ahan"}
         (["--accent", "BRIT", "--model", "lightning_v3.1"], {"liam"}),
     ],
 )  # fmt: skip
-def test_filters_are_forgiving(options: list[str], ids: set[str], home: Path, server: Offline) -> None:
+def test_filters_ignore_case_and_accept_short_forms(
+    options: list[str], ids: set[str], home: Path, server: Offline
+) -> None:
     ran = run(home, server, "voices", *options)
     assert ran.code == (0 if ids else 2)
     assert {row[0] for row in rows(ran)} == ids
@@ -227,7 +229,7 @@ def test_control_characters_in_voice_names_are_escaped(home: Path) -> None:
 
 
 def run_on_terminal(home: Path, *arguments: str, columns: int = 120, rows: int = 50, **env: str) -> str:
-    """What the terminal shows; `cat` is the pager."""
+    """Return the terminal output; `cat` is the pager."""
     command = " ".join([f"stty cols {columns} rows {rows};", *SMALLEST, *arguments])
     env = environment(home, **{"TERM": "xterm", "PAGER": "cat"} | env)
     done = subprocess.run(["script", "-qec", command, "/dev/null"], env=env, capture_output=True, check=False)
@@ -326,8 +328,8 @@ def test_voices_play_text_is_processed_as_by_speak(home: Path, server: Offline) 
     text = "This is one of many sentences. " * 10 + "\a"
     ran = run(home, server, "voices", "play", "magnus", "--text", text, "-o", ".")
     assert (ran.code, "removed 1 control characters" in ran.err) == (0, True)
-    said = [entry["text"] for entry in server.log()[before:]]
-    assert (len(said), "".join(said)) == (2, text.strip(" \a"))
+    texts = [entry["text"] for entry in server.log()[before:]]
+    assert (len(texts), "".join(texts)) == (2, text.strip(" \a"))
 
 
 def test_voices_play_refuses_a_missing_folder(home: Path, server: Offline) -> None:
@@ -500,8 +502,8 @@ def test_dictionary_create_list_show_update_use_delete(home: Path, server: Offli
         "SQL": "ess queue ell", "nginx": "engine ex", "tty": "teletype",
     }  # fmt: skip
     plain = run(home, server, "speak", "My teletype.", "-o", "-")
-    said = run(home, server, "speak", "My tty.", "--dict", id, "-o", "-", "--via", "sse")
-    assert said.out == plain.out
+    spoken = run(home, server, "speak", "My tty.", "--dict", id, "-o", "-", "--via", "sse")
+    assert spoken.out == plain.out
     assert run(home, server, "dict", "update", id, "a=b", "--replace").code == 0
     assert run(home, server, "dict", "show", id).out == b"a,b\n"
     ran = run(home, server, "dict", "delete", id)
@@ -661,7 +663,7 @@ def test_voices_play_refuses_voice_as_an_option(home: Path, server: Offline) -> 
     ]
 
 
-# Options that act
+# Supported options
 
 ACCOUNT_COMMANDS = [
     "voices",
@@ -688,7 +690,7 @@ def refused_option(ran: Ran) -> str:
 
 
 @pytest.mark.parametrize("command", ACCOUNT_COMMANDS)
-def test_account_command_refuses_options_that_do_not_act(command: str, home: Path) -> None:
+def test_account_command_refuses_options_without_effect(command: str, home: Path) -> None:
     for option in ("--via http", "--retries 9"):
         ran = smallest(home, *command.split(), *option.split(), env={"SMALLEST_API_KEY": KEY})
         assert refused_option(ran) == option.split()[0]
@@ -699,7 +701,7 @@ def test_account_command_shares_only_connection_options_with_speak(command: str)
     words = command.split()
     path = " ".join(["smallest", *(words[:2] if words[0] in ("voices", "dict") else words[:1])])
     speech = {flag for option in PAGES["smallest speak"].options for flag in option.flags}
-    # These have a meaning of their own where they are: a filter, a file of words, the limit of --wait.
+    # These flags have another meaning here: a filter, a file of words, the limit of --wait.
     own = {
         "smallest voices": {"-l", "--language", "-m", "--model"},
         "smallest voices clone": {"-l", "--language", "-m", "--model", "--max-time"},

@@ -1,4 +1,4 @@
-"""A bad network between the tool and the offline server: slow is no error, a cut is one."""
+"""A bad network between the tool and the offline server: a slow one is no error, a cut connection is."""
 
 from __future__ import annotations
 

@@ -254,10 +254,10 @@ def test_few_file_descriptors(tmp_path: Path) -> None:
     assert codes[21] == 0, codes
 
 
-# Row 115: the offline server dies
+# Row 115: the offline server is killed
 
 
-def test_offline_server_death_keeps_part(tmp_path: Path) -> None:
+def test_killed_offline_server_keeps_part(tmp_path: Path) -> None:
     (tmp_path / "out.wav").write_bytes(OLD)
     text = "One sentence that is said by the server next door. " * 80
     process = subprocess.Popen(
@@ -278,7 +278,7 @@ def test_offline_server_death_keeps_part(tmp_path: Path) -> None:
     assert len(wav_samples(part)) > MB // 2
 
 
-# Row 120: odd surroundings
+# Row 120: unusual environments
 
 
 WORLDS: dict[str, dict[str, str]] = {
@@ -325,7 +325,7 @@ def test_deleted_working_directory(tmp_path: Path) -> None:
     assert assert_counts(wav_samples(target), 0) == SEGMENT
 
 
-# Goals K3 and K7: the working directory and OpenSSL variables have no say
+# Goals K3 and K7: the working directory and OpenSSL variables have no effect
 
 
 def test_working_directory_sets_no_url_and_no_key(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.support.invariants import Run, assert_counts, assert_invariants, wav_
 from tests.support.runs import HUNG_S, Job, Running, assert_old_or_complete, dead_port
 
 AT_ONCE = 4
-PLACES = ("file", "pipe")
+OUTPUTS = ("file", "pipe")
 ENDS = {
     "INT": (signal.SIGINT,),
     "TERM": (signal.SIGTERM,),
@@ -39,7 +39,7 @@ SAMPLES = {"audio flows": 2 * CHUNK, "marker awaited": SEGMENT, "finalising": SE
 
 def is_worth_a_run(job: Job) -> bool:
     """A pipe is not finalised, and before the request a pipe and a file are alike."""
-    if job.place == "pipe":
+    if job.output == "pipe":
         return job.stage not in (*BEFORE_REQUEST, "finalising")
     return True
 
@@ -49,8 +49,8 @@ JOBS = [
     for stage in (*BEFORE_REQUEST, *SCRIPTS)
     for end in ENDS
     for via in VIAS
-    for place in PLACES
-    if is_worth_a_run(job := Job(stage, end, via, place))
+    for output in OUTPUTS
+    if is_worth_a_run(job := Job(stage, end, via, output))
 ]
 
 
@@ -118,7 +118,7 @@ def test_signal_at_every_stage(job: Job, runs: dict[Job, Future[Run]]) -> None:
     assert samples == SAMPLES.get(job.stage, 0) or job.end == "INT INT"
     if job.end != "INT INT":
         assert run.err.decode().startswith("smallest: interrupted\n")
-        assert run.part.exists() == (samples > 0 and job.place == "file")
+        assert run.part.exists() == (samples > 0 and job.output == "file")
 
 
 def assert_finished(run: Run, end: str) -> None:

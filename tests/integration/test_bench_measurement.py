@@ -90,7 +90,7 @@ def test_conditions_hold_every_request_field() -> None:
     }  # fmt: skip
 
 
-def ask(
+def run_attempt(
     script: Script, via: Via, folder: Path, timeout: float = 5.0, *, base_url: str | None = None
 ) -> Attempt:
     blank = trial(arm=f"{via}/cold/c1", **BLANK)
@@ -103,7 +103,7 @@ def ask(
 
 @pytest.mark.parametrize("via", VIAS)
 def test_successful_attempt(via: Via, tmp_path: Path) -> None:
-    made = ask((*PLAY, End()), via, tmp_path)
+    made = run_attempt((*PLAY, End()), via, tmp_path)
     assert made.trial.error is None, made.trial.message
     assert made.trial.frames == RATE // 10
     assert made.trial.onset == 0
@@ -140,7 +140,7 @@ FAILURE_IDS = [f"{name} {via} {type(script[0]).__name__}" for name, via, script 
 
 @pytest.mark.parametrize(("name", "via", "script"), FAILURES, ids=FAILURE_IDS)
 def test_failure_is_classified(name: str, via: Via, script: Script, tmp_path: Path) -> None:
-    made = ask(script, via, tmp_path, timeout=0.2 if Stall() in script else 5.0)
+    made = run_attempt(script, via, tmp_path, timeout=0.2 if Stall() in script else 5.0)
     assert made.trial.error == name, made.trial.message
     assert made.trial.message
     assert made.trial.sent_ns is not None
@@ -156,13 +156,13 @@ def test_failure_is_classified(name: str, via: Via, script: Script, tmp_path: Pa
     ],
 )
 def test_connect_failure_is_classified(name: str, base_url: str, tmp_path: Path) -> None:
-    assert ask(PLAY, "ws", tmp_path, base_url=base_url).trial.error == name
+    assert run_attempt(PLAY, "ws", tmp_path, base_url=base_url).trial.error == name
 
 
 def test_failed_handshake_is_classified_as_tls(tmp_path: Path) -> None:
     with start_fault_server(tmp_path, *PLAY) as faulty:
         base_url = faulty.base_url.replace("http:", "https:")
-        made = ask(PLAY, "sse", tmp_path, base_url=base_url, timeout=0.5)
+        made = run_attempt(PLAY, "sse", tmp_path, base_url=base_url, timeout=0.5)
     assert made.trial.error == "tls"
 
 
@@ -170,7 +170,7 @@ def test_every_error_class_is_tested() -> None:
     assert {name for name, _, _ in FAILURES} | {"dns", "connect", "refused", "tls"} == set(ERROR_CLASSES)
 
 
-def lanes(plan: Plan, service: Service, progress: Progress) -> bool:
+def run_plan(plan: Plan, service: Service, progress: Progress) -> bool:
     return run_workers(plan, service, Dialer(timeout=5), lambda _: None, lambda _: None, progress, Probe())
 
 
@@ -178,7 +178,7 @@ def test_workers_run_every_trial_and_keep_warm_connections() -> None:
     plan = replace(PLAN, concurrency=3, count=4)
     progress = Progress(plan.trials)
     with start_offline(concurrency=3) as offline:
-        assert lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+        assert run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     measured = [each for each in progress.trials if each.phase == "measure"]
     assert {each.error for each in measured} == {None}
     assert Counter(each.arm for each in measured) == {plan.arm_id(arm): 4 for arm in ARMS}
@@ -192,7 +192,7 @@ def test_max_chars_ends_a_timed_run() -> None:
     plan = replace(PLAN, arms=ARMS[:1], count=None, seconds=30.0, warmups=1, max_chars=100)
     progress = Progress(None)
     with start_offline() as offline:
-        lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+        run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     assert 60 < sum(each.characters for each in progress.trials) <= 100
     assert progress.cut_short == "--max-chars"
 
@@ -201,7 +201,7 @@ def test_max_chars_limits_warm_ups() -> None:
     plan = replace(PLAN, arms=ARMS[:1], concurrency=3, max_chars=12)
     progress = Progress(plan.trials)
     with start_offline(concurrency=3) as offline:
-        assert not lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+        assert not run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     assert sum(each.characters for each in progress.trials) == 10
 
 
@@ -219,7 +219,7 @@ def test_fatal_error_is_raised_from_the_first_warm_up() -> None:
     plan = replace(PLAN, template=SpeechRequest("", "no-such-voice"))
     progress = Progress(plan.trials)
     with start_offline() as offline, pytest.raises(RequestError):
-        lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+        run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     assert len(progress.trials) == 1
 
 
@@ -227,7 +227,7 @@ def test_fatal_error_without_warm_up_is_raised_from_the_first_trial() -> None:
     plan = replace(PLAN, template=SpeechRequest("", "no-such-voice"), warmups=0)
     progress = Progress(plan.trials)
     with start_offline() as offline, pytest.raises(RequestError):
-        lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+        run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     assert len(progress.trials) == 1
 
 
@@ -235,7 +235,7 @@ def test_concurrency_limit_is_counted_as_http_429() -> None:
     plan = replace(PLAN, arms=ARMS[:1], concurrency=3, count=12, warmups=0)
     progress = Progress(plan.trials)
     with start_offline(concurrency=1, first_byte_ms=20) as offline:
-        lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+        run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     assert progress.errors["http_429"] > 0
     assert set(progress.errors) == {"http_429"}
 
@@ -251,7 +251,7 @@ def test_measurement_error_comes_from_server_timestamps() -> None:
     plan = replace(PLAN, arms=ARMS, count=2)
     progress = Progress(plan.trials)
     with start_offline(first_byte_ms=10) as offline:
-        lanes(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
+        run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
         measured = [each for each in progress.trials if each.phase == "measure"]
         floor = measurement_error(measured, progress.origin_ns, offline.log_path)
     assert floor is not None
@@ -288,7 +288,7 @@ LATE = Delays(0.1, 0.2, 0.3, 100)
         ([MS // 10] * 100, Delays(4.0, 5.0, 5.0, 100), "invalid"),
     ],
 )
-def test_the_verdict(lag: list[int], floor: Delays | None, verdict: str) -> None:
+def test_verdict_follows_delays(lag: list[int], floor: Delays | None, verdict: str) -> None:
     found = evaluate(Probe(lag), SelfTest(floor), [trial(n) for n in range(10)])
     assert found.verdict == verdict
     assert bool(found.reasons) is (verdict != "ok")

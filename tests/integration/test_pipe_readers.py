@@ -1,4 +1,4 @@
-"""Other people's programs at the other end of a real pipe: each hears every sample, without a complaint."""
+"""Third-party programs that read from a real pipe: each gets every sample and prints no warning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import pytest
 import soundfile
 
 from smallest_cli.audio.destinations import Destination, open_sinks
-from tests.support.audio import FORMAT, beside, decoded, likeness, make_fifo, noise, pour, tone
+from tests.support.audio import (
+    FORMAT,
+    correlation,
+    decoded,
+    in_background,
+    make_fifo,
+    noise,
+    tone,
+    write_audio,
+)
 from tests.support.programs import need
 
 FRAMES = 40_000
@@ -22,7 +31,7 @@ S16_OUT = ["-f", "s16le", "-ar", "24000", "-"]
 SOX_OUT = ["-t", "raw", "-e", "signed", "-b", "16", "-"]
 
 EXACT = {
-    # ffmpeg warns of the last block of a WAV whose header says more, and reads it all the same
+    # ffmpeg warns about the last block of a WAV of unknown length, but reads it
     ("ffmpeg", "wav"): ["ffmpeg", "-loglevel", "error", "-i", "-", *S16_OUT],
     ("ffmpeg", "pcm"): [*QUIETLY, *RAW_IN, "-guess_layout_max", "0", "-i", "-", *S16_OUT],
     ("ffmpeg", "flac"): [*QUIETLY, "-i", "-", *S16_OUT],
@@ -55,14 +64,14 @@ LOSSY = {
     ("sox", "ogg"): ["sox", "-t", "ogg", "-", *SOX_OUT],
 }
 ENCODER_DELAY = 1_800
-"""Frames of silence that an MP3 begins with, which only its first frame could tell and in a pipe does not."""
+"""Frames of silence at the start of an MP3. The first frame cannot state them when written to a pipe."""
 
 
-def listen(command: list[str], folder: Path, coding: str, pcm: bytes, **env: str) -> bytes:
-    """What a program gives when it reads the pipe that the sink writes to."""
+def read_through(command: list[str], folder: Path, coding: str, pcm: bytes, **env: str) -> bytes:
+    """Run a program that reads the pipe that the sink writes to. Returns its stdout."""
     program = need(command[0])
     fifo = make_fifo(folder)
-    with beside(lambda: pour(Destination(str(fifo), coding), pcm)), fifo.open("rb") as pipe:
+    with in_background(lambda: write_audio(Destination(str(fifo), coding), pcm)), fifo.open("rb") as pipe:
         done = subprocess.run(
             [program, *command[1:]], stdin=pipe, env=os.environ | env, capture_output=True, check=True
         )
@@ -71,26 +80,26 @@ def listen(command: list[str], folder: Path, coding: str, pcm: bytes, **env: str
 
 
 @pytest.mark.parametrize(("program", "coding"), EXACT)
-def test_a_program_hears_every_sample(program: str, coding: str, tmp_path: Path) -> None:
+def test_program_reads_every_sample(program: str, coding: str, tmp_path: Path) -> None:
     pcm = noise(FRAMES)
-    assert listen(EXACT[program, coding], tmp_path, coding, pcm) == pcm
+    assert read_through(EXACT[program, coding], tmp_path, coding, pcm) == pcm
 
 
 @pytest.mark.parametrize(("program", "coding"), G711)
-def test_a_program_hears_g711(program: str, coding: str, tmp_path: Path) -> None:
+def test_program_decodes_g711(program: str, coding: str, tmp_path: Path) -> None:
     pcm = tone(FRAMES)
-    heard = listen(G711[program, coding], tmp_path, coding, pcm)
-    pour(Destination(str(tmp_path / "same"), coding), pcm)
-    assert heard == decoded((tmp_path / "same").read_bytes(), coding)
+    output = read_through(G711[program, coding], tmp_path, coding, pcm)
+    write_audio(Destination(str(tmp_path / "same"), coding), pcm)
+    assert output == decoded((tmp_path / "same").read_bytes(), coding)
 
 
 @pytest.mark.parametrize(("program", "coding"), LOSSY)
-def test_a_program_hears_all_of_a_lossy_format(program: str, coding: str, tmp_path: Path) -> None:
+def test_program_decodes_complete_lossy_audio(program: str, coding: str, tmp_path: Path) -> None:
     pcm = tone(FRAMES)
-    heard = listen(LOSSY[program, coding], tmp_path, coding, pcm)
-    late = ENCODER_DELAY if coding == "mp3" else 0
-    assert len(pcm) <= len(heard) <= len(pcm) + 2 * (late + 2 * 1152)
-    assert likeness(heard, pcm, late) > 0.99
+    output = read_through(LOSSY[program, coding], tmp_path, coding, pcm)
+    delay = ENCODER_DELAY if coding == "mp3" else 0
+    assert len(pcm) <= len(output) <= len(pcm) + 2 * (delay + 2 * 1152)
+    assert correlation(output, pcm, delay) > 0.99
 
 
 PLAYED = {"wav": [], "pcm": ["-t", "raw", "-f", "S16_LE", "-r", "24000", "-c", "1"]}
@@ -98,16 +107,16 @@ PLAYED = {"wav": [], "pcm": ["-t", "raw", "-f", "S16_LE", "-r", "24000", "-c", "
 
 @pytest.mark.parametrize("coding", PLAYED)
 def test_aplay_plays_every_sample(coding: str, tmp_path: Path) -> None:
-    """Into ALSA's own file device. It fills its last period with silence."""
+    """Plays to the file device of ALSA, which fills its last period with silence."""
     played = tmp_path / "played"
     device = f'pcm.!default {{ type file slave.pcm "null" file "{played}" format "raw" }}\n'
     (tmp_path / ".asoundrc").write_text(device)
     pcm = noise(FRAMES)
-    listen(["aplay", "--quiet", *PLAYED[coding], "-"], tmp_path, coding, pcm, HOME=str(tmp_path))
+    read_through(["aplay", "--quiet", *PLAYED[coding], "-"], tmp_path, coding, pcm, HOME=str(tmp_path))
     assert played.read_bytes().rstrip(b"\0") == pcm
 
 
-# No `-fflags nobuffer`: it throws away the first 40 ms of raw sound, and gains nothing beside a small probe.
+# No `-fflags nobuffer`: it drops the first 40 ms of raw audio, and gains nothing over a small probe size.
 PLAYED_BY_FFPLAY = {
     "wav": ["-i", "-"],
     "pcm": ["-flags", "low_delay", "-probesize", "32", *RAW_IN, "-i", "-"],
@@ -116,56 +125,56 @@ PLAYED_BY_FFPLAY = {
 
 @pytest.mark.parametrize("coding", PLAYED_BY_FFPLAY)
 def test_ffplay_plays_every_sample(coding: str, tmp_path: Path) -> None:
-    """Into SDL's own file device, with the flags for live sound. It fills its last block with silence."""
+    """Plays to the file device of SDL with flags for live audio. It fills its last block with silence."""
     program, fifo, played = need("ffplay"), make_fifo(tmp_path), tmp_path / "played"
     env = {"SDL_AUDIODRIVER": "disk", "SDL_DISKAUDIOFILE": str(played), "SDL_DISKAUDIODELAY": "0"}
     command = [program, "-loglevel", "error", "-nodisp", "-autoexit", *PLAYED_BY_FFPLAY[coding]]
     pcm = noise(FRAMES)
-    with beside(lambda: pour(Destination(str(fifo), coding), pcm)), fifo.open("rb") as pipe:
+    with in_background(lambda: write_audio(Destination(str(fifo), coding), pcm)), fifo.open("rb") as pipe:
         done = subprocess.run(command, stdin=pipe, env=os.environ | env, capture_output=True, check=True)
-    told = [line for line in done.stderr.splitlines() if not line.startswith(b"CRITICAL")]
-    assert told == []  # SDL announces its file device as critical
+    messages = [line for line in done.stderr.splitlines() if not line.startswith(b"CRITICAL")]
+    assert messages == []  # SDL announces its file device as critical
     assert played.read_bytes().strip(b"\0") == pcm
 
 
-# Python's own readers, on the pipe itself
+# Python readers of a pipe
 
 
-def test_the_wave_module_reads_the_pipe(tmp_path: Path) -> None:
+def test_wave_module_reads_a_pipe(tmp_path: Path) -> None:
     fifo, pcm = make_fifo(tmp_path), noise(FRAMES)
     with (
-        beside(lambda: pour(Destination(str(fifo), "wav"), pcm)),
+        in_background(lambda: write_audio(Destination(str(fifo), "wav"), pcm)),
         fifo.open("rb") as pipe,
-        wave.open(pipe) as sound,
+        wave.open(pipe) as audio,
     ):
-        assert sound.readframes(2 * FRAMES) == pcm
+        assert audio.readframes(2 * FRAMES) == pcm
 
 
-def test_soundfile_reads_the_pipe_to_its_last_sample(tmp_path: Path) -> None:
+def test_soundfile_reads_a_wav_pipe_to_the_last_sample(tmp_path: Path) -> None:
     fifo, pcm = make_fifo(tmp_path), noise(FRAMES)
     with (
-        beside(lambda: pour(Destination(str(fifo), "wav"), pcm)),
+        in_background(lambda: write_audio(Destination(str(fifo), "wav"), pcm)),
         fifo.open("rb") as pipe,
-        soundfile.SoundFile(pipe.fileno(), closefd=False) as sound,
+        soundfile.SoundFile(pipe.fileno(), closefd=False) as audio,
     ):
-        assert sound.read(FRAMES, dtype="int16").tobytes() == pcm
-        assert len(sound.read(100)) == 0
+        assert audio.read(FRAMES, dtype="int16").tobytes() == pcm
+        assert len(audio.read(100)) == 0
 
 
 @pytest.mark.parametrize("coding", ["ogg", "opus", "mp3"])
-def test_soundfile_reads_what_came_through_a_pipe(coding: str, tmp_path: Path) -> None:
-    """It tells the length of an MP3 by its first bit rate, so that has to stay."""
+def test_soundfile_reads_lossy_data_from_a_pipe(coding: str, tmp_path: Path) -> None:
+    """soundfile computes the length of an MP3 from its first bit rate, so the encoder must keep that rate."""
     fifo, pcm = make_fifo(tmp_path), tone(FRAMES)
-    with beside(lambda: pour(Destination(str(fifo), coding), pcm)):
+    with in_background(lambda: write_audio(Destination(str(fifo), coding), pcm)):
         data = fifo.read_bytes()
     found = decoded(data, coding)
     assert len(pcm) <= len(found) <= len(pcm) + (2 * 3 * 1152 if coding == "mp3" else 0)
-    assert likeness(found, pcm, ENCODER_DELAY if coding == "mp3" else 0) > 0.99
+    assert correlation(found, pcm, ENCODER_DELAY if coding == "mp3" else 0) > 0.99
 
 
-# Stdout, appended to and not: what goes back and what may not
+# Stdout redirected to a file, with and without append mode
 
-POUR = """
+WRITE_STDIN_TO_STDOUT = """
 import sys
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.models import AudioFormat
@@ -176,8 +185,8 @@ with open_sinks([Destination("-", sys.argv[1])], AudioFormat(24_000)) as sink:
 
 @pytest.mark.parametrize("coding", ["wav", "flac", "wav-ulaw"])
 @pytest.mark.parametrize("mode", ["wb", "ab"])
-def test_stdout_that_is_a_file_keeps_what_it_had(coding: str, mode: str, tmp_path: Path) -> None:
-    """`{ echo; smallest; } > file` begins in the middle, `>>` at the end, which cannot be gone back from."""
+def test_existing_content_of_a_stdout_file_is_kept(coding: str, mode: str, tmp_path: Path) -> None:
+    """`{ echo; smallest; } > file` starts at an offset; `>>` appends, so the header cannot be rewritten."""
     path, pcm = tmp_path / "out", tone(FRAMES)
     before = b"not ours\n"
     if mode == "ab":
@@ -186,21 +195,23 @@ def test_stdout_that_is_a_file_keeps_what_it_had(coding: str, mode: str, tmp_pat
         if mode == "wb":
             out.write(before)
             out.flush()
-        subprocess.run([sys.executable, "-c", POUR, coding], input=pcm, stdout=out, check=True)
+        subprocess.run(
+            [sys.executable, "-c", WRITE_STDIN_TO_STDOUT, coding], input=pcm, stdout=out, check=True
+        )
     data = path.read_bytes()
     assert data.startswith(before)
-    sound = data.removeprefix(before)
-    if mode == "ab" and coding == "flac":  # its length stays unsaid, and soundfile asks for it
-        (tmp_path / "sound").write_bytes(sound)
+    audio = data.removeprefix(before)
+    if mode == "ab" and coding == "flac":  # its length is unknown, which soundfile requires
+        (tmp_path / "sound").write_bytes(audio)
         command = [need("flac"), "-s", "-t", str(tmp_path / "sound")]
         assert subprocess.run(command, check=True).returncode == 0
     elif coding == "wav-ulaw":
-        assert likeness(decoded(sound, coding), pcm) > 0.99
+        assert correlation(decoded(audio, coding), pcm) > 0.99
     else:
-        assert decoded(sound, coding) == pcm
+        assert decoded(audio, coding) == pcm
 
 
-# As early as the encoder lets it
+# Streaming: seconds of audio, and the bytes that the encoder must write for them
 
 EARLY = {
     "pcm": (0.1, 4_800), "wav": (0.1, 4_844), "ulaw": (0.1, 2_400), "alaw": (0.1, 2_400),
@@ -209,8 +220,8 @@ EARLY = {
 
 
 @pytest.mark.parametrize("coding", EARLY)
-def test_sound_reaches_the_reader_before_the_end(coding: str, tmp_path: Path) -> None:
-    """So many seconds of sound bring so many bytes, while the sink stays open. A hang is the failure."""
+def test_audio_reaches_the_reader_before_close(coding: str, tmp_path: Path) -> None:
+    """Read the expected bytes while the sink is open. A failure shows as a hang."""
     seconds, size = EARLY[coding]
     fifo = make_fifo(tmp_path)
     got = 0

@@ -25,7 +25,7 @@ from smallest_cli.models import AudioFormat
 from tests.support.command import SMALLEST, Ran, environment, smallest
 from tests.support.offline import KEY, Offline, eventually, watched
 from tests.support.programs import need
-from tests.support.pulse import SAMPLE, Pulse, loud, need_pulse, start_pulse
+from tests.support.pulse import SAMPLE, Pulse, need_pulse, start_pulse, without_silence
 
 RATE = 24_000
 TEXT = "Good morning. The kettle is on."
@@ -39,7 +39,7 @@ def pulse() -> Iterator[Pulse]:
 
 
 def script(home: Path, source: str) -> str:
-    """A player of our own, as a command."""
+    """Write a player script. Returns the command that runs it."""
     path = home / "player.py"
     path.write_text(source)
     return f"{sys.executable} {path} {{rate}} 'two words'"
@@ -50,28 +50,28 @@ def speak(home: Path, server: Offline, *arguments: str, **env: str) -> Ran:
     return smallest(home, "speak", *arguments, env=env)
 
 
-def sound_env(pulse: Pulse) -> dict[str, str]:
-    """Where the sound server is; `.asoundrc` is found by HOME."""
+def audio_env(pulse: Pulse) -> dict[str, str]:
+    """Environment of the sound server, without PATH; ALSA finds `.asoundrc` through HOME."""
     env = {name: value for name, value in pulse.env.items() if name != "PATH"}
     return env | {"SDL_AUDIODRIVER": "pulseaudio", "AUDIODRIVER": "alsa"}
 
 
 @pytest.mark.parametrize("name", ["aplay", "paplay", "ffplay", "play", "sox"])
-def test_a_real_player_plays_it_all(name: str, pulse: Pulse, home: Path, server: Offline) -> None:
+def test_real_player_plays_all_audio(name: str, pulse: Pulse, home: Path, server: Offline) -> None:
     need(name)
     with pulse.recording() as recording:
-        ran = speak(home, server, TEXT, "-p", "--player", name, "-o", "a.pcm", **sound_env(pulse))
+        ran = speak(home, server, TEXT, "-p", "--player", name, "-o", "a.pcm", **audio_env(pulse))
     assert (ran.code, ran.out, ran.err) == (0, b"", "")
     pcm = (home / "a.pcm").read_bytes()
-    found = recording.pcm[recording.sound_from() : recording.sound_to()]
+    found = recording.pcm[recording.audio_start() : recording.audio_end()]
     if name in ("aplay", "paplay"):
-        assert loud(recording.pcm) == loud(pcm)
+        assert without_silence(recording.pcm) == without_silence(pcm)
     else:  # these convert and dither
         assert abs(len(found) - len(pcm)) < RATE * SAMPLE // 2
 
 
 @pytest.mark.parametrize("lead", ["0.5", "500ms"])
-def test_a_command_gets_the_sound_and_the_rate_and_no_text(lead: str, home: Path, server: Offline) -> None:
+def test_player_command_gets_audio_and_rate_but_no_text(lead: str, home: Path, server: Offline) -> None:
     command = script(home, "import sys; open('got', 'wb').write(sys.stdin.buffer.read()); open('argv', 'w')"
                      ".write(repr(sys.argv[1:]))")  # fmt: skip
     ran = speak(home, server, TEXT, "-p", "--player", command, "-o", "a.pcm", "-r", "8000",
@@ -79,25 +79,25 @@ def test_a_command_gets_the_sound_and_the_rate_and_no_text(lead: str, home: Path
     assert (ran.code, ran.out, ran.err) == (0, b"", "")
     assert (home / "argv").read_text() == "['8000', 'two words']"
     pcm = (home / "a.pcm").read_bytes()
-    assert (home / "got").read_bytes() == bytes(8000) + pcm  # the file begins with the sound
+    assert (home / "got").read_bytes() == bytes(8000) + pcm  # the lead silence is not written to the file
 
 
-def test_a_player_that_takes_no_sound_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_player_that_reads_no_audio_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smallest_cli.audio.player.STALL_S", 0.2)
     destination = Destination(None, player="sleep 1000")
-    told = pytest.raises(DeviceError, match="the player sleep has read no audio for")
-    with told, open_sinks([destination], AudioFormat()) as sink:
+    timed_out = pytest.raises(DeviceError, match="the player sleep has read no audio for")
+    with timed_out, open_sinks([destination], AudioFormat()) as sink:
         sink.write(bytes(100_000))
         sink.close()
 
 
-def test_no_shell_reads_the_command(home: Path, server: Offline) -> None:
+def test_player_command_is_not_run_by_a_shell(home: Path, server: Offline) -> None:
     command = script(home, "import sys; sys.stdin.buffer.read()") + " ; touch hacked $(touch hacked)"
     assert speak(home, server, TEXT, "-p", "--player", command).code == 0
     assert not (home / "hacked").exists()
 
 
-def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
+def test_player_can_be_set_in_the_config_file(home: Path, server: Offline) -> None:
     command = script(home, "import sys; open('got', 'wb').write(sys.stdin.buffer.read())")
     config = home / "config" / "config.toml"
     config.parent.mkdir()
@@ -105,11 +105,11 @@ def test_the_player_may_be_a_setting(home: Path, server: Offline) -> None:
     config.chmod(0o600)
     assert speak(home, server, TEXT, "-p").code == 0
     assert any((home / "got").read_bytes())
-    for value, said in (("a\\u0000b", "player holds a NUL"), (" ", "player is empty")):
+    for value, message in (("a\\u0000b", "player holds a NUL"), (" ", "player is empty")):
         config.write_text(f'player = "{value}"\n')
         ran = speak(home, server, TEXT, "-p")
         assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
-        assert ran.lines[0].endswith(f"config.toml: {said}")
+        assert ran.lines[0].endswith(f"config.toml: {message}")
     config.write_text("player = '\"'\n")
     ran = speak(home, server, TEXT, "-p")
     assert (ran.code, ran.out, len(ran.lines)) == (3, b"", 1)
@@ -129,39 +129,39 @@ def test_player_in_home_is_found_and_is_not_an_output_file(home: Path, server: O
 def test_device_plays_after_the_lead_silence(pulse: Pulse, home: Path, server: Offline) -> None:
     arguments = ["-p", "--device", "pulse", "--lead-silence", "300ms", "-o", "a.pcm"]
     with pulse.recording() as recording:
-        ran = speak(home, server, TEXT, *arguments, **sound_env(pulse))
+        ran = speak(home, server, TEXT, *arguments, **audio_env(pulse))
     assert (ran.code, ran.out, ran.err) == (0, b"", "")
     pcm = (home / "a.pcm").read_bytes()
     assert pcm.strip(b"\0") in bytes(recording.pcm)
-    assert recording.sound_from() >= 0.3 * RATE * SAMPLE
-    ran = speak(home, server, TEXT, "-p", "--device", "nowhere", **sound_env(pulse))
+    assert recording.audio_start() >= 0.3 * RATE * SAMPLE
+    ran = speak(home, server, TEXT, "-p", "--device", "nowhere", **audio_env(pulse))
     assert (ran.code, ran.out, ran.lines[0]) == (11, b"", "smallest: no output device named 'nowhere'")
 
 
-WAITS = "import sys; sys.stdin.buffer.read(); open('go').read()"
+WAITING_PLAYER = "import sys; sys.stdin.buffer.read(); open('go').read()"
 
 
-def test_what_was_heard_of_a_player_stays_when_it_is_ended(home: Path) -> None:
+def test_frames_played_is_kept_after_abort(home: Path) -> None:
     os.mkfifo(home / "go")
-    sink = PlayerSink(AudioFormat(RATE), script(home, WAITS.replace("go", str(home / "go"))))
+    sink = PlayerSink(AudioFormat(RATE), script(home, WAITING_PLAYER.replace("go", str(home / "go"))))
     sink.write(bytes(60 * RATE * SAMPLE))
     eventually(lambda: sink.frames_played() > 0)
     sink.abort()
     assert 0 < sink.frames_played() < 60 * RATE
 
 
-def test_who_waits_for_a_player_that_died_hears_of_it(home: Path) -> None:
+def test_frames_played_reports_an_exited_player(home: Path) -> None:
     player = script(home, "import sys; sys.stdin.buffer.read(10); sys.exit(3)")
-    places = [Destination(None, player=player), Destination(str(home / "a.pcm"))]
-    for destinations in (places[:1], places):
+    both = [Destination(None, player=player), Destination(str(home / "a.pcm"))]
+    for destinations in (both[:1], both):
         with pytest.raises(DeviceError), open_sinks(destinations, AudioFormat(RATE)) as sink:
             sink.write(bytes(60 * RATE * SAMPLE))
-            while len(destinations) == 1 or sink.frames_played() < 60 * RATE:  # a file goes on without it
+            while len(destinations) == 1 or sink.frames_played() < 60 * RATE:  # a file sink goes on
                 sink.frames_played()
     assert (home / "a.pcm").stat().st_size == 60 * RATE * SAMPLE
 
 
-DYING = {
+FAILING = {
     "at once": ("", "status 0 before the end of the audio"),
     "with a status": (
         "import sys; sys.stdin.buffer.read(10); sys.exit(3)",
@@ -176,16 +176,16 @@ DYING = {
 }
 
 
-@pytest.mark.parametrize("how", DYING)
-def test_a_player_that_dies_is_told_and_the_file_is_whole(how: str, home: Path, server: Offline) -> None:
-    source, said = DYING[how]
+@pytest.mark.parametrize("how", FAILING)
+def test_failed_player_is_reported_and_the_file_is_complete(how: str, home: Path, server: Offline) -> None:
+    source, message = FAILING[how]
     player = script(home, source)
     ran = speak(home, server, TEXT, "-p", "--player", player, "-o", "a.pcm", "--subtitles", "a.srt")
     assert (ran.code, ran.out) == (11, b"")
     assert len(ran.lines) == 2
     assert ran.lines[0].startswith("smallest: the player ")
     assert "\x1b" not in ran.err
-    assert said in ran.lines[0]
+    assert message in ran.lines[0]
     assert (home / "a.pcm").stat().st_size > RATE
     assert (home / "a.srt").read_text().endswith("The kettle is on.\n")
 
@@ -205,23 +205,23 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_is_refused_before_any_request(name: str, home: Path, server: Offline) -> None:
-    arguments, code, said = REFUSED[name]
+def test_invalid_playback_options_send_no_request(name: str, home: Path, server: Offline) -> None:
+    arguments, code, message = REFUSED[name]
     before = len(server.log())
     ran = speak(home, server, TEXT, *arguments)
     assert (ran.code, ran.out) == (code, b"")
-    assert said in ran.lines[0]
+    assert message in ran.lines[0]
     assert len(server.log()) == before
 
 
 def test_follow_without_a_terminal_prints_a_line_for_each_segment(home: Path, server: Offline) -> None:
-    """With other sinks it follows the slowest: here a file."""
+    """--follow follows the slowest sink, which is a file here."""
     ran = speak(home, server, TEXT, "-o", "a.wav", "--follow")
     assert (ran.code, ran.lines) == (0, ["Good morning.", "The kettle is on."])
 
 
-def test_a_signal_ends_the_player_and_what_it_started(home: Path, server: Offline) -> None:
-    """One that reads nothing and does not want to end."""
+def test_signal_ends_the_player_and_its_children(home: Path, server: Offline) -> None:
+    """The player reads nothing and ignores SIGTERM."""
     os.mkfifo(home / "pids")
     source = (
         "import os, signal, subprocess, time\n"
@@ -236,44 +236,44 @@ def test_a_signal_ends_the_player_and_what_it_started(home: Path, server: Offlin
         pids = [int(pid) for pid in (home / "pids").read_text().split()]
         with watched(*pids) as wait:
             running.send_signal(signal.SIGINT)
-            _, said = running.communicate(timeout=30)
+            _, message = running.communicate(timeout=30)
             wait()
-    assert (running.returncode, said) == (-signal.SIGINT, "smallest: interrupted\n")
+    assert (running.returncode, message) == (-signal.SIGINT, "smallest: interrupted\n")
 
 
-# The text as it is heard
+# --follow
 
 
 @pytest.mark.parametrize(("voice", "steps"), [("meher", 6), ("magnus", 2)])
-def test_words_are_shown_as_they_are_heard(
+def test_follow_shows_words_as_they_are_played(
     voice: str, steps: int, home: Path, server: Offline, pulse: Pulse
 ) -> None:
     parent, child = pty.openpty()
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")
     command = [*SMALLEST, "speak", TEXT, "-v", voice, "-p", "--follow"]
-    with subprocess.Popen(command, cwd=home, env=env | sound_env(pulse), stderr=child) as running:
+    with subprocess.Popen(command, cwd=home, env=env | audio_env(pulse), stderr=child) as running:
         os.close(child)
-        told = b""
+        output = b""
         try:
             while data := os.read(parent, 65_536):
-                told += data
+                output += data
         except OSError:
             pass  # the other side is closed
         os.close(parent)
     assert running.returncode == 0
-    drawn = told.decode().split("\r\x1b[K")[1:]
+    drawn = output.decode().split("\r\x1b[K")[1:]
     assert len(drawn) >= steps
-    whole = [each.split("\r\n")[0].removesuffix("\x1b[0m") for each in drawn if "\x1b[2m" not in each]
-    assert whole == ["Good morning.", "The kettle is on."]
+    complete = [each.split("\r\n")[0].removesuffix("\x1b[0m") for each in drawn if "\x1b[2m" not in each]
+    assert complete == ["Good morning.", "The kettle is on."]
     if voice == "meher":
         assert any(each.startswith("The kettle\x1b[2m is on.") for each in drawn)
 
 
-LONG = (
+LONG_TEXT = (
     "One may have said more than once that the kettle which stood upon the stove that evening was neither "
     "copper nor iron but an old and rather dented pot of tin."
 )
-ANEW = "\r\x1b[K"
+REDRAW = "\r\x1b[K"
 
 
 def set_columns(terminal: int, columns: int) -> None:
@@ -281,27 +281,27 @@ def set_columns(terminal: int, columns: int) -> None:
 
 
 class Screen:
-    """What is sent to a terminal."""
+    """The output on a terminal, and the drawings of each of its lines."""
 
     def __init__(self, terminal: int) -> None:
         self._terminal = terminal
-        self.told = ""
+        self.output = ""
 
     def resize(self, columns: int) -> None:
         set_columns(self._terminal, columns)
 
     def read(self) -> bool:
-        """Wait for more; False where no more will come."""
+        """Wait for output. Returns False at the end of the output."""
         try:
             data = os.read(self._terminal, 65_536)
         except OSError:  # the other side is closed
             return False
-        self.told += data.decode()
+        self.output += data.decode()
         return bool(data)
 
     def wait_for(self, pattern: str) -> None:
-        while not re.search(pattern, self.told):
-            assert self.read(), self.told
+        while not re.search(pattern, self.output):
+            assert self.read(), self.output
 
     def wait_for_end(self) -> None:
         while self.read():
@@ -309,26 +309,26 @@ class Screen:
 
     @property
     def lines(self) -> list[list[str]]:
-        """Each line of the text, every time that it was drawn."""
-        plain = re.sub(r"\x1b\[\d*m", "", self.told)
-        return [each.split(ANEW)[1:] for each in plain.split("\r\n") if ANEW in each]
+        """Every drawing of each line of the text."""
+        plain = re.sub(r"\x1b\[\d*m", "", self.output)
+        return [each.split(REDRAW)[1:] for each in plain.split("\r\n") if REDRAW in each]
 
     @property
     def text(self) -> str:
-        """What is read in the end."""
+        """The final text."""
         return " ".join(each[-1] for each in self.lines)
 
 
 @contextmanager
-def following(home: Path, server: Offline, columns: int, source: str = WAITS) -> Iterator[Screen]:
-    """A run on a terminal of its own, which a player makes last until `go` is opened."""
+def following(home: Path, server: Offline, columns: int, source: str = WAITING_PLAYER) -> Iterator[Screen]:
+    """Run `speak --follow` on a terminal; the default player runs until `go` is opened."""
     os.mkfifo(home / "go")
     player = script(home, source)
     env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")
     command = [
         *SMALLEST,
         "speak",
-        LONG,
+        LONG_TEXT,
         "-v",
         "meher",
         "-s",
@@ -352,7 +352,7 @@ def following(home: Path, server: Offline, columns: int, source: str = WAITS) ->
 
 
 @pytest.mark.parametrize(("before", "after"), [(30, 120), (60, 30), (30, 12)])
-def test_a_terminal_that_is_resized_loses_no_word_and_repeats_none(
+def test_terminal_resize_loses_and_repeats_no_word(
     before: int, after: int, home: Path, server: Offline
 ) -> None:
     with following(home, server, before) as screen:
@@ -360,20 +360,20 @@ def test_a_terminal_that_is_resized_loses_no_word_and_repeats_none(
         screen.resize(after)
         (home / "go").write_text("")
         screen.wait_for_end()
-    assert screen.text == LONG
+    assert screen.text == LONG_TEXT
     assert all(len(each) < after for line in screen.lines[2:] for each in line)
 
 
-def test_a_line_is_no_wider_than_a_narrow_terminal(home: Path, server: Offline) -> None:
+def test_follow_lines_fit_a_narrow_terminal(home: Path, server: Offline) -> None:
     with following(home, server, 12) as screen:
         (home / "go").write_text("")
         screen.wait_for_end()
-    assert screen.text == LONG
+    assert screen.text == LONG_TEXT
     assert all(len(each) < 12 for line in screen.lines for each in line)
 
 
-def test_what_a_player_that_died_had_not_played_is_not_shown_as_heard(home: Path, server: Offline) -> None:
+def test_follow_does_not_show_unplayed_text_as_played(home: Path, server: Offline) -> None:
     with following(home, server, 80, "import sys; sys.stdin.buffer.read(10); sys.exit(3)") as screen:
         screen.wait_for_end()
-    assert "exited with status 3" in screen.told
-    assert "iron" not in re.sub(r"\x1b\[2m.*?\x1b\[0m", "", screen.told)
+    assert "exited with status 3" in screen.output
+    assert "iron" not in re.sub(r"\x1b\[2m.*?\x1b\[0m", "", screen.output)

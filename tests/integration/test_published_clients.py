@@ -56,9 +56,9 @@ def run_speak(server: Offline, api: str, via: str, folder: Path, *options: str) 
 
 
 def samples(path: Path) -> bytes:
-    with wave.open(str(path)) as sound:
-        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, 24_000)
-        return sound.readframes(sound.getnframes())
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 24_000)
+        return file.readframes(file.getnframes())
 
 
 @pytest.mark.parametrize(

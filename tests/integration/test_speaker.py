@@ -1,4 +1,4 @@
-"""Playback on a real sound server: every sample arrives at its monitor, the first and the last."""
+"""Playback on a real sound server, recorded at the monitor of its output device."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def noise(seconds: float, rate: int = RATE) -> bytes:
-    """Samples with no zero byte, so that the first and the last are found."""
+    """Samples without zero bytes, so that the first and the last can be distinguished from silence."""
     return bytes(random.Random(4).choices(range(1, 256), k=round(seconds * rate) * SAMPLE))
 
 
@@ -47,30 +47,30 @@ def start(env: dict[str, str], path: Path, how: str = "", rate: int = RATE) -> s
 
 
 def play(env: dict[str, str], path: Path, how: str = "", rate: int = RATE) -> tuple[int | None, str, str]:
-    """The exit code, what was said, and what anybody printed on stderr."""
+    """Run the player to its end. Returns its exit code, stdout and stderr."""
     with start(env, path, how, rate) as player:
-        said, noted = player.communicate(timeout=30)
-    return player.returncode, said, noted
+        output, stderr = player.communicate(timeout=30)
+    return player.returncode, output, stderr
 
 
-def said_by(player: subprocess.Popen[str]) -> str:
+def read_line(player: subprocess.Popen[str]) -> str:
     assert player.stdout
     return player.stdout.readline().strip()
 
 
-def answer(player: subprocess.Popen[str]) -> None:
+def send_line(player: subprocess.Popen[str]) -> None:
     assert player.stdin
     print(file=player.stdin, flush=True)
 
 
 def is_between_silence(recording: Recording, pcm: bytes) -> bool:
-    """Whether the recording is this sound, whole and once, and silence around it."""
+    """Whether the recording is exactly this audio, once, with silence around it."""
     before, found, after = recording.pcm.partition(pcm)
     return bool(found) and not any(before + after)
 
 
 @pytest.mark.parametrize("frames", [1, 479, 36_000])
-def test_every_sample_is_heard_the_first_and_the_last(pulse: Pulse, path: Path, frames: int) -> None:
+def test_every_sample_is_played(pulse: Pulse, path: Path, frames: int) -> None:
     path.write_bytes(noise(frames / RATE))
     with pulse.recording() as recording:
         done = play(pulse.env, path)
@@ -79,7 +79,7 @@ def test_every_sample_is_heard_the_first_and_the_last(pulse: Pulse, path: Path, 
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
-def test_every_rate_is_heard_exactly(rate: int, path: Path) -> None:
+def test_every_rate_is_played_unchanged(rate: int, path: Path) -> None:
     need_pulse()
     path.write_bytes(noise(0.5, rate))
     with start_pulse(rate) as server, server.recording() as recording:
@@ -88,25 +88,25 @@ def test_every_rate_is_heard_exactly(rate: int, path: Path) -> None:
     assert is_between_silence(recording, path.read_bytes())
 
 
-def test_a_rate_that_the_server_converts_is_heard_at_its_length(pulse: Pulse, path: Path) -> None:
-    """Quietly: the server resamples, so the samples are others."""
+def test_resampled_audio_keeps_its_duration(pulse: Pulse, path: Path) -> None:
+    """The server resamples, so the samples differ; a warning would be on stderr."""
     path.write_bytes(array("h", [1000] * 4_000).tobytes())
     with pulse.recording() as recording:
         done = play(pulse.env, path, rate=8_000)
     assert done == (0, "4000 0\n", "")
-    assert (recording.sound_to() - recording.sound_from()) / SAMPLE == pytest.approx(12_000, abs=200)
+    assert (recording.audio_end() - recording.audio_start()) / SAMPLE == pytest.approx(12_000, abs=200)
 
 
-def test_a_stall_costs_no_sample_and_is_counted(pulse: Pulse, path: Path) -> None:
+def test_underrun_loses_no_sample_and_is_counted(pulse: Pulse, path: Path) -> None:
     path.write_bytes(noise(0.6))
     first, second = (path.read_bytes()[at : at + 14_400] for at in (0, 14_400))
     with pulse.recording() as recording, start(pulse.env, path, "stall") as player:
-        assert said_by(player) == "stalled"
-        recording.wait_for_sound(len(first) + RATE)
-        answer(player)
-        said, noted = player.communicate(timeout=30)
-    assert said == "7200\n14400 1\n"  # all of the first half had been heard; one underrun
-    assert noted == ""  # ALSA would tell of it
+        assert read_line(player) == "stalled"
+        recording.wait_for_audio(len(first) + RATE)
+        send_line(player)
+        output, stderr = player.communicate(timeout=30)
+    assert output == "7200\n14400 1\n"  # the complete first half was played; one underrun
+    assert stderr == ""  # ALSA would print an underrun here
     before, found, rest = recording.pcm.partition(first)
     gap, found_too, after = rest.partition(second)
     assert found
@@ -115,80 +115,82 @@ def test_a_stall_costs_no_sample_and_is_counted(pulse: Pulse, path: Path) -> Non
     assert not any(before + gap + after)
 
 
-def test_abort_drops_what_is_queued_and_what_the_device_holds(pulse: Pulse, path: Path) -> None:
+def test_abort_drops_queued_and_buffered_audio(pulse: Pulse, path: Path) -> None:
     path.write_bytes(noise(20))
     with pulse.recording() as recording, start(pulse.env, path, "abort") as player:
-        assert said_by(player) == "playing"
-        recording.wait_for_sound(RATE * SAMPLE)
-        answer(player)
-        heard = int(said_by(player))
-        recording.wait_for(RATE * SAMPLE)  # the player still lives: this is the silence of abort, not of exit
-        end = recording.sound_to()
+        assert read_line(player) == "playing"
+        recording.wait_for_audio(RATE * SAMPLE)
+        send_line(player)
+        played_frames = int(read_line(player))
+        recording.wait_for(RATE * SAMPLE)  # still running: abort causes this silence
+        end = recording.audio_end()
         assert len(recording.pcm) - end > RATE // 2 * SAMPLE
         assert player.poll() is None
-        said, noted = player.communicate("\n", timeout=30)
-    assert (said, noted, player.returncode) == ("0\n", "", 0)
-    assert recording.sound_to() == end
-    played = recording.pcm[recording.sound_from() : end]
+        output, stderr = player.communicate("\n", timeout=30)
+    assert (output, stderr, player.returncode) == ("0\n", "", 0)
+    assert recording.audio_end() == end
+    played = recording.pcm[recording.audio_start() : end]
     assert path.read_bytes().startswith(played)
-    assert abs(len(played) // SAMPLE - heard) < RATE // 2
+    assert abs(len(played) // SAMPLE - played_frames) < RATE // 2
 
 
-def test_a_device_that_is_lost_is_an_error_and_neither_hang_nor_crash(path: Path) -> None:
-    """The server dies, hangs, or suspends the device during playback; or hangs from the start."""
+def test_lost_device_is_an_error(path: Path) -> None:
+    """The server is killed, hangs, or suspends the device during playback; or hangs from the start."""
     need_pulse()
     path.write_bytes(noise(20))
     with ExitStack() as stack:
-        dead, hung, asleep, deaf = (stack.enter_context(start_pulse()) for _ in range(4))
-        deaf.process.send_signal(signal.SIGSTOP)
-        players = [stack.enter_context(start(server.env, path)) for server in (dead, hung, asleep, deaf)]
-        for server in (dead, hung, asleep):
+        killed, hung, suspended, unresponsive = (stack.enter_context(start_pulse()) for _ in range(4))
+        unresponsive.process.send_signal(signal.SIGSTOP)
+        players = [
+            stack.enter_context(start(server.env, path)) for server in (killed, hung, suspended, unresponsive)
+        ]
+        for server in (killed, hung, suspended):
             with server.recording() as recording:
-                recording.wait_for_sound(SAMPLE)
-        dead.process.kill()
+                recording.wait_for_audio(SAMPLE)
+        killed.process.kill()
         hung.process.send_signal(signal.SIGSTOP)
-        asleep.control("suspend-sink", "spk", "1")
-        told = [(*player.communicate(timeout=40), player.returncode) for player in players]
+        suspended.control("suspend-sink", "spk", "1")
+        results = [(*player.communicate(timeout=40), player.returncode) for player in players]
     stopped = ("the output device stopped playing; use -o FILE\n", "", 11)
-    assert told[1:3] == [stopped, stopped]
-    assert told[3] == ("the sound server does not respond; use -o FILE\n", "", 11)
-    assert told[0][0].startswith("device error: ")
-    assert told[0][1:] == ("", 11)
+    assert results[1:3] == [stopped, stopped]
+    assert results[3] == ("the sound server does not respond; use -o FILE\n", "", 11)
+    assert results[0][0].startswith("device error: ")
+    assert results[0][1:] == ("", 11)
 
 
-# Errors that are found before anything is played
+# Errors before playback
 
 
 @pytest.fixture
-def nowhere(tmp_path: Path) -> dict[str, str]:
-    """An environment with no sound server, where `.asoundrc` is all the hardware there is."""
+def no_sound_server(tmp_path: Path) -> dict[str, str]:
+    """An environment without a sound server, where `.asoundrc` defines the only devices."""
     need_pulse()
     kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     return kept | {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PULSE_SERVER": "unix:/nowhere"}
 
 
-def test_no_device(nowhere: dict[str, str], path: Path) -> None:
+def test_no_device(no_sound_server: dict[str, str], path: Path) -> None:
     path.write_bytes(noise(0.1))
-    assert play(nowhere, path) == (11, "no output device found; use -o FILE\n", "")
-    assert play(nowhere, path, "list") == (0, "", "")
+    assert play(no_sound_server, path) == (11, "no output device found; use -o FILE\n", "")
+    assert play(no_sound_server, path, "list") == (0, "", "")
 
 
-def test_no_portaudio(nowhere: dict[str, str], path: Path, tmp_path: Path) -> None:
+def test_no_portaudio(no_sound_server: dict[str, str], path: Path, tmp_path: Path) -> None:
     path.write_bytes(noise(0.1))
-    (tmp_path / "libportaudio.so.2").write_bytes(b"")  # what the loader finds first, and cannot load
-    nowhere["LD_LIBRARY_PATH"] = str(tmp_path)
-    told = (
+    (tmp_path / "libportaudio.so.2").write_bytes(b"")  # the loader finds this first and cannot load it
+    no_sound_server["LD_LIBRARY_PATH"] = str(tmp_path)
+    expected = (
         11,
         "the PortAudio library is missing; apt install libportaudio2, or use --player aplay or -o FILE\n",
         "",
     )
-    assert play(nowhere, path) == told
-    assert play(nowhere, path, "list") == told
+    assert play(no_sound_server, path) == expected
+    assert play(no_sound_server, path, "list") == expected
 
 
 def test_no_sounddevice(path: Path) -> None:
     path.write_bytes(noise(0.1))
-    done = subprocess.run(  # -S: without the packages that are installed
+    done = subprocess.run(  # -S: without site-packages
         [sys.executable, "-S", *PLAY[1:], str(path), str(RATE)],
         env={}, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -199,17 +201,17 @@ def test_no_sounddevice(path: Path) -> None:
     )
 
 
-def test_a_device_by_its_name(pulse: Pulse, path: Path) -> None:
+def test_device_is_selected_by_name(pulse: Pulse, path: Path) -> None:
     path.write_bytes(noise(0.1))
-    code, said, noted = play(pulse.env, path, "list")
-    assert (code, noted) == (0, "")
-    assert "default: 44100, the default\n" in said
+    code, output, stderr = play(pulse.env, path, "list")
+    assert (code, stderr) == (0, "")
+    assert "default: 44100, the default\n" in output
     with pulse.recording() as recording:
         assert play(pulse.env, path, "default") == (0, "2400 0\n", "")
     assert is_between_silence(recording, path.read_bytes())
 
 
-def test_a_device_that_will_not_do(nowhere: dict[str, str], path: Path, tmp_path: Path) -> None:
+def test_unusable_device_is_an_error(no_sound_server: dict[str, str], path: Path, tmp_path: Path) -> None:
     path.write_bytes(noise(0.1))
     (tmp_path / ".asoundrc").write_text(
         """
@@ -219,10 +221,10 @@ def test_a_device_that_will_not_do(nowhere: dict[str, str], path: Path, tmp_path
         """
     )
     hint = "--device ? lists them, -o FILE needs none"
-    for how, told in {
+    for how, expected in {
         "hall\x1b": f"no output device named 'hall\\x1b'; {hint}\n",
         "kitchen": f"several output devices match 'kitchen'; {hint}\n",
         "cinema": "the output device cinema does not support 24000 Hz; "
         "its rate is 48000 Hz; try another --device or -o FILE\n",
     }.items():
-        assert play(nowhere, path, how) == (11, told, "")
+        assert play(no_sound_server, path, how) == (11, expected, "")

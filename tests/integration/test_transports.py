@@ -203,7 +203,7 @@ def test_connection_closed_between_segments_is_reopened(via: Via, opened: Open) 
 
 
 def then_closed(handler: Handler, closed: threading.Semaphore) -> Handler:
-    """Handle a connection, close it, and say so: a request sent before would be lost."""
+    """Handle a connection, close it, and signal that: a request sent before would be lost."""
 
     def handle(sock: socket.socket) -> None:
         handler(sock)
@@ -243,7 +243,7 @@ def test_http_connection_is_reused(via: Via, opened: Open) -> None:
 
 @pytest.mark.parametrize("via", VIAS)
 def test_only_first_request_reports_connection_phases(via: Via, opened: Open) -> None:
-    """Whether it was preconnected or opened by the request."""
+    """Holds for a preconnected connection and for one that the request opens."""
 
     def script(sock: socket.socket) -> None:
         if via == "ws":

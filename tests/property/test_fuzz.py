@@ -179,13 +179,13 @@ def test_any_settings_file_is_read_or_gives_one_line(text: bytes) -> None:
         path = Path(folder, "config.toml")
         path.touch(0o600)
         path.write_bytes(text)
-        found, said = Settings(), ""
+        found, message = Settings(), ""
         try:
             found = load_settings({}, {"SMALLEST_CONFIG_DIR": folder})
         except SettingsError as error:
-            said = str(error)
+            message = str(error)
     assert 0.01 <= found.timeout <= 3600
-    assert all(line.isprintable() for line in (said, *found.warnings))
+    assert all(line.isprintable() for line in (message, *found.warnings))
 
 
 # A name for a file
@@ -203,13 +203,13 @@ def test_any_file_name_stays_in_its_directory(name: str, extension: str, format:
         inside = os.path.join(folder, "in")
         os.mkdir(inside)
         path = os.path.join(inside, name + extension)
-        audio, said = AudioFormat(24_000), ""
+        audio, message = AudioFormat(24_000), ""
         try:
             coding = choose_coding(path, format)
             with open_sinks([Destination(path, coding)], audio) as sink:
                 sink.write(bytes(4800))
         except (UsageError, OutputError) as error:
-            said = str(error)
-        assert said.isprintable()
-        assert os.listdir(inside) == ([] if said else [name + extension])
+            message = str(error)
+        assert message.isprintable()
+        assert os.listdir(inside) == ([] if message else [name + extension])
         assert os.listdir(folder) == ["in"]

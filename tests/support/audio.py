@@ -1,4 +1,4 @@
-"""Sounds for tests, and their ways into sinks and out of formats. Beside soundfile, nothing decodes here."""
+"""Test audio, and helpers to write it to sinks and to decode it with soundfile."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PIECE = 7680
 
 
 def noise(frames: int) -> bytes:
-    """What only an exact format keeps; no sample is 0, so that silence around it is told from it."""
-    luck = random.Random(7)
+    """Noise that only a lossless format preserves. No sample is 0, unlike silence."""
+    rng = random.Random(7)
     return b"".join(
-        (luck.choice((-1, 1)) * luck.randrange(1, 12_000)).to_bytes(2, "little", signed=True)
+        (rng.choice((-1, 1)) * rng.randrange(1, 12_000)).to_bytes(2, "little", signed=True)
         for _ in range(frames)
     )
 
 
 def tone(frames: int, rate: int = FORMAT.sample_rate) -> bytes:
-    """What lossy formats keep: 220 Hz, in whole numbers."""
+    """A tone of 220 Hz, which lossy formats preserve."""
     return b"".join(
         round(9000 * math.sin(2 * math.pi * 220 * at / rate)).to_bytes(2, "little", signed=True)
         for at in range(frames)
@@ -38,20 +38,20 @@ def tone(frames: int, rate: int = FORMAT.sample_rate) -> bytes:
 
 
 def pieces(pcm: bytes) -> Iterator[bytes]:
-    """As it arrives."""
+    """Yield the audio in pieces, as it arrives from the service."""
     return (pcm[at : at + PIECE] for at in range(0, len(pcm), PIECE))
 
 
-def pour(destination: Destination, pcm: bytes, format: AudioFormat = FORMAT) -> None:
-    """Into one sink, to its end."""
+def write_audio(destination: Destination, pcm: bytes, format: AudioFormat = FORMAT) -> None:
+    """Write audio to a destination and close it."""
     with open_sinks([destination], format) as sink:
         for piece in pieces(pcm):
             sink.write(piece)
 
 
 @contextmanager
-def beside(work: Callable[[], None]) -> Iterator[None]:
-    """`work` on another thread while the context lasts; what it raises comes out at the end."""
+def in_background(work: Callable[[], None]) -> Iterator[None]:
+    """Run `work` on another thread until the context ends. Its exception is raised at the end."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -71,31 +71,31 @@ def beside(work: Callable[[], None]) -> Iterator[None]:
 
 
 def make_fifo(folder: Path, name: str = "fifo") -> Path:
-    """A pipe with a name."""
+    """Create a named pipe."""
     path = folder / name
     os.mkfifo(path)
     return path
 
 
 def decoded(data: bytes, coding: str, format: AudioFormat = FORMAT) -> bytes:
-    """The samples as s16le."""
+    """Decode audio to s16le samples."""
     options = {}
     if coding == "pcm":
         return data
     if coding in ("ulaw", "alaw"):
         options = {"samplerate": format.sample_rate, "channels": 1, "format": "RAW"}
         options["subtype"] = coding.upper()
-    with soundfile.SoundFile(io.BytesIO(data), **options) as sound:
-        assert sound.samplerate == format.sample_rate
-        samples: bytes = sound.read(dtype="int16").tobytes()
+    with soundfile.SoundFile(io.BytesIO(data), **options) as file:
+        assert file.samplerate == format.sample_rate
+        samples: bytes = file.read(dtype="int16").tobytes()
         return samples
 
 
-def likeness(one: bytes, other: bytes, most_late: int = 0) -> float:
-    """Correlation of two sounds, at its best where the first may come up to `most_late` frames late."""
+def correlation(one: bytes, other: bytes, max_delay: int = 0) -> float:
+    """The highest correlation of two signals, where the first may be up to `max_delay` frames late."""
     import numpy
 
     long, short = (numpy.frombuffer(each, "<i2").astype(float) for each in (one, other))
-    short = short[: len(long) - most_late]
-    windows = numpy.lib.stride_tricks.sliding_window_view(long, len(short))[: most_late + 1]
+    short = short[: len(long) - max_delay]
+    windows = numpy.lib.stride_tricks.sliding_window_view(long, len(short))[: max_delay + 1]
     return max(float(numpy.corrcoef(window, short)[0, 1]) for window in windows)

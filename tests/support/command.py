@@ -1,4 +1,4 @@
-"""Run the command line as a user does: a process with an environment of its own."""
+"""Run the command line as a user does: as a process with a separate environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAUNCH = [sys.executable, "-m", "tests.support.launch"]
 
 
 class Server(Protocol):
-    """Anything that stands in for the service."""
+    """Any test double of the service."""
 
     @property
     def base_url(self) -> str: ...

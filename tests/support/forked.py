@@ -43,7 +43,7 @@ class ForkedServer:
         os.kill(self.pid, number)
 
     def wait(self, timeout_s: float) -> int:
-        """Wait for its end. Returns the exit code, negative for a signal."""
+        """Wait for its exit. Returns the exit code, negative for a signal."""
         self._process.join(timeout_s)
         assert self._process.exitcode is not None, "the server did not end"
         return self._process.exitcode

@@ -1,4 +1,4 @@
-"""What must hold after every run, whatever the service did."""
+"""Invariants of every run, for any behaviour of the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Type into a real shell on a terminal of its own."""
+"""Type into a real shell on a pseudo-terminal."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ slow-disk=N     the first N calls of fsync announce themselves on FD and wait fo
 no-rename       os.replace fails
 no-thread=N     the N-th thread cannot be started (0: all can)
 hasty           a wait for text takes a thousandth of its time
-late-signal     a signal comes when a batch has looked for one, and its sink is aborted before it is closed
-signal-in-writing  a signal comes while a sink writes, and has been seen before it has written
+late-signal     a signal arrives after the last check for one; the sink is aborted before it is closed
+signal-in-writing  a signal arrives while a sink writes, and is handled before the write ends
 no-link=NAME    os.link fails with this error
-no-name         as no-link, and os.replace fails either
+no-name         as no-link, and os.replace fails too
 clock           the wall clock jumps by a day at every reading
 fail=N          the N-th fallible call fails (0: none); their names are written to FD at the end
 """
@@ -68,9 +68,9 @@ class CallFailer:
         self._lock = threading.Lock()
         self.calls: list[str] = []
 
-    def wrap(self, place: Any, name: str, failure: Exception) -> None:
+    def wrap(self, owner: Any, name: str, failure: Exception) -> None:
         """Count the calls of a function. A call that fails does nothing, as in the system."""
-        real: Callable[..., Any] = getattr(place, name)
+        real: Callable[..., Any] = getattr(owner, name)
 
         def fallible(*arguments: Any, **options: Any) -> Any:
             with self._lock:
@@ -84,7 +84,7 @@ class CallFailer:
                 raise failure
             return real(*arguments, **options)
 
-        setattr(place, name, fallible)
+        setattr(owner, name, fallible)
 
 
 class SlowImport(MetaPathFinder):
@@ -101,41 +101,41 @@ class SlowImport(MetaPathFinder):
 
 
 class LateSignal:
-    """Trace calls, and send the signal after the run has looked for one for the last time."""
+    """Trace calls, and send the signal after the last check of the run for signals."""
 
     def __init__(self) -> None:
         self._aborted = threading.Event()
 
     def watch_thread(self, frame: FrameType, *_: object) -> Callable[..., None] | None:
-        """The look for a signal that comes behind the last sound of an item."""
+        """Trace the end of the last run of an item, which checks for a signal after its audio."""
         is_last = frame.f_code.co_qualname == "Session.run"
-        return self._after_looking if is_last else None
+        return self._on_run_return if is_last else None
 
     def watch_main(self, frame: FrameType, *_: object) -> Callable[..., None] | None:
         """Trace the abort of a sink."""
-        return self._after_aborting if frame.f_code.co_qualname.endswith("Sink.abort") else None
+        return self._on_abort_return if frame.f_code.co_qualname.endswith("Sink.abort") else None
 
-    def _after_looking(self, _: FrameType, event: str, __: object) -> None:
+    def _on_run_return(self, _: FrameType, event: str, __: object) -> None:
         if event == "return":
-            self._come()
+            self._send_signal()
 
-    def _come(self) -> None:
+    def _send_signal(self) -> None:
         if not self._aborted.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
             self._aborted.wait()
 
-    def _after_aborting(self, _: FrameType, event: str, __: object) -> None:
+    def _on_abort_return(self, _: FrameType, event: str, __: object) -> None:
         if event == "return":
             self._aborted.set()
 
 
 class SignalInWriting(LateSignal):
-    """Has it come while a sink is at work, which then cannot be aborted by another thread."""
+    """Send the signal while a sink writes, so that no other thread can abort it."""
 
     def watch_thread(self, frame: FrameType, *_: object) -> None:
-        """The first sound that goes into a WAV."""
+        """Send the signal at the first audio written to a WAV."""
         if frame.f_code.co_qualname == "WavEncoder.write":
-            self._come()
+            self._send_signal()
 
 
 def announce(descriptor: int) -> None:
@@ -148,11 +148,11 @@ def patch(how: str, descriptor: int) -> CallFailer | None:
     match how.partition("="):
         case ("no-resolver", _, _):
 
-            def dead(*_: Any, **__: Any) -> None:
+            def hang(*_: Any, **__: Any) -> None:
                 announce(descriptor)
                 threading.Event().wait()
 
-            socket.getaddrinfo = dead
+            socket.getaddrinfo = hang
         case ("slow-start", _, _):
             sys.meta_path.insert(0, SlowImport(descriptor))
         case ("slow-disk", _, count):
@@ -169,8 +169,8 @@ def patch(how: str, descriptor: int) -> CallFailer | None:
             CallFailer(1).wrap(os, "replace", OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
         case ("no-thread", _, turn):
             failer = CallFailer(int(turn))
-            for place, name, failure in THREADS:
-                failer.wrap(place, name, failure)
+            for owner, name, failure in THREADS:
+                failer.wrap(owner, name, failure)
         case ("hasty", _, _):
             get = queue.Queue.get
 
@@ -193,8 +193,8 @@ def patch(how: str, descriptor: int) -> CallFailer | None:
             time.time = lambda: now() + DAY_S * (-1) ** next(turns)
         case ("fail", _, turn):
             failer = CallFailer(int(turn))
-            for place, name, failure in FAILURES:
-                failer.wrap(place, name, failure)
+            for owner, name, failure in FAILURES:
+                failer.wrap(owner, name, failure)
             return failer
     return None
 

@@ -1,9 +1,13 @@
 """Play the PCM of a file on the output device: `python -m tests.support.play_pcm FILE RATE [HOW]`.
 
-A program of its own, because PortAudio finds its devices once for each process. It stops where it says a
-word, until a line comes on stdin. HOW is `abort` (says `playing`, stops the sound, says how many frames were
-heard, is silent, says how many more were heard), `stall` (the second half waits for a line; says how many
-frames were heard by then), `list`, or the name of a device.
+A separate program, because PortAudio looks for devices once per process. HOW is one of:
+
+abort   print `playing`, wait for a line on stdin, abort playback and print the frames played before;
+        after another line, print the frames played since
+stall   play the first half, print `stalled`, wait for a line on stdin, print the frames played so far and
+        play the second half
+list    print the output devices
+NAME    play on the device of this name
 """
 
 from __future__ import annotations
@@ -42,10 +46,10 @@ def play(pcm: bytes, rate: int, how: str) -> None:
     write(sink, pcm[:half])
     if how == "abort":
         pause("playing")
-        heard = sink.frames_played()
+        played = sink.frames_played()
         sink.abort()
         then = sink.frames_played()
-        pause(heard)
+        pause(played)
         say(sink.frames_played() - then)
         return
     if how == "stall":

@@ -26,14 +26,14 @@ HUNG_S = 30.0
 
 
 def need_pulse() -> None:
-    """Skip by the name of what is missing; on CI, which installs it, fail."""
+    """Skip and name the missing packages; on CI, which installs them, fail."""
     if missing := missing_packages():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not installed: {missing}")
 
 
 @cache
 def missing_packages() -> str:
-    """Debian's packages that are needed and not here."""
+    """Required Debian packages that are not installed."""
     missing = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
     for library, package in LIBRARIES.items():
         if not any(Path("/usr/lib").rglob(library)):
@@ -42,13 +42,13 @@ def missing_packages() -> str:
 
 
 class Recording:
-    """The audio that a device plays, with its silence: s16le mono."""
+    """The audio that a device plays, including silence: s16le mono."""
 
     def __init__(self, recorder: subprocess.Popen[bytes]) -> None:
         self.pcm = bytearray()
-        self.arrivals: list[tuple[int, int]] = []  # monotonic ns, bytes that were there before
+        self.arrivals: list[tuple[int, int]] = []  # monotonic ns, bytes recorded before
         self._ended = False
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._recorder = recorder
         self._thread = threading.Thread(target=self._record)
         self._thread.start()
@@ -56,41 +56,41 @@ class Recording:
     def _record(self) -> None:
         assert self._recorder.stdout
         while pcm := os.read(self._recorder.stdout.fileno(), 65_536):
-            with self._news:
+            with self._changed:
                 self.arrivals.append((time.monotonic_ns(), len(self.pcm)))
                 self.pcm += pcm
-                self._news.notify_all()
-        with self._news:
+                self._changed.notify_all()
+        with self._changed:
             self._ended = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def wait_for(self, more: int) -> None:
-        """Until `more` bytes have come from now on, or the server is gone."""
-        with self._news:
+        """Wait for `more` bytes from now on, or until the server exits."""
+        with self._changed:
             target = len(self.pcm) + more
-            assert self._news.wait_for(lambda: self._ended or len(self.pcm) >= target, HUNG_S), "no sound"
+            assert self._changed.wait_for(lambda: self._ended or len(self.pcm) >= target, HUNG_S), "no audio"
 
-    def wait_for_sound(self, more: int) -> None:
-        """Until `more` bytes have come since the first sample that is not silence."""
-        with self._news:
-            assert self._news.wait_for(lambda: any(self.pcm), HUNG_S), "all is silent"
-        start = self.sound_from()
+    def wait_for_audio(self, more: int) -> None:
+        """Wait until `more` bytes were recorded since the first sample that is not silence."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(self.pcm), HUNG_S), "all is silent"
+        start = self.audio_start()
         self.wait_for(start + more - len(self.pcm))
 
-    def sound_from(self) -> int:
-        """Where the first sample stands that is not silence."""
+    def audio_start(self) -> int:
+        """Offset of the first sample that is not silence, in bytes."""
         return (len(self.pcm) - len(self.pcm.lstrip(b"\0"))) // SAMPLE * SAMPLE
 
-    def sound_to(self) -> int:
-        """Where the last sample ends that is not silence."""
+    def audio_end(self) -> int:
+        """Offset of the end of the last sample that is not silence, in bytes."""
         return -(-len(self.pcm.rstrip(b"\0")) // SAMPLE) * SAMPLE
 
     def arrived(self, position: int) -> int:
-        """When the byte at `position` came, in monotonic ns."""
+        """When the byte at `position` arrived, in monotonic ns."""
         return next(at for at, before in reversed(self.arrivals) if before <= position)
 
     def stop(self) -> None:
-        """End the recorder; `pcm` stays."""
+        """Stop the recorder; `pcm` is kept."""
         self._recorder.terminate()
         self._thread.join()
         self._recorder.wait(HUNG_S)
@@ -98,15 +98,15 @@ class Recording:
             self._recorder.stdout.close()
 
 
-def loud(pcm: bytes | bytearray) -> list[int]:
-    """Its samples without the silent ones: a machine that has no time for a sound server has it play silence
-    in between, and takes no sample away."""
+def without_silence(pcm: bytes | bytearray) -> list[int]:
+    """Samples without the silent ones: on a busy machine the sound server inserts silence, but drops no
+    sample."""
     return [sample for sample in array("h", bytes(pcm)) if sample]
 
 
 @dataclass
 class Pulse:
-    """A sound server with one output device, `spk`. `env` points PortAudio and ALSA to it."""
+    """A sound server with one output device, `spk`. `env` makes PortAudio and ALSA use it."""
 
     env: dict[str, str]
     process: subprocess.Popen[bytes]
@@ -132,7 +132,7 @@ class Pulse:
             recording.stop()
 
     def control(self, *words: str) -> str:
-        """What `pactl` answers."""
+        """Run `pactl`. Returns its stdout."""
         return subprocess.run(
             ["pactl", *words], env=self.env, capture_output=True, text=True, check=True
         ).stdout
@@ -153,7 +153,7 @@ def start_pulse(rate: int = 24_000) -> Iterator[Pulse]:
             "XDG_RUNTIME_DIR": str(home / "xdg"),
             "PULSE_SERVER": f"unix:{socket}",
         }
-        # norewinds: else the null sink renders two seconds ahead, and what comes late is not found
+        # norewinds: else the null sink renders two seconds ahead, and late audio is not recorded
         sink = f"module-null-sink sink_name=spk rate={rate} channels=1 format=s16le norewinds=1"
         server = subprocess.Popen(
             [
@@ -169,5 +169,5 @@ def start_pulse(rate: int = 24_000) -> Iterator[Pulse]:
                 assert server.poll() is None, "pulseaudio did not start"
             yield Pulse(env, server, rate)
         finally:
-            server.kill()  # it may have been stopped, and would not hear a gentler word
+            server.kill()  # it may be stopped, and would not handle SIGTERM
             server.wait(HUNG_S)

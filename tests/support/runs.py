@@ -60,10 +60,10 @@ class Job:
     stage: str
     end: str
     via: str
-    place: str
+    output: str
 
     def __str__(self) -> str:
-        return f"{self.stage}-{self.end}-{self.via}-{self.place}"
+        return f"{self.stage}-{self.end}-{self.via}-{self.output}"
 
 
 class Running:
@@ -71,7 +71,7 @@ class Running:
 
     def __init__(self, folder: Path, base_url: str, job: Job, how: str = "") -> None:
         self.folder = folder
-        self.piped = job.place == "pipe"
+        self.piped = job.output == "pipe"
         if not self.piped:
             (folder / "out.wav").write_bytes(OLD)
         home = Path(tempfile.mkdtemp(dir=folder))

@@ -59,7 +59,7 @@ class Proxy:
         for sock in (client, server):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sockets += [client, server]
-        back = threading.Thread(target=self._spoil, args=(server, client, toxic), daemon=True)
+        back = threading.Thread(target=self._disturb, args=(server, client, toxic), daemon=True)
         back.start()
         with suppress(OSError):
             while data := client.recv(PIECE):
@@ -70,7 +70,7 @@ class Proxy:
         client.close()
         server.close()
 
-    def _spoil(self, server: socket.socket, client: socket.socket, toxic: Toxic) -> None:
+    def _disturb(self, server: socket.socket, client: socket.socket, toxic: Toxic) -> None:
         passed = 0
         limits = [n for n in (toxic.silent_after, toxic.reset_after, toxic.close_after) if n is not None]
         most = min(limits, default=1 << 62)
@@ -113,7 +113,7 @@ class Proxy:
 
 @contextmanager
 def toxic_proxy(upstream: tuple[str, int], toxic: Toxic) -> Iterator[Proxy]:
-    """Runs until the context ends; each connection has threads of its own."""
+    """Run the proxy until the context ends; each connection has its own threads."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         proxy = Proxy(listener.getsockname()[1], toxic)
         threads: list[threading.Thread] = []

@@ -92,7 +92,7 @@ def test_complete_wait_comes_from_client_or_config(
 
 
 def test_request_during_complete_wait_starts_at_once() -> None:
-    """`complete` of each comes in its own time, here never; audio comes in the order of the requests."""
+    """Each `complete` has its own delay, here endless; audio is sent in the order of the requests."""
     with start_offline(complete_wait_ms=10_000) as server, server.open() as ws:
         for number in range(5):
             send(ws, hello(request_id=str(number)))

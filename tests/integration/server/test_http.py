@@ -55,9 +55,9 @@ def test_wav_has_exact_sizes_and_the_samples_of_pcm(server: Offline, api: str, r
     assert reply.content[:4] == b"RIFF"
     assert int.from_bytes(reply.content[4:8], "little") == len(reply.content) - 8
     assert reply.content[44:] == pcm
-    with wave.open(io.BytesIO(reply.content)) as sound:
-        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, rate)
-        assert sound.getnframes() * 2 == len(pcm)
+    with wave.open(io.BytesIO(reply.content)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, rate)
+        assert file.getnframes() * 2 == len(pcm)
     assert len(pcm) % (rate * 16 // 100 * 2) == 0
 
 

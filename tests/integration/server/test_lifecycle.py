@@ -335,8 +335,8 @@ def test_child_generates_a_key_outside_argv_and_environment() -> None:
     with process:
         assert len(answer["key"]) == 48
         for pid in (process.pid, child_of(process.pid)):
-            for place in ("cmdline", "environ"):
-                assert answer["key"].encode() not in Path(f"/proc/{pid}/{place}").read_bytes()
+            for name in ("cmdline", "environ"):
+                assert answer["key"].encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
         assert process.stdin
         process.stdin.close()
     assert process.returncode == 0

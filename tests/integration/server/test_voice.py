@@ -61,12 +61,12 @@ def samples(pcm: bytes) -> numpy.ndarray[Any, Any]:
 
 
 def test_audio_is_speech(engine: Engine) -> None:
-    sound = samples(speak(engine))
-    assert 1.5 < len(sound) / 24_000 < 4
-    assert 1_000 < numpy.sqrt(numpy.mean(sound**2)) < 12_000
-    assert numpy.abs(sound).max() < 32_767
-    spectrum = numpy.abs(numpy.fft.rfft(sound)) ** 2
-    hertz = numpy.fft.rfftfreq(len(sound), 1 / 24_000)
+    audio = samples(speak(engine))
+    assert 1.5 < len(audio) / 24_000 < 4
+    assert 1_000 < numpy.sqrt(numpy.mean(audio**2)) < 12_000
+    assert numpy.abs(audio).max() < 32_767
+    spectrum = numpy.abs(numpy.fft.rfft(audio)) ** 2
+    hertz = numpy.fft.rfftfreq(len(audio), 1 / 24_000)
     assert spectrum[hertz < 4_000].sum() > 0.9 * spectrum.sum()
 
 
@@ -98,9 +98,9 @@ def test_samples_are_repeatable_under_concurrency(engine: Engine) -> None:
 def test_sample_rates_have_equal_duration_and_loudness(engine: Engine, rate: int) -> None:
     chunks, _ = asyncio.run(spoken(engine, sample_rate=rate))
     assert {len(chunk) for chunk in chunks} == {block_bytes(rate)} == {rate * 16 // 100 * 2}
-    reference, sound = samples(speak(engine)), samples(b"".join(chunks))
-    assert len(sound) / rate == len(reference) / 24_000
-    loudness = numpy.sqrt(numpy.mean(sound**2)) / numpy.sqrt(numpy.mean(reference**2))
+    reference, audio = samples(speak(engine)), samples(b"".join(chunks))
+    assert len(audio) / rate == len(reference) / 24_000
+    loudness = numpy.sqrt(numpy.mean(audio**2)) / numpy.sqrt(numpy.mean(reference**2))
     assert 0.8 < loudness < 1.1
 
 
@@ -156,11 +156,11 @@ def test_nul_does_not_end_the_text(engine: Engine) -> None:
 
 def test_closing_the_iterator_ends_the_fork(engine: Engine) -> None:
     async def leave() -> None:
-        sound = engine.synthesize(SpeechRequest("Far too long. " * 5_000, "magnus"))
-        async for _ in sound:
+        audio = engine.synthesize(SpeechRequest("Far too long. " * 5_000, "magnus"))
+        async for _ in audio:
             break
         assert children_of(engine.pid)
-        await sound.aclose()
+        await audio.aclose()
 
     asyncio.run(leave())
     eventually(lambda: not children_of(engine.pid))
@@ -168,8 +168,8 @@ def test_closing_the_iterator_ends_the_fork(engine: Engine) -> None:
 
 def test_crash_fails_one_utterance_only(engine: Engine) -> None:
     async def crash() -> None:
-        sound = engine.synthesize(SpeechRequest("Far too long. " * 5_000, "magnus"))
-        async for _ in sound:
+        audio = engine.synthesize(SpeechRequest("Far too long. " * 5_000, "magnus"))
+        async for _ in audio:
             for child in children_of(engine.pid):
                 os.kill(child, signal.SIGKILL)
 
@@ -288,9 +288,9 @@ def test_catalogue_voices_map_to_distinct_espeak_voices() -> None:
 def test_female_voices_have_higher_pitch(engine: Engine) -> None:
     def pitch(voice: str) -> float:
         """The median of the pitch in hertz, by autocorrelation of the loud parts."""
-        sound = samples(speak(engine, "Now we all know where you are", voice, sample_rate=8_000))
+        audio = samples(speak(engine, "Now we all know where you are", voice, sample_rate=8_000))
         found = []
-        for frame in sound[: len(sound) // 320 * 320].reshape(-1, 320):
+        for frame in audio[: len(audio) // 320 * 320].reshape(-1, 320):
             if numpy.sqrt(numpy.mean(frame**2)) > 1_500:
                 same = numpy.correlate(frame, frame, "full")[320:]
                 lag = 22 + int(numpy.argmax(same[22:130]))

@@ -57,7 +57,7 @@ class Step(Protocol):
     """One action of the server."""
 
     def run(self, connection: Connection) -> None:
-        """Do it. Raises Gone when the connection ends with it."""
+        """Run the step. Raises ConnectionEnded when it ends the connection."""
         ...
 
 
@@ -65,8 +65,8 @@ Script = Sequence[Step]
 Handler = Callable[[socket.socket], None]
 
 
-class Gone(Exception):
-    """The connection is over."""
+class ConnectionEnded(Exception):
+    """A step has ended the connection."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ class FaultServer:
 
     @property
     def characters(self) -> int:
-        """How many characters arrived, and may have been billed."""
+        """Number of characters received, which may have been billed."""
         return sum(len(each.text) for each in self.requests)
 
     def serve(self, sock: socket.socket) -> None:
@@ -204,7 +204,7 @@ class Connection:
     def _read_more(self) -> None:
         piece = self.sock.recv(65_536)
         if not piece:
-            raise Gone
+            raise ConnectionEnded
         self._data += piece
 
 
@@ -221,7 +221,7 @@ def fault_server(
     host: str = "127.0.0.1",
     log_path: Path | None = None,
 ) -> Iterator[FaultServer]:
-    """Run the server in this process until the context ends; each connection has a thread of its own."""
+    """Run the server in this process until the context ends; each connection has its own thread."""
     listener = socket.create_server((host, 0), backlog=256)
     port = listener.getsockname()[1]
     server = FaultServer(scripts, seed, port, secure=tls is not None, log_path=log_path)
@@ -243,7 +243,7 @@ def fault_server(
     def serve(plain: socket.socket) -> None:
         sock = plain
         sock.settimeout(DEADLINE_S)
-        with suppress(OSError, Gone):
+        with suppress(OSError, ConnectionEnded):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
                 sock = tls.wrap_socket(plain, server_side=True)
@@ -289,7 +289,7 @@ def answer(head: bytes, *body: bytes) -> Handler:
 
 @dataclass(frozen=True)
 class FaultProcess:
-    """A fault server in a process of its own. Its log has a line for each request that has ended."""
+    """A fault server in a separate process. Its log has a line for each request that has ended."""
 
     base_url: str
     log_path: Path
@@ -301,7 +301,7 @@ class FaultProcess:
 
 @contextmanager
 def start_fault_server(folder: Path, *script: Step) -> Iterator[FaultProcess]:
-    """Run the server as a process of its own, which ends with its stdin. Its log is in `folder`."""
+    """Run the server as a separate process, which ends with its stdin. Its log is in `folder`."""
     log_path = folder / "faults.jsonl"
     with subprocess.Popen(
         [sys.executable, "-m", "tests.support.fault_server", str(log_path)],

@@ -17,7 +17,7 @@ from time import perf_counter_ns
 from smallest_cli.audio import wav
 from smallest_cli.models import AudioFormat
 from tests.support import frames
-from tests.support.fault_server import SEGMENT, Connection, Gone, counter, reset
+from tests.support.fault_server import SEGMENT, Connection, ConnectionEnded, counter, reset
 
 RATE = 24_000
 CHUNK = SEGMENT // 4
@@ -116,7 +116,7 @@ class End:
         if conn.framing == "chunked":
             conn.send(b"0\r\n\r\n")
         if conn.framing == "close":
-            raise Gone
+            raise ConnectionEnded
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Status:
             frame = b"Content-Length: %d" % (len(body) + 1000)
         conn.send(b"HTTP/1.1 %d Reason\r\n%s\r\n%s\r\n%s" % (self.code, frame, self.headers, body))
         if conn.via == "ws" or self.framing == "cut":
-            raise Gone
+            raise ConnectionEnded
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Stall:
         with suppress(OSError):
             while conn.sock.recv(65536):
                 pass
-        raise Gone
+        raise ConnectionEnded
 
 
 @dataclass(frozen=True)
@@ -211,16 +211,16 @@ class Fin:
     """Close the connection."""
 
     def run(self, conn: Connection) -> None:
-        raise Gone
+        raise ConnectionEnded
 
 
 @dataclass(frozen=True)
 class Rst:
-    """Reset the connectionection."""
+    """Reset the connection."""
 
     def run(self, conn: Connection) -> None:
         reset(conn.sock)
-        raise Gone
+        raise ConnectionEnded
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class Close:
         data = self.payload
         conn.send(frames.close(self.code, self.reason) if data is None else frames.frame(data, 8))
         conn.sock.shutdown(socket.SHUT_WR)
-        raise Gone
+        raise ConnectionEnded
 
 
 @dataclass(frozen=True)

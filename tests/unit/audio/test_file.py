@@ -15,7 +15,7 @@ import pytest
 
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.errors import OutputError
-from tests.support.audio import FORMAT, beside, make_fifo, noise, pour
+from tests.support.audio import FORMAT, in_background, make_fifo, noise, write_audio
 
 PCM = noise(5_000)
 OTHER_USER = 65_534
@@ -29,7 +29,7 @@ def no_descriptor_is_left() -> Iterator[None]:
 
 
 def wav(path: Path, pcm: bytes = PCM) -> None:
-    pour(Destination(str(path), "wav"), pcm)
+    write_audio(Destination(str(path), "wav"), pcm)
 
 
 def fail(path: Path | str, pcm: bytes = PCM, coding: str = "wav") -> OutputError:
@@ -151,7 +151,7 @@ def test_a_fifo_is_written_in_place(tmp_path: Path) -> None:
     fifo = make_fifo(tmp_path)
     before = everything(tmp_path)["fifo"][0]
     got: list[bytes] = []
-    with beside(lambda: got.append(fifo.read_bytes())):
+    with in_background(lambda: got.append(fifo.read_bytes())):
         wav(fifo)
     assert got[0][44:] == PCM
     assert (everything(tmp_path)["fifo"][0], os.listdir(tmp_path)) == (before, ["fifo"])
@@ -201,7 +201,7 @@ def test_a_place_that_takes_no_file_is_one_clear_line(
 def test_a_full_disk_is_one_clear_line() -> None:
     for coding in ("pcm", "wav"):
         with pytest.raises(OutputError, match="^cannot write /dev/full: No space left on device$"):
-            pour(Destination("/dev/full", coding), PCM)
+            write_audio(Destination("/dev/full", coding), PCM)
 
 
 @contextmanager

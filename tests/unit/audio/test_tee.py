@@ -15,7 +15,7 @@ import pytest
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.audio.tee import TeeSink
 from smallest_cli.errors import BrokenPipe, DeviceError, Interrupted, OutputError
-from tests.support.audio import FORMAT, beside, decoded, likeness, make_fifo, noise, pieces, tone
+from tests.support.audio import FORMAT, correlation, decoded, in_background, make_fifo, noise, pieces, tone
 
 CODINGS = ("wav", "pcm", "flac", "ogg", "opus", "mp3", "ulaw", "alaw")
 
@@ -108,7 +108,7 @@ def a_signal_when(event: threading.Event) -> Iterator[None]:
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        with beside(press):
+        with in_background(press):
             try:
                 yield
             finally:
@@ -132,7 +132,7 @@ def test_every_format_at_once_gets_the_same_samples(tmp_path: Path) -> None:
         if coding in ("wav", "pcm", "flac"):
             assert found == pcm
         else:
-            assert likeness(found, pcm[: 2 * 40_000]) > 0.99
+            assert correlation(found, pcm[: 2 * 40_000]) > 0.99
     assert sorted(os.listdir(tmp_path)) == sorted(CODINGS)
 
 
@@ -160,7 +160,7 @@ def test_a_reader_that_leaves_spoils_no_file(tmp_path: Path) -> None:
     pcm, fifo = noise(400_000), make_fifo(tmp_path)
     destinations = [Destination(str(fifo), "pcm"), Destination(str(tmp_path / "out.flac"), "flac")]
     with (
-        beside(lambda: os.close(os.open(fifo, os.O_RDONLY))),
+        in_background(lambda: os.close(os.open(fifo, os.O_RDONLY))),
         pytest.raises(BrokenPipe) as caught,
         open_sinks(destinations, FORMAT) as sink,
     ):
@@ -307,7 +307,7 @@ def test_a_signal_keeps_what_a_file_is_owed(coding: str, tmp_path: Path) -> None
     assert caught.value.partial == tmp_path / "out.part"
     found = decoded((tmp_path / "out.part").read_bytes(), coding)
     assert len(found) >= len(pcm)
-    assert likeness(found, pcm[: 2 * 50_000]) > 0.99
+    assert correlation(found, pcm[: 2 * 50_000]) > 0.99
     assert not path.exists()
 
 

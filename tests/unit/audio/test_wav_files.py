@@ -16,7 +16,7 @@ import pytest
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.errors import BrokenPipe, OutputError
 from smallest_cli.models import AudioFormat
-from tests.support.audio import FORMAT, beside, make_fifo, noise, pour
+from tests.support.audio import FORMAT, in_background, make_fifo, noise, write_audio
 
 PCM = noise(30_000)
 UNKNOWN = (0x7FFF_F024, 0x7FFF_F000)
@@ -64,7 +64,7 @@ def test_while_it_is_written_it_is_true_to_the_last_whole_second(tmp_path: Path)
 
 
 def test_no_sound_is_a_wav_too(tmp_path: Path) -> None:
-    pour(Destination(str(tmp_path / "out.wav"), "wav"), b"")
+    write_audio(Destination(str(tmp_path / "out.wav"), "wav"), b"")
     assert_true((tmp_path / "out.wav").read_bytes(), b"")
 
 
@@ -85,8 +85,8 @@ def test_a_wav_ends_at_4_gib() -> None:
 def test_in_a_pipe_the_length_is_the_one_that_every_program_reads_to_its_end(tmp_path: Path) -> None:
     fifo = make_fifo(tmp_path)
     got: list[bytes] = []
-    with beside(lambda: got.append(fifo.read_bytes())):
-        pour(Destination(str(fifo), "wav"), PCM)
+    with in_background(lambda: got.append(fifo.read_bytes())):
+        write_audio(Destination(str(fifo), "wav"), PCM)
     assert sizes(got[0]) == UNKNOWN
     assert got[0][HEADER_SIZE:] == PCM
     assert samples(got[0]) == PCM
@@ -94,8 +94,8 @@ def test_in_a_pipe_the_length_is_the_one_that_every_program_reads_to_its_end(tmp
 
 def test_a_reader_that_left_is_told(tmp_path: Path) -> None:
     fifo = make_fifo(tmp_path)
-    with beside(lambda: os.close(os.open(fifo, os.O_RDONLY))), pytest.raises(BrokenPipe):
-        pour(Destination(str(fifo), "wav"), noise(100_000))
+    with in_background(lambda: os.close(os.open(fifo, os.O_RDONLY))), pytest.raises(BrokenPipe):
+        write_audio(Destination(str(fifo), "wav"), noise(100_000))
 
 
 # Stdout
@@ -171,7 +171,7 @@ def test_a_pipe_that_would_not_block_gets_every_byte(ending: str) -> None:
         with open(reading, "rb") as file:
             got.append(file.read())
 
-    with beside(read):
+    with in_background(read):
         said = speak(writing, ending, pcm=noise(200_000))
         os.close(writing)
     assert sizes(got[0]) == UNKNOWN

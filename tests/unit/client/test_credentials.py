@@ -25,7 +25,7 @@ from smallest_cli.client.credentials import (
 from smallest_cli.errors import MissingKeyError, OutputError, SettingsError, SmallestError
 from smallest_cli.security import Secret
 from smallest_cli.settings import DEFAULT_BASE_URL
-from tests.support.audio import beside, make_fifo
+from tests.support.audio import in_background, make_fifo
 
 KEY = "sk_0123456789abcdefghijklmnop"
 
@@ -195,7 +195,7 @@ def test_key_file_may_be_link_or_fifo(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(key_file(tmp_path / "key"))
     assert read_key_file(str(tmp_path / "link"), "here")[0].reveal() == KEY
     fifo = make_fifo(tmp_path)
-    with beside(lambda: key_file(fifo, KEY + "\n", 0o644)):
+    with in_background(lambda: key_file(fifo, KEY + "\n", 0o644)):
         key, warnings = read_key_file(str(fifo), "here")
     assert (key.reveal(), warnings) == (KEY, [])
 

@@ -13,7 +13,7 @@ import pytest
 
 from smallest_cli.errors import UsageError
 from smallest_cli.text.input import read_texts
-from tests.support.audio import beside, make_fifo
+from tests.support.audio import in_background, make_fifo
 
 BOM = "\ufeff".encode()
 
@@ -63,7 +63,7 @@ def test_files_are_texts_in_their_order(tmp_path: Path) -> None:
 def test_a_file_may_be_a_fifo(tmp_path: Path) -> None:
     """As `-f <(program)` names one."""
     fifo = make_fifo(tmp_path)
-    with beside(lambda: fifo.write_text("Hello.")):
+    with in_background(lambda: fifo.write_text("Hello.")):
         assert read_texts([], [str(fifo)], 100) == ["Hello."]
 
 
