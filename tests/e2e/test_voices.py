@@ -273,7 +273,7 @@ def test_long_table_goes_through_the_pager_if_there_is_one(
 @pytest.mark.parametrize(
     ("command", "first", "last"),
     [
-        (("doctor",), ["state", "what", "found"], "missing"),
+        (("doctor",), ["state", "check", "detail"], "missing"),
         (("dict", "list"), ["id", "words", "created"], ""),
         (("speak", "Hello.", "--dry-run"), ["characters", "segments", "voice", "model"], "meher"),
         (("speak", "-v", "'?'"), ["id", "name", "model", "gender", "accent", "age", "languages"], "meher"),
@@ -593,14 +593,14 @@ def test_doctor_is_not_paged(home: Path) -> None:
 
 def test_doctor_reports_a_healthy_service(home: Path, server: Offline) -> None:
     ran = run(home, server, "doctor", "--json")
-    found = {each["what"]: each for each in json.loads(ran.out)["findings"]}
+    found = {each["name"]: each for each in json.loads(ran.out)["findings"]}
     assert ran.code == 0
     assert KEY.encode() not in ran.out
     for what in ("key", "connection", "key accepted", "credit", "offline voice", "base_url"):
-        assert found[what]["well"], found
-    assert "upgrade" in found["connection"]["told"]
-    assert "SMALLEST_BASE_URL" in found["base_url"]["told"]
-    assert (found["voice"]["told"], found["model"]["told"]) == (
+        assert found[what]["ok"], found
+    assert "upgrade" in found["connection"]["detail"]
+    assert "SMALLEST_BASE_URL" in found["base_url"]["detail"]
+    assert (found["voice"]["detail"], found["model"]["detail"]) == (
         "meher  (default)", "lightning_v3.1_pro  (default)",
     )  # fmt: skip
     assert "None" not in ran.out.decode()

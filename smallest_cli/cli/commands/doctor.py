@@ -34,9 +34,9 @@ PLAYER_TIMEOUT_S = 5
 class Finding:
     """One line of the report. `exit_code` is 0 where nothing is wrong or the part is optional."""
 
-    what: str
-    well: bool
-    told: str
+    name: str
+    ok: bool
+    detail: str
     exit_code: int = 0
 
 
@@ -46,12 +46,12 @@ class Report:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
 
-    def add(self, what: str, detail: object) -> None:
+    def add(self, name: str, detail: object) -> None:
         """Add a finding that is in order."""
-        self.findings.append(Finding(what, True, printable(detail)))
+        self.findings.append(Finding(name, True, printable(detail)))
 
     @contextmanager
-    def check(self, what: str, *, only_for: str = "") -> Iterator[None]:
+    def check(self, name: str, *, only_for: str = "") -> Iterator[None]:
         """Run a check; its error becomes a finding, which is no problem where it concerns one option only."""
         try:
             yield
@@ -59,7 +59,7 @@ class Report:
             detail = f"{error} ({error.hint})" if error.hint else str(error)
             if only_for:
                 detail += f", needed by {only_for} only"
-            self.findings.append(Finding(what, False, printable(detail), 0 if only_for else error.exit_code))
+            self.findings.append(Finding(name, False, printable(detail), 0 if only_for else error.exit_code))
 
 
 @grouped
@@ -82,13 +82,13 @@ def doctor(*, account_options: AccountOptions) -> None:
         ("players", _find_players, "--player"),
         ("offline voice", _find_offline_voice, "--local"),
     )
-    for what, find, needed_by in optional_parts:
-        with report.check(what, only_for=needed_by):
-            report.add(what, find())
+    for name, find, needed_by in optional_parts:
+        with report.check(name, only_for=needed_by):
+            report.add(name, find())
     print_result(
         {"findings": [asdict(each) for each in report.findings]},
-        ("state", "what", "found"),
-        [("ok" if each.well else "--", each.what, each.told) for each in report.findings],
+        ("state", "check", "detail"),
+        [("ok" if each.ok else "--", each.name, each.detail) for each in report.findings],
         as_json=account_options.json,
     )
     if code := next((each.exit_code for each in report.findings if each.exit_code), 0):
@@ -127,10 +127,10 @@ def _check_service(report: Report, settings: Settings, key_file: str | None) -> 
         with report.check("key accepted"):
             account.check()
             report.add("key accepted", "yes")
-        for what, fetch in (("credit", account.balance), ("concurrency limit", account.concurrency)):
-            with report.check(what):
+        for name, fetch in (("credit", account.balance), ("concurrency limit", account.concurrency)):
+            with report.check(name):
                 value = fetch()
-                report.add(what, "unknown" if value is None else value)
+                report.add(name, "unknown" if value is None else value)
 
 
 def _find_output_devices() -> str:
