@@ -1,4 +1,4 @@
-"""Words that must not occur in code, messages and documents: plain engineering English has others."""
+"""Forbidden words do not occur in code, messages or documents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORBIDDEN = re.compile(
 SUFFIXES = {".py", ".md", ".toml", ".txt", ".1", ".bash", ".fish", ".ps1", ".sh", ".html", ".j2"}
 NAMES = {"Makefile", "_smallest"}
 FOLDERS = {".ci"}
-OF_OTHERS = {"tests/unit/test_language.py", "tests/data/golden/sse_raw.txt"}
+EXCLUDED = {"tests/unit/test_language.py", "tests/data/golden/sse_raw.txt"}
 """This file, and messages published by the service."""
 
 
@@ -41,7 +41,7 @@ def documents() -> list[Path]:
 
 
 def _is_checked(path: Path) -> bool:
-    if str(path) in OF_OTHERS:
+    if str(path) in EXCLUDED:
         return False
     return path.suffix in SUFFIXES or path.name in NAMES or path.parts[0] in FOLDERS
 

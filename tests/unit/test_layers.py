@@ -1,4 +1,4 @@
-"""Imports point down only, between the layers of ARCHITECTURE.md, and never in a circle."""
+"""Imports between the layers of ARCHITECTURE.md point down only, without cycles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORBIDDEN = {
     ("protocol", "time"): "the codec has no clock",
 }
 OUTSIDE_CLI = ("typer", "rich")
-"""Only `cli` knows how the command line is parsed and drawn."""
+"""Only `cli` parses the command line and renders output."""
 ROOT_MODULES = 12
 PACKAGE_FILES = 18
 WIRE_WORDS = frozenset({"voice_id", "continue"})
@@ -71,7 +71,7 @@ def module_imports(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
     }
 
 
-def circles(trees: dict[str, ast.Module]) -> list[str]:
+def import_cycles(trees: dict[str, ast.Module]) -> list[str]:
     """Modules that import themselves through others, imports in functions and for types included."""
     graph = module_imports(trees)
     found = []
@@ -104,11 +104,11 @@ def test_imports_point_down() -> None:
     assert violations(TREES) == []
 
 
-def test_no_import_circles() -> None:
-    assert circles(TREES) == []
+def test_no_import_cycles() -> None:
+    assert import_cycles(TREES) == []
 
 
-def test_picture_in_architecture_is_up_to_date() -> None:
+def test_diagram_in_architecture_is_up_to_date() -> None:
     document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
     assert "```mermaid" in document
     assert document == write_picture(document), "run make architecture"
@@ -124,7 +124,7 @@ def test_layer_table_in_architecture_names_every_package() -> None:
     assert table == {layer: set(names) for layer, names in enumerate(LAYERS[:-1])}
 
 
-def test_following_a_text_never_leads_back() -> None:
+def test_files_under_following_a_text_are_in_import_order() -> None:
     """At most 8 files, all used by the first, none of which imports one that comes before it."""
     document = (REPOSITORY / "ARCHITECTURE.md").read_text(encoding="utf-8")
     section = document.partition("## Following a text")[2].partition("\n## ")[0]
@@ -171,8 +171,8 @@ def test_packages_stay_small() -> None:
     assert {name: size for name, size in sizes.items() if size > PACKAGE_FILES} == {}
 
 
-def test_the_package_itself_imports_nothing() -> None:
-    """It is imported whenever anything of it is."""
+def test_package_init_imports_nothing() -> None:
+    """It runs on the import of any submodule."""
     assert list(imports("__init__", TREES["__init__"], frozenset(TREES))) == []
 
 
@@ -230,7 +230,7 @@ def test_only_the_codec_spells_protocol_fields() -> None:
         ("bench.report.terminal", "from rich.text import Text", "only cli may"),
     ],
 )
-def test_the_check_finds(name: str, source: str, expected: str | None) -> None:
+def test_import_check_on_example(name: str, source: str, expected: str | None) -> None:
     package = ["__init__", "__main__", "errors", "models", "security", "protocol", "protocol.json", "network"]
     package += [
         "text",
@@ -265,7 +265,7 @@ def test_the_check_finds(name: str, source: str, expected: str | None) -> None:
     assert all(expected in line for line in found if expected is not None)
 
 
-def test_a_circle_is_found() -> None:
+def test_import_cycle_is_found() -> None:
     sources = {
         "errors": "from smallest_cli import models",
         "models": "from smallest_cli.files import x",
@@ -273,10 +273,10 @@ def test_a_circle_is_found() -> None:
         "voices": "from smallest_cli import files",
     }
     trees = {name: ast.parse(source) for name, source in sources.items()}
-    assert circles(trees) == ["errors", "models", "files"]
+    assert import_cycles(trees) == ["errors", "models", "files"]
 
 
-def test_a_module_without_a_layer_is_found(tmp_path: Path) -> None:
+def test_module_without_a_layer_is_found(tmp_path: Path) -> None:
     (tmp_path / "attic").mkdir()
     for path in ("__init__.py", "cellar.py", "attic/__init__.py", "attic/box.py"):
         (tmp_path / path).write_text("", encoding="utf-8")
@@ -311,20 +311,20 @@ def test_layer_0_uses_few_packages() -> None:
 # Durations are measured with the monotonic clock
 
 WALL_CLOCK_USERS = {
-    ("voices", "cached_voices"),  # how old a file is: the file system knows no other clock
-    ("client.cache", "_shrink"),  # so here
-    ("bench.probe", "probing"),  # bench asks itself whether the clock was set meanwhile
-    ("bench.locust.worker_stats", "__post_init__"),  # and so does each worker of a run on several machines
+    ("voices", "cached_voices"),  # file age: file times are wall-clock times
+    ("client.cache", "_shrink"),  # likewise
+    ("bench.probe", "probing"),  # detects a clock change during a run
+    ("bench.locust.worker_stats", "__post_init__"),  # likewise, in each worker of a distributed run
     ("bench.locust.worker_stats", "drift"),
-    ("bench.runner", "measure"),  # when a run began, as written to its file
+    ("bench.runner", "measure"),  # start of a run, as written to its file
     ("bench.locust.aggregate", "__init__"),
     ("bench.locust.worker", "write_raw"),
 }
-"""Functions that may read the wall clock: what they stamp is not a duration of ours."""
+"""Functions that may read the wall clock: they measure no durations with it."""
 
 
 def wall_clock_users(trees: dict[str, ast.Module]) -> set[tuple[str, str]]:
-    """Functions that look at the wall clock: module and name."""
+    """Module and name of each function that reads the wall clock."""
     found = set()
     for module, tree in trees.items():
         for function in ast.walk(tree):
@@ -345,11 +345,11 @@ def _is_wall_clock(node: ast.AST) -> bool:
     )
 
 
-def test_the_wall_clock_measures_nothing() -> None:
+def test_only_listed_functions_read_the_wall_clock() -> None:
     assert wall_clock_users(TREES) <= WALL_CLOCK_USERS
 
 
-def test_a_wall_clock_is_found() -> None:
+def test_wall_clock_use_is_found() -> None:
     source = "import time\ndef late():\n    return time.time() - began"
     assert wall_clock_users({"a": ast.parse(source)}) == {("a", "late")}
 
@@ -367,6 +367,6 @@ def test_no_test_module_imports_another() -> None:
     assert found == []
 
 
-def test_every_test_is_in_a_folder_that_gives_it_a_mark() -> None:
+def test_every_test_is_in_a_folder_with_a_mark() -> None:
     folders = {path.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")}
     assert folders == {"unit", "integration", "e2e", "faults", "property"}

@@ -122,7 +122,7 @@ def test_cached_list_of_the_same_service_precedes_the_bundled_voices() -> None:
     assert "did you mean voice_1?" in resolve_voice("voice_2", None, base_url=here).warnings[0]
 
 
-def test_an_unknown_model_is_reported_whatever_the_voice() -> None:
+def test_unknown_model_is_reported_for_any_voice() -> None:
     for voice in (None, "meher", "sloane"):
         warnings = resolve_voice(voice, "foo_v9").warnings
         assert [warning for warning in warnings if "foo_v9" in warning]

@@ -1,4 +1,4 @@
-"""A key never prints, and text from outside cannot act on a terminal."""
+"""Keys never appear in output, and untrusted text cannot send control sequences to a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ fuzz = settings(deadline=None, max_examples=300)
 
 @fuzz
 @given(st.text())
-def test_an_escaped_text_loses_nothing_however_it_grows(text: str) -> None:
+def test_escape_works_per_character_and_never_shortens(text: str) -> None:
     shown = escape(text)
     assert len(shown) >= len(text)
     assert shown == "".join(map(escape, text))
@@ -41,7 +41,7 @@ def leaks(shown: str, key: str = KEY) -> bool:
 
 # Secret
 
-SHOWINGS: list[Callable[[Secret], Any]] = [
+FORMATTERS: list[Callable[[Secret], Any]] = [
     repr,
     str,
     ascii,
@@ -61,8 +61,8 @@ SHOWINGS: list[Callable[[Secret], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("show", SHOWINGS)
-def test_a_secret_never_prints(show: Callable[[Secret], Any]) -> None:
+@pytest.mark.parametrize("show", FORMATTERS)
+def test_secret_never_appears_in_formatted_output(show: Callable[[Secret], Any]) -> None:
     assert not leaks(str(show(SECRET)))
 
 
@@ -85,13 +85,13 @@ def test_a_secret_never_prints(show: Callable[[Secret], Any]) -> None:
         lambda secret: len(secret),
     ],
 )
-def test_a_secret_is_not_written_anywhere(dump: Callable[[Any], Any]) -> None:
+def test_secret_cannot_be_serialized_or_converted(dump: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError) as caught:
         dump(SECRET)
     assert not leaks(str(caught.value))
 
 
-def test_only_reveal_gives_it_out() -> None:
+def test_only_reveal_returns_the_key() -> None:
     assert SECRET.reveal() == KEY
     assert SECRET.source == "SMALLEST_API_KEY"
     assert not hasattr(SECRET, "__dict__")
@@ -99,19 +99,19 @@ def test_only_reveal_gives_it_out() -> None:
     assert public == ["reveal", "source"]
 
 
-def test_two_secrets_are_told_apart_by_nothing_printed() -> None:
+def test_keys_with_the_same_last_four_characters_have_the_same_repr() -> None:
     other = Secret("sk_another_key_of_WXYZ", "x")
     assert repr(other) == repr(SECRET)
 
 
 @pytest.mark.parametrize("length", [1, 2, 4, 5, 8, 15])
-def test_a_short_key_shows_none_of_its_characters(length: int) -> None:
+def test_short_key_shows_none_of_its_characters(length: int) -> None:
     key = "abcdefghijklmnopq"[:length]
     assert not set(key) & set(repr(Secret(key, "x")))
 
 
 @pytest.mark.parametrize("length", [16, 17, 64, KEY_LENGTH])
-def test_a_long_key_shows_its_last_four(length: int) -> None:
+def test_long_key_shows_only_its_last_four_characters(length: int) -> None:
     key = "k" * (length - 4) + "WXYZ"
     shown = repr(Secret(key, "x"))
     assert shown.endswith("WXYZ")
@@ -120,7 +120,7 @@ def test_a_long_key_shows_its_last_four(length: int) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n"])
-def test_a_trailing_line_end_goes(end: str) -> None:
+def test_trailing_line_end_is_stripped(end: str) -> None:
     assert Secret(KEY + end, "a file").reveal() == KEY
 
 
@@ -129,36 +129,36 @@ BAD = [*"\n\r\0\x1b\x7f\t \"'", *"é\xa0\x85\u2028\u202e\ufeffｋ\ud800"]
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("form", ["{bad}" + KEY, KEY[:9] + "{bad}" + KEY[9:], KEY + "{bad}."])
-def test_what_no_key_holds_is_refused_and_not_quoted(bad: str, form: str) -> None:
+def test_invalid_character_in_key_is_refused_without_showing_the_key(bad: str, form: str) -> None:
     value = form.format(bad=bad)
     with pytest.raises(SettingsError) as caught:
         Secret(value, "SMALLEST_API_KEY")
-    told = str(caught.value) + caught.value.hint + repr(caught.value)
-    assert not any(value[at : at + 4] in told for at in range(len(value) - 3))
-    assert told.isprintable()
-    assert "SMALLEST_API_KEY" in told
+    message = str(caught.value) + caught.value.hint + repr(caught.value)
+    assert not any(value[at : at + 4] in message for at in range(len(value) - 3))
+    assert message.isprintable()
+    assert "SMALLEST_API_KEY" in message
     assert caught.value.exit_code == 3
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])
-def test_a_quoted_key_is_refused(quote: str) -> None:
+def test_quoted_key_is_refused(quote: str) -> None:
     with pytest.raises(SettingsError):
         Secret(quote + KEY + quote, "x")
 
 
 @pytest.mark.parametrize("bad", [KEY + " ", KEY + "\t", KEY + "\n ", " " + KEY])
-def test_only_line_ends_are_trimmed(bad: str) -> None:
+def test_other_whitespace_around_a_key_is_refused(bad: str) -> None:
     with pytest.raises(SettingsError):
         Secret(bad, "x")
 
 
 @pytest.mark.parametrize("empty", ["", "\n", "\r\n", " ", "\t"])
-def test_an_empty_key_is_refused(empty: str) -> None:
+def test_empty_key_is_refused(empty: str) -> None:
     with pytest.raises(SettingsError):
         Secret(empty, "x")
 
 
-def test_a_key_that_is_too_long_is_refused_and_not_quoted() -> None:
+def test_overlong_key_is_refused_without_showing_it() -> None:
     key = KEY * 40
     assert len(key) > KEY_LENGTH
     with pytest.raises(SettingsError) as caught:
@@ -168,26 +168,26 @@ def test_a_key_that_is_too_long_is_refused_and_not_quoted() -> None:
 
 @fuzz
 @given(st.text(st.characters(), min_size=8, max_size=600))
-def test_any_text_is_a_header_value_or_refused_unquoted(value: str) -> None:
+def test_any_text_is_a_valid_header_value_or_refused_without_showing_it(value: str) -> None:
     try:
         secret = Secret(value, "x")
     except SettingsError as error:
-        # Not one of its characters but those of our own words: nothing of six in a row.
-        told = str(error) + error.hint
+        # No six characters of it in a row may be shown, except those of the message itself.
+        message = str(error) + error.hint
         ours = "the key from x has a character at position that no key holds set the bare key: no quotes, "
         ours += "spaces or line breaks is empty longer than characters"
         runs = {value[at : at + 6] for at in range(len(value) - 5)}
-        assert not [run for run in runs if run in told and run not in ours]
+        assert not [run for run in runs if run in message and run not in ours]
     else:
         assert re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]{1,512}", secret.reveal())
 
 
-# safe()
+# printable()
 
 
 @fuzz
 @given(st.text(st.characters()), st.integers(1, 400))
-def test_safe_text_is_one_printable_line_of_bounded_length(text: str, limit: int) -> None:
+def test_printable_returns_one_line_of_limited_length(text: str, limit: int) -> None:
     shown = printable(text, limit)
     assert shown.isprintable()
     assert len(shown.splitlines()) <= 1
@@ -199,7 +199,7 @@ def test_safe_text_is_one_printable_line_of_bounded_length(text: str, limit: int
 
 @fuzz
 @given(st.text(st.characters()))
-def test_safe_text_is_encodable_and_stays_safe(text: str) -> None:
+def test_printable_output_is_utf8_encodable_and_idempotent(text: str) -> None:
     shown = printable(text)
     shown.encode("utf-8")
     assert printable(shown) == shown
@@ -207,7 +207,7 @@ def test_safe_text_is_encodable_and_stays_safe(text: str) -> None:
 
 @fuzz
 @given(st.text(st.characters(categories=["L", "N", "P", "S"])))
-def test_what_is_printable_stays_as_it_is(text: str) -> None:
+def test_printable_text_is_unchanged(text: str) -> None:
     assert printable(text, max(1, len(text))) == text
 
 
@@ -239,11 +239,11 @@ def test_what_is_printable_stays_as_it_is(text: str) -> None:
         ("", ""),
     ],
 )
-def test_what_could_act_comes_out_as_an_escape(raw: str, shown: str) -> None:
+def test_control_and_format_characters_are_escaped(raw: str, shown: str) -> None:
     assert printable(raw) == shown
 
 
-def test_long_text_is_cut_with_an_ellipsis() -> None:
+def test_long_text_is_truncated_with_an_ellipsis() -> None:
     assert printable("a" * SHOWN_LENGTH) == "a" * SHOWN_LENGTH
     assert printable("a" * (SHOWN_LENGTH + 1)) == "a" * (SHOWN_LENGTH - 1) + "…"
     assert printable("abcdef", 4) == "abc…"
@@ -251,7 +251,7 @@ def test_long_text_is_cut_with_an_ellipsis() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 7, 1.5, ["a\x1b"], {"a": "\u202e"}, b"\x1b", ValueError("\x1b")])
-def test_anything_can_be_shown(value: object) -> None:
+def test_printable_accepts_any_object(value: object) -> None:
     assert printable(value).isprintable()
 
 
@@ -269,12 +269,12 @@ KEY_OF_20 = "sk_0123456789abcdefghij"
         ("nothing of it", "nothing of it"),
     ],
 )
-def test_a_key_that_a_service_echoes_is_redacted(text: str, shown: str) -> None:
+def test_echoed_key_is_redacted(text: str, shown: str) -> None:
     Secret(KEY_OF_20, "a test")
     assert printable(text) == shown
 
 
-def test_a_short_key_is_redacted_as_a_whole() -> None:
+def test_short_key_is_redacted_only_if_complete() -> None:
     Secret("shortkey1", "a test")
     assert printable("the key shortkey1 and shortkey") == "the key [key] and shortkey"
     Secret("tiny", "a test")

@@ -1,4 +1,4 @@
-"""What a person has set: which source wins, and what a broken one says without giving itself away."""
+"""Settings: precedence of the sources, and errors that show no secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRET = "sk_0123456789abcdef"
 
 @dataclass
 class Home:
-    """A folder of settings, and the environment that names it."""
+    """A config folder and the environment variables that select it."""
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Home:
         return load_settings(flags, self.environ | {"SMALLEST_CONFIG_DIR": str(self.folder)})
 
     def refusal(self, **flags: Any) -> SmallestError:
-        """What is said; it is one line that holds nothing of the file."""
+        """Return the error of a load, and check that it is one line without the secret."""
         with pytest.raises(SmallestError) as caught:
             self.load(**flags)
         assert str(caught.value).isprintable()
@@ -49,10 +49,10 @@ class Home:
 def home(tmp_path: Path) -> Iterator[Home]:
     before = set(os.listdir("/proc/self/fd"))
     yield Home(tmp_path)
-    assert set(os.listdir("/proc/self/fd")) <= before  # what others left may go meanwhile
+    assert set(os.listdir("/proc/self/fd")) <= before  # descriptors of other tests may be closed meanwhile
 
 
-# Which source wins
+# Precedence
 
 
 def test_byte_order_mark_is_ignored(home: Home) -> None:
@@ -62,7 +62,7 @@ def test_byte_order_mark_is_ignored(home: Home) -> None:
     assert "not valid TOML" in str(home.refusal())
 
 
-def test_where_nothing_is_set_the_defaults_stand(home: Home) -> None:
+def test_defaults_apply_without_any_source(home: Home) -> None:
     assert home.load() == Settings()
     assert (home.load().base_url, dict(home.load().sources)) == (DEFAULT_BASE_URL, {})
 
@@ -75,7 +75,7 @@ def test_where_nothing_is_set_the_defaults_stand(home: Home) -> None:
         (True, True, False, "of a shell", "SMALLEST_VOICE"), (True, True, True, "of a flag", "--voice"),
     ],
 )  # fmt: skip
-def test_a_flag_goes_before_the_environment_before_the_file(
+def test_flag_precedes_environment_precedes_file(
     in_file: bool, in_environment: bool, flag: bool, voice: str | None, source: str | None, home: Home
 ) -> None:
     if in_file:
@@ -95,7 +95,7 @@ EVERYTHING = {
 IN_TOML = "".join(f"{name} = {value!r}\n" for name, value in EVERYTHING.items()).replace("True", "true")
 
 
-def test_the_file_sets_everything_but_what_a_flag_alone_may(home: Home) -> None:
+def test_file_sets_everything_except_flag_only_settings(home: Home) -> None:
     home.write(IN_TOML + "plain_http = true")
     settings = home.load()
     assert {name: getattr(settings, name) for name in EVERYTHING} == EVERYTHING
@@ -104,8 +104,8 @@ def test_the_file_sets_everything_but_what_a_flag_alone_may(home: Home) -> None:
     assert home.load(plain_http=True).plain_http
 
 
-def test_flags_set_everything_and_say_their_names(home: Home) -> None:
-    home.write('speed = 9\nvia = "http"')  # what is not used may be wrong
+def test_flags_set_everything_and_are_named_as_source(home: Home) -> None:
+    home.write('speed = 9\nvia = "http"')  # unused values are not validated
     flags = {name: value for name, value in EVERYTHING.items() if name != "local"}
     settings = home.load(**flags, plain_http=True, output="not a setting", force=True)
     assert {name: getattr(settings, name) for name in flags} == flags
@@ -113,7 +113,7 @@ def test_flags_set_everything_and_say_their_names(home: Home) -> None:
     assert set(settings.sources) == {*flags, "plain_http"}
 
 
-def test_the_environment_sets_what_the_contract_names(home: Home) -> None:
+def test_environment_sets_the_documented_settings_only(home: Home) -> None:
     home.environ = {
         "SMALLEST_BASE_URL": "http://a", "SMALLEST_VOICE": "v", "SMALLEST_MODEL": "m", "SMALLEST_LOCAL": "1",
         "SMALLEST_CA_FILE": "/ca", "SMALLEST_SPEED": "9", "SMALLEST_PLAIN_HTTP": "1",
@@ -131,20 +131,20 @@ def test_the_environment_sets_what_the_contract_names(home: Home) -> None:
     [(word, False) for word in ("0", "false", "FALSE", "no", "No", "off", "")]
     + [(word, True) for word in ("1", "true", "yes", "on", "ON ")],
 )
-def test_local_is_said_in_many_words(word: str, local: bool, home: Home) -> None:
+def test_boolean_spellings_of_local(word: str, local: bool, home: Home) -> None:
     home.environ["SMALLEST_LOCAL"] = word
     assert home.load().local is local
     assert home.load(local=True).local
 
 
 @pytest.mark.parametrize("word", ["maybe", "x", "2", "\x1b[31m"])
-def test_a_word_for_local_that_is_none_is_refused(word: str, home: Home) -> None:
+def test_invalid_boolean_for_local_is_refused(word: str, home: Home) -> None:
     home.environ["SMALLEST_LOCAL"] = word
     error = home.refusal()
     assert type(error) is SettingsError
     assert str(error).startswith("SMALLEST_LOCAL: ")
     assert str(error).endswith("is not one of 1, true, yes, on, 0, false, no, off")
-    assert home.load(local=True).local  # what is not used may be wrong
+    assert home.load(local=True).local  # unused values are not validated
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_word_for_local_that_is_none_is_refused(word: str, home: Home) -> None
         ('base_url = "http://a"\nlocal = true', {}, {}, True, "{file}"),
     ],
 )
-def test_the_service_that_is_named_nearer_is_asked(
+def test_service_of_the_source_with_precedence_is_used(
     in_file: str, in_environment: dict[str, str], flags: dict[str, Any], local: bool, source: str, home: Home
 ) -> None:
     home.write(in_file)
@@ -169,19 +169,19 @@ def test_the_service_that_is_named_nearer_is_asked(
     assert settings.sources["local"] == source.format(file=home.file)
 
 
-def test_two_services_by_flag_are_refused(home: Home) -> None:
+def test_local_and_base_url_flags_are_refused_together(home: Home) -> None:
     error = home.refusal(local=True, base_url="http://a")
     assert (type(error), str(error)) == (UsageError, "--local and --base-url cannot be combined")
 
 
 @pytest.mark.parametrize("value", ["", " "])
 @pytest.mark.parametrize("name", ["model", "language", "voice", "base_url", "ca_file"])
-def test_a_flag_that_is_empty_is_refused(name: str, value: str, home: Home) -> None:
+def test_empty_flag_is_refused(name: str, value: str, home: Home) -> None:
     error = home.refusal(**{name: value})
     assert (type(error), str(error)) == (UsageError, f"--{name.replace('_', '-')}: {name} is empty")
 
 
-def test_a_setting_that_is_empty_is_refused(home: Home) -> None:
+def test_empty_setting_is_refused(home: Home) -> None:
     home.write('model = ""')
     error = home.refusal()
     assert (type(error), str(error)) == (SettingsError, f"{home.file}: model is empty")
@@ -194,7 +194,7 @@ def test_auto_is_sse_from_file_and_flag(home: Home) -> None:
     assert (home.load().via, home.load(via="http").via) == ("sse", "http")
 
 
-def test_names_that_are_no_settings_warn(home: Home) -> None:
+def test_unknown_settings_give_warnings(home: Home) -> None:
     home.write(f'voise = "meher"\n"a\\u001b[31m" = 1\napi_key = "{SECRET}"\n[speak]\nvoice = "x"')
     unknown = (
         "'voise' (did you mean 'voice'?)",
@@ -205,7 +205,7 @@ def test_names_that_are_no_settings_warn(home: Home) -> None:
     assert home.load() == Settings(warnings=tuple(f"config.toml: unknown setting {each}" for each in unknown))
 
 
-# What is refused: a flag's value as usage, anything else as settings
+# Invalid values: a UsageError for a flag, a SettingsError otherwise
 
 BAD = [
     ("speed", 0.49), ("speed", 2.01), ("speed", float("nan")), ("speed", float("inf")), ("speed", -1),
@@ -229,7 +229,7 @@ def toml(value: object) -> str:
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
-def test_a_value_out_of_range_names_its_source(name: str, value: Any, home: Home) -> None:
+def test_out_of_range_error_names_its_source(name: str, value: Any, home: Home) -> None:
     error = home.refusal(**{name: value})
     assert type(error) is UsageError
     assert str(error).startswith(f"--{name.replace('_', '-')}: ")
@@ -241,7 +241,7 @@ def test_a_value_out_of_range_names_its_source(name: str, value: Any, home: Home
 
 
 @pytest.mark.parametrize(("name", "value"), GOOD)
-def test_the_ends_of_a_range_belong_to_it(name: str, value: Any, home: Home) -> None:
+def test_range_limits_are_inclusive(name: str, value: Any, home: Home) -> None:
     home.write(f"{name} = {toml(value)}")
     assert getattr(home.load(), name) == getattr(home.load(**{name: value}), name) == value
 
@@ -257,7 +257,7 @@ def test_the_ends_of_a_range_belong_to_it(name: str, value: Any, home: Home) -> 
         ("local = 'yes'", "true or false"), ("local = 1", "true or false"),
     ],
 )  # fmt: skip
-def test_a_value_of_a_foreign_kind_is_refused(line: str, kind: str, home: Home) -> None:
+def test_value_of_the_wrong_type_is_refused(line: str, kind: str, home: Home) -> None:
     home.write(line)
     error = home.refusal()
     assert type(error) is SettingsError
@@ -265,39 +265,39 @@ def test_a_value_of_a_foreign_kind_is_refused(line: str, kind: str, home: Home) 
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "position"),
     [
         (f"voice = {SECRET}", " (at line 1, column 9)"), (f'a = "b"\nx = "{SECRET}', " (at end of document)"),
         (f"{SECRET} = 1\n{SECRET} = 2\n", " (at line 2, column 24)"), ("[", " (at end of document)"),
         (f"[{SECRET} x]", " (at line 1, column 22)"), ("x = " + "1" * 5_000, ""), ("x = " + "[" * 5_000, ""),
     ],
 )  # fmt: skip
-def test_a_broken_file_says_the_place_and_not_what_stands_there(text: str, place: str, home: Home) -> None:
+def test_invalid_toml_error_gives_the_position_and_no_content(text: str, position: str, home: Home) -> None:
     home.write(text)
-    assert str(home.refusal()) == f"{home.file} is not valid TOML{place}"
+    assert str(home.refusal()) == f"{home.file} is not valid TOML{position}"
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o601])
-def test_a_file_open_to_others_is_refused_with_the_remedy(mode: int, home: Home) -> None:
+def test_file_readable_by_others_is_refused_with_chmod_hint(mode: int, home: Home) -> None:
     home.write('voice = "meher"', mode)
     error = home.refusal()
     assert (str(error), error.hint) == (f"{home.file} is readable by other users", f"chmod 600 {home.file}")
     assert error.exit_code == 3
 
 
-PLACES: dict[str, tuple[Callable[[Path], object], str]] = {
+UNUSABLE_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a folder": (Path.mkdir, "Is a directory"),
     "a link to a device": (lambda path: path.symlink_to("/dev/null"), "is readable by other users"),
     "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a symbolic link to nothing"),
     "a link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
     "too large": (lambda path: path.write_bytes(b"#" * 65_537), "is larger than 64 KiB"),
-    "no text": (lambda path: path.write_bytes(SECRET.encode() + b"\xff"), "is not UTF-8 text"),
+    "not UTF-8": (lambda path: path.write_bytes(SECRET.encode() + b"\xff"), "is not UTF-8 text"),
 }
 
 
-@pytest.mark.parametrize("case", PLACES)
+@pytest.mark.parametrize("case", UNUSABLE_FILES)
 def test_unusable_settings_file_is_one_line(case: str, home: Home) -> None:
-    make, words = PLACES[case]
+    make, words = UNUSABLE_FILES[case]
     make(home.file)
     if "link" not in case:
         home.file.chmod(0o600)
@@ -306,7 +306,7 @@ def test_unusable_settings_file_is_one_line(case: str, home: Home) -> None:
     assert error.hint == ""
 
 
-def test_a_link_to_a_file_of_ours_is_followed(home: Home) -> None:
+def test_symlink_to_an_own_file_is_followed(home: Home) -> None:
     kept = home.folder / "dotfiles.toml"
     kept.write_text('voice = "meher"')
     kept.chmod(0o600)
@@ -317,8 +317,8 @@ def test_a_link_to_a_file_of_ours_is_followed(home: Home) -> None:
     assert (str(error), error.hint) == (f"{home.file} is readable by other users", f"chmod 600 {home.file}")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
-def test_a_link_to_a_file_of_another_user_is_refused(home: Home) -> None:
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of a file")
+def test_symlink_to_a_file_of_another_user_is_refused(home: Home) -> None:
     theirs = home.folder / "theirs.toml"
     theirs.touch(0o600)
     os.chown(theirs, 65_534, 65_534)
@@ -326,26 +326,26 @@ def test_a_link_to_a_file_of_another_user_is_refused(home: Home) -> None:
     assert str(home.refusal()) == f"{home.file} is owned by another user"
 
 
-def test_what_we_write_ourselves_is_no_link(tmp_path: Path) -> None:
+def test_read_private_refuses_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "keys").touch(0o600)
     (tmp_path / "link").symlink_to("keys")
     with pytest.raises(SettingsError, match="link is a symbolic link$"):
         read_private(tmp_path / "link")
 
 
-def test_a_fifo_is_not_waited_for(home: Home) -> None:
+def test_fifo_is_ignored_without_blocking(home: Home) -> None:
     os.mkfifo(home.file, 0o600)
     assert home.load() == Settings()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
-def test_a_file_of_another_user_is_refused(home: Home) -> None:
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of a file")
+def test_file_of_another_user_is_refused(home: Home) -> None:
     home.write("")
     os.chown(home.file, 65_534, 65_534)
     assert str(home.refusal()) == f"{home.file} is owned by another user"
 
 
-def test_the_folder_is_the_systems_own_unless_it_is_named(tmp_path: Path) -> None:
+def test_config_folder_from_variable_or_platform_default(tmp_path: Path) -> None:
     assert config_folder({"SMALLEST_CONFIG_DIR": "/a/b"}) == Path("/a/b")
     assert config_folder({}).name == config_folder({"SMALLEST_CONFIG_DIR": ""}).name == "smallest"
     assert config_folder({}).is_absolute()
@@ -363,21 +363,21 @@ def test_the_folder_is_the_systems_own_unless_it_is_named(tmp_path: Path) -> Non
         "http://user:hun/hunter2@host", "http://user:hun?hunter2@host", "http://user:hunter2@[::1]:9/@x",
     ],
 )  # fmt: skip
-def test_a_password_in_a_base_url_is_refused_and_never_shown(url: str, tmp_path: Path) -> None:
+def test_password_in_base_url_is_refused_and_not_shown(url: str, tmp_path: Path) -> None:
     ran = smallest(tmp_path, "speak", "Hi.", "--debug", "--base-url", url, env={"SMALLEST_API_KEY": SECRET})
     assert (ran.code, ran.out) == (2, b"")
     assert ran.lines == ["smallest: --base-url: a base URL must not contain a user name or password"]
 
 
 @pytest.mark.parametrize("command", [("doctor",), ("doctor", "--json"), ("voices", "clones"), ("login",)])
-def test_no_command_shows_a_password_of_a_base_url(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_no_command_shows_the_password_of_a_base_url(command: tuple[str, ...], tmp_path: Path) -> None:
     env = {"SMALLEST_API_KEY": SECRET, "SMALLEST_BASE_URL": "http://user:hunter2@host"}
     ran = smallest(tmp_path, *command, env=env)
-    told = ran.out.decode() + ran.err
-    assert (ran.code, "hunter2" in told) == (3, False)
-    assert "SMALLEST_BASE_URL: a base URL must not contain a user name or password" in told
+    output = ran.out.decode() + ran.err
+    assert (ran.code, "hunter2" in output) == (3, False)
+    assert "SMALLEST_BASE_URL: a base URL must not contain a user name or password" in output
 
 
 @pytest.mark.parametrize("url", ["http://host/@team", "https://host:9/a@b/@c", "http://[::1]:9/@x"])
-def test_a_path_may_hold_an_at_sign(url: str, home: Home) -> None:
+def test_base_url_path_may_contain_an_at_sign(url: str, home: Home) -> None:
     assert home.load(base_url=url).base_url == url

@@ -1,4 +1,4 @@
-"""A signal where an exception would be lost, or do harm: it is held back for a moment, and never lost."""
+"""Signals are deferred where an exception would be lost or unsafe, and are never lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ try:
 except Interrupted as interruption:
     print(*done, interruption.signal_number)
 """
-PLACES = {
+CONTEXTS = {
     "a finalizer": """
 class Kept:
     def __del__(self):
@@ -45,7 +45,7 @@ body = "os.kill(os.getpid(), signal.SIGINT)\\nfor _ in range(10):\\n    pass"
 def act():
     exec(compile(body, "<frozen importlib._bootstrap>", "exec"))
 """,
-    "what must be done and noted": """
+    "an uninterrupted block": """
 def act():
     with uninterrupted():
         interrupt()
@@ -53,10 +53,10 @@ def act():
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_signal_is_held_back_and_not_lost(place: str) -> None:
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_signal_is_deferred_and_not_lost(context: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BEFORE + PLACES[place] + AFTER],
+        [sys.executable, "-c", BEFORE + CONTEXTS[context] + AFTER],
         capture_output=True,
         text=True,
         timeout=60,
@@ -65,7 +65,7 @@ def test_a_signal_is_held_back_and_not_lost(place: str) -> None:
     assert (done.stdout, done.stderr) == ("held 2\n", "")
 
 
-def test_elsewhere_it_is_raised_at_once() -> None:
+def test_signal_is_raised_immediately_elsewhere() -> None:
     code = BEFORE + "def act():\n    interrupt()\n" + AFTER
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
@@ -73,8 +73,8 @@ def test_elsewhere_it_is_raised_at_once() -> None:
     assert (done.stdout, done.stderr) == ("2\n", "")
 
 
-def test_one_that_does_not_end_a_wait_is_seen_all_the_same() -> None:
-    """As if it came between Python's last look and the wait: here it comes to another thread."""
+def test_signal_that_does_not_interrupt_a_wait_is_raised() -> None:
+    """As if it came between Python's last check and the wait: here another thread gets it."""
     code = (
         BEFORE
         + "import queue, sys\n"

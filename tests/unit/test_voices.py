@@ -46,7 +46,7 @@ def test_nearest_ids_finds_typos() -> None:
     assert nearest_ids("qqqqqqqq") == []
 
 
-def test_voices_that_time_words_are_in_the_catalogue() -> None:
+def test_word_timing_voices_are_bundled() -> None:
     assert {"meher", "devansh", "kartik", "maithili", "liam", "avery"} == WORD_TIMING_VOICES
     assert all(find_voice(name) for name in WORD_TIMING_VOICES)
 

@@ -1,4 +1,4 @@
-"""Sound libraries that are too old, broken, or fail in the midst: told, and no target is touched."""
+"""Audio libraries that are missing, too old or failing: an error, and the old file is kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SoundFile:
 
 
 @pytest.mark.parametrize(
-    ("library", "told"),
+    ("library", "expected"),
     [
         (WITHOUT_LIBSNDFILE, "3; flac needs libsndfile, which is not installed; apt install libsndfile1"),
         (OLD, "3; libsndfile 1.0.\\x1b[2J cannot write flac; pip install --upgrade soundfile brings 1.2"),
@@ -48,7 +48,9 @@ class SoundFile:
     ],
     ids=["none", "old", "failing"],
 )
-def test_what_a_library_cannot_do_is_told_with_its_remedy(library: str, told: str, tmp_path: Path) -> None:
+def test_library_error_is_reported_and_the_old_file_is_kept(
+    library: str, expected: str, tmp_path: Path
+) -> None:
     (tmp_path / "soundfile.py").write_text(library)
     target = tmp_path / "out"
     target.write_bytes(b"old")
@@ -60,12 +62,12 @@ def test_what_a_library_cannot_do_is_told_with_its_remedy(library: str, told: st
         text=True,
         check=True,
     )
-    assert (done.stdout[: len(told)], done.stderr) == (told, "")
+    assert (done.stdout[: len(expected)], done.stderr) == (expected, "")
     assert target.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("coding", ["flac", "ogg", "mp3", "wav-ulaw"])
-def test_no_sound_is_a_file_all_the_same(coding: str, tmp_path: Path) -> None:
+def test_empty_audio_creates_a_file(coding: str, tmp_path: Path) -> None:
     target = tmp_path / "out"
     with open_sinks([Destination(str(target), coding)], AudioFormat()):
         pass

@@ -1,4 +1,4 @@
-"""How a sink ends: what is kept, what is named, and what a missing library or a full disk says."""
+"""Closing and aborting a sink: what is kept, and the errors of a missing library or a full disk."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.audio import FORMAT, decoded, make_fifo, noise, pieces, tone
 LIBRARY_CODINGS = ("flac", "ogg", "opus", "mp3", "ulaw", "alaw", "wav-ulaw", "wav-alaw")
 
 
-# A file that cannot be finished
+# A file that cannot be completed
 
 
 @contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A disk that is full after so many bytes, as far as this process can tell."""
+def limited_file_size(size: int) -> Iterator[None]:
+    """Limit the file size of this process, to simulate a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -40,12 +40,12 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("coding", ["wav", "pcm", *LIBRARY_CODINGS])
-def test_a_disk_that_fills_up_keeps_what_it_has(coding: str, tmp_path: Path) -> None:
-    """It was paid for, and can be heard."""
+def test_full_disk_keeps_the_partial_file(coding: str, tmp_path: Path) -> None:
+    """The audio was billed, and can be played."""
     path, pcm = tmp_path / "out", noise(200_000)
     path.write_bytes(b"old")
     with (
-        files_of_at_most(20_000),
+        limited_file_size(20_000),
         pytest.raises(OutputError, match="File too large") as caught,
         open_sinks([Destination(str(path), coding)], FORMAT) as sink,
     ):
@@ -63,7 +63,7 @@ def test_a_disk_that_fills_up_keeps_what_it_has(coding: str, tmp_path: Path) -> 
         assert len(decoded(data, coding)) > 1_000
 
 
-def test_a_partial_file_is_discarded_where_that_was_asked(tmp_path: Path) -> None:
+def test_partial_file_is_discarded_on_request(tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / "out.flac"), "flac", keep=False)
     with pytest.raises(OutputError), open_sinks([destination], FORMAT) as sink:
         sink.write(tone(50_000))
@@ -72,8 +72,8 @@ def test_a_partial_file_is_discarded_where_that_was_asked(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("coding", ["wav", "flac"])
-def test_a_name_that_is_taken_meanwhile_costs_no_sound(coding: str, tmp_path: Path) -> None:
-    """The sound stays beside it, whole, and the error names it."""
+def test_file_created_meanwhile_leaves_the_audio_in_the_partial_file(coding: str, tmp_path: Path) -> None:
+    """The partial file is complete, and the error names it."""
     path, pcm = tmp_path / "out", noise(50_000)
     with (
         pytest.raises(UsageError, match="exists") as caught,
@@ -87,8 +87,8 @@ def test_a_name_that_is_taken_meanwhile_costs_no_sound(coding: str, tmp_path: Pa
     assert decoded((tmp_path / "out.part").read_bytes(), coding) == pcm
 
 
-def test_a_folder_that_goes_meanwhile_is_told(tmp_path: Path) -> None:
-    """And the descriptor, closed by then, must not be written to by its number."""
+def test_folder_removed_meanwhile_raises_output_error(tmp_path: Path) -> None:
+    """The closed descriptor must not be written to: its number may be reused."""
     folder = tmp_path / "folder"
     folder.mkdir()
     with (
@@ -100,8 +100,8 @@ def test_a_folder_that_goes_meanwhile_is_told(tmp_path: Path) -> None:
         folder.rmdir()
 
 
-class CutShort:
-    """A file whose first `commit` a signal cuts short, on its way to the disk."""
+class InterruptedTarget:
+    """A target whose first `commit` is interrupted by a signal."""
 
     def __init__(self, path: Path) -> None:
         self._target = FileTarget(str(path))
@@ -120,9 +120,9 @@ class CutShort:
 
 
 @pytest.mark.parametrize("coding", ["pcm", "flac"])
-def test_once_the_last_byte_is_in_a_signal_completes_the_file(coding: str, tmp_path: Path) -> None:
+def test_signal_during_commit_still_completes_the_file(coding: str, tmp_path: Path) -> None:
     path, pcm = tmp_path / "out", noise(50_000)
-    target = CutShort(path)
+    target = InterruptedTarget(path)
     encoder: Encoder = PcmEncoder(target.descriptor)
     if coding == "flac":
         encoder = CompressedEncoder(coding, target.descriptor, FORMAT)
@@ -138,8 +138,8 @@ def test_once_the_last_byte_is_in_a_signal_completes_the_file(coding: str, tmp_p
 
 
 @pytest.mark.parametrize("coding", ["wav", "flac"])
-def test_what_another_thread_aborted_is_not_finished(coding: str, tmp_path: Path) -> None:
-    """A signal takes the main thread there while a worker is between two steps."""
+def test_sink_aborted_by_another_thread_is_not_completed(coding: str, tmp_path: Path) -> None:
+    """A signal aborts on the main thread while a worker is between two steps."""
     path = tmp_path / "out"
     path.write_bytes(b"old")
     with (
@@ -152,8 +152,8 @@ def test_what_another_thread_aborted_is_not_finished(coding: str, tmp_path: Path
     assert decoded((tmp_path / "out.part").read_bytes(), coding) == noise(50_000)
 
 
-def test_nothing_is_written_by_the_number_that_an_abort_let_go(tmp_path: Path) -> None:
-    """The number may belong to another file by then."""
+def test_aborted_sink_does_not_write_to_a_reused_descriptor(tmp_path: Path) -> None:
+    """The number may already belong to another file."""
     with (
         pytest.raises(OutputError, match="interrupted"),
         open_sinks([Destination(str(tmp_path / "out"), "pcm")], FORMAT) as sink,
@@ -166,7 +166,7 @@ def test_nothing_is_written_by_the_number_that_an_abort_let_go(tmp_path: Path) -
             assert other.read() == b""
 
 
-def test_a_descriptor_is_let_go_once(tmp_path: Path) -> None:
+def test_descriptor_is_closed_once(tmp_path: Path) -> None:
     """Its number may belong to another file when the partial file is removed."""
     target = FileTarget(str(tmp_path / "out"), clobber=False)
     (tmp_path / "out").write_bytes(b"came meanwhile")
@@ -180,8 +180,8 @@ def test_a_descriptor_is_let_go_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("coding", "head"), [("flac", 1_000), ("ogg", 4_000), ("opus", 1_200)])
-def test_a_pipe_gets_nothing_more_when_a_run_fails(coding: str, head: int, tmp_path: Path) -> None:
-    """What the library still holds might have to wait for a reader that is gone or stopped."""
+def test_failed_run_writes_nothing_more_to_a_pipe(coding: str, head: int, tmp_path: Path) -> None:
+    """Flushing the encoder could block on a reader that is closed or stopped."""
     fifo = make_fifo(tmp_path)
     with fifo.open("rb+", buffering=0) as pipe:
         os.set_blocking(pipe.fileno(), False)
@@ -194,8 +194,8 @@ def test_a_pipe_gets_nothing_more_when_a_run_fails(coding: str, head: int, tmp_p
 # Before anything is written
 
 
-def test_nothing_is_written_before_there_is_sound(tmp_path: Path) -> None:
-    """A request that fails leaves a reader of a compressed pipe with nothing, not with a header."""
+def test_nothing_is_written_before_the_first_audio(tmp_path: Path) -> None:
+    """The reader of a compressed pipe gets no header if the request fails."""
     fifo = make_fifo(tmp_path)
     with fifo.open("rb+", buffering=0) as pipe:
         os.set_blocking(pipe.fileno(), False)
@@ -205,10 +205,10 @@ def test_nothing_is_written_before_there_is_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("coding", LIBRARY_CODINGS)
-def test_a_missing_library_is_told_with_its_remedy(coding: str, tmp_path: Path) -> None:
+def test_missing_library_error_names_the_install_command(coding: str, tmp_path: Path) -> None:
     code = """
 import sys
-sys.modules["soundfile"] = None  # as where it is not installed
+sys.modules["soundfile"] = None  # as if it were not installed
 from smallest_cli.errors import SettingsError
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.models import AudioFormat
@@ -226,7 +226,7 @@ except SettingsError as error:
 
 
 @pytest.mark.parametrize("coding", ["wav", "pcm"])
-def test_plain_sound_loads_no_library_and_starts_no_thread(coding: str, tmp_path: Path) -> None:
+def test_uncompressed_audio_loads_no_library_and_starts_no_thread(coding: str, tmp_path: Path) -> None:
     code = """
 import sys, threading
 from smallest_cli.audio.destinations import Destination, open_sinks
@@ -241,7 +241,7 @@ with open_sinks([Destination("out", sys.argv[1])], AudioFormat()) as sink:
     assert done.stdout == "1 set()\n"
 
 
-def test_a_place_is_named_once_however_it_is_called(tmp_path: Path) -> None:
+def test_same_destination_under_two_names_is_refused(tmp_path: Path) -> None:
     one, fifo = tmp_path / "a.wav", make_fifo(tmp_path, "fifo.wav")
     one.write_bytes(b"")
     os.link(one, tmp_path / "hard.wav")
@@ -257,8 +257,8 @@ def test_a_place_is_named_once_however_it_is_called(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stdout", ["pipe", "file"])
-def test_stdout_is_a_place_too(stdout: str, tmp_path: Path) -> None:
-    """`-o - -o /dev/stdout` would shuffle two sounds into one."""
+def test_stdout_named_twice_is_refused(stdout: str, tmp_path: Path) -> None:
+    """`-o - -o /dev/stdout` would interleave two audio streams."""
     code = """
 import sys
 from smallest_cli.errors import UsageError
@@ -282,7 +282,7 @@ except UsageError as error:
             assert "twice" in done.stderr
 
 
-def test_a_format_that_was_asked_for_needs_no_extension_to_be_known() -> None:
+def test_given_format_overrides_an_unknown_extension() -> None:
     assert choose_coding("minutes.2026", "flac") == "flac"
     with pytest.raises(UsageError, match=r"\.2026"):
         choose_coding("minutes.2026")

@@ -1,4 +1,4 @@
-"""Several sinks at once: none waits for another, none spoils another, and the end is bounded."""
+"""Several sinks at once: none blocks or corrupts another, and closing is bounded."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ CODINGS = ("wav", "pcm", "flac", "ogg", "opus", "mp3", "ulaw", "alaw")
 
 
 class SlowPlayback:
-    """A sink that plays in its own time: it is at its end when it is let go."""
+    """A sink whose close() blocks until `released` is set."""
 
     def __init__(self) -> None:
         self.written = b""
-        self.got_some, self.let_go = threading.Event(), threading.Event()
+        self.received, self.released = threading.Event(), threading.Event()
         self.fault: BaseException | None = None
         self.ended = ""
 
     def write(self, pcm: bytes) -> None:
-        self.got_some.set()
+        self.received.set()
         if self.fault:
             raise self.fault
         self.written += pcm
@@ -46,20 +46,20 @@ class SlowPlayback:
         raise AssertionError
 
     def close(self) -> None:
-        self.let_go.wait()
+        self.released.wait()
         self.ended = self.ended or "closed"
 
     def abort(self) -> None:
         self.ended = "aborted"
-        self.let_go.set()
+        self.released.set()
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
+def no_leaked_threads() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(30)  # minutes of sound are encoded before it ends
+        thread.join(30)  # it may still have minutes of audio to encode
         assert not thread.is_alive()
 
 
@@ -70,7 +70,7 @@ class Pipe:
         self.path = path
 
     def fill(self) -> None:
-        """To the last byte: the next one waits."""
+        """Fill the buffer of the pipe, so that the next write blocks."""
         descriptor = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
         for size in (4096, 1):
             with suppress(BlockingIOError):
@@ -81,7 +81,7 @@ class Pipe:
 
 @contextmanager
 def unread_pipe(folder: Path) -> Iterator[Pipe]:
-    """The reader leaves at the end."""
+    """A pipe whose reader closes it at the end."""
     before = set(threading.enumerate())
     path = make_fifo(folder)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -90,38 +90,38 @@ def unread_pipe(folder: Path) -> Iterator[Pipe]:
     finally:
         os.close(reader)
         for thread in set(threading.enumerate()) - before:
-            thread.join()  # what was stuck in the pipe is not any more
+            thread.join()  # a write blocked on the pipe fails now
 
 
 @contextmanager
-def a_signal_when(event: threading.Event) -> Iterator[None]:
-    """Ctrl-C as `cli` has it, at the main thread, when `event` is set."""
-    over = False
+def signal_on(event: threading.Event) -> Iterator[None]:
+    """Raise Interrupted on the main thread when `event` is set, as `cli` does on Ctrl-C."""
+    finished = False
 
     def interrupt(number: int, _: FrameType | None) -> None:
         raise Interrupted(number)
 
-    def press() -> None:
+    def send_signal() -> None:
         event.wait()
-        if not over:
+        if not finished:
             os.kill(os.getpid(), signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        with in_background(press):
+        with in_background(send_signal):
             try:
                 yield
             finally:
-                over = True
+                finished = True
                 event.set()
     finally:
         signal.signal(signal.SIGUSR1, before)
 
 
-# What each gets
+# Output of each sink
 
 
-def test_every_format_at_once_gets_the_same_samples(tmp_path: Path) -> None:
+def test_sinks_of_all_formats_get_the_same_samples(tmp_path: Path) -> None:
     pcm = tone(50_000)
     destinations = [Destination(str(tmp_path / coding), coding) for coding in CODINGS]
     with open_sinks(destinations, FORMAT) as sink:
@@ -136,27 +136,27 @@ def test_every_format_at_once_gets_the_same_samples(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == sorted(CODINGS)
 
 
-def test_the_slowest_that_lives_is_heard() -> None:
+def test_frames_played_is_that_of_the_slowest_working_sink() -> None:
     class Slow(SlowPlayback):
         def frames_played(self) -> int:
             return 5
 
-    fast, slow, dead = SlowPlayback(), Slow(), SlowPlayback()
-    dead.fault = DeviceError("unplugged")
-    tee = TeeSink([fast, slow, dead])
+    fast, slow, failed = SlowPlayback(), Slow(), SlowPlayback()
+    failed.fault = DeviceError("unplugged")
+    tee = TeeSink([fast, slow, failed])
     tee.write(noise(100))
-    for each in (fast, slow, dead):
-        each.got_some.wait()
-    while tee.frames_played() < 5:  # the dead one has heard nothing, and no longer counts
-        fast.let_go.wait(0.01)
+    for each in (fast, slow, failed):
+        each.received.wait()
+    while tee.frames_played() < 5:  # the failed sink played nothing and no longer counts
+        fast.released.wait(0.01)
     assert tee.abort() is None
     assert (fast.ended, slow.ended) == ("aborted", "aborted")
 
 
-# One that dies
+# A sink that fails
 
 
-def test_a_reader_that_leaves_spoils_no_file(tmp_path: Path) -> None:
+def test_closed_reader_does_not_affect_the_file(tmp_path: Path) -> None:
     pcm, fifo = noise(400_000), make_fifo(tmp_path)
     destinations = [Destination(str(fifo), "pcm"), Destination(str(tmp_path / "out.flac"), "flac")]
     with (
@@ -170,33 +170,33 @@ def test_a_reader_that_leaves_spoils_no_file(tmp_path: Path) -> None:
     assert decoded((tmp_path / "out.flac").read_bytes(), "flac") == pcm
 
 
-def test_the_first_to_die_is_told_of() -> None:
-    """First in time, not in the order of the command line."""
-    first, whole = SlowPlayback(), SlowPlayback()
+def test_first_failure_in_time_is_raised() -> None:
+    """Not the first failed sink on the command line."""
+    first, complete = SlowPlayback(), SlowPlayback()
 
     class Second(SlowPlayback):
         def close(self) -> None:
-            first.let_go.wait()
+            first.released.wait()
             raise OutputError("full")
 
     second = Second()
-    whole.let_go.set()
+    complete.released.set()
     first.fault = DeviceError("unplugged")
-    tee = TeeSink([second, first, whole])
+    tee = TeeSink([second, first, complete])
     tee.write(noise(100))
     with pytest.raises(DeviceError, match="unplugged"):
         tee.close()
     assert (first.ended, second.ended) == ("aborted", "aborted")
-    assert (whole.ended, whole.written) == ("closed", noise(100))
+    assert (complete.ended, complete.written) == ("closed", noise(100))
 
 
-def test_when_none_is_left_writing_ends_at_once_and_so_does_waiting() -> None:
-    """The pipeline would otherwise wait indefinitely, or ask for another segment."""
+def test_write_and_frames_played_raise_once_every_sink_failed() -> None:
+    """The pipeline would otherwise wait indefinitely, or request another segment."""
     only = SlowPlayback()
     only.fault = DeviceError("unplugged")
     tee = TeeSink([only])
     tee.write(noise(10))
-    only.let_go.wait()
+    only.released.wait()
     with pytest.raises(DeviceError):
         tee.frames_played()
     with pytest.raises(DeviceError):
@@ -204,28 +204,28 @@ def test_when_none_is_left_writing_ends_at_once_and_so_does_waiting() -> None:
     assert tee.abort() is None
 
 
-def test_a_bug_in_a_branch_is_no_success(tmp_path: Path) -> None:
-    """Whatever ends a thread is raised by close; the other sinks are complete."""
-    buggy, whole = SlowPlayback(), SlowPlayback()
+def test_bug_in_a_sink_thread_is_raised_by_close(tmp_path: Path) -> None:
+    """The other sinks are complete."""
+    buggy, complete = SlowPlayback(), SlowPlayback()
     buggy.fault = ZeroDivisionError("a bug")
-    whole.let_go.set()
-    tee = TeeSink([buggy, whole])
+    complete.released.set()
+    tee = TeeSink([buggy, complete])
     tee.write(noise(10))
     with pytest.raises(ZeroDivisionError):
         tee.close()
-    assert (buggy.ended, whole.ended) == ("aborted", "closed")
+    assert (buggy.ended, complete.ended) == ("aborted", "closed")
 
 
-# The end
+# Closing and aborting
 
 
-def test_a_slow_reader_holds_up_no_file(tmp_path: Path) -> None:
-    """The file is whole on the disk, and named, while the pipe still has the most of it to take."""
+def test_blocked_pipe_does_not_delay_the_file(tmp_path: Path) -> None:
+    """The file is complete and has its final name while most of the audio still waits for the pipe."""
     pcm, path = noise(200_000), tmp_path / "out.wav"
-    with unread_pipe(tmp_path) as stuck:
-        destinations = [Destination(str(stuck.path), "pcm"), Destination(str(path), "wav")]
+    with unread_pipe(tmp_path) as blocked:
+        destinations = [Destination(str(blocked.path), "pcm"), Destination(str(path), "wav")]
         event = threading.Event()
-        with a_signal_when(event), pytest.raises(Interrupted), open_sinks(destinations, FORMAT) as sink:
+        with signal_on(event), pytest.raises(Interrupted), open_sinks(destinations, FORMAT) as sink:
             for piece in pieces(pcm):
                 sink.write(piece)
             watch = threading.Thread(target=wait_for, args=(path, event))
@@ -236,7 +236,7 @@ def test_a_slow_reader_holds_up_no_file(tmp_path: Path) -> None:
 
 
 def wait_for(path: Path, event: threading.Event) -> None:
-    """Set `event` when the file has its name."""
+    """Set `event` when the file has its final name."""
     pause = threading.Event()
     while not path.exists():
         pause.wait(0.01)
@@ -244,13 +244,13 @@ def wait_for(path: Path, event: threading.Event) -> None:
 
 
 @pytest.mark.parametrize("coding", [*CODINGS, "wav-ulaw"])
-def test_a_signal_ends_a_run_that_is_stuck_in_a_pipe(coding: str, tmp_path: Path) -> None:
-    """Also where libsndfile is writing, which would swallow it; and nothing is waited for at the end."""
+def test_signal_ends_a_run_blocked_on_a_pipe(coding: str, tmp_path: Path) -> None:
+    """Also in a callback of libsndfile, which would swallow the exception; closing does not block."""
     event = threading.Event()
-    with unread_pipe(tmp_path) as stuck:
-        destination = Destination(str(stuck.path), coding)
-        with a_signal_when(event), pytest.raises(Interrupted), open_sinks([destination], FORMAT) as sink:
-            stuck.fill()
+    with unread_pipe(tmp_path) as blocked:
+        destination = Destination(str(blocked.path), coding)
+        with signal_on(event), pytest.raises(Interrupted), open_sinks([destination], FORMAT) as sink:
+            blocked.fill()
             event.set()
             for piece in pieces(noise(400_000)):
                 sink.write(piece)
@@ -258,48 +258,48 @@ def test_a_signal_ends_a_run_that_is_stuck_in_a_pipe(coding: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("coding", ["opus", "mp3", "flac"])
-def test_a_signal_while_the_library_works_is_not_lost(coding: str, tmp_path: Path) -> None:
-    """On the main thread it would be raised in a callback of libsndfile, which prints it and goes on."""
-    event, much = threading.Event(), tone(24_000) * 300
+def test_signal_during_encoding_is_not_lost(coding: str, tmp_path: Path) -> None:
+    """On the main thread it would be raised in a callback of libsndfile, which would print and ignore it."""
+    event, long_audio = threading.Event(), tone(24_000) * 300
     destination = Destination(str(tmp_path / "out"), coding, keep=False)
-    with a_signal_when(event), pytest.raises(Interrupted), open_sinks([destination], FORMAT) as sink:
+    with signal_on(event), pytest.raises(Interrupted), open_sinks([destination], FORMAT) as sink:
         sink.write(tone(24_000))
         event.set()
-        sink.write(much)
+        sink.write(long_audio)
 
 
-def test_the_playback_is_silenced_before_anything_is_waited_for() -> None:
+def test_abort_stops_playback_before_waiting_for_other_sinks() -> None:
     speaker, event = SlowPlayback(), threading.Event()
 
     class SlowDisk(SlowPlayback):
         def close(self) -> None:
             event.set()
-            self.ended = "closed in time" if speaker.let_go.wait(1.5) else "kept waiting"
+            self.ended = "closed in time" if speaker.released.wait(1.5) else "kept waiting"
 
         def abort(self) -> None:
-            """It is busy."""
+            """Do nothing, like a sink that is busy."""
 
     disk = SlowDisk()
     tee = TeeSink([disk, speaker])
-    with a_signal_when(event), pytest.raises(Interrupted):
+    with signal_on(event), pytest.raises(Interrupted):
         tee.close()
     tee.abort()
     assert (speaker.ended, disk.ended) == ("aborted", "closed in time")
 
 
 @pytest.mark.parametrize("coding", ["wav", "mp3", "flac", "ogg", "opus", "wav-alaw"])
-def test_a_signal_keeps_what_a_file_is_owed(coding: str, tmp_path: Path) -> None:
-    """Beside a pipe that is stuck. The file has a true end."""
+def test_signal_keeps_the_written_audio_in_the_partial_file(coding: str, tmp_path: Path) -> None:
+    """Beside a blocked pipe. The partial file is terminated properly."""
     pcm, path = tone(60_000), tmp_path / "out"
     event = threading.Event()
-    with unread_pipe(tmp_path) as stuck:
-        destinations = [Destination(str(stuck.path), "pcm"), Destination(str(path), coding)]
+    with unread_pipe(tmp_path) as blocked:
+        destinations = [Destination(str(blocked.path), "pcm"), Destination(str(path), coding)]
         with (
-            a_signal_when(event),
+            signal_on(event),
             pytest.raises(Interrupted) as caught,
             open_sinks(destinations, FORMAT) as sink,
         ):
-            stuck.fill()
+            blocked.fill()
             for piece in pieces(pcm):
                 sink.write(piece)
             event.set()
@@ -311,8 +311,8 @@ def test_a_signal_keeps_what_a_file_is_owed(coding: str, tmp_path: Path) -> None
     assert not path.exists()
 
 
-def test_a_signal_silences_the_playback_and_completes_the_file(tmp_path: Path) -> None:
-    """Once the last byte is in: the file is whole, whatever is still to be played."""
+def test_signal_during_close_stops_playback_and_completes_the_file(tmp_path: Path) -> None:
+    """The file is complete even if audio is still to be played."""
     pcm, path = noise(50_000), tmp_path / "out.wav"
     event, playback = threading.Event(), SlowPlayback()
     with open_sinks([Destination(str(path), "wav")], FORMAT) as file:
@@ -321,7 +321,7 @@ def test_a_signal_silences_the_playback_and_completes_the_file(tmp_path: Path) -
             tee.write(piece)
         watch = threading.Thread(target=wait_for, args=(path, event))
         watch.start()
-        with a_signal_when(event), pytest.raises(Interrupted):
+        with signal_on(event), pytest.raises(Interrupted):
             tee.close()
         watch.join()
         assert tee.abort() is None
@@ -329,8 +329,8 @@ def test_a_signal_silences_the_playback_and_completes_the_file(tmp_path: Path) -
     assert decoded(path.read_bytes(), "wav") == pcm
 
 
-def test_a_branch_that_was_aborted_is_no_success(tmp_path: Path) -> None:
-    """For a caller that closes it on another thread than the one that a signal came to."""
+def test_close_after_an_abort_raises_output_error(tmp_path: Path) -> None:
+    """For a caller that closes the sink on another thread than the one that got the signal."""
     path, pcm = tmp_path / "out", noise(50_000)
     path.write_bytes(b"old")
     with (
@@ -345,8 +345,8 @@ def test_a_branch_that_was_aborted_is_no_success(tmp_path: Path) -> None:
     assert decoded((tmp_path / "b.part").read_bytes(), "wav") == pcm
 
 
-def test_an_abort_with_much_to_encode_is_no_race(tmp_path: Path) -> None:
-    """The thread that encodes is the one that ends the file: libsndfile survives nothing else."""
+def test_abort_during_encoding_leaves_valid_partial_files(tmp_path: Path) -> None:
+    """The encoding thread closes its file: a libsndfile handle must not be used by two threads."""
     pcm = tone(24_000) * 40
     destinations = [Destination(str(tmp_path / coding), coding) for coding in CODINGS]
     with pytest.raises(OutputError) as caught, open_sinks(destinations, FORMAT) as sink:

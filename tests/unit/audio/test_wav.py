@@ -1,4 +1,4 @@
-"""The WAV header, written and read: against literal bytes, other people's reader, and every cut."""
+"""Writing and reading the WAV header: against literal bytes, Python's wave module, and every split."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIVE_HEADER = bytes.fromhex(
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
-    """A RIFF chunk, padded to an even length as RIFF wants it."""
+    """A RIFF chunk, padded to an even length as RIFF requires."""
     return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
 
@@ -55,7 +55,7 @@ FILES = {
     "odd chunk": riff(fmt(), chunk(b"odd ", b"abc"), DATA),
     "odd chunk of one byte": riff(chunk(b"odd ", b"a"), fmt(), chunk(b"odd ", b"b"), DATA),
     "empty chunk": riff(fmt(), chunk(b"junk", b""), DATA),
-    "a chunk that talks of data": riff(fmt(), chunk(b"note", b"data\x04\0\0\0abcd"), DATA),
+    "a chunk whose body contains 'data'": riff(fmt(), chunk(b"note", b"data\x04\0\0\0abcd"), DATA),
     "extended fmt": riff(fmt(extra=b"\0\0"), DATA),
     "extensible": riff(EXTENSIBLE, DATA),
     "extensible with fact": riff(EXTENSIBLE, chunk(b"fact", b"\x08\0\0\0"), DATA),
@@ -68,20 +68,20 @@ def read(*pieces: bytes, expected: AudioFormat = RATE_24K) -> tuple[bytes, wav.W
     return b"".join([reader.feed(piece) for piece in pieces]), reader
 
 
-# Written
+# Writing
 
 
-def test_the_header_byte_for_byte() -> None:
+def test_header_bytes() -> None:
     assert len(LIVE_HEADER) == 44
     assert wav.header(RATE_24K, 122_880) == LIVE_HEADER
 
 
-def test_a_frame_of_two_channels_has_four_bytes() -> None:
+def test_stereo_frame_has_four_bytes() -> None:
     made = wav.header(AudioFormat(8_000, 2), 16)
     assert made[20:36].hex(" ", -4) == "01000200 401f0000 007d0000 04001000"
 
 
-def test_the_header_agrees_with_the_live_files() -> None:
+def test_header_matches_the_live_files() -> None:
     """44 + data, and a RIFF size of all that follows it (waves/api.md, 3a)."""
     live = [sample for sample in SAMPLES if sample["body"].get("output_format") == "wav"]
     assert [sample["bytes"] for sample in live] == [122_924, 239_948]
@@ -93,7 +93,7 @@ def test_the_header_agrees_with_the_live_files() -> None:
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_python_reads_what_we_write(rate: int, channels: int) -> None:
+def test_wave_module_reads_the_header(rate: int, channels: int) -> None:
     body = PCM * channels
     with wave.open(io.BytesIO(wav.header(AudioFormat(rate, channels), len(body)) + body)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (rate, channels, 2)
@@ -101,7 +101,7 @@ def test_python_reads_what_we_write(rate: int, channels: int) -> None:
         assert file.readframes(100) == body
 
 
-def test_python_writes_the_same() -> None:
+def test_wave_module_writes_the_same_bytes() -> None:
     written = io.BytesIO()
     with wave.open(written, "wb") as file:
         file.setparams((1, 2, 44_100, 0, "NONE", ""))
@@ -109,14 +109,14 @@ def test_python_writes_the_same() -> None:
     assert wav.header(RATE_44K, len(PCM)) + PCM == written.getvalue()
 
 
-def test_the_largest_length_fits() -> None:
+def test_largest_data_size_fits_the_header() -> None:
     made = wav.header(RATE_24K, wav.LARGEST_DATA_SIZE)
     assert struct.unpack("<I", made[4:8])[0] == 0xFFFF_FFFF
     with pytest.raises(struct.error):
         wav.header(RATE_24K, wav.LARGEST_DATA_SIZE + 1)
 
 
-def test_a_header_of_unknown_length_states_none() -> None:
+def test_header_of_unknown_length_states_no_length() -> None:
     made = wav.header(RATE_24K)
     assert struct.unpack("<I", made[40:44])[0] == 0x7FFF_F000
     assert struct.unpack("<I", made[4:8])[0] == 0x7FFF_F000 + 36
@@ -124,10 +124,10 @@ def test_a_header_of_unknown_length_states_none() -> None:
     assert (pcm, reader.states_length, reader.complete) == (PCM, False, False)
 
 
-# Read
+# Reading
 
 
-def test_the_live_example() -> None:
+def test_live_example_is_read() -> None:
     body = bytes(range(256)) * 480
     assert len(LIVE_HEADER + body) == 122_924
     pcm, reader = read(LIVE_HEADER, body)
@@ -137,7 +137,7 @@ def test_the_live_example() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_cut_gives_the_same(name: str) -> None:
+def test_file_split_at_every_position(name: str) -> None:
     raw = FILES[name]
     for cut in range(len(raw) + 1):
         pcm, reader = read(raw[:cut], raw[cut:])
@@ -148,7 +148,7 @@ def test_every_cut_gives_the_same(name: str) -> None:
 
 @settings(deadline=None)
 @given(st.sampled_from(sorted(FILES)), st.lists(st.integers(0, 150), max_size=10))
-def test_many_cuts_give_the_same(name: str, cuts: list[int]) -> None:
+def test_file_split_at_arbitrary_positions(name: str, cuts: list[int]) -> None:
     raw, cuts = FILES[name], sorted(cuts)
     pieces = [raw[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
     pcm, reader = read(*pieces)
@@ -156,7 +156,7 @@ def test_many_cuts_give_the_same(name: str, cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_stops_early_is_not_whole(name: str) -> None:
+def test_truncated_file_is_incomplete(name: str) -> None:
     raw = FILES[name]
     end = raw.index(PCM) + len(PCM)
     for cut in range(end):
@@ -166,18 +166,18 @@ def test_a_file_that_stops_early_is_not_whole(name: str) -> None:
     assert read(raw[:end])[1].complete
 
 
-def test_nothing_is_whole_before_anything_came() -> None:
+def test_empty_input_is_incomplete() -> None:
     pcm, reader = read(b"")
     assert (pcm, reader.states_length, reader.complete) == (b"", False, False)
 
 
-def test_bytes_that_the_header_does_not_count_are_an_error() -> None:
+def test_bytes_beyond_the_stated_size_are_an_error() -> None:
     with pytest.raises(ProtocolError, match="more audio than its WAV header states"):
         read(FILES["plain"], b"more", LIST, b"", b"x" * 1_000)
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFF_F000, 0x7FFF_FFFF, 0xFFFF_FFFF])
-def test_a_size_that_stands_for_unknown_states_no_length(size: int) -> None:
+def test_placeholder_size_states_no_length(size: int) -> None:
     raw = riff(fmt())[:36] + b"data" + struct.pack("<I", size)
     pcm, reader = read(raw, PCM, PCM[:3], PCM[3:])
     assert pcm == PCM + PCM
@@ -185,11 +185,11 @@ def test_a_size_that_stands_for_unknown_states_no_length(size: int) -> None:
     assert not reader.complete
 
 
-# Refused
+# Rejected input
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (riff(fmt(rate=44_100), DATA), "44100"),
         (riff(fmt(rate=8_000), DATA), "8000"),
@@ -205,10 +205,10 @@ def test_a_size_that_stands_for_unknown_states_no_length(size: int) -> None:
         (riff(chunk(b"fmt ", b""), DATA), None),
     ],
 )
-def test_another_format_than_asked_for_is_refused(raw: bytes, said: str | None) -> None:
-    with pytest.raises(ProtocolError, match=said):
+def test_unexpected_format_is_refused(raw: bytes, message: str | None) -> None:
+    with pytest.raises(ProtocolError, match=message):
         read(raw)
-    with pytest.raises(ProtocolError, match=said):
+    with pytest.raises(ProtocolError, match=message):
         read(*(raw[at : at + 1] for at in range(len(raw))))
 
 
@@ -227,7 +227,7 @@ def test_another_format_than_asked_for_is_refused(raw: bytes, said: str | None) 
         bytes.fromhex("dfffd2ffd3fff0ff"),  # the first live bytes of plain PCM
     ],
 )
-def test_something_else_is_refused_at_once(raw: bytes) -> None:
+def test_input_that_is_not_wav_is_refused(raw: bytes) -> None:
     with pytest.raises(ProtocolError):
         read(raw)
     with pytest.raises(ProtocolError):
@@ -242,12 +242,12 @@ def test_something_else_is_refused_at_once(raw: bytes) -> None:
         riff(fmt()) + b"junk" + struct.pack("<I", 10**9),
     ],
 )
-def test_a_head_without_end_is_refused(endless: bytes) -> None:
+def test_oversized_chunk_before_the_data_is_refused(endless: bytes) -> None:
     with pytest.raises(ProtocolError):
         read(endless, *[b"x" * 1_000] * 1_000)
 
 
-def test_a_head_of_endless_chunks_is_refused() -> None:
+def test_too_many_chunks_before_the_data_are_refused() -> None:
     with pytest.raises(ProtocolError):
         read(riff(fmt()), *[chunk(b"junk", b"x" * 992)] * 1_000)
 
@@ -257,7 +257,7 @@ def test_a_head_of_endless_chunks_is_refused() -> None:
     st.sampled_from([b"", b"RIFF", b"RIFF\0\0\0\0WAVE", riff(fmt()), riff(EXTENSIBLE), riff(LIST)]),
     st.lists(st.binary(max_size=60) | st.sampled_from([b"data", b"fmt \x10\0\0\0", LIST, fmt(), DATA])),
 )
-def test_any_bytes_give_pcm_or_a_protocol_error(start: bytes, pieces: list[bytes]) -> None:
+def test_arbitrary_bytes_give_pcm_or_a_protocol_error(start: bytes, pieces: list[bytes]) -> None:
     try:
         pcm, _ = read(start, *pieces)
     except ProtocolError as error:
@@ -270,7 +270,7 @@ def test_any_bytes_give_pcm_or_a_protocol_error(start: bytes, pieces: list[bytes
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=80), st.lists(st.integers(0, 160), max_size=6))
-def test_any_bytes_give_the_same_however_they_are_cut(tail: bytes, cuts: list[int]) -> None:
+def test_arbitrary_bytes_do_not_depend_on_chunking(tail: bytes, cuts: list[int]) -> None:
     def outcome(*pieces: bytes) -> tuple[bytes, bool, bool] | str:
         try:
             pcm, reader = read(*pieces)
@@ -285,7 +285,7 @@ def test_any_bytes_give_the_same_however_they_are_cut(tail: bytes, cuts: list[in
 
 @pytest.mark.parametrize("size", [7, 1_000])
 def test_more_audio_than_the_header_states_is_an_error(size: int) -> None:
-    """Never a quarter of it taken for the whole: joined files, and a header that is too small."""
+    """Concatenated files, and a header whose size is too small."""
     one = wav.header(RATE_24K, 6_000) + bytes(6_000)
     for body in (one * 4, wav.header(RATE_24K, 6_000) + bytes(24_000), one + b"Abcd" * 1_000):
         reader = wav.WavReader(RATE_24K)
@@ -295,7 +295,7 @@ def test_more_audio_than_the_header_states_is_an_error(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
-def test_chunks_behind_the_data_are_skipped(size: int) -> None:
+def test_chunks_after_the_data_are_skipped(size: int) -> None:
     trailer = chunk(b"LIST", b"abcde") + chunk(b"id3 ", b"xy")
     body = bytearray(wav.header(RATE_24K, len(PCM)) + PCM + trailer)
     body[4:8] = struct.pack("<I", len(body) - 8)
@@ -304,7 +304,7 @@ def test_chunks_behind_the_data_are_skipped(size: int) -> None:
     assert (pcm, reader.complete) == (PCM, True)
 
 
-def test_an_absurd_size_is_a_placeholder() -> None:
+def test_implausibly_large_size_is_a_placeholder() -> None:
     reader = wav.WavReader(RATE_24K)
     assert reader.feed(wav.header(RATE_24K, 2_000_000_000) + b"ab") == b"ab"
     assert not reader.states_length

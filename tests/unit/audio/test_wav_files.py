@@ -1,4 +1,4 @@
-"""What a WAV states of its length: in a file, in a pipe, and on a stdout that is either."""
+"""The length in a WAV header: in a file, in a pipe, and on a stdout that is either."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ HEADER_SIZE = 44
 
 
 def sizes(data: bytes) -> tuple[int, int]:
-    """The size of RIFF, the size of its data."""
+    """The RIFF size and the data size."""
     return struct.unpack("<I", data[4:8])[0], struct.unpack("<I", data[40:44])[0]
 
 
 def samples(data: bytes) -> bytes:
-    with wave.open(io.BytesIO(data)) as sound:
-        return sound.readframes(sound.getnframes())
+    with wave.open(io.BytesIO(data)) as reader:
+        return reader.readframes(reader.getnframes())
 
 
-def assert_true(data: bytes, pcm: bytes = PCM) -> None:
+def assert_valid_wav(data: bytes, pcm: bytes = PCM) -> None:
     assert sizes(data) == (len(data) - 8, len(pcm))
     assert samples(data) == pcm
 
@@ -42,7 +42,7 @@ def assert_true(data: bytes, pcm: bytes = PCM) -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 23_999, 24_000, 24_001, 60_000])
-def test_what_is_kept_of_a_failure_is_a_true_wav(frames: int, tmp_path: Path) -> None:
+def test_partial_file_is_a_valid_wav(frames: int, tmp_path: Path) -> None:
     pcm = noise(frames)
     with (
         pytest.raises(OutputError) as caught,
@@ -51,11 +51,11 @@ def test_what_is_kept_of_a_failure_is_a_true_wav(frames: int, tmp_path: Path) ->
         sink.write(pcm)
         raise OutputError("something else")
     assert caught.value.partial
-    assert_true(caught.value.partial.read_bytes(), pcm)
+    assert_valid_wav(caught.value.partial.read_bytes(), pcm)
 
 
-def test_while_it_is_written_it_is_true_to_the_last_whole_second(tmp_path: Path) -> None:
-    """What a crash of the whole machine leaves can be heard."""
+def test_header_is_updated_every_second(tmp_path: Path) -> None:
+    """So that the file left by a system crash can be played."""
     with open_sinks([Destination(str(tmp_path / "out.wav"), "wav")], FORMAT) as sink:
         for seconds in (1, 2, 3):
             for _ in range(10):
@@ -63,17 +63,17 @@ def test_while_it_is_written_it_is_true_to_the_last_whole_second(tmp_path: Path)
             assert sizes((tmp_path / "out.wav.part").read_bytes())[1] == seconds * 48_000
 
 
-def test_no_sound_is_a_wav_too(tmp_path: Path) -> None:
+def test_empty_audio_is_a_valid_wav(tmp_path: Path) -> None:
     write_audio(Destination(str(tmp_path / "out.wav"), "wav"), b"")
-    assert_true((tmp_path / "out.wav").read_bytes(), b"")
+    assert_valid_wav((tmp_path / "out.wav").read_bytes(), b"")
 
 
-def test_a_wav_ends_at_4_gib() -> None:
+def test_wav_is_limited_to_4_gib() -> None:
     block = bytes(1 << 26)
     with open_sinks([Destination("/dev/null", "wav")], AudioFormat(44_100)) as sink:
         for _ in range(63):
             sink.write(block)
-        sink.write(block[:-38])  # the most that the size of RIFF can state, in whole frames
+        sink.write(block[:-38])  # the largest RIFF size in whole frames
         with pytest.raises(OutputError, match="^a WAV file is limited to 4 GiB$"):
             sink.write(block[:2])
         assert sink.frames_played() == (1 << 31) - 19
@@ -82,7 +82,7 @@ def test_a_wav_ends_at_4_gib() -> None:
 # A pipe
 
 
-def test_in_a_pipe_the_length_is_the_one_that_every_program_reads_to_its_end(tmp_path: Path) -> None:
+def test_pipe_gets_the_placeholder_length(tmp_path: Path) -> None:
     fifo = make_fifo(tmp_path)
     got: list[bytes] = []
     with in_background(lambda: got.append(fifo.read_bytes())):
@@ -92,7 +92,7 @@ def test_in_a_pipe_the_length_is_the_one_that_every_program_reads_to_its_end(tmp
     assert samples(got[0]) == PCM
 
 
-def test_a_reader_that_left_is_told(tmp_path: Path) -> None:
+def test_closed_reader_raises_broken_pipe(tmp_path: Path) -> None:
     fifo = make_fifo(tmp_path)
     with in_background(lambda: os.close(os.open(fifo, os.O_RDONLY))), pytest.raises(BrokenPipe):
         write_audio(Destination(str(fifo), "wav"), noise(100_000))
@@ -100,7 +100,7 @@ def test_a_reader_that_left_is_told(tmp_path: Path) -> None:
 
 # Stdout
 
-SPEAKER = """
+WRITER = """
 import sys
 from smallest_cli.errors import SmallestError
 from smallest_cli.audio.destinations import Destination, open_sinks
@@ -118,10 +118,10 @@ except SmallestError as error:
 """
 
 
-def speak(stdout: int, ending: str = "close", coding: str = "wav", pcm: bytes = PCM) -> str:
-    """Speak to a stdout in a process of its own; what it says."""
+def write_to_stdout(stdout: int, ending: str = "close", coding: str = "wav", pcm: bytes = PCM) -> str:
+    """Write audio to `stdout` in a child process and return its stderr."""
     done = subprocess.run(
-        [sys.executable, "-c", SPEAKER, ending, coding],
+        [sys.executable, "-c", WRITER, ending, coding],
         input=pcm,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -131,29 +131,29 @@ def speak(stdout: int, ending: str = "close", coding: str = "wav", pcm: bytes = 
 
 
 @pytest.mark.parametrize("ending", ["close", "fail"])
-def test_a_redirected_file_has_a_true_header(ending: str, tmp_path: Path) -> None:
+def test_redirected_file_has_a_valid_header(ending: str, tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as file:
-        said = speak(file.fileno(), ending)
-    assert_true((tmp_path / "out").read_bytes())
-    assert said == ("1 something else None\n" if ending == "fail" else "")
+        stderr = write_to_stdout(file.fileno(), ending)
+    assert_valid_wav((tmp_path / "out").read_bytes())
+    assert stderr == ("1 something else None\n" if ending == "fail" else "")
 
 
-def test_a_file_that_others_began_has_the_header_where_we_began(tmp_path: Path) -> None:
-    """As `{ echo before; smallest ...; echo after; } > out` writes it."""
+def test_header_is_written_at_the_current_position_of_stdout(tmp_path: Path) -> None:
+    """As with `{ echo before; smallest ...; echo after; } > out`."""
     with (tmp_path / "out").open("wb", buffering=0) as file:
         file.write(b"before\n")
-        assert speak(file.fileno()) == ""
+        assert write_to_stdout(file.fileno()) == ""
         file.write(b"after\n")
     data = (tmp_path / "out").read_bytes()
     assert data.startswith(b"before\n")
     assert data.endswith(b"after\n")
-    assert_true(data[7:-6])
+    assert_valid_wav(data[7:-6])
 
 
-def test_a_file_opened_to_append_keeps_what_it_had_and_states_no_length(tmp_path: Path) -> None:
+def test_append_mode_keeps_the_file_and_states_no_length(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"before\n")
     with (tmp_path / "out").open("ab") as file:
-        assert speak(file.fileno()) == ""
+        assert write_to_stdout(file.fileno()) == ""
     data = (tmp_path / "out").read_bytes()
     assert data.startswith(b"before\n")
     assert sizes(data[7:]) == UNKNOWN
@@ -161,8 +161,8 @@ def test_a_file_opened_to_append_keeps_what_it_had_and_states_no_length(tmp_path
 
 
 @pytest.mark.parametrize("ending", ["close", "fail"])
-def test_a_pipe_that_would_not_block_gets_every_byte(ending: str) -> None:
-    """Another program may have set it so, and the reader may be slow."""
+def test_non_blocking_pipe_gets_every_byte(ending: str) -> None:
+    """Another program may have set O_NONBLOCK, and the reader may be slow."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     got: list[bytes] = []
@@ -172,36 +172,36 @@ def test_a_pipe_that_would_not_block_gets_every_byte(ending: str) -> None:
             got.append(file.read())
 
     with in_background(read):
-        said = speak(writing, ending, pcm=noise(200_000))
+        stderr = write_to_stdout(writing, ending, pcm=noise(200_000))
         os.close(writing)
     assert sizes(got[0]) == UNKNOWN
     assert got[0][HEADER_SIZE:] == noise(200_000)
-    assert said == ("1 something else None\n" if ending == "fail" else "")
+    assert stderr == ("1 something else None\n" if ending == "fail" else "")
 
 
-def test_a_pipe_whose_reader_left_ends_as_sigpipe_does() -> None:
+def test_closed_reader_exits_as_sigpipe_does() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    assert speak(writing, coding="pcm") == "141 the reader closed the pipe None\n"
+    assert write_to_stdout(writing, coding="pcm") == "141 the reader closed the pipe None\n"
     os.close(writing)
 
 
-def test_a_full_disk_is_one_clear_line() -> None:
+def test_full_disk_error_message() -> None:
     with open("/dev/full", "wb", buffering=0) as full:
-        assert speak(full.fileno()) == "10 cannot write stdout: No space left on device None\n"
+        assert write_to_stdout(full.fileno()) == "10 cannot write stdout: No space left on device None\n"
 
 
-def test_sound_is_not_written_to_a_terminal() -> None:
+def test_audio_is_not_written_to_a_terminal() -> None:
     parent, child = pty.openpty()
-    said = speak(child)
+    stderr = write_to_stdout(child)
     os.write(child, b".")
-    assert said == "2 refusing to write audio to a terminal None\n"
+    assert stderr == "2 refusing to write audio to a terminal None\n"
     assert os.read(parent, 1000) == b"."
     os.close(child)
     os.close(parent)
 
 
-def test_a_stdout_that_is_closed_is_one_clear_line() -> None:
-    command = ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-c", SPEAKER, "close", "wav"]
+def test_closed_stdout_error_message() -> None:
+    command = ["sh", "-c", 'exec "$0" "$@" >&-', sys.executable, "-c", WRITER, "close", "wav"]
     done = subprocess.run(command, input=b"", stderr=subprocess.PIPE, check=True)
     assert done.stderr == b"2 stdout is closed None\n"

@@ -1,4 +1,4 @@
-"""What trials that failed without an error of the service, or ran into a timeout, do to a run's figures."""
+"""Effect of timeouts and of truncated or failed trials on the figures of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from smallest_cli.bench.trial import Trial
 from tests.support.trials import MS, RATE, run, trial
 
 
-def given_up(index: int, waited_ms: int, **fields: Any) -> Trial:
+def timed_out(index: int, waited_ms: int, **fields: Any) -> Trial:
     sent_ns = index * 1000 * MS + 11 * MS
     blank = {"chunks": (), "onset": None, "completed_ns": None, "error": "timeout_first"}
     return trial(index, ended_ns=sent_ns + waited_ms * MS, **blank | fields)
@@ -36,7 +36,7 @@ def arm_of(trials: list[Trial], **fields: Any) -> ArmResult:
 
 
 NINETEEN = [trial(n, 50 + n) for n in range(19)]
-STALLED = given_up(20, 900, chunks=((40 * MS, 10),), error="timeout_stall")
+STALLED = timed_out(20, 900, chunks=((40 * MS, 10),), error="timeout_stall")
 
 
 def test_no_censored_metrics_without_timeouts() -> None:
@@ -44,7 +44,7 @@ def test_no_censored_metrics_without_timeouts() -> None:
 
 
 def test_timeout_counts_with_its_wait() -> None:
-    metrics = arm_of([*NINETEEN, given_up(19, 2000)]).metrics
+    metrics = arm_of([*NINETEEN, timed_out(19, 2000)]).metrics
     assert metrics["ttfb"].n == 19
     assert metrics["ttfb"].max == 68
     censored = metrics["ttfb_censored"]
@@ -72,18 +72,18 @@ def test_first_byte_of_a_stalled_trial_counts_exactly() -> None:
 
 
 def test_other_failures_are_not_censored() -> None:
-    assert "ttfb_censored" not in arm_of([*NINETEEN, given_up(19, 2000, error="http_429")]).metrics
+    assert "ttfb_censored" not in arm_of([*NINETEEN, timed_out(19, 2000, error="http_429")]).metrics
 
 
 def test_open_loop_counts_queueing() -> None:
-    late = given_up(19, 2000, arm="ws/warm/r2", scheduled_ns=18_000 * MS)
+    late = timed_out(19, 2000, arm="ws/warm/r2", scheduled_ns=18_000 * MS)
     good = [trial(n, arm="ws/warm/r2", scheduled_ns=n * 1000 * MS) for n in range(19)]
     metrics = arm_of([*good, late], arms=["ws/warm/r2"]).metrics
     assert metrics["ttfb_e2e_censored"].max == 1011 + 2000
 
 
 @pytest.mark.parametrize(
-    ("promise", "kept"),
+    ("threshold", "passes"),
     [
         ("ttfb.p99<100ms", True),
         ("ttfb_censored.p99<100ms", False),
@@ -95,41 +95,41 @@ def test_open_loop_counts_queueing() -> None:
         ("ttfb_censored.p99>1s", True),
     ],
 )
-def test_lower_bound_cannot_pass_an_upper_limit(promise: str, kept: bool) -> None:
-    (judged,) = evaluate(promise, [arm_of([*NINETEEN, given_up(19, 2000)])])
-    assert judged.passed is kept
+def test_lower_bound_cannot_pass_an_upper_limit(threshold: str, passes: bool) -> None:
+    (result,) = evaluate(threshold, [arm_of([*NINETEEN, timed_out(19, 2000)])])
+    assert result.passed is passes
 
 
 def test_min_of_only_timeouts_is_a_lower_bound() -> None:
-    (judged,) = evaluate("ttfb_censored.min<3s", [arm_of([given_up(n, 2000) for n in range(3)])])
-    assert (judged.passed, judged.at_least) == (False, True)
+    (result,) = evaluate("ttfb_censored.min<3s", [arm_of([timed_out(n, 2000) for n in range(3)])])
+    assert (result.passed, result.at_least) == (False, True)
 
 
 def test_threshold_says_why_its_interval_is_open() -> None:
-    found = arm_of([*(trial(n, 50) for n in range(60)), *(given_up(n, 2000) for n in range(60, 110))])
-    (judged,) = evaluate("ttfb_censored.p50<100ms", [found])
-    assert threshold_text(judged).endswith("pass (open CI: trials timed out)")
+    found = arm_of([*(trial(n, 50) for n in range(60)), *(timed_out(n, 2000) for n in range(60, 110))])
+    (result,) = evaluate("ttfb_censored.p50<100ms", [found])
+    assert threshold_text(result).endswith("pass (open CI: trials timed out)")
 
 
 def test_csv_marks_lower_bounds() -> None:
-    head, *rows = csv.reader(to_csv(summarise(run(), [*NINETEEN, given_up(19, 2000)])).splitlines())
-    told = {row[1]: row[head.index("at_least")] for row in rows}
-    assert told["ttfb_censored"] == "mean max p99 p99.9"
-    assert told["ttfb"] == ""
+    head, *rows = csv.reader(to_csv(summarise(run(), [*NINETEEN, timed_out(19, 2000)])).splitlines())
+    marked = {row[1]: row[head.index("at_least")] for row in rows}
+    assert marked["ttfb_censored"] == "mean max p99 p99.9"
+    assert marked["ttfb"] == ""
 
 
 def test_threshold_reports_a_lower_bound() -> None:
-    (judged,) = evaluate("ttfb_censored.p99<3s", [arm_of([*NINETEEN, given_up(19, 2000)])])
-    assert "  at least 2000 ms: FAIL" in threshold_text(judged)
+    (result,) = evaluate("ttfb_censored.p99<3s", [arm_of([*NINETEEN, timed_out(19, 2000)])])
+    assert "  at least 2000 ms: FAIL" in threshold_text(result)
 
 
 def test_censored_threshold_without_timeouts_is_the_plain_one() -> None:
-    (judged,) = evaluate("ttfb_censored.p99<100ms", [arm_of(NINETEEN)])
-    assert (judged.passed, judged.value) == (True, 68)
+    (result,) = evaluate("ttfb_censored.p99<100ms", [arm_of(NINETEEN)])
+    assert (result.passed, result.value) == (True, 68)
 
 
 def test_every_report_marks_lower_bounds() -> None:
-    found = summarise(run(), [*NINETEEN, given_up(19, 2000)])
+    found = summarise(run(), [*NINETEEN, timed_out(19, 2000)])
     screen = "\n".join(line for _, line in render(found, 80))
     assert ">=2000" in screen
     assert ">=2000" in to_markdown(found)
@@ -138,7 +138,7 @@ def test_every_report_marks_lower_bounds() -> None:
 
 
 def test_run_of_timeouts_only_can_be_rendered() -> None:
-    found = summarise(run(), [given_up(n, 2000) for n in range(3)])
+    found = summarise(run(), [timed_out(n, 2000) for n in range(3)])
     assert found.exit == 22
     assert found.arms[0].metrics["ttfb_censored"].p50.v == 2000
     assert "No trial succeeded" in to_markdown(found)
@@ -150,16 +150,16 @@ def test_merged_tallies_count_timeouts() -> None:
     here, there, merged = Tally([0]), Tally([0]), Tally([0])
     for each in NINETEEN:
         here.add(each)
-    there.add(given_up(19, 2000))
+    there.add(timed_out(19, 2000))
     there.add(STALLED)
     merged.merge(here)
     merged.merge(there)
-    whole, tallied = (
-        arm_of([*NINETEEN, given_up(19, 2000), STALLED]),
+    exact, tallied = (
+        arm_of([*NINETEEN, timed_out(19, 2000), STALLED]),
         merged.as_result(ArmId.decode("ws/warm/c1")),
     )
     for name in ("ttfb_censored", "complete_censored"):
-        raw, counted = whole.metrics[name], tallied.metrics[name]
+        raw, counted = exact.metrics[name], tallied.metrics[name]
         assert counted.n == raw.n == 21
         assert counted.mean == pytest.approx(raw.mean)
         assert counted.at_least == raw.at_least
@@ -168,9 +168,9 @@ def test_merged_tallies_count_timeouts() -> None:
 
 
 def test_too_little_audio_is_truncated_in_any_arm() -> None:
-    whole = [trial(n, arm=arm) for n in range(6) for arm in ("ws/warm/c1", "sse/warm/c1")]
+    complete = [trial(n, arm=arm) for n in range(6) for arm in ("ws/warm/c1", "sse/warm/c1")]
     short = trial(6, 1, arm="sse/warm/c1", text="t0", chunks=((1 * MS, RATE // 10),))
-    _, arm = summarise(run(arms=["ws/warm/c1", "sse/warm/c1"]), [*whole, short]).arms
+    _, arm = summarise(run(arms=["ws/warm/c1", "sse/warm/c1"]), [*complete, short]).arms
     assert (arm.n, arm.ok, arm.errors) == (7, 6, {"truncated": 1})
     assert arm.messages["truncated"] == "0.10 s of audio; the median for this text is 0.50 s"
     assert arm.metrics["ttfb"].min == 50
@@ -189,10 +189,10 @@ def test_third_of_the_usual_audio_is_not_truncated() -> None:
 def test_slow_first_trial_is_reported() -> None:
     slow = [trial(0, 900), *(trial(n, 50 + n % 5) for n in range(1, 30))]
     late = [*(trial(n, 50 + n % 5) for n in range(29)), trial(29, 900)]
-    told = "the first measured trial is an outlier: use a longer --warmup"
+    hint = "the first measured trial is an outlier: use a longer --warmup"
     for found in (summarise(run(), slow), summarise(run(), [*slow[1:], slow[0]])):
         screen = " ".join(line.strip() for _, line in render(found, 80))
-        assert told in screen
-        assert told in to_markdown(found).replace("\\", "")
-        assert told in to_html(found)
-    assert told not in to_html(summarise(run(), late))
+        assert hint in screen
+        assert hint in to_markdown(found).replace("\\", "")
+        assert hint in to_html(found)
+    assert hint not in to_html(summarise(run(), late))

@@ -19,46 +19,46 @@ RATE = 24_000
 
 
 def brute(chunks: Chunks, rate: int, prebuffer: int, wanted: int) -> Playback:
-    """Every sample by itself: it plays one period after the one before, or when it has come."""
+    """Play sample by sample: each one a period after the previous one, or when it arrives."""
     arrivals = [at for at, frames in chunks for _ in range(frames)]
     if not arrivals:
         return Playback(0, 0, 0, None)
     period = Fraction(SECOND, rate)
     due = Fraction(arrivals[0] + prebuffer)
     stalls: list[Fraction] = []
-    heard = None
+    played = None
     for number, arrived in enumerate(arrivals):
         if number and arrived > due:
             stalls.append(arrived - due)
             due = Fraction(arrived)
         if number == wanted:
-            heard = math.ceil(due)
+            played = math.ceil(due)
         due += period
     longest = max(stalls, default=Fraction(0))
-    return Playback(len(stalls), math.ceil(sum(stalls, Fraction(0))), math.ceil(longest), heard)
+    return Playback(len(stalls), math.ceil(sum(stalls, Fraction(0))), math.ceil(longest), played)
 
 
-def random_chunks(luck: random.Random) -> tuple[Chunks, int]:
-    rate = luck.choice([8, 100, 441, 8_000, 44_100])
-    at, chunks = luck.randrange(10**8), []
-    for _ in range(luck.randrange(1, 7)):
-        chunks.append((at, luck.randrange(0, 12)))
-        at += luck.choice([0, luck.randrange(3 * SECOND // rate), luck.randrange(20 * SECOND // rate)])
+def random_chunks(rng: random.Random) -> tuple[Chunks, int]:
+    rate = rng.choice([8, 100, 441, 8_000, 44_100])
+    at, chunks = rng.randrange(10**8), []
+    for _ in range(rng.randrange(1, 7)):
+        chunks.append((at, rng.randrange(0, 12)))
+        at += rng.choice([0, rng.randrange(3 * SECOND // rate), rng.randrange(20 * SECOND // rate)])
     return chunks, rate
 
 
 def test_simulation_equals_a_sample_by_sample_player() -> None:
-    luck = random.Random(1)
+    rng = random.Random(1)
     for _ in range(10_000):
-        chunks, rate = random_chunks(luck)
-        prebuffer, wanted = luck.choice([0, luck.randrange(10 * SECOND // rate)]), luck.randrange(30)
+        chunks, rate = random_chunks(rng)
+        prebuffer, wanted = rng.choice([0, rng.randrange(10 * SECOND // rate)]), rng.randrange(30)
         assert play(chunks, rate, prebuffer, wanted) == brute(chunks, rate, prebuffer, wanted), chunks
 
 
-def test_the_smallest_safe_buffer_is_safe_and_the_smallest() -> None:
-    luck = random.Random(2)
+def test_smallest_safe_buffer_is_safe_and_minimal() -> None:
+    rng = random.Random(2)
     for _ in range(10_000):
-        chunks, rate = random_chunks(luck)
+        chunks, rate = random_chunks(rng)
         safe = smallest_safe_buffer(chunks, rate)
         assert play(chunks, rate, safe).stalls == 0, chunks
         assert safe == 0 or play(chunks, rate, safe - 1).stalls > 0, chunks
@@ -90,7 +90,7 @@ def tone(seconds: float, rate: int = RATE, loudness: int = 8000) -> list[int]:
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100])
 @pytest.mark.parametrize("silent", [0, 1, 239, 4800, 48_001])
-def test_the_onset_is_found_to_the_sample(rate: int, silent: int) -> None:
+def test_onset_is_exact_to_the_sample(rate: int, silent: int) -> None:
     assert find_onset(pcm([0] * silent + tone(0.2, rate)), rate) == silent
 
 
@@ -100,7 +100,7 @@ def test_the_onset_is_found_to_the_sample(rate: int, silent: int) -> None:
         ("nothing", []),
         ("silence", [0] * RATE),
         ("a hum below -40 dBFS", tone(0.5, loudness=300)),
-        ("a constant, which is no sound", [9000] * RATE),
+        ("a constant offset", [9000] * RATE),
         ("a click, too short to be speech", [0] * 2400 + [20_000] * 200 + [0] * RATE),
         ("a tone of 30 ms", [0] * 2400 + tone(0.03) + [0] * RATE),
     ],

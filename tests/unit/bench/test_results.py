@@ -1,4 +1,4 @@
-"""What follows from trials: metrics, results, thresholds, merging, recomputing, comparing. No network."""
+"""Metrics, results, thresholds, merging, recomputing and comparing of trials, without network."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_cold_trial_reports_connection_phases_separately() -> None:
     assert found["ttfb_cold"] == 10 + 1 + 50
 
 
-def test_an_open_loop_counts_from_the_scheduled_time() -> None:
+def test_open_loop_counts_from_the_scheduled_time() -> None:
     found = derive(trial(1, scheduled_ns=500 * MS, arm="ws/warm/r2"))
     assert found["sched_delay"] == (1011 - 500) * MS
     assert found["ttfb_e2e"] == (1011 - 500 + 50) * MS
@@ -123,7 +123,7 @@ def test_run_without_trials_has_a_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("promise", "kept"),
+    ("threshold", "passes"),
     [
         ("ttfb.p95<300ms", True), ("ttfb.p50<=50ms", True), ("ttfb.p50<50ms", False), ("ttfb.p95<0.3s", True),
         ("ttfb.max<60", True), ("error_rate<1%", True), ("error_rate<=0", True), ("smooth@100>=0.99", True),
@@ -133,10 +133,10 @@ def test_run_without_trials_has_a_result() -> None:
         ("cold:ttfb.p50<1s", False), ("w:ttfb.p50<1s", False),
     ],
 )  # fmt: skip
-def test_threshold_passes_or_fails(promise: str, kept: bool) -> None:
-    found = summarise(run(slo=[promise]), [trial(n) for n in range(3)])
-    assert [each.passed for each in found.slo] == [kept]
-    assert found.exit == (0 if kept else 20)
+def test_threshold_passes_or_fails(threshold: str, passes: bool) -> None:
+    found = summarise(run(slo=[threshold]), [trial(n) for n in range(3)])
+    assert [each.passed for each in found.slo] == [passes]
+    assert found.exit == (0 if passes else 20)
 
 
 def test_threshold_is_confident_if_the_interval_clears_the_limit() -> None:
@@ -150,12 +150,12 @@ def test_threshold_without_interval_is_not_confident() -> None:
     arms = summarise(run(), [trial(n, 50 + 100 * n) for n in range(30)]).arms
     high = evaluate("ttfb.p95<100ms", arms)[0]
     assert high.ci[1] is None
-    assert (high.passed, high.confident) == (False, True)  # whatever lies above it is missed, too
+    assert (high.passed, high.confident) == (False, True)  # any value above it fails, too
     low = evaluate("ttfb.p95>100ms", arms)[0]
     assert (low.passed, low.confident) == (True, True)
     assert threshold_text(evaluate("ttfb.p95<9s", arms)[0]).endswith("pass (open CI: too few trials)")
-    for promise in ("error_rate<1%", "smooth@0>=1", "ttfb.mean<1s", "gap.p50<1s", "ttfb.max<1s"):
-        (found,) = evaluate(promise, arms)
+    for threshold in ("error_rate<1%", "smooth@0>=1", "ttfb.mean<1s", "gap.p50<1s", "ttfb.max<1s"):
+        (found,) = evaluate(threshold, arms)
         assert (found.ci, found.confident) == (None, False)
         assert "CI" not in threshold_text(found)
 
@@ -174,19 +174,19 @@ ALL_ARMS = [ArmId(via, conn, "c1") for via in ("ws", "sse", "http") for conn in 
 
 
 def test_threshold_applies_to_arms_that_can_have_the_figure() -> None:
-    def judged(promise: str) -> list[str]:
+    def evaluated_arms(threshold: str) -> list[str]:
         arms = summarise(run(arms=ALL_ARMS), [trial(n, arm=arm) for n, arm in enumerate(ALL_ARMS)]).arms
-        return [each.arm for each in evaluate(promise, arms)]
+        return [each.arm for each in evaluate(threshold, arms)]
 
-    assert judged("ttfb_cold.p50<9s") == ["ws/cold/c1", "sse/cold/c1", "http/cold/c1"]
-    assert judged("upgrade.p50<9s") == ["ws/cold/c1"]
-    assert judged("smooth@100>=0.9") == ALL_ARMS[:4]
-    assert judged("ws:gap.p50<9s") == ALL_ARMS[:2]
-    assert judged("error_rate<1%") == ALL_ARMS
+    assert evaluated_arms("ttfb_cold.p50<9s") == ["ws/cold/c1", "sse/cold/c1", "http/cold/c1"]
+    assert evaluated_arms("upgrade.p50<9s") == ["ws/cold/c1"]
+    assert evaluated_arms("smooth@100>=0.9") == ALL_ARMS[:4]
+    assert evaluated_arms("ws:gap.p50<9s") == ALL_ARMS[:2]
+    assert evaluated_arms("error_rate<1%") == ALL_ARMS
 
 
 @pytest.mark.parametrize(
-    ("promise", "words"),
+    ("threshold", "words"),
     [
         ("smooth@75>=0.9", "75 is not among the prebuffers 0,100"),
         ("nosuch:ttfb.p50<9s", "no arm"),
@@ -195,9 +195,9 @@ def test_threshold_applies_to_arms_that_can_have_the_figure() -> None:
         ("ttfb_e2e.p50<9s", "no arm"),
     ],
 )
-def test_inapplicable_threshold_is_refused_before_the_run(promise: str, words: str) -> None:
+def test_inapplicable_threshold_is_refused_before_the_run(threshold: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        check_thresholds([promise], ALL_ARMS, [0.0, 100.0])
+        check_thresholds([threshold], ALL_ARMS, [0.0, 100.0])
 
 
 def test_applicable_thresholds_are_accepted() -> None:
@@ -259,8 +259,8 @@ def test_tally_has_every_metric_a_threshold_can_use() -> None:
         tally.add(trial(3, arm=arm, error="timeout_first", chunks=()))
         found = [tally.as_result(ArmId.decode(arm))]
         for metric in filter(partial(has_metric, ArmId.decode(arm)), METRICS):
-            (judged,) = evaluate(f"{metric}.mean>0", found)
-            assert judged.value is not None, metric
+            (result,) = evaluate(f"{metric}.mean>0", found)
+            assert result.value is not None, metric
 
 
 def test_rtfx_keeps_three_digits_in_a_tally() -> None:
@@ -269,8 +269,8 @@ def test_rtfx_keeps_three_digits_in_a_tally() -> None:
         trials = [trial(chunks=((round(last_ms * MS * part), 2 * RATE),)) for part in (0.9, 1, 1.1)]
         for each in trials:
             tally.add(each)
-        told = tally.as_result(ArmId.decode("ws/warm/c1")).metrics["rtfx"].p50.v
-        assert told == pytest.approx(derive(trials[1])["rtfx"], rel=0.0005)
+        p50 = tally.as_result(ArmId.decode("ws/warm/c1")).metrics["rtfx"].p50.v
+        assert p50 == pytest.approx(derive(trials[1])["rtfx"], rel=0.0005)
 
 
 def test_aggregated_window_equals_that_of_one_process() -> None:
@@ -280,27 +280,27 @@ def test_aggregated_window_equals_that_of_one_process() -> None:
     from smallest_cli.bench.trial import Attempt
 
     trials = [trial(n, error="reset" if n % 4 == 0 else None) for n in range(8)]
-    share, pool = WorkerStats(run()), Aggregator("a test")
+    stats, aggregator = WorkerStats(run()), Aggregator("a test")
     for each in trials:
-        share.add(Attempt(each, b"", None))
-    pool.add("worker", Message.decode(share.message(last=True).encode()))
-    pooled, whole = pool.result(), summarise(run(), trials)
+        stats.add(Attempt(each, b"", None))
+    aggregator.add("worker", Message.decode(stats.message(last=True).encode()))
+    pooled, complete = aggregator.result(), summarise(run(), trials)
     assert pooled is not None
-    assert as_json(pooled.run.window) == pytest.approx(as_json(whole.run.window))
+    assert as_json(pooled.run.window) == pytest.approx(as_json(complete.run.window))
     assert pooled.run.window.characters == 320
 
 
 @pytest.mark.parametrize(
-    "promise",
+    "threshold",
     [
         "ttfb<300ms", "ttfb.p95", "ttfb.p96<3ms", "speed.p50<1ms", "rtf.p50<1ms", "error_rate<3ms", "",
         "error_rate<5", "error_rate<1", "error_rate<=100%", "error_rate<0", "smooth@100>95", "smooth@100>1",
         "smooth@100>=0", "smooth@1.2.3>=1", "ttfb.p50>=0ms", "ttfb.p50<0ms",
     ],
 )  # fmt: skip
-def test_meaningless_threshold_is_refused(promise: str) -> None:
+def test_meaningless_threshold_is_refused(threshold: str) -> None:
     with pytest.raises(UsageError):
-        parse_threshold(promise)
+        parse_threshold(threshold)
 
 
 def test_invalid_run_exits_with_22_despite_thresholds() -> None:
@@ -328,12 +328,12 @@ def test_recomputing_from_raw_trials_is_bit_exact(tmp_path: Path) -> None:
 
 def test_merged_runs_equal_one_run(tmp_path: Path) -> None:
     trials = [trial(n, 50 + (n * 37) % 101) for n in range(60)]
-    whole = summarise(run(), trials)
+    complete = summarise(run(), trials)
     parts = [write(tmp_path / f"{n}.jsonl", trials[n::2], id=str(n)) for n in range(2)]
     merged_run, merged = merge_runs([read_raw(path) for path in parts])
     found = summarise(merged_run, merged)
-    assert found.arms[0].metrics == whole.arms[0].metrics
-    assert found.arms[0].player == whole.arms[0].player
+    assert found.arms[0].metrics == complete.arms[0].metrics
+    assert found.arms[0].player == complete.arms[0].player
     assert [each.index for each in merged] == list(range(60))
     assert merged_run.merged == ["0", "1"]
     assert merged_run.complete
@@ -388,7 +388,7 @@ def test_merging_a_run_twice_is_refused() -> None:
 
 
 def window(*others: dict[str, Any]) -> float:
-    """Seconds of the window of runs of three seconds each."""
+    """Seconds in the pooled window of runs of three seconds each."""
     runs = [run(id=str(number), **fields) for number, fields in enumerate(others)]
     pooled = summarise(*merge_runs([(each, [trial(n, started_ns=(n + 9) * 1000 * MS,
         ended_ns=(n + 10) * 1000 * MS) for n in range(3)]) for each in runs]))  # fmt: skip
@@ -429,7 +429,7 @@ def test_foreign_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
         read_result(path)
 
 
-def test_a_saved_result_is_not_read_as_raw_trials(tmp_path: Path) -> None:
+def test_saved_result_is_not_read_as_raw_trials(tmp_path: Path) -> None:
     path = tmp_path / "saved.json"
     path.write_text(as_text(summarise(run(), [trial()])))
     with pytest.raises(UsageError, match="has schema smallest.bench/1, not smallest.bench.raw/1"):
@@ -466,27 +466,27 @@ ODD: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def spoil(value: Any, luck: random.Random) -> Any:
-    """`value` with one thing in it taken out or made into something odd."""
-    places: list[tuple[Any, Any]] = []
+def corrupt(value: Any, rng: random.Random) -> Any:
+    """`value` with one item removed or replaced by an odd value."""
+    slots: list[tuple[Any, Any]] = []
 
     def walk(node: Any) -> None:
         inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
         for key, child in inner:
-            places.append((node, key))
+            slots.append((node, key))
             walk(child)
 
     walk(value)
-    node, key = luck.choice(places)
-    if luck.random() < 0.2:
+    node, key = rng.choice(slots)
+    if rng.random() < 0.2:
         del node[key]
     else:
-        node[key] = copy.deepcopy(luck.choice(ODD))
+        node[key] = copy.deepcopy(rng.choice(ODD))
     return value
 
 
-def drawn_everywhere(found: Result) -> str:
-    """Every page of it, and what it is beside itself."""
+def render_all(found: Result) -> str:
+    """Every report of a result, and its comparison with itself."""
     compared = compare_runs(found, found, [], 0.05)
     lines = [line for _, line in (*render(found, 80), *render_comparison(compared, 80))]
     return "\n".join([*lines, to_html(found), to_markdown(found), to_csv(found)])
@@ -494,21 +494,21 @@ def drawn_everywhere(found: Result) -> str:
 
 def test_damaged_result_is_refused_or_rendered(tmp_path: Path) -> None:
     arms = ["ws/cold/c1", "http/warm/c1"]
-    whole = summarise(
+    complete = summarise(
         run(arms=arms, slo=["ttfb.p50<40ms", "smooth@100>=90%"]),
         [trial(n, 50 + n, arm=arm, error="dns" if n == 4 else None) for n in range(5) for arm in arms],
     )
-    luck, refused = random.Random(1), 0
+    rng, refused = random.Random(1), 0
     path = tmp_path / "saved.json"
     for _ in range(300):
-        path.write_text(as_text(spoil(json.loads(as_text(whole)), luck)))
+        path.write_text(as_text(corrupt(json.loads(as_text(complete)), rng)))
         try:
             found = read_result(path)
         except UsageError:
             refused += 1
             continue
-        with suppress(UsageError):  # nothing in common, say
-            drawn_everywhere(found)
+        with suppress(UsageError):  # e.g. nothing in common
+            render_all(found)
     assert refused > 150
 
 
@@ -517,18 +517,18 @@ def test_damaged_trials_are_refused_or_summarised(tmp_path: Path) -> None:
         json.loads(line)
         for line in raw_lines(run(), [trial(-1, phase="warmup"), trial(0), trial(1, error="dns", chunks=())])
     ]
-    luck, refused = random.Random(2), 0
+    rng, refused = random.Random(2), 0
     path = tmp_path / "raw.jsonl"
     for _ in range(300):
-        spoilt = spoil(json.loads(json.dumps(lines)), luck)
-        path.write_text("".join(json.dumps(line) + "\n" for line in spoilt))
+        corrupted = corrupt(json.loads(json.dumps(lines)), rng)
+        path.write_text("".join(json.dumps(line) + "\n" for line in corrupted))
         try:
             found = summarise(*read_raw(path))
         except UsageError:
             refused += 1
             continue
         with suppress(UsageError):
-            drawn_everywhere(found)
+            render_all(found)
     assert refused > 100
 
 
@@ -630,8 +630,8 @@ def test_absent_and_empty_options_are_equal() -> None:
 
 
 def test_ttfa_is_only_compared_with_equal_prebuffers() -> None:
-    whole = [trial(n) for n in range(30)]
-    before, after = summarise(run(), whole), summarise(run(buffers_ms=[200.0]), whole)
+    complete = [trial(n) for n in range(30)]
+    before, after = summarise(run(), complete), summarise(run(buffers_ms=[200.0]), complete)
     with pytest.raises(UsageError, match=r"buffers_ms.0 \(0.0, 200.0\)"):
         compare_runs(before, after, ["ttfa"], 0.05)
     assert compare_runs(before, after, ["ttfb"], 0.05).verdict == "equivalent"
@@ -641,7 +641,7 @@ TWO = ["ws/warm/c1", "sse/warm/c1"]
 
 
 def failing(share: float, arms: list[str] = TWO, n: int = 40) -> Result:
-    """A run of which that share of the first arm's trials failed."""
+    """A run in which this share of the trials of the first arm failed."""
     good = [trial(i, 100 + i % 20, arm=arm) for arm in arms for i in range(n)]
     bad = [
         replace(each, error="http_5xx") if each.arm == TWO[0] and each.index < share * n else each
@@ -655,9 +655,9 @@ def test_more_failures_are_a_regression() -> None:
     assert (found.verdict, found.exit) == ("slower", 21)
     assert found.errors[0].failed == (0, 20)
     assert found.errors[0].verdict == "more"
-    said = [line for _, line in render_comparison(found, 80)]
-    assert "ws/warm/c1  more failures: 0 of 40 (0.0%) in A, 20 of 40 (50.0%) in B" in said
-    assert said[-1] == "overall: slower: more trials fail in B"
+    lines = [line for _, line in render_comparison(found, 80)]
+    assert "ws/warm/c1  more failures: 0 of 40 (0.0%) in A, 20 of 40 (50.0%) in B" in lines
+    assert lines[-1] == "overall: slower: more trials fail in B"
     assert compare_runs(failing(0.5), failing(0), ["ttfb"], 0.05).errors[0].verdict == "fewer"
 
 
@@ -668,9 +668,9 @@ def test_one_more_failure_is_not_significant() -> None:
 
 
 def test_failed_or_missing_arm_is_not_equivalent() -> None:
-    gone = compare_runs(failing(0), failing(1), ["ttfb"], 0.05)
-    assert gone.exit == 21
-    assert gone.not_compared[0].why == "B has no successful trial"
+    failed = compare_runs(failing(0), failing(1), ["ttfb"], 0.05)
+    assert failed.exit == 21
+    assert failed.not_compared[0].why == "B has no successful trial"
     few = compare_runs(failing(0, n=3), failing(1, n=3), ["ttfb"], 0.5)
     assert few.exit == 23
     missing = compare_runs(failing(0), failing(0, TWO[1:]), ["ttfb"], 0.05)
@@ -688,25 +688,27 @@ def test_comparison_with_only_failed_trials_is_invalid() -> None:
 def test_open_loop_is_compared_by_ttfb_e2e() -> None:
     load = {"model": "open", "concurrency": 5, "rate": 2.0, "arrival": "poisson"}
     arm = "ws/warm/r2"
-    whole = summarise(run(arms=[arm], load=load), [trial(n, arm=arm, scheduled_ns=n * MS) for n in range(9)])
-    assert [row.metric for row in compare_runs(whole, whole, [], 0.05).comparisons] == ["ttfb_e2e"]
+    complete = summarise(
+        run(arms=[arm], load=load), [trial(n, arm=arm, scheduled_ns=n * MS) for n in range(9)]
+    )
+    assert [row.metric for row in compare_runs(complete, complete, [], 0.05).comparisons] == ["ttfb_e2e"]
 
 
 def test_identical_zero_buffers_are_equivalent() -> None:
-    whole = summarise(run(), [trial(n) for n in range(60)])
-    found = compare_runs(whole, whole, ["min_safe_buffer"], 0.05)
+    complete = summarise(run(), [trial(n) for n in range(60)])
+    found = compare_runs(complete, complete, ["min_safe_buffer"], 0.05)
     assert found.verdict == "equivalent"
     assert found.comparisons[0].matters_from_ms == 1.0
 
 
 def test_min_effect_is_shown_as_given() -> None:
-    whole = summarise(run(), [trial(n) for n in range(9)])
-    first, *_ = (line for _, line in render_comparison(compare_runs(whole, whole, [], 0.025), 100))
+    complete = summarise(run(), [trial(n) for n in range(9)])
+    first, *_ = (line for _, line in render_comparison(compare_runs(complete, complete, [], 0.025), 100))
     assert "under 2.5 % or 1 ms" in first
 
 
 def test_many_comparisons_share_one_false_alarm_rate() -> None:
-    whole = summarise(run(), [trial(n, 50 + n) for n in range(30)])
-    found = compare_runs(whole, whole, ["ttfb", "ttfa", "last_audio"], 0.05)
+    complete = summarise(run(), [trial(n, 50 + n) for n in range(30)])
+    found = compare_runs(complete, complete, ["ttfb", "ttfa", "last_audio"], 0.05)
     assert found.confidence == pytest.approx(1 - 0.05 / 3)
     assert len(found.comparisons) == 3

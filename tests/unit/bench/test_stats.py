@@ -1,4 +1,4 @@
-"""Statistics held to brute force, to published tables, and to the shares that they promise."""
+"""Statistics against brute force, published tables, and their nominal coverage."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_interval_closes_at_the_reported_sample_size(p: float, size: int) -> Non
 
 
 @pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (10, 2, 9), (20, 6, 15), (100, 40, 61)])
-def test_the_median_s_interval_is_that_of_the_tables(n: int, low: int, high: int) -> None:
+def test_median_interval_matches_published_tables(n: int, low: int, high: int) -> None:
     """The ranks of the sign test's interval (Conover, table of the binomial)."""
     assert interval_ranks(n, 0.5) == (low, high)
 
@@ -76,15 +76,15 @@ def test_interval_has_its_nominal_coverage(p: float, n: int) -> None:
 
 
 def test_interval_covers_drawn_quantile() -> None:
-    luck = random.Random(3)
+    rng = random.Random(3)
     hits = 0
     for _ in range(1000):
-        found = estimate(sorted(luck.random() for _ in range(100)), 0.9)
+        found = estimate(sorted(rng.random() for _ in range(100)), 0.9)
         hits += (found.lo or 0) <= 0.9 <= (1 if found.hi is None else found.hi)
     assert 930 <= hits <= 999
 
 
-def test_outliers_need_a_scale() -> None:
+def test_outliers_need_a_nonzero_deviation() -> None:
     assert outliers([11, 11, 11, 11, 10, 500, 11]) == []  # more than half are equal
     assert outliers([10.0, 11.5, 12.2, 11.1, 10.4, 500.0, 11.9]) == [5]
     assert outliers([5, 5, 5, 5, 900]) == []
@@ -110,7 +110,7 @@ def test_exact_distribution_keeps_every_value() -> None:
     assert (found.floor(), found.quantiles(0.5)) == (1.125, [3.25])
 
 
-def test_the_median_and_its_deviation() -> None:
+def test_median_and_median_deviation() -> None:
     assert median([3, 1, 2]) == 2
     assert median([4, 1, 2, 3]) == 2.5
     assert median_deviation([1, 1, 2, 2, 4, 6, 9]) == 1
@@ -118,15 +118,13 @@ def test_the_median_and_its_deviation() -> None:
 
 @given(samples, samples)
 @settings(max_examples=200, deadline=None)
-def test_the_shift_is_the_median_of_all_differences(first: list[int], second: list[int]) -> None:
+def test_shift_is_the_median_of_all_differences(first: list[int], second: list[int]) -> None:
     assert shift(first, second).v == median([high - low for high in second for low in first])
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=150, max_size=170), st.floats(-50, 50))
 @settings(max_examples=20, deadline=None)
-def test_the_shift_of_many_is_selected_without_holding_every_difference(
-    values: list[float], by: float
-) -> None:
+def test_shift_of_large_samples_is_exact(values: list[float], by: float) -> None:
     second = [value + by for value in values]
     differences = sorted(high - low for high in second for low in values)
     count = len(differences)
@@ -150,7 +148,7 @@ def test_shift_interval_is_open_for_tiny_samples() -> None:
     assert (four.lo, four.hi) == (7, 13)  # n = m = 4: the critical value is 0, the whole range
 
 
-def test_words() -> None:
+def test_comparison_words() -> None:
     base = [100 + n / 10 for n in range(60)]
     assert compare(base, [value + 20 for value in base], 0.05).word == "slower"
     assert compare(base, [value - 20 for value in base], 0.05).word == "faster"
@@ -191,20 +189,20 @@ def test_rise_is_fishers_exact_test(before: tuple[int, int], after: tuple[int, i
 
 def test_needed_size_matches_the_textbook_formula() -> None:
     """About 620 a side for 5 % at a log-deviation of 0.3, with a power of 80 %."""
-    luck = random.Random(5)
+    rng = random.Random(5)
     needed = []
     for _ in range(30):
-        a, b = ([luck.lognormvariate(5, 0.3) for _ in range(80)] for _ in range(2))
+        a, b = ([rng.lognormvariate(5, 0.3) for _ in range(80)] for _ in range(2))
         found = compare(a, b, 0.05)
         needed += [found.needed] if found.needed else []
     assert 450 < median(needed) < 850
 
 
-def test_same_against_same_raises_few_alarms_and_a_real_shift_is_found() -> None:
-    luck = random.Random(4)
+def test_false_alarm_rate_and_power_of_a_comparison() -> None:
+    rng = random.Random(4)
 
     def sample(n: int, factor: float = 1.0) -> list[float]:
-        return [factor * luck.lognormvariate(5.3, 0.3) for _ in range(n)]
+        return [factor * rng.lognormvariate(5.3, 0.3) for _ in range(n)]
 
     alarms = sum(compare(sample(50), sample(50), 0.0).word in ("faster", "slower") for _ in range(500))
     assert alarms <= 30

@@ -64,7 +64,7 @@ def refusal(call: Callable[[], object], kind: type[SmallestError] = SettingsErro
 
 
 def test_key_precedence(environ: dict[str, str], tmp_path: Path) -> None:
-    """Places are added from the lowest precedence up; each one takes over."""
+    """Sources are added from the lowest precedence up; each one overrides the previous."""
     refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)
     found = []
 

@@ -55,7 +55,7 @@ def test_retries_are_limited() -> None:
 
 
 @pytest.mark.parametrize("status", [None, 500])
-def test_an_ambiguous_server_error_is_retried_once(status: int | None) -> None:
+def test_ambiguous_server_error_is_retried_once(status: int | None) -> None:
     error = failed(ServerError, status=status)
     assert Attempt(error, CHARACTERS).is_ambiguous
     assert next_wait(error, most=5) is not None
@@ -68,13 +68,13 @@ def test_retry_after_is_the_minimum_wait() -> None:
     assert next_wait(failed(RateLimited, after=0.1), retries=1) == 1.0
 
 
-def test_a_wait_that_is_too_long_is_not_begun() -> None:
+def test_overlong_wait_is_not_started() -> None:
     assert next_wait(failed(RateLimited, after=61)) is None
     assert next_wait(failed(RateLimited, after=3), max_wait_s=2.0) is None
     assert next_wait(failed(RateLimited, after=30), waited_s=31.0) is None
 
 
-def test_the_budget_is_1000_characters_or_a_quarter_of_what_was_sent() -> None:
+def test_budget_is_1000_characters_or_a_quarter_of_those_sent() -> None:
     budget = Budget()
     budget.add_sent(1_000)
     assert budget.take(1_000)
@@ -91,7 +91,7 @@ SEGMENT = st.tuples(st.integers(1, 3000), st.integers(0, 5), st.floats(0, 40) | 
 
 
 @given(st.lists(SEGMENT, min_size=1, max_size=20), st.integers(0, 10), st.floats(0, 1))
-def test_a_run_never_waits_or_pays_beyond_its_budget(
+def test_waits_and_resent_characters_stay_within_the_budget(
     segments: list[tuple[int, int, float | None]], most: int, random: float
 ) -> None:
     policy, budget = RetryPolicy(most, random=lambda: random), Budget()

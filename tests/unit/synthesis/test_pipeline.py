@@ -1,4 +1,4 @@
-"""Whole frames from whatever chunks come, no missing audio taken for success; and the playback loop."""
+"""Copying audio in whole frames, errors for missing audio, and the request loop of a session."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def request(text: str = "Hello.") -> SpeechRequest:
 
 
 def segment(*pieces: bytes, request_id: str | None = None) -> list[Event]:
-    """What a transport gives for one request."""
+    """Events of one complete request."""
     return [Opened(Phases()), Sent(), *map(AudioChunk, pieces), Completed(request_id)]
 
 
-def broken(events: Iterable[Event], error: Exception) -> Iterator[Event]:
+def failing(events: Iterable[Event], error: Exception) -> Iterator[Event]:
     yield from events
     raise error
 
@@ -75,26 +75,26 @@ def copy(*groups: Iterable[Event], sink: MemorySink | None = None) -> Totals:
     st.lists(st.lists(st.binary(max_size=9), max_size=8).filter(any), min_size=1, max_size=4),
     st.sampled_from([AudioFormat(8_000), AudioFormat(8_000, channels=2)]),
 )
-def test_odd_cuts_are_joined_to_whole_frames(groups: list[list[bytes]], format: AudioFormat) -> None:
-    shelf = MemorySink()
-    pipeline = Pipeline(shelf, format)
+def test_odd_chunks_are_joined_to_whole_frames(groups: list[list[bytes]], format: AudioFormat) -> None:
+    sink = MemorySink()
+    pipeline = Pipeline(sink, format)
     for pieces in groups:
         pieces.append(bytes(-sum(map(len, pieces)) % format.frame_size))
         pipeline.copy(segment(*pieces))
-    assert shelf.pcm == b"".join(map(b"".join, groups))
-    assert all(len(written) % format.frame_size == 0 and written for written in shelf.writes)
-    assert (pipeline.totals.byte_count, pipeline.totals.segments) == (len(shelf.pcm), len(groups))
+    assert sink.pcm == b"".join(map(b"".join, groups))
+    assert all(len(written) % format.frame_size == 0 and written for written in sink.writes)
+    assert (pipeline.totals.byte_count, pipeline.totals.segments) == (len(sink.pcm), len(groups))
 
 
-def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
-    shelf = MemorySink()
+def test_frame_is_written_once_complete() -> None:
+    sink = MemorySink()
     seen = []
-    pipeline = Pipeline(shelf, FORMAT)
+    pipeline = Pipeline(sink, FORMAT)
 
     def events() -> Iterator[Event]:
         for piece in (b"a", b"bc", b"d", b"", b"ef"):
             yield AudioChunk(piece)
-            seen.append(shelf.pcm)
+            seen.append(sink.pcm)
         yield Completed()
 
     pipeline.copy(events())
@@ -102,16 +102,16 @@ def test_a_frame_is_passed_on_as_soon_as_it_is_whole() -> None:
 
 
 @pytest.mark.parametrize("groups", [[[b"a"]], [[b"ab", b"c"]], [[b"a", b"b", b"c"]], [[b"ab", b"c"], [b"d"]]])
-def test_half_a_sample_at_the_end_is_a_failure_and_no_part_of_the_next(groups: list[list[bytes]]) -> None:
-    shelf = MemorySink()
+def test_trailing_half_sample_is_an_error_and_not_carried_over(groups: list[list[bytes]]) -> None:
+    sink = MemorySink()
     with pytest.raises((ProtocolError, Incomplete), match="half a sample"):
-        copy(*(segment(*pieces) for pieces in groups), sink=shelf)
-    assert shelf.pcm in (b"", b"ab")
+        copy(*(segment(*pieces) for pieces in groups), sink=sink)
+    assert sink.pcm in (b"", b"ab")
 
 
-# No silence is taken for success
+# Missing audio is an error
 
-NOTHING: dict[str, tuple[list[Event], type[RemoteError], str]] = {
+NO_AUDIO: dict[str, tuple[list[Event], type[RemoteError], str]] = {
     "no audio": (segment(request_id="r"), ServerError, "the service sent no audio"),
     "only empty audio": (segment(b"", b""), ServerError, "the service sent no audio"),
     "words without audio": ([Sent(), WordTiming("a", 0, 1), Completed()], ServerError, "sent no audio"),
@@ -120,9 +120,9 @@ NOTHING: dict[str, tuple[list[Event], type[RemoteError], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", NOTHING)
-def test_a_segment_without_sound_is_a_failure(case: str) -> None:
-    events, kind, words = NOTHING[case]
+@pytest.mark.parametrize("case", NO_AUDIO)
+def test_segment_without_audio_is_an_error(case: str) -> None:
+    events, kind, words = NO_AUDIO[case]
     with pytest.raises(kind, match=words) as caught:
         copy(events)
     assert type(caught.value) is kind
@@ -136,7 +136,7 @@ def test_audio_without_its_end_is_incomplete() -> None:
         copy([Sent(), AudioChunk(SECOND), AudioChunk(SECOND)])
 
 
-def test_several_segments_in_one_stream_each_have_their_end() -> None:
+def test_each_segment_of_a_stream_needs_its_end() -> None:
     totals = copy([*segment(SECOND, request_id="a"), *segment(SECOND, request_id="b")])
     assert (totals.segments, totals.request_ids, totals.seconds) == (2, ["a", "b"], 2.0)
     with pytest.raises(Incomplete, match="the service sent no audio"):
@@ -145,26 +145,28 @@ def test_several_segments_in_one_stream_each_have_their_end() -> None:
         copy([*segment(SECOND), Sent()])
 
 
-# A failure of the other side, before and after the first audio
+# Service errors before and after the first audio
 
 KINDS = [errors.AuthError, errors.RateLimited, NetworkError, ServerError, errors.SecurityError]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("before", [[], [Opened(Phases()), Sent()], [Sent(), AudioChunk(b"a")]])
-def test_before_the_first_frame_the_error_is_itself(kind: type[RemoteError], before: list[Event]) -> None:
+def test_error_before_the_first_frame_is_raised_unchanged(
+    kind: type[RemoteError], before: list[Event]
+) -> None:
     error = kind("it broke", hint="mend it", request_id="r")
     with pytest.raises(kind) as caught:
-        copy(broken(before, error))
+        copy(failing(before, error))
     assert caught.value is error
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_after_it_the_run_is_incomplete_and_says_how_much_there_is(kind: type[RemoteError]) -> None:
+def test_error_after_the_first_frame_is_incomplete_with_its_duration(kind: type[RemoteError]) -> None:
     error = kind("it broke", hint="mend it", request_id="r")
     streams: list[list[Iterable[Event]]] = [
-        [broken([Sent(), AudioChunk(SECOND), AudioChunk(SECOND[:8_000])], error)],
-        [segment(SECOND + SECOND[:8_000]), broken([], error)],
+        [failing([Sent(), AudioChunk(SECOND), AudioChunk(SECOND[:8_000])], error)],
+        [segment(SECOND + SECOND[:8_000]), failing([], error)],
     ]
     for groups in streams:
         with pytest.raises(Incomplete, match=r"^it broke, after 1\.5 s of audio$") as caught:
@@ -182,44 +184,44 @@ SHORTAGES = [
 
 
 @pytest.mark.parametrize("error", SHORTAGES, ids=repr)
-def test_a_machine_with_no_more_to_give_ends_a_run_as_a_failure_of_the_other_side_does(
+def test_resource_exhaustion_is_a_settings_error_or_incomplete(
     error: Exception,
 ) -> None:
-    with pytest.raises(SettingsError, match="^out of resources: ") as told:
-        copy(broken([Sent()], error))
-    assert (told.value.exit_code, told.value.hint) == (3, "see ulimit -a")
+    with pytest.raises(SettingsError, match="^out of resources: ") as caught:
+        copy(failing([Sent()], error))
+    assert (caught.value.exit_code, caught.value.hint) == (3, "see ulimit -a")
     with pytest.raises(Incomplete, match=r"^out of resources: .+, after 1\.0 s of audio$"):
-        copy(segment(SECOND), broken([], error))
+        copy(segment(SECOND), failing([], error))
     with pytest.raises(Incomplete, match="out of resources"):
-        session(segment(SECOND)).run(FinishedSegments(scarce(error)))
+        session(segment(SECOND)).run(FinishedSegments(request_then_raise(error)))
 
 
-def scarce(error: Exception) -> Iterator[SpeechRequest]:
+def request_then_raise(error: Exception) -> Iterator[SpeechRequest]:
     yield request()
     raise error
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(errno.EBADF, "bad")], ids=repr)
-def test_what_is_a_bug_stays_one_after_audio_too(error: Exception) -> None:
+def test_unexpected_error_after_audio_is_raised_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
-        copy(segment(SECOND), broken([], error))
+        copy(segment(SECOND), failing([], error))
     assert caught.value is error
 
 
-def test_what_had_come_is_kept_beside_the_name(tmp_path: Path) -> None:
+def test_partial_audio_is_kept_in_a_part_file(tmp_path: Path) -> None:
     destination = Destination(str(tmp_path / "out.pcm"), "pcm")
     with pytest.raises(Incomplete) as caught, open_sinks([destination], FORMAT) as sink:
-        Pipeline(sink, FORMAT).copy(broken([Sent(), AudioChunk(SECOND + b"x")], NetworkError("gone")))
+        Pipeline(sink, FORMAT).copy(failing([Sent(), AudioChunk(SECOND + b"x")], NetworkError("gone")))
     assert caught.value.partial
     assert caught.value.partial.read_bytes() == SECOND
 
 
-def test_a_sink_that_fails_is_no_failure_of_the_service() -> None:
+def test_sink_failure_is_an_output_error() -> None:
     with pytest.raises(errors.OutputError), open_sinks([Destination("/dev/full", "pcm")], FORMAT) as sink:
         Pipeline(sink, FORMAT).copy(segment(SECOND))
 
 
-# The playback loop
+# The request loop
 
 Reply = Iterable[Event] | RemoteError
 
@@ -248,7 +250,7 @@ class Replies(Channel):
 
 
 class Run:
-    """A session with what it did: waits, warnings, requests."""
+    """A session that records its waits, warnings and requests."""
 
     def __init__(
         self, *replies: Reply, sink: MemorySink | None = None, most: int = 2, **options: Any
@@ -307,10 +309,10 @@ def test_nothing_is_requested_after_a_failure() -> None:
         (30.0, [0], 1), (float("inf"), [0], 1), (0.0, [0], 0),
     ],
 )  # fmt: skip
-def test_the_next_request_waits_until_less_than_ahead_s_is_left_to_play(
+def test_next_request_waits_until_less_than_ahead_s_is_left_to_play(
     ahead_s: float, played: list[int], looks: int
 ) -> None:
-    """Of 16,000 frames; the look before the first segment is not counted."""
+    """Of 16,000 frames; the check before the first segment is not counted."""
     sink = MemorySink(*([0] if ahead_s else []), *played)
     session(segment(SECOND * 2), segment(SECOND), sink=sink, ahead_s=ahead_s).run(
         FinishedSegments([request(), request()])
@@ -318,10 +320,10 @@ def test_the_next_request_waits_until_less_than_ahead_s_is_left_to_play(
     assert sink.looks - bool(ahead_s) == looks
 
 
-def test_a_failure_before_audio_is_retried_and_reported() -> None:
+def test_failure_before_audio_is_retried_and_reported() -> None:
     unavailable = ServerError("it failed")
     unavailable.status = 503
-    run = Run(broken([Sent()], NetworkError("it failed")), broken([Sent()], unavailable), segment(SECOND))
+    run = Run(failing([Sent()], NetworkError("it failed")), failing([Sent()], unavailable), segment(SECOND))
     run.run("Hello there.")
     assert run.sink.pcm == SECOND
     assert run.waits == [0.5, 1.0]
@@ -329,13 +331,13 @@ def test_a_failure_before_audio_is_retried_and_reported() -> None:
     assert run.warnings == ["it failed; trying again in 0.5 s", "it failed; trying again in 1.0 s"]
 
 
-def test_a_request_that_was_never_sent_is_not_counted_as_sent_again() -> None:
+def test_unsent_request_is_not_counted_as_resent() -> None:
     run = Run(NetworkError("cannot connect"), segment(SECOND))
     run.run("Hello there.")
     assert (run.session.resent, run.waits) == (0, [0.5])
 
 
-def test_the_last_error_is_raised() -> None:
+def test_last_error_is_raised() -> None:
     run = Run(NetworkError("a"), NetworkError("b"), errors.RateLimited("c"))
     with pytest.raises(errors.RateLimited):
         run.run("Hello.")
@@ -351,19 +353,19 @@ class Pipe(MemorySink):
         return False
 
 
-def test_after_audio_left_for_good_nothing_is_retried() -> None:
+def test_no_retry_after_audio_that_cannot_be_rewound() -> None:
     run = Run(segment(SECOND), NetworkError("gone"), sink=Pipe())
     with pytest.raises(Incomplete):
         run.run("a", "b")
-    run = Run(broken([Sent(), AudioChunk(SECOND)], NetworkError("gone")), sink=Pipe())
+    run = Run(failing([Sent(), AudioChunk(SECOND)], NetworkError("gone")), sink=Pipe())
     with pytest.raises(Incomplete):
         run.run("a")
     assert run.waits == []
 
 
-def test_a_sink_that_can_be_rewound_gets_no_audio_twice() -> None:
+def test_rewound_sink_gets_no_audio_twice() -> None:
     def cut(count: int) -> list[Reply]:
-        return [broken([Sent(), AudioChunk(SECOND[:999])], NetworkError("gone")) for _ in range(count)]
+        return [failing([Sent(), AudioChunk(SECOND[:999])], NetworkError("gone")) for _ in range(count)]
 
     run = Run(segment(b"ab"), *cut(2), segment(SECOND), segment(b"cd"))
     run.run("a", "b", "c")
@@ -374,13 +376,13 @@ def test_a_sink_that_can_be_rewound_gets_no_audio_twice() -> None:
         run.run("a", "b")
 
 
-def test_half_a_sample_of_a_failed_attempt_is_no_part_of_the_next() -> None:
-    run = Run(broken([Sent(), AudioChunk(b"x")], NetworkError("gone")), segment(b"ab"))
+def test_half_sample_of_a_failed_attempt_is_discarded() -> None:
+    run = Run(failing([Sent(), AudioChunk(b"x")], NetworkError("gone")), segment(b"ab"))
     run.run("a")
     assert run.sink.pcm == b"ab"
 
 
-def test_a_cancelled_session_stops_before_the_next_event() -> None:
+def test_cancelled_session_stops_before_the_next_event() -> None:
     cancelled: list[int] = []
     events = [Opened(Phases()), Sent(), AudioChunk(b"ab"), AudioChunk(b"cd"), Completed()]
     run = Run(events, is_cancelled=lambda: len(cancelled) > 2, on_event=lambda _: cancelled.append(1))
@@ -389,7 +391,7 @@ def test_a_cancelled_session_stops_before_the_next_event() -> None:
     assert run.sink.pcm == b"ab"
 
 
-def test_the_restored_audio_of_a_cache_is_written_in_its_place(tmp_path: Path) -> None:
+def test_cached_audio_is_written_in_order(tmp_path: Path) -> None:
     cache = AudioCache(tmp_path, 1_000_000)
     cache.put(request("b"), b"efgh")
     run = Run(segment(b"abcd"), segment(b"ij"), cache=cache)

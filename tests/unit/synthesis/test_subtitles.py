@@ -1,4 +1,4 @@
-"""Subtitles: known cues as files, properties of all, and what the command writes, read by ffmpeg."""
+"""Subtitles: rendering, properties of the cues, and the files that the command writes, read by ffprobe."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("kind", GOLDEN)
-def test_known_cues(kind: str) -> None:
+def test_cues_as_srt_and_vtt(kind: str) -> None:
     assert render(CUES, kind) == GOLDEN[kind]
 
 
-def test_known_cues_as_json() -> None:
+def test_cues_as_json() -> None:
     words = [{"start": 0, "end": 0.5, "text": "Hello"}, {"start": 0.5, "end": 1.5, "text": "there"}]
     assert json.loads(render(CUES, "json")) == [
         {"start": 0, "end": 1.5, "text": CUES[0].text, "words": words},
@@ -59,15 +59,15 @@ def test_words_as_cues() -> None:
     )
 
 
-def test_a_passage_that_was_not_whole_is_no_cue() -> None:
-    passages = [SpokenSegment("A.", 0, 100, complete=True), SpokenSegment("B.", 100, 50)]
-    assert cues_of(passages, 100) == [Cue(0, 1, "A.")]
+def test_incomplete_segment_has_no_cue() -> None:
+    segments = [SpokenSegment("A.", 0, 100, complete=True), SpokenSegment("B.", 100, 50)]
+    assert cues_of(segments, 100) == [Cue(0, 1, "A.")]
 
 
 texts = st.text(st.sampled_from("ab c,.–é日本<&-> "), min_size=1, max_size=300).map(
     lambda text: " ".join(text.split())
 )
-passages = st.lists(
+segments = st.lists(
     st.tuples(texts.filter(bool), st.integers(0, 5000), st.integers(1, 500_000)), min_size=1, max_size=6
 )
 
@@ -87,8 +87,8 @@ def parsed(vtt: str) -> list[tuple[int, int, str]]:
     return found
 
 
-@given(passages)
-def test_times_rise_and_never_overlap_and_no_text_is_lost(drawn: list[tuple[str, int, int]]) -> None:
+@given(segments)
+def test_cues_are_ordered_do_not_overlap_and_lose_no_text(drawn: list[tuple[str, int, int]]) -> None:
     at, spoken = 0, []
     for text, pause, frames in drawn:
         spoken.append(SpokenSegment(text, at + pause, frames, complete=True))
@@ -98,12 +98,12 @@ def test_times_rise_and_never_overlap_and_no_text_is_lost(drawn: list[tuple[str,
     times = [time for start, end, _ in found for time in (start, end)]
     assert times == sorted(times)
     assert all(start < end for start, end, _ in found)
-    said = "".join("".join(text.split()) for _, _, text in found)
-    assert said == "".join("".join(text.split()) for text, _, _ in drawn)
+    joined = "".join("".join(text.split()) for _, _, text in found)
+    assert joined == "".join("".join(text.split()) for text, _, _ in drawn)
 
 
 @given(texts)
-def test_lines_are_short_and_lose_nothing(text: str) -> None:
+def test_lines_fit_the_width_and_lose_no_text(text: str) -> None:
     rows = lines(text)
     assert all(display_width(row) <= COLUMNS for row in rows)
     assert "".join("".join(rows).split()) == "".join(text.split())
@@ -119,13 +119,13 @@ LONG_WORDS = {
 
 def rows_of(text: str, *, by_word: bool = False) -> list[list[str]]:
     """The rows of every cue of a text."""
-    whole = Cue(0, 60, text, (Cue(0, 60, text),))
-    return [shown.split("\n") for _, _, shown in parsed(render([whole], "vtt", by_word=by_word))]
+    cue = Cue(0, 60, text, (Cue(0, 60, text),))
+    return [shown.split("\n") for _, _, shown in parsed(render([cue], "vtt", by_word=by_word))]
 
 
 @pytest.mark.parametrize("by_word", [False, True])
 @pytest.mark.parametrize("name", LONG_WORDS)
-def test_no_blank_is_put_into_a_long_word(name: str, by_word: bool) -> None:
+def test_long_word_is_split_without_blanks(name: str, by_word: bool) -> None:
     text = LONG_WORDS[name]
     cues = rows_of(text, by_word=by_word)
     assert all(row in text and display_width(row) <= COLUMNS for rows in cues for row in rows)
@@ -136,19 +136,19 @@ long_words = st.lists(st.text(st.sampled_from("ab,é日本คี้"), min_size=
 
 
 @given(long_words.map(" ".join))
-def test_cues_are_pieces_of_the_text_in_two_lines(text: str) -> None:
+def test_cues_are_parts_of_the_text_in_at_most_two_lines(text: str) -> None:
     cues = rows_of(text)
     assert all(row in text and display_width(row) <= COLUMNS for rows in cues for row in rows)
     assert all(len(rows) <= LINES for rows in cues)
     assert "".join(row for rows in cues for row in rows).replace(" ", "") == text.replace(" ", "")
 
 
-def test_marks_take_no_column() -> None:
+def test_combining_marks_have_no_width() -> None:
     assert [display_width(each) for each in ("ที่", "हिन्दु", "é", "日")] == [1, 4, 1, 2]
 
 
 @given(st.lists(st.tuples(st.floats(-5, 50), st.floats(-5, 50)), min_size=1, max_size=9))
-def test_whatever_the_service_says_words_stay_within_their_passage(times: list[tuple[float, float]]) -> None:
+def test_word_times_are_clamped_to_their_segment(times: list[tuple[float, float]]) -> None:
     words = [WordTiming(f"w{number}", start, end) for number, (start, end) in enumerate(times)]
     (cue,) = cues_of([SpokenSegment("x", 24_000, 240_000, words, complete=True)], 24_000)
     edges = [edge for word in cue.words for edge in (word.start, word.end)]
@@ -160,7 +160,7 @@ def test_whatever_the_service_says_words_stay_within_their_passage(times: list[t
 # The command
 
 
-def test_who_wants_none_loads_nothing_for_them(home: Path, server: Offline) -> None:
+def test_subtitle_modules_are_loaded_only_on_request(home: Path, server: Offline) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url, "PYTHONPROFILEIMPORTTIME": "1"}
     loaded = {}
     for more in ([], ["--subtitles", "a.srt"]):
@@ -173,12 +173,12 @@ def test_who_wants_none_loads_nothing_for_them(home: Path, server: Offline) -> N
 
 
 def length(path: Path) -> float:
-    with wave.open(str(path)) as sound:
-        return sound.getnframes() / sound.getframerate()
+    with wave.open(str(path)) as reader:
+        return reader.getnframes() / reader.getframerate()
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_cues_are_sentences_and_the_last_ends_with_the_sound(via: str, home: Path, server: Offline) -> None:
+def test_cues_are_sentences_and_the_last_ends_with_the_audio(via: str, home: Path, server: Offline) -> None:
     ran = speak(home, server, TEXT, "--via", via, "-o", "a.wav", "--subtitles", "a.json", "--pause", "0.7")
     assert (ran.code, ran.out, ran.err) == (0, b"", "")
     cues = json.loads((home / "a.json").read_text())
@@ -195,7 +195,7 @@ def test_cues_are_sentences_and_the_last_ends_with_the_sound(via: str, home: Pat
 
 
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
-def test_ffprobe_reads_them(kind: str, home: Path, server: Offline) -> None:
+def test_ffprobe_reads_the_cues(kind: str, home: Path, server: Offline) -> None:
     ffprobe = need("ffprobe")
     assert speak(home, server, TEXT, LONG, "-o", "a.wav", "--subtitles", f"a.{kind}").code == 0
     show = ["-of", "json", "-show_packets", "-show_entries", "packet=pts_time,duration_time"]
@@ -208,7 +208,7 @@ def test_ffprobe_reads_them(kind: str, home: Path, server: Offline) -> None:
     assert end == pytest.approx(length(home / "a.wav"), abs=0.001)
 
 
-def test_words_are_cues(home: Path, server: Offline) -> None:
+def test_cue_word_writes_one_cue_per_word(home: Path, server: Offline) -> None:
     ran = speak(home, server, TEXT, "-v", "meher", "-o", "a.wav", "--subtitles", "a.vtt", "--cue", "word")
     assert (ran.code, ran.err) == (0, "")
     found = parsed((home / "a.vtt").read_text())
@@ -220,7 +220,7 @@ def test_words_are_cues(home: Path, server: Offline) -> None:
     assert found[-1][1] / 1000 <= length(home / "a.wav") + 0.001
 
 
-def test_words_stand_in_the_json_beside_their_sentence(home: Path, server: Offline) -> None:
+def test_json_lists_the_words_of_each_sentence(home: Path, server: Offline) -> None:
     arguments = ["-v", "meher", "-o", "a.wav", "--subtitles", "a.json", "--cue", "word"]
     assert speak(home, server, "One two. Three.", *arguments).code == 0
     cues = json.loads((home / "a.json").read_text())
@@ -228,7 +228,7 @@ def test_words_stand_in_the_json_beside_their_sentence(home: Path, server: Offli
     assert cues[0]["end"] <= cues[1]["words"][0]["start"]
 
 
-def test_arriving_text_too(home: Path, server: Offline) -> None:
+def test_subtitles_of_streamed_text(home: Path, server: Offline) -> None:
     arguments = ["-o", "a.wav", "--subtitles", "a.json"]
     ran = speak(home, server, *arguments, command="stream", stdin=b"One. Two is more.")
     assert (ran.code, ran.err) == (0, "")
@@ -238,48 +238,48 @@ def test_arriving_text_too(home: Path, server: Offline) -> None:
 
 
 REFUSED = {
-    "a name that tells no form": (["--subtitles", "a.txt"], "is not a .srt, .vtt or .json file"),
+    "an unknown extension": (["--subtitles", "a.txt"], "is not a .srt, .vtt or .json file"),
     "an unset variable": (["--subtitles", ""], "--subtitles is empty"),
     "stdout": (["--subtitles", "-"], "is not a .srt"),
     "a cue without a file": (["--cue", "word"], "--cue requires --subtitles"),
     "words over sse": (["--subtitles", "a.srt", "--cue", "word", "--via", "sse"], "over ws only"),
     "words over http": (["--subtitles", "a.srt", "--cue", "word", "--via", "http"], "over ws only"),
-    "words of such a voice": (["--subtitles", "a.srt", "--cue", "word", "-v", "magnus"], "has no word times"),
-    "words of such a language": (["--subtitles", "a.srt", "--cue", "word", "-l", "fr"], "English and Hindi"),
+    "voice without timings": (["--subtitles", "a.srt", "--cue", "word", "-v", "magnus"], "has no word times"),
+    "unsupported language": (["--subtitles", "a.srt", "--cue", "word", "-l", "fr"], "English and Hindi"),
     "the text's own file": (["--subtitles", "text.srt", "-f", "text.srt"], "the text is read from it"),
     "an output": (["--subtitles", "same.srt", "-o", "same.srt", "--format", "wav"], "named twice"),
-    "a file to be spared": (["--subtitles", "text.srt", "--no-clobber"], "exists"),
+    "an existing file": (["--subtitles", "text.srt", "--no-clobber"], "exists"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_is_refused_before_any_request(name: str, home: Path, server: Offline) -> None:
-    arguments, said = REFUSED[name]
+def test_invalid_options_are_refused_before_any_request(name: str, home: Path, server: Offline) -> None:
+    arguments, message = REFUSED[name]
     (home / "text.srt").write_text("Old.")
     before = len(server.log())
     words = [] if "-f" in arguments else ["Hello."]
     ran = speak(home, server, *words, "-o", "a.wav", *arguments)
     assert (ran.code, ran.out) == (2, b"")
-    assert said in ran.lines[0]
+    assert message in ran.lines[0]
     assert len(server.log()) == before
     assert [path.name for path in home.glob("*.*")] == ["text.srt"]
     assert (home / "text.srt").read_text() == "Old."
 
 
-def test_a_service_that_cuts_the_text_tells_no_times(home: Path, server: Offline) -> None:
+def test_subtitles_with_server_buffering_are_refused(home: Path, server: Offline) -> None:
     arguments = ["--buffering", "server", "--subtitles", "a.srt", "-o", "a.wav"]
     assert speak(home, server, "Hello.", *arguments, command="stream").code == 2
 
 
-def test_no_folder(home: Path, server: Offline) -> None:
+def test_missing_folder_is_an_output_error(home: Path, server: Offline) -> None:
     before = len(server.log())
     ran = speak(home, server, "Hello.", "-o", "a.wav", "--subtitles", "nowhere/a.srt")
     assert (ran.code, len(server.log())) == (10, before)
     assert not (home / "a.wav").exists()
 
 
-def test_words_that_were_not_timed_are_told_and_the_sound_is_whole(home: Path, server: Offline) -> None:
-    """`--force` stands for a voice that is not known here, of which only the run shows it."""
+def test_missing_word_timings_are_reported_and_the_audio_is_complete(home: Path, server: Offline) -> None:
+    """`--force` stands for an unknown voice, whose lack of timings only shows during the run."""
     arguments = ["-v", "magnus", "--force", "-o", "a.wav", "--subtitles", "a.srt", "--cue", "word"]
     ran = speak(home, server, "Hello there.", *arguments)
     assert (ran.code, ran.out) == (9, b"")
@@ -292,17 +292,17 @@ FAILS = (Reply(), FEW, Rst())
 WORD = Message({"status": "word_timestamp", "data": {"word": "Said", "start": 0.01, "end": 0.02}})
 
 
-def speak_badly(home: Path, server: FaultServer, *arguments: str) -> Ran:
+def speak_with_faults(home: Path, server: FaultServer, *arguments: str) -> Ran:
     waits = ["--timeout", "2", *([] if {"sse", "http"} & {*arguments} else ["--completion-wait", "0"])]
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
     return smallest(home, "speak", TEXT, "-o", "a.wav", *waits, *arguments, env=env)
 
 
 @pytest.mark.parametrize("partial", ["keep", "discard"])
-def test_after_a_failure_the_old_file_stays_and_what_is_kept_is_named(partial: str, home: Path) -> None:
+def test_failure_keeps_the_old_file_and_names_the_partial_one(partial: str, home: Path) -> None:
     (home / "a.srt").write_text("Old.")
     with fault_server(GOOD, FAILS) as server:
-        ran = speak_badly(home, server, "--subtitles", "a.srt", "--partial", partial, "--retries", "0")
+        ran = speak_with_faults(home, server, "--subtitles", "a.srt", "--partial", partial, "--retries", "0")
     assert ran.code == 9
     assert (home / "a.srt").read_text() == "Old."
     kept = home / "a.srt.part"
@@ -312,25 +312,25 @@ def test_after_a_failure_the_old_file_stays_and_what_is_kept_is_named(partial: s
         assert "Second" not in kept.read_text()
 
 
-def test_a_signal_keeps_the_sentences_that_were_whole(home: Path) -> None:
+def test_signal_keeps_the_cues_of_complete_sentences(home: Path) -> None:
     with fault_server(GOOD, (Reply(), FEW, Checkpoint())) as server:
         env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
         command = [*SMALLEST, "speak", TEXT, "-o", "a.wav", "--subtitles", "a.srt"]
         with subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.PIPE, text=True) as running:
             assert server.reached.wait(30)
             running.send_signal(signal.SIGINT)
-            _, said = running.communicate(timeout=30)
+            _, stderr = running.communicate(timeout=30)
         server.release.set()
     assert running.returncode == -signal.SIGINT
-    assert "partial subtitles saved to" in said
+    assert "partial subtitles saved to" in stderr
     assert sorted(path.name for path in home.glob("a.*")) == ["a.srt.part", "a.wav.part"]
     assert (home / "a.srt.part").read_text().endswith(",200\nFirst one here.\n")
 
 
 @pytest.mark.parametrize("via", VIAS)
-def test_a_segment_that_was_asked_for_again_has_its_times_once(via: str, home: Path) -> None:
+def test_retried_segment_has_one_cue(via: str, home: Path) -> None:
     with fault_server(GOOD, FAILS, GOOD) as server:
-        ran = speak_badly(home, server, "--subtitles", "a.json", "--via", via, "--pause", "0")
+        ran = speak_with_faults(home, server, "--subtitles", "a.json", "--via", via, "--pause", "0")
     assert (ran.code, len(server.requests)) == (0, 4)
     cues = json.loads((home / "a.json").read_text())
     each = SEGMENT / 24_000
@@ -338,10 +338,10 @@ def test_a_segment_that_was_asked_for_again_has_its_times_once(via: str, home: P
     assert cues[-1]["end"] == pytest.approx(3 * each, abs=1e-6) == length(home / "a.wav")
 
 
-def test_words_of_an_attempt_that_failed_are_void(home: Path) -> None:
+def test_words_of_a_failed_attempt_are_discarded(home: Path) -> None:
     good = (Reply(), WORD, Audio(), End())
     with fault_server(good, (Reply(), WORD, *FAILS[1:]), good) as server:
-        ran = speak_badly(home, server, "--subtitles", "a.json", "--cue", "word")
+        ran = speak_with_faults(home, server, "--subtitles", "a.json", "--cue", "word")
     assert (ran.code, len(server.requests)) == (0, 4)
     cues = json.loads((home / "a.json").read_text())
     assert [len(cue["words"]) for cue in cues] == [1, 1, 1]

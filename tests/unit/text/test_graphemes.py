@@ -1,4 +1,4 @@
-"""Display width of text, and which texts need the library for it."""
+"""Display width of text, grapheme boundaries, and when wcwidth is imported."""
 
 from __future__ import annotations
 

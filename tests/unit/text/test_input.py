@@ -1,4 +1,4 @@
-"""Text in: from words, files and a real stdin, whole, and never more than was asked for."""
+"""Reading text from arguments, files and stdin, up to the maximum length."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BOM = "\ufeff".encode()
 
 
 @pytest.fixture(autouse=True)
-def no_descriptor_is_left() -> Iterator[None]:
+def no_leaked_descriptors() -> Iterator[None]:
     before = set(os.listdir("/proc/self/fd"))
     yield
-    assert set(os.listdir("/proc/self/fd")) <= before  # what others left may go meanwhile
+    assert set(os.listdir("/proc/self/fd")) <= before  # descriptors of other tests may be closed meanwhile
 
 
-def written(folder: Path, *contents: str | bytes) -> list[str]:
-    """Files, by their names."""
+def write_files(folder: Path, *contents: str | bytes) -> list[str]:
+    """Write files and return their paths."""
     paths = [folder / f"{number}.txt" for number in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -51,8 +51,8 @@ def test_words_are_joined_by_a_blank(words: list[str], text: str) -> None:
     assert read_texts(words, [], 100) == [text]
 
 
-def test_files_are_texts_in_their_order(tmp_path: Path) -> None:
-    first, second = written(tmp_path, "One.\r\n\n", "Zwei, drüben. 🙂")
+def test_files_are_read_in_order(tmp_path: Path) -> None:
+    first, second = write_files(tmp_path, "One.\r\n\n", "Zwei, drüben. 🙂")
     assert read_texts([], [second, first, second], 100) == [
         "Zwei, drüben. 🙂",
         "One.\r\n\n",
@@ -60,8 +60,8 @@ def test_files_are_texts_in_their_order(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_may_be_a_fifo(tmp_path: Path) -> None:
-    """As `-f <(program)` names one."""
+def test_file_may_be_a_fifo(tmp_path: Path) -> None:
+    """As given by `-f <(program)`."""
     fifo = make_fifo(tmp_path)
     with in_background(lambda: fifo.write_text("Hello.")):
         assert read_texts([], [str(fifo)], 100) == ["Hello."]
@@ -71,8 +71,8 @@ def test_a_file_may_be_a_fifo(tmp_path: Path) -> None:
     ("content", "text"),
     [(BOM + b"Hello.", "Hello."), (BOM, ""), (b"", ""), (BOM + BOM, "\ufeff"), (b"a" + BOM, "a\ufeff")],
 )
-def test_a_byte_order_mark_is_no_text(content: bytes, text: str, tmp_path: Path) -> None:
-    assert read_texts([], written(tmp_path, content), 100) == [text]
+def test_one_leading_byte_order_mark_is_removed(content: bytes, text: str, tmp_path: Path) -> None:
+    assert read_texts([], write_files(tmp_path, content), 100) == [text]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_a_byte_order_mark_is_no_text(content: bytes, text: str, tmp_path: Path)
         ("Hello.".encode("utf-16"), 1), (b"\xed\xa0\x80", 1), (b"\xc0\x80", 1),
     ],
 )  # fmt: skip
-def test_what_is_not_utf_8_names_the_first_wrong_byte(content: bytes, byte: int, tmp_path: Path) -> None:
-    error = refusal([], written(tmp_path, content))
+def test_invalid_utf8_error_names_the_first_invalid_byte(content: bytes, byte: int, tmp_path: Path) -> None:
+    error = refusal([], write_files(tmp_path, content))
     assert str(error) == f"{tmp_path}/0.txt is not UTF-8 text: byte {byte}"
     assert "iconv" in error.hint
 
@@ -95,31 +95,31 @@ def test_what_is_not_utf_8_names_the_first_wrong_byte(content: bytes, byte: int,
         ("a\x1b[31m", "No such file or directory"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_is_one_clear_line(
+def test_unreadable_file_is_a_usage_error_with_its_reason(
     name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    good = written(tmp_path, "Hello.")
+    good = write_files(tmp_path, "Hello.")
     error = refusal([], [*good, name])
     assert str(error) == f"cannot read {name}: {words}".replace("\x1b", r"\x1b")
     assert error.exit_code == 2
     assert str(refusal([], [*good, ""])) == "--file is empty"
 
 
-def test_words_and_files_together_are_refused_and_nothing_is_read(tmp_path: Path) -> None:
+def test_words_and_files_together_are_refused_before_reading(tmp_path: Path) -> None:
     for words in (["Hello."], [""]):
         assert (
             str(refusal(words, [str(tmp_path / "nowhere")])) == "text was given twice: as words and as --file"
         )
 
 
-# Never more than was asked for
+# Maximum length
 
 
 @pytest.mark.parametrize("character", ["a", "é", "語", "🙂"])
 @pytest.mark.parametrize("mark", [b"", BOM])
-def test_the_bound_is_in_characters_whatever_their_size(character: str, mark: bytes, tmp_path: Path) -> None:
-    [path] = written(tmp_path, mark + character.encode() * 10)
+def test_max_chars_counts_characters_not_bytes(character: str, mark: bytes, tmp_path: Path) -> None:
+    [path] = write_files(tmp_path, mark + character.encode() * 10)
     assert read_texts([], [path], 10) == [character * 10]
     error = refusal([], [path], 9)
     assert str(error) == "the text is longer than 9 characters"
@@ -129,25 +129,25 @@ def test_the_bound_is_in_characters_whatever_their_size(character: str, mark: by
     assert read_texts([], [path], 0) == [character * 10]
 
 
-def test_the_bound_is_for_all_texts_together(tmp_path: Path) -> None:
-    files = written(tmp_path, "abc", "def", "ghi")
+def test_max_chars_applies_to_all_texts_together(tmp_path: Path) -> None:
+    files = write_files(tmp_path, "abc", "def", "ghi")
     assert read_texts([], files, 9) == ["abc", "def", "ghi"]
     refusal([], files, 8)
     assert read_texts(["abc", "de"], [], 6) == ["abc de"]
     refusal(["abc", "de"], [], 5)
 
 
-def test_a_text_without_end_is_not_read_to_it() -> None:
+def test_endless_file_is_refused_at_the_limit() -> None:
     assert str(refusal([], ["/dev/zero"])) == "the text is longer than 100 characters"
 
 
 @pytest.mark.parametrize("max_chars", [10**10, 10**19, 10**400])
-def test_a_bound_that_no_memory_holds_is_a_bound_like_any(max_chars: int, tmp_path: Path) -> None:
-    files = written(tmp_path, "Hello.", BOM + b"a" * 1_000_000)
+def test_huge_max_chars_is_accepted(max_chars: int, tmp_path: Path) -> None:
+    files = write_files(tmp_path, "Hello.", BOM + b"a" * 1_000_000)
     assert read_texts([], files, max_chars) == ["Hello.", "a" * 1_000_000]
 
 
-# Stdin, in a process of its own
+# Stdin, in a child process
 
 READ = """
 import json, sys
@@ -162,14 +162,14 @@ NO_TEXT = '2 no text; give it as words, with -f FILE, or on stdin: smallest spea
 
 
 def read(*files: str, given: bytes = b"", redirect: str = "", max_chars: int = 100) -> str:
-    """What is read, or said, in a locale that is not UTF-8."""
+    """Return the texts read, or the error, in a locale that is not UTF-8."""
     command = ["sh", "-c", f'exec "$0" "$@" {redirect}', sys.executable, "-c", READ, str(max_chars), *files]
     env = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     return subprocess.run(command, input=given, stdout=subprocess.PIPE, check=True, env=env).stdout.decode()
 
 
 @pytest.mark.parametrize("files", [(), ("-",)])
-def test_stdin_is_read_where_it_is_named_or_nothing_is(files: tuple[str, ...]) -> None:
+def test_stdin_is_read_for_a_dash_or_without_arguments(files: tuple[str, ...]) -> None:
     assert read(*files, given=BOM + "Grüße.\n".encode()) == '["Gr\\u00fc\\u00dfe.\\n"]\n'
     assert read(*files, given=b"") == '[""]\n'
     assert read(*files, given=b"a\xff") == (
@@ -177,25 +177,25 @@ def test_stdin_is_read_where_it_is_named_or_nothing_is(files: tuple[str, ...]) -
     )
 
 
-def test_stdin_is_one_of_several_files(tmp_path: Path) -> None:
-    one, two = written(tmp_path, "one", "two")
+def test_stdin_can_be_one_of_several_files(tmp_path: Path) -> None:
+    one, two = write_files(tmp_path, "one", "two")
     assert read(one, "-", two, given=b"in between") == '["one", "in between", "two"]\n'
     assert read(one, given=b"not asked for") == '["one"]\n'
 
 
-def test_a_stdin_without_end_is_not_read_to_it() -> None:
-    said = read(redirect="</dev/zero", max_chars=1_000)
-    assert said.startswith("2 the text is longer than 1000 characters; ")
+def test_endless_stdin_is_refused_at_the_limit() -> None:
+    output = read(redirect="</dev/zero", max_chars=1_000)
+    assert output.startswith("2 the text is longer than 1000 characters; ")
 
 
 @pytest.mark.parametrize("files", [(), ("-",)])
-def test_a_stdin_that_gives_no_text_is_one_clear_line(files: tuple[str, ...]) -> None:
+def test_closed_or_unreadable_stdin_message(files: tuple[str, ...]) -> None:
     assert read(*files, redirect="<&-") == NO_TEXT
     assert read(*files, redirect="0>/dev/null") == "2 cannot read stdin: Bad file descriptor; \n"
 
 
 @pytest.mark.parametrize("files", [(), ("-",)])
-def test_a_terminal_is_not_waited_for(files: tuple[str, ...]) -> None:
+def test_terminal_stdin_is_not_read(files: tuple[str, ...]) -> None:
     parent, child = pty.openpty()
     command = [sys.executable, "-c", READ, "100", *files]
     done = subprocess.run(command, stdin=child, stdout=subprocess.PIPE, check=True)

@@ -1,4 +1,4 @@
-"""Marks are not read aloud, words are, and how the text arrives makes no difference."""
+"""Markdown syntax is removed and its text kept, however the text is chunked."""
 
 from __future__ import annotations
 
@@ -43,34 +43,34 @@ def words(*fragments: str) -> str:
         ("", ""),
     ],
 )
-def test_marks_go_and_words_stay(text: str, spoken: str) -> None:
+def test_markdown_syntax_is_removed_and_text_is_kept(text: str, spoken: str) -> None:
     assert " ".join(words(text).split()) == spoken
     assert words(*text) == words(text)
 
 
 @given(st.text(alphabet="ab1 \n*_`#->[]()!\\<|~.:", max_size=120), st.lists(st.integers(1, 9), max_size=20))
 @settings(max_examples=500)
-def test_how_it_arrives_makes_no_difference(text: str, cuts: list[int]) -> None:
-    whole, fragments = words(text), []
+def test_output_does_not_depend_on_chunking(text: str, cuts: list[int]) -> None:
+    expected, fragments = words(text), []
     for size in cuts:
         fragments.append(text[:size])
         text = text[size:]
-    assert words(*fragments, text) == whole
+    assert words(*fragments, text) == expected
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="\\*_~`[!<|\n#-+•>=:0123456789"), max_size=200))
-def test_text_without_marks_is_left_alone(text: str) -> None:
+def test_text_without_syntax_is_unchanged(text: str) -> None:
     assert words(text) == text
 
 
-def test_a_heading_and_a_list_item_end_like_paragraphs() -> None:
+def test_headings_and_list_items_end_with_a_paragraph_break() -> None:
     assert words("# Title\n- one\n- two\nthree").count("\n\n") >= 3
 
 
-def test_a_mark_that_never_ends_is_not_waited_for_without_bound() -> None:
+def test_unclosed_syntax_is_buffered_only_up_to_a_limit() -> None:
     plain = MarkdownStripper()
-    said = sum(len(plain.feed("[" + "word " * 100)) for _ in range(100))
-    assert said > 45_000
+    length = sum(len(plain.feed("[" + "word " * 100)) for _ in range(100))
+    assert length > 45_000
 
 
 DOCUMENT = """\
@@ -89,7 +89,7 @@ First, **fill** a pot with *cold* water. Then:
 """
 
 
-def test_a_real_parser_finds_the_same_words() -> None:
+def test_words_match_those_of_markdown_it() -> None:
     parsed = " ".join(
         child.content
         for token in MarkdownIt().parse(DOCUMENT)

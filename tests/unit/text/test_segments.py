@@ -1,4 +1,4 @@
-"""Text that is normalised and cut: what a reader would expect, and that nothing is ever lost."""
+"""Normalising and splitting text; no text is lost."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_lines_are_unwrapped_and_paragraphs_kept(text: str, paragraphs: tuple[st
     assert (normalize(text).paragraphs, normalize(text).removed) == (paragraphs, 0)
 
 
-def test_control_characters_go_and_are_counted() -> None:
-    told = normalize("\ufeffA\x00b\x1b[31mc\u202ed\x7f\ud800")
-    assert (told.paragraphs, told.removed) == (("Ab[31mcd",), 6)
+def test_control_characters_are_removed_and_counted() -> None:
+    result = normalize("\ufeffA\x00b\x1b[31mc\u202ed\x7f\ud800")
+    assert (result.paragraphs, result.removed) == (("Ab[31mcd",), 6)
 
 
 @given(st.text())
-def test_normalising_twice_changes_nothing(text: str) -> None:
+def test_normalising_is_idempotent(text: str) -> None:
     once = normalize(text)
     assert normalize("\n\n".join(once.paragraphs)) == type(once)(once.paragraphs, 0)
 
@@ -58,16 +58,16 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     st.lists(st.integers(0, 9)),
 )
 @settings(max_examples=300)
-def test_text_that_arrives_is_normalised_the_same(text: str, cuts: list[int]) -> None:
-    whole, normalizer = normalize(text), StreamNormalizer()
+def test_stream_normalizer_matches_normalize(text: str, cuts: list[int]) -> None:
+    expected, normalizer = normalize(text), StreamNormalizer()
     fragments = []
     for size in cuts:
         fragments.append(text[:size])
         text = text[size:]
     fragments.append(text)
-    told = "".join(map(normalizer.feed, fragments))
-    assert told.replace("\n", "").rstrip() == " ".join(whole.paragraphs)
-    assert normalizer.removed == whole.removed
+    joined = "".join(map(normalizer.feed, fragments))
+    assert joined.replace("\n", "").rstrip() == " ".join(expected.paragraphs)
+    assert normalizer.removed == expected.removed
 
 
 # Sentences
@@ -96,7 +96,7 @@ SENTENCES = [
 
 
 @pytest.mark.parametrize("sentences", SENTENCES)
-def test_a_cut_falls_where_a_sentence_ends(sentences: list[str]) -> None:
+def test_text_is_split_at_sentence_ends(sentences: list[str]) -> None:
     text = "".join(sentences)
     assert split_segments(text, max(map(len, sentences))) == packed(sentences, max(map(len, sentences)))
 
@@ -127,7 +127,9 @@ def packed(sentences: list[str], limit: int) -> list[str]:
         ("", 5, []),
     ],
 )
-def test_what_is_too_long_is_cut_where_it_hurts_least(text: str, limit: int, pieces: list[str]) -> None:
+def test_split_prefers_sentence_then_clause_then_blank_then_cluster(
+    text: str, limit: int, pieces: list[str]
+) -> None:
     assert split_segments(text, limit) == pieces
 
 
@@ -142,11 +144,11 @@ def test_what_is_too_long_is_cut_where_it_hurts_least(text: str, limit: int, pie
         ("---", 2, ["--", "-"]),
     ],
 )
-def test_unspoken_text_is_not_sent_alone(text: str, limit: int, pieces: list[str]) -> None:
+def test_punctuation_is_joined_to_neighbouring_text(text: str, limit: int, pieces: list[str]) -> None:
     assert split_segments(text, limit) == pieces
 
 
-def test_a_limit_is_a_number_of_characters() -> None:
+def test_invalid_limit_raises_value_error() -> None:
     with pytest.raises(ValueError, match="negative"):
         split_segments("text", -1)
     for limit in (0, -1):
@@ -158,7 +160,7 @@ WORDS = st.text(alphabet="abZ. ,!?。．」()\"'\u0301\u200d👨🇮क्ष\n3
 
 
 @given(WORDS | st.text(), st.integers(1, 60))
-def test_joined_the_segments_are_the_text(text: str, limit: int) -> None:
+def test_joined_segments_equal_the_text(text: str, limit: int) -> None:
     pieces = split_segments(text, limit)
     assert "".join(pieces) == text
     assert all(0 < len(piece) <= limit for piece in pieces)
@@ -172,7 +174,7 @@ def test_no_segment_of_normalised_text_is_blank(text: str, limit: int) -> None:
         assert not any(piece.startswith(" ") for piece in pieces)
 
 
-# What a person sees as one character, as the annex has it; none longer than 11
+# Grapheme clusters (UAX #29)
 
 CHARACTERS = [
     *[
@@ -212,24 +214,24 @@ LONGEST = max(map(len, CHARACTERS))
 
 
 @pytest.mark.parametrize("character", CHARACTERS)
-def test_a_character_is_joined_and_parted_from_the_next(character: str) -> None:
+def test_grapheme_boundaries_around_a_cluster(character: str) -> None:
     text = f"a{character}a"
-    parted = {at for at in range(len(text)) if not splits_grapheme(text, at)}
-    assert parted == {0, 1, 1 + len(character)}
+    boundaries = {at for at in range(len(text)) if not splits_grapheme(text, at)}
+    assert boundaries == {0, 1, 1 + len(character)}
 
 
 @given(st.lists(st.sampled_from([*CHARACTERS, " ", ", ", ". ", "! "]), max_size=60), st.integers(LONGEST, 40))
-def test_no_character_is_cut(characters: list[str], limit: int) -> None:
+def test_no_grapheme_cluster_is_split(characters: list[str], limit: int) -> None:
     text = "".join(characters)
-    whole = set(accumulate(map(len, characters), initial=0))
-    for pieces in (split_segments(text, limit), arriving([text], limit=limit)):
-        assert set(accumulate(map(len, pieces), initial=0)) <= whole
+    boundaries = set(accumulate(map(len, characters), initial=0))
+    for pieces in (split_segments(text, limit), split_stream([text], limit=limit)):
+        assert set(accumulate(map(len, pieces), initial=0)) <= boundaries
 
 
-# Text that arrives
+# Streaming text
 
 
-def arriving(fragments: list[str], **options: int) -> list[str]:
+def split_stream(fragments: list[str], **options: int) -> list[str]:
     sentences = SentenceSplitter(**options)
     pieces = [piece for fragment in fragments for piece in sentences.feed(fragment)]
     return pieces + sentences.flush()
@@ -237,7 +239,7 @@ def arriving(fragments: list[str], **options: int) -> list[str]:
 
 @given(WORDS, st.lists(st.integers(1, 30), max_size=30), st.integers(1, 60), st.none() | st.integers(1, 30))
 @settings(max_examples=200)
-def test_what_arrives_is_what_comes_out(
+def test_splitter_output_equals_its_input(
     text: str, cuts: list[int], limit: int, first_limit: int | None
 ) -> None:
     fragments = []
@@ -246,14 +248,14 @@ def test_what_arrives_is_what_comes_out(
         text = text[size:]
     fragments.append(text)
     sentences = SentenceSplitter(limit, first_limit)
-    said = ""
+    released = ""
     for fragment in fragments:
         pieces = sentences.feed(fragment)
-        said += "".join(pieces)
+        released += "".join(pieces)
         assert all(0 < len(piece) <= limit for piece in pieces)
         assert len(sentences.pending) <= limit
-    assert said + sentences.pending == "".join(fragments)
-    assert "".join(sentences.flush()) == "".join(fragments)[len(said) :]
+    assert released + sentences.pending == "".join(fragments)
+    assert "".join(sentences.flush()) == "".join(fragments)[len(released) :]
     assert sentences.pending == ""
 
 
@@ -289,23 +291,23 @@ def test_what_arrives_is_what_comes_out(
         (["no end " * 40], ["no end " * 35 + "no "]),
     ],
 )
-def test_a_sentence_is_released_when_its_end_is_certain(fragments: list[str], released: list[str]) -> None:
+def test_sentence_is_released_once_its_end_is_certain(fragments: list[str], released: list[str]) -> None:
     sentences = SentenceSplitter()
     assert [piece for fragment in fragments for piece in sentences.feed(fragment)] == released
     assert sentences.pending == "".join(fragments)[len("".join(released)) :]
 
 
-def test_the_first_piece_may_end_at_a_clause() -> None:
-    assert arriving(["Once upon a time, ", "there was, ", "a cat."], first_limit=12) == [
+def test_first_piece_may_end_at_a_clause() -> None:
+    assert split_stream(["Once upon a time, ", "there was, ", "a cat."], first_limit=12) == [
         "Once upon a time, ",
         "there was, a cat.",
     ]
-    assert arriving(["Well, ", "yes. No, ", "thanks."], first_limit=50) == ["Well, yes. ", "No, thanks."]
+    assert split_stream(["Well, ", "yes. No, ", "thanks."], first_limit=50) == ["Well, yes. ", "No, thanks."]
 
-    assert arriving(["— , ", "Yes, ", "well."], first_limit=1) == ["— , Yes, ", "well."]
+    assert split_stream(["— , ", "Yes, ", "well."], first_limit=1) == ["— , Yes, ", "well."]
 
 
-def test_one_character_at_a_time_the_sentences_are_the_same() -> None:
+def test_text_fed_by_character_gives_the_same_sentences() -> None:
     sentences = [
         "Dr. No met “her.” ",
         "They paid 3.50 at 5 p.m. for it. ",
@@ -314,10 +316,10 @@ def test_one_character_at_a_time_the_sentences_are_the_same() -> None:
         "好。",
         "的。",
     ]
-    assert arriving(list("".join(sentences))) == sentences
+    assert split_stream(list("".join(sentences))) == sentences
 
 
-def test_five_megabytes_without_a_stop_are_let_go_in_cuts() -> None:
+def test_five_megabytes_without_a_sentence_end_are_released_in_pieces() -> None:
     sentences = SentenceSplitter()
     count = 0
     for _ in range(500):
@@ -329,16 +331,16 @@ def test_five_megabytes_without_a_stop_are_let_go_in_cuts() -> None:
 @pytest.mark.parametrize(
     "text", ["word", " ", "\u3000", "! ", "((", "No. ", "...", "\n", "好。", "👍🏽", "🇮🇳", '"', "क्"]
 )
-def test_a_long_run_takes_no_longer_than_its_length(text: str) -> None:
-    """Time that grew with the square of the length would end this by time-out."""
+def test_long_runs_take_linear_time(text: str) -> None:
+    """Quadratic time would exceed the test timeout."""
     run = text * (300_000 // len(text))
-    assert "".join(arriving([run])) == run
+    assert "".join(split_stream([run])) == run
     assert "".join(split_segments(run)) == run
     assert normalize(run).removed == 0
     assert len(normalize(run + "\n" + run).paragraphs) <= 1
 
 
-def test_a_request_longer_than_the_service_takes_is_refused() -> None:
+def test_request_longer_than_the_service_limit_is_refused() -> None:
     template = SpeechRequest("", "meher")
     text = "word " * 1600
     assert len(write_script([text], template, split=0, pause_s=0).items) == 1
