@@ -243,7 +243,6 @@ class HasFileno(Protocol):
 
     def fileno(self) -> int:
         """A descriptor that becomes readable."""
-        ...
 
 
 class Transport(Protocol):
@@ -254,14 +253,12 @@ class Transport(Protocol):
 
         Raises an error of `errors.RemoteError` when the segment cannot be proven whole.
         """
-        ...
 
     capacity: int
     """Requests that may be under way at the same time."""
 
     def send(self, request: SpeechRequest) -> int:
         """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
-        ...
 
     def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
         """The next event of the requests under way, in the order of the requests. Raises RemoteError.
@@ -269,15 +266,12 @@ class Transport(Protocol):
         None where `wake` became readable, or `timeout_s` seconds passed, before one came; a transport of
         capacity 1 always waits for an event.
         """
-        ...
 
     def connect(self) -> None:
         """Open the connection before it is needed, or keep it open while it is not. Raises RemoteError."""
-        ...
 
     def close(self) -> None:
         """Let go of the connection, without waiting for the other side."""
-        ...
 
 
 @runtime_checkable
@@ -289,7 +283,6 @@ class Conversation(Protocol):
 
         Raises RemoteError.
         """
-        ...
 
 
 class Fragments(Protocol):
@@ -299,11 +292,9 @@ class Fragments(Protocol):
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
-        ...
 
     def next(self, timeout_s: float | None = 0.0) -> str | None:
         """The next text, None where none came in that time or all has."""
-        ...
 
 
 class Segments(Protocol):
@@ -314,16 +305,12 @@ class Segments(Protocol):
 
     def next(self) -> SpeechRequest | Silence | None:
         """The next item, None where none is ready."""
-        ...
 
     def due_s(self) -> float | None:
         """Seconds until an item is ready even if nothing arrives; None where it depends on what arrives."""
-        ...
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until an item may be ready; False after `timeout_s` without any text."""
-        ...
 
     def fileno(self) -> int:
         """A descriptor that is readable when text has arrived."""
-        ...

@@ -18,15 +18,12 @@ class Encoder(Protocol):
 
     def write(self, pcm: bytes) -> None:
         """Encode whole frames."""
-        ...
 
     def finish(self) -> None:
         """Write the end of the format; the descriptor stays open."""
-        ...
 
     def drop(self) -> None:
         """Free resources and write nothing more: the descriptor may be a pipe without a reader."""
-        ...
 
 
 @runtime_checkable
@@ -35,7 +32,6 @@ class Rewindable(Protocol):
 
     def rewind(self, byte_count: int) -> None:
         """Keep the first `byte_count` bytes of PCM, in a seekable file. Raises OSError."""
-        ...
 
 
 class PcmEncoder:

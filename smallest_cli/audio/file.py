@@ -58,11 +58,9 @@ class Target(Protocol):
 
     def commit(self) -> None:
         """Make permanent what was written."""
-        ...
 
     def abandon(self, keep: bool) -> Path | None:
         """Stop. Return the partial file that is kept, if any."""
-        ...
 
 
 class EncodedSink:
