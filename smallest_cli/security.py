@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from smallest_cli.errors import SettingsError
+from smallest_cli.errors import SettingsError, SmallestError
 
 SHOWN_LENGTH = 300
 KEY_LENGTH = 512
@@ -103,3 +105,12 @@ def escape(text: str) -> str:
 def os_error_text(error: OSError) -> str:
     """An operating system's error in its own words, without number or file name."""
     return printable(error.strerror or str(error) or type(error).__name__)
+
+
+@contextmanager
+def translate_os_errors(error: type[SmallestError], action: str, subject: object) -> Iterator[None]:
+    """Raise an OSError as `error`, with the message "cannot ACTION SUBJECT: reason"."""
+    try:
+        yield
+    except OSError as cause:
+        raise error(f"cannot {action} {printable(subject)}: {os_error_text(cause)}") from None

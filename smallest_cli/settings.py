@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.models import APIS, SAMPLE_RATES, VIAS, Api, Via
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import os_error_text, printable, translate_os_errors
 
 DEFAULT_BASE_URL = "https://api.smallest.ai"
 FILE_LIMIT = 64 * 1024
@@ -241,10 +241,8 @@ def read_private(path: Path) -> str | None:
 
 def _read_linked(path: Path) -> str | None:
     """As `read_private`, of a file that a person writes: those who keep their settings elsewhere link it."""
-    try:
+    with translate_os_errors(SettingsError, "read", path):
         text = _read_own(path)
-    except OSError as error:
-        raise SettingsError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
     if text is None and os.path.islink(path):
         raise SettingsError(f"{printable(path)} is a symbolic link to nothing")
     return text

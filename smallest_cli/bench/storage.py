@@ -33,7 +33,7 @@ from smallest_cli.bench.thresholds import parse_threshold
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
 from smallest_cli.files import write_file
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import printable, translate_os_errors
 
 
 class _Header(Struct):
@@ -153,9 +153,8 @@ def check_result(result: Result) -> None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
+        with translate_os_errors(UsageError, "read", path):
+            return path.read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{printable(path)} is not UTF-8 text") from None
 

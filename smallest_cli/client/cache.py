@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.models import SpeechRequest, WordTiming
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import os_error_text, printable, translate_os_errors
 from smallest_cli.settings import Settings
 from smallest_cli.voices import cache_path
 
@@ -96,10 +96,8 @@ class AudioCache:
         """Remove everything; returns what there was. Raises OutputError."""
         size = self.size()
         for path, _ in self._files():
-            try:
+            with translate_os_errors(OutputError, "clear", self.folder):
                 path.unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(f"cannot clear {printable(self.folder)}: {os_error_text(error)}") from None
         return size
 
     def _name(self, request: SpeechRequest) -> str:

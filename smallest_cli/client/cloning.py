@@ -11,7 +11,7 @@ from smallest_cli.client.api import AccountClient
 from smallest_cli.errors import DeadlineExceeded, ServerError, UsageError
 from smallest_cli.models import Clone
 from smallest_cli.protocol.resources import CLONE_MAX_BYTES, CLONE_SECONDS, CLONE_TYPES
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import printable, translate_os_errors
 
 POLL_INTERVAL_S = 2.0
 MAX_UNLISTED_POLLS = 3
@@ -25,11 +25,8 @@ def read_sample(path: str) -> bytes:
     suffix = Path(path).suffix.lower()
     if suffix not in CLONE_TYPES:
         raise UsageError(f"{printable(path)} is not one of {' '.join(CLONE_TYPES)}")
-    try:
-        with open(path, "rb") as file:
-            data = file.read(CLONE_MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
+    with translate_os_errors(UsageError, "read", path), open(path, "rb") as file:
+        data = file.read(CLONE_MAX_BYTES + 1)
     if len(data) > CLONE_MAX_BYTES:
         raise UsageError(f"{printable(path)} is larger than {CLONE_MAX_BYTES >> 20} MB")
     if suffix in (".wav", ".mp3"):

@@ -7,12 +7,13 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from smallest_cli.errors import MissingKeyError, OutputError, SettingsError, UsageError
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.security import KEY_LENGTH, Secret, os_error_text, printable
+from smallest_cli.security import KEY_LENGTH, Secret, os_error_text, printable, translate_os_errors
 from smallest_cli.settings import DEFAULT_BASE_URL, config_folder, read_private
 
 NO_KEY_HINT = "set SMALLEST_API_KEY, or SMALLEST_API_KEY_FILE, or use --api-key-file FILE, or smallest login"
@@ -67,17 +68,13 @@ def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
     """
     if not path:
         raise UsageError(f"{source} is empty", hint="unset shell variable?")
-    try:
+    with translate_os_errors(SettingsError, f"read the key file ({source})", path):
         if path == "-":
             line = sys.stdin.buffer.readline(KEY_LENGTH + 2) if sys.stdin else b""
             return Secret(line.decode("utf-8", "replace"), "stdin"), []
         with Path(path).open("rb") as file:
             status = os.fstat(file.fileno())
             text = file.read(2 * KEY_LENGTH).decode("utf-8", "replace")
-    except OSError as error:
-        raise SettingsError(
-            f"cannot read the key file {printable(path)} ({source}): {os_error_text(error)}"
-        ) from None
     open_to_others = stat.S_ISREG(status.st_mode) and status.st_mode & 0o077
     warnings = [f"the key file {printable(path)} can be read by other users"] if open_to_others else []
     return Secret(text, source), warnings
@@ -156,10 +153,7 @@ def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.enviro
 def forget_keys(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Remove the saved keys and return their file, None where there was none. Raises OutputError."""
     path = credentials_path(environ)
-    try:
+    with translate_os_errors(OutputError, "remove", path), suppress(FileNotFoundError):
         path.unlink()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise OutputError(f"cannot remove {printable(path)}: {os_error_text(error)}") from None
-    return path
+        return path
+    return None

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from smallest_cli.errors import UsageError
 from smallest_cli.files import read_some
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import printable, translate_os_errors
 
 MAX_CHARACTER_BYTES = 4
 READ_SIZE = 256 * 1024
@@ -39,18 +39,14 @@ def _too_long(max_chars: int) -> UsageError:
 def _read_file(path: str, max_chars: int) -> str:
     if not path:
         raise UsageError("--file is empty", hint="unset shell variable?")
-    try:
+    with translate_os_errors(UsageError, "read", "stdin" if path == "-" else path):
         if path != "-":
             with open(path, "rb") as file:
                 return _decode(file, path, max_chars)
         if sys.stdin is None or sys.stdin.isatty():
-            raise UsageError(
-                "no text", hint='give it as words, with -f FILE, or on stdin: smallest speak "Hello"'
-            )
+            hint = 'give it as words, with -f FILE, or on stdin: smallest speak "Hello"'
+            raise UsageError("no text", hint=hint)
         return _decode(sys.stdin.buffer, "stdin", max_chars)
-    except OSError as error:
-        name = "stdin" if path == "-" else printable(path)
-        raise UsageError(f"cannot read {name}: {os_error_text(error)}") from None
 
 
 def _decode(file: BinaryIO, name: str, max_chars: int) -> str:

@@ -14,7 +14,7 @@ import typer
 from smallest_cli.cli.console import print_line
 from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.files import atomic_write
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import printable, translate_os_errors
 
 SCRIPT_FOLDERS = (Path(__file__).parents[2] / "completions", Path(__file__).parents[3] / "completions")
 """Where the scripts are in an installed package, and in the repository."""
@@ -43,10 +43,8 @@ def completion(
         sys.stdout.write(script)
         return
     target, hint = _installation(shell)
-    try:
+    with translate_os_errors(OutputError, "write", target):
         atomic_write(target, script.encode(), durable=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {printable(target)}: {os_error_text(error)}") from None
     print_line(f"wrote {printable(target)}")
     print_line(f"  {hint}")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from smallest_cli.errors import OutputError, UsageError
 from smallest_cli.files import sync
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import printable, translate_os_errors
 from smallest_cli.synthesis.batch.items import Item
 
 NAME = "manifest.jsonl"
@@ -57,12 +57,9 @@ def check_folder(folder: str) -> None:
 def read_index(folder: str) -> ManifestIndex:
     """The index of a folder's manifest, which is not changed. Raises OutputError."""
     path = Path(folder, NAME)
-    try:
+    with translate_os_errors(OutputError, "read", path), suppress(FileNotFoundError):
         return ManifestIndex(path.read_bytes())
-    except FileNotFoundError:
-        return ManifestIndex()
-    except OSError as error:
-        raise OutputError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
+    return ManifestIndex()
 
 
 class Manifest:
@@ -75,12 +72,10 @@ class Manifest:
         self.folder = Path(folder)
         self._path = self.folder / NAME
         self._lock = threading.Lock()
-        try:
+        with translate_os_errors(OutputError, "write", self._path):
             self.folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
             self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b", buffering=0)
-        except OSError as error:
-            raise OutputError(f"cannot write {printable(self._path)}: {os_error_text(error)}") from None
         try:
             self._lock_file()
             self.index = ManifestIndex(self._read())
@@ -116,10 +111,8 @@ class Manifest:
 
     def done(self, item: Item, seconds: float) -> None:
         """Note that the item's file is complete."""
-        try:
+        with translate_os_errors(OutputError, "read", item.path):
             found = {"bytes": item.path.stat().st_size, "sha256": _digest(item.path)}
-        except OSError as error:
-            raise OutputError(f"cannot read {printable(item.path)}: {os_error_text(error)}") from None
         self._append(item, {"status": "done", **found, "seconds": round(seconds, 6)})
 
     def failed(self, item: Item, exit_code: int, error: str) -> None:
@@ -132,13 +125,10 @@ class Manifest:
             "characters": item.characters,
         }  # fmt: skip
         data = (json.dumps(line | fields) + "\n").encode()
-        try:
-            with self._lock:
-                while data:
-                    data = data[self._file.write(data) or 0 :]
-                sync(self._file.fileno())
-        except OSError as error:
-            raise OutputError(f"cannot write {printable(self._path)}: {os_error_text(error)}") from None
+        with translate_os_errors(OutputError, "write", self._path), self._lock:
+            while data:
+                data = data[self._file.write(data) or 0 :]
+            sync(self._file.fileno())
 
 
 def _digest(path: Path) -> str:

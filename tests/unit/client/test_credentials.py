@@ -96,7 +96,8 @@ def test_given_key_file_without_key_is_error(environ: dict[str, str], tmp_path: 
     environ["SMALLEST_API_KEY"] = ""
     store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ)
     error = refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ))
-    assert str(error).endswith("nowhere (SMALLEST_API_KEY_FILE): No such file or directory")
+    assert str(error).startswith("cannot read the key file (SMALLEST_API_KEY_FILE) /")
+    assert str(error).endswith("nowhere: No such file or directory")
 
 
 def test_missing_key_hint_lists_all_ways(environ: dict[str, str]) -> None:
@@ -217,8 +218,8 @@ def test_invalid_key_is_refused_without_showing_it(content: str | bytes, words: 
 def test_unreadable_key_file_message(tmp_path: Path) -> None:
     for path, words in ((tmp_path, "Is a directory"), (tmp_path / "n\x1b", "No such file or directory")):
         error = refusal(lambda path=path: read_key_file(str(path), "--api-key-file"))
-        assert str(error).startswith(f"cannot read the key file {tmp_path}")
-        assert str(error).endswith(f"(--api-key-file): {words}")
+        assert str(error).startswith(f"cannot read the key file (--api-key-file) {tmp_path}")
+        assert str(error).endswith(f": {words}")
 
 
 READ_STDIN = """

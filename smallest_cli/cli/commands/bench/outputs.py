@@ -22,7 +22,7 @@ from smallest_cli.cli.run_config import check_not_overwriting, check_not_overwri
 from smallest_cli.errors import Interrupted, OutputError
 from smallest_cli.files import check_target
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import os_error_text, translate_os_errors
 from smallest_cli.settings import Settings
 
 
@@ -44,13 +44,11 @@ def check_outputs(
 
 def _check_directory(directory: Path) -> None:
     """Raise OutputError if no file could be written in a directory that may have to be created first."""
-    try:
+    with translate_os_errors(OutputError, "create", directory):
         for existing in (directory, *directory.absolute().parents):
             with suppress(FileNotFoundError, NotADirectoryError):
                 existing.stat()  # unlike `exists`, raises OSError for an invalid name or no permission
                 break
-    except OSError as error:
-        raise OutputError(f"cannot create {printable(directory)}: {os_error_text(error)}") from None
     check_target(str(existing / "trial.wav"))
 
 
@@ -93,10 +91,8 @@ class AudioSpool:
                 at = self._spool.seek(-size, os.SEEK_END)
                 pcm = self._spool.read(size)
                 path = directory / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
-                try:
+                with translate_os_errors(OutputError, "write", path):
                     path.write_bytes(wav.header(AudioFormat(trial.rate), len(pcm)) + pcm)
-                except OSError as error:
-                    raise OutputError(f"cannot write {printable(path)}: {os_error_text(error)}") from None
                 self._spool.truncate(at)
 
 
@@ -107,11 +103,9 @@ def spool_audio(directory: str | None) -> Iterator[AudioSpool | None]:
         yield None
         return
     with ExitStack() as opened:
-        try:
+        with translate_os_errors(OutputError, "write in", directory):
             Path(directory).mkdir(parents=True, exist_ok=True)
             spool = opened.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
-        except OSError as error:
-            raise OutputError(f"cannot write in {printable(directory)}: {os_error_text(error)}") from None
         yield AudioSpool(spool)
 
 
