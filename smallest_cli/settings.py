@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.models import APIS, SAMPLE_RATES, VIAS, Api, Via
-from smallest_cli.security import os_error_text, printable, translate_os_errors
+from smallest_cli.security import printable, translate_os_errors
 
 DEFAULT_BASE_URL = "https://api.smallest.ai"
 FILE_LIMIT = 64 * 1024
@@ -70,23 +70,13 @@ _ENVIRONMENT = {
     "ca_file": "SMALLEST_CA_FILE",
 }
 _FLAGS_ONLY = {"plain_http"}
-_WORDS = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_WORDS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 _TEXT, _NUMBER, _WHOLE, _SWITCH = (str,), (int, float), (int,), (bool,)
 _KINDS: dict[str, tuple[type, ...]] = {
     "base_url": _TEXT, "voice": _TEXT, "model": _TEXT, "language": _TEXT, "speed": _NUMBER,
     "sample_rate": _WHOLE, "via": _TEXT, "api": _TEXT, "local": _SWITCH, "ca_file": _TEXT,
     "plain_http": _SWITCH, "timeout": _NUMBER, "completion_wait": _WHOLE, "retries": _WHOLE,
-    "cache": _SWITCH, "cache_max_mb": _WHOLE,
-    "player": _TEXT,
+    "cache": _SWITCH, "cache_max_mb": _WHOLE, "player": _TEXT,
 }  # fmt: skip
 _KIND_NAMES: dict[tuple[type, ...], str] = {
     _TEXT: "a text in quotes", _NUMBER: "a number", _WHOLE: "a whole number", _SWITCH: "true or false",
@@ -211,7 +201,10 @@ def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _load_file(path: Path) -> dict[str, Any]:
-    text = _read_linked(path)
+    with translate_os_errors(SettingsError, "read", path):
+        text = _read_own(path)  # which may be a link: many users keep their settings in another place
+    if text is None and os.path.islink(path):
+        raise SettingsError(f"{printable(path)} is a symbolic link to nothing")
     if text is None:
         return {}
     import tomllib
@@ -231,21 +224,10 @@ def read_private(path: Path) -> str | None:
 
     A link is refused, for we make none. Raises SettingsError.
     """
-    try:
-        return _read_own(path, getattr(os, "O_NOFOLLOW", 0))
-    except OSError as error:
-        if os.path.islink(path):
-            raise SettingsError(f"{printable(path)} is a symbolic link") from None
-        raise SettingsError(f"cannot read {printable(path)}: {os_error_text(error)}") from None
-
-
-def _read_linked(path: Path) -> str | None:
-    """As `read_private`, of a file that a person writes: those who keep their settings elsewhere link it."""
+    if os.path.islink(path):
+        raise SettingsError(f"{printable(path)} is a symbolic link")
     with translate_os_errors(SettingsError, "read", path):
-        text = _read_own(path)
-    if text is None and os.path.islink(path):
-        raise SettingsError(f"{printable(path)} is a symbolic link to nothing")
-    return text
+        return _read_own(path, getattr(os, "O_NOFOLLOW", 0))
 
 
 def _read_own(path: Path, flags: int = 0) -> str | None:

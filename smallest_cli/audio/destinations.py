@@ -120,12 +120,22 @@ def open_sinks(
 
     The sink is closed at the end. On an error it is aborted; `partial` of the error is the file kept.
     """
-    opened: list[Sink] = []
+    opened: list[Sink] = []  # those to abort, also when the next one cannot be opened
     try:
-        _open_all(destinations, audio, opened, on_playback)
-        (sink,) = opened
-        yield sink
-        sink.close()
+        for destination in destinations:
+            # Opening a FIFO may wait for its other end, so a signal must interrupt it. A player never waits.
+            with uninterrupted() if destination.is_file or destination.player else nullcontext():
+                open_one = _open_playback if destination.output is None else _open_output
+                opened.append(open_one(destination, audio))
+            if destination.output is None:
+                on_playback(opened[-1])
+        if len(opened) > 1 or destinations[0].coding not in ("pcm", "wav"):
+            # A library's encoder needs a thread even alone: its callbacks would lose a signal.
+            from smallest_cli.audio.tee import TeeSink
+
+            opened[:] = [TeeSink(opened)]
+        yield opened[0]
+        opened[0].close()
     except BaseException as error:
         kept = [part for each in opened if (part := each.abort())]
         if isinstance(error, SmallestError | Interrupted):
@@ -133,35 +143,13 @@ def open_sinks(
         raise
 
 
-def _open_all(
-    destinations: Sequence[Destination],
-    audio: AudioFormat,
-    opened: list[Sink],
-    on_playback: Callable[[Sink], None],
-) -> None:
-    """Append to `opened` one by one, so that an error leaves those to abort."""
-    for destination in destinations:
-        # Opening a FIFO may wait for its other end, so a signal must interrupt it. A player never waits.
-        with uninterrupted() if destination.is_file or destination.player else nullcontext():
-            open_one = _open_playback if destination.output is None else _open_output
-            opened.append(open_one(destination, audio))
-        if destination.output is None:
-            on_playback(opened[-1])
-    if len(opened) > 1 or destinations[0].coding not in ("pcm", "wav"):
-        # A library's encoder needs a thread even alone: its callbacks would lose a signal.
-        from smallest_cli.audio.tee import TeeSink
-
-        opened[:] = [TeeSink(opened)]
-
-
 def _open_output(destination: Destination, audio: AudioFormat) -> Sink:
     from smallest_cli.audio.file import EncodedSink, StdoutTarget, Target
     from smallest_cli.files import FileTarget
 
+    to_stdout = destination.output == "-"
     target: Target = (
-        StdoutTarget()
-        if destination.output == "-"
-        else FileTarget(destination.name, clobber=destination.clobber)
+        StdoutTarget() if to_stdout else FileTarget(destination.name, clobber=destination.clobber)
     )
     try:
         with output_errors(destination.name):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 from smallest_cli.audio import wav
 from smallest_cli.errors import OutputError
@@ -13,29 +12,31 @@ from smallest_cli.files import write_all
 SAMPLE = 2
 
 
-class Encoder(Protocol):
+class Encoder:
     """Writes PCM in one format. Raises OSError as the descriptor does. It ends by `finish` or `drop`."""
+
+    can_rewind = False
+    """Whether a seekable file can be truncated after any frame."""
 
     def write(self, pcm: bytes) -> None:
         """Encode whole frames."""
+        raise NotImplementedError
+
+    def rewind(self, byte_count: int) -> None:
+        """Keep the first `byte_count` bytes of PCM, if `can_rewind`. Raises OSError."""
+        raise NotImplementedError
 
     def finish(self) -> None:
-        """Write the end of the format; the descriptor stays open."""
+        """Write the end of the format, if it has one; the descriptor stays open."""
 
     def drop(self) -> None:
         """Free resources and write nothing more: the descriptor may be a pipe without a reader."""
 
 
-@runtime_checkable
-class Rewindable(Protocol):
-    """An encoder whose file can be truncated after any frame."""
-
-    def rewind(self, byte_count: int) -> None:
-        """Keep the first `byte_count` bytes of PCM, in a seekable file. Raises OSError."""
-
-
-class PcmEncoder:
+class PcmEncoder(Encoder):
     """Writes raw PCM."""
+
+    can_rewind = True
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -49,18 +50,14 @@ class PcmEncoder:
         """Truncate the file."""
         _truncate(self._descriptor, (self._start or 0) + byte_count)
 
-    def finish(self) -> None:
-        """Nothing to do."""
 
-    def drop(self) -> None:
-        """Nothing to do."""
-
-
-class WavEncoder:
+class WavEncoder(Encoder):
     """Writes a WAV header and samples. In a seekable file the header is updated after every second of audio.
 
     `header` makes one for a number of bytes; `byte_rate` is that of the samples.
     """
+
+    can_rewind = True
 
     def __init__(self, descriptor: int, header: Callable[[int], bytes], byte_rate: int) -> None:
         self._descriptor = descriptor
@@ -71,16 +68,16 @@ class WavEncoder:
         self._stated_size = 0
         write_all(descriptor, header(wav.UNKNOWN_DATA_SIZE if self._start is None else 0))
 
-    def write(self, samples: bytes) -> None:
+    def write(self, pcm: bytes) -> None:
         """Write the frames. Raises OutputError at the size limit of WAV."""
-        if self._data_size + len(samples) > wav.LARGEST_DATA_SIZE:
+        if self._data_size + len(pcm) > wav.LARGEST_DATA_SIZE:
             raise OutputError("a WAV file is limited to 4 GiB", hint="use --format flac, or several files")
         try:
-            write_all(self._descriptor, samples)
+            write_all(self._descriptor, pcm)
         except OSError:
             self._count_written()
             raise
-        self._data_size += len(samples)
+        self._data_size += len(pcm)
         if self._data_size - self._stated_size >= self._byte_rate:
             self.finish()
 
@@ -105,9 +102,6 @@ class WavEncoder:
         if self._start is not None:
             os.pwrite(self._descriptor, self._header(self._data_size), self._start)
             self._stated_size = self._data_size
-
-    def drop(self) -> None:
-        """Nothing to do."""
 
 
 def _truncate(descriptor: int, size: int) -> None:

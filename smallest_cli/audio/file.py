@@ -8,11 +8,10 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
-from smallest_cli.audio.encoders import Encoder, Rewindable
+from smallest_cli.audio.encoders import Encoder
 from smallest_cli.errors import OutputError, SmallestError, UsageError
-from smallest_cli.files import sync
+from smallest_cli.files import FileTarget, sync
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
 from smallest_cli.stdio import output_errors, stdout_kind
@@ -45,27 +44,18 @@ class StdoutTarget:
         return None
 
 
-class Target(Protocol):
-    """A descriptor to write to. It ends by `commit`, or by `abandon` after a failure.
+Target = StdoutTarget | FileTarget
+"""A descriptor to write to. It ends by `commit`, or by `abandon` after a failure.
 
-    `is_file`: a regular file, to which a write cannot block indefinitely. `is_ours`: a file that no other
-    process reads before `commit`. A `commit` that a signal interrupted can be called again.
-    """
-
-    descriptor: int
-    is_file: bool
-    is_ours: bool
-
-    def commit(self) -> None:
-        """Make permanent what was written."""
-
-    def abandon(self, keep: bool) -> Path | None:
-        """Stop. Return the partial file that is kept, if any."""
+`is_file`: a regular file, to which a write cannot block indefinitely. `is_ours`: a file that no other
+process reads before `commit`. A `commit` that a signal interrupted can be called again.
+"""
 
 
 class EncodedSink:
     """A sink that encodes to a target. `name` is for messages; `keep` keeps a partial file after a failure.
 
+    It can be rewound if its file is ours and the encoder does not buffer.
     `abort` may be called while another thread is in a method: it then leaves that call alone. After `abort`,
     the other methods raise OutputError, since the target is closed.
     """
@@ -76,7 +66,7 @@ class EncodedSink:
         self._name = name
         self._target = target
         self._encoder = encoder
-        self._rewindable = encoder if target.is_ours and isinstance(encoder, Rewindable) else None
+        self.can_rewind = target.is_ours and encoder.can_rewind
         self._frame_size = format.frame_size
         self._keep = keep
         self._frames = 0
@@ -94,18 +84,13 @@ class EncodedSink:
         """Return the frames written."""
         return self._frames
 
-    @property
-    def can_rewind(self) -> bool:
-        """True for a file of ours in a format whose encoder does not buffer."""
-        return self._rewindable is not None
-
     def rewind(self, frames: int) -> None:
         """Truncate the file after its first `frames`."""
-        if self._rewindable is None:
+        if not self.can_rewind:
             raise NotImplementedError
         with self._busy, output_errors(self._name):
             self._check()
-            self._rewindable.rewind(frames * self._frame_size)
+            self._encoder.rewind(frames * self._frame_size)
         self._frames = frames
 
     def close(self) -> None:

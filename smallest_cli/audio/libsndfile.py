@@ -13,7 +13,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from smallest_cli.audio.encoders import WavEncoder, position
+from smallest_cli.audio.encoders import Encoder, WavEncoder, position
 from smallest_cli.audio.wav import ALAW, ULAW, header
 from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.files import write_all
@@ -47,7 +47,7 @@ def _load(coding: str) -> ModuleType:
     return library
 
 
-class CompressedEncoder:
+class CompressedEncoder(Encoder):
     """Encodes one of these formats. The library buffers: 0.1 s of MP3, more than 1 s of Ogg."""
 
     def __init__(self, coding: str, descriptor: int, format: AudioFormat) -> None:

@@ -7,14 +7,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from smallest_cli.audio.destinations import Destination
-from smallest_cli.errors import (
-    BrokenPipe,
-    DeviceError,
-    Incomplete,
-    Interrupted,
-    SmallestError,
-    UsageError,
-)
+from smallest_cli.errors import BrokenPipe, DeviceError, Incomplete, Interrupted, SmallestError, UsageError
 from smallest_cli.models import AudioFormat, SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings

@@ -217,10 +217,6 @@ def _for_vtt(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _no_markup(match: re.Match[str]) -> str:
-    return f"{match[0][0]}\u200b{match[0][1:]}"
-
-
 def _for_srt(text: str) -> str:
     """SRT has no escapes: a zero-width space keeps text from being read as a tag or an arrow."""
-    return re.sub(r"<(?=[/a-zA-Z])|\{(?=[\\a-zA-Z])|-(?=->)", _no_markup, text)
+    return re.sub(r"<(?=[/a-zA-Z])|\{(?=[\\a-zA-Z])|-(?=->)", "\\g<0>\u200b", text)

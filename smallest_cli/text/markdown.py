@@ -82,7 +82,8 @@ class MarkdownStripper:
                 self._fence = None if self._fence else fence[1]
             return min(fence.end(), len(self._held)), PARAGRAPH_END
         if self._fence:
-            return self._skip_line(final)
+            end = self._held.find("\n") + 1
+            return (end or len(self._held), "") if end or final else None
         if line := _MARKER_LINE.match(held):
             return min(line.end(), len(self._held)), PARAGRAPH_END
         for partial in (_PARTIAL_MARKER_LINE, _PARTIAL_LINE_PREFIX):
@@ -94,12 +95,6 @@ class MarkdownStripper:
         self._at_line_start = False
         self._in_table = self._held.lstrip(" \t").startswith("|")
         return 0, ""
-
-    def _skip_line(self, final: bool) -> tuple[int, str] | None:
-        end = self._held.find("\n") + 1
-        if not end and not final:
-            return None
-        return end or len(self._held), ""
 
     def _inline(self, final: bool) -> tuple[int, str] | None:
         first = self._held[0]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from smallest_cli.files import read_some
 from smallest_cli.models import SpeechRequest
@@ -61,13 +62,9 @@ class TextReader:
         return text
 
     def _fill(self, texts: Iterator[str]) -> None:
-        for text in texts:
-            self._put(text)
-        self._put(None)
-
-    def _put(self, text: str | None) -> None:
-        self._queue.put(text)
-        os.write(self._wake, b"\0")
+        for text in chain(texts, [None]):
+            self._queue.put(text)
+            os.write(self._wake, b"\0")
 
     def _read(self, descriptor: int) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

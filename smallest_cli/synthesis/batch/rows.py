@@ -7,7 +7,6 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -71,33 +70,24 @@ def _has_other_delimiter(content: str, delimiter: str) -> bool:
     return delimiter not in header and any(other in header for other in ",;\t|")
 
 
-@contextmanager
-def _field_size_limit(length: int) -> Iterator[None]:
-    """Lift csv's limit, which is global: --max-chars limits the text."""
-    previous = csv.field_size_limit(length)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(previous)
-
-
 def _parse_table(content: str, delimiter: str, problems: Problems) -> list[tuple[int, dict[str, Any]]]:
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
     found = []
     number = 0
+    previous_limit = csv.field_size_limit(len(content))  # which is global; --max-chars limits the text
     try:
-        with _field_size_limit(len(content)):
-            header = [name.strip().lower() for name in next(reader, [])]
-            problems += ((0, each) for each in _bad_columns(header))
-            for number, cells in enumerate((cells for cells in reader if cells), start=1):
-                if len(cells) != len(header):
-                    count = f"{len(cells)} cells for {len(header)} columns"
-                    problems.append((number, f"row {number} has {count}"))
-                else:
-                    found.append((number, dict(zip(header, cells, strict=True))))
+        header = [name.strip().lower() for name in next(reader, [])]
+        problems += ((0, each) for each in _bad_columns(header))
+        for number, cells in enumerate((cells for cells in reader if cells), start=1):
+            if len(cells) != len(header):
+                problems.append((number, f"row {number} has {len(cells)} cells for {len(header)} columns"))
+            else:
+                found.append((number, dict(zip(header, cells, strict=True))))
     except csv.Error as error:
         problems.append((number + 1, f"line {reader.line_num} cannot be parsed: {printable(error, 80)}"))
+    finally:
+        csv.field_size_limit(previous_limit)
     return [] if "text" not in header else found
 
 
