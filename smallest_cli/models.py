@@ -249,23 +249,16 @@ class Transport(Protocol):
     """One way to the service. It keeps its connection between calls."""
 
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
-        """Ask for one segment: Opened, Sent, audio and words as they come, Completed last.
-
-        Raises an error of `errors.RemoteError` when the segment cannot be proven whole.
-        """
+        """Yield the events of one segment, `Completed` last. Raises RemoteError unless it is complete."""
 
     capacity: int
-    """Requests that may be under way at the same time."""
+    """Requests that may be under way at the same time; with 1, `receive` always waits for an event."""
 
     def send(self, request: SpeechRequest) -> int:
         """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
 
     def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
-        """The next event of the requests under way, in the order of the requests. Raises RemoteError.
-
-        None where `wake` became readable, or `timeout_s` seconds passed, before one came; a transport of
-        capacity 1 always waits for an event.
-        """
+        """Return the next event; None if `wake` is readable, or `timeout_s` passed. Raises RemoteError."""
 
     def connect(self) -> None:
         """Open the connection before it is needed, or keep it open while it is not. Raises RemoteError."""
@@ -279,10 +272,7 @@ class Conversation(Protocol):
     """A transport that lets the service cut text as it comes: the WebSocket alone."""
 
     def converse(self, request: SpeechRequest, fragments: Fragments, drain_s: float) -> Iterator[Event]:
-        """Send `fragments` as they come, spoken as `request` says, and give the events of all of them.
-
-        Raises RemoteError.
-        """
+        """Send `fragments` as they come, with the options of `request`. Yield events. Raises RemoteError."""
 
 
 class Fragments(Protocol):

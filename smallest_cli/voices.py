@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import MODELS, PRO_MODEL, STANDARD_MODEL, Api, Voice
@@ -39,12 +39,13 @@ LANGUAGES = {
 PRO_ONLY_LANGUAGES = frozenset({"el", "fi", "no", "ar", "zh", "id", "ja", "ko", "ms", "tr", "vi"})
 """Codes that only lightning_v3.1_pro accepts; both models take all others (waves/api.md, 2a)."""
 LANGUAGE_CODES = {name: code for code, name in LANGUAGES.items()}
+_TAGS = {"language": "languages", "use_case": "use_cases"}
+"""Criteria of a filter to the fields of a voice that hold several values."""
 
 
 @cache
 def bundled_voices() -> tuple[Voice, ...]:
     """Return the bundled voices; the file is read once."""
-    rows = json.loads(BUNDLED.read_text("utf-8"))
     return tuple(
         Voice(
             id=row["voiceId"],
@@ -54,7 +55,7 @@ def bundled_voices() -> tuple[Voice, ...]:
             accent=row["accent"],
             languages=tuple(row["language"] or ()),
         )
-        for row in rows
+        for row in json.loads(BUNDLED.read_text("utf-8"))
     )
 
 
@@ -84,13 +85,11 @@ def cached_voices(base_url: str, *, fresh: bool = False) -> tuple[Voice, ...] | 
         stored = json.loads(path.read_text("utf-8"))
         if stored["base_url"] != base_url:
             return None
-        return tuple(_voice(row) for row in stored["voices"])
+        return tuple(
+            Voice(**row | {name: tuple(row[name]) for name in _TAGS.values()}) for row in stored["voices"]
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None  # a broken cache is the same as none
-
-
-def _voice(row: dict[str, Any]) -> Voice:
-    return Voice(**row | {"languages": tuple(row["languages"]), "use_cases": tuple(row["use_cases"])})
 
 
 def cache_voices(base_url: str, voices: Iterable[Voice]) -> None:
@@ -196,9 +195,6 @@ class VoiceFilter(NamedTuple):
         """Return the criteria as command line options."""
         given = ((name, value) for name, value in self._asdict().items() if value)
         return " ".join(f"--{name.replace('_', '-')} {printable(value, 60)}" for name, value in given)
-
-
-_TAGS = {"language": "languages", "use_case": "use_cases"}
 
 
 def filter_voices(voices: Iterable[Voice], criteria: VoiceFilter) -> list[Voice]:

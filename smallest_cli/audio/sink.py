@@ -13,10 +13,7 @@ class Sink(Protocol):
         """Take whole frames of s16le. Raises OutputError or DeviceError."""
 
     def frames_played(self) -> int:
-        """Return the frames that are final: on disk, written to the pipe, played by the device.
-
-        Raises what the next `write` would, so that a caller does not wait for a failed sink.
-        """
+        """Return the frames that are on disk, in the pipe or played. Raises what the next `write` would."""
 
     @property
     def can_rewind(self) -> bool:
@@ -26,16 +23,10 @@ class Sink(Protocol):
         """Remove all but the first `frames`; only if `can_rewind`. Raises OutputError."""
 
     def close(self) -> None:
-        """Finish: return when every frame is synced to disk, written out or played.
-
-        Raises OutputError for a file that `abort` on another thread kept from being finished.
-        """
+        """Return when every frame is synced, written out or played. Raises OutputError after `abort`."""
 
     def abort(self) -> Path | None:
-        """Stop now: no more audio, no file replaced. Return the partial file that is kept, if any.
-
-        May be called after a `close` that a signal interrupted, and from another thread to interrupt it.
-        """
+        """Stop now, from any thread, also during `close`. Return the partial file that is kept, if any."""
 
 
 class PlaybackSink:

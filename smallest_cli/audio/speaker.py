@@ -143,8 +143,10 @@ class SpeakerSink(PlaybackSink):
                 library = _load_library()
                 stream = _open_stream(library, self._format, device)
                 self._opened.set()
-                with _translated(library):
+                try:
                     self._play(stream)
+                except library.PortAudioError as error:
+                    raise DeviceError(f"device error: {printable(error)}", hint="use -o FILE") from None
             except DeviceError as error:
                 self._failure = self._failure or error
             finally:
@@ -254,14 +256,6 @@ def _find_device(library: Any, device: str | None) -> Any:
         raise DeviceError(f"no output device named '{printable(device)}'", hint=hint) from None
     except library.PortAudioError:
         raise DeviceError("no output device found", hint="use -o FILE") from None
-
-
-@contextmanager
-def _translated(library: Any) -> Iterator[None]:
-    try:
-        yield
-    except library.PortAudioError as error:
-        raise DeviceError(f"device error: {printable(error)}", hint="use -o FILE") from None
 
 
 @contextmanager

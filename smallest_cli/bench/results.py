@@ -12,16 +12,7 @@ from msgspec.structs import replace
 
 from smallest_cli.bench.metrics import derive
 from smallest_cli.bench.playback import SECOND
-from smallest_cli.bench.schema import (
-    SAMPLED,
-    ArmResult,
-    Result,
-    Run,
-    Samples,
-    Timeline,
-    Warmups,
-    Window,
-)
+from smallest_cli.bench.schema import SAMPLED, ArmResult, Result, Run, Samples, Timeline, Warmups, Window
 from smallest_cli.bench.stats.quantiles import outliers
 from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate

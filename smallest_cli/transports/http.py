@@ -6,22 +6,15 @@ from collections.abc import Generator
 
 from smallest_cli.audio.wav import WavReader
 from smallest_cli.errors import IncompleteResponse
-from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
-from smallest_cli.network.dialer import Dialer
-from smallest_cli.protocol.endpoints import PATHS
+from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest
 from smallest_cli.protocol.requests import encode_request
-from smallest_cli.transports.channel import Channel
-from smallest_cli.transports.http_connection import HTTPConnection
+from smallest_cli.transports.http_connection import HTTPChannel
 
 
-class HTTPTransport(Channel):
-    """Requests WAV, because its header states the length of the audio. Keeps the connection open."""
+class HTTPTransport(HTTPChannel):
+    """Requests WAV, because its header states the length of the audio."""
 
-    def __init__(self, service: Service, dialer: Dialer) -> None:
-        super().__init__()
-        self._timeout = dialer.timeout
-        self._http = HTTPConnection(service, dialer, PATHS[service.api]["http"], "audio/wav")
-        self.connect = self._http.connect
+    via, accept = "http", "audio/wav"
 
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Request one segment and yield its events. Raises RemoteError.
@@ -44,8 +37,3 @@ class HTTPTransport(Channel):
         if not (wav.complete if wav.states_length else is_framed):
             raise IncompleteResponse("the reply ended before all of its audio came")
         yield Completed(request_id, at_ns=received_ns)
-
-    def close(self) -> None:
-        """Close the connection."""
-        super().close()
-        self._http.close()

@@ -13,13 +13,13 @@ import h11
 
 from smallest_cli import __version__
 from smallest_cli.errors import ConnectionClosed, IncompleteResponse, NetworkError, ProtocolError
-from smallest_cli.models import Opened, Phases, Sent, Service
+from smallest_cli.models import Opened, Phases, Sent, Service, Via
 from smallest_cli.network.connection import HEAD_LIMIT, Connection
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT
+from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT, PATHS
 from smallest_cli.security import printable, redact
-from smallest_cli.transports.channel import error_from_response
+from smallest_cli.transports.channel import Channel, error_from_response
 
 JSON = "application/json"
 READ_SIZE = WRITE_SIZE = 64 * 1024
@@ -143,7 +143,10 @@ class HTTPConnection:
                 if event.data:
                     return bytes(event.data)
             else:
-                self._start_next_cycle()
+                if self._protocol.our_state is h11.DONE and self._protocol.their_state is h11.DONE:
+                    self._protocol.start_next_cycle()
+                else:
+                    self.close()
                 return b""
 
     def _finish(self) -> None:
@@ -178,12 +181,6 @@ class HTTPConnection:
             raise IncompleteResponse("the reply was cut off") from None
         return event
 
-    def _start_next_cycle(self) -> None:
-        if self._protocol.our_state is h11.DONE and self._protocol.their_state is h11.DONE:
-            self._protocol.start_next_cycle()
-        else:
-            self.close()
-
     def _read_error_body(self) -> bytes:
         body = b""
         try:
@@ -192,3 +189,22 @@ class HTTPConnection:
         except (NetworkError, ProtocolError):
             pass  # the status is enough
         return body[:ERROR_BODY_LIMIT]
+
+
+class HTTPChannel(Channel):
+    """Base of the transports that send a POST for each segment. Keeps the connection open."""
+
+    via: Via
+    accept: str
+    """The content type of the audio."""
+
+    def __init__(self, service: Service, dialer: Dialer) -> None:
+        super().__init__()
+        self._timeout = dialer.timeout
+        self._http = HTTPConnection(service, dialer, PATHS[service.api][self.via], self.accept)
+        self.connect = self._http.connect
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        self._http.close()

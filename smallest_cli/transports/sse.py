@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from smallest_cli.errors import IncompleteResponse, ProtocolError
-from smallest_cli.models import AudioChunk, Completed, Event, Service, SpeechRequest
-from smallest_cli.network.dialer import Dialer
-from smallest_cli.protocol.endpoints import PATHS
+from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest
 from smallest_cli.protocol.requests import encode_request
 from smallest_cli.protocol.sse import EventStream
 from smallest_cli.security import printable
-from smallest_cli.transports.channel import Channel
-from smallest_cli.transports.http_connection import HTTPConnection
+from smallest_cli.transports.http_connection import HTTPChannel
 
 
-class SSETransport(Channel):
-    """Streams the audio of a segment as events. Keeps the connection open."""
+class SSETransport(HTTPChannel):
+    """Streams the audio of a segment as events."""
 
-    def __init__(self, service: Service, dialer: Dialer) -> None:
-        super().__init__()
-        self._timeout = dialer.timeout
-        self._http = HTTPConnection(service, dialer, PATHS[service.api]["sse"], "text/event-stream")
-        self.connect = self._http.connect
+    via, accept = "sse", "text/event-stream"
 
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Request one segment and yield its events. Raises RemoteError.
@@ -46,8 +39,3 @@ class SSETransport(Channel):
                 if isinstance(event, AudioChunk) and len(event.pcm) >= request.format.frame_size:
                     http.connection.set_deadline("more audio", self._timeout)
         raise IncompleteResponse("the stream ended before its end marker")
-
-    def close(self) -> None:
-        """Close the connection."""
-        super().close()
-        self._http.close()
