@@ -275,19 +275,16 @@ class Conversation(Protocol):
         """Send `fragments` as they come, with the options of `request`. Yield events. Raises RemoteError."""
 
 
-class Fragments(Protocol):
+class Fragments(HasFileno, Protocol):
     """Text as it comes. `fileno` is readable when `next` has something; `ended` when nothing will follow."""
 
     ended: bool
-
-    def fileno(self) -> int:
-        """The descriptor to wait on."""
 
     def next(self, timeout_s: float | None = 0.0) -> str | None:
         """The next text, None where none came in that time or all has."""
 
 
-class Segments(Protocol):
+class Segments(HasFileno, Protocol):
     """Where the items of a run come from: a finished text, or one that is still arriving."""
 
     ended: bool
@@ -301,6 +298,3 @@ class Segments(Protocol):
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until an item may be ready; False after `timeout_s` without any text."""
-
-    def fileno(self) -> int:
-        """A descriptor that is readable when text has arrived."""

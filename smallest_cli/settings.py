@@ -169,8 +169,10 @@ def _problem(name: str, value: Any) -> str | None:
         "retries": (0, 20),
         "cache_max_mb": (1, 1_000_000),
     }
-    if name == "base_url" and _has_user_info(value):
-        return "a base URL must not contain a user name or password"
+    if name == "base_url":
+        before, at, _ = value.rpartition("@")
+        if at and not _HOST.match(before):  # an @ before the path: the URL must not be printed
+            return "a base URL must not contain a user name or password"
     if name == "local" and not isinstance(value, bool):
         return f"{printable(value, 40)} is not one of {', '.join(_WORDS)}"
     if name in choices and value not in choices[name]:
@@ -178,12 +180,6 @@ def _problem(name: str, value: Any) -> str | None:
     if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:
         return f"{printable(value, 40)} is not from {ranges[name][0]:g} to {ranges[name][1]:g}"
     return None
-
-
-def _has_user_info(url: str) -> bool:
-    """Whether a URL may contain a user name, which is then never printed: an @ outside of its path."""
-    before, at, _ = url.rpartition("@")
-    return bool(at) and not _HOST.match(before)
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:

@@ -52,14 +52,10 @@ class CompressedEncoder(Encoder):
 
     def __init__(self, coding: str, descriptor: int, format: AudioFormat) -> None:
         """Raises SettingsError if the library is missing or too old. Writes nothing yet."""
-        append, start = partial(write_all, descriptor), position(descriptor)
-        if start is None:
-            options = CONSTANT_BIT_RATE if coding == "mp3" else {}
-            self._prepare(coding, Outlet(append), format, **options)
-        else:
-            self._prepare(
-                coding, Outlet(append, lambda data, at: os.pwrite(descriptor, data, start + at)), format
-            )
+        start = position(descriptor)
+        rewrite = None if start is None else lambda data, at: os.pwrite(descriptor, data, start + at)
+        options = CONSTANT_BIT_RATE if coding == "mp3" and start is None else {}
+        self._prepare(coding, Outlet(partial(write_all, descriptor), rewrite), format, **options)
 
     def _prepare(self, coding: str, outlet: Outlet, format: AudioFormat, **options: object) -> None:
         library, (kind, subtype) = _load(coding), KINDS[coding]

@@ -132,12 +132,10 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def open_cache(settings: Settings, warn: Callable[[str], None]) -> AudioCache | None:
-    """The cache, its folder made if need be; None where the settings do not want it or it cannot be made.
+    """The cache, its folder made if need be; None where it cannot be made.
 
     Raises SettingsError where other users could read or write it.
     """
-    if not settings.cache:
-        return None
     folder = cache_folder()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -17,14 +17,8 @@ from aiohttp import BodyPartReader, web
 from aiohttp.typedefs import Handler
 
 from smallest_cli.models import MODELS
+from smallest_cli.protocol import resources
 from smallest_cli.protocol.endpoints import path_model
-from smallest_cli.protocol.resources import (
-    BALANCE_PATH,
-    CLONE_MAX_BYTES,
-    CLONES_PATH,
-    DICTIONARIES_PATH,
-    SUBSCRIPTION_PATH,
-)
 
 LOGS_PATH = "/waves/v1/analytics/tts/logs"
 CLONE_FIELDS = ("displayName", "description", "accent", "tags", "language", "model")
@@ -79,14 +73,14 @@ class AccountAPI:
     def routes(self) -> tuple[tuple[str, str, Handler], ...]:
         """Method, path and handler of each route."""
         return (
-            ("GET", DICTIONARIES_PATH, self._list_dictionaries),
-            ("POST", DICTIONARIES_PATH, self._create_dictionary),
-            ("PUT", DICTIONARIES_PATH, self._replace_dictionary),
-            ("DELETE", DICTIONARIES_PATH, self._delete_dictionary),
-            ("GET", CLONES_PATH, self._list_clones),
-            ("POST", CLONES_PATH, self._create_clone),
-            ("GET", BALANCE_PATH, constant_reply({"success": True, "data": BALANCE})),
-            ("GET", SUBSCRIPTION_PATH, constant_reply({"status": True, "data": SUBSCRIPTION})),
+            ("GET", resources.DICTIONARIES_PATH, self._list_dictionaries),
+            ("POST", resources.DICTIONARIES_PATH, self._create_dictionary),
+            ("PUT", resources.DICTIONARIES_PATH, self._replace_dictionary),
+            ("DELETE", resources.DICTIONARIES_PATH, self._delete_dictionary),
+            ("GET", resources.CLONES_PATH, self._list_clones),
+            ("POST", resources.CLONES_PATH, self._create_clone),
+            ("GET", resources.BALANCE_PATH, constant_reply({"success": True, "data": BALANCE})),
+            ("GET", resources.SUBSCRIPTION_PATH, constant_reply({"status": True, "data": SUBSCRIPTION})),
             ("GET", LOGS_PATH, constant_reply(LOGS)),
         )
 
@@ -172,7 +166,7 @@ def _clone_problem(fields: dict[str, str], size: int) -> str | None:
         return "No file provided"
     if not 1 <= len(fields.get("displayName", "")) <= 500:
         return "displayName is required"
-    if size > CLONE_MAX_BYTES:
+    if size > resources.CLONE_MAX_BYTES:
         return "File too large"
     if fields["model"] not in CLONE_MODELS:
         return f"Invalid model. Supported models: {', '.join(CLONE_MODELS)}"

@@ -78,7 +78,10 @@ class Manifest:
             self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b", buffering=0)
         try:
             self._lock_file()
-            self.index = ManifestIndex(self._read())
+            data = self._file.read()
+            if data and not data.endswith(b"\n"):
+                self._file.write(b"\n")  # ends a line that a crash cut off
+            self.index = ManifestIndex(data)
         except BaseException:
             self._file.close()
             raise
@@ -93,21 +96,12 @@ class Manifest:
     def _lock_file(self) -> None:
         try:
             import fcntl
-        except ImportError:
-            return
-        try:
+
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"another batch is running in {printable(self.folder)}") from None
-        except OSError:
-            return  # a file system without locks
-
-    def _read(self) -> bytes:
-        """The content; a last line that a crash cut off is ended."""
-        data = self._file.read()
-        if data and not data.endswith(b"\n"):
-            self._file.write(b"\n")
-        return data
+        except (ImportError, OSError):
+            return  # Windows, or a file system without locks
 
     def done(self, item: Item, seconds: float) -> None:
         """Note that the item's file is complete."""

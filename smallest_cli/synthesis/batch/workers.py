@@ -11,18 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from smallest_cli import errors
 from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.audio.sink import Sink
 from smallest_cli.client.retry import Attempt, Budget, RetryPolicy
 from smallest_cli.client.service import open_service
-from smallest_cli.errors import (
-    AuthError,
-    Interrupted,
-    RateLimited,
-    SecurityError,
-    SettingsError,
-    SmallestError,
-)
 from smallest_cli.models import Service, Transport
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.synthesis.batch.items import BatchConfig, Item
@@ -35,7 +28,7 @@ from smallest_cli.transports import open_transport
 
 STOP_S = 2.0
 """How long a signal waits for items that are being finished."""
-FATAL = (AuthError, SettingsError, SecurityError)
+FATAL = (errors.AuthError, errors.SettingsError, errors.SecurityError)
 """Errors that every other item would meet, too."""
 SERVICE_FAILURES = frozenset({6, 7, 8})
 """Exit codes of failures that are not the item's fault."""
@@ -52,7 +45,7 @@ class Outcome:
     resent: int = 0
     """Characters that were sent again."""
     cached: int = 0
-    error: SmallestError | None = None
+    error: errors.SmallestError | None = None
 
 
 def run_items(
@@ -80,7 +73,7 @@ class _StepBackPolicy(RetryPolicy):
         self._has_others = has_others
 
     def next_wait(self, attempt: Attempt, budget: Budget) -> float | None:
-        if isinstance(attempt.error, RateLimited) and self._has_others():
+        if isinstance(attempt.error, errors.RateLimited) and self._has_others():
             return None
         return super().next_wait(attempt, budget)
 
@@ -134,13 +127,13 @@ class _Workers:
             for thread in threads:
                 thread.start()
             failures = [self._ended.get() for _ in threads]
-        except Interrupted as interruption:
+        except errors.Interrupted as interruption:
             self._cancel(interruption, threads)
             raise
         for failure in filter(None, failures):
             raise failure
 
-    def _cancel(self, interruption: Interrupted, threads: list[threading.Thread]) -> None:
+    def _cancel(self, interruption: errors.Interrupted, threads: list[threading.Thread]) -> None:
         """Keep what is half written as partial files. A worker that is finishing an item may finish it."""
         self._stop = self._cancelled = True
         with self._lock:
@@ -189,7 +182,7 @@ class _Workers:
                     self._sinks.pop(threading.get_ident(), None)
         except FATAL:
             raise
-        except SmallestError as error:
+        except errors.SmallestError as error:
             if self._cancelled:
                 self._kept = error.partial or self._kept
                 return False
@@ -215,9 +208,9 @@ class _Workers:
             is_cancelled=lambda: self._cancelled,
         )
 
-    def _steps_back(self, item: Item, session: Session, error: SmallestError) -> bool:
+    def _steps_back(self, item: Item, session: Session, error: errors.SmallestError) -> bool:
         """Whether this worker ends because there are too many: the item is left to the others."""
-        if not isinstance(error, RateLimited) and not isinstance(error.__cause__, RateLimited):
+        if not isinstance(error, errors.RateLimited) and not isinstance(error.__cause__, errors.RateLimited):
             return False
         with self._lock:
             if self._count <= 1:
