@@ -9,6 +9,7 @@ from time import perf_counter_ns
 
 from smallest_cli.errors import OutputError
 from smallest_cli.models import Via
+from smallest_cli.security import translate_os_errors
 
 
 @dataclass(slots=True)
@@ -43,10 +44,8 @@ class RequestLog:
         self._file = None
         if path is None:
             return
-        try:
+        with translate_os_errors(OutputError, "write the log", path):
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise OutputError(f"cannot write the log {path}: {error.strerror}") from None
         # Line buffered: each entry can be read as soon as its request has ended.
         self._file = os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
 

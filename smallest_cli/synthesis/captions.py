@@ -67,27 +67,21 @@ class Captions:
     def __init__(self, format: AudioFormat) -> None:
         self.segments: list[SpokenSegment] = []
         self.ended = False
-        self._format = format
+        self.format = format
 
     def start(self, text: str, frame: int, retried: SpokenSegment | None = None) -> SpokenSegment:
         """A segment whose audio starts at `frame`; one that is retried is emptied and used again."""
         if retried is not None:
             retried.restart(frame)
             return retried
-        segment = SpokenSegment(text, frame, frame_size=self._format.frame_size)
+        segment = SpokenSegment(text, frame, frame_size=self.format.frame_size)
         self.segments.append(segment)
         return segment
 
 
 @contextmanager
 def open_subtitles(
-    plan: CaptionPlan,
-    captions: Captions,
-    format: AudioFormat,
-    *,
-    clobber: bool,
-    keep: bool,
-    warn: Callable[[str], None],
+    plan: CaptionPlan, captions: Captions, *, clobber: bool, keep: bool, warn: Callable[[str], None]
 ) -> Iterator[None]:
     """Open the subtitle file before anything is requested; write it when all within went well.
 
@@ -106,7 +100,7 @@ def open_subtitles(
     kept = False
 
     def write(target: FileTarget) -> None:
-        cues = cues_of(captions.segments, format.sample_rate)
+        cues = cues_of(captions.segments, captions.format.sample_rate)
         target.write(render(cues, kind_of(path), by_word=plan.by_word).encode())
 
     def finish(target: FileTarget) -> None:

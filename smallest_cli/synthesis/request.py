@@ -192,14 +192,8 @@ def _open_subtitles(
         return nullcontext()
     from smallest_cli.synthesis.captions import open_subtitles
 
-    return open_subtitles(
-        config.captions,
-        captions,
-        config.template.format,
-        clobber=config.clobber,
-        keep=config.keep_partial,
-        warn=warn,
-    )
+    plan, keep = config.captions, config.keep_partial
+    return open_subtitles(plan, captions, clobber=config.clobber, keep=keep, warn=warn)
 
 
 def result(config: RunConfig, session: Session) -> RunResult:

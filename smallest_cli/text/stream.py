@@ -179,6 +179,7 @@ class ArrivingSegments:
         self._template = template
         self._flush_s = flush_s
         self._fed_at = time.monotonic()
+        self.fileno = reader.fileno
         self.ended = False
 
     def next(self) -> SpeechRequest | None:
@@ -205,10 +206,6 @@ class ArrivingSegments:
         if text is not None:
             self._feed(text)
         return due_s is not None or text is not None or self._reader.ended
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable when text has arrived."""
-        return self._reader.fileno()
 
     def _feed(self, text: str) -> None:
         self._stream.feed(text)

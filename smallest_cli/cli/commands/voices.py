@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from smallest_cli import errors
 from smallest_cli import voices as catalog
 from smallest_cli.cli import options
 from smallest_cli.cli.account import open_account
@@ -19,15 +20,6 @@ from smallest_cli.cli.run_config import build_run_config, session_on_console
 from smallest_cli.cli.summary import result_as_json
 from smallest_cli.cli.tables import print_result, print_voices
 from smallest_cli.client.cloning import encode_clone, read_sample, wait_for_clone
-from smallest_cli.errors import (
-    Interrupted,
-    OutputError,
-    RemoteError,
-    ServerError,
-    SettingsError,
-    SmallestError,
-    UsageError,
-)
 from smallest_cli.files import unique_names
 from smallest_cli.models import SEGMENT_CHARS, Clone, Voice
 from smallest_cli.security import printable
@@ -99,17 +91,17 @@ def list_voices(
     if context.invoked_subcommand:
         given = filter_options.as_dict() | list_options.as_dict() | account_options.as_dict()
         if any(given.values()):
-            raise UsageError(
+            raise errors.UsageError(
                 f"put options after the subcommand: smallest voices {context.invoked_subcommand} [OPTIONS]"
             )
         return
     criteria, sort = catalog.VoiceFilter(**filter_options.as_dict()), list_options.sort
     if sort not in (None, *SORTS):
-        raise UsageError(f"--sort: not one of {', '.join(SORTS)}")
+        raise errors.UsageError(f"--sort: not one of {', '.join(SORTS)}")
     known = _load(load_settings(account_options.as_dict()), account_options, refresh=list_options.refresh)
     found = catalog.filter_voices(known, criteria)
     if not found:
-        raise UsageError(
+        raise errors.UsageError(
             f"no voice matches {criteria.as_options()}", hint=catalog.describe_alternatives(known, criteria)
         )
     if sort:
@@ -125,10 +117,10 @@ def _load(settings: Settings, account_options: AccountOptions, *, refresh: bool)
     try:
         with open_account(account_options) as account:
             listed = tuple(account.voices())
-    except (RemoteError, SettingsError) as error:
+    except (errors.RemoteError, errors.SettingsError) as error:
         if refresh:
             raise
-        if isinstance(error, RemoteError):
+        if isinstance(error, errors.RemoteError):
             Console().warn(f"{error}; showing the last known list")
         return catalog.known_voices(settings.base_url)
     if not settings.local:
@@ -153,10 +145,10 @@ def play_voices(
     """
     if voice_options.voice is not None:
         hint = "smallest voices play NAME..."
-        raise UsageError("voices play takes voices as arguments, not --voice", hint=hint)
+        raise errors.UsageError("voices play takes voices as arguments, not --voice", hint=hint)
     folder = play_options.folder
     if folder is not None and not Path(folder).is_dir():
-        raise OutputError(f"{printable(folder)} is not a directory")
+        raise errors.OutputError(f"{printable(folder)} is not a directory")
     known = catalog.known_voices(load_settings(service_options.as_dict()).base_url)
     found = {name: catalog.find_voice(name, known) for name in names}
     ids = {name: voice.id if voice else name for name, voice in found.items()}
@@ -180,7 +172,7 @@ def play_voices(
             with session_on_console(config, console) as session:
                 session.run(FinishedSegments(script.items))
             results.append(result_as_json(config, result(config, session)))
-    except (SmallestError, Interrupted) as error:
+    except (errors.SmallestError, errors.Interrupted) as error:
         error.summary = {"voices": results}
         raise
     if run_options.json:
@@ -227,8 +219,8 @@ def clone_voice(
             if clone_options.wait:
                 clone = wait_for_clone(account, clone, max_time or CLONE_TIMEOUT_S)
             if clone.status == "failed":
-                raise ServerError(f"the service could not clone the voice {printable(clone.id)}")
-        except (SmallestError, Interrupted) as error:
+                raise errors.ServerError(f"the service could not clone the voice {printable(clone.id)}")
+        except (errors.SmallestError, errors.Interrupted) as error:
             error.summary = clone._asdict()
             hint = f"{printable(clone.id)} was created; smallest voices clones shows its status"
             error.hint = f"{error.hint}; {hint}" if error.hint else hint
@@ -254,7 +246,7 @@ def list_clones(*, account_options: AccountOptions) -> None:
 @voices.command("delete")
 def delete_voice(_: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
     """Show where to delete a cloned voice: an API key cannot."""
-    raise UsageError(
+    raise errors.UsageError(
         "a cloned voice cannot be deleted with an API key",
         hint="delete it in the console, on the voice cloning page: https://console.smallest.ai",
     )

@@ -95,7 +95,6 @@ class _Workers:
         self._manifest = manifest
         self._count = count
         self._on_outcome = on_outcome
-        self._warn = warn
         self._dialer = Dialer.from_settings(config.run.settings, max_time=config.run.max_time)
         self._cache = open_cache_for(config.run, warn)
         self._policy = _StepBackPolicy(
