@@ -173,10 +173,8 @@ def resolve_voice(
     if force:
         return ResolvedVoice(known.id, model)
     if model in MODELS:
-        raise UsageError(
-            f"{known.id} is a voice of {known.model}, not of {model}",
-            hint=f"use --model {known.model} or another voice, or send it anyway with --force",
-        )
+        hint = f"use --model {known.model} or another voice, or send it anyway with --force"
+        raise UsageError(f"{known.id} is a voice of {known.model}, not of {model}", hint=hint)
     return ResolvedVoice(known.id, model, (unknown_model,))
 
 

@@ -33,9 +33,8 @@ def choose_coding(output: str, format: str | None = None) -> str:
     if named is None:
         if format is not None:
             return format
-        raise UsageError(
-            _why_no_format(output, extension), hint=f"use --format, or an extension: {' '.join(EXTENSIONS)}"
-        )
+        hint = f"use --format, or an extension: {' '.join(EXTENSIONS)}"
+        raise UsageError(_why_no_format(output, extension), hint=hint)
     if format in (None, named):
         return named
     if named == "wav" and format in ("ulaw", "alaw"):
@@ -55,7 +54,5 @@ def check_rate(coding: str, sample_rate: int) -> None:
     """Raise UsageError for a sample rate that a format does not support."""
     rates = RATES.get(coding)
     if rates and sample_rate not in rates:
-        name = coding.capitalize()
-        raise UsageError(
-            f"{name} does not support {sample_rate} Hz", hint=f"use -r {' or '.join(map(str, rates))}"
-        )
+        hint = f"use -r {' or '.join(map(str, rates))}"
+        raise UsageError(f"{coding.capitalize()} does not support {sample_rate} Hz", hint=hint)

@@ -46,9 +46,8 @@ def player_command(player: str, rate: int) -> list[str]:
     try:
         words = shlex.split(PRESETS.get(player.strip(), player))
     except ValueError as error:
-        raise UsageError(
-            f"--player: {printable(player, 60)} is not a valid command: {printable(error)}"
-        ) from None
+        problem = f"{printable(player, 60)} is not a valid command: {printable(error)}"
+        raise UsageError(f"--player: {problem}") from None
     if not words:
         raise UsageError("--player names no program", hint=f"try {', '.join(PRESETS)}")
     words[0] = os.path.expanduser(words[0])
@@ -79,9 +78,8 @@ class PlayerSink(PlaybackSink):
                 pipesize=PIPE_BYTES,
             )
         except FileNotFoundError:
-            raise DeviceError(
-                f"player not found: {self._name}", hint=f"try {', '.join(PRESETS)}, or use -o FILE"
-            ) from None
+            hint = f"try {', '.join(PRESETS)}, or use -o FILE"
+            raise DeviceError(f"player not found: {self._name}", hint=hint) from None
         except OSError as error:
             raise DeviceError(f"the player {self._name} does not start: {os_error_text(error)}") from None
         if self._process.stdin is None or self._process.stderr is None:  # for the type checker
@@ -153,9 +151,8 @@ class PlayerSink(PlaybackSink):
             if not self._cancelled and (code or not complete):
                 self._failure = self._exit_error(code, complete)
         except TimeoutError:
-            self._failure = DeviceError(
-                f"the player {self._name} has read no audio for {STALL_S:g} s", hint="use -o FILE"
-            )
+            problem = f"the player {self._name} has read no audio for {STALL_S:g} s"
+            self._failure = DeviceError(problem, hint="use -o FILE")
             self._kill(signal.SIGKILL)
             self._process.wait()
         finally:

@@ -205,15 +205,11 @@ def _load_library() -> Any:
     try:
         import sounddevice
     except ImportError:
-        raise DeviceError(
-            "the sounddevice package is missing",
-            hint="pip install sounddevice, or use --player aplay or -o FILE",
-        ) from None
+        hint = "pip install sounddevice, or use --player aplay or -o FILE"
+        raise DeviceError("the sounddevice package is missing", hint=hint) from None
     except OSError:
-        raise DeviceError(
-            "the PortAudio library is missing",
-            hint="apt install libportaudio2, or use --player aplay or -o FILE",
-        ) from None
+        hint = "apt install libportaudio2, or use --player aplay or -o FILE"
+        raise DeviceError("the PortAudio library is missing", hint=hint) from None
     # At exit it would terminate PortAudio, which blocks if the sound server hangs, and corrupts memory if
     # a thread is inside. We close the streams that we open.
     if handler := getattr(sounddevice, "_exit_handler", None):
@@ -234,15 +230,14 @@ def _open_stream(library: Any, format: AudioFormat, device: str | None) -> Any:
         )
         stream.start()
     except library.PortAudioError as error:
+        name = printable(found["name"])
         if "sample rate" in str(error):
-            raise DeviceError(
-                f"the output device {printable(found['name'])} does not support {format.sample_rate} Hz",
-                hint=f"its rate is {found['default_samplerate']:.0f} Hz; try another --device or -o FILE",
-            ) from None
-        raise DeviceError(
-            f"cannot open the output device {printable(found['name'])}: {printable(error)}",
-            hint="--device ? lists others, -o FILE needs none",
-        ) from None
+            problem = f"the output device {name} does not support {format.sample_rate} Hz"
+            hint = f"its rate is {found['default_samplerate']:.0f} Hz; try another --device or -o FILE"
+        else:
+            problem = f"cannot open the output device {name}: {printable(error)}"
+            hint = "--device ? lists others, -o FILE needs none"
+        raise DeviceError(problem, hint=hint) from None
     return stream
 
 

@@ -90,12 +90,11 @@ def open_subtitles(
     and must not be replaced, and Incomplete where word times were required and did not come: the audio is
     complete then, and there is no subtitle file.
     """
-    if plan.path is None:
+    if (path := plan.path) is None:
         yield
         return
     from smallest_cli.files import FileTarget
 
-    path = plan.path
     target: FileTarget | None = None
     kept = False
 

@@ -60,7 +60,5 @@ def _decode(file: BinaryIO, name: str, max_chars: int) -> str:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{printable(name)} is not UTF-8 text: byte {error.start + 1}",
-            hint="convert it first: iconv -f ENCODING -t UTF-8",
-        ) from None
+        hint = "convert it first: iconv -f ENCODING -t UTF-8"
+        raise UsageError(f"{printable(name)} is not UTF-8 text: byte {error.start + 1}", hint=hint) from None

@@ -46,10 +46,8 @@ def write_script(
         raise UsageError("nothing to speak: the text is empty")
     longest = max(len(item.text.strip()) for item in items if isinstance(item, SpeechRequest))
     if longest > MAX_REQUEST_CHARS:
-        raise UsageError(
-            f"a request of {longest} characters is too long; the service takes {MAX_REQUEST_CHARS}",
-            hint=f"split the text: --split N, at most {MAX_REQUEST_CHARS}",
-        )
+        problem = f"a request of {longest} characters is too long; the service takes {MAX_REQUEST_CHARS}"
+        raise UsageError(problem, hint=f"split the text: --split N, at most {MAX_REQUEST_CHARS}")
     return Script(tuple(items), text.removed)
 
 
