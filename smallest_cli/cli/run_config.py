@@ -144,9 +144,8 @@ def session_on_console(config: RunConfig, console: Console) -> Iterator[Session]
 def check_key_not_from_text(texts: Iterable[str], key_file: str | None, settings: Settings) -> None:
     """Refuse to read both the text (`-` among `texts`) and the key from stdin. Raises UsageError."""
     if "-" in texts and not settings.local and reads_stdin(key_file):
-        raise UsageError(
-            "stdin cannot be both the text and the key", hint="read the key from a file: --api-key-file FILE"
-        )
+        hint = "read the key from a file: --api-key-file FILE"
+        raise UsageError("stdin cannot be both the text and the key", hint=hint)
 
 
 def check_not_overwriting_inputs(settings: Settings, key_file: str | None, written: Iterable[str]) -> None:

@@ -148,9 +148,8 @@ def open_cache(settings: Settings, warn: Callable[[str], None]) -> AudioCache | 
     if not stat.S_ISDIR(status.st_mode):
         raise SettingsError(f"{printable(folder)} is not a directory", hint="--no-cache turns the cache off")
     if os.name == "posix" and (status.st_uid != os.getuid() or status.st_mode & 0o077):
-        raise SettingsError(
-            f"{printable(folder)} is open to other users", hint=f"chmod 700 {printable(folder)}"
-        )
+        hint = f"chmod 700 {printable(folder)}"
+        raise SettingsError(f"{printable(folder)} is open to other users", hint=hint)
     service = "local" if settings.local else settings.base_url
     return AudioCache(folder, settings.cache_max_mb * 1_000_000, service, settings.api)
 

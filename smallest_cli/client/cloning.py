@@ -44,10 +44,8 @@ def _check_length(path: str, data: bytes) -> None:
         raise UsageError(f"{printable(path)} is not a readable audio file") from None
     minimum, maximum = CLONE_SECONDS
     if not minimum <= seconds <= maximum:
-        raise UsageError(
-            f"{printable(path)} is {seconds:.1f} s long",
-            hint=f"use {minimum:g} to {maximum:g} s of clean speech",
-        )
+        hint = f"use {minimum:g} to {maximum:g} s of clean speech"
+        raise UsageError(f"{printable(path)} is {seconds:.1f} s long", hint=hint)
 
 
 def encode_clone(sample: bytes, file_name: str, fields: Mapping[str, str]) -> tuple[bytes, str]:

@@ -117,9 +117,8 @@ def _load_saved(environ: Mapping[str, str]) -> dict[str, str]:
     except ValueError:
         stored = None
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored.values()):
-        raise SettingsError(
-            f"{printable(path)} was not written by smallest login", hint="smallest logout removes it"
-        )
+        hint = "smallest logout removes it"
+        raise SettingsError(f"{printable(path)} was not written by smallest login", hint=hint)
     return stored
 
 

@@ -37,9 +37,8 @@ def parse_base_url(base_url: str) -> Origin:
     except ValueError:
         raise SettingsError(f"the base URL {printable(base_url)} is not a URL") from None
     if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
-        raise SettingsError(
-            f"the base URL {printable(base_url)} is not a URL", hint="example: https://api.smallest.ai"
-        )
+        hint = "example: https://api.smallest.ai"
+        raise SettingsError(f"the base URL {printable(base_url)} is not a URL", hint=hint)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise SettingsError("the base URL may hold scheme, host, port and path only")
     secure = parts.scheme in ("https", "wss")
@@ -60,9 +59,8 @@ def _ascii(host: str) -> str:
             return name.decode("ascii")
     except UnicodeError:
         pass
-    raise SettingsError(
-        f"the host {printable(host)} has no unambiguous form in ASCII", hint="give its xn-- form"
-    )
+    hint = "give its xn-- form"
+    raise SettingsError(f"the host {printable(host)} has no unambiguous form in ASCII", hint=hint)
 
 
 def is_loopback(host: str) -> bool:

@@ -41,10 +41,8 @@ def create_context(ca_file: str | None, environ: Mapping[str, str]) -> ssl.SSLCo
             paths = ssl.get_default_verify_paths()
             load_system_certificates(context, paths.openssl_cafile, paths.openssl_capath)
     except ssl.SSLError:
-        raise SettingsError(
-            f"no certificate in {printable(path)}",
-            hint="use a PEM file: its first certificate begins with -----BEGIN CERTIFICATE-----",
-        ) from None
+        hint = "use a PEM file: its first certificate begins with -----BEGIN CERTIFICATE-----"
+        raise SettingsError(f"no certificate in {printable(path)}", hint=hint) from None
     except OSError as error:
         problem = f"cannot read the certificates in {printable(path)}: {os_error_text(error)}"
         raise SettingsError(problem) from None

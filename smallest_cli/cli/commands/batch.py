@@ -116,10 +116,8 @@ def _find_pending(
     """Items to be spoken. Raises UsageError for too much text and for files that must not be replaced."""
     pending = [item for item in items if not index.is_current(item)]
     if max_chars and sum(item.characters for item in pending) > max_chars:
-        raise UsageError(
-            f"the texts together are longer than {max_chars} characters",
-            hint="every character is billed; allow more with --max-chars",
-        )
+        hint = "every character is billed; allow more with --max-chars"
+        raise UsageError(f"the texts together are longer than {max_chars} characters", hint=hint)
     if not config.run.clobber:
         problems = [
             f"row {each.row}: {printable(each.path)} exists"

@@ -80,9 +80,8 @@ def show(id: Id, *, account_options: AccountOptions) -> None:
         print(_as_csv([(escape(word), escape(spoken)) for word, spoken in found.items]), end="")
         return
     if not all(_is_text(word + spoken) for word, spoken in found.items):
-        raise ProtocolError(
-            "the dictionary contains a word that is not Unicode text", hint="--json prints it escaped"
-        )
+        hint = "--json prints it escaped"
+        raise ProtocolError("the dictionary contains a word that is not Unicode text", hint=hint)
     sys.stdout.buffer.write(_as_csv(found.items).encode())
 
 
@@ -200,9 +199,8 @@ def _parse_json(text: str) -> list[tuple[str, str]]:
     try:
         given = json.loads(text)
     except ValueError:
-        raise UsageError(
-            "invalid JSON", hint='in a CSV file, quote a first word that begins with [ or {: "["'
-        ) from None
+        hint = 'in a CSV file, quote a first word that begins with [ or {: "["'
+        raise UsageError("invalid JSON", hint=hint) from None
     except RecursionError:
         raise UsageError("the JSON is nested too deeply") from None
     if isinstance(given, dict) and isinstance(given.get("items"), list):

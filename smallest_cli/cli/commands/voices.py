@@ -101,9 +101,8 @@ def list_voices(
     known = _load(load_settings(account_options.as_dict()), account_options, refresh=list_options.refresh)
     found = catalog.filter_voices(known, criteria)
     if not found:
-        raise errors.UsageError(
-            f"no voice matches {criteria.as_options()}", hint=catalog.describe_alternatives(known, criteria)
-        )
+        hint = catalog.describe_alternatives(known, criteria)
+        raise errors.UsageError(f"no voice matches {criteria.as_options()}", hint=hint)
     if sort:
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
     print_voices(found[: list_options.limit], as_json=account_options.json)
@@ -246,7 +245,5 @@ def list_clones(*, account_options: AccountOptions) -> None:
 @voices.command("delete")
 def delete_voice(_: Annotated[str, typer.Argument(metavar="ID")], as_json: JsonOption = False) -> None:
     """Show where to delete a cloned voice: an API key cannot."""
-    raise errors.UsageError(
-        "a cloned voice cannot be deleted with an API key",
-        hint="delete it in the console, on the voice cloning page: https://console.smallest.ai",
-    )
+    hint = "delete it in the console, on the voice cloning page: https://console.smallest.ai"
+    raise errors.UsageError("a cloned voice cannot be deleted with an API key", hint=hint)
