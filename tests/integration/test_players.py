@@ -331,8 +331,6 @@ def following(home: Path, server: Offline, columns: int, source: str = WAITING_P
         LONG_TEXT,
         "-v",
         "meher",
-        "-s",
-        "2",
         "-p",
         "--player",
         player,
