@@ -87,6 +87,8 @@ class WebSocketTransport:
         self._finished_ids: set[str] = set()
         """The service's ids of finished requests: late messages of theirs are dropped."""
         self._events: deque[Event] = deque()
+        self._returned = 0.0
+        """When the last event was given, in seconds of `time.monotonic`."""
 
     def send(self, request: SpeechRequest) -> int:
         """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
@@ -103,6 +105,7 @@ class WebSocketTransport:
         self._events.append(opened._replace(segment=number))
         self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
         early = bool(self._requests)
+        self._returned = time.monotonic()
         self._requests.append(_Request(number, _completion_wait(request), request.request_id, early=early))
         return number
 
@@ -110,8 +113,17 @@ class WebSocketTransport:
         """The next event of the requests under way.
 
         None where `wake` became readable, or `timeout_s` passed, before a message came. Each audio chunk
-        extends the deadline; pings and other messages do not. Raises RemoteError.
+        extends the deadline; pings and other messages do not. The time since the last event does not count:
+        a slow sink held back reading. Raises RemoteError.
         """
+        if self._ws:
+            self._ws.connection.extend_deadline(time.monotonic() - self._returned)
+        try:
+            return self._receive(wake, timeout_s)
+        finally:
+            self._returned = time.monotonic()
+
+    def _receive(self, wake: HasFileno | None, timeout_s: float | None) -> Event | None:
         while not self._events:
             self._raise_failure()
             ws = self._ws

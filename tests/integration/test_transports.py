@@ -589,6 +589,41 @@ def test_silence_during_completion_wait_is_not_a_stall(
     assert str(raised.value) == message
 
 
+@pytest.mark.parametrize("via", VIAS)
+def test_time_in_which_a_slow_sink_reads_nothing_does_not_count(via: Via, opened: Open) -> None:
+    pieces: dict[Via, list[bytes]] = {
+        "ws": [chunk(PCM[:1000]), chunk(PCM[1000:]), COMPLETE],
+        "sse": [SSE_HEAD + chunked(event(PCM[:1000]))[0], *chunked(event(PCM[1000:]), END)],
+        "http": [WAV_HEAD % len(WAV) + WAV[:1044], WAV[1044:]],
+    }
+    reading = threading.Semaphore(0)
+
+    def script(sock: socket.socket) -> None:
+        if via == "ws":
+            upgrade(sock)
+            frames.read_message(sock)
+        else:
+            read_request(sock)
+        for piece in pieces[via]:
+            sock.sendall(piece)
+            assert reading.acquire(timeout=10)
+        wait_for_close(sock)
+
+    received: list[Event] = []
+    with fault_server(script) as server:
+        transport = opened(via, server, timeout=0.2)
+        transport.send(REQUEST)
+        while not received or not isinstance(received[-1], Completed):
+            each = transport.receive()
+            assert each is not None
+            received.append(each)
+            if isinstance(each, AudioChunk):
+                reading.release()
+                threading.Event().wait(0.5)  # a sink that is not ready for the audio
+                reading.release()
+    assert pcm_of(received) == PCM
+
+
 def test_pings_do_not_extend_deadline(opened: Open) -> None:
     def pings(sock: socket.socket) -> None:
         upgrade(sock)
