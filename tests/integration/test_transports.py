@@ -194,6 +194,25 @@ def test_websocket_is_reused_for_second_segment(opened: Open) -> None:
     assert pcm_of(second) == PCM
 
 
+@pytest.mark.parametrize("via", ["sse", "http"])
+def test_reply_that_came_before_the_request_is_not_its_answer(via: Via, opened: Open) -> None:
+    foreign = bytes(len(PCM))
+    replies: dict[Via, list[bytes]] = {
+        "sse": [SSE_HEAD + b"".join(chunked(event(pcm) + END)) for pcm in (PCM, foreign)],
+        "http": [WAV_HEAD % len(WAV) + WAV[: -len(PCM)] + pcm for pcm in (PCM, foreign)],
+    }
+
+    def script(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(b"".join(replies[via]))
+        wait_for_close(sock)
+
+    with fault_server(script, COMPLETE_SEGMENT[via]) as server:
+        transport = opened(via, server)
+        for _ in range(2):
+            assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
+
+
 @pytest.mark.parametrize("via", VIAS)
 def test_connection_closed_between_segments_is_reopened(via: Via, opened: Open) -> None:
     closed = threading.Semaphore(0)
