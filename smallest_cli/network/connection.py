@@ -66,6 +66,10 @@ class Connection:
         self._timeout = seconds if timeout is None else timeout
         self._deadline = min(time.monotonic() + seconds, self._until)
 
+    def extend_deadline(self, seconds: float) -> None:
+        """Do not count time in which the caller read nothing because it was busy with what had come."""
+        self._deadline = min(self._deadline + seconds, self._until)
+
     def set_read_limit(self, byte_count: int) -> None:
         """Let at most `byte_count` further bytes be read until the next call."""
         self._read_limit = byte_count

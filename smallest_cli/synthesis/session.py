@@ -371,6 +371,7 @@ class Session:
             self._budget.charge(characters)
             self.resent += characters
             return
+        self._one_at_a_time |= len(sent) > 1  # the request that was sent early may be the reason
         attempt = Attempt(error, characters, self._retries, self._ambiguous, self._waited_s)
         wait_s = self._policy.next_wait(attempt, self._budget)
         if wait_s is None or not self._rewind(segment) or not self._budget.take(characters):

@@ -68,7 +68,8 @@ class HTTPConnection:
             if self._protocol.our_state is not h11.IDLE:
                 self._finish()
             # Bytes that came without a request are the service's close, or no answer to anything.
-            if self._connection is not None and not connection.readable():
+            early, _ = self._protocol.trailing_data
+            if self._connection is not None and not early and not connection.readable():
                 return
             self.close()
         self._connection = self._dialer.connect(self._origin)

@@ -9,7 +9,14 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator
 
-from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, ProtocolError, RateLimited, RemoteError
+from smallest_cli.errors import (
+    ConnectionClosed,
+    DeadlineExceeded,
+    ProtocolError,
+    RateLimited,
+    RemoteError,
+    ServerError,
+)
 from smallest_cli.models import (
     AudioChunk,
     AudioEnded,
@@ -45,8 +52,10 @@ FRAME_SIZE = 2
 class _Request:
     """A request under way."""
 
-    def __init__(self, number: int, completion_wait_s: float, own_id: str | None) -> None:
+    def __init__(self, number: int, completion_wait_s: float, own_id: str | None, *, early: bool) -> None:
         self.number = number
+        self.early = early
+        """Whether it was sent while another was under way."""
         self.completion_wait_s = completion_wait_s
         self.own_id = own_id
         self.service_id: str | None = None
@@ -65,9 +74,9 @@ class WebSocketTransport:
     apart by their ids; `complete` comes once each or once for all (waves/api.md, 0.3).
     """
 
-    capacity = 2
-
     def __init__(self, service: Service, dialer: Dialer) -> None:
+        self.capacity = 1
+        """2 once the service has told requests apart: by an echo of our id, or by a new id of its own."""
         self._service = service
         self._dialer = dialer
         self._ws: WebSocketConnection | None = None
@@ -78,6 +87,8 @@ class WebSocketTransport:
         self._finished_ids: set[str] = set()
         """The service's ids of finished requests: late messages of theirs are dropped."""
         self._events: deque[Event] = deque()
+        self._returned = 0.0
+        """When the last event was given, in seconds of `time.monotonic`."""
 
     def send(self, request: SpeechRequest) -> int:
         """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
@@ -93,16 +104,28 @@ class WebSocketTransport:
         ws.send(encode_request(request))
         self._events.append(opened._replace(segment=number))
         self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
-        self._requests.append(_Request(number, _completion_wait(request), request.request_id))
+        early = bool(self._requests)
+        self._returned = time.monotonic()
+        self._requests.append(_Request(number, _completion_wait(request), request.request_id, early=early))
         return number
 
     def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
         """The next event of the requests under way.
 
         None where `wake` became readable, or `timeout_s` passed, before a message came. Each audio chunk
-        extends the deadline; pings and other messages do not. Raises RemoteError.
+        extends the deadline; pings and other messages do not. The time since the last event does not count:
+        a slow sink held back reading. Raises RemoteError.
         """
+        if self._ws:
+            self._ws.connection.extend_deadline(time.monotonic() - self._returned)
+        try:
+            return self._receive(wake, timeout_s)
+        finally:
+            self._returned = time.monotonic()
+
+    def _receive(self, wake: HasFileno | None, timeout_s: float | None) -> Event | None:
         while not self._events:
+            self._raise_failure()
             ws = self._ws
             assert ws is not None, "nothing was sent"  # noqa: S101
             if (wake or timeout_s is not None) and not _wait_readable(ws.connection, wake, timeout_s):
@@ -130,6 +153,8 @@ class WebSocketTransport:
 
     def _attribute(self, connection: Connection, message: Message) -> None:
         """Queue the events of a message, tagged with the request that they belong to."""
+        if message.error is None and not message.events:
+            return
         request = self._find(message)
         if request is None:
             return
@@ -140,8 +165,10 @@ class WebSocketTransport:
             if isinstance(event, Completed):
                 self._complete(request, event, connection)
                 break
+            if isinstance(event, AudioChunk) and not event.pcm:
+                continue  # says nothing about the order of the audio
             if request.ended:
-                raise ProtocolError("audio of a request came after that of a later one")
+                raise _misordered()
             for earlier in self._requests[: self._requests.index(request)]:
                 if not earlier.ended:
                     earlier.ended = True
@@ -154,26 +181,46 @@ class WebSocketTransport:
     def _find(self, message: Message) -> _Request | None:
         """The request that a message belongs to; None for one that is not under way.
 
-        Where the service does not echo our id, its own id changes from one request to the next.
+        Where the service does not echo our id, its own id changes from one request to the next. Raises
+        ProtocolError for an id that belongs to none.
         """
-        open_requests = [each for each in self._requests if not each.ended] or self._requests
-        if message.own_id is not None:
-            return next((each for each in self._requests if each.own_id == message.own_id), None)
         service_id = message.request_id
+        if message.own_id is not None:
+            request = next((each for each in self._requests if each.own_id == message.own_id), None)
+            if request:
+                self.capacity = 2
+                request.service_id = service_id or request.service_id
+            return request
+        only_completes = len(message.events) == 1 and isinstance(message.events[0], Completed)
+        open_requests = [each for each in self._requests if not each.ended] or self._requests
         if service_id is None or not open_requests:
-            return open_requests[0] if open_requests else None
+            # `complete` may come after audio of later requests: it proves no more than the first.
+            candidates = self._requests if only_completes else open_requests
+            return candidates[0] if candidates else None
         for request in self._requests:
             if request.service_id == service_id:
                 return request
-        is_late = service_id in self._finished_ids and len(self._finished_ids) > 1
+        is_finished = service_id in self._finished_ids
+        if is_finished and (self.capacity > 1 or only_completes):
+            return None
         unnamed = next((each for each in open_requests if each.service_id is None), None)
-        if unnamed and not is_late:
-            unnamed.service_id = service_id
-            return unnamed
-        return None
+        if unnamed is None:
+            if message.error or is_finished:
+                return open_requests[0] if message.error else None
+            raise ProtocolError("the service changed the id of a request")
+        unnamed.service_id = service_id
+        if self._finished_ids and not is_finished:
+            self.capacity = 2
+        return unnamed
 
     def _complete(self, request: _Request, event: Completed, connection: Connection) -> None:
         """Complete a request and, as audio comes in order, those before it."""
+        if request is not self._requests[0] and not request.started:
+            # Without audio of its own it proves nothing about those before it.
+            request.error = request.error or ServerError(
+                "the service sent no audio", request_id=event.request_id
+            )
+            return
         done = self._requests[: self._requests.index(request) + 1]
         del self._requests[: len(done)]
         for each in done:
@@ -181,22 +228,27 @@ class WebSocketTransport:
                 self._finished_ids.add(each.service_id)
             request_id = event.request_id if each is request else each.service_id
             self._events.append(event._replace(request_id=request_id, segment=each.number))
-        if self._requests:
-            if not self._requests[0].started:
-                connection.set_deadline("audio", self._dialer.timeout)
-            if error := self._requests[0].error:
-                raise error
+        if self._requests and not self._requests[0].started:
+            connection.set_deadline("audio", self._dialer.timeout)
 
     def _fail(self, request: _Request, error: RemoteError, at_ns: int) -> None:
-        """An error of a later request is no failure of the one that is received."""
+        """Note an error of a request, or that the service does not take it while another is under way."""
         last = self._requests[-1]
-        if isinstance(error, RateLimited) and last is not self._requests[0] and not last.started:
+        if isinstance(error, RateLimited) and last.early and not last.started:
             self._requests.remove(last)
             self._events.append(Refused(error, at_ns=at_ns, segment=last.number))
-        elif request is self._requests[0]:
-            raise error
         else:
             request.error = error
+
+    def _raise_failure(self) -> None:
+        """Raise the error of a request once the audio of those before it has ended."""
+        for request in self._requests:
+            if request.error:
+                if request.ended:
+                    request.error.retryable = False  # its audio was passed on as whole
+                raise request.error
+            if not request.ended:
+                return
 
     def _await_more(self, connection: Connection, request: _Request) -> None:
         """Give the service until its timeout for more audio, or longer for a late `complete`.
@@ -298,6 +350,13 @@ class WebSocketTransport:
         ws, self._ws = self._ws, None
         if ws is not None:
             ws.close()
+
+
+def _misordered() -> ProtocolError:
+    """The error for audio of a request that was passed on as whole; another attempt would not mend that."""
+    error = ProtocolError("audio of a request came after that of a later one")
+    error.retryable = False
+    return error
 
 
 def _completion_wait(request: SpeechRequest) -> float:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import frames
 from tests.support.fault_cases import ALL, DATED, FEW, WS
-from tests.support.fault_server import SEGMENT, FaultServer, Script, fault_server
+from tests.support.fault_server import SEGMENT, FaultServer, Script, counter, fault_server
 from tests.support.fault_server.steps import (
     CHUNK,
     GOOD,
@@ -118,6 +121,24 @@ def test_single_segment_is_repeated(via: str, tmp_path: Path) -> None:
         run = speak_text(tmp_path, server, via, text="Short.")
         assert assert_invariants(run, server, budget=2) == SEGMENT
     assert run.code == 0
+
+
+def test_repeat_after_a_close_that_refuses_the_early_request_sends_none_early(tmp_path: Path) -> None:
+    def close_on_second_request(sock: socket.socket) -> None:
+        frames.upgrade(sock)
+        while True:
+            own_id = frames.read_message(sock)["request_id"]
+            audio = frames.chunk(counter(0, SEGMENT // 2), external_request_id=own_id)
+            sock.sendall(audio)
+            if select.select([sock], [], [], 0.2)[0]:
+                sock.sendall(frames.close(1013))
+                return
+            sock.sendall(audio + frames.message(status="complete", external_request_id=own_id))
+
+    with fault_server(close_on_second_request) as server:
+        run = speak_text(tmp_path, server, "ws", *SPLIT)
+    assert run.code == 0, run.err
+    assert len((tmp_path / "out.wav").read_bytes()) == 44 + 2 * 4 * SEGMENT
 
 
 def test_repeat_keeps_the_paragraph_pause(tmp_path: Path) -> None:

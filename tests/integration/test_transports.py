@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import socket
 import threading
@@ -30,6 +31,7 @@ from smallest_cli.models import (
     Event,
     Opened,
     Phases,
+    Refused,
     Sent,
     Service,
     SpeechRequest,
@@ -192,6 +194,25 @@ def test_websocket_is_reused_for_second_segment(opened: Open) -> None:
     assert pcm_of(second) == PCM
 
 
+@pytest.mark.parametrize("via", ["sse", "http"])
+def test_reply_that_came_before_the_request_is_not_its_answer(via: Via, opened: Open) -> None:
+    foreign = bytes(len(PCM))
+    replies: dict[Via, list[bytes]] = {
+        "sse": [SSE_HEAD + b"".join(chunked(event(pcm) + END)) for pcm in (PCM, foreign)],
+        "http": [WAV_HEAD % len(WAV) + WAV[: -len(PCM)] + pcm for pcm in (PCM, foreign)],
+    }
+
+    def script(sock: socket.socket) -> None:
+        read_request(sock)
+        sock.sendall(b"".join(replies[via]))
+        wait_for_close(sock)
+
+    with fault_server(script, COMPLETE_SEGMENT[via]) as server:
+        transport = opened(via, server)
+        for _ in range(2):
+            assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
+
+
 @pytest.mark.parametrize("via", VIAS)
 def test_connection_closed_between_segments_is_reopened(via: Via, opened: Open) -> None:
     closed = threading.Semaphore(0)
@@ -291,6 +312,186 @@ def test_phases_of_lost_preconnection_are_not_reported(opened: Open) -> None:
 def test_messages_of_another_request_are_dropped(opened: Open) -> None:
     stale = chunk(b"xx", "task_0", external_request_id="another request")
     with fault_server(speak_ws(stale, chunk(PCM), COMPLETE)) as server:
+        assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
+
+
+# Two requests under way on one socket
+
+
+class Early:
+    """What a service says about two requests, the second of which was sent early."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.own_ids: list[object] = []
+
+    def read(self) -> None:
+        self.own_ids.append(frames.read_message(self.sock)["request_id"])
+
+    def say(self, number: int, **fields: object) -> bytes:
+        ids = {"request_id": f"task_{number}", "external_request_id": self.own_ids[number - 1]}
+        return frames.message(**ids, **fields)
+
+    def audio(self, number: int, pcm: bytes = PCM[:1000]) -> bytes:
+        return self.say(number, status="chunk", data={"audio": base64.b64encode(pcm).decode()})
+
+    def complete(self, number: int) -> bytes:
+        return self.say(number, status="complete")
+
+
+def early(*messages: Callable[[Early], bytes]) -> Handler:
+    """Send half of the first request's audio, read the second request, then send `messages`."""
+
+    def script(sock: socket.socket) -> None:
+        upgrade(sock)
+        service = Early(sock)
+        service.read()
+        sock.sendall(service.audio(1))
+        service.read()
+        sock.sendall(b"".join(message(service) for message in messages))
+        wait_for_close(sock)
+
+    return script
+
+
+def events_of_two(transport: Transport) -> Iterator[Event]:
+    """Send the second request once audio of the first came; the events of both, numbered from 1."""
+    transport.send(REQUEST)
+    completed = sent = 0
+    while completed < 2:
+        event = transport.receive()
+        assert event is not None
+        completed += isinstance(event, Completed)
+        yield event
+        if isinstance(event, AudioChunk) and not sent:
+            assert transport.capacity == 2
+            sent = transport.send(REQUEST)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        pytest.param(
+            [lambda it: frames.message(request_id="task_1", status="complete", done=True)], id="older form"
+        ),
+        pytest.param([lambda it: frames.message(status="complete")], id="without an id"),
+        pytest.param([lambda it: it.complete(1), lambda it: it.complete(1)], id="twice"),
+    ],
+)
+def test_late_complete_of_the_first_does_not_end_the_second(
+    messages: list[Callable[[Early], bytes]], opened: Open
+) -> None:
+    script = early(
+        lambda it: it.audio(1),
+        lambda it: it.audio(2),
+        *messages,
+        lambda it: it.audio(2),
+        lambda it: it.complete(2),
+    )
+    with fault_server(script) as server:
+        events = list(events_of_two(opened("ws", server)))
+    for number in (1, 2):
+        assert pcm_of([each for each in events if each.segment == number]) == PCM[:1000] * 2
+
+
+def test_complete_of_a_request_without_audio_does_not_end_the_one_before(opened: Open) -> None:
+    script = early(lambda it: it.complete(2), lambda it: it.audio(1), lambda it: it.complete(1))
+    received: list[Event] = []
+    with fault_server(script) as server, pytest.raises(ServerError, match="no audio"):
+        received.extend(events_of_two(opened("ws", server)))
+    assert pcm_of(received) == PCM[:1000] * 2
+    assert isinstance(received[-1], Completed)
+
+
+def test_error_of_the_second_waits_for_the_end_of_the_first(opened: Open) -> None:
+    script = early(
+        lambda it: it.say(2, status="error", message="broken"),
+        lambda it: it.audio(1),
+        lambda it: it.complete(1),
+    )
+    received: list[Event] = []
+    with fault_server(script) as server, pytest.raises(ServerError, match="broken"):
+        received.extend(events_of_two(opened("ws", server)))
+    assert pcm_of(received) == PCM[:1000] * 2
+    assert isinstance(received[-1], Completed)
+
+
+def test_complete_does_not_hide_an_error_within_the_second(opened: Open) -> None:
+    script = early(
+        lambda it: it.audio(2),
+        lambda it: it.say(2, status="error", message="broken"),
+        lambda it: it.complete(2),
+    )
+    with fault_server(script) as server, pytest.raises(ServerError, match="broken"):
+        list(events_of_two(opened("ws", server)))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(lambda it: it.audio(1), id="audio"),
+        pytest.param(lambda it: it.say(1, status="error", message="broken"), id="error"),
+    ],
+)
+def test_what_was_passed_on_as_whole_and_is_not_is_no_case_for_another_attempt(
+    message: Callable[[Early], bytes], opened: Open
+) -> None:
+    script = early(lambda it: it.audio(2), message)
+    with fault_server(script) as server, pytest.raises(ServerError) as caught:
+        list(events_of_two(opened("ws", server)))
+    assert not caught.value.retryable
+
+
+def test_refusal_after_the_first_is_complete_is_still_one_of_an_early_request(opened: Open) -> None:
+    script = early(
+        lambda it: it.complete(1), lambda it: it.say(2, status="error", message="Concurrency limit reached")
+    )
+    with fault_server(script) as server:
+        assert any(
+            isinstance(each, Refused) for each in itertools.islice(events_of_two(opened("ws", server)), 7)
+        )
+
+
+def test_empty_audio_of_the_second_does_not_end_the_first(opened: Open) -> None:
+    script = early(
+        lambda it: it.audio(2, b""),
+        lambda it: it.audio(1),
+        lambda it: it.audio(2),
+        lambda it: it.complete(2),
+    )
+    with fault_server(script) as server:
+        events = list(events_of_two(opened("ws", server)))
+    assert pcm_of([each for each in events if each.segment == 1]) == PCM[:1000] * 2
+
+
+@pytest.mark.parametrize("ids", [("", ""), ("same", "same"), ("task_1", "task_2")])
+def test_no_request_is_sent_early_before_the_service_told_two_apart(
+    ids: tuple[str, str], opened: Open
+) -> None:
+    def script(sock: socket.socket) -> None:
+        upgrade(sock)
+        for id in ids:
+            frames.read_message(sock)
+            sock.sendall(chunk(PCM, id) + frames.message(request_id=id, status="complete"))
+
+    with fault_server(script) as server:
+        transport = opened("ws", server)
+        capacities = []
+        for _ in ids:
+            assert pcm_of(list(transport.synthesize(REQUEST))) == PCM
+            capacities.append(transport.capacity)
+    assert capacities == [1, 1 if ids[0] == ids[1] else 2]
+
+
+def test_audio_under_an_id_of_no_request_is_never_left_out(opened: Open) -> None:
+    with fault_server(speak_ws(chunk(PCM, "task_1"), chunk(PCM, "task_2"), COMPLETE)) as server:
+        error, _ = failure(opened("ws", server))
+    assert "id" in str(error)
+
+
+def test_message_without_audio_does_not_name_a_request(opened: Open) -> None:
+    hello = frames.message(request_id="connection", status="hello")
+    with fault_server(speak_ws(hello, chunk(PCM), COMPLETE)) as server:
         assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
 
 
@@ -405,6 +606,41 @@ def test_silence_during_completion_wait_is_not_a_stall(
     with fault_server(stall) as server, pytest.raises(NetworkError) as raised:
         list(opened("ws", server, timeout=timeout).synthesize(request))
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("via", VIAS)
+def test_time_in_which_a_slow_sink_reads_nothing_does_not_count(via: Via, opened: Open) -> None:
+    pieces: dict[Via, list[bytes]] = {
+        "ws": [chunk(PCM[:1000]), chunk(PCM[1000:]), COMPLETE],
+        "sse": [SSE_HEAD + chunked(event(PCM[:1000]))[0], *chunked(event(PCM[1000:]), END)],
+        "http": [WAV_HEAD % len(WAV) + WAV[:1044], WAV[1044:]],
+    }
+    reading = threading.Semaphore(0)
+
+    def script(sock: socket.socket) -> None:
+        if via == "ws":
+            upgrade(sock)
+            frames.read_message(sock)
+        else:
+            read_request(sock)
+        for piece in pieces[via]:
+            sock.sendall(piece)
+            assert reading.acquire(timeout=10)
+        wait_for_close(sock)
+
+    received: list[Event] = []
+    with fault_server(script) as server:
+        transport = opened(via, server, timeout=0.2)
+        transport.send(REQUEST)
+        while not received or not isinstance(received[-1], Completed):
+            each = transport.receive()
+            assert each is not None
+            received.append(each)
+            if isinstance(each, AudioChunk):
+                reading.release()
+                threading.Event().wait(0.5)  # a sink that is not ready for the audio
+                reading.release()
+    assert pcm_of(received) == PCM
 
 
 def test_pings_do_not_extend_deadline(opened: Open) -> None:
