@@ -76,7 +76,9 @@ class WebSocketTransport:
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
         self.capacity = 1
-        """2 once the service has told requests apart: by an echo of our id, or by a new id of its own."""
+        """2 once the service names requests: without ids, audio of two cannot be told apart."""
+        self._ids_differ = False
+        """Whether the service was seen to name two requests differently, as documented."""
         self._service = service
         self._dialer = dialer
         self._ws: WebSocketConnection | None = None
@@ -185,10 +187,12 @@ class WebSocketTransport:
         ProtocolError for an id that belongs to none.
         """
         service_id = message.request_id
+        if message.own_id is not None or service_id is not None:
+            self.capacity = 2
         if message.own_id is not None:
             request = next((each for each in self._requests if each.own_id == message.own_id), None)
             if request:
-                self.capacity = 2
+                self._ids_differ = True
                 request.service_id = service_id or request.service_id
             return request
         only_completes = len(message.events) == 1 and isinstance(message.events[0], Completed)
@@ -201,7 +205,7 @@ class WebSocketTransport:
             if request.service_id == service_id:
                 return request
         is_finished = service_id in self._finished_ids
-        if is_finished and (self.capacity > 1 or only_completes):
+        if is_finished and (self._ids_differ or only_completes):
             return None
         unnamed = next((each for each in open_requests if each.service_id is None), None)
         if unnamed is None:
@@ -210,7 +214,7 @@ class WebSocketTransport:
             raise ProtocolError("the service changed the id of a request")
         unnamed.service_id = service_id
         if self._finished_ids and not is_finished:
-            self.capacity = 2
+            self._ids_differ = True
         return unnamed
 
     def _complete(self, request: _Request, event: Completed, connection: Connection) -> None:
@@ -245,7 +249,7 @@ class WebSocketTransport:
         for request in self._requests:
             if request.error:
                 if request.ended:
-                    request.error.retryable = False  # its audio was passed on as whole
+                    request.error.retryable = False  # its audio was passed on as complete
                 raise request.error
             if not request.ended:
                 return
@@ -353,7 +357,7 @@ class WebSocketTransport:
 
 
 def _misordered() -> ProtocolError:
-    """The error for audio of a request that was passed on as whole; another attempt would not mend that."""
+    """Return the error for audio of a request that was passed on as complete: no retry can mend that."""
     error = ProtocolError("audio of a request came after that of a later one")
     error.retryable = False
     return error
