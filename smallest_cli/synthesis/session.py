@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from smallest_cli.client.retry import Attempt, Budget, RetryPolicy
-from smallest_cli.errors import ConnectionClosed, NetworkError, RemoteError, SmallestError, UsageError
+from smallest_cli.errors import (
+    ConnectionClosed,
+    NetworkError,
+    RateLimited,
+    RemoteError,
+    SmallestError,
+    UsageError,
+)
 from smallest_cli.models import (
     AudioChunk,
     AudioEnded,
@@ -405,7 +412,11 @@ class Session:
         It may do so after each `complete` (waves/api.md, 0.2) or reply.
         """
         return (
-            (isinstance(error, ConnectionClosed) or error.close_code in NORMAL_CLOSURES)
+            (
+                isinstance(error, ConnectionClosed)
+                or error.close_code in NORMAL_CLOSURES
+                or (isinstance(error, RateLimited) and error.close_code is not None)
+            )
             and self._was_completed
             and not segment.started
             and not self._one_per_connection

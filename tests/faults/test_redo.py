@@ -141,6 +141,27 @@ def test_repeat_after_a_close_that_refuses_the_early_request_sends_none_early(tm
     assert len((tmp_path / "out.wav").read_bytes()) == 44 + 2 * 4 * SEGMENT
 
 
+def test_early_request_that_a_close_behind_complete_refuses_is_asked_for_again(tmp_path: Path) -> None:
+    def close_behind_complete(sock: socket.socket) -> None:
+        frames.upgrade(sock)
+        while True:
+            own_id = frames.read_message(sock)["request_id"]
+            sock.sendall(frames.chunk(counter(0, SEGMENT), external_request_id=own_id))
+            is_early = select.select([sock], [], [], 0.2)[0]
+            sock.sendall(frames.message(status="complete", external_request_id=own_id))
+            if is_early:
+                frames.read_message(sock)
+                sock.sendall(frames.close(1013))
+                return
+
+    with fault_server(close_behind_complete) as server:
+        run = speak_text(tmp_path, server, "ws", *SPLIT, piped=True)
+    assert run.code == 0, run.err
+    assert len(run.out) == 2 * 4 * SEGMENT
+    assert run.err.count(b"\n") == 1
+    assert b"--via sse" in run.err
+
+
 def test_repeat_keeps_the_paragraph_pause(tmp_path: Path) -> None:
     with fault_server(GOOD, CUT, GOOD) as server:
         run = speak_text(tmp_path, server, "ws", "--pause", "0.1", text="One paragraph.\n\nAnother.")
