@@ -80,8 +80,9 @@ def handshake(
     """
     sock.settimeout(deadline.remaining())
     try:
-        # For a str the ssl module imports the IDNA codec, which takes milliseconds.
-        name = origin.host.encode("ascii") if origin.host.isascii() else origin.host
+        # For a str the ssl module imports the IDNA codec, which takes milliseconds; gevent's takes str only.
+        as_bytes = type(context).__module__ == "ssl" and origin.host.isascii()
+        name = origin.host.encode("ascii") if as_bytes else origin.host
         secured = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
         try:
             on_socket(secured)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 
 from smallest_cli.bench.storage import read_raw
 from tests.support import ROOT
@@ -129,6 +130,22 @@ def test_one_process_writes_the_json_of_bench(tmp_path: Path) -> None:
         assert smallest(tmp_path, "bench", *command).code == 0
     compared = smallest(tmp_path, "bench", "compare", "run.json", "raw.jsonl", "--json")
     assert "slower" not in {row["verdict"] for row in json.loads(compared.out)["comparisons"]}
+
+
+@pytest.mark.parametrize("via", ["ws", "sse", "http"])
+def test_load_over_tls(via: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    path = str(tmp_path / "server.pem")
+    with start_offline(tls_cert=path, tls_key=path, concurrency=10) as server:
+        load = ("--headless", "-u", "2", "-r", "10", "-t", "2s", "--host", server.base_url)
+        files = ("--ca-file", "ca.pem", "--smallest-json", "run.json", "--via", via)
+        ((_, err),) = wait_for_exit(locust(tmp_path, *load, *files))
+    assert "Traceback" not in err
+    (arm,) = result_in(tmp_path / "run.json")["arms"]
+    assert 0 < arm["ok"] == arm["n"]
 
 
 def test_two_workers_aggregate_like_one(tmp_path: Path) -> None:
