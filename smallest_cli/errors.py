@@ -4,12 +4,12 @@
       UsageError                        2   invalid usage
       SettingsError                     3   invalid setting, missing extra, out of resources
         MissingKeyError                 3   no API key
-      RemoteError                           service or network; Incomplete once audio has come
+      RemoteError                           service or network; Incomplete after audio began
         AuthError                       4   key rejected, no credit
         RequestError                    5   request refused
         RateLimited                     6   rate or concurrency limit (may be retried)
         NetworkError                    7   the network failed (may be retried)
-          ConnectError                  7   no name, no connection, no TLS
+          ConnectError                  7   DNS, TCP or TLS failed
             TLSError                    7   the server does not speak TLS (not retried)
           DeadlineExceeded              7   timeout
           ConnectionClosed              7   connection closed
@@ -38,7 +38,7 @@ from types import MappingProxyType
 
 
 class SmallestError(Exception):
-    """One line that says what failed; `hint` says what to try next, `partial` is the partial file kept.
+    """A message of one line; `hint` suggests a remedy, `partial` is the path of the partial file kept.
 
     `summary` is the result of a batch so far, for --json.
     """
@@ -47,7 +47,7 @@ class SmallestError(Exception):
     retryable = False
     partial: Path | None = None
     audio_seconds = 0.0
-    """Seconds of audio that had come."""
+    """Seconds of audio received."""
     summary: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, message: str, *, hint: str = "", request_id: str | None = None) -> None:
@@ -87,7 +87,7 @@ class RequestError(RemoteError):
 
 
 class RateLimited(RemoteError):
-    """`retry_after` is the minimum wait in seconds that the service asked for, if it did."""
+    """`retry_after` is the minimum wait in seconds that the service requested, if any."""
 
     exit_code = 6
     retryable = True
@@ -166,7 +166,7 @@ class BrokenPipe(SmallestError):
 
 
 class Interrupted(BaseException):
-    """A signal asked to stop. `partial`, `audio_seconds`, `summary` and `hint` are as in SmallestError."""
+    """A signal was received. `partial`, `audio_seconds`, `summary` and `hint` are as in SmallestError."""
 
     hint = ""
     request_id: str | None = None

@@ -1,4 +1,4 @@
-"""Files that are complete or unchanged (written beside their name and renamed), and safe file names."""
+"""Atomic file writes (to a temporary file that is renamed), and safe file names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def sync(descriptor: int) -> None:
-    """Wait until the data is on disk. Returns at once for what has no disk, e.g. a pipe."""
+    """Call fsync; do nothing where it is not supported, e.g. for a pipe. Raises OSError."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -33,7 +33,7 @@ def sync(descriptor: int) -> None:
 
 
 def read_some(descriptor: int, size: int) -> bytes:
-    """Read up to `size` bytes, b"" at the end; waits for them on a non-blocking descriptor, too."""
+    """Read up to `size` bytes, b"" at end of file. Waits for data on a non-blocking descriptor, too."""
     while True:
         try:
             return os.read(descriptor, size)
@@ -42,7 +42,7 @@ def read_some(descriptor: int, size: int) -> bytes:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, also over short writes and to a non-blocking descriptor."""
+    """Write all of `data`, after short writes and to a non-blocking descriptor, too. Raises OSError."""
     left = memoryview(data)
     while left:
         try:
@@ -52,10 +52,10 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def atomic_write(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = False) -> None:
-    """Write a file of our own, and its folder if need be. Raises OSError; the old file is then unchanged.
+    """Write a file atomically, creating its folder. Raises OSError; the old file is then unchanged.
 
-    `mode` is that of the file, less the umask; a folder is made for the same users. `durable` waits until
-    the data is on disk. For a path that the user named, see `FileTarget`.
+    `mode` is that of the file, before the umask; a new folder is accessible to the same users. `durable`
+    waits until the data is on disk. For a path given by the user, see `FileTarget`.
     """
     path.parent.mkdir(mode=mode | (mode & 0o444) >> 2, parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.urandom(4).hex()}.part")
@@ -75,10 +75,10 @@ def atomic_write(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = 
 
 
 class FileTarget:
-    """A path to write to that the user named. Raises OutputError before anything is written.
+    """An output path given by the user. Opening it raises OutputError if it cannot be written.
 
-    `descriptor` is a file beside the path, which `commit` renames, so that an existing file is replaced only
-    by a complete one; it keeps its mode. A link is followed, and stays. A FIFO or a device is opened itself.
+    `descriptor` is a temporary file in the same directory, which `commit` renames: an existing file is only
+    replaced by a complete one, and keeps its mode. Links are followed. A FIFO or a device is opened directly.
     """
 
     def __init__(self, path: str, *, clobber: bool = True) -> None:
@@ -132,9 +132,9 @@ class FileTarget:
             write_all(self.descriptor, data)
 
     def commit(self) -> None:
-        """Sync, and rename. May be called again after a signal.
+        """Sync and rename the file. May be called again after a signal.
 
-        Raises OutputError, or UsageError for a file that came meanwhile without `clobber`; it is unchanged.
+        Raises OutputError, or UsageError without `clobber` if the path exists by now; it is then unchanged.
         """
         with self._translated():
             if self._part is None:
@@ -154,7 +154,7 @@ class FileTarget:
             ) from None
 
     def _close(self) -> None:
-        """Close once: the descriptor's number may be another file's from then on."""
+        """Close only once: the descriptor number may be reused for another file."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -175,7 +175,7 @@ class FileTarget:
         part.unlink()
 
     def _rename_without_link(self, part: Path) -> None:
-        """Take the name with an empty file, which is made only if there is none, and replace that."""
+        """Reserve the name with an empty file, created exclusively, and replace that file."""
         with uninterrupted():
             try:
                 os.close(os.open(self._final, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -189,7 +189,7 @@ class FileTarget:
                 raise
 
     def _sync_folder(self) -> None:
-        """Have the new name on disk. A folder without read permission is left to the system."""
+        """Sync the directory entry; skipped for a folder without read permission."""
         try:
             descriptor = os.open(self._final.parent, os.O_RDONLY)
         except PermissionError:
@@ -223,9 +223,9 @@ class FileTarget:
 
 
 def check_target(path: str) -> None:
-    """Raise what writing to `path` would raise, as far as that can be known. Leaves no trace.
+    """Check that `path` can be written, without changing anything. Raises OutputError.
 
-    A FIFO or a device is not opened, since that may wait for its other end.
+    A FIFO or a device is not opened, since that may block until its other end is opened.
     """
     try:
         mode = os.stat(path).st_mode
@@ -238,7 +238,7 @@ def check_target(path: str) -> None:
 
 
 def write_file(path: str, data: bytes) -> None:
-    """Write all of `data` to a path that the user named, or leave it unchanged. Raises OutputError."""
+    """Write all of `data` to a path given by the user, or leave it unchanged. Raises OutputError."""
     target = FileTarget(path)
     try:
         target.write(data)
@@ -250,7 +250,7 @@ def write_file(path: str, data: bytes) -> None:
 
 MAX_NAME = 60
 MAX_NAME_BYTES = 150
-"""Of the 255 that file systems take; a suffix against collisions, the extension and `.part` are added."""
+"""File systems allow 255; the rest is for a collision suffix, the extension and `.part`."""
 _RESERVED = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
     | {f"{device}{number}" for device in ("com", "lpt") for number in range(10)}
@@ -273,14 +273,14 @@ def safe_name(wanted: str) -> str:
 
 
 def same_place(name: str) -> str:
-    """Return a key that is equal for names that some file system takes for the same."""
+    """Return a key that is equal for names that some file systems treat as the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def unique_names(wanted: Sequence[tuple[str, str]]) -> list[str]:
     """Return a safe name for each (wanted name, id); one that collides gets a suffix made from its id.
 
-    So a row that is added after the others renames none of them.
+    A row appended later does not change the names of earlier rows.
     """
     names: dict[str, str] = {}
     numbers: defaultdict[str, Iterator[int]] = defaultdict(count)  # for rows with the same id

@@ -1,4 +1,4 @@
-"""Values that everything here shares: requests, events, voices, the service. No I/O.
+"""Data types shared by all packages: requests, events, voices, the service. No I/O.
 
 Named tuples, because each dataclass adds 0.5 ms to the start of every command.
 """
@@ -23,11 +23,11 @@ SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100)
 MAX_REQUEST_CHARS = 8000
 """The service's limit on the text of a request, after trimming (waves/api.md, 0.4)."""
 SEGMENT_CHARS = 250
-"""Maximum characters of a segment: the vendor's advice, and where its server cuts (waves/api.md, 4c)."""
+"""Maximum characters of a segment, as the vendor recommends and its server splits (waves/api.md, 4c)."""
 
 
 class AudioFormat(NamedTuple):
-    """PCM as everything here carries it: signed 16-bit little-endian (s16le), mono."""
+    """The PCM format used internally: signed 16-bit little-endian (s16le), mono."""
 
     sample_rate: int = 24_000
     channels: int = 1
@@ -35,26 +35,26 @@ class AudioFormat(NamedTuple):
 
     @property
     def frame_size(self) -> int:
-        """Bytes of one frame: one sample for each channel."""
+        """Bytes per frame (one sample for each channel)."""
         return self.channels * self.sample_width
 
     @property
     def byte_rate(self) -> int:
-        """Bytes of one second."""
+        """Bytes per second."""
         return self.sample_rate * self.frame_size
 
     def duration(self, byte_count: int) -> float:
-        """Seconds of sound in `byte_count` bytes."""
+        """Return the seconds of audio in `byte_count` bytes."""
         return byte_count / self.byte_rate
 
 
 class SpeechRequest(NamedTuple):
     """One segment of text, one plain message on the wire (waves/api.md, 2a).
 
-    `speed` is a factor from 0.5 to 2.0. `language` None leaves the choice to the service. `encoding`
-    is how the reply's bytes are coded: pcm, wav, mp3, ulaw or alaw; streams carry PCM whatever it is.
-    `completion_wait_ms` is sent only when it is given; the service's own default is 4000.
-    `consistency`, `similarity` (0 to 1) and `enhancement` (0 to 2) are of the v2 API alone (2b).
+    `speed` is a factor from 0.5 to 2.0. `language` None: the service chooses. `encoding` of the reply is
+    pcm, wav, mp3, ulaw or alaw; streams always carry PCM. `completion_wait_ms` is sent only if given; the
+    service's default is 4000. `consistency`, `similarity` (0 to 1) and `enhancement` (0 to 2) exist only
+    in the v2 API (2b).
     """
 
     text: str
@@ -77,16 +77,16 @@ class SpeechRequest(NamedTuple):
 
 
 class Silence(NamedTuple):
-    """A pause between two segments: nothing is asked for, and this much silence is heard."""
+    """A pause between two segments, written as silence without a request."""
 
     seconds: float
 
 
 class Buffering(NamedTuple):
-    """How the service is to hold a message's text back until enough has come (waves/api.md, 4c).
+    """Server-side buffering of a message's text (waves/api.md, 4c).
 
-    With a `context` it is a continuation; without one it is the older buffer, where `more` holds
-    the text and `flush` speaks what was held. `close` and `cancel` belong to contexts only.
+    With a `context` it is a continuation; without one it is the older buffer, where `more` buffers
+    the text and `flush` synthesizes the buffer. `close` and `cancel` apply to contexts only.
     """
 
     more: bool = False
@@ -99,7 +99,7 @@ class Buffering(NamedTuple):
 
 
 class Voice(NamedTuple):
-    """A voice of the catalogue. `model` names its pool; None means not stated, never guessed."""
+    """A voice of the catalogue. `model` names its pool. None: not stated by the service."""
 
     id: str
     name: str
@@ -112,7 +112,7 @@ class Voice(NamedTuple):
 
 
 class Dictionary(NamedTuple):
-    """Words, each with what is said for it."""
+    """A pronunciation dictionary; `items` are (word, pronunciation) pairs."""
 
     id: str
     items: tuple[tuple[str, str], ...]
@@ -120,7 +120,7 @@ class Dictionary(NamedTuple):
 
 
 class Clone(NamedTuple):
-    """A voice of one's own. `status` is pending, processing, completed or failed."""
+    """A cloned voice. `status` is pending, processing, completed or failed."""
 
     id: str
     name: str
@@ -131,7 +131,7 @@ class Clone(NamedTuple):
 
 
 class Service(NamedTuple):
-    """Where the speech comes from: an origin with an optional path prefix, its key, its API."""
+    """A service: its base URL (origin and optional path prefix), API key and API."""
 
     base_url: str
     key: Secret
@@ -140,7 +140,7 @@ class Service(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """Nanoseconds that each step of opening a connection took; 0 where there was no such step."""
+    """Duration of each step of opening a connection, in nanoseconds; 0 for a step that was skipped."""
 
     dns: int = 0
     tcp: int = 0
@@ -179,7 +179,7 @@ class Opened(NamedTuple):
 
 @_event
 class Sent(NamedTuple):
-    """The last byte of the request has been handed to the system."""
+    """The last byte of the request was written to the socket."""
 
     at_ns: int = 0
     segment: int = 0
@@ -187,7 +187,7 @@ class Sent(NamedTuple):
 
 @_event
 class AudioChunk(NamedTuple):
-    """Audio bytes of one message: s16le, not necessarily whole frames. `cached` audio was not sent now."""
+    """Audio bytes of one message: s16le, not necessarily whole frames. `cached`: read from the cache."""
 
     pcm: bytes
     request_id: str | None = None
@@ -198,7 +198,7 @@ class AudioChunk(NamedTuple):
 
 @_event
 class WordTiming(NamedTuple):
-    """When a word is heard: seconds from the start of its segment. `number` counts the words."""
+    """Start and end of a word, in seconds from the start of its segment. `number` is its position."""
 
     word: str
     start: float
@@ -211,7 +211,7 @@ class WordTiming(NamedTuple):
 
 @_event
 class AudioEnded(NamedTuple):
-    """No more audio of the segment will come; that it is complete is not yet proven."""
+    """No more audio of the segment will come; whether it is complete is not yet known."""
 
     at_ns: int = 0
     segment: int = 0
@@ -219,7 +219,7 @@ class AudioEnded(NamedTuple):
 
 @_event
 class Completed(NamedTuple):
-    """The segment is complete, by the service's end marker or by the length that it stated."""
+    """The segment is complete, by the service's end marker or by the stated length."""
 
     request_id: str | None = None
     at_ns: int = 0
@@ -239,14 +239,14 @@ Event = Opened | Sent | AudioChunk | WordTiming | AudioEnded | Completed | Refus
 
 
 class HasFileno(Protocol):
-    """Something that can be waited for."""
+    """An object to wait on, as with `select`."""
 
     def fileno(self) -> int:
-        """A descriptor that becomes readable."""
+        """Return the descriptor, which becomes readable."""
 
 
 class Transport(Protocol):
-    """One way to the service. It keeps its connection between calls."""
+    """A transport to the service. It keeps its connection open between calls."""
 
     def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
         """Yield the events of one segment, `Completed` last. Raises RemoteError unless it is complete."""
@@ -261,40 +261,40 @@ class Transport(Protocol):
         """Return the next event; None if `wake` is readable, or `timeout_s` passed. Raises RemoteError."""
 
     def connect(self) -> None:
-        """Open the connection before it is needed, or keep it open while it is not. Raises RemoteError."""
+        """Open the connection ahead of a request, or keep an idle one alive. Raises RemoteError."""
 
     def close(self) -> None:
-        """Let go of the connection, without waiting for the other side."""
+        """Close the connection without waiting for the peer."""
 
 
 @runtime_checkable
 class Conversation(Protocol):
-    """A transport that lets the service cut text as it comes: the WebSocket alone."""
+    """A transport over which the service splits arriving text: only WebSocket."""
 
     def converse(self, request: SpeechRequest, fragments: Fragments, drain_s: float) -> Iterator[Event]:
-        """Send `fragments` as they come, with the options of `request`. Yield events. Raises RemoteError."""
+        """Send `fragments` as they arrive with the options of `request`. Yield events. Raises RemoteError."""
 
 
 class Fragments(HasFileno, Protocol):
-    """Text as it comes. `fileno` is readable when `next` has something; `ended` when nothing will follow."""
+    """Arriving text. `fileno` is readable when `next` has text; `ended` is set when no more will come."""
 
     ended: bool
 
     def next(self, timeout_s: float | None = 0.0) -> str | None:
-        """The next text, None where none came in that time or all has."""
+        """Return the next text; None after `timeout_s` (None: no timeout) or at the end."""
 
 
 class Segments(HasFileno, Protocol):
-    """Where the items of a run come from: a finished text, or one that is still arriving."""
+    """The source of the items of a run: complete or arriving text."""
 
     ended: bool
-    """Nothing more will come, and everything was taken."""
+    """Whether all items were taken and no more will come."""
 
     def next(self) -> SpeechRequest | Silence | None:
-        """The next item, None where none is ready."""
+        """Return the next item; None if none is ready."""
 
     def due_s(self) -> float | None:
-        """Seconds until an item is ready even if nothing arrives; None where it depends on what arrives."""
+        """Return the seconds until an item is ready without more text; None if it needs more text."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until an item may be ready; False after `timeout_s` without any text."""
+        """Wait until an item may be ready; return False after `timeout_s` without any text."""

@@ -1,4 +1,4 @@
-"""Secrets that do not print, and text from outside that cannot act on a terminal."""
+"""Keys that are not printed, and untrusted text made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from smallest_cli.errors import SettingsError, SmallestError
 SHOWN_LENGTH = 300
 KEY_LENGTH = 512
 FRAGMENT_LENGTH = 8
-"""Shorter parts of a key are not recognised in text from outside."""
+"""Shorter parts of a key are not redacted."""
 LONG_KEY = 20
-"""Of a shorter key only the complete key is recognised, not its parts."""
+"""A shorter key is redacted only as a unit, not in parts."""
 REDACTED = "[key]"
 
 _keys: set[str] = set()
@@ -21,15 +21,15 @@ _fragments: set[str] = set()
 
 
 class Secret:
-    """A key. It prints as its last four characters at most, and only `reveal` gives it out."""
+    """An API key. Its repr has at most the last four characters; only `reveal` returns the key."""
 
     __slots__ = ("__value", "source")
 
     def __init__(self, value: str, source: str) -> None:
-        """Check a key that came from `source` (words for a message, e.g. "SMALLEST_API_KEY").
+        """Check a key; `source` names its origin in messages, e.g. "SMALLEST_API_KEY".
 
-        A trailing line end goes. Anything that could break a header is refused here, before a
-        library that would quote it in its own message sees it. Raises SettingsError.
+        A trailing line end is removed. Characters that are invalid in a header are rejected here, since
+        a library would quote them in its own message. Raises SettingsError.
         """
         value = value.rstrip("\r\n")
         if not value:
@@ -52,7 +52,7 @@ class Secret:
             _keys.add(value)
 
     def reveal(self) -> str:
-        """The key itself, for the Authorization header alone."""
+        """Return the key, for the Authorization header only."""
         return self.__value
 
     def __repr__(self) -> str:
@@ -65,7 +65,7 @@ class Secret:
 
 
 def redact(text: str) -> str:
-    """Text from outside without this run's keys, and without parts of them: a service may echo them."""
+    """Redact this run's keys, and parts of them, in untrusted text: a service may echo them."""
     for key in _keys:
         text = text.replace(key, REDACTED)
     if not _fragments or len(text) < FRAGMENT_LENGTH:
@@ -81,16 +81,16 @@ def redact(text: str) -> str:
 
 
 def printable(text: object, limit: int = SHOWN_LENGTH) -> str:
-    """`text` as one line that a terminal only shows: no control, no bidirectional override, no key.
+    """Return `text` as one line without control characters, bidirectional overrides or keys.
 
-    Longer text than `limit` characters is cut with an ellipsis.
+    Text of more than `limit` characters is truncated with an ellipsis.
     """
     line = escape(redact(str(text)[: limit + KEY_LENGTH])[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def escape(text: str) -> str:
-    """The whole of `text` in one line: what is not plainly printable is an escape, as \\x1b or \\u202e."""
+    """Return `text` as one line, with characters that are not printable escaped, e.g. \\x1b or \\u202e."""
     shown = []
     for character in text:
         if character in "\t\r\n":
@@ -103,7 +103,7 @@ def escape(text: str) -> str:
 
 
 def os_error_text(error: OSError) -> str:
-    """An operating system's error in its own words, without number or file name."""
+    """Return the message of an OS error, without its number or file name."""
     return printable(error.strerror or str(error) or type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""Settings: flag > environment > config.toml > default, and where each came from."""
+"""Settings: flag > environment > config.toml > default, with the source of each."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ FILE_LIMIT = 64 * 1024
 
 
 class Settings(NamedTuple):
-    """The settings of one run; None leaves the choice to the code that needs it.
+    """The settings of one run; for None the code that uses the setting decides.
 
-    `sources` tells where each that is not a default came from, `warnings` what was ignored.
+    `sources` has the source of each value that is not a default, `warnings` the ignored settings.
     """
 
     base_url: str = DEFAULT_BASE_URL
-    """Where the service is; may hold a path prefix."""
+    """Base URL of the service, with an optional path prefix."""
     voice: str | None = None
     """A voice's id or display name."""
     model: str | None = None
-    """The model; the catalogue tells it for a known voice."""
+    """The model; by default that of the voice in the catalogue."""
     language: str | None = None
     """A language code, sent only when given."""
     speed: float = 1.0
     """A factor from 0.5 to 2.0."""
     sample_rate: int = 24_000
-    """Frames a second: 8000, 16000, 24000 or 44100."""
+    """Sample rate in Hz: 8000, 16000, 24000 or 44100."""
     via: Via = "sse"
-    """The transport; auto is sse, or ws where only ws can do what is wanted."""
+    """The transport; auto is sse, or ws for options that require it."""
     api: Api = "unified"
     """The service's API."""
     local: bool = False
-    """Speak through the offline server."""
+    """Use the offline server."""
     ca_file: str | None = None
-    """Certificates of the authorities to trust."""
+    """File of CA certificates to trust."""
     plain_http: bool = False
-    """Let the key go over plain http to another machine; a flag alone sets it."""
+    """Allow sending the key over plain HTTP to another machine; set by flag only."""
     timeout: float = 15.0
-    """Seconds for connecting, for first audio and for each stall."""
+    """Timeout in seconds for connect, first audio and gaps."""
     completion_wait: int | None = None
-    """Milliseconds of quiet before the service says complete; sent only when given."""
+    """Idle time in milliseconds before the service sends `complete`; sent only if given."""
     retries: int = 2
-    """How often a request is sent again while no audio has come."""
+    """Maximum retries before the first audio."""
     cache: bool = False
-    """Keep what was spoken on this machine, so that the same request is not paid for twice."""
+    """Cache audio locally, so that a repeated request is not billed."""
     cache_max_mb: int = 500
-    """Most megabytes that are kept so."""
+    """Maximum size of the cache in MB."""
     player: str | None = None
-    """The program that plays instead of PortAudio; `--player` stands above it."""
+    """Player command used instead of PortAudio; `--player` overrides it."""
     sources: Mapping[str, str] = MappingProxyType({})
     warnings: tuple[str, ...] = ()
 
@@ -83,19 +83,19 @@ _KIND_NAMES: dict[tuple[type, ...], str] = {
 }  # fmt: skip
 _HOST = re.compile(r"\w+://(\[[^]/]*\]|[^:/?#@]+)(:\d*)?/")
 _Layer = dict[str, tuple[Any, str]]
-"""What one place sets: each value, and where it stands."""
+"""Settings of one source: name -> value and the source's name."""
 
 
 def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
-    """Resolve every setting. A flag of None was not given; flags that are no settings are passed over.
+    """Resolve all settings. Ignores flags that are None or not settings.
 
-    Raises UsageError for a flag's bad value, SettingsError for any other and for a broken file.
+    Raises UsageError for an invalid flag, SettingsError for another invalid value or an invalid file.
     """
     path = config_path(environ)
     in_file = _load_file(path)
     resolved: _Layer = {}
     for layer in (_known(in_file, path), _from_environment(environ), _from_flags(flags)):
-        # A service that is named stands above the offline server that a weaker place wants.
+        # A base URL overrides `local` from a source of lower precedence.
         if "base_url" in layer and "local" not in layer and "local" in resolved:
             resolved["local"] = (False, layer["base_url"][1])
         resolved |= layer
@@ -114,7 +114,7 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
 
 
 def _is_setting(name: str) -> bool:
-    """Whether a file may set it."""
+    """Whether config.toml may set it."""
     return name in _KINDS and name not in _FLAGS_ONLY
 
 
@@ -160,7 +160,7 @@ def _from_flags(flags: Mapping[str, Any]) -> _Layer:
 
 
 def _problem(name: str, value: Any) -> str | None:
-    """What is wrong with a value (ranges from waves/api.md, 2a), None where nothing is."""
+    """Return what is wrong with a value (ranges from waves/api.md, 2a); None if it is valid."""
     choices: dict[str, tuple[Any, ...]] = {"via": VIAS, "api": APIS, "sample_rate": SAMPLE_RATES}
     ranges = {
         "speed": (0.5, 2.0),
@@ -183,12 +183,12 @@ def _problem(name: str, value: Any) -> str | None:
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """The file of the settings."""
+    """Return the path of config.toml."""
     return config_folder(environ) / "config.toml"
 
 
 def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where our settings and credentials live on this system."""
+    """Return the folder for settings and credentials."""
     if named := environ.get("SMALLEST_CONFIG_DIR"):
         return Path(named)
     from platformdirs import user_config_path
@@ -198,7 +198,7 @@ def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 def _load_file(path: Path) -> dict[str, Any]:
     with translate_os_errors(SettingsError, "read", path):
-        text = _read_own(path)  # which may be a link: many users keep their settings in another place
+        text = _read_own(path)  # may be a symbolic link, e.g. into a dotfiles repository
     if text is None and os.path.islink(path):
         raise SettingsError(f"{printable(path)} is a symbolic link to nothing")
     if text is None:
@@ -206,19 +206,19 @@ def _load_file(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(text.removeprefix("\ufeff"))  # which Notepad writes
+        return tomllib.loads(text.removeprefix("\ufeff"))  # a BOM, written by Notepad
     except tomllib.TOMLDecodeError as error:
         # Only the position is reported: the line itself may contain a secret.
         place = str(error).rpartition("(")[2].rstrip(")")
         raise SettingsError(f"{printable(path)} is not valid TOML ({printable(place, 60)})") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+    except (ValueError, RecursionError):  # thousands of digits or nested brackets
         raise SettingsError(f"{printable(path)} is not valid TOML") from None
 
 
 def read_private(path: Path) -> str | None:
-    """A file that we wrote, None where there is none. Refused when others could have read or written it.
+    """Read a file that only its owner can access; None if it does not exist.
 
-    A link is refused, for we make none. Raises SettingsError.
+    Raises SettingsError if other users can access it, or it is a symbolic link.
     """
     if os.path.islink(path):
         raise SettingsError(f"{printable(path)} is a symbolic link")
@@ -227,10 +227,10 @@ def read_private(path: Path) -> str | None:
 
 
 def _read_own(path: Path, flags: int = 0) -> str | None:
-    """Raises OSError, and SettingsError where it is not ours alone."""
+    """Read a file; None if it does not exist. Raises OSError, SettingsError if other users can access it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | flags | getattr(os, "O_NONBLOCK", 0))
-    except (FileNotFoundError, NotADirectoryError):  # a service's HOME may be /dev/null
+    except (FileNotFoundError, NotADirectoryError):  # HOME of a daemon may be /dev/null
         return None
     try:
         status = os.fstat(descriptor)

@@ -1,7 +1,7 @@
 """Signals as exceptions: the first unwinds the run, the next one ends the process.
 
-Python looks for signals between two of its own steps. One that comes after the last look before a wait, or
-to another thread, would be seen only when that wait ends: so a thread ends the waits until it is seen.
+Python runs signal handlers between bytecodes of the main thread. A signal that arrives just before a wait,
+or in another thread, would be handled only after the wait, so a watcher thread interrupts the wait.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ UNWATCHED_WITHIN_S = 0.1
 
 _holds: list[None] = []
 _seen = threading.Event()
-"""Whether the signal that came has been raised."""
+"""Set once the received signal was raised as Interrupted."""
 _wakers: list[int] = []
-"""Where Python writes a byte for each signal, while we watch."""
+"""The write end of the wakeup pipe (signal.set_wakeup_fd) while the watcher thread runs."""
 _unwatched = threading.Event()
 
 
 def catch_signals() -> None:
-    """From here on the first signal raises Interrupted in the main thread, wherever that is."""
+    """Install handlers: the first signal raises Interrupted in the main thread, at any point."""
     for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `cmd &` in a script has INT ignored: so it stays
+        if signal.getsignal(number) is not signal.SIG_IGN:  # keep INT ignored for `cmd &` in a script
             signal.signal(number, _interrupt)
     sys.unraisablehook = _raise_again
     if WAKE is not None:
-        with suppress(OSError, RuntimeError):  # of a machine without descriptors or threads
+        with suppress(OSError, RuntimeError):  # out of descriptors or threads
             _watch(WAKE)
 
 
 def restore_signals() -> None:
-    """From here on a signal ends us at once; what was ignored stays so."""
+    """Restore default handlers, which end the process. Ignored signals stay ignored."""
     for number in SIGNALS:
         if signal.getsignal(number) is _interrupt:
             signal.signal(number, signal.SIG_DFL)
@@ -60,7 +60,7 @@ def restore_signals() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """The first signal raises behind this: for what must be done and noted, or not at all."""
+    """Delay Interrupted until after the context, for steps that must not be separated."""
     _holds.append(None)
     try:
         yield
@@ -69,7 +69,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def reraise_signal(number: int) -> NoReturn:
-    """End by the signal itself, so that the shell sees it and its loops stop."""
+    """End the process by the signal itself, so that a shell sees it and stops its loops."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)  # Python flushes stdout at exit, and its reader may be gone
     signal.signal(number, signal.SIG_DFL)
@@ -84,12 +84,12 @@ def _watch(wake: int) -> None:
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     _wakers.append(write)
     _unwatched.clear()
-    # Not as a Thread, whose start waits until it runs: half a millisecond.
+    # Not threading.Thread, whose start() waits 0.5 ms for the thread to run.
     _thread.start_new_thread(_end_waits, (read, wake))
 
 
 def _end_waits(came: int, wake: int) -> None:
-    """Each signal that Python has taken from the system is a byte."""
+    """Interrupt the main thread until Interrupted is raised. `came` has a byte for each signal received."""
     main = threading.main_thread().ident or 0
     while number := os.read(came, 1):
         while number[0] != wake and not _seen.wait(WAKE_EVERY_S):
@@ -99,7 +99,7 @@ def _end_waits(came: int, wake: int) -> None:
 
 
 def unwatch() -> None:
-    """Let go of what `catch_signals` took, for a process that goes on after its run."""
+    """Stop the watcher thread of `catch_signals`, for a process that continues after its run."""
     while _wakers:
         signal.set_wakeup_fd(-1)
         _close(_wakers.pop())
@@ -107,7 +107,7 @@ def unwatch() -> None:
 
 
 def _close(end: int) -> None:
-    with suppress(OSError):  # no run depends on it, and the descriptor is gone all the same
+    with suppress(OSError):  # close(2) releases the descriptor even when it fails
         os.close(end)
 
 
@@ -117,7 +117,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
-    """Raise, but not within Python's own importing, whose lock would stay held for every other thread."""
+    """Raise Interrupted; later if within an import, whose lock would stay held for other threads."""
     importing = frame is not None and frame.f_code.co_filename.startswith("<frozen importlib")
     if HAS_TIMER and (importing or _holds):
         _unwind_later(number)
@@ -133,7 +133,7 @@ def _unwind_later(number: int) -> None:
 
 
 def _raise_again(unraisable: UnraisableHookArgs) -> None:
-    """What is raised in a finalizer is lost, but a signal must not be."""
+    """Raise Interrupted again later if it was raised in a finalizer, where exceptions are lost."""
     if isinstance(unraisable.exc_value, Interrupted) and HAS_TIMER:
         _unwind_later(unraisable.exc_value.signal_number)
     else:

@@ -1,4 +1,4 @@
-"""Standard output, and errors of the operating system translated to ours."""
+"""Standard output, and OS errors translated to SmallestError."""
 
 from __future__ import annotations
 

@@ -35,12 +35,12 @@ LANGUAGES = {
     "zh": "chinese", "id": "indonesian", "ja": "japanese", "ko": "korean", "ms": "malay", "tr": "turkish",
     "vi": "vietnamese",
 }  # fmt: skip
-"""Codes in requests (waves/api.md, 2a) to the names in the tags of voices."""
+"""Language code in requests (waves/api.md, 2a) -> name in the tags of voices."""
 PRO_ONLY_LANGUAGES = frozenset({"el", "fi", "no", "ar", "zh", "id", "ja", "ko", "ms", "tr", "vi"})
 """Codes that only lightning_v3.1_pro accepts; both models take all others (waves/api.md, 2a)."""
 LANGUAGE_CODES = {name: code for code, name in LANGUAGES.items()}
 _TAGS = {"language": "languages", "use_case": "use_cases"}
-"""Criteria of a filter to the fields of a voice that hold several values."""
+"""Filter criterion -> field of a voice that holds several values."""
 
 
 @cache
@@ -69,7 +69,7 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def cache_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the file of the service's last list."""
+    """Return the path of the service's cached voice list."""
     return cache_folder(environ) / "voices.json"
 
 
@@ -89,7 +89,7 @@ def cached_voices(base_url: str, *, fresh: bool = False) -> tuple[Voice, ...] | 
             Voice(**row | {name: tuple(row[name]) for name in _TAGS.values()}) for row in stored["voices"]
         )
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # a broken cache is the same as none
+        return None  # a damaged cache counts as missing
 
 
 def cache_voices(base_url: str, voices: Iterable[Voice]) -> None:
@@ -123,7 +123,7 @@ def find_voice(name: str, voices: Iterable[Voice] | None = None) -> Voice | None
 
 def nearest_ids(name: str, n: int = 3, voices: Iterable[Voice] | None = None) -> list[str]:
     """Return up to `n` ids that resemble `name`, best match first."""
-    from difflib import get_close_matches  # most runs spell the voice right
+    from difflib import get_close_matches  # only needed for a misspelt voice
 
     among = bundled_voices() if voices is None else voices
     return get_close_matches(name.strip().casefold(), [voice.id for voice in among], n, 0.6)
@@ -159,7 +159,7 @@ def resolve_voice(
     voices = known_voices(base_url)
     known = find_voice(voice, voices)
     if known is None:
-        # A clone, a new voice or a typo: only the service can tell.
+        # A clone, a new voice or a typo: only the service knows.
         if model in MODELS:
             return ResolvedVoice(voice, model)
         nearest = ", ".join(nearest_ids(voice, voices=voices))
@@ -179,7 +179,7 @@ def resolve_voice(
 
 
 class VoiceFilter(NamedTuple):
-    """Criteria that a voice must meet, all of them; None is no criterion."""
+    """Criteria that a voice must all meet; None is no criterion."""
 
     search: str | None = None
     language: str | None = None
@@ -196,7 +196,7 @@ class VoiceFilter(NamedTuple):
 
 
 def filter_voices(voices: Iterable[Voice], criteria: VoiceFilter) -> list[Voice]:
-    """Return the voices that meet all criteria, in their order."""
+    """Return the voices that meet all criteria, in the given order."""
     return [
         voice
         for voice in voices

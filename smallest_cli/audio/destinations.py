@@ -1,4 +1,4 @@
-"""Where audio goes (-o, -p): destinations chosen from options, and opened as one sink.
+"""Audio destinations (-o, -p): chosen from options, and opened as one sink.
 
 A sink takes whole frames of PCM. The module of each kind of sink is imported when one is opened.
 """
@@ -190,7 +190,7 @@ def _open_playback(destination: Destination, audio: AudioFormat) -> Sink:
 class LeadSink(PlaybackSink):
     """Plays silence before the first audio, and does not count it as played.
 
-    For devices that swallow the beginning (Bluetooth, HDMI).
+    For devices that drop the first audio (Bluetooth, HDMI).
     """
 
     def __init__(self, sink: Sink, format: AudioFormat, seconds: float) -> None:

@@ -13,7 +13,7 @@ SAMPLE = 2
 
 
 class Encoder:
-    """Writes PCM in one format. Raises OSError as the descriptor does. It ends by `finish` or `drop`."""
+    """Writes PCM in one format; end it with `finish` or `drop`. Raises OSError."""
 
     can_rewind = False
     """Whether a seekable file can be truncated after any frame."""
@@ -54,7 +54,7 @@ class PcmEncoder(Encoder):
 class WavEncoder(Encoder):
     """Writes a WAV header and samples. In a seekable file the header is updated after every second of audio.
 
-    `header` makes one for a number of bytes; `byte_rate` is that of the samples.
+    `header` returns the header for a number of data bytes; `byte_rate` is in bytes per second.
     """
 
     can_rewind = True
@@ -82,13 +82,13 @@ class WavEncoder(Encoder):
             self.finish()
 
     def rewind(self, byte_count: int) -> None:
-        """Truncate the file; the header first, so that it never gives more than there is."""
+        """Truncate the file; the header first, so that it never states more data than the file has."""
         self._data_size = byte_count
         self.finish()
         _truncate(self._descriptor, (self._start or 0) + len(self._header(byte_count)) + byte_count)
 
     def _count_written(self) -> None:
-        """Update the length after a failed write: a full disk takes a part, perhaps with half a sample."""
+        """Update the length after a failed write: a full disk may take a part, even half a sample."""
         if self._start is None:
             return
         data_at = self._start + len(self._header(0))

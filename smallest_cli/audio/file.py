@@ -56,7 +56,7 @@ class EncodedSink:
     """A sink that encodes to a target. `name` is for messages; `keep` keeps a partial file after a failure.
 
     It can be rewound if its file is ours and the encoder does not buffer.
-    `abort` may be called while another thread is in a method: it then leaves that call alone. After `abort`,
+    `abort` may be called while another thread is in a method: it then does nothing. After `abort`,
     the other methods raise OutputError, since the target is closed.
     """
 
@@ -102,7 +102,7 @@ class EncodedSink:
                 self._complete()
 
     def _check(self) -> None:
-        """Raise OutputError after `abort`: the descriptor's number may be another file's by now."""
+        """Raise OutputError after `abort`: the descriptor number may be reused for another file."""
         if self._aborted:
             raise OutputError(f"{printable(self._name)} was not finished: the run was interrupted")
 
@@ -121,7 +121,7 @@ class EncodedSink:
     def abort(self) -> Path | None:
         """End a file validly and keep it beside its name; write nothing more to a pipe.
 
-        A file that has its last byte is completed instead: only a signal can have interrupted `close` then.
+        A file whose last byte was written is completed instead: a signal interrupted `close`.
         """
         if not self._busy.acquire(blocking=False):
             return None

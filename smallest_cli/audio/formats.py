@@ -18,7 +18,7 @@ RATES = {"opus": (8_000, 16_000, 24_000)}
 
 
 def choose_coding(output: str, format: str | None = None) -> str:
-    """Return the format for a path, or for `-` (stdout): `format`, else what the extension names.
+    """Return the format for a path, or for `-` (stdout): `format`, else by extension.
 
     G.711 in a WAV is wav-ulaw or wav-alaw. Raises UsageError if format and extension disagree.
     """

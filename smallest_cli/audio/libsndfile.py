@@ -24,7 +24,7 @@ KINDS = {
     "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"),
     "mp3": ("MP3", "MPEG_LAYER_III"), "ulaw": ("RAW", "ULAW"), "alaw": ("RAW", "ALAW"),
 }  # fmt: skip
-# Without the length at its beginning, readers estimate it from the bit rate of the first frame.
+# For MP3 without a length header, players estimate the length from the bit rate of the first frame.
 CONSTANT_BIT_RATE = {"compression_level": 0.6, "bitrate_mode": "CONSTANT"}
 
 
@@ -48,7 +48,7 @@ def _load(coding: str) -> ModuleType:
 
 
 class CompressedEncoder(Encoder):
-    """Encodes one of these formats. The library buffers: 0.1 s of MP3, more than 1 s of Ogg."""
+    """Encodes a format of KINDS. The library buffers: 0.1 s of MP3, more than 1 s of Ogg."""
 
     def __init__(self, coding: str, descriptor: int, format: AudioFormat) -> None:
         """Raises SettingsError if the library is missing or too old. Writes nothing yet."""
@@ -91,7 +91,7 @@ class CompressedEncoder(Encoder):
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Raise the error that a write met, which the library does not report."""
+        """Raise a stored write error, which the library does not report."""
         self._outlet.check()
         try:
             yield
@@ -112,7 +112,7 @@ class G711WavEncoder(CompressedEncoder):
         self._prepare(law, Outlet(self._wav.write), format)
 
     def finish(self) -> None:
-        """Write the length, also of what a full disk took."""
+        """Write the length of the audio written, also after a full disk."""
         try:
             super().finish()
         finally:
@@ -136,7 +136,7 @@ class Outlet:
         self._error: BaseException | None = None
 
     def check(self) -> None:
-        """Raise the error that a write met."""
+        """Raise the stored write error, if any."""
         if self._error:
             raise self._error
 

@@ -1,4 +1,4 @@
-"""The Sink protocol: what a destination of audio can do."""
+"""The Sink protocol, implemented by all destinations of audio."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class SpeakerSink(PlaybackSink):
             raise DeviceError("device error: playback ended early")
 
     def _watch(self, *, ending: bool = False) -> None:
-        """Fail a device that has audio to play and makes no progress, whatever state it reports."""
+        """Set the failure if the device has audio to play and makes no progress, whatever it reports."""
         owing = self._thread.is_alive() and (ending or self._queued > self._position.written)
         if owing and time.monotonic() - self._progress_at > LOST_AFTER_S and not self._failure:
             self._failure = DeviceError("the output device stopped playing", hint="use -o FILE")

@@ -14,7 +14,7 @@ from smallest_cli.errors import OutputError, SmallestError
 DRAIN_S = 1.0
 """How long an abort lets a branch write its queue: enough for a file, maybe not for a slow pipe."""
 STUCK_S = 0.25
-"""A branch without progress for this long waits for a pipe without a reader, and is given up."""
+"""A branch without progress for this long, e.g. on a pipe without a reader, is aborted."""
 COMPLETION_S = 3.0
 """Limit for an abort: a slow disk may take long to sync a file that is complete."""
 POLL_S = 0.2
@@ -95,7 +95,7 @@ class _Branch:
         threading.Thread(target=self._run, daemon=True).start()
 
     def frames_played(self) -> Iterator[int]:
-        """Yield the frames of its sink; nothing for a failed one, whose thread a write makes notice."""
+        """Yield the frames of the sink; if it failed, yield nothing and let a write fail on the thread."""
         try:
             yield self.sink.frames_played()
         except SmallestError:
@@ -106,7 +106,7 @@ class _Branch:
         self._queue.put(item)
 
     def cancel(self, deadline: float) -> None:
-        """Write what is queued until `deadline`, then abort; a sink that is being closed goes on."""
+        """Write what is queued until `deadline`, then abort; a sink that is being closed continues."""
         self._deadline = deadline
         self._queue.put(None)
 
@@ -126,7 +126,7 @@ class _Branch:
         return self._kept
 
     def _abort_sink(self) -> None:
-        """Abort the sink, from either thread, and note the file that it keeps."""
+        """Abort the sink, from either thread, and record the partial file."""
         if kept := self.sink.abort():
             self._kept = kept
 
@@ -146,7 +146,7 @@ class _Branch:
                 self.sink.rewind(item)
             else:
                 self.sink.write(item)
-        # Set before the check, as `cancel` comes before `interrupt_close`: so one thread sees the other.
+        # Set before the check, and `cancel` is called before `interrupt_close`: no interrupt is missed.
         self._closing = True
         if self._deadline is not None:
             self._closing = False

@@ -38,9 +38,9 @@ def header(format: AudioFormat, data_size: int = UNKNOWN_DATA_SIZE, *, coding: i
 
 
 class WavReader:
-    """PCM of a WAV that arrives in pieces, cut anywhere. Unknown chunks are skipped, behind the data too.
+    """Incremental parser of a WAV cut anywhere. Skips unknown chunks, also after the data.
 
-    `states_length` tells whether the header gave the length of the data.
+    `states_length`: whether the header gives the length of the data.
     """
 
     def __init__(self, expected: AudioFormat) -> None:
@@ -76,14 +76,14 @@ class WavReader:
         return pcm
 
     def _skip(self, data: bytes) -> None:
-        """Skip the chunks behind the data. Raises ProtocolError where more came than the header states."""
+        """Skip the chunks after the data. Raises ProtocolError if more came than the header states."""
         self._trailer_left -= len(data)
         self._trailer += data[: 4 + 1 - len(self._trailer)]
         if self._trailer_left < 0 or b"RIFF" in self._trailer:
             raise ProtocolError("the service sent more audio than its WAV header states")
 
     def _parse_header(self) -> int | None:
-        """Return where the data begins, None if more of the header has to come."""
+        """Return the offset of the data, None if the header is not complete yet. Raises ProtocolError."""
         head = self._header
         if not (b"RIFF".startswith(head[:4]) and b"WAVE".startswith(head[8:12])):
             raise ProtocolError("the service sent data that is not a WAV file")
