@@ -1,4 +1,4 @@
-"""The audio cache: segments that were spoken before, so that the same request is not billed twice.
+"""The audio cache: audio of past segments, so that a repeated request is not billed again.
 
 An entry is a file: a line of JSON (a hash, the word times where they were requested), then PCM. Its name is
 a hash of everything that changes the audio. Neither holds a text or a key, except the words of word times.
@@ -24,11 +24,11 @@ from smallest_cli.settings import Settings
 from smallest_cli.voices import cache_path
 
 VERSION = 1
-"""Of the format of entries; part of each entry's name."""
+"""Version of the entry format; part of each entry's name."""
 INAUDIBLE_FIELDS = ("completion_wait_ms", "session_id", "request_id")
 """Fields of a request that do not change the audio."""
 ABANDONED_S = 3600
-"""An unfinished entry that is older has no writer any more."""
+"""Age in seconds from which an unfinished entry has no writer any more."""
 
 
 class CachedAudio(NamedTuple):
@@ -39,7 +39,7 @@ class CachedAudio(NamedTuple):
 
 
 class CacheSize(NamedTuple):
-    """How much is cached."""
+    """The size of the cache."""
 
     entries: int
     byte_count: int
@@ -58,7 +58,7 @@ class AudioCache:
         self._scope = (VERSION, service.rstrip("/"), api)
 
     def get(self, request: SpeechRequest) -> CachedAudio | None:
-        """The audio of a request; None where there is none or the entry is damaged."""
+        """Return the audio of a request; None if it is missing or damaged."""
         path = self.folder / self._name(request)
         try:
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
@@ -74,7 +74,7 @@ class AudioCache:
         return CachedAudio(pcm, words) if _is_whole(pcm, request) else None
 
     def put(self, request: SpeechRequest, pcm: bytes, words: Sequence[WordTiming] = ()) -> None:
-        """Keep the audio of a complete segment."""
+        """Store the audio of a complete segment."""
         from smallest_cli.files import atomic_write
 
         if not _is_whole(pcm, request):
@@ -88,12 +88,12 @@ class AudioCache:
         self._shrink()
 
     def size(self) -> CacheSize:
-        """How much is cached."""
+        """Return the size of the cache."""
         found = [status for path, status in self._files() if path.suffix != ".part"]
         return CacheSize(len(found), sum(status.st_size for status in found))
 
     def clear(self) -> CacheSize:
-        """Remove everything; returns what there was. Raises OutputError."""
+        """Remove all entries; return their size. Raises OutputError."""
         size = self.size()
         for path, _ in self._files():
             with translate_os_errors(OutputError, "clear", self.folder):
@@ -115,7 +115,7 @@ class AudioCache:
                 total -= status.st_size
 
     def _files(self) -> list[tuple[Path, os.stat_result]]:
-        """Entries, by their names, that exist now; another process may remove them meanwhile."""
+        """Return the files named as entries; another process may remove them meanwhile."""
         found = []
         with suppress(OSError):
             for path in self.folder.iterdir():
@@ -127,14 +127,14 @@ class AudioCache:
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the entries are kept."""
+    """Return the folder of the entries."""
     return cache_path(environ).with_name("speech")
 
 
 def open_cache(settings: Settings, warn: Callable[[str], None]) -> AudioCache | None:
-    """The cache, its folder made if need be; None where it cannot be made.
+    """Return the cache, creating its folder; None if that fails.
 
-    Raises SettingsError where other users could read or write it.
+    Raises SettingsError if other users can read or write it.
     """
     folder = cache_folder()
     try:
@@ -155,7 +155,7 @@ def open_cache(settings: Settings, warn: Callable[[str], None]) -> AudioCache | 
 
 
 def audible_fields(request: SpeechRequest) -> dict[str, Any]:
-    """The fields of a request that change its audio."""
+    """Return the fields of a request that change its audio."""
     fields = request._asdict() | {"format": request.format._asdict()}
     for name in INAUDIBLE_FIELDS:
         del fields[name]

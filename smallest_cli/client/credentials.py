@@ -134,7 +134,7 @@ def _read_vendor_key(environ: Mapping[str, str]) -> str | None:
 def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.environ) -> Path:
     """Save a key for the origin of `base_url`, atomically, in a file that only its owner can read.
 
-    Raises OutputError, and SettingsError where the present file is not one of ours.
+    Raises OutputError, and SettingsError if the present file is not valid.
     """
     from smallest_cli.files import atomic_write  # most runs write no key
 

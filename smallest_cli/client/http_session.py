@@ -52,7 +52,7 @@ class HTTPSession:
 
 
 class _Adapter(BaseAdapter):
-    """Sends what requests prepared. Errors are ours and pass through requests unchanged."""
+    """Sends prepared requests. Raises SmallestError, which passes through requests unchanged."""
 
     def __init__(self, service: Service, dialer: Dialer, limit: int) -> None:
         super().__init__()
@@ -85,4 +85,4 @@ class _Adapter(BaseAdapter):
         return response
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is kept open."""

@@ -1,6 +1,6 @@
-"""When a failed request is sent again, after which wait, and how many characters that may cost.
+"""Retry policy: whether a failed request is retried, after what wait and within what budget.
 
-The policy is pure: it reads what happened and decides. The caller waits, rewinds the sinks and
+The policy only decides, from the failed attempt. The caller waits, rewinds the sinks and
 charges the budget.
 """
 
@@ -27,16 +27,16 @@ class Attempt(NamedTuple):
 
     error: RemoteError
     characters: int
-    """What would be sent and billed again."""
+    """Characters that a retry would send and bill again."""
     retries: int = 0
     """Retries of this run so far."""
     ambiguous: int = 0
-    """Those of them after an error that leaves open whether the text was billed."""
+    """Those after an error that does not show whether the text was billed."""
     waited_s: float = 0.0
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether the service may have spoken and billed the text: a server error without a clear status."""
+        """Whether the text may have been billed: a server error without a clear status."""
         return self.error.exit_code == 8 and self.error.status in AMBIGUOUS_STATUSES
 
 
@@ -61,7 +61,7 @@ class Budget:
         return self.resent + characters <= max(FREE_CHARACTERS, RESENT_SHARE * self._sent)
 
     def take(self, characters: int) -> bool:
-        """Count characters as sent again, if they are allowed."""
+        """Count characters as sent again if they are allowed; return whether they are."""
         with self._lock:
             if not self.allows(characters):
                 return False
@@ -95,7 +95,7 @@ class RetryPolicy:
         self.random = random
 
     def next_wait(self, attempt: Attempt, budget: Budget) -> float | None:
-        """Seconds to wait before the request is sent again; None where it must not be."""
+        """Return the seconds to wait before a retry; None if the request must not be retried."""
         error = attempt.error
         max_wait_s = min(MAX_WAIT_S, FIRST_WAIT_S * 2.0**attempt.retries)
         retry_after_s: float = getattr(error, "retry_after", None) or 0.0

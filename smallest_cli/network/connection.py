@@ -15,7 +15,7 @@ from smallest_cli.models import Phases
 from smallest_cli.security import os_error_text
 
 Clock = Callable[[], int]
-"""Returns nanoseconds; only differences mean something."""
+"""Returns nanoseconds from an arbitrary start."""
 
 HEAD_LIMIT = 64 * 1024
 READ_SIZE = 64 * 1024
@@ -24,13 +24,13 @@ MAX_SOCKET_TIMEOUT_S = 2_000_000.0
 
 
 class Deadline(NamedTuple):
-    """When a connection must be open: `at` in seconds of `time.monotonic`; errors name `timeout_s`."""
+    """Deadline for connecting: `at` in seconds of `time.monotonic`; `timeout_s` for error messages."""
 
     at: float
     timeout_s: float
 
     def remaining(self) -> float:
-        """Seconds that are left, at least a millisecond: a socket takes 0 for non-blocking."""
+        """Return the seconds left, at least 0.001: a timeout of 0 would make a socket non-blocking."""
         return max(0.001, self.at - time.monotonic())
 
 
@@ -57,21 +57,21 @@ class Connection:
         self._read_limit = HEAD_LIMIT
 
     def set_deadline(self, awaited: str, seconds: float, timeout: float | None = None) -> None:
-        """Let every read and write until the next call end `seconds` from now.
+        """Set the deadline of all reads and writes until the next call to `seconds` from now.
 
-        `awaited` names what is waited for in the error message, and `timeout` is the number of seconds
-        in it, where part of that time has passed already.
+        The error message has `awaited` and, if part of the time has passed already, `timeout` in seconds
+        instead of `seconds`.
         """
         self._awaited = awaited
         self._timeout = seconds if timeout is None else timeout
         self._deadline = min(time.monotonic() + seconds, self._until)
 
     def extend_deadline(self, seconds: float) -> None:
-        """Do not count time in which the caller read nothing because it was busy with what had come."""
+        """Extend the deadline by `seconds` in which the caller was busy and did not read."""
         self._deadline = min(self._deadline + seconds, self._until)
 
     def set_read_limit(self, byte_count: int) -> None:
-        """Let at most `byte_count` further bytes be read until the next call."""
+        """Limit further reads to `byte_count` bytes in total, until the next call."""
         self._read_limit = byte_count
 
     def recv(self, size: int, flags: int = 0) -> bytes:
@@ -89,7 +89,7 @@ class Connection:
         return data
 
     def _fill_buffer(self) -> None:
-        """Read what the system has into the empty buffer. Raises OSError."""
+        """Read once from the socket into the empty buffer. Raises OSError."""
         self._buffer, self._position = self._sock.recv(READ_SIZE), 0
         self.received_ns = self.clock()
         self._read_limit -= len(self._buffer)
@@ -123,7 +123,7 @@ class Connection:
         raise DeadlineExceeded(f"no {self._awaited} within {self._timeout:g} s") from None
 
     def unread(self, data: bytes) -> None:
-        """Put `data` back in front of what is read next."""
+        """Put `data` back, to be returned by the next read."""
         self._buffer, self._position = data + self._buffer[self._position :], 0
 
     def readable(self) -> bool:
@@ -137,11 +137,11 @@ class Connection:
             selector.register(self._sock, selectors.EVENT_READ)
             if not selector.select(0):
                 return False
-        # Over TLS what came may be a session ticket alone, which only reading shows.
+        # Over TLS this may be only a session ticket, which only reading shows.
         return pending is None or self._read_available()
 
     def _read_available(self) -> bool:
-        """Read what is there into the empty buffer; False where TLS had nothing for us in it."""
+        """Read available bytes into the empty buffer; False if TLS records held no application data."""
         import ssl
 
         try:

@@ -30,12 +30,12 @@ OnSocket = Callable[[socket.socket], None]
 
 
 class Dialer:
-    """Opens connections, all by the same rules.
+    """Opens connections with the same settings.
 
     `timeout`: seconds for a connection, from the look-up of the name to the end of the TLS handshake.
     `max_time`: seconds from now for everything that the connections do; None for no limit. `until` is its
     end, in seconds of `time.monotonic`.
-    `plain_http`: allow http to another machine than this one, although the key is sent in the clear.
+    `plain_http`: allow http to another machine, although the key is sent unencrypted.
     `environ`: where proxies and certificates are looked up. `clock`: nanoseconds, for the timestamps.
     """
 
@@ -144,13 +144,13 @@ class Dialer:
         return sock, Phases(dns=resolved - started, tcp=self.clock() - resolved)
 
     def _resolve(self, host: str, port: int, deadline: Deadline) -> list[Address]:
-        """The addresses of a host, looked up once for all connections."""
+        """Return the addresses of a host, looked up once for all connections."""
         if (host, port) not in self._addresses:
             self._addresses[host, port] = resolve(host, port, deadline)
         return self._addresses[host, port]
 
     def _tls_context(self) -> ssl.SSLContext:
-        """One context for all connections: reading the certificates takes milliseconds."""
+        """Return one context for all connections: reading the certificates takes milliseconds."""
         from smallest_cli.network import tls
 
         with self._context_lock:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from smallest_cli.models import Phases
 
 Connected = tuple[socket.socket, Phases]
-"""A connected socket, and what connecting took."""
+"""A connected socket, and the durations of connecting."""
 STOP_S = 1.0
 
 
@@ -41,7 +41,7 @@ class Preconnect:
         return outcome
 
     def abandon(self) -> None:
-        """Close the connection, now or as soon as it is open; a TLS handshake is broken off."""
+        """Close the connection, now or as soon as it is open; a TLS handshake is aborted."""
         self._abandoned = True
         self._close_unused()
         if sock := self._handshaking:
@@ -52,7 +52,7 @@ class Preconnect:
 
     def _on_handshake(self, sock: socket.socket) -> None:
         self._handshaking = sock
-        if self._abandoned:  # after the assignment: so either this thread or `abandon` sees the other
+        if self._abandoned:  # checked after the assignment, so that this thread or `abandon` shuts it down
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def _run(self) -> None:
@@ -60,7 +60,7 @@ class Preconnect:
             self._outcome.put(self._connect(self._on_handshake))
         except BaseException as error:
             self._outcome.put(error)  # `result` raises it again
-        if self._abandoned:  # after `put`: so either this thread or `abandon` sees the connection
+        if self._abandoned:  # checked after `put`, so that this thread or `abandon` closes it
             self._close_unused()
 
     def _close_unused(self) -> None:

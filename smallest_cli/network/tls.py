@@ -24,7 +24,7 @@ NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_L
 def create_context(ca_file: str | None, environ: Mapping[str, str]) -> ssl.SSLContext:
     """Return a context for TLS 1.2 and later that verifies certificates.
 
-    Trusted are the certificates of `ca_file`, else of the first of SSL_CERT_FILE, REQUESTS_CA_BUNDLE and
+    Trusts the certificates of `ca_file`, else of the first of SSL_CERT_FILE, REQUESTS_CA_BUNDLE and
     CURL_CA_BUNDLE that is set, else of SSL_CERT_DIR, else the system's. Raises SettingsError.
     """
     # Not `ssl.create_default_context`: that writes session keys to the file that SSLKEYLOGFILE names.
@@ -52,8 +52,8 @@ def create_context(ca_file: str | None, environ: Mapping[str, str]) -> ssl.SSLCo
 def load_system_certificates(context: ssl.SSLContext, bundle: str, folder: str) -> None:
     """Trust the system's certificates, from OpenSSL's default `folder` or `bundle`.
 
-    Reading a bundle of 140 takes 20 ms. A folder that holds as many, under names by hash, is not read
-    before the handshake, and only the certificate that is needed.
+    Reading a bundle of 140 takes 20 ms. A folder with as many hashed names is preferred: OpenSSL reads only
+    the certificate that it needs from it, during the handshake.
     """
     try:
         with open(bundle, "rb") as file:

@@ -107,7 +107,7 @@ def decode_http_error(status: int, headers: Mapping[str, str], body: bytes) -> R
 
 
 def decode_retry_after(value: str | None, date: str | None) -> float | None:
-    """Seconds to wait as `Retry-After` says, None when it is absent or malformed.
+    """Return the seconds of a `Retry-After` header, None when it is absent or malformed.
 
     A date is compared with the reply's own `Date`, so that the local clock does not matter.
     """

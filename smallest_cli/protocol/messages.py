@@ -101,7 +101,7 @@ def decode_message(data: bytes | str, at_ns: int = 0) -> Message:
 
 
 def decode_events(data: bytes | str, at_ns: int = 0) -> list[Event]:
-    """The events of a message where there is one request at a time. Raises the error that it reports."""
+    """Return the events of a message, for one request at a time. Raises the error that it reports."""
     message = decode_message(data, at_ns)
     if message.error:
         raise message.error

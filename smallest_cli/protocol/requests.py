@@ -26,7 +26,7 @@ _FIELDS = {
     "session_id": "session_id",
     "request_id": "request_id",
 }
-"""Attribute of a SpeechRequest -> field of a message (waves/api.md, 2a). `sample_rate` is apart."""
+"""Attribute of a SpeechRequest -> field of a message (waves/api.md, 2a), except `sample_rate`."""
 _BUFFERING_FIELDS = {
     "context": "context_id",
     "more": "continue",

@@ -1,4 +1,4 @@
-"""What a run says and when, recorded as it is spoken; and the subtitle file made of it."""
+"""Record the segments of a run and their times, and write them to a subtitle file."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ HARMLESS = (DeviceError, Interrupted, BrokenPipe)
 
 @dataclass(frozen=True, slots=True)
 class CaptionPlan:
-    """What is wanted: a subtitle file, one cue for each word, the text shown as it is played.
+    """The options of a run: a subtitle file, one cue for each word, text shown as it is played.
 
-    `timed` says that the service is asked for word times.
+    `timed`: word times are requested.
     """
 
     path: str | None = None
@@ -35,7 +35,7 @@ class CaptionPlan:
 def plan_captions(
     plan: CaptionPlan, template: SpeechRequest, settings: Settings, *, force: bool
 ) -> CaptionPlan:
-    """The plan with `timed` resolved. Raises UsageError where word times are required and not available."""
+    """Return the plan with `timed` resolved. Raises UsageError if required word times are not available."""
     if plan.path is not None:
         kind_of(plan.path)
     reason = "" if force or not (plan.by_word or plan.follow) else why_untimed(template, settings)
@@ -45,7 +45,7 @@ def plan_captions(
 
 
 def why_untimed(template: SpeechRequest, settings: Settings) -> str:
-    """Why the service will send no word times, as far as is known without a request (waves/api.md, 3c)."""
+    """Return why the service will send no word times, "" if it may (waves/api.md, 3c)."""
     known = find_voice(template.voice, known_voices(settings.base_url))
     if settings.via != "ws":
         return f"word times are sent over ws only, not over {settings.via}"
@@ -70,7 +70,7 @@ class Captions:
         self.format = format
 
     def start(self, text: str, frame: int, retried: SpokenSegment | None = None) -> SpokenSegment:
-        """A segment whose audio starts at `frame`; one that is retried is emptied and used again."""
+        """Return a segment that starts at `frame`: a new one, or `retried`, reset."""
         if retried is not None:
             retried.restart(frame)
             return retried
@@ -83,11 +83,11 @@ class Captions:
 def open_subtitles(
     plan: CaptionPlan, captions: Captions, *, clobber: bool, keep: bool, warn: Callable[[str], None]
 ) -> Iterator[None]:
-    """Open the subtitle file before anything is requested; write it when all within went well.
+    """Open the subtitle file before any request; write it if the context succeeds.
 
-    A lost device, a closed pipe and a signal do not spoil it once all audio came. Otherwise, with `keep`,
-    the complete sentences are kept in a partial file. Raises OutputError, UsageError where the file exists
-    and must not be replaced, and Incomplete where word times were required and did not come: the audio is
+    It is also written after a device error, closed pipe or signal if all audio came. Else, with `keep`,
+    the complete sentences are kept in a partial file. Raises OutputError, UsageError if the file exists
+    and must not be replaced, and Incomplete if required word times did not come: the audio is
     complete then, and there is no subtitle file.
     """
     if (path := plan.path) is None:

@@ -12,7 +12,7 @@ from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Sent
 from smallest_cli.stdio import translate_exhaustion
 
 POLL_S = 0.05
-"""How often a sink is asked how far it has played: sinks have no way to notify."""
+"""Interval of polling a sink's position: sinks send no notifications."""
 
 
 class Totals:
@@ -32,7 +32,7 @@ class Totals:
 
     @property
     def seconds(self) -> float:
-        """Length of the audio."""
+        """Length of the audio in seconds."""
         return self.format.duration(self.byte_count)
 
 
@@ -59,7 +59,7 @@ class Pipeline:
         self._segment_start = self.totals.byte_count
 
     def end_segment(self, request_id: str | None = None) -> None:
-        """Check what the segment left. Raises ProtocolError for half a frame, ServerError for no audio."""
+        """End a segment. Raises ProtocolError for half a frame, ServerError for no audio."""
         if self._remainder:
             raise ProtocolError("the audio ended in half a sample")
         if self.totals.byte_count == self._segment_start:
@@ -74,7 +74,7 @@ class Pipeline:
             self.totals.request_ids.append(request_id)
 
     def rewind(self, frames: int) -> bool:
-        """Drop all but the first `frames` from the sink; False where the sink cannot."""
+        """Drop all but the first `frames` from the sink; False if it cannot be rewound."""
         if not self.sink.can_rewind:
             return False
         self.sink.rewind(frames)
@@ -83,13 +83,13 @@ class Pipeline:
         return True
 
     def discard_remainder(self) -> None:
-        """Forget half a frame of an attempt that failed before its first frame."""
+        """Discard half a frame of an attempt that failed before its first frame."""
         self._remainder = b""
 
     def copy(self, events: Iterable[Event]) -> None:
-        """Write the audio of events that hold one segment or more, each up to its end marker.
+        """Write the audio of one or more segments, each up to its end marker.
 
-        Raises what the events raise while no audio was written, else Incomplete.
+        Errors of the events are raised unchanged before the first audio, after it as Incomplete.
         """
         complete = True
         with self.incomplete_after_audio():
@@ -123,7 +123,7 @@ class Pipeline:
             ) from error
 
     def seconds_ahead(self) -> float:
-        """Audio that the slowest sink has still to play."""
+        """Return the seconds of audio that the slowest sink has still to play."""
         return (self.totals.frames - self.sink.frames_played()) / self.totals.format.sample_rate
 
     def drain(self) -> None:

@@ -1,4 +1,4 @@
-"""The configuration of a run, everything that it opens, and what it came to."""
+"""The configuration, resources and result of a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunConfig:
     captions: CaptionPlan | None = None
     key_file: str | None = None
     max_time: float | None = None
-    """Seconds for everything that the service does in this run."""
+    """Overall time limit of the service's work in seconds."""
     ahead_s: float = AHEAD_S
     """The next segment is requested when less than this is still to be played; 0 for at once."""
     keep_partial: bool = True
@@ -66,7 +66,7 @@ def build_request(
     force: bool = False,
     warn: Callable[[str], None],
 ) -> SpeechRequest:
-    """The request template: voice and model resolved, no text.
+    """Return the request template: voice and model resolved, no text.
 
     `v2_fields` may hold consistency, similarity and enhancement, which only the v2 API has (waves/api.md,
     2b). `force` sends a voice and a model that do not belong together. Raises UsageError.
@@ -112,7 +112,7 @@ def _check_v2_fields(given: dict[str, Any], api: str) -> dict[str, Any]:
 
 
 class RunResult(NamedTuple):
-    """What a run came to."""
+    """The result of a run."""
 
     totals: Totals
     timeline: Timeline
@@ -133,8 +133,8 @@ def open_session(
     """Open everything that a run needs: service, subtitles, sinks, transport, in this order.
 
     The connection is made while the sinks and the transport are prepared; a path that cannot be written
-    costs no request. An error on the way carries how many seconds of audio came. `on_sink` gets the sink
-    that plays, or the slowest of all where none does.
+    costs no request. `audio_seconds` of an error is the audio that came. `on_sink` gets the sink
+    that plays, or the slowest of all if none does.
     """
     settings, format = config.settings, config.template.format
     dialer = Dialer.from_settings(settings, max_time=config.max_time)
@@ -144,7 +144,7 @@ def open_session(
     try:
         with (
             open_service(settings, config.key_file, warn) as service,
-            # A run that the cache may answer alone connects when it must.
+            # The cache may have all segments, so connect only for one that it does not have.
             nullcontext() if cache else dialer.preconnect(parse_base_url(service.base_url)),
             _open_subtitles(config, captions, warn),
             open_sinks(config.destinations, format, playing.append) as sink,
@@ -172,12 +172,12 @@ def open_session(
 
 
 def retry_policy(config: RunConfig) -> RetryPolicy:
-    """How often a request of the run is sent again."""
+    """Return the retry policy of the run."""
     return RetryPolicy(config.settings.retries, max_total_wait_s=config.max_time or MAX_TOTAL_WAIT_S)
 
 
 def open_cache_for(config: RunConfig, warn: Callable[[str], None]) -> AudioCache | None:
-    """The audio cache of a run, if the settings want it. Raises SettingsError."""
+    """Return the audio cache of a run, None if it is off. Raises SettingsError."""
     if not config.settings.cache:
         return None
     from smallest_cli.client.cache import open_cache
@@ -197,6 +197,6 @@ def _open_subtitles(
 
 
 def result(config: RunConfig, session: Session) -> RunResult:
-    """What a run came to, when everything is closed."""
+    """Return the result of a run, after everything was closed."""
     total_ms = (time.perf_counter_ns() - config.started_ns) / MILLISECOND
     return RunResult(session.totals, session.timeline, session.resent, total_ms, session.cache_hits)

@@ -44,22 +44,22 @@ if TYPE_CHECKING:
 
 
 MAX_REDOS = 2
-"""Retries of a run that take audio back from the sinks."""
+"""Maximum retries of a run that rewind the sinks."""
 KEEP_ALIVE_S = 20.0
-"""While no text arrives, the connection is kept open this often."""
+"""Interval of keep-alives while no text arrives."""
 MAX_QUEUE = 8
 NORMAL_CLOSURES = (1000, 1001, 1005)
-"""Close codes of a service that is done with a socket (RFC 6455, 7.4.1)."""
+"""Close codes of a connection that is closed without an error (RFC 6455, 7.4.1)."""
 HELD_BACK_S = 1.0
-"""A wait between the audio of two requests that is reported, if the second was sent in time."""
+"""A `complete` later than this after the last audio is reported if it delays the next request."""
 
 
 class Cancelled(SmallestError):
-    """`is_cancelled` said so."""
+    """`is_cancelled` returned True."""
 
 
 class _Segment:
-    """An item of the run between being taken and being complete."""
+    """An item of the run that was taken and is not complete."""
 
     def __init__(self, item: SpeechRequest | Silence) -> None:
         self.item = item
@@ -85,7 +85,7 @@ class _Segment:
 
 
 def ignore(_: object) -> None:
-    """An observer that is not interested."""
+    """Do nothing; the default callback."""
 
 
 class Session:
@@ -132,9 +132,9 @@ class Session:
         self._waited_s = 0.0
         self._is_cancelled = is_cancelled
         self.sent_characters = 0
-        """Characters of all requests, those that were sent again included."""
+        """Characters of all requests, including retries."""
         self.resent = 0
-        """Characters that were sent again."""
+        """Characters sent by retries."""
 
     @property
     def totals(self) -> Totals:
@@ -144,7 +144,7 @@ class Session:
     def run(self, segments: Segments) -> None:
         """Speak all segments, gapless and in order.
 
-        Raises what the transport raises while no audio came, after the retries that the policy allows;
+        Raises errors of the transport before the first audio, after the retries that the policy allows;
         Incomplete after audio; Cancelled.
         """
         with self.pipeline.incomplete_after_audio():
@@ -173,9 +173,9 @@ class Session:
         self.pipeline.copy(self._observed(self.transport.converse(request, fragments, drain_s)))
 
     def stay_connected(self) -> None:
-        """Connect early, or keep the connection open. Raises RemoteError where a retry would not help.
+        """Connect early, or keep the connection open. Raises RemoteError if it is not retryable.
 
-        What may pass is left to the next segment, which connects again under the retry policy.
+        Other errors are ignored: the next segment connects again under the retry policy.
         """
         try:
             self.transport.connect()
@@ -184,10 +184,10 @@ class Session:
                 raise
 
     def _request(self, segments: Segments) -> None:
-        """Take what may be requested now, and send it.
+        """Take the items that may be requested now, and send them.
 
-        Over ws one request is sent beyond the one that is received, once audio of that came: never more, so
-        that an interruption or a lost socket does not bill a whole book.
+        Over ws one request is sent early, once audio of the current one came. Not more, to limit what an
+        interruption or a lost connection bills.
         """
         while self._may_request():
             unsent = next((each for each in self._queue if each.is_unsent), None)
@@ -210,7 +210,7 @@ class Session:
     def _may_request(self) -> bool:
         sent = self._sent
         if not sent:
-            # What is ready to be written comes first; a refused request waits for the end of the others.
+            # Items ready to write come first; a refused request waits until the others are complete.
             head = self._queue[0] if self._queue else None
             return (head is None or head.is_unsent) and not (self._one_at_a_time and self._unproven)
         return (
@@ -242,7 +242,7 @@ class Session:
         except NetworkError:
             if not self._sent:
                 raise
-            self._cannot_send = True  # what was received before is read first, and reports the failure
+            self._cannot_send = True  # events received before are read first; then a read reports the failure
         else:
             self.sent_characters += segment.characters
 
@@ -255,7 +255,7 @@ class Session:
             self._receive(segments)
 
     def _receive(self, segments: Segments) -> None:
-        """Receive one event; where another request could be sent meanwhile, wait for that, too."""
+        """Receive one event; if another request could be sent meanwhile, wait for that, too."""
         wake, timeout_s = None, None
         sent = self._sent
         if self.transport.capacity > max(1, len(sent)) and not self._one_at_a_time and not segments.ended:
@@ -333,7 +333,7 @@ class Session:
             self._warn(f"{what}{hint}")
 
     def _write(self, segment: _Segment, event: Event) -> None:
-        """Pass on what an event holds: audio to the sink, both audio and words to the captions."""
+        """Write an event: audio to the sink, audio and words to the captions."""
         if isinstance(event, AudioChunk | WordTiming) and not segment.started:
             self._start(segment)
         match event:
@@ -363,12 +363,12 @@ class Session:
             yield event
 
     def _retry(self, error: RemoteError) -> None:
-        """Prepare to send again what was under way, after a wait. Raises `error` where that must not be."""
+        """Wait and prepare to resend the requests under way. Raises `error` if that is not allowed."""
         sent = self._sent
         self._forget_connection()
         segment = sent[0] if sent else next((each for each in self._queue if each.is_unsent), None)
         if segment is None:
-            raise error  # only the proof of what was spoken is missing: there is nothing to take back
+            raise error  # all audio came, only `complete` is missing: nothing to resend
         characters = sum(each.characters for each in sent)
         if sent and self._closed_after_complete(error, segment):
             self._one_at_a_time = self._one_per_connection = True
@@ -394,7 +394,7 @@ class Session:
         self._wait(wait_s)
 
     def _forget_connection(self) -> None:
-        """After a failure: no event of the requests that were sent will come any more."""
+        """Close the connection after a failure: no more events of its requests will come."""
         self._was_completed = self._completed_on_connection
         self._completed_on_connection = self._cannot_send = False
         self.transport.close()
@@ -423,9 +423,9 @@ class Session:
         )
 
     def _rewind(self, segment: _Segment) -> bool:
-        """Take the segment's audio back; False where audio has left for good.
+        """Remove the segment's audio from the sinks; False if it cannot be removed.
 
-        From the first audio of the run on, nothing is sent again unless all sinks can be rewound.
+        After the first audio of the run, nothing is resent unless all sinks can be rewound.
         """
         if not self.totals.byte_count:
             self.pipeline.discard_remainder()

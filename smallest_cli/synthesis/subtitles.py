@@ -26,7 +26,7 @@ KINDS = ("srt", "vtt", "json")
 
 @dataclass(slots=True)
 class SpokenSegment:
-    """The text of one request, the frame at which its audio starts, and what came of it so far."""
+    """The text of one request, the frame at which its audio starts, and the audio and words so far."""
 
     text: str
     start: int
@@ -43,7 +43,7 @@ class SpokenSegment:
         return self.start + self.frames
 
     def on_event(self, event: Event) -> None:
-        """Note audio, words and the end."""
+        """Record audio, words and the end."""
         match event:
             case AudioChunk(pcm=pcm):
                 self._byte_count += len(pcm)
@@ -54,7 +54,7 @@ class SpokenSegment:
                 self.complete = True
 
     def restart(self, frame: int) -> None:
-        """Forget what came of a failed attempt."""
+        """Discard the audio and words of a failed attempt."""
         self.start = frame
         self.words.clear()
         self.frames = self._byte_count = 0

@@ -29,7 +29,7 @@ class Timeline:
         self._latest_ns = 0
 
     def on_event(self, event: Event) -> None:
-        """Note one event."""
+        """Record one event."""
         match event:
             case Opened(phases=phases) if self.phases is None:
                 self.phases = phases
@@ -56,7 +56,7 @@ class Timeline:
         self._last_audio[segment] = self._latest_ns = at_ns
 
     def real_time_factor(self, seconds: float) -> float:
-        """Time at work divided by the `seconds` of audio that came."""
+        """Return the busy time divided by the `seconds` of audio."""
         return self.busy_ns / 1e9 / seconds if seconds else 0.0
 
     @property

@@ -23,7 +23,7 @@ def splits_grapheme(text: str, at: int) -> bool:
     ):
         return before + after == "\r\n"
     if before == "\u200d":
-        return True  # a joiner asks for its neighbour, also where UAX #29 has no rule for the script
+        return True  # a zero-width joiner joins the next character, also in scripts without a rule in UAX #29
     from wcwidth import grapheme_boundary_before
 
     # A window, since the time of a call grows with the text. It must not start within a run of flags, in

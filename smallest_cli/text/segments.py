@@ -63,26 +63,26 @@ def _split(paragraph: str, limit: int, by_sentence: bool) -> Iterator[str]:
 
 
 class FinishedSegments:
-    """The items of a finished text, each as late as it is taken."""
+    """The items of a complete text, each created when it is taken."""
 
     def __init__(self, items: Iterable[SpeechRequest | Silence]) -> None:
         self._items = iter(items)
         self.ended = False
 
     def next(self) -> SpeechRequest | Silence | None:
-        """The next item."""
+        """Return the next item, None at the end."""
         item = next(self._items, None)
         self.ended = item is None
         return item
 
     def due_s(self) -> float | None:
-        """There is always an item, or the end."""
+        """Return 0: an item, or the end, is always ready."""
         return 0.0
 
     def wait(self, timeout_s: float) -> bool:
-        """There is always an item, or the end."""
+        """Return True at once."""
         return True
 
     def fileno(self) -> int:
-        """Nothing arrives: there is nothing to wait for."""
+        """Return -1: there is nothing to wait for."""
         return -1

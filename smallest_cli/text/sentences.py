@@ -1,7 +1,7 @@
 """Sentence boundaries, and text split at them into segments: complete text, and text that is arriving.
 
-The rules know no language: they go by stops, blanks and a list of abbreviations, and do not end a sentence
-where they are not certain. The pieces of a text, joined, are always the text.
+The rules do not depend on the language: they use stops, blanks and a list of abbreviations, and do not end
+a sentence in doubt. The pieces of a text, joined, are always equal to the text.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from smallest_cli.text.sentences import SentenceSplitter
 
 READ_SIZE = 64 * 1024
 QUEUE_LENGTH = 8
-"""Texts read ahead: a writer that is faster than speech has to wait."""
+"""Maximum texts read ahead; a writer that is faster than speech then blocks."""
 
 
 class TextReader:
@@ -35,7 +35,7 @@ class TextReader:
         self.ended = False
         self.broken = False
         self.error: OSError | None = None
-        """What ended the text before its end."""
+        """The read error that ended the text early."""
         self.characters = 0
         self._queue: queue.Queue[str | None] = queue.Queue(QUEUE_LENGTH)
         self._readable, self._wake = os.pipe()

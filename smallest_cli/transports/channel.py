@@ -31,17 +31,17 @@ class Channel(ABC):
         return self._number
 
     def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
-        """The next event, waited for: nothing else can be done meanwhile. Raises RemoteError."""
+        """Return the next event; ignores `wake` and `timeout_s`. Raises RemoteError."""
         assert self._events is not None, "nothing was sent"  # noqa: S101
         event = self._sent.popleft() if self._sent else next(self._events)
         return event._replace(segment=self._number)
 
     @abstractmethod
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
-        """All events of one request."""
+        """Yield all events of one request."""
 
     def close(self) -> None:
-        """Forget the request that is under way."""
+        """Discard the request that is under way."""
         self._events = None
         self._sent.clear()
 

@@ -19,7 +19,7 @@ class HTTPTransport(HTTPChannel):
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Request one segment and yield its events. Raises RemoteError.
 
-        It is complete when the WAV header or, where that states no length, HTTP's own framing says so.
+        It is complete at the length in the WAV header or, if that has none, at the end of a framed HTTP body.
         """
         http = self._http
         yield from http.send(encode_request(request._replace(encoding="wav", completion_wait_ms=None)))

@@ -41,7 +41,7 @@ class HTTPConnection:
         method: str = "POST",
         awaited: str = "audio",
     ) -> None:
-        """`awaited` names in error messages what a request is answered with."""
+        """`awaited` names the content of responses in error messages."""
         self._service = service
         self._dialer = dialer
         self._origin = parse_base_url(service.base_url)
@@ -67,7 +67,7 @@ class HTTPConnection:
         if connection is not None:
             if self._protocol.our_state is not h11.IDLE:
                 self._finish()
-            # Bytes that came without a request are the service's close, or no answer to anything.
+            # Bytes or an end of stream before a request: the connection was closed or cannot be used.
             early, _ = self._protocol.trailing_data
             if self._connection is not None and not early and not connection.readable():
                 return
@@ -81,8 +81,8 @@ class HTTPConnection:
     ) -> tuple[Opened, Sent]:
         """Send a request; a connection that the service closed meanwhile is opened again first.
 
-        `on_write` gets the number of bytes of each write. Raises RemoteError. Once bytes were written it is
-        for the caller to decide about another attempt.
+        `on_write` gets the number of bytes of each write. Raises RemoteError. Once bytes were written,
+        retries are up to the caller.
         """
         self.connect()
         connection, is_new = self.connection, self._is_new
@@ -127,7 +127,7 @@ class HTTPConnection:
 
     @property
     def request_id(self) -> str | None:
-        """The service's name for the request."""
+        """The service's id of the request."""
         request_id = self.headers.get("x-request-id")
         return redact(request_id) if request_id else None
 
@@ -137,7 +137,7 @@ class HTTPConnection:
         return "content-length" in self.headers or "transfer-encoding" in self.headers
 
     def read(self) -> bytes:
-        """The next piece of the body, b"" at its end. Raises IncompleteResponse where it is cut off."""
+        """Return the next piece of the body, b"" at its end. Raises IncompleteResponse."""
         while True:
             event = self._next_event()
             if isinstance(event, h11.Data):
@@ -166,7 +166,7 @@ class HTTPConnection:
             connection.close()
 
     def _next_event(self) -> object:
-        """The next event of the response. `from None`: h11's messages quote what the service sent."""
+        """Return the next event of the response. `from None`: h11's messages quote the service's bytes."""
         connection = self.connection
         data = b" "
         try:

@@ -42,11 +42,11 @@ from smallest_cli.transports.websocket_connection import WebSocketConnection
 COMPLETION_GRACE_S = 1.0
 """Seconds that `complete` may be late after the service's completion wait; less for a shorter timeout."""
 KEEP_ALIVE_AFTER_S = 15.0
-"""Seconds without a message of ours after which an idle connection is kept open by one."""
+"""Seconds without a message sent after which an idle connection gets a keep-alive."""
 MAX_WAIT_S = 1_000_000.0
 NORMAL_CLOSURE = 1000
 FRAME_SIZE = 2
-"""Less than a frame of audio does not extend the deadline: it could come forever."""
+"""Less than a frame of audio does not extend the deadline: it could come indefinitely."""
 
 
 class _Request:
@@ -59,7 +59,7 @@ class _Request:
         self.completion_wait_s = completion_wait_s
         self.own_id = own_id
         self.service_id: str | None = None
-        """The service's name for it, learned from the first message that is attributed to it."""
+        """The service's id of it, learned from the first message that is attributed to it."""
         self.started = False
         """Whether audio or words of it came."""
         self.ended = False
@@ -70,15 +70,15 @@ class _Request:
 class WebSocketTransport:
     """Speaks over one WebSocket, opened with the first request and reopened where it was closed.
 
-    A second request may be sent while the first is received. Audio comes in the order of the requests, told
-    apart by their ids; `complete` comes once each or once for all (waves/api.md, 0.3).
+    A second request may be sent while the first is received. Audio comes in the order of the requests,
+    with their ids; `complete` comes once each or once for all (waves/api.md, 0.3).
     """
 
     def __init__(self, service: Service, dialer: Dialer) -> None:
         self.capacity = 1
-        """2 once the service names requests: without ids, audio of two cannot be told apart."""
+        """2 once the service sends ids: without them, audio of two requests cannot be distinguished."""
         self._ids_differ = False
-        """Whether the service was seen to name two requests differently, as documented."""
+        """Whether the service sent different ids for two requests, as documented."""
         self._service = service
         self._dialer = dialer
         self._ws: WebSocketConnection | None = None
@@ -90,7 +90,7 @@ class WebSocketTransport:
         """The service's ids of finished requests: late messages of theirs are dropped."""
         self._events: deque[Event] = deque()
         self._returned = 0.0
-        """When the last event was given, in seconds of `time.monotonic`."""
+        """When the last event was returned, in seconds of `time.monotonic`."""
 
     def send(self, request: SpeechRequest) -> int:
         """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
@@ -112,9 +112,9 @@ class WebSocketTransport:
         return number
 
     def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
-        """The next event of the requests under way.
+        """Return the next event of the requests under way.
 
-        None where `wake` became readable, or `timeout_s` passed, before a message came. Each audio chunk
+        None if `wake` became readable, or `timeout_s` passed, before a message came. Each audio chunk
         extends the deadline; pings and other messages do not. The time since the last event does not count:
         a slow sink held back reading. Raises RemoteError.
         """
@@ -151,7 +151,7 @@ class WebSocketTransport:
                 yield event
         finally:
             if not completed:
-                self.close()  # what is still to come must not be taken for the next segment's
+                self.close()  # late messages must not be attributed to the next segment
 
     def _attribute(self, connection: Connection, message: Message) -> None:
         """Queue the events of a message, tagged with the request that they belong to."""
@@ -181,7 +181,7 @@ class WebSocketTransport:
                 self._await_more(connection, request)
 
     def _find(self, message: Message) -> _Request | None:
-        """The request that a message belongs to; None for one that is not under way.
+        """Return the request that a message belongs to; None for one that is not under way.
 
         Where the service does not echo our id, its own id changes from one request to the next. Raises
         ProtocolError for an id that belongs to none.
@@ -198,7 +198,7 @@ class WebSocketTransport:
         only_completes = len(message.events) == 1 and isinstance(message.events[0], Completed)
         open_requests = [each for each in self._requests if not each.ended] or self._requests
         if service_id is None or not open_requests:
-            # `complete` may come after audio of later requests: it proves no more than the first.
+            # `complete` may come after audio of later requests: it completes only the first.
             candidates = self._requests if only_completes else open_requests
             return candidates[0] if candidates else None
         for request in self._requests:
@@ -236,7 +236,7 @@ class WebSocketTransport:
             connection.set_deadline("audio", self._dialer.timeout)
 
     def _fail(self, request: _Request, error: RemoteError, at_ns: int) -> None:
-        """Note an error of a request, or that the service does not take it while another is under way."""
+        """Record an error of a request, or that the service refuses it while another is under way."""
         last = self._requests[-1]
         if isinstance(error, RateLimited) and last.early and not last.started:
             self._requests.remove(last)
@@ -268,7 +268,7 @@ class WebSocketTransport:
         connection.set_deadline(awaited, seconds)
 
     def connect(self) -> None:
-        """Open the connection, or keep an open one open by a message now and then (waves/api.md, 4b)."""
+        """Open the connection, or send a keep-alive on an open one if it is due (waves/api.md, 4b)."""
         previous = self._ws
         ws, self._unreported = self._open()
         silence_s = (self._dialer.clock() - ws.connection.sent_ns) / 1e9
@@ -337,7 +337,7 @@ class WebSocketTransport:
             yield encode_request(request._replace(text=""), end)
 
     def _open(self) -> tuple[WebSocketConnection, Opened]:
-        """The open connection, or a new one, and the event for it."""
+        """Return the open connection, or a new one, and the event for it."""
         ws, unreported = self._ws, self._unreported
         self._unreported = None
         if ws is not None and ws.is_reusable(self._dialer.timeout):
@@ -347,7 +347,7 @@ class WebSocketTransport:
         return ws, ws.opened
 
     def close(self) -> None:
-        """Forget the requests under way and close the connection."""
+        """Discard the requests under way and close the connection."""
         self._requests.clear()
         self._finished_ids.clear()
         self._events.clear()
@@ -357,7 +357,7 @@ class WebSocketTransport:
 
 
 def _misordered() -> ProtocolError:
-    """Return the error for audio of a request that was passed on as complete: no retry can mend that."""
+    """Return the error for audio of a request that was passed on as complete; it is not retried."""
     error = ProtocolError("audio of a request came after that of a later one")
     error.retryable = False
     return error

@@ -169,7 +169,7 @@ class _UpgradeSocket:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise errors of websocket-client as ours. `from None`: its messages quote the response's head."""
+    """Translate errors of websocket-client. `from None`: its messages quote the response's head."""
     try:
         yield
     except websocket.WebSocketConnectionClosedException:
