@@ -52,7 +52,7 @@ def wav_samples(path: Path) -> bytes:
 
 
 def assert_counts(pcm: bytes, seed: int) -> int:
-    """Check that `pcm` counts up from `seed` in forms samples. Returns their number."""
+    """Check that the samples of `pcm` count up from `seed`. Returns their number."""
     assert len(pcm) % 2 == 0, "half a sample"
     wanted = counter(seed, len(pcm) // 2)
     if pcm != wanted:

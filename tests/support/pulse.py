@@ -99,8 +99,7 @@ class Recording:
 
 
 def without_silence(pcm: bytes | bytearray) -> list[int]:
-    """Samples without the silent ones: on a busy machine the sound server inserts silence, but drops no
-    sample."""
+    """Samples that are not 0: a busy sound server inserts silence, but drops no sample."""
     return [sample for sample in array("h", bytes(pcm)) if sample]
 
 

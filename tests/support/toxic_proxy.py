@@ -1,6 +1,6 @@
 """A proxy that disturbs the responses of a server, with the seven toxics of Toxiproxy.
 
-Where Toxiproxy counts time, it counts bytes of the response, so that every run is alike.
+Where Toxiproxy counts time, it counts bytes of the response, so that runs are reproducible.
 """
 
 from __future__ import annotations
