@@ -23,11 +23,11 @@ SENTENCE_OPTIONS = (
     *("subtitles", "follow", "cache", "split"),
     *("first_chunk_chars", "flush_ms", "strip_markdown", "max_chars"),
 )
-"""Options that need sentences of our own splitting."""
+"""Options that require the client to split sentences."""
 
 
 class StreamOptions(Options):
-    """How arriving text is split."""
+    """How streamed text is split."""
 
     buffering: Literal["sentence", "server"] = option(
         "--buffering", "Where sentences are split: client or server (ws only).", "sentence"
