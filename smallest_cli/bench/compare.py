@@ -47,7 +47,7 @@ class ErrorRow(Struct):
 
 
 class NotCompared(Struct):
-    """An arm or metric that one of the runs lacks."""
+    """An arm or metric missing in one of the runs."""
 
     arm: str
     metric: str | None

@@ -26,7 +26,7 @@ class Playback:
 
 
 def play(chunks: Sequence[Chunk], rate: int, prebuffer_ns: int, sample: int = 0) -> Playback:
-    """Simulate playing `chunks` at `rate` frames a second; `sample` is the frame whose time is returned.
+    """Simulate playing `chunks` at `rate` frames per second; `sample` is the frame whose time is returned.
 
     Exact: the clock counts in units of 1/rate nanoseconds; only results are rounded, up.
     """

@@ -30,7 +30,7 @@ _ARM_ID = re.compile(r"([a-z0-9]{1,12})/([a-z0-9]{1,12})/([cr][0-9][0-9.e+-]{0,2
 
 
 class ArmId(str):
-    """The id of an arm, `via/conn/load`, which keeps the parts it was built from."""
+    """The id of an arm, `via/conn/load`, with its parts as attributes."""
 
     via: str
     conn: str
@@ -208,7 +208,7 @@ class MetricSummary(Struct, kw_only=True):
     p99_9: Estimate = field(name="p99.9")
     at_least: list[str] | UnsetType = UNSET
     """Statistics that are lower bounds, because some trials timed out."""
-    digits: int | UnsetType = UNSET  # significant digits, where the values come from a histogram
+    digits: int | UnsetType = UNSET  # significant digits, if the values are from a histogram
 
     def quantile(self, name: str) -> Estimate:
         """Return the quantile p50, p90, p95, p99 or p99.9."""
@@ -248,7 +248,7 @@ class Samples(Struct):
         return [value for value in getattr(self, metric) or [] if value is not None]
 
 
-SAMPLED = Samples.__struct_fields__[2:]  # the metrics whose single values a result keeps
+SAMPLED = Samples.__struct_fields__[2:]  # the metrics whose single values are in a result
 
 
 class Timeline(Struct, kw_only=True):

@@ -1,7 +1,7 @@
 """`--follow`: print the text on stderr as it is played.
 
 On a terminal the current line is drawn with its unplayed part dim; elsewhere each segment is a line, printed
-when its audio starts. Progress is what the output device has played, not what was sent to it.
+when its audio starts. Progress counts the frames that the output device has played, not those sent to it.
 """
 
 from __future__ import annotations

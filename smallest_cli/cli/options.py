@@ -44,7 +44,7 @@ class FileOptions(Options):
 
 
 class SoundOptions(FileOptions):
-    """Audio output: where it goes and in which format."""
+    """Audio output: destinations and format."""
 
     output: list[str] | None = option(
         "-o, --output, --out FILE", "Write to FILE (repeatable); - is stdout (PCM)."
@@ -124,10 +124,10 @@ class ServiceOptions(ConnectionOptions):
 
 
 class RunOptions(Options):
-    """What is reported about a run."""
+    """Output about a run: level of detail and JSON."""
 
     dry_run = False
-    """Not an option of this group: see ReportOptions."""
+    """Not an option here, only in ReportOptions."""
 
     json: bool = option("--json", JSON_HELP, False)
     quiet: bool = option("-q, --quiet", "Print errors only.", False)
@@ -136,6 +136,6 @@ class RunOptions(Options):
 
 
 class ReportOptions(RunOptions):
-    """What is reported about a run, or instead of one."""
+    """`RunOptions`, and --dry-run."""
 
     dry_run: bool = option("--dry-run", "Show what would be sent, and stop.", False)

@@ -10,7 +10,7 @@ from smallest_cli.synthesis.request import RunConfig, RunResult
 from smallest_cli.synthesis.timeline import MILLISECOND
 
 NOTABLE_WAIT_MS = 200
-"""A shorter wait for `complete` is not reported."""
+"""Minimum wait for `complete` that is reported."""
 
 
 def print_summary(config: RunConfig, result: RunResult, console: Console, *, as_json: bool) -> None:

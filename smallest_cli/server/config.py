@@ -36,7 +36,7 @@ class InvalidField(UsageError):
 
 
 class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Configuration of the server; the defaults are what existing clients need (waves/api.md, 12)."""
+    """Configuration of the server; the defaults suit existing clients (waves/api.md, 12)."""
 
     host: str = "127.0.0.1"  # address to listen on; beyond loopback, a token is required
     port: Annotated[int, Meta(ge=0, le=65_535)] = 0  # 0 = a free port

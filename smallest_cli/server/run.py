@@ -70,7 +70,7 @@ async def _serve(config: ServerConfig, engine: Engine, announce: Callable[[str],
 
 
 def _is_bug(record: logging.LogRecord) -> bool:
-    """Keep log records of bugs; drop those of clients that disconnect early or send no HTTP."""
+    """Keep log records of bugs; drop those of clients that disconnect early or do not send HTTP."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, ConnectionError | HttpProcessingError)
 

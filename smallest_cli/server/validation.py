@@ -36,7 +36,7 @@ _TYPE_NAMES = {bool: "boolean", int: "number", float: "number", str: "string", l
 
 
 class Rules(NamedTuple):
-    """What a route accepts. `max_text` is in characters; None applies the server's own limit.
+    """Validation rules of a route. `max_text` is in characters; None applies the server's own limit.
 
     `voice_models` maps voices restricted to one model to that model.
     """

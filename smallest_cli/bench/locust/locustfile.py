@@ -71,7 +71,7 @@ class TrialFailed(Exception):
 
 
 class Caller(User):
-    """A user: runs one trial at a time over connections of its own."""
+    """A Locust user: runs one trial at a time over its own connections."""
 
     worker: Worker | None = None
 

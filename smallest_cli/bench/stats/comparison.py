@@ -72,7 +72,7 @@ def _count(first: Sequence[float], second: Sequence[float], limit: float) -> tup
 
 
 def _critical(n: int, m: int, confidence: float) -> int:
-    """Return the rank of the interval's bounds from either end of the differences; below 1 if open."""
+    """Return the rank of the interval's bounds, counted from either end; below 1 if open."""
     tail = (1 - confidence) / 2
     if n <= EXACT_SIZE and m <= EXACT_SIZE:
         counts, limit, total = _rank_sums(n, m), tail * math.comb(n + m, n), 0

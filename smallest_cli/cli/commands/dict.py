@@ -48,7 +48,7 @@ class WordFileOptions(Options):
 
 
 class UpdateOptions(WordFileOptions):
-    """The same, and what happens to the words that the dictionary has."""
+    """`WordFileOptions`, and how existing words are handled."""
 
     replace_all: bool = option("--replace", "Remove all other words from the dictionary.", False)
 

@@ -111,7 +111,7 @@ def stream(
                 limit, hint = f"longer than {stream_options.max_chars} characters", "allow more: --max-chars"
                 if not session.totals.byte_count:
                     raise UsageError(f"the first sentence is {limit}", hint=hint)
-                session.pipeline.drain()  # what is allowed is played to its end first
+                session.pipeline.drain()  # play the text within the limit first
                 seconds = session.totals.seconds
                 raise Incomplete(f"the text is {limit}, after {seconds:.1f} s of audio", hint=hint)
         if reader.error:

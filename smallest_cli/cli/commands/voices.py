@@ -55,7 +55,7 @@ class ListOptions(Options):
 
 
 class PlayOptions(Options):
-    """What each voice says, and where its audio goes."""
+    """The sample text, and the output of the audio."""
 
     text: str | None = option("--text TEXT", "Text to speak. [default: a sentence in its language]")
     folder: str | None = option("-o, --output DIR", "Save a WAV file per voice in DIR, unplayed.")
