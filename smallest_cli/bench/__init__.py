@@ -1,1 +1,1 @@
-"""Measure latency: plan and run trials, judge a run, summarise, compare, report. Trials are not retried."""
+"""Measure latency: plan and run trials, check validity, summarise, compare, report. No retries."""

@@ -1,7 +1,7 @@
-"""Calibrate a run and judge how far it can be trusted.
+"""Calibrate a run and decide whether its results are valid.
 
-Two checks: the scheduler delay that the probe measured, and the measurement error (floor), which is how late
-bench was by the offline server's own timestamps: the part of a time that is not the service's.
+Two checks: the scheduler delay that the probe measured, and the measurement error (floor): how much later
+than the timestamps of the offline server ours are, i.e. the share of a time that bench itself adds.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from smallest_cli.network.dialer import Dialer
 CALIBRATION_TRIALS = 20
 CALIBRATION_DELAY_MS = 25
 TOLERANCE_MS, TOLERANCE_SHARE = 3.0, 0.01
-"""A delay counts if it exceeds both 3 ms and 1 % of what is measured."""
+"""Tolerated delay: 3 ms or 1 % of the measured time, whichever is greater."""
 INVALID_FACTOR = 10
 SUSPENDED_SECONDS = 1.0
 
 
 def measurement_error(trials: Sequence[Trial], origin_ns: int, log: Path) -> Delays | None:
-    """Return how late bench measured those trials by the offline server's log; None if it has none of them.
+    """Return the measurement error by the offline server's log; None if it has none of the trials.
 
     The error is the time from the server's send of the first audio to our timestamp of its arrival, plus the
-    time by which our timestamp of the request came after the server had it. A request that waits in the
-    server's socket has been sent: that wait is the server's.
+    time by which our timestamp of the request is later than its arrival. Time that a request waits in the
+    server's socket buffer counts as the server's.
     """
     try:
         lines = log.read_text("utf-8").splitlines()
@@ -57,9 +57,9 @@ def measurement_error(trials: Sequence[Trial], origin_ns: int, log: Path) -> Del
 
 
 class SelfTest(NamedTuple):
-    """The measurement error of this machine, or why there is none.
+    """The measurement error of this machine, or why it is unknown.
 
-    `reasons` leave the verdict as it is, `doubts` make the run suspect.
+    `reasons` do not affect the verdict, `doubts` make the run suspect.
     """
 
     floor: Delays | None
@@ -68,7 +68,7 @@ class SelfTest(NamedTuple):
 
 
 def calibrate(plan: Plan, timeout: float) -> SelfTest:
-    """Measure this machine's measurement error on the offline server, at the concurrency of the plan."""
+    """Measure the measurement error with the offline server, at the concurrency of the plan."""
     arms = tuple(Arm(via, "warm") for via in dict.fromkeys(arm.via for arm in plan.arms))
     test_plan = replace(
         plan,
@@ -101,10 +101,10 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
 
 
 def evaluate(probe: Probe, self_test: SelfTest, trials: Sequence[Trial]) -> Calibration:
-    """Judge a run: ok, suspect or invalid, with reasons.
+    """Return the verdict on a run: ok, suspect or invalid, with reasons.
 
-    A delay above `tolerance_ms` at p99 makes the run suspect, and so do trials of an open loop that began
-    late. A delay above it at p50, one of ten times as much at p99, or a suspended machine makes it invalid.
+    A delay above `tolerance_ms` at p99 makes the run suspect, and so do open-loop trials that started
+    late. A delay above it at p50, above ten times it at p99, or a suspended machine makes it invalid.
     """
     measured = [trial for trial in trials if trial.phase == "measure"]
     good = sorted(trial.first_audio_ns / 1e6 for trial in measured if not trial.error)
@@ -122,9 +122,9 @@ def tolerance_ms(median_ms: float | None) -> float:
 
 
 def check_rate(measured: Sequence[Trial], limit_ms: float) -> tuple[Delays | None, list[str]]:
-    """Return how late the trials of an open loop began, and the doubt that this raises, if any.
+    """Return how late open-loop trials started, and a doubt if that is more than `limit_ms`.
 
-    Requests are due at the rate; if too few may be in flight, the others wait and the rate is lower.
+    If the limit of trials in flight is too low, due trials queue and the rate is not reached.
     """
     planned = [trial for trial in measured if trial.scheduled_ns is not None]
     waits = [trial.started_ns - (trial.scheduled_ns or 0) for trial in planned]
@@ -149,8 +149,8 @@ def evaluate_delays(
 ) -> Calibration:
     """Return the verdict of `evaluate` from delays in ms and the median time to first audio.
 
-    `stamped` is the scheduler delay around each trial's request and first audio: trials that come in bursts
-    are timestamped when the event loop is at its latest, which is a small part of all wake-ups.
+    `stamped` is the scheduler delay around each trial's request and first audio: bursts of trials are
+    timestamped when the event loop is busiest, which few of all wake-ups show.
     """
     limit = tolerance_ms(median_ms)
     suspect, invalid = [*self_test.reasons, *self_test.doubts], []

@@ -16,7 +16,7 @@ from smallest_cli.errors import UsageError
 
 SCHEMA = "smallest.bench.compare/1"
 MIN_EFFECT_MS = 1.0
-"""A smaller change never matters, whatever share it is: the p50 of `min_safe_buffer` is mostly 0."""
+"""A smaller change is never significant, even relative to a median of 0, as of `min_safe_buffer`."""
 MUST_MATCH = ("request", "texts", "target.api", *LOAD)
 REGRESSION, INCONCLUSIVE = 21, 23
 EXIT_CODES = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
@@ -37,7 +37,7 @@ class Row(Struct):
 
 
 class ErrorRow(Struct):
-    """How often one arm failed in A and B."""
+    """Error rate of one arm in A and B."""
 
     arm: str
     n: tuple[int, int]
@@ -47,7 +47,7 @@ class ErrorRow(Struct):
 
 
 class NotCompared(Struct):
-    """An arm or metric that one of the runs lacks."""
+    """An arm or metric missing in one of the runs."""
 
     arm: str
     metric: str | None
@@ -78,11 +78,11 @@ def compare_runs(
 ) -> RunComparison:
     """Compare `second` (B) with `first` (A) on every arm that both have.
 
-    Without `metrics`, the one that callers wait for is compared. `min_effect` is a share of A's median. An
-    arm that fails more often is a regression; one that B lacks is inconclusive. With k comparisons each is
-    held to 1 - 0.05/k (Bonferroni), so that all of them raise at most one false alarm in 20 runs.
+    `metrics` defaults to ttfb_e2e in an open loop, else ttfb. `min_effect` is a fraction of A's median. An
+    arm that fails more often is a regression; one that B lacks is inconclusive. With k comparisons each has
+    confidence 1 - 0.05/k (Bonferroni): at most one run in 20 has a false positive.
 
-    Raises UsageError where the runs had different conditions, unless `force`.
+    Raises UsageError if the runs had different conditions, unless `force`.
     """
     metrics = metrics or ["ttfb_e2e" if first.run.load.model == "open" else "ttfb"]
     different = [] if force else differences(first.run, second.run, MUST_MATCH)
@@ -159,7 +159,7 @@ def _not_compared(before: Arms, after: Arms, metrics: Sequence[str]) -> Iterator
 
 
 def _verdict(rows: Sequence[Row], errors: Sequence[ErrorRow], not_compared: Sequence[NotCompared]) -> Word:
-    """Return the overall verdict: the worst of what is known."""
+    """Return the overall verdict: the worst of all rows."""
     words = {row.verdict for row in rows}
     if any(row.verdict == "more" for row in errors):
         words.add("slower")

@@ -1,4 +1,4 @@
-"""Built-in texts. English, so that every voice of the catalogue can speak them."""
+"""Built-in texts, in English: every voice in the catalogue supports it."""
 
 from __future__ import annotations
 

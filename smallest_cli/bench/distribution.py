@@ -1,7 +1,7 @@
-"""The values of a metric over many trials: each, or buckets that are small to send and can be merged.
+"""Distribution of a metric over many trials: all values, or a compact, mergeable histogram.
 
-Buckets keep three digits, as those of HdrHistogram: quantiles of merged ones differ from those of all raw
-values by 0.05 % at most. Nothing is ever averaged.
+Buckets keep three significant digits, as in HdrHistogram: quantiles of merged histograms differ from those
+of the raw values by 0.05 % at most. Quantiles are never averaged.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ GIVEN_UP = "trials were given up before"
 DEPENDENT_METRICS = frozenset({"gap"})
 DIGITS, BUCKET_BITS = 3, 11  # 2**11 buckets for each power of two: half a bucket is 0.05 % at most
 MAX_VALUES = 100_000
-"""Values taken out of buckets at most, evenly by rank. Intervals of a longer run are then too wide, never too
+"""Maximum values taken from buckets, evenly by rank. For longer runs, intervals are too wide, never too
 narrow."""
 STEPS = {"ms": 1_000.0, "s": 1_000.0, "x": 1e-6}
-"""The finest step of buckets by unit, in the units of `derive`: a microsecond, or a millionth."""
+"""Minimum bucket width by unit, in the units of `derive`: a microsecond, or a millionth."""
 
 Key = TypeVar("Key")
 
@@ -40,7 +40,7 @@ def add_counts(own: dict[Key, int], other: Mapping[Key, int]) -> None:
 class Distribution(Struct):
     """Non-negative values with their exact minimum, maximum and sum."""
 
-    step: float = 0.0  # the finest step of buckets; 0 keeps every value as it is
+    step: float = 0.0  # minimum bucket width; 0 keeps every value exactly
     n: int = 0
     low: float = inf
     high: float = 0.0
@@ -61,7 +61,7 @@ class Distribution(Struct):
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
 
     def values(self) -> list[float]:
-        """Return ascending values, of a bucket its middle; of buckets `MAX_VALUES` at most."""
+        """Return values in ascending order: all, or at most `MAX_VALUES` bucket midpoints."""
         wanted = min(self.n, MAX_VALUES) if self.step else self.n
         found: list[float] = []
         seen = 0
@@ -75,7 +75,7 @@ class Distribution(Struct):
         return self._bucket(self.low) * self.step if self.n and self.step else self.low
 
     def quantiles(self, *shares: float) -> list[float]:
-        """Return nearest-rank quantiles. There must be a value."""
+        """Return nearest-rank quantiles. Must not be empty."""
         values = self.values()
         return [quantile(values, share) for share in shares]
 
@@ -99,8 +99,8 @@ class Distribution(Struct):
 def describe(metric: str, values: Sequence[float], *, bounded_from: float = inf) -> MetricSummary | None:
     """Summarise values in nanoseconds (or ratios) in the metric's own unit; None if there are none.
 
-    Values from `bounded_from` on are lower bounds of the true ones. `at_least` then names the statistics that
-    are lower bounds themselves.
+    Values from `bounded_from` on are lower bounds (censored). `at_least` of the result names the statistics
+    that are lower bounds too.
     """
     if not values:
         return None
@@ -139,7 +139,7 @@ def _quantile(ordered: Sequence[float], p: float, bound: float, *, dependent: bo
 
 
 def summarise(metric: str, found: Distribution, bounded_from: float = inf) -> MetricSummary | None:
-    """Summarise a distribution as `describe` does; of buckets, count, mean, minimum and maximum are exact."""
+    """Summarise a distribution as `describe` does; count, mean, minimum and maximum are exact."""
     summary = describe(metric, found.values(), bounded_from=bounded_from)
     if summary is None or not found.step:
         return summary

@@ -17,26 +17,26 @@ from smallest_cli.errors import UsageError
 from smallest_cli.security import printable
 
 SAME_CONDITIONS = ("request", "texts", "buffers_ms")
-"""What parts of one run have in common, wherever they were measured."""
+"""Conditions that must be equal in all parts of one run."""
 LOAD = ("load.model", "load.arrival", "load.rate", "load.concurrency")
 MUST_MATCH = (*SAME_CONDITIONS, "slo", "target", *LOAD, "defs.onset")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TIMES = ("started_ns", "ended_ns", "scheduled_ns", "opened_ns", "sent_ns")  # from the start of the run
 MAX_SHOWN = 40
-MIN_OVERLAP_S = 1.0  # runs that overlap by more ran at the same time: start times are recorded to the second
+MIN_OVERLAP_S = 1.0  # runs that overlap by more are concurrent: start times have a resolution of 1 s
 
 Raw = tuple[Run, list[Trial]]
 
 
 def merge_runs(runs: Sequence[Raw]) -> Raw:
-    """Merge runs. Raises UsageError where their conditions differ, or one of them is given twice.
+    """Merge runs. Raises UsageError if their conditions differ, or a run is given twice.
 
-    Clocks of different machines are never compared. Concurrent runs start together, so that their window is
-    the longest of theirs; every other run starts where the one before it ended.
+    Clocks of different machines are never compared. Concurrent runs are aligned at their start: the window is
+    the longest of theirs. Other runs are placed one after another.
     """
     first = runs[0][0]
     if len(runs) == 1:
-        return runs[0]  # so that its result is recomputed bit by bit
+        return runs[0]  # unchanged, so that its result is recomputed exactly
     for run, _ in runs[1:]:
         if found := differences(_without_port(first), _without_port(run), MUST_MATCH):
             raise UsageError(f"cannot merge runs that differ in {', '.join(found)}")
@@ -50,7 +50,7 @@ def merge_runs(runs: Sequence[Raw]) -> Raw:
 
 
 def _without_port(run: Run) -> Run:
-    """Return the run, a target on loopback without its port: the offline server has another each time."""
+    """Return the run without the port of a loopback target: the offline server picks a free one."""
     try:
         host = urlsplit(run.target.base_url).hostname
     except ValueError:
@@ -78,12 +78,12 @@ def _pooled(runs: Sequence[Run], ids: list[str]) -> Run:
 
 def _offsets(runs: Sequence[Raw]) -> list[int]:
     """Return the nanoseconds by which each run's times are shifted."""
-    spans = []  # when the first measured trial began and the last ended, by each run's own clock
+    spans = []  # start of the first measured trial and end of the last, by the clock of the run
     for _, trials in runs:
         measured = [trial for trial in trials if trial.phase == "measure"]
         started = min((trial.started_ns for trial in measured), default=0)
         spans.append((started, max((trial.ended_ns for trial in measured), default=started)))
-    groups: list[list[int]] = []  # indices of runs that ran at the same time
+    groups: list[list[int]] = []  # indices of concurrent runs
     for index, (run, _) in enumerate(runs):
         for group in groups:
             if any(_overlap(runs[other][0], spans[other], run, spans[index]) for other in group):
@@ -100,7 +100,7 @@ def _offsets(runs: Sequence[Raw]) -> list[int]:
 
 
 def _overlap(first: Run, span: tuple[int, int], second: Run, second_span: tuple[int, int]) -> bool:
-    """Whether two runs ran at the same time: parts of one load, or overlapping by their wall clocks."""
+    """Whether two runs were concurrent: parts of one load, or overlapping by wall clock."""
     if first.part_of or second.part_of:
         return first.part_of == second.part_of
     try:
@@ -117,10 +117,10 @@ def _shifted(trial: Trial, by_ns: int) -> Trial:
 
 
 def differences(first: Conditions, second: Conditions, paths: Sequence[str]) -> list[str]:
-    """Return every difference as e.g. `request.voice (meher, magnus)`.
+    """Return all differences, e.g. `request.voice (meher, magnus)`.
 
-    A path is names with dots; of a mapping the names of both runs are compared. Absent, null and empty are
-    equal: a newer file may have fields that an older one lacks.
+    A path is dotted names; mappings are compared by the keys of both runs. Absent, null and empty are equal:
+    a newer file may have fields that an older one lacks.
     """
     a, b = as_json(first), as_json(second)
     return [each for path in paths for each in _differences(path, _at(a, path), _at(b, path))]

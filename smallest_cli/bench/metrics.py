@@ -1,4 +1,4 @@
-"""The metrics of one trial. Each definition names what starts its clock and what stops it."""
+"""The metrics of one trial. Each is defined by its start and stop events."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from smallest_cli.bench.schema import ArmId, Metric
 from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Trial
 
-UNSTREAMED = "http"  # the transport whose reply is, by its contract, complete before it is sent
+UNSTREAMED = "http"  # the transport that sends its reply only when it is complete
 BURST_NS = 5_000_000
-"""A reply of that transport whose audio all arrives within this time was not streamed: it has no gaps."""
+"""A reply of that transport whose audio arrives within this time was not streamed: it has no gaps."""
 
 METRICS: dict[str, Metric] = {
     "dns": Metric("ms", "DNS query", "addresses known"),
@@ -49,7 +49,7 @@ TIMEOUTS = ("timeout_first", "timeout_stall")
 CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
 STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
 SCHEDULED = frozenset({"ttfb_e2e", "sched_delay"})
-SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}  # nanoseconds in a metric's unit; ratios are as they are
+SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}  # nanoseconds per unit; ratios are not scaled
 
 
 def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
@@ -63,7 +63,7 @@ def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
 
 
 def lower_bounds(trial: Trial) -> dict[str, float]:
-    """Return what a trial that timed out adds to the censored metrics: the nanoseconds it waited in vain."""
+    """Return the values a timed-out trial adds to the censored metrics: the nanoseconds it waited."""
     if trial.error not in TIMEOUTS or trial.sent_ns is None:
         return {}
     waited = max(0, trial.ended_ns - trial.sent_ns)
@@ -71,7 +71,7 @@ def lower_bounds(trial: Trial) -> dict[str, float]:
 
 
 def known_values(trial: Trial) -> dict[str, float]:
-    """Return what a trial that stalled after its first audio adds to the censored metrics, exactly, in ns."""
+    """Return the exact values (ns) that a trial stalled after first audio adds to the censored metrics."""
     if trial.error not in TIMEOUTS or trial.sent_ns is None or not trial.chunks:
         return {}
     return _since_due(trial, trial.first_audio_ns)
@@ -143,7 +143,7 @@ def has_metric(arm: ArmId, metric: str) -> bool:
 
 
 def gaps(trial: Trial) -> list[int]:
-    """Nanoseconds between arrivals of audio. One read is one arrival, not a gap of 0."""
+    """Return the nanoseconds between arrivals of audio. Chunks of one read are one arrival."""
     if trial.error is not None or not trial.chunks or not is_streamed(trial):
         return []
     times = [at for at, _ in trial.chunks]

@@ -1,8 +1,8 @@
 """Find where speech begins in PCM: the first audible sample.
 
-The rule is that of Pipecat's `detect_speech_onset`: 10 ms windows, 1 ms apart, whose level without their mean
-is above -40 dBFS for 50 ms. The start of the window would be early by up to its length, so the onset is its
-first sample above the level.
+The rule is that of Pipecat's `detect_speech_onset`: 10 ms windows, 1 ms apart, whose level without DC offset
+is above -40 dBFS for 50 ms. A window may start up to its length before the sound, so the onset is its first
+sample above the level.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def find_onset(pcm: bytes, rate: int) -> int | None:
 
 
 def _first_loud(samples: array[int], hop: int) -> int | None:
-    """Return an index, a multiple of hops from the start, before which no window can be active.
+    """Return an index, a multiple of `hop`, before which no window can be active.
 
-    A window's level is at most its highest peak, and peaks are found fast: leading silence costs little.
+    The level of a window is at most its peak, and peaks are fast to find: this skips leading silence.
     """
     block = WINDOW_MS // HOP_MS * hop
     for at in range(0, len(samples), block):

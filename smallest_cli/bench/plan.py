@@ -23,7 +23,7 @@ MAX_CHARS = 20_000  # default limit of characters sent to a service that bills t
 BUFFERS = "0,50,100,200"  # default prebuffers of the simulated player, in ms
 MAX_BUFFER_MS = 60_000
 OPEN_IN_FLIGHT = 5
-"""Default limit of trials in flight in an open loop: the sockets that the smallest account may hold."""
+"""Default limit of trials in flight in an open loop: the socket limit of the smallest account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One trial to run. `due_ns` counts from the start of the window; None is as soon as a worker is free."""
+    """One trial to run. `due_ns` counts from the start of the window; None: as soon as a worker is free."""
 
     index: int
     arm: Arm
@@ -57,7 +57,7 @@ class Job:
 class Plan:
     """A run: `count` trials for each arm, or `seconds` of them.
 
-    `rate`, in trials a second over all arms, makes it an open loop."""
+    `rate`, in trials per second over all arms, makes it an open loop."""
 
     arms: tuple[Arm, ...]
     texts: tuple[Text, ...]
@@ -81,7 +81,7 @@ class Plan:
         return None if self.count is None else self.count * len(self.arms)
 
     def warm_up(self, worker: int) -> Iterator[Job]:
-        """Yield a worker's warm-ups: one for each warm connection; for cold arms, only the first worker's."""
+        """Yield the warm-ups of a worker, one per warm connection; for the first worker also cold arms."""
         for turn in range(self.warmups):
             for arm in self.arms:
                 if arm.conn == "warm" or worker == 0:
@@ -106,7 +106,7 @@ class Plan:
             block += 1
 
     def characters(self, trials: int | None = None) -> int | None:
-        """Return the characters of that many trials, default all, and of the warm-ups; None if unknown."""
+        """Return the characters of that many trials (default: all) and the warm-ups; None if unknown."""
         if self.count is None and trials is None:
             return None
         warm_ups = (job for worker in range(self.concurrency) for job in self.warm_up(worker))

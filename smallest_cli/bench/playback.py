@@ -1,8 +1,8 @@
-"""A simulated player: when it would stall, for how long, and when a sample would be played.
+"""Simulate a player: when it stalls, for how long, and when a given sample is played.
 
-Integers throughout: times in nanoseconds since the request, audio in frames. The player starts a prebuffer
-after the first frame arrived, plays at the sample rate, stalls when the next frame has not arrived, and
-continues as soon as it has.
+All values are integers: times in nanoseconds since the request, audio in frames. The player starts one
+prebuffer after the first frame arrived, plays at the sample rate, stalls when the next frame has not arrived,
+and continues as soon as it has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Playback:
 
 
 def play(chunks: Sequence[Chunk], rate: int, prebuffer_ns: int, sample: int = 0) -> Playback:
-    """Simulate playing `chunks` at `rate` frames a second; `sample` is the frame whose time is wanted.
+    """Simulate playing `chunks` at `rate` frames per second; `sample` is the frame whose time is returned.
 
     Exact: the clock counts in units of 1/rate nanoseconds; only results are rounded, up.
     """

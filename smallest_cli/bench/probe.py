@@ -1,4 +1,4 @@
-"""Measure the scheduler delay: a thread that sleeps and records how late it was woken, as any trial is."""
+"""Measure the scheduler delay: a thread sleeps and records how late it was woken, as a trial would be."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Probe:
     drift_s: float = 0.0
 
     def delay_at(self, at_ns: int) -> int | None:
-        """Return the delay of the first wake-up after a moment, None if there was none.
+        """Return the delay of the first wake-up after `at_ns`, None if there was none.
 
-        Whatever delayed that wake-up also delayed the work of that moment.
+        What delayed that wake-up also delayed work at `at_ns`.
         """
         after = bisect_left(self.woken_ns, at_ns)
         return self.late_ns[after] if after < len(self.late_ns) else None
 
     def discard(self, before_ns: int) -> None:
-        """Discard wake-ups before a moment."""
+        """Discard wake-ups before `before_ns`."""
         count = bisect_left(self.woken_ns, before_ns)
         del self.woken_ns[:count], self.late_ns[:count]
 

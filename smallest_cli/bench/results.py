@@ -18,10 +18,10 @@ from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 
-MAX_ARRIVALS = 400  # arrivals of a trial that a timeline keeps, about
+MAX_ARRIVALS = 400  # approximate maximum of arrivals in a timeline
 MIN_SHARE = 0.25
-"""Less audio than this share of what is usual for its text makes a trial `truncated`. Voices and their models
-differ by less."""
+"""A trial with less audio than this share of the usual for its text is `truncated`. Voices and models differ
+by less."""
 MISSED, INVALID = 20, 22
 
 
@@ -45,12 +45,12 @@ def assemble(run: Run, window: Window, arms: list[ArmResult], warmups: Warmups) 
     thresholds = [each for text in run.slo for each in evaluate(text, arms)]
     code = 0 if all(each.passed for each in thresholds) else MISSED
     if run.calibration.verdict == "invalid" or not any(arm.ok for arm in arms):
-        code = INVALID  # its thresholds mean nothing
+        code = INVALID  # thresholds do not apply
     return Result(run=replace(run, window=window), arms=arms, slo=thresholds, warmups=warmups, exit=code)
 
 
 def window(tallies: Collection[Tally], ns: int) -> Window:
-    """Return the window of so many nanoseconds in which those trials were measured."""
+    """Return the window of `ns` nanoseconds in which those trials were measured."""
     trials, ns = sum(tally.n for tally in tallies), max(ns, 1)
     if not trials:
         return Window(seconds=0.0, trials=0, characters=0)
@@ -65,7 +65,7 @@ def window(tallies: Collection[Tally], ns: int) -> Window:
 
 
 def _arm(arm: ArmResult, measured: Sequence[Trial], prebuffer_ns: int) -> ArmResult:
-    """Add to an arm's result what it takes single trials for."""
+    """Add to the result of an arm what needs single trials, e.g. timelines."""
     good = [trial for trial in measured if trial.arm == arm.id and trial.error is None]
     derived = [derive(trial, prebuffer_ns) for trial in good]
     samples: dict[str, Any] = {
@@ -74,7 +74,7 @@ def _arm(arm: ArmResult, measured: Sequence[Trial], prebuffer_ns: int) -> ArmRes
     in_order = sorted(good, key=lambda trial: trial.started_ns)
     return replace(
         arm,
-        # A slow first trial means that the warm-up was too short.
+        # A slow first trial: the warm-up was too short.
         first_is_outlier=0 in outliers([trial.first_audio_ns for trial in in_order]),
         samples=Samples([trial.index for trial in good], [trial.text for trial in good], **samples),
         drawn=_timelines(good),
@@ -86,7 +86,7 @@ def _ms(ns: float | None) -> float | None:
 
 
 def _timelines(good: Sequence[Trial]) -> dict[str, Timeline]:
-    """Return the timelines of the trial of the median TTFB and of the worst one."""
+    """Return the timelines of the trials with the median and the worst TTFB."""
     if not good:
         return {}
     ordered = sorted(good, key=lambda trial: (trial.first_audio_ns, trial.index))
@@ -108,7 +108,7 @@ def _timeline(trial: Trial) -> Timeline:
 
 
 def mark_truncated(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials, those with less than a quarter of the usual audio for their text as failures."""
+    """Return the trials; those with under a quarter of the usual audio for their text become failures."""
     lengths = defaultdict(list)
     for trial in trials:
         if trial.error is None:

@@ -31,7 +31,7 @@ from smallest_cli.network.dialer import Dialer
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A finished run. A signal that ended it is for the caller to raise again."""
+    """A finished run. If a signal ended it, the caller must re-raise the signal."""
 
     run: Run
     trials: list[Trial]
@@ -50,9 +50,9 @@ def measure(
     log: Path | None = None,
     calibrated: bool = True,
 ) -> Measurement:
-    """Run a plan. `buffers_ms` and `slo` are recorded as they are.
+    """Run a plan. `buffers_ms` and `slo` are recorded unchanged.
 
-    `log` is that of the offline server, where that is the service: the measurement error then comes from its
+    `log` is the request log if the service is the offline server: the measurement error then comes from its
     timestamps. Otherwise it is measured first, unless `calibrated` is False. Raises RemoteError if no trial
     can succeed, e.g. for a rejected key.
     """
@@ -85,7 +85,7 @@ def measure(
 
 
 def conditions(plan: Plan, service: Service, buffers_ms: Sequence[float], slo: Sequence[str]) -> Conditions:
-    """Return the conditions of a run of that plan on this machine. Neither a key nor a text."""
+    """Return the conditions of a run on this machine. They contain neither key nor text."""
     return Conditions(
         seed=plan.seed,
         arms=[plan.arm_id(arm) for arm in plan.arms],
@@ -125,7 +125,7 @@ def _fingerprint(words: str) -> dict[str, Any]:
 
 
 def _request(template: SpeechRequest) -> dict[str, Any]:
-    """Return the fields of every trial's request. Rare ones are left out if not given: older files lack
+    """Return the fields of every trial's request. Optional ones are omitted if not given: older files lack
     them."""
     fields = {name: getattr(template, name) for name in ("voice", "model", "language", "speed")}
     fields["sample_rate"] = template.format.sample_rate

@@ -1,7 +1,7 @@
 """The types of results (`--save`) and of run records (`--jsonl`), as msgspec decodes and encodes them.
 
-Files are decoded into these types, so that code behind the reader may trust every field: msgspec refuses
-values of another type or outside of their range, and ignores unknown fields. A field that is UNSET is left
+Decoding validates files, so that other code can rely on every field: msgspec rejects values of the wrong
+type or out of range, and ignores unknown fields. A field that is UNSET is left
 out of the JSON. Cross-field rules are in `storage`.
 """
 
@@ -17,7 +17,7 @@ RAW_SCHEMA = "smallest.bench.raw/1"
 VERDICTS = ("ok", "suspect", "invalid")
 Verdict = Literal["ok", "suspect", "invalid"]
 Unit = Literal["ms", "s", "x"]
-MAX = 10**18  # larger than any number that bench writes: as nanoseconds it is 31 years
+MAX = 10**18  # larger than any number that bench writes; as nanoseconds, 31 years
 
 Integer = Annotated[int, Meta(ge=-MAX, le=MAX)]
 Count = Annotated[int, Meta(ge=0, le=MAX)]
@@ -30,7 +30,7 @@ _ARM_ID = re.compile(r"([a-z0-9]{1,12})/([a-z0-9]{1,12})/([cr][0-9][0-9.e+-]{0,2
 
 
 class ArmId(str):
-    """The id of an arm, `via/conn/load`, which keeps the parts it was built from."""
+    """The id of an arm, `via/conn/load`, with its parts as attributes."""
 
     via: str
     conn: str
@@ -43,19 +43,19 @@ class ArmId(str):
 
     @classmethod
     def decode(cls, text: object) -> ArmId:
-        """Decode the id in a file or a message, where its parts are not. Raises ValueError."""
+        """Split the id from a file or message into its parts. Raises ValueError."""
         match = _ARM_ID.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise ValueError("Expected an arm id such as `ws/warm/c1`")
         return cls(*match.groups())
 
     def with_concurrency(self, users: int) -> ArmId:
-        """The same arm under the load of that many users."""
+        """Return the same arm with a load of `users`."""
         return ArmId(self.via, self.conn, f"c{users}")
 
 
 class Metric(Struct, frozen=True):
-    """A metric's unit, and what starts and stops its clock."""
+    """A metric's unit, and its start and stop events."""
 
     unit: Unit
     starts: str
@@ -63,7 +63,7 @@ class Metric(Struct, frozen=True):
 
 
 class Load(Struct):
-    """How trials were started. `rate` is in trials a second; None in a closed loop."""
+    """How trials were started. `rate` is in trials per second; None in a closed loop."""
 
     model: Literal["open", "closed"]
     concurrency: Count
@@ -72,7 +72,7 @@ class Load(Struct):
     count: Count | None = None
     seconds: NonNegative | None = None
     warmups: Count = 0
-    engine: str | UnsetType = UNSET  # what generated the load, where it was not bench itself
+    engine: str | UnsetType = UNSET  # load generator, if not bench itself
 
     def __post_init__(self) -> None:
         if self.model == "open" and (self.rate is None or self.arrival is None):
@@ -85,7 +85,7 @@ class Target(Struct):
 
 
 class Delays(Struct):
-    """How late something was, in ms, over `n` observations."""
+    """Summary of `n` delays, in ms."""
 
     p50: Number
     p99: Number
@@ -94,12 +94,12 @@ class Delays(Struct):
 
 
 class Calibration(Struct, kw_only=True):
-    """How far a run can be trusted, and what that verdict rests on."""
+    """Validity of a run: the verdict and the measurements behind it."""
 
     verdict: Verdict
     reasons: list[str]
     lag_ms: Delays | None  # scheduler delay: how late a thread was woken
-    floor_ms: Delays | None  # measurement error: how late bench was by the offline server's own timestamps
+    floor_ms: Delays | None  # measurement error against the timestamps of the offline server
     tolerated_ms: Number = 0.0
     clock_drift_s: Number = 0.0
     begun_late_ms: Delays | UnsetType = UNSET
@@ -107,7 +107,7 @@ class Calibration(Struct, kw_only=True):
 
 
 class Definitions(Struct, kw_only=True):
-    """How figures were computed."""
+    """How the figures are computed."""
 
     metrics: dict[Name, Metric]
     onset: dict[str, int | float] = {}
@@ -118,10 +118,10 @@ class Definitions(Struct, kw_only=True):
 
 
 class Conditions(Struct, kw_only=True):
-    """What was requested, where, and from where. Neither a key nor a text.
+    """What was requested, from which service and client. Contains neither key nor text.
 
-    `request`, `texts` and `client` stay mappings: they are only compared and shown, and a newer file may hold
-    fields that must not be lost in a comparison.
+    `request`, `texts` and `client` are plain mappings: they are only compared and shown, and unknown fields
+    of a newer file must take part in a comparison.
     """
 
     seed: Integer
@@ -156,7 +156,7 @@ class Window(Struct, kw_only=True):
 
 
 class WorkerSummary(Struct):
-    """What one process of a distributed run contributed."""
+    """Summary of one process of a distributed run."""
 
     id: str
     state: str
@@ -166,14 +166,14 @@ class WorkerSummary(Struct):
 
 
 class Run(Conditions, kw_only=True):
-    """What is known of a run beside its trials."""
+    """A run without its trials."""
 
     id: str
     started_utc: str
     interrupted: bool
     complete: bool
     calibration: Calibration
-    cut_short: str | None = None  # the option that ended the run before its plan did
+    cut_short: str | None = None  # the option that ended the run early
     origin_ns: Integer = 0
     window: Window | UnsetType = UNSET
     merged: list[str] | UnsetType = UNSET  # ids of the runs that were merged into this one
@@ -182,7 +182,7 @@ class Run(Conditions, kw_only=True):
 
 
 class Estimate(Struct):
-    """A figure with its confidence interval; a bound that the sample does not give is None."""
+    """A figure with its confidence interval; an open bound is None."""
 
     v: Number
     lo: Number | None
@@ -207,21 +207,21 @@ class MetricSummary(Struct, kw_only=True):
     p99: Estimate
     p99_9: Estimate = field(name="p99.9")
     at_least: list[str] | UnsetType = UNSET
-    """Statistics whose true value may be greater: some trials were given up."""
-    digits: int | UnsetType = UNSET  # significant digits, where the values come from a histogram
+    """Statistics that are lower bounds, because some trials timed out."""
+    digits: int | UnsetType = UNSET  # significant digits, if the values are from a histogram
 
     def quantile(self, name: str) -> Estimate:
-        """The quantile called p50, p90, p95, p99 or p99.9."""
+        """Return the quantile p50, p90, p95, p99 or p99.9."""
         found: Estimate = getattr(self, name.replace(".", "_"))
         return found
 
     def is_bound(self, statistic: str) -> bool:
-        """Whether the statistic's true value may be greater."""
+        """Whether the statistic is a lower bound."""
         return statistic in (self.at_least or ())
 
 
 class PlayerSummary(Struct):
-    """How a simulated player with one prebuffer would have fared."""
+    """Results of a simulated player with one prebuffer."""
 
     buffer_ms: NonNegative
     smooth: NonNegative  # share of trials without a stall
@@ -232,7 +232,7 @@ class PlayerSummary(Struct):
 
 
 class Samples(Struct):
-    """Single values in ms, one for each successful trial; a metric that no trial has is UNSET."""
+    """Single values in ms, one per successful trial; UNSET for a metric that no trial has."""
 
     trial: list[Integer] = []
     text: list[str] = []
@@ -244,11 +244,11 @@ class Samples(Struct):
     last_audio: list[NonNegative | None] | UnsetType = UNSET
 
     def of(self, metric: str) -> list[float]:
-        """The values of a metric of `SAMPLED`."""
+        """Return the values of a metric in `SAMPLED`."""
         return [value for value in getattr(self, metric) or [] if value is not None]
 
 
-SAMPLED = Samples.__struct_fields__[2:]  # the metrics whose single values a result keeps
+SAMPLED = Samples.__struct_fields__[2:]  # the metrics whose single values are in a result
 
 
 class Timeline(Struct, kw_only=True):
@@ -282,7 +282,7 @@ class ArmResult(Struct, kw_only=True):
 
 
 class ThresholdResult(Struct, kw_only=True):
-    """A threshold, evaluated on one arm. `value` is None where the arm has no such figure."""
+    """A threshold, evaluated on one arm. `value` is None if the arm has no such figure."""
 
     expr: str
     arm: str
@@ -290,7 +290,7 @@ class ThresholdResult(Struct, kw_only=True):
     unit: Literal["share", "ms", "s", "x"] = "x"
     ci: tuple[Number | None, Number | None] | None
     passed: bool = field(name="pass")
-    confident: bool  # whether there is an interval and all of it is on the same side of the limit
+    confident: bool  # whether the complete interval is on the same side of the limit
     at_least: bool = False
     why: str | None = None
 
@@ -312,12 +312,12 @@ class Result(Struct, kw_only=True):
 
 
 def decode_hook(kind: type, value: Any) -> Any:
-    """Decode the one type that msgspec does not know. Raises ValueError."""
+    """Decode `ArmId`, which msgspec does not know. Raises ValueError."""
     if kind is ArmId:
         return ArmId.decode(value)
     raise NotImplementedError(kind)
 
 
 def as_json(value: object) -> Any:
-    """`value` as plain dicts, lists, strings and numbers."""
+    """Convert to plain dicts, lists, strings and numbers."""
     return to_builtins(value, enc_hook=str)

@@ -1,6 +1,6 @@
 """Files of runs: raw trials as lines of JSON (`--jsonl`), results as one object (`--save`).
 
-They hold no key and no text. JSON is written in ASCII, so that no byte of it acts on a terminal.
+They hold no key and no text. JSON is written in ASCII, so that it cannot control a terminal.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def read_result(path: Path) -> Result:
         try:
             schema = _schema(text)
         except DecodeError:
-            schema = RAW_SCHEMA  # several lines of JSON are not a single document
+            schema = RAW_SCHEMA  # JSON lines are not a single document
         if schema == RAW_SCHEMA:
             return summarise(*_read_lines(path, text))
         _check_schema(path, schema, [SCHEMA, RAW_SCHEMA], "write one with bench --save or --jsonl")
@@ -92,7 +92,7 @@ def read_result(path: Path) -> Result:
 def read_raw(path: Path) -> tuple[Run, list[Trial]]:
     """Read the run and the trials of a `--jsonl` file. Raises UsageError.
 
-    A file with fewer trials than its header says was cut off: its run is marked incomplete.
+    The run of a file with fewer trials than its header says is marked incomplete.
     """
     text = _read(path)
     with _refuse_invalid(path):
@@ -111,11 +111,11 @@ def _read_lines(path: Path, text: str) -> tuple[Run, list[Trial]]:
         parse_threshold(text)
     for number, trial in enumerate(trials):
         _check_trial(trial, run, f"trial {number}")
-    # An older file may lack metrics that we compute today.
+    # An older file may lack newer metrics.
     ours = {name: metric for name, metric in METRICS.items() if name not in run.defs.metrics}
     run = replace(run, defs=replace(run.defs, metrics=run.defs.metrics | ours))
     missing = (header.trials or 0) - len(trials)
-    if header.trials is None:  # then by what a completed run had planned
+    if header.trials is None:  # use the plan of a complete run
         planned = (run.load.count or 0) * len(run.arms) if run.complete else 0
         missing = max(0, planned - sum(trial.phase == "measure" for trial in trials))
     if missing < 0:
@@ -138,7 +138,7 @@ def _check_trial(trial: Trial, run: Run, where: str) -> None:
 
 
 def check_result(result: Result) -> None:
-    """Check the rules between fields of a result. Raises ValidationError, and UsageError for a threshold."""
+    """Check cross-field rules of a result. Raises ValidationError, and UsageError for a threshold."""
     for text in (*result.run.slo, *(threshold.expr for threshold in result.slo)):
         parse_threshold(text)
     for arm in result.arms:
@@ -160,7 +160,7 @@ def _read(path: Path) -> str:
 
 
 def _schema(text: str) -> str | None:
-    """Return the schema that a JSON object names, if any. Raises DecodeError for what is not JSON."""
+    """Return the schema named in a JSON object, if any. Raises DecodeError for invalid JSON."""
     try:
         return Decoder(_Header).decode(text).schema if text else None
     except ValidationError:
@@ -177,7 +177,7 @@ def _check_schema(path: Path, schema: str | None, wanted: Sequence[str], hint: s
 
 @contextmanager
 def _refuse_invalid(path: Path) -> Iterator[None]:
-    """Turn the errors of decoding a file into UsageError."""
+    """Convert decoding errors of a file to UsageError."""
     try:
         yield
     except ValidationError as error:

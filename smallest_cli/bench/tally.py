@@ -25,7 +25,7 @@ class PlayerTally(Struct):
     longest_ns: int = 0
 
     def add(self, trial: Trial, prebuffer_ns: int) -> None:
-        """Play a trial."""
+        """Simulate playing a trial and add the result."""
         run = play(trial.chunks, trial.rate, prebuffer_ns, trial.onset or 0)
         self.smooth, self.stalls = self.smooth + (run.stalls == 0), self.stalls + run.stalls
         self.longest_ns = max(self.longest_ns, run.longest_stall_ns)
@@ -41,7 +41,7 @@ class PlayerTally(Struct):
         self.stalled.merge(other.stalled)
 
     def summarise(self, prebuffer_ns: int) -> PlayerSummary:
-        """Return the summary over all trials that were played; there must be one."""
+        """Return the summary over all played trials; at least one is required."""
         return PlayerSummary(
             buffer_ms=prebuffer_ns / 1e6,
             smooth=self.smooth / self.stalled.n,
@@ -53,7 +53,7 @@ class PlayerTally(Struct):
 
 
 class Tally(Struct):
-    """The totals of one arm. `exact` ones keep every value, which is exact but grows with the run."""
+    """The totals of one arm. With `exact`, every value is kept, so that memory grows with the run."""
 
     prebuffers_ns: Sequence[int]
     exact: bool = False
@@ -63,11 +63,11 @@ class Tally(Struct):
     reopened: int = 0
     audio_ns: float = 0.0
     characters: int = 0
-    good_characters: int = 0  # those of successful trials
+    good_characters: int = 0  # of successful trials
     errors: dict[str, int] = {}
     messages: dict[str, str] = {}
     metrics: dict[str, Distribution] = {}
-    bounds: dict[str, Distribution] = {}  # how long trials waited in vain, for the censored metrics
+    bounds: dict[str, Distribution] = {}  # waits of timed-out trials, for the censored metrics
     players: list[PlayerTally] = []
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class Tally(Struct):
         return among[metric]
 
     def add(self, trial: Trial) -> None:
-        """Count a trial that is over."""
+        """Add a finished trial."""
         self.n += 1
         self.characters += trial.characters
         if trial.error is not None:
@@ -121,10 +121,10 @@ class Tally(Struct):
             player.merge(another)
 
     def as_result(self, arm: ArmId) -> ArmResult:
-        """Return the result of the arm, without timelines: they are of single trials."""
+        """Return the result of the arm, without timelines, which need single trials."""
         streaming = metrics.is_streaming(arm, self.ok, self.streamed)
         hidden = frozenset() if streaming else metrics.STREAMING
-        # What is known of trials that timed out counts only in the censored metrics.
+        # Timed-out trials count only in the censored metrics.
         summaries = {
             name: self._censored(name) if name in metrics.CENSORED else summarise(name, self.metrics[name])
             for name in metrics.METRICS

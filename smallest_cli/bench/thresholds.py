@@ -21,12 +21,12 @@ _FORM = re.compile(
     r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     r"\s*(?P<unit>ms|s|%|)"
 )
-SMOOTH_METRIC = "min_safe_buffer"  # an arm has a `smooth@` figure if it has this metric
+SMOOTH_METRIC = "min_safe_buffer"  # arms with this metric have a `smooth@` figure
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A parsed threshold. `arm` is a part of the ids it applies to, "" for all; `limit` is in `unit`."""
+    """A parsed threshold. `arm` is a substring of the ids it applies to, "" for all; `limit` is in `unit`."""
 
     text: str
     arm: str
@@ -39,13 +39,13 @@ class Threshold:
     unit: str
 
     def applies_to(self, arm: ArmId) -> bool:
-        """Whether it selects the arm, and the arm can have such a figure."""
+        """Whether it selects the arm, and the arm can have the figure."""
         selected = not self.arm or f"/{self.arm.strip('/')}/" in f"/{arm}/"
         metric = SMOOTH_METRIC if self.buffer_ms is not None else self.metric
         return selected and (metric is None or has_metric(arm, metric))
 
     def holds(self, value: float) -> bool:
-        """Whether a value is on the right side of the limit."""
+        """Whether a value meets the limit."""
         return bool(_OPERATORS[self.sign](value, self.limit))
 
 
@@ -78,9 +78,9 @@ def parse_threshold(text: str) -> Threshold:
 
 
 def _check_limit(threshold: Threshold, match: re.Match[str], shown: str) -> None:
-    """Raise UsageError for a limit that every run would keep, or none."""
+    """Raise UsageError for a limit that every run, or no run, would meet."""
     limit, share = threshold.limit, threshold.unit == "share"
-    # A share from 1 on without its % is mostly meant as a percentage.
+    # A share of 1 or more without % is probably a percentage.
     if share and not match["unit"] and (limit > 1 or (limit == 1 and threshold.sign == "<")):
         meant = f"{threshold.what}{threshold.sign}{match['limit']}%"
         raise UsageError(f"{shown} is {limit:.0%}", hint=f"a share is at most 1; {meant}?")
@@ -90,7 +90,7 @@ def _check_limit(threshold: Threshold, match: re.Match[str], shown: str) -> None
 
 
 def check_thresholds(texts: Sequence[str], arms: Sequence[ArmId], buffers_ms: Sequence[float]) -> None:
-    """Raise UsageError for a threshold that a run of those arms and prebuffers cannot have a figure for."""
+    """Raise UsageError for a threshold without a figure in a run of those arms and prebuffers."""
     for text in texts:
         threshold = parse_threshold(text)
         if threshold.buffer_ms is not None and threshold.buffer_ms not in buffers_ms:
@@ -112,7 +112,7 @@ def evaluate(text: str, arms: Sequence[ArmResult]) -> list[ThresholdResult]:
 
 
 def _figure(threshold: Threshold, arm: ArmResult) -> tuple[Estimate | None, bool]:
-    """Return an arm's figure, and whether the true value may be greater."""
+    """Return an arm's figure, and whether it is a lower bound."""
     if threshold.what == "error_rate":
         return Estimate(arm.error_rate, None, None), False
     if threshold.buffer_ms is not None:
@@ -130,7 +130,7 @@ def _figure(threshold: Threshold, arm: ArmResult) -> tuple[Estimate | None, bool
 
 def _result(threshold: Threshold, arm: str, figure: Estimate | None, at_least: bool) -> ThresholdResult:
     value, low, high = (figure.v, figure.lo, figure.hi) if figure else (None, None, None)
-    # A lower bound below the limit proves nothing about the true value.
+    # A lower bound below the limit does not show that the true value is.
     open_above = at_least and threshold.sign.startswith("<")
     passed = value is not None and not open_above and threshold.holds(value)
     nearest = high if passed == threshold.sign.startswith("<") else low
@@ -139,10 +139,10 @@ def _result(threshold: Threshold, arm: str, figure: Estimate | None, at_least: b
         arm=arm,
         value=value,
         unit=cast(Any, threshold.unit),
-        # Values that depend on each other have no interval at all.
+        # Dependent values (gaps) have no interval.
         ci=None if low is None and high is None else (low, high),
         passed=passed,
-        # Whether the bound nearer to the other side of the limit is still on this side.
+        # Whether the bound nearest to the limit is on the same side as the value.
         confident=nearest is not None and threshold.holds(nearest) == passed,
         at_least=at_least,
         why=(figure.why or None) if figure else None,

@@ -1,6 +1,6 @@
 """One trial: a single request without retries. Events are timestamped on arrival, evaluated afterwards.
 
-A failure is a result like any other.
+A failed request is a result, not an exception.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ ERROR_CLASSES = (
     "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_first",
     "timeout_stall", "truncated", "inaudible", "empty", "protocol", "reset", "refused",
 )  # fmt: skip
-"""Every class of a failed trial. http_429 is the account's limit, whichever transport reports it."""
+"""All error classes of failed trials. http_429 is the account's concurrency limit, over any transport."""
 
 
 class Trial(Struct, frozen=True, kw_only=True):
-    """One measured request, or a warm-up, as `--jsonl` keeps it. Times are in nanoseconds.
+    """One measured request or warm-up, as `--jsonl` writes it. Times are in nanoseconds.
 
-    Those of `chunks` and `completed_ns` count from the moment the request was sent, all others from the start
+    `chunks` and `completed_ns` count from sending the request, all others from the start
     of the run.
     """
 
@@ -37,7 +37,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     arm: ArmId
     phase: Literal["warmup", "measure"]
     block: Annotated[int, Meta(ge=-1)]
-    text: str  # the text's name in the run, never the text itself
+    text: str  # name of the text in the run, never the text itself
     characters: Count
     rate: Positive
     started_ns: Integer
@@ -56,17 +56,17 @@ class Trial(Struct, frozen=True, kw_only=True):
 
     @property
     def frames(self) -> int:
-        """Frames of audio received."""
+        """Number of frames received."""
         return sum(frames for _, frames in self.chunks)
 
     @property
     def first_audio_ns(self) -> int:
-        """When the first audio arrived, from the moment the request was sent."""
+        """Time from sending the request to the first audio."""
         return self.chunks[0][0]
 
 
 def classify(error: errors.RemoteError, *, opened: bool, audio_began: bool) -> str:
-    """Return the class of a failure, one of `ERROR_CLASSES`, by its type and how far the trial had come."""
+    """Return the class of a failure, one of `ERROR_CLASSES`, by its type and the progress of the trial."""
     match error:
         case errors.RateLimited():
             return "http_429"
@@ -95,7 +95,7 @@ def classify(error: errors.RemoteError, *, opened: bool, audio_began: bool) -> s
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A trial, with what its record does not keep: the audio, and the error itself."""
+    """A trial, with what `Trial` does not record: the audio and the exception."""
 
     trial: Trial
     pcm: bytes
@@ -105,8 +105,8 @@ class Attempt:
 def attempt(
     blank: Trial, request: SpeechRequest, transport: Transport, clock: Callable[[], int], origin_ns: int
 ) -> Attempt:
-    """Send one request. `blank` is the trial before it began; times count from `origin_ns` of `clock`."""
-    events: list[Event] = []  # audio is not inspected before the request is over
+    """Send one request. `blank` is the trial without results; times count from `origin_ns` of `clock`."""
+    events: list[Event] = []  # evaluated after the request: no work between arrivals
     failure = None
     started = clock()
     try:
@@ -144,8 +144,8 @@ def _last(events: list[Event], kind: type[Kind]) -> Kind | None:
 
 
 def _chunks(audio: list[AudioChunk], sent_ns: int) -> Iterator[Chunk]:
-    """Yield arrivals in whole frames; one read is one arrival, however many messages it held."""
-    # A sample may be split between two reads: only the frames complete so far are counted.
+    """Yield arrivals in whole frames; all messages of one read are one arrival."""
+    # A sample may be split between two reads: count complete frames only.
     at, received, yielded = None, 0, 0
     for chunk in audio:
         if at is not None and chunk.at_ns != at and received // 2 > yielded:
@@ -157,7 +157,7 @@ def _chunks(audio: list[AudioChunk], sent_ns: int) -> Iterator[Chunk]:
 
 
 def _silent_failure(trial: Trial, pcm: bytes) -> tuple[str | None, str | None]:
-    """Return the class and message of a trial that failed without an error. Silence is never a success."""
+    """Return error class and message if the audio is empty, truncated or inaudible, else (None, None)."""
     if not pcm:
         return "empty", "the service said complete and sent no audio"
     if len(pcm) % 2:

@@ -26,7 +26,7 @@ from smallest_cli.transports import open_transport
 
 SWITCH_SECONDS = 0.0005
 POLL_SECONDS = 0.25
-FATAL = (AuthError, RequestError, SecurityError)  # errors that every other trial of the arm would meet too
+FATAL = (AuthError, RequestError, SecurityError)  # errors that all other trials of the arm would have too
 
 
 @dataclass
@@ -39,16 +39,16 @@ class Progress:
     in_flight: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     succeeded: set[str] = field(default_factory=set)  # arms with a successful trial or warm-up
-    cut_short: str | None = None  # the option that ended the run before its plan did
+    cut_short: str | None = None  # the option that ended the run early
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start_trial(self) -> None:
-        """Count a trial that begins."""
+        """Count a started trial."""
         with self._lock:
             self.in_flight += 1
 
     def finish_trial(self, trial: Trial) -> None:
-        """Record a trial that ended."""
+        """Record a finished trial."""
         with self._lock:
             self.in_flight -= 1
             self.trials.append(trial)
@@ -58,13 +58,13 @@ class Progress:
                 self.succeeded.add(trial.arm)
 
     def abandon_trial(self) -> None:
-        """Discard a trial that the end of the run's time cut short: its failure says nothing."""
+        """Discard a trial that failed because the time limit of the run was reached."""
         with self._lock:
             self.in_flight -= 1
             self.cut_short = "--max-time"
 
     def ttfb_ms(self, p: float, last: int = 200) -> float | None:
-        """Return a quantile of the time to first audio of the latest trials."""
+        """Return a quantile of the time to first audio, in ms, over the `last` trials."""
         recent = [trial.first_audio_ns for trial in self.trials[-last:] if not trial.error]
         return quantile(sorted(recent), p) / 1e6 if recent else None
 
@@ -74,11 +74,11 @@ OnTrial = Callable[[Attempt], None]
 
 
 def ignore(_: object) -> None:
-    """Do nothing with progress or a trial."""
+    """Ignore progress or a trial (a no-op callback)."""
 
 
 class CharacterBudget:
-    """The characters that may still be sent, warm-ups included; unlimited if `limit` is 0."""
+    """Limit the characters sent, warm-ups included; 0 = unlimited."""
 
     def __init__(self, limit: int) -> None:
         self._left = limit or math.inf
@@ -94,13 +94,13 @@ class CharacterBudget:
 
 
 class JobQueue:
-    """The jobs of a plan, until they, the time or the characters are used up.
+    """The jobs of a plan, up to its limits of time and characters.
 
-    `cut_short` is the option that ended it before the plan did. Jobs due after the end are not started.
+    `cut_short` is the option that ended it early. Jobs due after the end are not started.
     """
 
     def __init__(self, plan: Plan, budget: CharacterBudget, until: float = math.inf) -> None:
-        """The plan's seconds begin now; `until` is the end of the run by `time.monotonic`."""
+        """The duration of the plan starts now; `until` is the end of the run by `time.monotonic`."""
         self.budget = budget
         self.cut_short: str | None = None
         self.stopped = threading.Event()
@@ -127,7 +127,7 @@ class JobQueue:
 
 
 class Worker:
-    """Runs one trial at a time over warm connections of its own, as a voice agent does."""
+    """Run one trial at a time over its own warm connections, as a voice agent does."""
 
     def __init__(self, number: int, plan: Plan, service: Service, dialer: Dialer, on_trial: OnTrial) -> None:
         self._number, self._plan, self._on_trial = number, plan, on_trial
@@ -139,7 +139,7 @@ class Worker:
         }
 
     def warm_up(self, progress: Progress, budget: CharacterBudget) -> None:
-        """Use every connection once before it counts. Raises `FATAL` errors."""
+        """Send one unmeasured request over every connection. Raises `FATAL` errors."""
         for job in self._plan.warm_up(self._number):
             if not budget.take(job):
                 return
@@ -148,7 +148,7 @@ class Worker:
                 raise made.failure
 
     def measure(self, queue: JobQueue, origin_ns: int, progress: Progress) -> None:
-        """Run jobs until there are no more. Raises a `FATAL` error of an arm without any success."""
+        """Run jobs until the queue ends. Raises a `FATAL` error of an arm without a success."""
         while (job := queue.next()) is not None:
             if job.due_ns is not None:
                 ahead = (origin_ns + job.due_ns - self._dialer.clock()) / SECOND
@@ -161,7 +161,7 @@ class Worker:
     def run_trial(
         self, job: Job, phase: Literal["warmup", "measure"], origin_ns: int, progress: Progress
     ) -> Attempt:
-        """Run one trial, whether it fails or not; discarded if it failed because the run's time is over."""
+        """Run and record one trial; discard it if it failed because the time of the run is over."""
         blank = Trial(
             index=job.index,
             arm=self._plan.arm_id(job.arm),
@@ -221,14 +221,14 @@ def run_workers(
 ) -> bool:
     """Warm up, then measure, into `progress`. Return whether the plan was completed.
 
-    A signal unwinds at once; `progress` then holds complete trials only. Raises `FATAL` errors.
+    A signal ends the run at once; `progress` then holds finished trials only. Raises `FATAL` errors.
     """
     workers = [Worker(number, plan, service, dialer, on_trial) for number in range(plan.concurrency)]
     pool = ThreadPoolExecutor(plan.concurrency, "bench worker")
     budget = CharacterBudget(plan.max_chars)
     queue, graceful = None, True
     try:
-        # The first worker alone: a rejected key is then sent once, not once for each worker.
+        # The first worker alone: a rejected key is sent once, not by every worker.
         for group in (workers[:1], workers[1:]):
             warm_ups = [pool.submit(worker.warm_up, progress, budget) for worker in group]
             _join(warm_ups, on_progress, progress)
@@ -238,7 +238,7 @@ def run_workers(
             futures = [pool.submit(worker.measure, queue, origin, progress) for worker in workers]
             _join(futures, on_progress, progress)
     except Interrupted:
-        graceful = False  # the process is about to end: do not wait for trials in flight
+        graceful = False  # exiting: do not wait for trials in flight
         raise
     finally:
         if queue is not None:
@@ -252,7 +252,7 @@ def run_workers(
 
 
 def _join(futures: list[Future[None]], on_progress: OnProgress, progress: Progress) -> None:
-    """Wait for workers, reporting progress. Raises what one of them raised."""
+    """Wait for workers, reporting progress. Re-raises an exception of a worker."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, POLL_SECONDS, FIRST_EXCEPTION)

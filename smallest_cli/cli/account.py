@@ -1,4 +1,4 @@
-"""The account API, with the service, key and limits that a command's options and the settings name."""
+"""Open the account API with the service, key and limits from the options and settings."""
 
 from __future__ import annotations
 

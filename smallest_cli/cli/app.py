@@ -21,10 +21,10 @@ from smallest_cli.signals import SIGPIPE, catch_signals, reraise_signal, restore
 from smallest_cli.stdio import exhaustion_error, guard_stdout
 
 SIMILARITY = 0.75
-"""Similarity to a mistyped option from which another one is suggested, 0 to 1."""
+"""Minimum similarity (0 to 1) of an option suggested for a mistyped one."""
 BUG = "this is a bug; please report it with the command and the version"
 MIN_RICH_COLUMNS = 110
-"""Columns that rich help needs: on a narrower terminal it truncates the names of options."""
+"""Minimum terminal width for rich help, in columns: below it, option names are truncated."""
 
 
 _rich_wanted = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -36,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Not "rich": that would take `[default: 15]` for markup.
+    # Not "rich": it parses `[default: 15]` as markup.
     rich_markup_mode="markdown" if _rich_wanted and _is_wide else None,
 )
 
@@ -54,13 +54,13 @@ COMMANDS = {
     "doctor": ("doctor.doctor", "Check your setup."),
     "completion": ("completion.completion", "Generate shell completions."),
 }
-"""Command name -> module and attribute, and its line in the list. Only the command that runs is imported."""
+"""Command name -> (module and attribute, help line). Only the command that runs is imported."""
 CHILDREN = {"bench": ("bench.results", ("compare", "merge", "report", "locustfile"))}
-"""Command name -> module and names of its subcommands, for commands that have an own module for them."""
+"""Command name -> (module, subcommand names), for commands whose subcommands have their own module."""
 
 
 def register(names: Iterable[str]) -> None:
-    """Add commands to the app, each from its module."""
+    """Import commands and add them to the app."""
     for name in names:
         file, _, attribute = COMMANDS[name][0].rpartition(".")
         command = getattr(import_module(f"smallest_cli.cli.commands.{file}"), attribute)
@@ -71,7 +71,7 @@ def register(names: Iterable[str]) -> None:
 
 
 def register_children(name: str) -> None:
-    """Add a group with the subcommands of a command to the app, in place of the command itself."""
+    """Add a group with the subcommands of `name` to the app, in place of the command itself."""
     file, children = CHILDREN[name]
     module = import_module(f"smallest_cli.cli.commands.{file}")
     group = typer.Typer(name=name, help=COMMANDS[name][1])
@@ -81,7 +81,7 @@ def register_children(name: str) -> None:
 
 
 def register_names() -> None:
-    """Add all commands without importing them, for the list and for suggestions after a typo."""
+    """Add all commands without importing them, for the command list and for suggestions after a typo."""
     for name, (_, line) in COMMANDS.items():
         app.command(name, help=line)(lambda: None)
 
@@ -103,14 +103,14 @@ def main(
 
 
 def run() -> NoReturn:
-    """Run the command line and exit with its code; after a signal, end by that signal."""
+    """Run the command line and exit with its code; after a signal, re-raise that signal."""
     catch_signals()
     guard_stdout()
     try:
         code = _run_command()
         restore_signals()
     except Interrupted as interruption:
-        # Releases the frames, so that context managers that were just entered are closed.
+        # Drop the frames, so that generators they hold are closed and clean up.
         interruption.__traceback__ = None
         _print_failure(interruption)
         reraise_signal(interruption.signal_number)
@@ -150,7 +150,7 @@ def _invoke() -> int:
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:
-    """Typer's error in one line, with a suggestion or where to look."""
+    """Convert a Typer error to one line, with a suggestion or a pointer to --help."""
     from difflib import get_close_matches
 
     line = " ".join(error.format_message().split()).rstrip(".")
@@ -166,7 +166,7 @@ def _usage_error(error: typer.TyperException) -> UsageError:
 
 
 def _refuse_key_in_argv() -> None:
-    """Refuse options that would take a key: other users can read the arguments of a process."""
+    """Reject options that pass a key: other users can read the arguments of a process."""
     options = sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None]
     if any(each.partition("=")[0] in ("--api-key", "--apikey", "--key") for each in options):
         raise UsageError(
@@ -176,7 +176,7 @@ def _refuse_key_in_argv() -> None:
 
 
 def _offline_command(arguments: list[str]) -> list[str]:
-    """The same command for the offline server: --local instead of --base-url, before any `--`."""
+    """Return the same command for the offline server: --local instead of --base-url, before any `--`."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = [word for word in arguments[:end] if not word.startswith("--base-url=")]
     if "--base-url" in options:
@@ -197,6 +197,6 @@ def _fail(error: SmallestError) -> int:
 def _print_failure(error: SmallestError | Interrupted) -> None:
     """Print the failure on stderr and, if --json was given, as an object on stdout."""
     if "--json" in sys.argv[1:]:
-        with suppress(SmallestError):  # a closed stdout must not hide the failure itself
+        with suppress(SmallestError):  # a closed stdout must not hide the original failure
             print_json(error_as_json(error))
     print_error(error)

@@ -18,7 +18,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def voice_rows(voices: Iterable[Voice]) -> list[Row]:
-    """Voice ids, each once, described by gender, accent, languages and model."""
+    """Return unique voice ids, described by gender, accent, languages and model."""
     rows: dict[str, str] = {}
     for voice in voices:
         traits = (voice.gender, voice.accent, *voice.languages[:2], voice.model)
@@ -27,12 +27,12 @@ def voice_rows(voices: Iterable[Voice]) -> list[Row]:
 
 
 def model_rows(voices: Iterable[Voice]) -> list[Row]:
-    """The models of the voices."""
+    """Return the models of the voices."""
     return [(model, "") for model in sorted({voice.model for voice in voices})]
 
 
 def language_rows(voices: Iterable[Voice]) -> list[Row]:
-    """The codes of the voices' languages; a language without a code by its name."""
+    """Return the codes of the voices' languages, or the name of a language without a code."""
     names = {language.casefold() for voice in voices for language in voice.languages}
     return sorted((LANGUAGE_CODES.get(name, name), name) for name in names)
 
@@ -41,7 +41,7 @@ def save_voices(voices: Sequence[Voice]) -> None:
     """Save the voices, models and languages that the service lists."""
     lists = {"voices": voice_rows(voices), "models": model_rows(voices), "languages": language_rows(voices)}
     for name, rows in lists.items():
-        # The service chose these values: anything that a shell could read as more than a word is dropped.
+        # Values come from the service: drop any that a shell would not read as one word.
         _save(name, [row for row in rows if _WORD.fullmatch(row[0])])
 
 
@@ -53,6 +53,6 @@ def save_devices(names: Iterable[str]) -> None:
 def _save(name: str, rows: Iterable[Row]) -> None:
     path = cache_folder() / f"{name}.tsv"
     lines = (f"{_CONTROLS.sub(' ', value)}\t{_CONTROLS.sub(' ', text)}".rstrip() for value, text in rows)
-    # Only completion depends on it, so that a read-only cache folder fails no command.
+    # Only completion needs the file: a read-only cache folder must not fail a command.
     with suppress(OSError):
         atomic_write(path, "".join(f"{line}\n" for line in lines).encode())

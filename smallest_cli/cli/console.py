@@ -1,4 +1,4 @@
-"""What is printed: warnings, details, progress and errors on stderr, the one JSON object on stdout."""
+"""Print warnings, details, progress and errors on stderr, and the JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ LINE_LIMIT = 1000
 
 
 def print_line(line: str) -> None:
-    """Print a line on stderr. A stderr that is closed or full is not an error."""
+    """Print a line on stderr. Write errors, e.g. a closed stderr, are ignored."""
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"{printable(line, LINE_LIMIT)}\n")
         sys.stderr.flush()
 
 
 class Progress:
-    """Observes the events of a run: a line that is drawn again on a terminal, or a line per event."""
+    """Show the events of a run: a progress line on a terminal, or one line per event."""
 
     def __init__(
         self, format: models.AudioFormat, *, drawn: bool, debug: Callable[[str], None] | None
     ) -> None:
-        """`drawn`: whether the terminal is free for the line; `debug` gets a line for each event."""
+        """`drawn`: whether to draw a progress line; `debug` is called with a line for each event."""
         self._format = format
         self._drawn = drawn
         self._debug = debug
@@ -44,7 +44,7 @@ class Progress:
             self._debug(f"{(event.at_ns - self._start_ns) / 1e6:10.3f} ms  {_describe(event)}")
         elif self._drawn and isinstance(event, models.AudioChunk):
             if self._status is None:
-                # Imported while the service is at work: rich takes 40 ms.
+                # Import after the request is sent: rich takes 40 ms.
                 from rich.console import Console as RichConsole
 
                 self._status = RichConsole(stderr=True).status("")
@@ -53,7 +53,7 @@ class Progress:
             self._status.update(f"{self._format.duration(self._byte_count):.1f} s of audio")
 
     def stop(self) -> None:
-        """Remove the line."""
+        """Erase the progress line."""
         if self._status is not None:
             self._status.stop()
 
@@ -79,7 +79,7 @@ def _describe(event: models.Event) -> str:
 
 
 def describe_phases(phases: models.Phases) -> str:
-    """How long each step of connecting took."""
+    """Format the time of each connection phase."""
     steps = {"dns": phases.dns, "tcp": phases.tcp, "tls": phases.tls, "upgrade": phases.upgrade}
     return "  ".join(f"{name} {ns / 1e6:.1f} ms" for name, ns in steps.items())
 
@@ -94,35 +94,35 @@ class Console:
         self._terminal = sys.stderr is not None and sys.stderr.isatty() and not quiet
 
     def warn(self, line: str) -> None:
-        """Something that may not be what the user meant."""
+        """Print a warning."""
         if not self._quiet:
             print_line(f"smallest: warning: {line}")
 
     def info(self, line: str) -> None:
-        """A summary: on a terminal, and with --verbose."""
+        """Print a summary line, on a terminal or with --verbose."""
         if self._terminal or self._verbose:
             print_line(line)
 
     def detail(self, line: str) -> None:
-        """A line for --verbose."""
+        """Print a line with --verbose."""
         if self._verbose:
             print_line(line)
 
     def debug(self, line: str) -> None:
-        """A line for --debug."""
+        """Print a line with --debug."""
         if self._debug:
             print_line(line)
 
     def progress(self, format: models.AudioFormat, *, drawn: bool) -> Progress:
-        """Show the events of a run; `drawn` says whether the terminal is free for a progress line."""
+        """Return an observer of events; `drawn`: whether the terminal is free for a progress line."""
         drawn = drawn and self._terminal and not self._debug
         return Progress(format, drawn=drawn, debug=self.debug if self._debug else None)
 
     @contextmanager
     def progress_bar(self, total: int, *, upload: str = "") -> Iterator[Callable[[int], None]]:
-        """A bar on a terminal, of `total` steps, or of bytes where `upload` describes what is uploaded.
+        """Show a progress bar on a terminal: of `total` steps, or bytes if `upload` names an upload.
 
-        The function is called with the number of steps that were done.
+        Yields a function to call with the number of steps done.
         """
         if not self._terminal or self._debug:
             yield lambda _: None
@@ -140,7 +140,7 @@ class Console:
 
 
 def print_error(error: SmallestError | Interrupted) -> None:
-    """Print what failed in one line, then the hint, the partial file and the request id."""
+    """Print the error in one line, then the hint, the partial file and the request id."""
     print_line(f"smallest: {error}")
     if error.hint:
         print_line(f"  {error.hint}")
@@ -151,12 +151,12 @@ def print_error(error: SmallestError | Interrupted) -> None:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    """Print one object on stdout, in ASCII, so that nothing in it acts on a terminal."""
+    """Print one object on stdout, in ASCII, so that it cannot control a terminal."""
     print(json.dumps(result), flush=True)
 
 
 def error_as_json(error: SmallestError | Interrupted) -> dict[str, Any]:
-    """A failure, or a signal, as the object that --json prints."""
+    """Return a failure or signal as the object that --json prints."""
     return {
         **error.summary,
         "error": str(error),

@@ -1,7 +1,7 @@
-"""`--follow`: the text on stderr as it is played.
+"""`--follow`: print the text on stderr as it is played.
 
-On a terminal the current line is drawn with the rest of it dim; elsewhere each segment is a line, printed
-when its audio starts. Progress is what the output device has played, not what was sent to it.
+On a terminal the current line is drawn with its unplayed part dim; elsewhere each segment is a line, printed
+when its audio starts. Progress counts the frames that the output device has played, not those sent to it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ CLEAR_LINE, DIM, RESET = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
 
 
 class LiveText:
-    """Shows segments while a sink plays them.
+    """Show segments while a sink plays them.
 
-    `start` is called with the sink; `shown` is a context around it, because audio is played until the sink
-    is closed.
+    Call `start` with the sink, inside the context `shown`: audio is played until the sink is closed.
     """
 
     def __init__(self, segments: Sequence[SpokenSegment], rate: int) -> None:
@@ -43,13 +42,13 @@ class LiveText:
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def start(self, sink: Sink) -> None:
-        """Follow what a sink plays."""
+        """Start showing what a sink plays."""
         self._sink = sink
         self._thread.start()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """When all within went well, everything was played: show the rest."""
+        """Show the remaining text if the block succeeds: then all audio was played."""
         try:
             yield
             self._stop()
@@ -62,7 +61,7 @@ class LiveText:
 
     @contextmanager
     def stopped_on_error(self) -> Iterator[None]:
-        """Stop before the sink is aborted: it may then report frames as played that were dropped."""
+        """Stop on an error, before the sink is aborted: it may then count dropped frames as played."""
         try:
             yield
         except BaseException:
@@ -80,12 +79,12 @@ class LiveText:
             self._update()
 
     def _update(self) -> None:
-        with suppress(SmallestError):  # the thread that writes to the sink reports its failure
+        with suppress(SmallestError):  # the thread that writes to the sink raises it
             if self._sink:
                 self._show(self._sink.frames_played())
 
     def _show(self, played: int, *, final: bool = False) -> None:
-        """Show the segments up to the one that is being played; `played` is in frames."""
+        """Show the segments up to the one playing; `played` is in frames."""
         if self._terminal:
             started = sum(each.start <= played and each.frames > 0 for each in self._segments)
             while self._number < started - 1:
@@ -100,9 +99,9 @@ class LiveText:
         self._number = max(self._number, started)
 
     def _draw_segment(self, segment: SpokenSegment, played: int | None) -> None:
-        """Draw up to what was spoken when `played` frames were played; None for all of the segment.
+        """Draw the text spoken within the first `played` frames; None for the complete segment.
 
-        Lines that were spoken stay; the current one is drawn again.
+        Spoken lines stay; the current one is redrawn.
         """
         if self._page is None:
             self._page = _Page(" ".join(escape(segment.text).split()))
@@ -110,7 +109,7 @@ class LiveText:
         spoken = len(page.text) if played is None else _spoken(segment, page.text, played, self._rate)
         while rows := page.lay_out(columns):
             row = rows[0].rstrip()
-            # A row that the terminal wrapped, since it was made narrower, cannot be drawn over.
+            # A row wrapped by a terminal that was made narrower cannot be overwritten.
             if not page.row_drawn or display_width(row) <= columns:
                 end = max(0, min(len(row), spoken - page.position))
                 rest = f"{DIM}{row[end:]}{RESET}" if row[end:] else ""
@@ -127,18 +126,18 @@ class LiveText:
 
 
 class _Page:
-    """A text in rows. A row that was drawn keeps its width; those after it get the terminal's."""
+    """Text wrapped into rows. A drawn row keeps its width; later ones use the terminal's."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.position = 0
-        """Where the first row starts that is not yet spoken."""
+        """Offset of the first row not yet spoken, in characters."""
         self.row_drawn = False
         self._rows: list[str] = []
         self._columns = 0
 
     def lay_out(self, columns: int) -> list[str]:
-        """The rows that are not yet spoken, each with the space after it."""
+        """Return the rows not yet spoken, each with its trailing space."""
         if columns != self._columns:
             self._columns = columns
             kept = self._rows[:1] if self.row_drawn else []
@@ -147,13 +146,13 @@ class _Page:
         return self._rows
 
     def next_row(self) -> None:
-        """The first row is spoken."""
+        """Drop the first row: it is spoken."""
         self.position += len(self._rows.pop(0))
         self.row_drawn = False
 
 
 def _spoken(segment: SpokenSegment, text: str, played: int, rate: int) -> int:
-    """Characters of a text whose words have started; all of them where there are no word times."""
+    """Return the number of characters up to the last started word; all without word timings."""
     if not is_timed(segment):
         return len(text)
     seconds, end = (played - segment.start) / rate, 0
@@ -166,7 +165,7 @@ def _spoken(segment: SpokenSegment, text: str, played: int, rate: int) -> int:
 
 
 def _columns() -> int:
-    """Columns that a row may take: one less than there are, since some terminals wrap in the last one."""
+    """Return the width of a row: the terminal's less 1, since some terminals wrap in the last column."""
     columns = 0
     with suppress(OSError):
         columns = os.get_terminal_size(sys.stderr.fileno()).columns

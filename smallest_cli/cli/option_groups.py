@@ -1,4 +1,4 @@
-"""Option groups: one parameter of a command function, an option on the command line for each field."""
+"""Option groups: one parameter of a command function that adds an option for each of its fields."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class Options:
 
     @classmethod
     def parameters(cls) -> dict[str, Any]:
-        """The type of every field, annotated for Typer, by name."""
+        """Return the type of each field by name, annotated for Typer."""
         hints, declared = get_type_hints(cls, include_extras=True), cls._declared
         annotated = {name: Annotated[hints[name], info] for name, info in declared.items()}
         return {name: annotated.get(name, hints[name]) for name in _fields(cls)}
 
     def as_dict(self) -> dict[str, Any]:
-        """Every field by name."""
+        """Return all fields by name."""
         return {name: getattr(self, name) for name in _fields(type(self))}
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with other values."""
+        """Return a copy with some values replaced."""
         return type(self)(**self.as_dict() | changes)
 
 
@@ -71,7 +71,7 @@ def _fields(group: type[Options]) -> dict[str, None]:
 
 
 def _check_values(values: dict[str, Any], annotations: dict[str, Any]) -> None:
-    """Refuse empty texts, most often an unset shell variable, and nan and inf, which pass range checks.
+    """Reject empty strings (often an unset shell variable), and nan and inf, which pass range checks.
 
     Arguments are checked by each command. Raises UsageError.
     """
@@ -81,7 +81,7 @@ def _check_values(values: dict[str, Any], annotations: dict[str, Any]) -> None:
             continue
         (info,) = annotations[field].__metadata__
         if isinstance(info, OptionInfo):
-            # In `Annotated`, Typer keeps the first declared name as `default`.
+            # With `Annotated`, Typer stores the first option name in `default`.
             names = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
             flag = next((name for name in names if name.startswith("--")), f"--{field.replace('_', '-')}")
             if is_empty:

@@ -1,4 +1,4 @@
-"""The options that commands share. An option that was not given is None, so that settings apply."""
+"""Options shared by commands. An option that was not given is None; its setting then applies."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FileOptions(Options):
 
 
 class SoundOptions(FileOptions):
-    """Audio output: where it goes and in which format."""
+    """Audio output: destinations and format."""
 
     output: list[str] | None = option(
         "-o, --output, --out FILE", "Write to FILE (repeatable); - is stdout (PCM)."
@@ -73,7 +73,7 @@ class CaptionOptions(Options):
 
 
 class SplitOptions(Options):
-    """How a finished text is split."""
+    """How complete text is split."""
 
     pause: float = option("--pause SECONDS", "Silence between paragraphs.", 0.4, min=0, max=60)
     split: int = option("--split N", "Maximum characters per request; 0 = no limit.", SEGMENT_CHARS, min=0)
@@ -81,13 +81,13 @@ class SplitOptions(Options):
 
 
 class TextOptions(SplitOptions):
-    """Where a finished text is read from, and how it is split."""
+    """Where complete text is read from, and how it is split."""
 
     file: list[str] | None = option("-f, --file FILE", "Read text from FILE (repeatable); - is stdin.")
 
 
 class RemoteOptions(Options):
-    """How a service is reached. Fields that are settings have the names of `Settings`."""
+    """How to connect to a service. Fields that are settings have the names of `Settings`."""
 
     base_url: str | None = option("--base-url URL", "Service URL. [default: https://api.smallest.ai]")
     api_key_file: str | None = option("--api-key-file FILE", "Read the API key from FILE; - is stdin.")
@@ -97,7 +97,7 @@ class RemoteOptions(Options):
 
 
 class ConnectionOptions(RemoteOptions):
-    """The same, for what the offline server can do too."""
+    """`RemoteOptions` and --local, for commands that also work with the offline server."""
 
     local: bool | None = option("--local", "Use the offline server: no key, no network.")
 
@@ -124,10 +124,10 @@ class ServiceOptions(ConnectionOptions):
 
 
 class RunOptions(Options):
-    """What is reported about a run."""
+    """Output about a run: level of detail and JSON."""
 
     dry_run = False
-    """Not an option of this group: see ReportOptions."""
+    """Not an option here, only in ReportOptions."""
 
     json: bool = option("--json", JSON_HELP, False)
     quiet: bool = option("-q, --quiet", "Print errors only.", False)
@@ -136,6 +136,6 @@ class RunOptions(Options):
 
 
 class ReportOptions(RunOptions):
-    """What is reported about a run, or instead of one."""
+    """`RunOptions`, and --dry-run."""
 
     dry_run: bool = option("--dry-run", "Show what would be sent, and stop.", False)

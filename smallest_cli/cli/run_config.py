@@ -1,4 +1,4 @@
-"""Options and settings -> the configuration of a run, checked before anything is opened."""
+"""Build the run configuration from options and settings, and check it before anything is opened."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def load_request(
     *,
     needs_ws: bool = False,
 ) -> tuple[Console, Settings, SpeechRequest]:
-    """The console, the settings and the request template. Raises UsageError and SettingsError.
+    """Return the console, the settings and the request template. Raises UsageError and SettingsError.
 
-    `needs_ws`: with --via auto use ws, because only ws can do what is wanted.
+    `needs_ws`: with transport auto use ws, as the command requires it.
     """
     if service.ca_file is not None and not os.path.exists(service.ca_file):
         raise SettingsError(f"--ca-file: no such file: {printable(service.ca_file)}")
@@ -75,7 +75,7 @@ def build_run_config(
     *,
     needs_ws: bool = False,
 ) -> tuple[RunConfig, Console]:
-    """The configuration of a run and its console. Raises UsageError and SettingsError."""
+    """Return the configuration of a run and its console. Raises UsageError and SettingsError."""
     captions = captions or CaptionOptions()
     needs_ws = needs_ws or captions.cue == "word"
     console, settings, template = load_request(voice, service, report, sound.cache, needs_ws=needs_ws)
@@ -115,7 +115,7 @@ def build_run_config(
 
 @contextmanager
 def session_on_console(config: RunConfig, console: Console) -> Iterator[Session]:
-    """`open_session`, with progress and, with --follow, the text on stderr."""
+    """Open a session with progress and, with --follow, the text on stderr."""
     plan, format = config.captions, config.template.format
     captions: Captions | None = None
     live_text: LiveText | None = None
@@ -142,20 +142,20 @@ def session_on_console(config: RunConfig, console: Console) -> Iterator[Session]
 
 
 def check_key_not_from_text(texts: Iterable[str], key_file: str | None, settings: Settings) -> None:
-    """Refuse to read both the text (`-` among `texts`) and the key from stdin. Raises UsageError."""
+    """Raise UsageError if the text (`-` among `texts`) and the key would both be read from stdin."""
     if "-" in texts and not settings.local and reads_stdin(key_file):
         hint = "read the key from a file: --api-key-file FILE"
         raise UsageError("stdin cannot be both the text and the key", hint=hint)
 
 
 def check_not_overwriting_inputs(settings: Settings, key_file: str | None, written: Iterable[str]) -> None:
-    """Refuse to replace the files that the settings or a key come from. Raises UsageError."""
+    """Raise UsageError if an output would replace a settings or key file."""
     inputs = [config_path(), *key_files(key_file), settings.ca_file or ""]
     check_not_overwriting(inputs, written, "the settings or a key are read from it")
 
 
 def check_not_overwriting(read: Iterable[str | Path], written: Iterable[str], reason: str) -> None:
-    """Refuse to replace a file that is read, under whatever name; `-` is stdin. Raises UsageError."""
+    """Raise UsageError if an output is also an input, even by another path; `-` is stdin."""
     targets = {name: status for name in written if (status := _status(name))}
     for source in map(_status, read if targets else ()):
         for name, target in targets.items():
@@ -171,7 +171,7 @@ def _status(path: str | Path) -> os.stat_result | None:
 
 
 def _player(sound: SoundOptions, settings: Settings) -> str | None:
-    """The player command: --player, else the setting unless --device is given."""
+    """Return the player command: --player, else the setting unless --device is given."""
     if sound.player is not None and sound.device is not None:
         raise UsageError("--device and --player cannot be combined", hint="name the device in the command")
     player = sound.player or (None if sound.device else settings.player)
@@ -189,7 +189,7 @@ def _player(sound: SoundOptions, settings: Settings) -> str | None:
 
 
 def parse_seconds(text: str | None) -> float:
-    """Seconds from `0.5`, `0.5s` or `500ms`. Raises UsageError."""
+    """Parse `0.5`, `0.5s` or `500ms` into seconds. Raises UsageError."""
     if text is None:
         return 0.0
     number, per_second = (text[:-2], 1000) if text.endswith("ms") else (text.removesuffix("s"), 1)
@@ -209,7 +209,7 @@ def _plan_captions(
     *,
     force: bool,
 ) -> CaptionPlan | None:
-    """What is wanted besides the audio, if anything."""
+    """Return the plan for subtitles and live text, None if neither is requested. Raises UsageError."""
     if options.cue and not options.subtitles:
         raise UsageError("--cue requires --subtitles", hint="add --subtitles FILE")
     if options.subtitles is not None:
@@ -225,7 +225,7 @@ def _plan_captions(
 
 
 def _prefer_ws(captions: CaptionOptions, template: SpeechRequest, settings: Settings) -> Settings:
-    """With --via auto, --follow on a terminal uses ws for voices that time their words: sse has no times."""
+    """With transport auto, use ws for --follow on a terminal if the voice has word timings: sse has none."""
     if not captions.follow or "via" in settings.sources or not (sys.stderr and sys.stderr.isatty()):
         return settings
     from smallest_cli.synthesis.captions import why_untimed

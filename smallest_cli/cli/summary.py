@@ -1,4 +1,4 @@
-"""The result of a run: a summary line, details for --verbose, the object of --json."""
+"""Print the result of a run: a summary line, details with --verbose, or the object of --json."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from smallest_cli.synthesis.request import RunConfig, RunResult
 from smallest_cli.synthesis.timeline import MILLISECOND
 
 NOTABLE_WAIT_MS = 200
-"""A shorter wait for `complete` is not reported."""
+"""Minimum wait for `complete` that is reported."""
 
 
 def print_summary(config: RunConfig, result: RunResult, console: Console, *, as_json: bool) -> None:
-    """Print how the run went."""
+    """Print the result of a run."""
     if as_json:
         print_json(result_as_json(config, result))
     for line in _details(config, result):
@@ -55,7 +55,7 @@ def _details(config: RunConfig, result: RunResult) -> Iterator[str]:
 
 
 def result_as_json(config: RunConfig, result: RunResult) -> dict[str, Any]:
-    """What a run came to, as the object of --json."""
+    """Return the result of a run as the object of --json."""
     names = [each.name for each in config.destinations]
     ttfb_ms = None if result.timeline.starts_cached else round(result.timeline.ttfb_ms or 0.0, 3)
     return {

@@ -1,1 +1,1 @@
-"""The offline server: a Waves-compatible service with an eSpeak NG voice, run as a process of its own."""
+"""The offline server: a Waves-compatible service with an eSpeak NG voice, run as a separate process."""

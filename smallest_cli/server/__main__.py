@@ -2,7 +2,7 @@
 
 Reads one line of JSON from stdin (fields of `ServerConfig`, `{}` for the defaults), writes one line of
 JSON to stdout (`base_url` and `key`, or `error`, `exit` and `hint`), and serves until stdin closes, which
-also happens when the parent is killed. Secrets are passed this way because argv is public.
+also happens when the parent is killed. Secrets are not passed in argv, which other users can read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KEY_BYTES = 24
 def main() -> int:
     """Serve until the parent closes stdin. Return 0, or the exit code of the error that prevented it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    engine = Engine()  # started first: it loads while this process does
+    engine = Engine()  # started first, so that it loads in parallel
     try:
         _serve(engine)
     except SmallestError as error:

@@ -45,7 +45,7 @@ class _Body(TypedDict, total=False):
 
 
 class AccountAPI:
-    """Dictionaries and clones, shared by all keys, and an account with constant credit."""
+    """Dictionaries and clones, shared by all keys, and an account with a constant balance."""
 
     def __init__(self) -> None:
         self._dictionaries: dict[str, dict[str, Any]] = {}
@@ -53,7 +53,7 @@ class AccountAPI:
 
     @property
     def clone_ids(self) -> frozenset[str]:
-        """The voice ids of all clones."""
+        """Return the voice ids of all clones."""
         return frozenset(clone["voiceId"] for clone in self._clones)
 
     def has_dictionaries(self, ids: object) -> bool:
@@ -63,7 +63,7 @@ class AccountAPI:
         )
 
     def pronounce(self, text: str, ids: Iterable[str]) -> str:
-        """Replace words of the text by their pronunciations in the given dictionaries."""
+        """Replace words of the text with their pronunciations in the given dictionaries."""
         for id in ids:
             for item in self._dictionaries.get(id, {}).get("items", ()):
                 pronunciation = item["pronunciation"].replace("\\", r"\\")
@@ -71,7 +71,7 @@ class AccountAPI:
         return text
 
     def routes(self) -> tuple[tuple[str, str, Handler], ...]:
-        """Method, path and handler of each route."""
+        """Return method, path and handler of each route."""
         return (
             ("GET", resources.DICTIONARIES_PATH, self._list_dictionaries),
             ("POST", resources.DICTIONARIES_PATH, self._create_dictionary),
@@ -153,7 +153,7 @@ class AccountAPI:
 
 
 def constant_reply(body: Any, status: int = 200) -> Handler:
-    """A handler that answers every request alike."""
+    """Return a handler that gives every request the same reply."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.json_response(body, status=status)
@@ -174,9 +174,9 @@ def _clone_problem(fields: dict[str, str], size: int) -> str | None:
 
 
 async def _read_body(request: web.Request) -> _Body:
-    """The fields of a body, {} when one of them is not valid."""
+    """Return the fields of a body, {} if one of them is invalid."""
     try:
-        # json.loads accepts lone surrogates, which msgspec.json refuses.
+        # json.loads accepts lone surrogates, which msgspec.json rejects.
         return msgspec.convert(json.loads(await request.read()), _Body)
     except (ValueError, msgspec.ValidationError):
         return {}

@@ -42,7 +42,7 @@ def create_app(state: ServerState, port: int) -> web.Application:
     routes.add_get("/waves/v1/{pool}/get_voices", state.key_required(_voices_handler(state)))
     for method, path, handler in state.account_api.routes():
         routes.add_route(method, path, state.key_required(handler))
-    # Both families ended on 2026-05-19 (waves/api.md, 1).
+    # Both were retired on 2026-05-19 (waves/api.md, 1).
     for family, successor in (("lightning-large", V3_1_PATH), ("prof-voice-cloning", CLONES_PATH)):
         reply = constant_reply(error_bodies.retired(successor), 410)
         routes.add_route("*", f"/waves/v1/{family}{{rest:.*}}", reply)
@@ -50,7 +50,7 @@ def create_app(state: ServerState, port: int) -> web.Application:
 
 
 def _guard(state: ServerState, port: int) -> Middleware:
-    """Check host and origin before routing, and turn exceptions into the service's JSON bodies."""
+    """Check host and origin before routing, and convert exceptions to the JSON errors of the service."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -82,7 +82,7 @@ def _voices_handler(state: ServerState) -> Handler:
 
 def _speech_handler(state: ServerState, api: Api, via: Via) -> Handler:
     async def handler(request: web.Request) -> web.StreamResponse:
-        # A browser sends application/json to another origin only after a preflight, which fails here.
+        # Browsers send cross-origin application/json only after a preflight, which fails here.
         if request.content_type != "application/json":
             return web.json_response({"error": "Content-Type must be application/json"}, status=415)
         try:
@@ -114,7 +114,7 @@ def _speech_handler(state: ServerState, api: Api, via: Via) -> Handler:
 
 def _upgrade_handler(state: ServerState, api: Api) -> Handler:
     def new_socket() -> web.WebSocketResponse:
-        # autoping off: the session answers pings itself, as they do not count as activity (api.md, 4b).
+        # autoping off: the session answers pings, which do not count as activity (api.md, 4b).
         return web.WebSocketResponse(compress=False, autoping=False, max_msg_size=BODY_LIMIT, timeout=2.0)
 
     @state.key_required

@@ -1,7 +1,7 @@
 """Authentication, host and origin checks, and the limits of each key (waves/api.md, 4a and 4f).
 
-A page in a browser can reach loopback but cannot forge `Host` and `Origin`, so both are checked
-before anything else, and no CORS header is ever sent.
+A web page can connect to loopback but cannot forge `Host` and `Origin`, so both are checked
+first, and no CORS headers are sent.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from smallest_cli.server.error_bodies import UNAUTHORIZED
 
 
 def key_required(token: str | None) -> Callable[[Handler], Handler]:
-    """Return a wrapper of handlers: answer 401 without a valid key, else store it as `request["key"]`.
+    """Return a handler decorator: reply 401 without a valid key, else store it as `request["key"]`.
 
-    The only valid key is `token` or, when that is None, any key that is not empty.
+    The only valid key is `token`; if that is None, any non-empty key is valid.
     """
 
     def accepts(key: str) -> bool:
         if token is None:
             return bool(key)
-        # Constant time, so that the token cannot be guessed byte by byte.
+        # Constant-time comparison, against timing attacks.
         return hmac.compare_digest(key.encode(errors="replace"), token.encode(errors="replace"))
 
     def required(handler: Handler) -> Handler:
@@ -48,7 +48,7 @@ def key_required(token: str | None) -> Callable[[Handler], Handler]:
 def check_origin(request: web.Request, *, any_host: bool, port: int) -> tuple[int, str] | None:
     """Return status and message for a request to another host or from another origin, else None.
 
-    `any_host` is for a server that listens beyond loopback, under names it cannot know.
+    `any_host` is for a server that listens beyond loopback, whose host names are unknown.
     """
     hosts = request.headers.getall("Host", [])
     if len(hosts) != 1 or not (any_host or _is_own(hosts[0], request.scheme, port)):
@@ -72,11 +72,11 @@ def _is_own(authority: str, scheme: str, port: int) -> bool:
 
 
 class LimitExceeded(Exception):
-    """The key has as many syntheses or sockets open as it may."""
+    """The key has reached its limit of syntheses or sockets."""
 
 
 class Limit:
-    """Count what each key has open (waves/api.md, 4f)."""
+    """Limit concurrent syntheses or sockets per key (waves/api.md, 4f)."""
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
@@ -84,7 +84,7 @@ class Limit:
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        """Count one more while the context lasts. Raises LimitExceeded."""
+        """Hold one slot within the context. Raises LimitExceeded."""
         if self._open[key] >= self._maximum:
             raise LimitExceeded
         self._open[key] += 1

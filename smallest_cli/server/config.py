@@ -23,12 +23,12 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     "documented": {**_DOCUMENTED, "close_after_complete": True},
     "instant": {},
 }
-"""Values that differ from the defaults: the service as independent observers report it, as its reference
-pages describe it, and without waiting for `complete` (waves/api.md, 0.1, 0.2 and 0.4)."""
+"""Profiles, as values that differ from the defaults: the service as third parties report it, as its reference
+pages document it, and without waiting for `complete` (waves/api.md, 0.1, 0.2 and 0.4)."""
 
 
 class InvalidField(UsageError):
-    """A bad value of a field, kept apart from its name because `serve` names the option instead."""
+    """An invalid field value; the name is separate because `serve` shows the option instead."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name} {problem}")
@@ -36,36 +36,36 @@ class InvalidField(UsageError):
 
 
 class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Configuration of the server; the defaults are what existing clients need (waves/api.md, 12)."""
+    """Configuration of the server; the defaults suit existing clients (waves/api.md, 12)."""
 
-    host: str = "127.0.0.1"  # address to listen on; any but loopback needs a token
-    port: Annotated[int, Meta(ge=0, le=65_535)] = 0  # 0 picks a free one
-    token: str | None = None  # the only key accepted; None accepts any key that is not empty
+    host: str = "127.0.0.1"  # address to listen on; beyond loopback, a token is required
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0  # 0 = a free port
+    token: str | None = None  # the only valid key; None: any non-empty key
     tls_cert: str | None = None  # certificate chain (PEM) for https and wss
     tls_key: str | None = None  # its private key (PEM)
-    # Concurrent syntheses per key; open sockets are limited to 5 times that (4f).
+    # Concurrent syntheses per key; open sockets are limited to 5 times as many (4f).
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 1
     extra_voices: tuple[str, ...] = ()  # additional voice ids to accept
     # Maximum text length after trimming, in characters; streamed fragments are not limited (0.4).
     max_text: Annotated[int, Meta(ge=1, le=TEXT_LIMIT)] | None = None
     # Words that a request with `content_filter` in reject mode must not contain (0.6).
     blocked_words: tuple[str, ...] = ()
-    # Reject a voice of the other model; without it the older behaviour, audio with 200 (0.5).
+    # Reject a voice of the other model; False is the older behaviour, audio with 200 (0.5).
     check_voice_model: bool = True
     # Seconds without a message after which a socket is closed (4b).
     idle_timeout_s: Annotated[float, Meta(ge=0.01, le=180)] = 60.0
-    # Close the socket after a plain `complete`, as documented; requests behind it are lost (4c.1).
+    # Close the socket after a plain `complete`, as documented; later requests are lost (4c.1).
     close_after_complete: bool = False
-    # A plain request while another is under way: its audio follows (`queue`), it begins only after the
-    # other's `complete` (`hold`), or it is refused (0.3).
+    # A plain request during another: its audio follows at once (`queue`), it starts after the other's
+    # `complete` (`hold`), or it is rejected (0.3).
     second_request: Literal["queue", "hold", "refuse"] = "queue"
     complete_per: Literal["request", "quiet"] = "request"  # `complete` per request or quiet period (4c.1)
-    complete_wait_ms: Milliseconds = 0  # quiet time before `complete` of a plain request
+    complete_wait_ms: Milliseconds = 0  # idle time before `complete` of a plain request
     honour_complete_wait: bool = True  # a plain request may shorten it by `complete_backoff_ms` (0.1)
-    buffered_complete_wait_ms: Milliseconds = DEFAULT_COMPLETION_WAIT_MS  # the same of a buffered request
+    buffered_complete_wait_ms: Milliseconds = DEFAULT_COMPLETION_WAIT_MS  # of a buffered request
     complete_form: Literal["live", "older"] = "live"  # form of `complete` on the WebSocket (3c)
     answer_empty_close: bool = True  # answer a closing message without text to speak with `complete` (12)
-    sse_shape: SSEShape | None = None  # SSE envelope for all routes; None: the one of each route (3b)
+    sse_shape: SSEShape | None = None  # SSE envelope for all routes; None: per route (3b)
     error_form: ErrorForm = "message"  # form of errors on the WebSocket (5b)
     chunked: bool = False  # send HTTP audio in chunks, without Content-Length
     legacy: Literal["on", "404", "410"] = "on"  # state of the v3.1 and v2 routes (1)
@@ -74,7 +74,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     realtime_factor: Annotated[float, Meta(ge=0, le=1_000)] = 0  # multiple of real time; 0 = unpaced
     jitter_ms: Milliseconds = 0  # maximum random delay added to each block
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None  # seed of the random delays
-    fail: tuple[str, ...] = ()  # faults to inject in turn, as `FaultSpec.parse` takes them
+    fail: tuple[str, ...] = ()  # faults to inject in turn, see `FaultSpec.parse`
     fail_times: Annotated[int, Meta(ge=0, le=10**9)] = 0  # number of requests that fail; 0 = all
     log: str | None = None  # file to which a JSON line is appended for each request
 
@@ -96,7 +96,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         try:
             config = convert({**PROFILES[profile], **given}, cls)
         except ValidationError as error:
-            # e.g. "Expected `int` <= 65535 - at `$.port`"; unknown names come without a place
+            # e.g. "Expected `int` <= 65535 - at `$.port`"; unknown names come without a path
             problem, _, place = str(error).replace("`", "").partition(" - at $.")
             if not place:
                 raise UsageError(f"invalid server settings: {problem}") from None

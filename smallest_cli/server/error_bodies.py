@@ -23,12 +23,12 @@ _STATUS_BODIES: dict[int, dict[str, Any]] = {
 
 
 def status_body(status: int) -> dict[str, Any]:
-    """The body that goes with a status; a plain one for a status that no source shows."""
+    """Return the body of a status; a plain one for an undocumented status."""
     return _STATUS_BODIES.get(status, {"error": f"Failure {status} on request"})
 
 
 def retired(endpoint: str) -> dict[str, Any]:
-    """The 410 body of a retired model, naming the endpoint to use instead."""
+    """Return the 410 body of a retired model, with the endpoint to use instead."""
     return {
         "status": "error",
         "error_code": "MODEL_DEPRECATED",

@@ -1,4 +1,4 @@
-"""Fault injection: failures that a real service has, each written as a short spec."""
+"""Fault injection: failures of a real service, each given as a short spec."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ABNORMAL = 1006  # never sent: the connection is dropped without a close frame (
 
 @dataclass(frozen=True, slots=True)
 class FaultSpec:
-    """One fault. `after` is the number of blocks sent before it; `code` an HTTP status or close code."""
+    """One fault. `after` is the number of blocks sent before it, `code` an HTTP status or close code."""
 
     kind: str  # status, error, close or stall
     code: int = 0
@@ -42,7 +42,7 @@ class FaultSpec:
 
 
 class Fault(Exception):
-    """An injected fault is due; each transport fails in its own way."""
+    """An injected fault, which each transport turns into its own kind of failure."""
 
     def __init__(self, spec: FaultSpec) -> None:
         super().__init__(f"fault {spec.kind}")
@@ -50,7 +50,7 @@ class Fault(Exception):
 
 
 class Faults:
-    """Hand out faults in turn, `times` in all; 0 = unlimited."""
+    """Return faults in turn, `times` in total; 0 = unlimited."""
 
     def __init__(self, specs: tuple[str, ...], times: int) -> None:
         self._specs = cycle([FaultSpec.parse(spec) for spec in specs])
@@ -58,9 +58,9 @@ class Faults:
         self._remaining = times or math.inf
 
     def take(self, *, status_only: bool = False) -> FaultSpec | None:
-        """Take the fault of the next request, None when it is to succeed.
+        """Return the fault for the next request, None if it succeeds.
 
-        With `status_only` faults of other kinds are left: an upgrade can only fail with a status.
+        With `status_only`, other kinds stay queued: an upgrade can only fail with a status.
         """
         spec = self._next
         if spec is None or self._remaining == 0 or (status_only and spec.kind != "status"):

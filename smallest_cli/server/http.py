@@ -24,14 +24,14 @@ from smallest_cli.server.request_log import LogEntry
 from smallest_cli.server.state import ServerState
 from smallest_cli.server.voice.engine import block_bytes
 
-SSE_SLICE_BYTES = 1024  # the service cuts each block into events of this size (waves/api.md, 3b)
+SSE_SLICE_BYTES = 1024  # the service splits each block into events of this size (waves/api.md, 3b)
 SPOOL_BYTES = 16 << 20
 WRITE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A valid synthesis request over HTTP and what is needed to answer it."""
+    """A valid synthesis request over HTTP, and the methods that reply to it."""
 
     state: ServerState
     http: web.Request
@@ -41,7 +41,7 @@ class Exchange:
     fault: FaultSpec | None
 
     async def send_event_stream(self) -> web.StreamResponse:
-        """Send audio as server-sent events: PCM whatever format was requested (3b)."""
+        """Send audio as server-sent events: always PCM, whatever format was requested (3b)."""
         shape = self.state.config.sse_shape or SSE_SHAPES[self.api]
         response = self._new_response("text/event-stream")
         await response.prepare(self.http)
@@ -56,7 +56,7 @@ class Exchange:
             self.entry.status = str(error)
             if isinstance(error, Fault) and error.spec.kind == "close":
                 return self._abort(response)
-            # No error event is documented for SSE: this form is inferred from the WebSocket's (3b).
+            # SSE has no documented error event: the form is inferred from the WebSocket's (3b).
             failure = encode_error_message(INTERNAL["message"])
             await response.write(b"data: " + failure.encode() + b"\n\n")
         else:
@@ -68,7 +68,7 @@ class Exchange:
     async def send_audio_file(self) -> web.StreamResponse:
         """Send the audio as one body."""
         fault, encoding = self.fault, self.request.encoding
-        # Closing or stalling after some audio happens while the body is sent, all else while it is made.
+        # Close and stall faults after some audio occur while sending, all others during synthesis.
         late = fault if fault and fault.kind in ("close", "stall") and fault.after else None
         with SpooledTemporaryFile(SPOOL_BYTES) as body:
             try:
@@ -118,7 +118,7 @@ class Exchange:
                     yield event.pcm
 
     def _new_response(self, content_type: str) -> web.StreamResponse:
-        """A response with the server's ids and the client's own, empty when not given (3a)."""
+        """Return a response with the server's ids and the client's, empty if not given (3a)."""
         self.entry.request_id = str(uuid4())
         headers = {
             "Content-Type": content_type,
@@ -130,7 +130,7 @@ class Exchange:
         return web.StreamResponse(headers=headers)
 
     def _abort(self, response: web.StreamResponse) -> web.StreamResponse:
-        """Close the connection after what has been sent, so that the reply is truncated."""
+        """Close the connection now, so that the reply is truncated."""
         if self.http.transport:
             self.http.transport.close()
         return response

@@ -1,4 +1,4 @@
-"""The request log: one line of JSON for each request, for measurements from the server's side."""
+"""The request log: one JSON line per request, for server-side measurements."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LogEntry:
     status: str = "unfinished"
 
     def mark_audio(self) -> None:
-        """Record the time just before a block is sent: no client can have it earlier."""
+        """Record the time just before a block is sent, the earliest a client can receive it."""
         self.last_audio_ns = perf_counter_ns()
         self.first_audio_ns = self.first_audio_ns or self.last_audio_ns
 

@@ -21,14 +21,14 @@ from smallest_cli.server.voice.engine import Engine
 
 Watch = Callable[[Callable[[], None]], None]
 BACKLOG = 1024
-# A wildcard address cannot stand in a URL: loopback is announced instead.
+# A wildcard address is not usable in a URL: announce loopback instead.
 URL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def run(config: ServerConfig, engine: Engine, announce: Callable[[str], None], watch: Watch) -> None:
     """Listen, pass the base URL to `announce`, and serve in this thread until stopped.
 
-    `watch` receives a function that stops the server from any thread. Raises UsageError when the address
+    `watch` receives a function that stops the server from any thread. Raises UsageError if the address
     or the certificate cannot be used.
     """
     asyncio.run(_serve(config, engine, announce, watch))
@@ -54,7 +54,7 @@ async def _serve(config: ServerConfig, engine: Engine, announce: Callable[[str],
         reason = str(error.strerror).partition(" (while")[0]  # create_server repeats the address there
         raise UsageError(f"cannot listen on {config.host}:{config.port}: {reason}") from None
     port = listener.getsockname()[1]
-    # Cancelled handlers end the synthesis of a client that has disconnected.
+    # Cancel the handler, and so the synthesis, when a client disconnects.
     app = create_app(state, port)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
@@ -70,7 +70,7 @@ async def _serve(config: ServerConfig, engine: Engine, announce: Callable[[str],
 
 
 def _is_bug(record: logging.LogRecord) -> bool:
-    """Keep log records of bugs; drop those of clients that disconnect early or send no HTTP."""
+    """Keep log records of bugs; drop those of clients that disconnect early or do not send HTTP."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, ConnectionError | HttpProcessingError)
 
@@ -82,7 +82,7 @@ def _report_bug(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
 
 def _tls(config: ServerConfig) -> ssl.SSLContext | None:
     def refuse_encrypted() -> str:
-        # The password callback: without one, OpenSSL would prompt at the terminal.
+        # Password callback: without one, OpenSSL prompts on the terminal.
         raise UsageError("the TLS key is encrypted", hint="decrypt it: openssl pkey -in KEY -out PLAIN_KEY")
 
     if config.tls_cert is None:

@@ -27,25 +27,25 @@ SOCKETS_PER_SLOT = 5
 
 
 class ServerState:
-    """Everything one running server holds."""
+    """The state of one running server."""
 
     def __init__(self, config: ServerConfig, engine: Engine) -> None:
         self.config = config
         self.key_required = key_required(config.token)
-        self.slots = Limit(config.concurrency)  # over all transports
+        self.slots = Limit(config.concurrency)  # shared by all transports
         self.sockets = Limit(config.concurrency * SOCKETS_PER_SLOT)
         self.faults = Faults(config.fail, config.fail_times)
         self.request_log = RequestLog(config.log)
         self.account_api = AccountAPI()
         self._engine = engine
-        self._random = Random(config.seed)  # noqa: S311  (delays, never secrets)
+        self._random = Random(config.seed)  # noqa: S311  (delays, not secrets)
         known = (*bundled_voices(), *UNLISTED_VOICES)
         self._voice_ids = frozenset(voice.id for voice in known) | set(config.extra_voices)
         self._voice_models = {voice.id: voice.model for voice in bundled_voices()}
         self._v2_voice_ids = self._voice_ids | {voice.id for voice in V2_VOICES}
 
     def rules(self, api: Api, via: Via) -> Rules:
-        """The validation rules of a route."""
+        """Return the validation rules of a route."""
         voices = self._v2_voice_ids if api == "v2" else self._voice_ids
         checked = api == "unified" and self.config.check_voice_model
         models = self._voice_models if checked else {}
@@ -53,7 +53,7 @@ class ServerState:
         return Rules(api, via, voices, self.config.max_text, models, self.config.blocked_words)
 
     def voices(self, pool: str) -> tuple[Voice, ...] | None:
-        """The voices of a pool, named as in paths; None for an unknown pool."""
+        """Return the voices of a pool, named as in paths; None for an unknown pool."""
         for model in MODELS:
             if pool == path_model(model):
                 return tuple(voice for voice in bundled_voices() if voice.model == model)
@@ -71,8 +71,8 @@ class ServerState:
     ) -> AsyncGenerator[AudioChunk | WordTiming, None]:
         """Yield the audio of a request block by block, each at its paced time.
 
-        `received_ns` is a time of `perf_counter_ns`. Raises Fault when `fault` is due, ServerError
-        when the voice fails. A stall lasts until the client disconnects and the task is cancelled.
+        `received_ns` is a `perf_counter_ns` time. Raises Fault when `fault` is due, ServerError
+        if the voice process fails. A stall lasts until the client disconnects and the task is cancelled.
         """
         pacer = Pacer(self.config, self._random, received_ns / 1e9)
         blocks = 0
@@ -96,10 +96,10 @@ async def _trigger(fault: FaultSpec) -> None:
 
 
 class Pacer:
-    """Send times of one request's blocks, in seconds of `perf_counter`.
+    """Pace the blocks of one request; times are `perf_counter` seconds.
 
-    The first delay is lognormal about its median; each later block is due when the audio before it
-    would be used up at `realtime_factor`; jitter is added to each.
+    The first delay is lognormal; each later block is due when the audio before it has been played at
+    `realtime_factor` times real time; jitter is added to each.
     """
 
     def __init__(self, config: ServerConfig, random: Random, received: float) -> None:

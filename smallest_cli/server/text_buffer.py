@@ -1,6 +1,6 @@
-"""Turn the messages of one socket into synthesis jobs (waves/api.md, 4c).
+"""Convert the messages of one socket to synthesis jobs (waves/api.md, 4c).
 
-Plain requests become jobs at once; buffered text and continuations when they are due.
+Plain requests become jobs at once, buffered text and continuations when due.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def split_complete(text: str) -> tuple[list[str], str]:
     """Split buffered text into segments due now and the remainder. Joined they equal `text` (4c.3)."""
     segments = []
     while len(text) > SEGMENT_CHARS:
-        # After the last sentence that fits, else after a space, else anywhere.
+        # Split after the last sentence that fits, else after a space, else anywhere.
         ends = [match.end() for match in _INNER_END.finditer(text, 0, SEGMENT_CHARS)]
         ends = [end for end in ends if not _NO_END.search(text[:end])]
         end = ends[-1] if ends else text.rfind(" ", 0, SEGMENT_CHARS) + 1 or SEGMENT_CHARS
@@ -72,8 +72,8 @@ def _new_request_id() -> str:
 class Job:
     """Text to synthesize now; empty text only sends `complete`.
 
-    `complete` follows `complete_wait_s` after the last chunk, and not at all unless the job `ends`
-    its request. `closes` allows the server to close the socket behind it.
+    `complete` is sent `complete_wait_s` after the last chunk, but only if the job `ends` its
+    request. `closes` allows the server to close the socket afterwards.
     """
 
     request: SpeechRequest
@@ -86,9 +86,9 @@ class Job:
 
 @dataclass(slots=True)
 class BufferedText:
-    """Text not yet released, to be spoken as the latest request says.
+    """Text not yet released, spoken with the parameters of the latest request.
 
-    `timer` runs from the first fragment; `partly_sent` means that a part of it was released before.
+    `timer` runs from the first fragment; `partly_sent`: a part was released before.
     """
 
     request: SpeechRequest
@@ -109,12 +109,12 @@ class BufferedText:
             self.text += request.text
 
     def job(self, complete_wait_s: float, *, ends: bool = True, closes: bool = False) -> Job:
-        """All buffered text as one job."""
+        """Return all buffered text as one job."""
         request = self.request._replace(text=self.text)
         return Job(request, complete_wait_s, ends, closes, request_id=self.request_id)
 
     def start_timer(self, delay_ms: float, callback: Callable[[BufferedText], None]) -> None:
-        """Call `callback` after the delay, and again a little later while the job queue is full."""
+        """Call `callback` after the delay, and retry shortly while the job queue is full."""
 
         def expire() -> None:
             self.timer = None
@@ -153,7 +153,7 @@ class MessageBuffer:
             self._buffers.pop(context).stop_timer()
 
     def read(self, data: str | bytes) -> str | None:
-        """Process one message; return a message to answer with at once, if any. Raises InvalidMessage."""
+        """Process one message; return an immediate reply, if any. Raises InvalidMessage."""
         try:
             fields = decode_object(data)
         except ProtocolError:
@@ -164,7 +164,7 @@ class MessageBuffer:
         text = fields.get("text")
         blank = isinstance(text, str) and not text.strip()
         if buffering is None and blank and text:
-            return None  # the older keep-alive: no audio, no reply, nothing flushed (4b, 12)
+            return None  # older keep-alive: no audio, no reply, no flush (4b, 12)
         if buffering is None and fields.get("cancel_request") is True:
             self._drop(None)
             return None
@@ -197,7 +197,7 @@ class MessageBuffer:
         return self._state.decode(fields, self._api)
 
     def _complete_wait_s(self, request: SpeechRequest, *, buffered: bool) -> float:
-        """Quiet time before `complete`: the client's `complete_backoff_ms`, else the configured one."""
+        """Return the idle time before `complete`: `complete_backoff_ms` or the configured one."""
         config = self._config
         if request.completion_wait_ms is not None and (buffered or config.honour_complete_wait):
             return request.completion_wait_ms / 1000
@@ -218,7 +218,7 @@ class MessageBuffer:
             buffered.start_timer(buffering.max_flush_ms, self._flush_part)
 
     def _flush_part(self, buffered: BufferedText) -> None:
-        """Release what has waited for `max_buffer_flush_ms`; `complete` follows with the last part."""
+        """Release text after `max_buffer_flush_ms`; `complete` follows the last part."""
         self._enqueue(buffered.job(0.0, ends=False))
         buffered.text, buffered.partly_sent = "", True
 
@@ -247,7 +247,7 @@ class MessageBuffer:
             self._finish(buffered, answer=not buffering.close)
 
     def _release(self, buffered: BufferedText, delay_ms: int | None) -> None:
-        """Release complete sentences; the delay of the remainder runs from its first fragment."""
+        """Release complete sentences; the delay of the remainder counts from its first fragment."""
         segments, buffered.text = split_complete(buffered.text)
         for segment in segments:
             self._enqueue_segment(buffered, segment)
@@ -261,7 +261,7 @@ class MessageBuffer:
         buffered.text = ""
 
     def _finish(self, buffered: BufferedText, *, answer: bool) -> None:
-        """Release everything; a closing message with nothing left may still be answered (12)."""
+        """Release all text; a closing message without any may still be answered (12)."""
         segments, remainder = split_complete(buffered.text)
         segments += [remainder] if remainder.strip() else []
         for segment in segments:

@@ -17,12 +17,12 @@ from smallest_cli.voices import LANGUAGES, PRO_ONLY_LANGUAGES
 
 Issue = dict[str, Any]
 Check = Callable[[Any], Issue | None]
-"""Returns the problem of a value, without its path, or None."""
+"""Return the problem of a value, without its path, or None."""
 
 MAX_SHOWN_NUMBER = 1e15
 REQUIRED = {"text": "The 'text' field is required.", "voice_id": "Required"}
 ACCEPTED_MODELS = (*MODELS, "lightning_v3.2")
-"""lightning_v3.2 is public since about September 2026, without a reference page (waves/api.md, 0.8)."""
+"""lightning_v3.2: public since about September 2026, no reference page (waves/api.md, 0.8)."""
 V2_LANGUAGES = "en hi mr kn ta bn gu te ml de fr es it pl nl sv ru ar he"
 SUPPORTED_LANGUAGES: dict[str, tuple[str, ...]] = {
     "lightning_v3.1": tuple(code for code in LANGUAGES if code not in PRO_ONLY_LANGUAGES),
@@ -36,9 +36,9 @@ _TYPE_NAMES = {bool: "boolean", int: "number", float: "number", str: "string", l
 
 
 class Rules(NamedTuple):
-    """What a route accepts. `max_text` is in characters; None applies the server's own limit.
+    """Validation rules of a route. `max_text` is in characters; None applies the server's own limit.
 
-    `voice_models` maps the voices that may be used with one model only to that model.
+    `voice_models` maps voices restricted to one model to that model.
     """
 
     api: Api
@@ -115,12 +115,12 @@ def _wrong_type(expected: str, received: str) -> Issue:
 
 
 def _custom(message: str) -> Issue:
-    """A problem without a code of the validation library."""
+    """Return a problem with the code "custom", not one of the validation library."""
     return {"code": "custom", "message": message}
 
 
 def custom_issue(name: str, message: str) -> Issue:
-    """A problem of one field that no check finds."""
+    """Return a problem of the field `name` with the code "custom"."""
     return _custom(message) | {"path": [name]}
 
 
@@ -199,7 +199,7 @@ def _check_combinations(fields: Fields, rules: Rules) -> Iterator[Issue]:
     voice = fields.get("voice_id", "")
     if fields.get("model") in MODELS and rules.voice_models.get(voice, model) != model:
         yield custom_issue("voice_id", f"Voice '{voice}' is not available on the {model} model")
-    # Reject mode blocks the configured words. The code is reported, its place in the body inferred (0.6).
+    # Reject mode blocks the configured words. The code is known, its position in the body inferred (0.6).
     content_filter = fields.get("content_filter", {}) if rules.api != "v2" else {}
     if content_filter.get("enabled") is True and content_filter.get("action") == "reject":
         text = str(fields.get("text", "")).casefold()

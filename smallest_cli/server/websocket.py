@@ -1,6 +1,6 @@
 """One WebSocket session, from the upgrade to the close (waves/api.md, 4).
 
-One task reads messages at any time; another synthesizes the resulting jobs in order, one at a time.
+One task reads messages; another synthesizes the resulting jobs in order, one at a time.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class WebSocketSession:
             try:
                 message = await self._socket.receive(timeout=max(deadline - perf_counter(), 0.001))
             except TimeoutError:
-                if self._busy or self._completions:  # it starts again when all jobs are done
+                if self._busy or self._completions:  # the timeout restarts when all jobs are done
                     deadline = perf_counter() + idle_s
                     continue
                 # The only documented error message; it has no session_id (4b).
@@ -127,11 +127,11 @@ class WebSocketSession:
                     else:
                         next_job = await self._complete(job, entry)
             finally:
-                if not completes_later:  # else the entry is written then
+                if not completes_later:  # else `_complete_later` writes it
                     self._state.request_log.write(entry)
 
     def _completes_alone(self, job: Job) -> bool:
-        """Whether `complete` of a plain request comes in its time, while the next one is synthesized."""
+        """Whether `complete` of a plain request is sent while the next request is synthesized."""
         config = self._config
         overlaps = config.second_request == "queue" and not config.close_after_complete
         return job.closes and overlaps and config.complete_per == "request" and job.complete_wait_s > 0
@@ -145,7 +145,7 @@ class WebSocketSession:
             self._state.request_log.write(entry)
 
     async def _synthesize(self, job: Job, entry: LogEntry) -> bool:
-        """Send a job's audio. False when it failed, so that no `complete` is due."""
+        """Send a job's audio. Return False if it failed and no `complete` is due."""
         try:
             if job.request.text:
                 self._slot.close()
@@ -172,7 +172,7 @@ class WebSocketSession:
         return True
 
     async def _complete(self, job: Job, entry: LogEntry) -> Job | None:
-        """Send `complete` after the job's quiet time, or as soon as another job is queued; return that."""
+        """Send `complete` after the job's idle time, or once another job is queued; return that job."""
         next_job = await self._wait_quiet(job)
         entry.status = "partial"
         if job.ends and not (next_job and self._config.complete_per == "quiet"):

@@ -1,6 +1,6 @@
-"""Aggregate what the processes of a load run sent into one result.
+"""Aggregate the messages of the processes of a load run into one result.
 
-Clocks of two machines are never compared: the window is the longest of its parts.
+Clocks of two machines are never compared: the window is the longest of any process.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Aggregator:
         self._warmups = schema.Warmups(0, {})
 
     def add(self, name: str, message: Message) -> str | None:
-        """Add a message of the process of that name. Return why it cannot continue, if it cannot."""
+        """Add a message of the process `name`. Return its problem if it cannot run trials."""
         self._parts.setdefault(name, Totals()).add(message)
         if message.last and not self.stopping:
             self._left_early.add(name)
@@ -43,11 +43,11 @@ class Aggregator:
         return message.problem
 
     def is_waiting(self, present: set[str]) -> bool:
-        """Whether one of those processes has sent something, but not its last message."""
+        """Whether one of those processes has sent a message, but not its last."""
         return any(name in present and not part.latest.last for name, part in self._parts.items())
 
     def result(self) -> schema.Result | None:
-        """Return the result so far, None without any message to make one of."""
+        """Return the result so far, None if there is no usable message yet."""
         parts = self._parts.values()
         known = [part.latest.conditions for part in parts if part.latest.conditions]
         if not known:
@@ -77,7 +77,7 @@ class Aggregator:
         return schema.WorkerSummary(name, state, part.trials, part.ok, part.calibration())
 
     def _calibration(self, known: list[schema.Conditions]) -> schema.Calibration:
-        """Return the verdict of the worst process, with the reasons of all."""
+        """Return the worst verdict of all processes, with the reasons of all."""
         verdicts = {name: part.calibration() for name, part in self._parts.items()}
         worst = max(verdicts.values(), key=lambda each: schema.VERDICTS.index(each.verdict))
         lost = [
@@ -87,7 +87,7 @@ class Aggregator:
         ]
         problems = ((name, part.latest.problem) for name, part in self._parts.items())
         stopped = [f"worker {name}: {problem}" for name, problem in problems if problem]
-        # The parts are one run only if all processes had the same conditions.
+        # One run only if all processes had the same conditions.
         different = [
             f"the workers differ in {name}"
             for name in (*SAME_CONDITIONS, "target")

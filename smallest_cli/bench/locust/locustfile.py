@@ -2,9 +2,9 @@
 
     locust -f "$(smallest bench locustfile)" --headless -u 100 -r 20 -t 60s --host https://tts.example
 
-Locust starts users, spreads them over processes and hosts, and serves the web page; transports, timing and
-metrics are ours. Locust replaces threads and sockets by gevent's, so a timestamp is taken when the event loop
-gets to it: the probe in the same loop measures how late that is.
+Locust starts users, spreads them over processes and hosts, and serves the web UI; transports, timing and
+metrics are those of bench. gevent replaces threads and sockets, so a busy event loop delays timestamps: the
+probe in the same loop measures by how much.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from smallest_cli.bench.storage import as_text, write_text
 from smallest_cli.bench.workers import Worker
 from smallest_cli.errors import RemoteError, SmallestError, UsageError
 
-STOP_TIMEOUT_S = 30.0  # how long a trial in flight at the end may take, unless --stop-timeout is given
+STOP_TIMEOUT_S = 30.0  # for trials in flight at the end, unless --stop-timeout is given
 FINISH, LAST, REPORT = "smallest.finish", "smallest.last", "smallest"
 LOCAL = "local"  # the name of a process without a master
 LOG = logging.getLogger("smallest")
@@ -45,8 +45,8 @@ def patch_locust() -> None:
     """Replace two functions of Locust in this process, before any run."""
     # Locust's own table rounds to two digits: 147 ms would be shown as 150.
     locust.stats.bucket_response_time = lambda response_time: round(response_time)
-    # A worker calls it once for each option of every message to spawn users, and each call builds the
-    # complete parser: a third of a second, every second of the ramp, in which no stream is read.
+    # A worker calls it once per option of every spawn message, and each call builds the complete parser:
+    # this blocks the event loop for a third of a second in every second of the ramp-up.
     locust.argument_parser.default_args_dict = cache(locust.argument_parser.default_args_dict)
 
 
@@ -55,7 +55,7 @@ patch_locust()
 
 @dataclass
 class _State:
-    """The current run: `worker` where trials are run, `aggregator` where they are put together."""
+    """The current run: `worker` in processes that run trials, `aggregator` in the one that aggregates."""
 
     worker: LoadWorker | None = None
     aggregator: Aggregator | None = None
@@ -67,16 +67,16 @@ STATE = _State()
 
 
 class TrialFailed(Exception):
-    """A failed trial, by error class: Locust counts failures by it."""
+    """A failed trial, by error class: Locust groups failures by it."""
 
 
 class Caller(User):
-    """A user: runs one trial at a time over connections of its own."""
+    """A Locust user: runs one trial at a time over its own connections."""
 
     worker: Worker | None = None
 
     def on_start(self) -> None:
-        """Open the warm connections and use each once before it counts. A failure ends the run."""
+        """Open the warm connections and send a warm-up over each. A failure ends the run."""
         load = STATE.worker
         if load is None or load.queue is None or load.open_worker is None:
             return
@@ -90,7 +90,7 @@ class Caller(User):
 
     @task
     def speak(self) -> None:
-        """Run one trial. Locust is given its time to first audio, or its error class."""
+        """Run one trial and report its time to first audio, or its error class, to Locust."""
         load = STATE.worker
         job = load.queue.next() if load and load.queue else None
         if load is None or self.worker is None or job is None:
@@ -122,14 +122,14 @@ def on_init(environment: Environment, **_: Any) -> None:
 
 
 def on_test_start(environment: Environment, **_: Any) -> None:
-    """Start a run: the master aggregates, workers calibrate and connect, a lone process does both."""
+    """Start a run: the master aggregates, workers calibrate and connect, a single process does both."""
     runner = environment.runner
     STATE.exit_code = INVALID
     if not isinstance(runner, WorkerRunner):
         STATE.aggregator, STATE.run_name = Aggregator(ENGINE), os.urandom(8).hex()
     if isinstance(runner, MasterRunner):
         share_counts(environment.parsed_options, runner.worker_count)
-        # Every worker refuses invalid options and ends the run, but its exit code is not the master's.
+        # Workers reject invalid options too and end the run, but do not set the exit code of the master.
         try:
             check_options(environment.parsed_options)
         except UsageError as error:
@@ -145,7 +145,7 @@ def on_test_start(environment: Environment, **_: Any) -> None:
 
 
 def _abort(environment: Environment, worker: LoadWorker, why: str) -> None:
-    """Report once that this process cannot run any trial; the aggregating process then ends the run."""
+    """Report once that this process cannot run trials; the aggregating process then ends the run."""
     if worker.stats.problem is None:
         worker.stats.problem = why
         LOG.error("%s", why)
@@ -153,7 +153,7 @@ def _abort(environment: Environment, worker: LoadWorker, why: str) -> None:
 
 
 def on_report_to_master(data: dict[str, Any], **_: Any) -> None:
-    """Add what is new to a worker's report to the master."""
+    """Add the new data of this worker to its report to the master."""
     message = STATE.worker.message() if STATE.worker else None
     if message is not None:
         data[REPORT] = message.encode()
@@ -166,7 +166,7 @@ def on_worker_report(client_id: str, data: dict[str, Any], **_: Any) -> None:
 
 
 def _add_last(environment: Environment, name: str, data: bytes) -> None:
-    """Aggregate the last message of a process. One that cannot run any trial ends the run."""
+    """Aggregate the last message of a process. One that cannot run trials ends the run."""
     if STATE.aggregator is None or environment.runner is None:
         return
     problem = STATE.aggregator.add(name, Message.decode(data))
@@ -177,7 +177,7 @@ def _add_last(environment: Environment, name: str, data: bytes) -> None:
 
 
 def on_test_stopping(environment: Environment, **_: Any) -> None:
-    """Let the trials in flight end, and wait for the last message of each worker."""
+    """Drain trials in flight, and wait for the last message of each worker."""
     runner, aggregator = environment.runner, STATE.aggregator
     if aggregator is None or runner is None:
         return
@@ -223,11 +223,11 @@ def _report_error(environment: Environment, error: SmallestError) -> None:
 
 
 def on_test_stop(environment: Environment, **_: Any) -> None:
-    """End a run: write the result; a worker that was not asked to finish sends its last message now."""
+    """End a run: write the result; a worker that has not received FINISH sends its last message now."""
     if isinstance(environment.runner, WorkerRunner):
         if STATE.worker is not None:
             _send_last(environment, STATE.worker)
-        environment.stop_timeout = 0.0  # Locust would sleep for as long before the next run
+        environment.stop_timeout = 0.0  # else Locust sleeps that long before the next run
         return
     result = STATE.aggregator.result() if STATE.aggregator else None
     if result is None:
@@ -250,7 +250,7 @@ def on_test_stop(environment: Environment, **_: Any) -> None:
 
 
 def on_quitting(environment: Environment, **_: Any) -> None:
-    """Send or write what is known before the process ends, perhaps by a signal."""
+    """Send or write the results before the process ends, also after a signal."""
     runner = environment.runner
     if isinstance(runner, WorkerRunner):
         on_test_stop(environment)
@@ -258,7 +258,7 @@ def on_quitting(environment: Environment, **_: Any) -> None:
         runner.stop()
 
 
-HOOKS: Any = events  # Locust types its events, but not how to listen to them
+HOOKS: Any = events  # the types of Locust lack `add_listener`
 HOOKS.init_command_line_parser.add_listener(add_options)
 HOOKS.init.add_listener(on_init)
 HOOKS.test_start.add_listener(on_test_start)

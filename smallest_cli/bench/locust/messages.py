@@ -1,6 +1,6 @@
-"""What the processes of a load run send to the one that aggregates, and the totals of what one of them sent.
+"""Messages from the processes of a load run to the aggregating one, and their totals per process.
 
-Each message holds what is new since the one before, so that a process that is cut off loses only its last
+Each message is a delta to the previous one: a process that is cut off loses only its last
 seconds.
 """
 
@@ -18,7 +18,7 @@ from smallest_cli.bench.tally import Tally
 
 
 def distribution_of(values_ns: Iterable[int] = ()) -> Distribution:
-    """Return the distribution of nanoseconds; negative ones count as 0."""
+    """Return the distribution of nanoseconds; negative values count as 0."""
     found = Distribution(STEPS["ms"])
     for ns in values_ns:
         found.add(max(ns, 0))
@@ -26,12 +26,12 @@ def distribution_of(values_ns: Iterable[int] = ()) -> Distribution:
 
 
 class Message(Struct, kw_only=True):
-    """What is new in one process. `last` says that no message will follow."""
+    """New data of one process. `last`: no message will follow."""
 
-    conditions: Conditions | None  # None if the process cannot run any trial; `problem` then says why
+    conditions: Conditions | None  # None if the process cannot run trials; `problem` is the reason
     problem: str | None
     self_test: SelfTest
-    cut_short: str | None  # the option that ended its part early
+    cut_short: str | None  # the option that ended it early
     drift_s: float
     window_ns: int
     last: bool
@@ -41,7 +41,7 @@ class Message(Struct, kw_only=True):
     stamped: Distribution
 
     def encode(self) -> bytes:
-        """Return the message as bytes, which Locust sends as they are."""
+        """Return the message as bytes, which Locust does not encode again."""
         return encode(self, enc_hook=str)
 
     @staticmethod
@@ -70,7 +70,7 @@ class Totals:
                 self.ttfb.merge(found)
 
     def calibration(self) -> Calibration:
-        """Return this process's own verdict, by the same rules as for any run."""
+        """Return the verdict on this process, by the same rules as for a run."""
         return evaluate_delays(
             self.lag.as_delays(),
             self.latest.drift_s,

@@ -1,4 +1,4 @@
-"""The options of a load run, from Locust's own parser or the environment, and the plan they describe."""
+"""The options of a load run, from Locust's own parser or the environment, and the plan built from them."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ def share_counts(options: Any, workers: int) -> None:
 
 @dataclass(frozen=True)
 class LoadConfig:
-    """The configuration of one process. `plan` is its part of the load: its share of the characters, its own
-    seed, and no concurrency, since no single process knows the number of users."""
+    """The configuration of one process. `plan` is its part of the load: its share of --max-chars, its own
+    seed, and no concurrency, since Locust decides the number of users."""
 
     settings: Settings
     plan: Plan
-    users: int  # the number of users it can expect
+    users: int  # expected number of users in this process
     buffers_ms: list[float]
     slo: list[str]
     calibrated: bool
-    raw: str  # the file for its raw trials; empty for none
+    raw: str  # file for its raw trials; empty: none
 
 
 def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadConfig:

@@ -1,4 +1,4 @@
-"""One process of a load run: what it needs to run trials, and what it sends and writes of them."""
+"""One process of a load run: run trials, and send and write their results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_CALIBRATION_USERS = 50
 
 @dataclass
 class LoadWorker:
-    """One run in one process. Without a queue it cannot run trials, and `stats` says why."""
+    """One run in one process. Without a queue it cannot run trials; the reason is in `stats`."""
 
     stats: WorkerStats
     queue: JobQueue | None = None
@@ -46,7 +46,7 @@ class LoadWorker:
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def drain(self, seconds: float) -> None:
-        """Stop starting trials and wait for those in flight, but no longer than that."""
+        """Stop starting trials and wait up to `seconds` for those in flight."""
         if self.queue is not None:
             self.queue.stopped.set()
         until = time.monotonic() + seconds
@@ -66,7 +66,7 @@ class LoadWorker:
     def write_raw(self, name: str, users: int, part_of: str) -> None:
         """Write this process's raw trials, to be merged exactly by `bench merge`. Raises OutputError.
 
-        `name` is added to that of the file; `users` is the total number of users of the run `part_of`.
+        `name` is added to the file name; `users` is the total number of users of the run `part_of`.
         """
         stats = self.stats
         if not self.raw or not stats.trials or stats.conditions is None:
@@ -92,7 +92,7 @@ class LoadWorker:
 
 
 def start_worker(config: LoadConfig, warn: Callable[[str], None]) -> LoadWorker:
-    """Calibrate, and open what trials need. Raises SmallestError if no trial can be run."""
+    """Calibrate and open the service. Raises SmallestError if no trial can be run."""
     plan, settings = config.plan, config.settings
     resources = ExitStack()
     service = resources.enter_context(open_service(settings, None, warn))

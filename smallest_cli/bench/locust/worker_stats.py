@@ -1,4 +1,4 @@
-"""What one process of a load run has gathered since its last message."""
+"""Statistics of one process of a load run since its last message."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from smallest_cli.bench.trial import Attempt, Trial
 from smallest_cli.bench.workers import Progress
 
 PROBE_HISTORY_NS = 600 * SECOND
-"""The scheduler delays at the timestamps of a longer trial are no longer known at its end."""
+"""How long wake-ups are kept: a longer trial has no scheduler delay for its request."""
 
 NOT_CALIBRATED = SelfTest(None)
 
 
 class InFlight(Progress):
-    """A progress that counts the trials in flight and keeps none."""
+    """A `Progress` that counts the trials in flight but does not store them."""
 
     def finish_trial(self, trial: Trial) -> None:
         """Count a trial that ended."""
@@ -33,14 +33,14 @@ class InFlight(Progress):
 
 @dataclass
 class WorkerStats:
-    """What one process has gathered; without conditions it cannot run any trial, and `problem` says why."""
+    """Statistics of one process; without conditions it cannot run trials, and `problem` is the reason."""
 
     conditions: Conditions | None
     self_test: SelfTest = NOT_CALIBRATED
     problem: str | None = None
-    cut_short: str | None = None  # the option that ended its part early
+    cut_short: str | None = None  # the option that ended it early
     probe: Probe = field(default_factory=Probe)
-    trials: list[Trial] | None = None  # every trial, where raw ones are wanted
+    trials: list[Trial] | None = None  # all trials, if raw ones are to be written
     origin_ns: int = 0  # the start of the trials' times, by the clock of the probe
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class WorkerStats:
         self._ended_ns = self._sent_until_ns = 0
         self._tallies: dict[str, Tally] = {}
         self._warmups = Warmups(0, {})
-        # Evaluated when sent: the wake-ups after these moments are known by then.
+        # Evaluated when sent: the next wake-ups are known by then.
         self._timestamps: list[tuple[int, int]] = []
 
     def add(self, made: Attempt) -> None:
@@ -77,7 +77,7 @@ class WorkerStats:
         return (time.time() - self._wall) - (time.monotonic() - self._monotonic)
 
     def message(self, *, last: bool = False) -> Message:
-        """Return a message of what is new. `last` says that none will follow."""
+        """Return a message with the new data. `last`: none will follow."""
         unsent = bisect_right(self.probe.woken_ns, self._sent_until_ns)
         late_ns = self.probe.late_ns[unsent : len(self.probe.woken_ns)]
         self._sent_until_ns = self.probe.woken_ns[-1] if self.probe.woken_ns else 0

@@ -1,1 +1,1 @@
-"""Render a result for a terminal, as Markdown, CSV or HTML. Nothing is computed here that a result lacks."""
+"""Render a result for a terminal, as Markdown, CSV or HTML. All figures come from the result."""

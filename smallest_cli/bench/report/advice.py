@@ -1,4 +1,4 @@
-"""Recommend an arm and a buffer in plain sentences, as far as the trials support it."""
+"""Recommend an arm and a buffer in sentences, as far as the trials support it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator, Sequence
 from smallest_cli.bench.report.format import VERDICT_TEXTS, error_counts, figure, interval
 from smallest_cli.bench.schema import ArmResult, Estimate, Load, MetricSummary, Result
 
-MAX_ERROR_RATE = 0.05  # an arm that fails more often is not recommended, however fast its other trials are
+MAX_ERROR_RATE = 0.05  # an arm that fails more often is not recommended, however fast it is
 MAX_TAIL_WAIT_MS = 1000.0
 SHARES = ("p99", "p95", "p90")
 
 
 def advice(result: Result) -> str:
-    """Return what to use and why, or why nothing can be recommended."""
+    """Return a recommendation with its reasons, or why there is none."""
     return " ".join(_sentences(result))
 
 
 def waited(arm: ArmResult) -> MetricSummary | None:
-    """Return the metric of what a caller waits for.
+    """Return the metric of the time that a client waits for audio.
 
-    In an open loop it counts from the scheduled time, queueing included; for a cold arm it counts the opening
-    of the connection.
+    In an open loop it counts from the scheduled time and includes queueing; for a cold arm it includes
+    connecting.
     """
     plain = "ttfb_cold" if arm.id.conn == "cold" else "ttfb"
     return arm.metrics.get("ttfb_e2e") or arm.metrics.get(plain)
@@ -72,7 +72,7 @@ def _overlap(lower: Estimate, higher: Estimate) -> bool:
 
 
 def _buffer(arm: ArmResult) -> str:
-    """Recommend a buffer: for a share of requests only where its interval is closed above."""
+    """Recommend a buffer; for a share of requests only if its interval has an upper bound."""
     safe = arm.metrics.get("min_safe_buffer")
     if safe is None:
         return ""
@@ -85,7 +85,7 @@ def _buffer(arm: ArmResult) -> str:
 
 
 def _late_ends(tried: Sequence[ArmResult]) -> Iterator[str]:
-    """Say what follows where the service sends `complete` long after the last audio."""
+    """Report arms whose `complete` arrives long after the last audio."""
     waits = {arm.id: arm.metrics["tail_wait"].p50.v for arm in tried if "tail_wait" in arm.metrics}
     late = {name: ms for name, ms in waits.items() if ms > MAX_TAIL_WAIT_MS}
     if late:
@@ -109,7 +109,7 @@ def _failures(tried: Sequence[ArmResult]) -> Iterator[str]:
 
 
 def _limits(tried: Sequence[ArmResult], load: Load) -> Iterator[str]:
-    """Say what to do about many refusals by the account's concurrency limit."""
+    """Advise on frequent rejections by the concurrency limit of the account."""
     limited = sum(arm.errors.get("http_429", 0) for arm in tried)
     if limited <= MAX_ERROR_RATE * sum(arm.n for arm in tried):
         return

@@ -21,7 +21,7 @@ NARROW_TICK_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 
 
 def markup(text: object) -> str:
-    """Escape text for HTML, and for a terminal that the page is printed on."""
+    """Escape text for HTML, and for a terminal to which the page is printed."""
     return escape(printable(text, MAX_LENGTH), quote=True)
 
 
@@ -58,7 +58,7 @@ class _LogAxis:
         return min(BINS - 1, int(self._share(value) * BINS))
 
     def _share(self, value: float) -> float:
-        if value <= 0:  # has no place on a logarithmic axis
+        if value <= 0:  # not representable on a logarithmic axis
             return 0.0
         return min(1.0, max(0.0, (math.log10(value) - self._low) / (self._high - self._low)))
 
@@ -80,7 +80,7 @@ class _LogAxis:
 def distributions(arms: Sequence[ArmResult], metric: str) -> str:
     """Draw a histogram for each arm on one logarithmic axis, with its trials as ticks and p50 and p95 as
     lines."""
-    # An arm has the same colour in every chart: that of its place among all arms.
+    # The colour of an arm is its index among all arms: the same in every chart.
     shown = [(number, arm) for number, arm in enumerate(arms) if arm.samples.of(metric)]
     values = [value for _, arm in shown for value in arm.samples.of(metric) if value]
     if not values:
@@ -130,7 +130,7 @@ def waterfall(arm: ArmResult) -> str:
 
 def _end(timeline: Timeline) -> float:
     last, audio = timeline.arrivals[-1]
-    # Playback is cut off where it would squeeze the arrivals.
+    # Truncate playback that would squeeze the arrivals.
     played = min(last + audio, 3 * timeline.last_audio)
     return sum(timeline.connect.values()) + max(timeline.complete or 0.0, timeline.last_audio, played)
 
@@ -190,7 +190,7 @@ def smoothness(arms: Sequence[ArmResult]) -> str:
 
 
 def _curve(needs: Sequence[float], longest: float) -> list[tuple[float, float]]:
-    """Return the steps of the share that a buffer covers, thinned out where there are many."""
+    """Return the steps of the curve, downsampled if there are many."""
     thin = max(1, len(needs) // CURVE_POINTS)
     points = [(0.0, sum(need <= 0 for need in needs) / len(needs))]
     for number, need in enumerate(needs, 1):

@@ -57,7 +57,7 @@ def _arm(arm: ArmResult, run: Run) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    """Escape what Markdown or a terminal would interpret."""
+    """Escape characters that Markdown or a terminal would interpret."""
     shown = printable(text, MAX_LENGTH)
     return "".join(f"\\{character}" if character in "\\`*_{}<>#|" else character for character in shown)
 
@@ -66,7 +66,7 @@ def to_csv(result: Result) -> str:
     """Render one row for each arm and metric; an open bound of a quantile is empty.
 
     Each arm starts with rows of counts, which have only an `n`: its trials, the successful ones, and each
-    class of error. The last column names the statistics whose true value may be greater.
+    class of error. The last column names the statistics that are lower bounds.
     """
     out = io.StringIO()
     writer = csv.writer(out)

@@ -29,8 +29,8 @@ OVERVIEW_COLUMNS = {
         ("min_safe_buffer", "p95", "min. buffer p95"),
     ),
 }
-"""Columns of the overview by load model: metric, quantile, title. The first is the time that a caller waits:
-in an open loop it counts from the scheduled time, since a time from the sending hides every queue."""
+"""Columns of the overview by load model: metric, quantile, title. The first is the time that a client waits:
+in an open loop it counts from the scheduled time, since a time from sending omits queueing."""
 
 
 def figure(value: float | None, unit: str = "ms") -> str:
@@ -56,7 +56,7 @@ def metric_cells(found: MetricSummary) -> list[str]:
 
 
 def interval(found: Estimate, unit: str = "ms") -> str:
-    """Format a confidence interval; `?` for a bound that the sample does not give, a dash for no interval."""
+    """Format a confidence interval; `?` for an open bound, a dash for no interval."""
     if found.why == DEPENDENT:
         return "-"
     return "[{}, {}]".format(
@@ -79,13 +79,13 @@ def player_cells(arm: ArmResult) -> list[tuple[str, str, str, str, str]]:
 
 
 def definition(run: Run, metric: str, arrow: str = "->") -> str:
-    """Return what starts and what stops a metric's clock."""
+    """Return the start and stop events of a metric."""
     found = run.defs.metrics[metric]
     return f" {arrow} ".join(part for part in (found.starts, found.stops) if part)
 
 
 def notes(arm: ArmResult) -> list[str]:
-    """Return what a reader must know to read an arm's figures correctly."""
+    """Return the caveats on the figures of an arm."""
     ttfb, found = arm.metrics.get("ttfb"), []
     if ttfb is not None:
         open_ended = {name: ttfb.quantile(name).why or "" for name in ("p50", "p95", "p99")}
@@ -111,18 +111,18 @@ def notes(arm: ArmResult) -> list[str]:
 
 
 def verdict_text(result: Result) -> str:
-    """Explain the verdict, which says nothing of the service."""
+    """Explain the verdict, which is about the measurement, not the service."""
     text = VERDICT_TEXTS[result.run.calibration.verdict]
     return text if any(arm.ok for arm in result.arms) else f"{text}, but no trial succeeded"
 
 
 def error_counts(arm: ArmResult) -> str:
-    """Return how many trials failed, by class."""
+    """Return the number of failed trials by error class."""
     return ", ".join(f"{count} {name}" for name, count in arm.errors.items()) or "none"
 
 
 def load_text(run: Run) -> str:
-    """Describe the load, what it cannot show, and whether the run is incomplete."""
+    """Describe the load and its limitations, and whether the run is incomplete."""
     load = run.load
     short = ", interrupted" if run.interrupted else "" if run.complete else ", incomplete"
     if run.cut_short:
@@ -161,7 +161,7 @@ def comparison_text(row: Row) -> str:
 
 
 def error_rate_text(row: ErrorRow) -> str:
-    """Format the comparison of one arm's failures."""
+    """Format the comparison of the error rates of one arm."""
     counts = zip(row.failed, row.n, row.error_rate, strict=True)
     before, after = (f"{failed} of {n} ({rate:.1%})" for failed, n, rate in counts)
     change = "no significant difference in" if row.verdict == "unclear" else row.verdict
@@ -169,7 +169,7 @@ def error_rate_text(row: ErrorRow) -> str:
 
 
 def overall_text(compared: RunComparison) -> str:
-    """Format the overall verdict with the reasons that are not times."""
+    """Format the overall verdict, with reasons other than latency."""
     why = []
     if any(row.verdict == "more" for row in compared.errors):
         why.append("more trials fail in B")
@@ -180,7 +180,7 @@ def overall_text(compared: RunComparison) -> str:
 
 
 def provenance(run: Run) -> str:
-    """Return where a result comes from, in one line."""
+    """Return the provenance of a result in one line."""
     request = run.request
     return (
         f"{run.target.base_url}  voice {request['voice']}  model {request['model']}  "

@@ -1,4 +1,4 @@
-"""Render a result as one self-contained HTML file: no script, nothing from the network, light and dark."""
+"""Render a result as one self-contained HTML file: no script, no network resources, light and dark theme."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TEMPLATE = "report.html.j2"
 
 
 def to_html(result: Result) -> str:
-    """Render the page. Its figures are also in it as JSON, in an element with the id `figures`."""
+    """Render the page. It embeds its figures as JSON, in an element with the id `figures`."""
     arms = result.arms
     metric = format.OVERVIEW_COLUMNS[result.run.load.model][0][0]
     figures = {arm.id: {name: found.p50.v for name, found in arm.metrics.items()} for arm in arms}
-    # Strings of a result come from servers and files: autoescape is for the browser, `printable` for a
-    # terminal that the page is printed on.
+    # Strings in a result come from servers and files: autoescape protects the browser, `printable` a
+    # terminal to which the page is printed.
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,

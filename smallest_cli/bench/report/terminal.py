@@ -17,7 +17,7 @@ Line = tuple[str, str]  # a style (title, head, good, warn, bad, dim or none) an
 VERDICT_STYLES = {"ok": "good", "suspect": "warn", "invalid": "bad"}
 COMPARISON_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
 FAILURE_STYLES = {"more": "bad", "fewer": "good", "unclear": "warn"}
-WIDE = 150  # from this width on, definitions of metrics fit beside their rows
+WIDE = 150  # columns from which metric definitions fit beside their rows
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 18
 METRIC_WIDTHS = (9, 19, 9, 9, 9)
@@ -37,7 +37,7 @@ def render(result: Result, width: int) -> Iterator[Line]:
     yield from _definitions(result, width)
     yield from _distributions(result, width)
     yield from _timelines(result, width)
-    # The overview comes last of the tables: a terminal still shows it when all is printed.
+    # The overview is the last table, so that it is still visible on the terminal.
     yield from _overview(result)
     yield from _conclusion(result, width)
 
@@ -80,7 +80,7 @@ def _overview(result: Result) -> Iterator[Line]:
 
 
 def _definitions(result: Result, width: int) -> Iterator[Line]:
-    """List what starts and stops each clock, where the rows have no space for it."""
+    """List metric definitions if they do not fit in the rows."""
     used = dict.fromkeys(name for arm in result.arms for name in arm.metrics)
     if width >= WIDE or not used:
         return
@@ -93,7 +93,7 @@ def _definitions(result: Result, width: int) -> Iterator[Line]:
 
 
 def _distributions(result: Result, width: int) -> Iterator[Line]:
-    """Draw each arm's distribution of what a caller waits for, on one logarithmic axis."""
+    """Draw each arm's distribution of client wait times on one logarithmic axis."""
     metric = format.OVERVIEW_COLUMNS[result.run.load.model][0][0]
     samples = {arm.id: [value for value in arm.samples.of(metric) if value] for arm in result.arms}
     values = [value for each in samples.values() for value in each]
@@ -152,7 +152,7 @@ def _bar(spans: list[tuple[str, float]], total: float, columns: int) -> str:
     for mark, ms in spans:
         at += ms
         until = round(at / total * columns)
-        # Every span that took any time gets at least one character.
+        # A span of more than 0 ms gets at least one character.
         drawn += mark * max(until - len(drawn), 1 if ms > 0 and len(drawn) < columns else 0)
     return drawn[:columns]
 

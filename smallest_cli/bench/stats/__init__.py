@@ -1,4 +1,4 @@
 """Statistics of small samples: `quantiles` describes one sample, `comparison` compares two.
 
-There is no bootstrap: at the sizes of a benchmark its intervals for the tails cover far less than they claim.
+No bootstrap: at benchmark sample sizes the coverage of its intervals for tails is far below nominal.
 """

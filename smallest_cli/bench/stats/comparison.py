@@ -32,7 +32,7 @@ def shift(first: Sequence[float], second: Sequence[float], confidence: float = C
     ranks = [(count + 1) // 2, count // 2 + 1]
     if skipped >= 1:
         ranks += [skipped, count + 1 - skipped]
-    if count <= SORTED_SIZE:  # of more differences not all are built
+    if count <= SORTED_SIZE:  # for more, not all differences are built
         ordered = sorted(high - low for high in second for low in first)
         found = [ordered[rank - 1] for rank in ranks]
     else:
@@ -42,11 +42,11 @@ def shift(first: Sequence[float], second: Sequence[float], confidence: float = C
 
 
 def _select(first: Sequence[float], second: Sequence[float], rank: int) -> float:
-    """Return the difference of that rank, by halving the range until one difference is left in it."""
+    """Return the difference of that rank, by bisection of the range of differences."""
     low, high = second[0] - first[-1], second[-1] - first[0]
     while low < high:
         middle = low + (high - low) / 2
-        if middle >= high:  # neighbours: halving would round up, and stay
+        if middle >= high:  # adjacent floats: rounding up would not terminate
             middle = low
         count, above, below = _count(first, second, middle)
         if count >= rank:
@@ -72,7 +72,7 @@ def _count(first: Sequence[float], second: Sequence[float], limit: float) -> tup
 
 
 def _critical(n: int, m: int, confidence: float) -> int:
-    """Return the rank of the interval's bounds from either end of the differences; below 1 if open."""
+    """Return the rank of the interval's bounds, counted from either end; below 1 if open."""
     tail = (1 - confidence) / 2
     if n <= EXACT_SIZE and m <= EXACT_SIZE:
         counts, limit, total = _rank_sums(n, m), tail * math.comb(n + m, n), 0
@@ -87,7 +87,7 @@ def _critical(n: int, m: int, confidence: float) -> int:
 
 @lru_cache(maxsize=64)
 def _rank_sums(n: int, m: int) -> list[int]:
-    """Return in how many orders of n and m values the Mann-Whitney statistic is 0, 1, 2, ... (1947)."""
+    """Return the number of orders of n and m values with Mann-Whitney statistic 0, 1, 2, ... (1947)."""
     counts = [1] + [0] * (n * m)
     for size in range(1, n + 1):
         for at in range(n * m, m + size - 1, -1):
@@ -101,11 +101,11 @@ def _rank_sums(n: int, m: int) -> list[int]:
 class Comparison:
     """The comparison of two samples. `effect` is the smallest significant change, in their unit.
 
-    `needed` is the size of each sample that would probably decide it, None if it is decided or unknown.
+    `needed` is the size of each sample that would likely give a verdict; None if there is one or unknown.
     """
 
     word: Word
-    shift: Estimate  # by how much the second sample is higher
+    shift: Estimate  # second sample minus first
     effect: float
     needed: int | None = None
 
@@ -119,10 +119,10 @@ def compare(
 ) -> Comparison:
     """Return whether the second sample is faster (lower), slower, equivalent, or inconclusive.
 
-    `min_effect` is a share of the first sample's median; a change below `minimum`, in the samples' unit, is
-    not significant either, since a share of a median of 0 is 0. Faster and slower: the interval excludes 0.
-    Equivalent, which wins over these: the interval of two one-sided tests (Schuirmann, 1987) is within the
-    smallest significant change.
+    `min_effect` is a fraction of the first sample's median; a change below `minimum`, in the samples' unit,
+    is not significant either, for medians of 0. Faster and slower: the interval excludes 0. Equivalent, which
+    takes precedence: the interval of two one-sided tests (Schuirmann, 1987) is within the smallest
+    significant change.
     """
     effect = max(abs(quantile(sorted(first), 0.5)) * min_effect, minimum)
     found = shift(first, second, confidence)
@@ -143,7 +143,7 @@ def compare(
 def _needed(
     sizes: tuple[int, int], width: float, covered: float, effect: float, confidence: float
 ) -> int | None:
-    """Return the size of each sample that finds a shift of `effect` with a power of 80 %.
+    """Return the size of each sample that detects a shift of `effect` with a power of 80 %.
 
     `width` is that of an interval that covers the shift with probability `covered`; it falls with the square
     root of the size.
@@ -160,7 +160,7 @@ def _needed(
 def _needed_where_open(
     first: Sequence[float], second: Sequence[float], effect: float, confidence: float
 ) -> int:
-    """Return the same from the range of all differences, the widest interval that so few values give."""
+    """Return the same for an open interval, from the range of all differences in place of its width."""
     sizes, width = (len(first), len(second)), second[-1] - first[0] - (second[0] - first[-1])
     covered = 1 - 2 / math.comb(sum(sizes), sizes[0])
     closed = next(n for n in count(1) if _critical(n, n, confidence) >= 1)
@@ -168,9 +168,9 @@ def _needed_where_open(
 
 
 def rise(failed: int, n: int, failed_after: int, n_after: int) -> float:
-    """Return the probability of at least that many failures in the second sample if both were alike.
+    """Return the p-value of `failed_after` or more failures in the second sample if error rates are equal.
 
-    Fisher's exact test, one-sided: of all failures together, the second sample's are a hypergeometric draw.
+    One-sided Fisher's exact test: failures in the second sample follow a hypergeometric distribution.
     """
     total, bad = n + n_after, failed + failed_after
     most = min(bad, n_after)

@@ -1,4 +1,4 @@
-"""Quantiles with intervals that stay open where the sample is too small, and outlier detection."""
+"""Quantiles with confidence intervals, open if the sample is too small, and outlier detection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from smallest_cli.bench.schema import Estimate
 CONFIDENCE = 0.95
 OUTLIER_SCORE = 14.826
 """Multiple of the median deviation from which a value is an outlier: a modified Z-score of 10, as in
-hyperfine. Iglewicz and Hoaglin (1993) propose 3.5, which long-tailed latencies exceed all the time."""
+hyperfine. Iglewicz and Hoaglin (1993) propose 3.5, which long-tailed latencies often exceed."""
 
 
 def quantile(ordered: Sequence[float], p: float) -> float:
@@ -31,8 +31,8 @@ def quantile(ordered: Sequence[float], p: float) -> float:
 def estimate(ordered: Sequence[float], p: float, confidence: float = CONFIDENCE) -> Estimate:
     """Return the quantile `p` with its order-statistic interval (Conover, 1971; exact by the binomial law).
 
-    It covers the true quantile with at least `confidence`, whatever the distribution. A bound that would lie
-    beyond the sample is open, and `why` names the size from which it is not.
+    It covers the true quantile with at least `confidence`, whatever the distribution. A bound outside of
+    the sample is open, and `why` names the sample size that closes it.
     """
     ranks = interval_ranks(len(ordered), p, confidence)
     low, high = (None if rank is None else ordered[rank - 1] for rank in ranks)
@@ -44,7 +44,7 @@ def estimate(ordered: Sequence[float], p: float, confidence: float = CONFIDENCE)
 def interval_ranks(n: int, p: float, confidence: float = CONFIDENCE) -> tuple[int | None, int | None]:
     """Return the ranks, from 1, of the values that bound the quantile `p` of `n` values; None if open.
 
-    With B binomial(n, p), P(B < low) and P(B >= high) are at most half of what confidence leaves each.
+    With B binomial(n, p), P(B < low) and P(B >= high) are at most (1 - confidence) / 2 each.
     """
     tail = (1 - confidence) / 2
     low, from_top = _lower_rank(n, p, tail), _lower_rank(n, 1 - p, tail)

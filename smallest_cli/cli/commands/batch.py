@@ -97,7 +97,7 @@ def batch(
             parts = manifests.find_parts(manifest.folder)
             for item in pending:
                 parts.pop(item.path.name, None)
-            for item in items:  # complete ones: partial files of interrupted runs are stale
+            for item in items:  # those not pending: their partial files are stale
                 manifests.remove_parts(parts, item)
         tally = Tally(len(items), len(items) - len(pending))
         with tally.reported_on_error(), console.progress_bar(len(pending)) as advance:
@@ -113,7 +113,7 @@ def batch(
 def _find_pending(
     items: list[Item], config: BatchConfig, max_chars: int, index: manifests.ManifestIndex
 ) -> list[Item]:
-    """Items to be spoken. Raises UsageError for too much text and for files that must not be replaced."""
+    """Return the items to speak. Raises UsageError if the text is too long or a file must not be replaced."""
     pending = [item for item in items if not index.is_current(item)]
     if max_chars and sum(item.characters for item in pending) > max_chars:
         hint = "every character is billed; allow more with --max-chars"
@@ -143,7 +143,7 @@ def _print_plan(items: list[Item], skipped: int, *, as_json: bool) -> None:
 
 @dataclass(frozen=True)
 class Tally:
-    """Outcomes of a batch, in the order in which they came. `skipped` rows were done before."""
+    """Outcomes of a batch, in order of completion. `skipped` rows were done in an earlier run."""
 
     rows: int
     skipped: int
@@ -178,7 +178,7 @@ class Tally:
 
     @contextmanager
     def reported_on_error(self) -> Iterator[None]:
-        """Add to the error that ends the run what was done and billed before."""
+        """Add the counts of finished and billed rows to an error that ends the run."""
         try:
             yield
         except (SmallestError, Interrupted) as error:
@@ -192,7 +192,7 @@ class Tally:
 
 
 def _print_result(tally: Tally, console: Console, *, as_json: bool) -> None:
-    """Print the summary of a batch that was not cut short. Raises BatchFailed where rows failed."""
+    """Print the summary of a batch that ran to the end. Raises BatchFailed if rows failed."""
     summary = tally.summary()
     resent = f" ({summary['characters_resent']} sent again)" if summary["characters_resent"] else ""
     console.info(

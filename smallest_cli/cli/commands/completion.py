@@ -17,12 +17,12 @@ from smallest_cli.files import atomic_write
 from smallest_cli.security import printable, translate_os_errors
 
 SCRIPT_FOLDERS = (Path(__file__).parents[2] / "completions", Path(__file__).parents[3] / "completions")
-"""Where the scripts are in an installed package, and in the repository."""
+"""Directories of the scripts: in an installed package, and in the repository."""
 FILES = {"bash": "smallest.bash", "zsh": "_smallest", "fish": "smallest.fish", "powershell": "smallest.ps1"}
 """The script's file name for each shell."""
 
 MAX_PATH = 4096
-"""Paths that the user is to paste are not shortened."""
+"""Maximum length of a printed path: paths to copy and paste are not truncated."""
 
 Shell = Literal["bash", "zsh", "fish", "powershell"]
 
@@ -57,7 +57,7 @@ def _read_script(shell: Shell) -> str:
 
 
 def _installation(shell: Shell) -> tuple[Path, str]:
-    """Where the script goes, and what the user has to do then."""
+    """Return where to install the script, and the step left to the user."""
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     match shell:

@@ -48,7 +48,7 @@ class WordFileOptions(Options):
 
 
 class UpdateOptions(WordFileOptions):
-    """The same, and what happens to the words that the dictionary has."""
+    """`WordFileOptions`, and how existing words are handled."""
 
     replace_all: bool = option("--replace", "Remove all other words from the dictionary.", False)
 
@@ -137,21 +137,21 @@ def _as_fields(dictionary: Dictionary) -> dict[str, Any]:
 
 
 def _as_csv(items: Sequence[tuple[str, str]]) -> str:
-    """Rows that `_parse_csv` reads back unchanged."""
+    """Format rows so that `_parse_csv` reads them back unchanged."""
     out = io.StringIO(newline="")
     plain = csv.writer(out, lineterminator="\n")
     quoted = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)
     if items and _is_header(items[0]):
         plain.writerow(HEADER)  # so that the first item is not read as the header
     for word, spoken in items:
-        # Unquoted, `[` and `{` would start JSON, a BOM would be dropped, and csv does not quote a lone CR.
+        # Unquoted, `[` and `{` are read as JSON and a BOM is dropped; csv does not quote a lone CR.
         bare = word.lstrip()[:1] not in JSON_START and word[:1] != "\ufeff" and "\r" not in word + spoken
         (plain if bare else quoted).writerow((word, spoken))
     return out.getvalue()
 
 
 def _is_text(word: str) -> bool:
-    """Whether it has no lone surrogate, as an invalid byte in argv or an escape in JSON gives one."""
+    """Whether it has no lone surrogates, which come from invalid bytes in argv or escapes in JSON."""
     return not any("\ud800" <= character <= "\udfff" for character in word)
 
 
@@ -160,7 +160,7 @@ def _is_header(row: Sequence[str]) -> bool:
 
 
 def _read(items: list[str], files: list[str], account_options: AccountOptions) -> dict[str, str]:
-    """Words and pronunciations; of a word that occurs twice the last counts. Raises UsageError."""
+    """Return words and pronunciations; for duplicate words the last one wins. Raises UsageError."""
     check_key_not_from_text(files, account_options.api_key_file, load_settings(account_options.as_dict()))
     pairs: list[tuple[str, str]] = []
     if files:
@@ -195,7 +195,7 @@ def _parse_csv(text: str) -> list[tuple[str, str]]:
 
 
 def _parse_json(text: str) -> list[tuple[str, str]]:
-    """Pairs from a list of items as the service has them, an object that holds one, or a plain mapping."""
+    """Parse a list of items in the form of the API, an object with such a list, or a plain mapping."""
     try:
         given = json.loads(text)
     except ValueError:

@@ -32,7 +32,7 @@ PLAYER_TIMEOUT_S = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `exit_code` is 0 where nothing is wrong or the part is optional."""
+    """One line of the report. `exit_code` is 0 if the check passed or is optional."""
 
     name: str
     ok: bool
@@ -41,18 +41,18 @@ class Finding:
 
 
 class Report:
-    """The findings in order. A check that raises is a finding too, and the next check runs."""
+    """The findings in order. An exception in a check becomes a finding, and the next check runs."""
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
 
     def add(self, name: str, detail: object) -> None:
-        """Add a finding that is in order."""
+        """Add the finding of a passed check."""
         self.findings.append(Finding(name, True, printable(detail)))
 
     @contextmanager
     def check(self, name: str, *, only_for: str = "") -> Iterator[None]:
-        """Run a check; its error becomes a finding, which is no problem where it concerns one option only."""
+        """Run a check; its error becomes a finding, with exit code 0 if only option `only_for` needs it."""
         try:
             yield
         except SmallestError as error:
@@ -119,7 +119,7 @@ def _check_service(report: Report, settings: Settings, key_file: str | None) -> 
     with report.check("key"), open_service(settings, key_file, Console().warn) as service:
         report.add("key", f"{service.key} from {service.key.source}")
         with report.check("connection"), open_transport("ws", service, dialer) as transport:
-            # A WebSocket without a request, which costs nothing.
+            # Open a WebSocket without a request: nothing is billed.
             opened = next(iter(transport.synthesize(SpeechRequest("", ""))))
             times = describe_phases(opened.phases) if isinstance(opened, Opened) else ""
             report.add("connection", f"{service.base_url}  {times}")
@@ -141,7 +141,7 @@ def _find_output_devices() -> str:
 
 
 def _find_players() -> str:
-    """Run each player: one on PATH may still be broken."""
+    """Run each player: one found on PATH may still be broken."""
     found = []
     for command in PLAYERS.items():
         with suppress(OSError, subprocess.SubprocessError):

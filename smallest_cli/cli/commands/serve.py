@@ -19,7 +19,7 @@ _fault = partial(option, rich_help_panel="Fault injection")
 
 
 class ServeOptions(Options):
-    """Fields of the server's configuration, by the names of `ServerConfig`, and the profile."""
+    """Server options. Fields have the names of those of `ServerConfig`; `profile` is added."""
 
     host: str = option(
         "--host ADDRESS",

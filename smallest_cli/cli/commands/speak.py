@@ -1,4 +1,4 @@
-"""`smallest speak`: speak a finished text."""
+"""`smallest speak`: speak text that is complete."""
 
 from __future__ import annotations
 

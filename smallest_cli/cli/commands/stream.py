@@ -23,11 +23,11 @@ SENTENCE_OPTIONS = (
     *("subtitles", "follow", "cache", "split"),
     *("first_chunk_chars", "flush_ms", "strip_markdown", "max_chars"),
 )
-"""Options that need sentences of our own splitting."""
+"""Options that require the client to split sentences."""
 
 
 class StreamOptions(Options):
-    """How arriving text is split."""
+    """How streamed text is split."""
 
     buffering: Literal["sentence", "server"] = option(
         "--buffering", "Where sentences are split: client or server (ws only).", "sentence"
@@ -111,7 +111,7 @@ def stream(
                 limit, hint = f"longer than {stream_options.max_chars} characters", "allow more: --max-chars"
                 if not session.totals.byte_count:
                     raise UsageError(f"the first sentence is {limit}", hint=hint)
-                session.pipeline.drain()  # what is allowed is played to its end first
+                session.pipeline.drain()  # play the text within the limit first
                 seconds = session.totals.seconds
                 raise Incomplete(f"the text is {limit}, after {seconds:.1f} s of audio", hint=hint)
         if reader.error:

@@ -47,7 +47,7 @@ class FilterOptions(Options):
 
 
 class ListOptions(Options):
-    """Which voices are shown, and in which order."""
+    """Which voices are listed, and in which order."""
 
     limit: int | None = option("--limit N", "Maximum number of results.", min=1)
     sort: str | None = option("--sort COLUMN", f"Sort by {', '.join(SORTS)}.")
@@ -55,7 +55,7 @@ class ListOptions(Options):
 
 
 class PlayOptions(Options):
-    """What each voice says, and where its audio goes."""
+    """The sample text, and the output of the audio."""
 
     text: str | None = option("--text TEXT", "Text to speak. [default: a sentence in its language]")
     folder: str | None = option("-o, --output DIR", "Save a WAV file per voice in DIR, unplayed.")
@@ -109,7 +109,7 @@ def list_voices(
 
 
 def _load(settings: Settings, account_options: AccountOptions, *, refresh: bool) -> tuple[Voice, ...]:
-    """The saved list if it is fresh, else the service's; the saved or bundled one if the service fails."""
+    """Return the cached list if fresh, else the service's; on failure the cached or bundled one."""
     saved = catalog.cached_voices(settings.base_url, fresh=True)
     if saved and not refresh and not settings.local:
         return saved
@@ -151,7 +151,7 @@ def play_voices(
     known = catalog.known_voices(load_settings(service_options.as_dict()).base_url)
     found = {name: catalog.find_voice(name, known) for name in names}
     ids = {name: voice.id if voice else name for name, voice in found.items()}
-    # The service chooses the ids, so that they may not be used as paths.
+    # Ids come from the service, so they must not be used as paths.
     unique_ids = list(dict.fromkeys(ids.values()))
     files = dict(zip(unique_ids, unique_names([(id, id) for id in unique_ids]), strict=True))
     results: list[dict[str, Any]] = []
@@ -179,7 +179,7 @@ def play_voices(
 
 
 def sentence(voice: Voice | None) -> str:
-    """The sample sentence for a voice: English if it speaks English, else in its first known language."""
+    """Return the sample sentence for a voice: English if it speaks it, else its first known language."""
     sentences: dict[str, str] = json.loads(SENTENCES.read_text("utf-8"))
     languages = voice.languages if voice else ()
     if not languages or "english" in languages:
@@ -212,7 +212,7 @@ def clone_voice(
         with Console().progress_bar(len(body), upload=f"uploading {printable(Path(file).name)}") as on_write:
             clone = account.create_clone(body, content_type, on_write)
         if not account_options.json:
-            # Printed before the wait: after a failure or a signal, another attempt would make a second voice.
+            # Print the id before waiting: a retry after a failure or signal would create a second voice.
             print(printable(clone.id), flush=True)
         try:
             if clone_options.wait:

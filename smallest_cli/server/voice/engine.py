@@ -17,18 +17,18 @@ from smallest_cli.server.voice.voice_map import resolve_espeak_voice
 from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES
 
 INSTALL = "pip install 'smallest-cli[local]'"
-REQUIRED_MODULES = ("numpy", "soxr")  # of the voice process; part of the `local` extra only
+REQUIRED_MODULES = ("numpy", "soxr")  # for the voice process, from the extra `local`
 PROCESS_DIED = "the voice process died"
 BLOCK_MS = 160  # length of the service's audio blocks (waves/api.md, 3a)
 
 
 def block_bytes(sample_rate: int) -> int:
-    """Bytes of one block of s16le mono PCM."""
+    """Return the size of one block of s16le mono PCM, in bytes."""
     return sample_rate * BLOCK_MS // 1000 * 2
 
 
 class Engine:
-    """A voice process, started without waiting so that it loads while the server does."""
+    """A voice process, started without waiting, so that it loads in parallel with the server."""
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
@@ -45,11 +45,11 @@ class Engine:
 
     @property
     def pid(self) -> int:
-        """Process id of the voice process, which forks for each utterance."""
+        """PID of the voice process, which forks for each utterance."""
         return self._process.pid
 
     def check(self) -> None:
-        """Wait until the engine is loaded. Raises SettingsError when a part is not installed."""
+        """Wait until the engine is loaded. Raises SettingsError if a part is not installed."""
         from importlib.util import find_spec
 
         with self._control.makefile("rb") as replies:
@@ -61,14 +61,14 @@ class Engine:
             raise SettingsError(reply["error"], hint=INSTALL)
 
     def close(self) -> None:
-        """End the process. An active utterance ends when its reader closes the socket."""
+        """Stop the process. An active utterance ends when the reader closes its socket."""
         self._control.close()
         self._process.wait()
 
     async def synthesize(
         self, request: SpeechRequest, encoding: str = "pcm"
     ) -> AsyncGenerator[AudioChunk | WordTiming, None]:
-        """Yield audio in blocks of 160 ms, and word timings before the audio passes them.
+        """Yield audio in blocks of 160 ms, each word timing before its audio.
 
         At normal speed the last block is padded with silence (waves/api.md, 3a). Any `encoding` but
         pcm is one chunk at the end. Closing the iterator ends the utterance. Raises ServerError.

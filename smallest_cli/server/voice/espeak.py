@@ -38,12 +38,12 @@ OnChunk = ctypes.CFUNCTYPE(
 
 
 class EspeakError(Exception):
-    """eSpeak NG cannot be used, or not for this request; the message says why."""
+    """eSpeak NG is unusable, or failed for this request."""
 
 
 def load_library() -> tuple[ctypes.CDLL, int]:
     """Load and initialize eSpeak NG; return it and its sample rate. Raises EspeakError."""
-    data = None  # built in, unless the library comes as a wheel
+    data = None  # built in, unless the library is from a wheel
     try:
         import espeakng_loader
     except ImportError:
@@ -63,7 +63,7 @@ def load_library() -> tuple[ctypes.CDLL, int]:
     rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, CHUNK_MS, data, DONT_EXIT)
     if rate <= 0:
         raise EspeakError("eSpeak NG cannot find its data")
-    # Fix the seed of its noise, so that the same text always gives the same samples.
+    # Fix the noise seed: the same text always gives the same samples.
     if hasattr(library, "espeak_ng_SetRandSeed"):
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
     else:
@@ -77,7 +77,7 @@ _PUNCTUATION = frozenset("-‐‑‒–—―'\"‘’“”«».,:;!?…()[]{}|
 class WordTracker:
     """Turn eSpeak NG events into word timings (waves/api.md, 3c). A word is a verbatim slice between spaces.
 
-    eSpeak NG splits finer ("$100" is three of its words), reports some words without length and
+    eSpeak NG splits more finely ("$100" is three words), reports some words without length and
     repeats positions, so its events are only used for the start of each word.
     """
 
@@ -88,7 +88,7 @@ class WordTracker:
         for word in text.split():
             start = text.index(word, start)
             end = start + len(word)
-            if not set(word) <= _PUNCTUATION:  # unspoken characters count to the word that follows
+            if not set(word) <= _PUNCTUATION:  # unspoken characters belong to the next word
                 self._word_at.update(dict.fromkeys(range(first, end), (start, end)))
                 first = end
             start = end

@@ -6,12 +6,12 @@ import json
 import struct
 from typing import NamedTuple
 
-FRAME = struct.Struct(">cI")  # header of a reply frame: its kind and the number of payload bytes
+FRAME = struct.Struct(">cI")  # header of a reply frame: kind, and payload size in bytes
 AUDIO, WORD, END, FAILED = b"a", b"w", b"e", b"x"
 
 
 class VoiceRequest(NamedTuple):
-    """One utterance, fully resolved: the voice process does not know the voice catalogue."""
+    """One utterance, with the voice resolved: the voice process has no catalogue."""
 
     text: str
     espeak_voice: str
@@ -24,7 +24,7 @@ class VoiceRequest(NamedTuple):
     encoding: str
 
     def encode(self) -> bytes:
-        """The request as one line of JSON."""
+        """Return the request as one line of JSON."""
         return json.dumps(self).encode() + b"\n"
 
     @classmethod

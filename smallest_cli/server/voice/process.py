@@ -2,10 +2,10 @@
 
 Started by `engine.py` with one end of a socket pair, over which each utterance's socket is passed. A
 fork reads one request from it, answers, and exits. The library is not thread-safe and keeps state
-between calls; a fork of the same untouched parent gives the same samples for the same request, and a
-crash costs one utterance.
+between calls; forks of an unchanged parent give the same samples for the same request, and a
+crash affects one utterance only.
 
-The process ends when the server closes its end of the pair, a fork when its reader has gone.
+The process exits when the server closes its end of the pair, a fork when the reader closes its socket.
 The library is GPL-3.0-or-later: it is loaded in this process only, which contains no web server.
 """
 
@@ -55,8 +55,8 @@ class FrameWriter:
         self._words += words
 
     def add_samples(self, native: Any, *, last: bool = False) -> None:
-        """Process samples: float32 on the scale of s16."""
-        # Rounded here because soxr dithers its integer output, which then differs from run to run.
+        """Process samples: float32 in the range of s16."""
+        # Round here: soxr dithers integer output, which would differ between runs.
         resampled = self._resampler.resample_chunk(native, last=last)
         self._pcm += numpy.clip(numpy.rint(resampled), -32768, 32767).astype("<i2").tobytes()
         while len(self._pcm) >= self._request.block_bytes:
@@ -76,7 +76,7 @@ class FrameWriter:
         self._send(END)
 
     def fail(self, message: str) -> None:
-        """Send the failure instead of an end frame."""
+        """Send an error frame instead of an end frame."""
         self._send(FAILED, message.encode(errors="replace"))
 
     def _send_block(self, size: int) -> None:
@@ -85,7 +85,7 @@ class FrameWriter:
         self._sent_bytes += size
         if self._encoder:
             self._encoder.buffer_write(block, "int16")
-            block = b""  # an empty frame fails when the reader has gone
+            block = b""  # even an empty frame fails if the reader is gone
         self._send(AUDIO, block)
         self._send_words(self._sent_bytes / 2 / self._request.sample_rate)
 
@@ -98,13 +98,13 @@ class FrameWriter:
 
 
 def _encoder(out: io.BytesIO, request: VoiceRequest) -> Any:
-    """A writer of libsndfile: MP3 at a constant 128 kbit/s, or raw G.711 (waves/api.md, 3a)."""
+    """Open a libsndfile writer: MP3 at a constant 128 kbit/s, or raw G.711 (waves/api.md, 3a)."""
     from soundfile import SoundFile  # here, because a fork for PCM starts faster without it
 
     rate = request.sample_rate
     if request.encoding != "mp3":
         return SoundFile(out, "w", rate, 1, format="RAW", subtype=request.encoding.upper())
-    # libsndfile takes the bit rate as its position between the limits of the MPEG version.
+    # libsndfile takes the bit rate as a position (0 to 1) within the range of the MPEG version.
     low, high = (32, 320) if rate >= 32_000 else (8, 160) if rate >= 16_000 else (8, 64)
     level = (high - min(MP3_KBITS, high)) / (high - low)
     kind = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT"}
@@ -112,8 +112,8 @@ def _encoder(out: io.BytesIO, request: VoiceRequest) -> Any:
 
 
 def speak(library: ctypes.CDLL, native_rate: int, request: VoiceRequest, writer: FrameWriter) -> None:
-    """Synthesize an utterance and write it. Raises EspeakError, or OSError when the reader has gone."""
-    # NUL would end the C string and surrogates have no UTF-8: replaced one for one, so positions stay.
+    """Synthesize an utterance and write it. Raises EspeakError, or OSError if the socket is closed."""
+    # NUL ends a C string and surrogates have no UTF-8: replace one for one to keep positions.
     text = "".join(" " if c < " " else "\ufffd" if "\ud800" <= c <= "\udfff" else c for c in request.text)
     words = espeak.WordTracker(text) if request.word_timings else None
     seconds = 0.0
@@ -140,7 +140,7 @@ def speak(library: ctypes.CDLL, native_rate: int, request: VoiceRequest, writer:
         raise espeak.EspeakError(f"eSpeak NG has no voice {request.espeak_voice}")
     library.espeak_SetParameter(espeak.RATE, round(NORMAL_WORDS_PER_MINUTE * request.speed), 0)
     library.espeak_SetParameter(espeak.PITCH, request.pitch, 0)
-    callback = espeak.OnChunk(on_chunk)  # referenced as long as the library may call it
+    callback = espeak.OnChunk(on_chunk)  # keep a reference while the library may call it
     library.espeak_SetSynthCallback(callback)
     encoded = text.encode()
     code = library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, espeak.CHARS_UTF8, None, None)
@@ -154,7 +154,7 @@ def speak(library: ctypes.CDLL, native_rate: int, request: VoiceRequest, writer:
 
 
 def run_utterance(library: ctypes.CDLL, native_rate: int, peer: socket.socket) -> None:
-    """Serve one request in this fork, then exit without running the parent's clean-up."""
+    """Serve one request in this fork, then exit without the cleanup of the parent."""
     try:
         with peer.makefile("rb") as lines:
             request = VoiceRequest.decode(lines.readline())
@@ -164,7 +164,7 @@ def run_utterance(library: ctypes.CDLL, native_rate: int, peer: socket.socket) -
         except espeak.EspeakError as error:
             writer.fail(str(error))
     finally:
-        os._exit(0)  # on any error: an OSError means that the reader has gone
+        os._exit(0)  # on any error; OSError: the reader has closed the socket
 
 
 def main(control_fd: int) -> int:
@@ -183,7 +183,7 @@ def main(control_fd: int) -> int:
             if not data:
                 return 0
             for fd in fds:
-                # Out of processes: the socket is closed, and this utterance fails.
+                # Process limit reached: the socket is closed, and this utterance fails.
                 with socket.socket(fileno=fd) as peer, suppress(OSError):
                     if os.fork() == 0:
                         control.close()

@@ -1,7 +1,7 @@
 """Map a voice id and a text to a language, variant and pitch of eSpeak NG.
 
-The catalogue decides the gender: a female voice gets a female variant, one without a stated gender the
-engine's plain voice. Everything else follows from the id alone, so a voice sounds the same everywhere.
+The gender is from the catalogue: a female voice gets a female variant, one of unknown gender the default
+voice. Everything else depends on the id only, so a voice sounds the same on every machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ V2_VOICES = (
     Voice("anushka", "Anushka", "lightning-v2", "female", "indian", ("hindi", "english")),
     Voice("irisha", "Irisha", "lightning-v2", "female", "indian", ("hindi", "english")),
 )
-# Voices in use that the catalogue lacks (waves/api.md, 0.8 and 0.9).
+# Voices in use that are not in the catalogue (waves/api.md, 0.8 and 0.9).
 UNLISTED_VOICES = (
     Voice("maverick", "Maverick", "", "male", "american", ("english",)),
     Voice("kelsey", "Kelsey", ""),
@@ -82,7 +82,7 @@ def resolve_espeak_voice(request: SpeechRequest) -> EspeakVoice:
     if language == "en":
         base = ENGLISH_ACCENTS.get(voice.accent, base)
     gender = voice.gender if voice.gender in VARIANTS else None
-    # A digest of the id selects variant and pitch: stable on every machine, different for most voices.
+    # A digest of the id selects variant and pitch: the same everywhere, different for most voices.
     digest = int.from_bytes(hashlib.sha256(voice.id.encode(errors="replace")).digest()[:8], "big")
     digest, choice = divmod(digest, len(VARIANTS[gender]))
     low, high = PITCHES[gender]
@@ -91,7 +91,7 @@ def resolve_espeak_voice(request: SpeechRequest) -> EspeakVoice:
 
 
 def resolve_language(request: SpeechRequest, voice: Voice) -> str:
-    """The requested language, else that of the text's script, else the voice's own (waves/api.md, 2a)."""
+    """Return the requested language, else that of the script, else the voice's (waves/api.md, 2a)."""
     requested = request.language or request.number_language
     # v2 does not validate number_pronunciation_language: it may be of any type.
     if isinstance(requested, str) and requested in ESPEAK_LANGUAGES:
@@ -105,10 +105,10 @@ def resolve_language(request: SpeechRequest, voice: Voice) -> str:
 
 
 def dominant_script(text: str) -> str:
-    """The most frequent script other than Latin; "LATIN" when there is no other.
+    """Return the most frequent script other than Latin; "LATIN" if there is no other.
 
-    Latin words are common in every language and decide nothing; a single kana decides for
-    Japanese, which is written with more Han than kana.
+    Latin words occur in every language and are ignored; a single kana means Japanese, which
+    is written with more Han than kana.
     """
     counts: Counter[str] = Counter()
     for character in set(text):

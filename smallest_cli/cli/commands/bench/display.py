@@ -1,4 +1,4 @@
-"""Draw the results of `smallest bench` on a terminal: styled lines, and a live view while it measures."""
+"""Draw the results of `smallest bench` on a terminal: styled lines, and a live view during the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STYLES = {"title": "bold", "head": "bold cyan", "good": "green", "warn": "yellow
 def print_lines(lines: Iterable[tuple[str, str]]) -> None:
     """Print (style, line) pairs on stdout, styled on a terminal unless NO_COLOR is set.
 
-    All lines are made printable here: parts of them come from servers and from files.
+    Control characters are escaped: parts of the lines come from servers and files.
     """
     lines = [(style, printable(line, MAX_LINE)) for style, line in lines]
     if not sys.stdout.isatty():
@@ -38,7 +38,7 @@ def print_lines(lines: Iterable[tuple[str, str]]) -> None:
 
 
 def stdout_width() -> int:
-    """Columns of stdout; 80 if it is not a terminal."""
+    """Width of stdout in columns; 80 if it is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
 
 
@@ -55,7 +55,7 @@ def live_view(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     drawn = 0.0
 
     def update(progress: Progress) -> None:
-        # Twice a second at most: drawing takes the interpreter lock from what is measured.
+        # At most twice a second: drawing holds the GIL and would delay timestamps.
         nonlocal drawn
         if (now := time.monotonic()) - drawn >= REDRAW_SECONDS:
             drawn = now

@@ -10,7 +10,7 @@ from smallest_cli.cli.options import ServiceOptions
 
 
 class LoadOptions(Options):
-    """How many trials, over what, how many at once, and when."""
+    """Number of trials, transports, concurrency and rate."""
 
     count: int | None = option("-n, --count N", "Trials per arm. [default: 30]", min=1)
     duration: float | None = option("-d, --duration SECONDS", "Measure for SECONDS instead.", min=0.1)

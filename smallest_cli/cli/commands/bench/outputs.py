@@ -43,17 +43,17 @@ def check_outputs(
 
 
 def _check_directory(directory: Path) -> None:
-    """Raise OutputError if no file could be written in a directory that may have to be created first."""
+    """Raise OutputError if a directory, which may not exist yet, would not be writable."""
     with translate_os_errors(OutputError, "create", directory):
         for existing in (directory, *directory.absolute().parents):
             with suppress(FileNotFoundError, NotADirectoryError):
-                existing.stat()  # unlike `exists`, raises OSError for an invalid name or no permission
+                existing.stat()  # unlike `exists`, raises for an invalid name or no permission
                 break
     check_target(str(existing / "trial.wav"))
 
 
 class AudioSpool:
-    """The audio of trials until it is written: on disk, since memory would grow with the run."""
+    """Spool the audio of trials to disk until `write`: in memory it would grow with the run."""
 
     def __init__(self, spool: FileIO) -> None:
         self._spool, self._lock = spool, threading.Lock()
@@ -63,7 +63,7 @@ class AudioSpool:
     def add(self, made: Attempt) -> None:
         """Add the audio of a measured trial.
 
-        A failing disk is reported by `write`: no trial may be lost to it.
+        Disk errors are raised by `write`, so that no trial is lost to them.
         """
         if made.trial.phase != "measure" or not made.pcm:
             return
@@ -77,7 +77,7 @@ class AudioSpool:
             except OSError as error:
                 self._failure = OutputError(f"cannot spool the audio of trials: {os_error_text(error)}")
                 self._trials.clear()
-                self._spool.truncate(0)  # the space that is left is for the results
+                self._spool.truncate(0)  # free the space for the results
             else:
                 self._trials.append((made.trial, len(made.pcm)))
 
@@ -86,7 +86,7 @@ class AudioSpool:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            while self._trials:  # from the last, so that the disk holds at most one of them twice
+            while self._trials:  # last first: at most one is on disk twice
                 trial, size = self._trials.pop()
                 at = self._spool.seek(-size, os.SEEK_END)
                 pcm = self._spool.read(size)

@@ -60,7 +60,7 @@ def make_plan(
 
 
 def _check_limit(plan: Plan) -> None:
-    """Raise UsageError if the limit is known to be too low; a run with -d that reaches it ends early."""
+    """Raise UsageError if --max-chars is too low; a run with -d ends early when it reaches the limit."""
     limit, characters, minimum = plan.max_chars, plan.characters() or 0, plan.characters(1) or 0
     if limit and characters > limit:
         hint = "use fewer trials (-n) or arms (--transport, --conn), or raise --max-chars"

@@ -25,7 +25,7 @@ from smallest_cli.errors import SettingsError, UsageError
 
 
 def print_result(result: Result, *, json: bool) -> None:
-    """Print a result as tables or JSON on stdout, and what failed on stderr."""
+    """Print a result as tables or JSON on stdout, and failures on stderr."""
     if json:
         sys.stdout.write(as_text(result))
         sys.stdout.flush()
@@ -141,7 +141,7 @@ def report(
     result = read_result(Path(file))
     texts = [(names["md"], to_markdown), (names["csv"], to_csv)]
     if names["html"]:
-        from smallest_cli.bench.report.html import to_html  # Jinja2 is only needed here
+        from smallest_cli.bench.report.html import to_html  # imports Jinja2
 
         texts.append((names["html"], to_html))
     rendered = [(name, render_as(result)) for name, render_as in texts if name]

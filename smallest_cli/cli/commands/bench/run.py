@@ -34,7 +34,7 @@ from smallest_cli.settings import Settings
 from smallest_cli.signals import reraise_signal
 
 CHILDREN = ("compare", "merge", "report", "locustfile")
-MIN_SIMILARITY = 0.8  # from this similarity on (of 1), a word is taken for a misspelt subcommand
+MIN_SIMILARITY = 0.8  # from this similarity (0 to 1) on, a word counts as a misspelt subcommand
 
 
 @grouped
@@ -86,7 +86,7 @@ def bench(
 
 
 def _refuse_children(word: str) -> None:
-    """Raise UsageError for a subcommand's name, even misspelt: it must not be spoken and billed."""
+    """Raise UsageError for a (misspelt) subcommand name: it must not be spoken and billed as text."""
     if word in CHILDREN:
         hint = f"put options after it: smallest bench {word} --help"
         raise UsageError(f"{word} takes no options of bench", hint=hint)
@@ -116,7 +116,7 @@ def _print_plan(plan: Plan, report: ReportOptions) -> None:
 def _open(
     plan: Plan, settings: Settings, service_options: ServiceOptions, console: Console, opened: ExitStack
 ) -> tuple[Service, Path | None]:
-    """Open the service; for the offline one, also return where it logs its timestamps."""
+    """Open the service; for the offline server, also return the path of its request log."""
     if not settings.local:
         return opened.enter_context(open_service(settings, service_options.api_key_file, console.warn)), None
     log = Path(opened.enter_context(tempfile.TemporaryDirectory()), "log.jsonl")
@@ -127,7 +127,7 @@ def _open(
 def _finish(
     measured: Measurement, spool: outputs.AudioSpool | None, outcome: options.OutcomeOptions, *, json: bool
 ) -> None:
-    """Write and print the result, complete or partial, then exit as the run ended."""
+    """Write and print the result, complete or partial, then exit with its code or signal."""
     result = summarise(measured.run, measured.trials)
     failures = outputs.write_outputs(outcome, measured, result, spool)
     for failure in failures:
@@ -136,7 +136,7 @@ def _finish(
     print_result(result, json=json)
     for signalled in (measured.interruption, *failures):
         if isinstance(signalled, Interrupted):
-            # Raising the exception again would report it on stdout, which has the result already.
+            # Re-raising would print the error on stdout, after the result.
             sys.stdout.flush()
             print_error(signalled)
             reraise_signal(signalled.signal_number)
