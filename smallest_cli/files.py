@@ -272,7 +272,7 @@ def safe_name(wanted: str) -> str:
     return name
 
 
-def same_place(name: str) -> str:
+def collision_key(name: str) -> str:
     """Return a key that is equal for names that some file systems treat as the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
@@ -286,8 +286,8 @@ def unique_names(wanted: Sequence[tuple[str, str]]) -> list[str]:
     numbers: defaultdict[str, Iterator[int]] = defaultdict(count)  # for rows with the same id
     for base, id in wanted:
         name = plain = safe_name(base)
-        while same_place(name) in names:
+        while collision_key(name) in names:
             key = f"{next(numbers[id])} {id}".encode("utf-8", "surrogatepass")
             name = f"{plain}-{hashlib.sha256(key).hexdigest()[:8]}"
-        names[same_place(name)] = name
+        names[collision_key(name)] = name
     return list(names.values())

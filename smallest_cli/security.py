@@ -39,7 +39,7 @@ class Secret:
         for position, character in enumerate(value, start=1):
             if not "!" <= character <= "~" or character in "\"'":
                 raise SettingsError(
-                    f"the key from {source} has a character at position {position} that no key holds",
+                    f"the key from {source} has a character at position {position} that is not valid",
                     hint="set the bare key: no quotes, spaces or line breaks",
                 )
         self.__value = value

@@ -70,16 +70,18 @@ _ENVIRONMENT = {
     "ca_file": "SMALLEST_CA_FILE",
 }
 _FLAGS_ONLY = {"plain_http"}
-_WORDS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
-_TEXT, _NUMBER, _WHOLE, _SWITCH = (str,), (int, float), (int,), (bool,)
-_KINDS: dict[str, tuple[type, ...]] = {
+_BOOLEANS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("0", "false", "no", "off"), False
+)
+_TEXT, _NUMBER, _INTEGER, _BOOLEAN = (str,), (int, float), (int,), (bool,)
+_TYPES: dict[str, tuple[type, ...]] = {
     "base_url": _TEXT, "voice": _TEXT, "model": _TEXT, "language": _TEXT, "speed": _NUMBER,
-    "sample_rate": _WHOLE, "via": _TEXT, "api": _TEXT, "local": _SWITCH, "ca_file": _TEXT,
-    "plain_http": _SWITCH, "timeout": _NUMBER, "completion_wait": _WHOLE, "retries": _WHOLE,
-    "cache": _SWITCH, "cache_max_mb": _WHOLE, "player": _TEXT,
+    "sample_rate": _INTEGER, "via": _TEXT, "api": _TEXT, "local": _BOOLEAN, "ca_file": _TEXT,
+    "plain_http": _BOOLEAN, "timeout": _NUMBER, "completion_wait": _INTEGER, "retries": _INTEGER,
+    "cache": _BOOLEAN, "cache_max_mb": _INTEGER, "player": _TEXT,
 }  # fmt: skip
 _KIND_NAMES: dict[tuple[type, ...], str] = {
-    _TEXT: "a text in quotes", _NUMBER: "a number", _WHOLE: "a whole number", _SWITCH: "true or false",
+    _TEXT: "a string", _NUMBER: "a number", _INTEGER: "a whole number", _BOOLEAN: "true or false",
 }  # fmt: skip
 _HOST = re.compile(r"\w+://(\[[^]/]*\]|[^:/?#@]+)(:\d*)?/")
 _Layer = dict[str, tuple[Any, str]]
@@ -105,7 +107,7 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
         error = UsageError if source.startswith("--") else SettingsError
         if isinstance(value, str) and (not value.strip() or "\0" in value):
             raise error(f"{source}: {name} {'holds a NUL' if value.strip() else 'is empty'}")
-        if problem := _problem(name, value):
+        if problem := _validation_error(name, value):
             place = f"{source}: {name}" if source == str(path) else source
             raise error(f"{place}: {problem}")
     values = {name: value for name, (value, _) in resolved.items()}
@@ -115,12 +117,12 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
 
 def _is_setting(name: str) -> bool:
     """Whether config.toml may set it."""
-    return name in _KINDS and name not in _FLAGS_ONLY
+    return name in _TYPES and name not in _FLAGS_ONLY
 
 
 def _known(in_file: Mapping[str, Any], path: Path) -> _Layer:
     for name, value in in_file.items():
-        kinds = _KINDS.get(name, ())
+        kinds = _TYPES.get(name, ())
         right = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
         if _is_setting(name) and not right:
             raise SettingsError(f"{printable(path)}: {name} must be {_KIND_NAMES[kinds]}")
@@ -136,7 +138,7 @@ def _warn_of_unknown(in_file: Iterable[str]) -> Iterator[str]:
         hint = ""
         if "key" in name.lower() or "token" in name.lower():
             hint = " (keys are saved by smallest login, or set in SMALLEST_API_KEY)"
-        elif nearest := get_close_matches(name, filter(_is_setting, _KINDS), 1):
+        elif nearest := get_close_matches(name, filter(_is_setting, _TYPES), 1):
             hint = f" (did you mean '{nearest[0]}'?)"
         yield f"config.toml: unknown setting '{printable(name, 40)}'{hint}"
 
@@ -146,7 +148,7 @@ def _from_environment(environ: Mapping[str, str]) -> _Layer:
                      if (text := environ.get(variable))}  # fmt: skip
     if "local" in found:
         word, variable = found["local"]
-        found["local"] = (_WORDS.get(word.strip().lower(), word), variable)
+        found["local"] = (_BOOLEANS.get(word.strip().lower(), word), variable)
     return found
 
 
@@ -156,10 +158,10 @@ def _from_flags(flags: Mapping[str, Any]) -> _Layer:
     }
     if "local" in given and "base_url" in given:
         raise UsageError("--local and --base-url cannot be combined", hint="drop one")
-    return {name: each for name, each in given.items() if name in _KINDS}
+    return {name: each for name, each in given.items() if name in _TYPES}
 
 
-def _problem(name: str, value: Any) -> str | None:
+def _validation_error(name: str, value: Any) -> str | None:
     """Return what is wrong with a value (ranges from waves/api.md, 2a); None if it is valid."""
     choices: dict[str, tuple[Any, ...]] = {"via": VIAS, "api": APIS, "sample_rate": SAMPLE_RATES}
     ranges = {
@@ -174,7 +176,7 @@ def _problem(name: str, value: Any) -> str | None:
         if at and not _HOST.match(before):  # an @ before the path: the URL must not be printed
             return "a base URL must not contain a user name or password"
     if name == "local" and not isinstance(value, bool):
-        return f"{printable(value, 40)} is not one of {', '.join(_WORDS)}"
+        return f"{printable(value, 40)} is not one of {', '.join(_BOOLEANS)}"
     if name in choices and value not in choices[name]:
         return f"{printable(value, 40)} is not one of {', '.join(map(str, choices[name]))}"
     if name in ranges and not ranges[name][0] <= value <= ranges[name][1]:

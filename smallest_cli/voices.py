@@ -232,7 +232,7 @@ def describe_alternatives(voices: Iterable[Voice], criteria: VoiceFilter) -> str
         for voice in among:
             value = getattr(voice, _TAGS.get(name, name))
             values |= set(value) if isinstance(value, tuple) else {value} if value else set()
-        parts.append(f"{name.replace('_', ' ')}: {' '.join(sorted(values)) or 'no voice states it'}")
+        parts.append(f"{name.replace('_', ' ')}: {' '.join(sorted(values)) or 'not stated by any voice'}")
     if criteria.search is not None:
         nearest = " ".join(nearest_ids(criteria.search, voices=among))
         parts.append(f"did you mean: {nearest}" if nearest else "list all with: smallest voices")

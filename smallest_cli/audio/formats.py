@@ -34,7 +34,7 @@ def choose_coding(output: str, format: str | None = None) -> str:
         if format is not None:
             return format
         hint = f"use --format, or an extension: {' '.join(EXTENSIONS)}"
-        raise UsageError(_why_no_format(output, extension), hint=hint)
+        raise UsageError(_format_error(output, extension), hint=hint)
     if format in (None, named):
         return named
     if named == "wav" and format in ("ulaw", "alaw"):
@@ -42,7 +42,7 @@ def choose_coding(output: str, format: str | None = None) -> str:
     raise UsageError(f"{printable(output)} has the extension of {named}, but --format is {format}")
 
 
-def _why_no_format(output: str, extension: str) -> str:
+def _format_error(output: str, extension: str) -> str:
     if output.endswith(os.sep) or os.path.isdir(output):
         return f"{printable(output)} is a directory, not a file to write"
     if not extension:

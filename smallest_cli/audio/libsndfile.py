@@ -55,9 +55,9 @@ class CompressedEncoder(Encoder):
         start = position(descriptor)
         rewrite = None if start is None else lambda data, at: os.pwrite(descriptor, data, start + at)
         options = CONSTANT_BIT_RATE if coding == "mp3" and start is None else {}
-        self._prepare(coding, Outlet(partial(write_all, descriptor), rewrite), format, **options)
+        self._prepare(coding, SinkFile(partial(write_all, descriptor), rewrite), format, **options)
 
-    def _prepare(self, coding: str, outlet: Outlet, format: AudioFormat, **options: object) -> None:
+    def _prepare(self, coding: str, outlet: SinkFile, format: AudioFormat, **options: object) -> None:
         library, (kind, subtype) = _load(coding), KINDS[coding]
         self._coding = coding
         self._outlet = outlet
@@ -109,7 +109,7 @@ class G711WavEncoder(CompressedEncoder):
         law = coding.removeprefix("wav-")
         law_header = partial(header, format, coding={"alaw": ALAW, "ulaw": ULAW}[law])
         self._wav = WavEncoder(descriptor, law_header, format.sample_rate * format.channels)
-        self._prepare(law, Outlet(self._wav.write), format)
+        self._prepare(law, SinkFile(self._wav.write), format)
 
     def finish(self) -> None:
         """Write the length of the audio written, also after a full disk."""
@@ -119,7 +119,7 @@ class G711WavEncoder(CompressedEncoder):
             self._wav.finish()
 
 
-class Outlet:
+class SinkFile:
     """The file object that libsndfile writes to. It stores an error until `check`, and ignores later writes.
 
     `append` writes at the end, `rewrite` over existing bytes; without `rewrite` such changes (lengths in a

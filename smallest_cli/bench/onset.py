@@ -22,7 +22,7 @@ def find_onset(pcm: bytes, rate: int) -> int | None:
     if sys.byteorder == "big":
         samples.byteswap()
     hop = max(1, rate * HOP_MS // 1000)
-    start = _first_loud(samples, hop)
+    start = _first_candidate(samples, hop)
     if start is None:
         return None
     windows_needed = (RUN_MS - WINDOW_MS) // HOP_MS + 1
@@ -46,7 +46,7 @@ def find_onset(pcm: bytes, rate: int) -> int | None:
     return None
 
 
-def _first_loud(samples: array[int], hop: int) -> int | None:
+def _first_candidate(samples: array[int], hop: int) -> int | None:
     """Return an index, a multiple of `hop`, before which no window can be active.
 
     The level of a window is at most its peak, and peaks are fast to find: this skips leading silence.

@@ -228,7 +228,7 @@ def _prefer_ws(captions: CaptionOptions, template: SpeechRequest, settings: Sett
     """With transport auto, use ws for --follow on a terminal if the voice has word timings: sse has none."""
     if not captions.follow or "via" in settings.sources or not (sys.stderr and sys.stderr.isatty()):
         return settings
-    from smallest_cli.synthesis.captions import why_untimed
+    from smallest_cli.synthesis.captions import untimed_reason
 
     over_ws = settings._replace(via="ws")
-    return settings if why_untimed(template, over_ws) else over_ws
+    return settings if untimed_reason(template, over_ws) else over_ws

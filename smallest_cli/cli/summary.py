@@ -48,7 +48,7 @@ def _details(config: RunConfig, result: RunResult) -> Iterator[str]:
     if (wait_ms := timeline.longest_tail_ns / MILLISECOND) >= NOTABLE_WAIT_MS:
         yield (
             f"`complete` came up to {wait_ms / 1000:.1f} s after the last audio;"
-            " --completion-wait MS asks for less, --via sse has no such wait"
+            " --completion-wait MS requests less; --via sse does not wait"
         )
     template = config.template
     yield f"voice {template.voice}  model {template.model}  via {config.settings.via}"

@@ -25,7 +25,7 @@ from smallest_cli.voices import cache_path
 
 VERSION = 1
 """Version of the entry format; part of each entry's name."""
-INAUDIBLE_FIELDS = ("completion_wait_ms", "session_id", "request_id")
+NON_AUDIO_FIELDS = ("completion_wait_ms", "session_id", "request_id")
 """Fields of a request that do not change the audio."""
 ABANDONED_S = 3600
 """Age in seconds from which an unfinished entry has no writer any more."""
@@ -71,13 +71,13 @@ class AudioCache:
             os.utime(path)
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
-        return CachedAudio(pcm, words) if _is_whole(pcm, request) else None
+        return CachedAudio(pcm, words) if _is_storable(pcm, request) else None
 
     def put(self, request: SpeechRequest, pcm: bytes, words: Sequence[WordTiming] = ()) -> None:
         """Store the audio of a complete segment."""
         from smallest_cli.files import atomic_write
 
-        if not _is_whole(pcm, request):
+        if not _is_storable(pcm, request):
             return
         rows = [(word.word, word.start, word.end, word.number) for word in words]
         head = json.dumps({"sha256": _digest(rows, pcm), "words": rows}).encode()
@@ -101,7 +101,7 @@ class AudioCache:
         return size
 
     def _name(self, request: SpeechRequest) -> str:
-        scoped = [*self._scope, audible_fields(request)]
+        scoped = [*self._scope, audio_fields(request)]
         return hashlib.sha256(json.dumps(scoped, sort_keys=True).encode()).hexdigest()
 
     def _shrink(self) -> None:
@@ -154,15 +154,15 @@ def open_cache(settings: Settings, warn: Callable[[str], None]) -> AudioCache | 
     return AudioCache(folder, settings.cache_max_mb * 1_000_000, service, settings.api)
 
 
-def audible_fields(request: SpeechRequest) -> dict[str, Any]:
+def audio_fields(request: SpeechRequest) -> dict[str, Any]:
     """Return the fields of a request that change its audio."""
     fields = request._asdict() | {"format": request.format._asdict()}
-    for name in INAUDIBLE_FIELDS:
+    for name in NON_AUDIO_FIELDS:
         del fields[name]
     return fields
 
 
-def _is_whole(pcm: bytes, request: SpeechRequest) -> bool:
+def _is_storable(pcm: bytes, request: SpeechRequest) -> bool:
     return bool(pcm) and len(pcm) % request.format.frame_size == 0
 
 

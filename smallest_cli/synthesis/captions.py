@@ -12,7 +12,7 @@ from smallest_cli.models import AudioFormat, SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.signals import uninterrupted
-from smallest_cli.synthesis.subtitles import SpokenSegment, cues_of, is_timed, kind_of, render
+from smallest_cli.synthesis.subtitles import SpokenSegment, cues_of, is_timed, render, subtitle_format
 from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES, find_voice, known_voices
 
 HARMLESS = (DeviceError, Interrupted, BrokenPipe)
@@ -37,14 +37,14 @@ def plan_captions(
 ) -> CaptionPlan:
     """Return the plan with `timed` resolved. Raises UsageError if required word times are not available."""
     if plan.path is not None:
-        kind_of(plan.path)
-    reason = "" if force or not (plan.by_word or plan.follow) else why_untimed(template, settings)
+        subtitle_format(plan.path)
+    reason = "" if force or not (plan.by_word or plan.follow) else untimed_reason(template, settings)
     if plan.by_word and reason:
         raise UsageError(f"--cue word: {reason}", hint="--cue sentence works with every voice and transport")
     return replace(plan, timed=plan.by_word or (plan.follow and not reason))
 
 
-def why_untimed(template: SpeechRequest, settings: Settings) -> str:
+def untimed_reason(template: SpeechRequest, settings: Settings) -> str:
     """Return why the service will send no word times, "" if it may (waves/api.md, 3c)."""
     known = find_voice(template.voice, known_voices(settings.base_url))
     if settings.via != "ws":
@@ -100,7 +100,7 @@ def open_subtitles(
 
     def write(target: FileTarget) -> None:
         cues = cues_of(captions.segments, captions.format.sample_rate)
-        target.write(render(cues, kind_of(path), by_word=plan.by_word).encode())
+        target.write(render(cues, subtitle_format(path), by_word=plan.by_word).encode())
 
     def finish(target: FileTarget) -> None:
         if plan.by_word:

@@ -105,7 +105,7 @@ class Pipeline:
                         self.add_segment(0, request_id)
                         complete = True
             if not complete:
-                raise ProtocolError("the audio ended before its end was announced")
+                raise ProtocolError("the audio ended without an end marker")
 
     @contextmanager
     def incomplete_after_audio(self) -> Iterator[None]:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from smallest_cli.synthesis.subtitles import SpokenSegment
 
 
-MAX_REDOS = 2
+MAX_REWINDS = 2
 """Maximum retries of a run that rewind the sinks."""
 KEEP_ALIVE_S = 20.0
 """Interval of keep-alives while no text arrives."""
@@ -70,7 +70,7 @@ class _Segment:
         self.started = False
         """Whether audio or words of it came."""
         self.first_frame = 0
-        self.passage: SpokenSegment | None = None
+        self.spoken: SpokenSegment | None = None
         self.pcm = bytearray()
         self.words: list[WordTiming] = []
 
@@ -121,14 +121,14 @@ class Session:
         self._wait = wait or threading.Event().wait  # a signal ends it at once, unlike time.sleep in a lock
         self._queue: deque[_Segment] = deque()
         """Items that were taken and are not yet written, in order."""
-        self._unproven: dict[int, _Segment] = {}
+        self._awaiting_complete: dict[int, _Segment] = {}
         """Segments whose audio has ended and whose `complete` has not come, by number."""
         self._one_at_a_time = False
         self._one_per_connection = False
         self._cannot_send = False
         self._completed_on_connection = self._was_completed = False
         self._warned = False
-        self._retries = self._ambiguous = self._redos = 0
+        self._retries = self._ambiguous = self._rewinds = 0
         self._waited_s = 0.0
         self._is_cancelled = is_cancelled
         self.sent_characters = 0
@@ -155,9 +155,9 @@ class Session:
                     self._request(segments)
                     if self._queue:
                         self._advance(segments)
-                    elif segments.ended and not self._unproven:
+                    elif segments.ended and not self._awaiting_complete:
                         return
-                    elif self._unproven:
+                    elif self._awaiting_complete:
                         self._receive(segments)
                     else:
                         # While a sentence arrives, a connection that the service closed is replaced.
@@ -212,7 +212,7 @@ class Session:
         if not sent:
             # Items ready to write come first; a refused request waits until the others are complete.
             head = self._queue[0] if self._queue else None
-            return (head is None or head.is_unsent) and not (self._one_at_a_time and self._unproven)
+            return (head is None or head.is_unsent) and not (self._one_at_a_time and self._awaiting_complete)
         return (
             not self._one_at_a_time
             and not self._cannot_send
@@ -290,7 +290,7 @@ class Session:
         self.pipeline.add_segment(segment.characters, None)
 
     def _handle(self, event: Event) -> None:
-        segment = self._unproven.get(event.segment) or next(
+        segment = self._awaiting_complete.get(event.segment) or next(
             each for each in self._queue if each.number == event.segment
         )
         match event:
@@ -301,7 +301,7 @@ class Session:
             case AudioEnded():
                 self.pipeline.end_segment()
                 self._queue.remove(segment)
-                self._unproven[event.segment] = segment
+                self._awaiting_complete[event.segment] = segment
             case Refused():
                 segment.number = None
                 self._one_at_a_time = True
@@ -311,19 +311,19 @@ class Session:
         self._notify(event)
 
     def _complete(self, segment: _Segment, event: Completed) -> None:
-        if self._unproven.pop(event.segment, None) is None:
+        if self._awaiting_complete.pop(event.segment, None) is None:
             self.pipeline.end_segment(event.request_id)
             self._queue.remove(segment)
         self.pipeline.add_segment(segment.characters, event.request_id)
-        if segment.passage:
-            segment.passage.on_event(event)
+        if segment.spoken:
+            segment.spoken.on_event(event)
         if self._cache and isinstance(segment.item, SpeechRequest):
             self._cache.put(segment.item, bytes(segment.pcm), segment.words)
         self._completed_on_connection = True
         late_s = (event.at_ns - segment.last_audio_ns) / 1e9
         if self._sent and not self._sent[0].started and late_s > HELD_BACK_S:
-            self._warn_once(f"the service begins a request only {late_s:.1f} s after the audio of the last")
-        if self._one_per_connection and not self._sent and not self._unproven:
+            self._warn_once(f"the service starts a request only {late_s:.1f} s after the last audio")
+        if self._one_per_connection and not self._sent and not self._awaiting_complete:
             self.transport.close()
 
     def _warn_once(self, what: str) -> None:
@@ -344,14 +344,14 @@ class Session:
                     segment.pcm += pcm
             case WordTiming():
                 segment.words.append(event)
-        if segment.passage:
-            segment.passage.on_event(event)
+        if segment.spoken:
+            segment.spoken.on_event(event)
 
     def _start(self, segment: _Segment) -> None:
         segment.started = True
         segment.first_frame = self.totals.frames
         if self.captions and isinstance(segment.item, SpeechRequest):
-            segment.passage = self.captions.start(segment.item.text, segment.first_frame, segment.passage)
+            segment.spoken = self.captions.start(segment.item.text, segment.first_frame, segment.spoken)
 
     def _notify(self, event: Event) -> None:
         self.timeline.on_event(event)
@@ -400,11 +400,11 @@ class Session:
         self.transport.close()
         for segment in self._queue:
             segment.number = None
-        for segment in self._unproven.values():  # audio of a later request proved that they are complete
+        for segment in self._awaiting_complete.values():  # proven by audio of a later request
             self.pipeline.add_segment(segment.characters, None)
-            if segment.passage:
-                segment.passage.complete = True
-        self._unproven.clear()
+            if segment.spoken:
+                segment.spoken.complete = True
+        self._awaiting_complete.clear()
 
     def _closed_after_complete(self, error: RemoteError, segment: _Segment) -> bool:
         """Whether the service closed a kept connection before it answered, for the first time in this run.
@@ -431,7 +431,7 @@ class Session:
             self.pipeline.discard_remainder()
             return True
         frames = segment.first_frame if segment.started else self.totals.frames
-        if self._redos >= MAX_REDOS or not self.pipeline.rewind(frames):
+        if self._rewinds >= MAX_REWINDS or not self.pipeline.rewind(frames):
             return False
-        self._redos += 1
+        self._rewinds += 1
         return True

@@ -70,7 +70,7 @@ class Cue:
     words: tuple[Cue, ...] = ()
 
 
-def kind_of(path: str) -> str:
+def subtitle_format(path: str) -> str:
     """The format of a subtitle file, by its extension. Raises UsageError."""
     kind = PurePath(path).suffix.lower().removeprefix(".")
     if kind not in KINDS:
@@ -112,10 +112,11 @@ def render(cues: Sequence[Cue], kind: str, *, by_word: bool = False) -> str:
     timed = [(start, end, "\n".join(lines(text))) for start, end, text in _merge(_split(parts))]
     if kind == "vtt":
         return "WEBVTT\n" + "".join(
-            f"\n{_clock(start, '.')} --> {_clock(end, '.')}\n{_for_vtt(text)}\n" for start, end, text in timed
+            f"\n{_timestamp(start, '.')} --> {_timestamp(end, '.')}\n{_for_vtt(text)}\n"
+            for start, end, text in timed
         )
     return "\n".join(
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{_for_srt(text)}\n"
+        f"{number}\n{_timestamp(start, ',')} --> {_timestamp(end, ',')}\n{_for_srt(text)}\n"
         for number, (start, end, text) in enumerate(timed, 1)
     )
 
@@ -190,12 +191,12 @@ def _fill(text: str, columns: int) -> list[str]:
         if display_width(f"{rows[-1]} {word}".strip()) <= columns:
             rows[-1] = f"{rows[-1]} {word}".strip()
             continue
-        *full, rest = _chop(word, columns)
+        *full, rest = _split_word(word, columns)
         rows += [*full, rest]
     return rows if rows[0] or len(rows) == 1 else rows[1:]
 
 
-def _chop(word: str, columns: int) -> list[str]:
+def _split_word(word: str, columns: int) -> list[str]:
     """A word that is longer than a line, cut between grapheme clusters."""
     pieces = []
     while display_width(word) > columns:
@@ -206,7 +207,7 @@ def _chop(word: str, columns: int) -> list[str]:
     return [*pieces, word] if word else pieces
 
 
-def _clock(milliseconds: int, point: str) -> str:
+def _timestamp(milliseconds: int, point: str) -> str:
     seconds, milliseconds = divmod(milliseconds, MILLISECONDS)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -170,7 +170,7 @@ class WebSocketTransport:
             if isinstance(event, AudioChunk) and not event.pcm:
                 continue  # says nothing about the order of the audio
             if request.ended:
-                raise _misordered()
+                raise _out_of_order()
             for earlier in self._requests[: self._requests.index(request)]:
                 if not earlier.ended:
                     earlier.ended = True
@@ -356,7 +356,7 @@ class WebSocketTransport:
             ws.close()
 
 
-def _misordered() -> ProtocolError:
+def _out_of_order() -> ProtocolError:
     """Return the error for audio of a request that was passed on as complete; it is not retried."""
     error = ProtocolError("audio of a request came after that of a later one")
     error.retryable = False

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smallest_cli.files import safe_name, same_place, unique_names
+from smallest_cli.files import collision_key, safe_name, unique_names
 from smallest_cli.models import VIAS
 from tests.support import ROOT
 from tests.support.command import SMALLEST, Ran, environment, smallest, speak
@@ -601,7 +601,7 @@ def test_directory_is_locked_by_one_run(home: Path, server: Offline) -> None:
 @given(st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=8, unique=True))
 def test_file_names_are_safe_and_unique(ids: list[str]) -> None:
     names = unique_names([(id, id) for id in ids])
-    assert len(set(map(same_place, names))) == len(names)
+    assert len(set(map(collision_key, names))) == len(names)
     for name in names:
         path = Path("folder", f"{name}.wav")
         assert path.parent == Path("folder")

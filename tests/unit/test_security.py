@@ -174,7 +174,7 @@ def test_any_text_is_a_valid_header_value_or_refused_without_showing_it(value: s
     except SettingsError as error:
         # No six characters of it in a row may be shown, except those of the message itself.
         message = str(error) + error.hint
-        ours = "the key from x has a character at position that no key holds set the bare key: no quotes, "
+        ours = "the key from x has a character at position that is not valid set the bare key: no quotes, "
         ours += "spaces or line breaks is empty longer than characters"
         runs = {value[at : at + 6] for at in range(len(value) - 5)}
         assert not [run for run in runs if run in message and run not in ours]

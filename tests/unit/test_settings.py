@@ -249,9 +249,9 @@ def test_range_limits_are_inclusive(name: str, value: Any, home: Home) -> None:
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
-        ("voice = 1", "a text in quotes"), ("voice = true", "a text in quotes"),
-        ("voice = ['a']", "a text in quotes"), ("base_url = {a = 1}", "a text in quotes"),
-        ("[ca_file]", "a text in quotes"), ("speed = '1.0'", "a number"), ("speed = true", "a number"),
+        ("voice = 1", "a string"), ("voice = true", "a string"),
+        ("voice = ['a']", "a string"), ("base_url = {a = 1}", "a string"),
+        ("[ca_file]", "a string"), ("speed = '1.0'", "a number"), ("speed = true", "a number"),
         ("timeout = 2026-01-01", "a number"), ("sample_rate = 8000.0", "a whole number"),
         ("sample_rate = true", "a whole number"), ("retries = 1.5", "a whole number"),
         ("local = 'yes'", "true or false"), ("local = 1", "true or false"),

@@ -36,7 +36,7 @@ def _sentences(result: Result) -> Iterator[str]:
         yield f"No recommendation: {VERDICT_TEXTS[verdict]}."
     else:
         yield from _recommendation(tried)
-    yield from _late_ends(tried)
+    yield from _late_completions(tried)
     yield from _failures(tried)
     yield from _limits(tried, result.run.load)
 
@@ -84,7 +84,7 @@ def _buffer(arm: ArmResult) -> str:
     return f"; all {safe.n} play without a gap {buffered}, too few for a statement about 90 % of requests"
 
 
-def _late_ends(tried: Sequence[ArmResult]) -> Iterator[str]:
+def _late_completions(tried: Sequence[ArmResult]) -> Iterator[str]:
     """Report arms whose `complete` arrives long after the last audio."""
     waits = {arm.id: arm.metrics["tail_wait"].p50.v for arm in tried if "tail_wait" in arm.metrics}
     late = {name: ms for name, ms in waits.items() if ms > MAX_TAIL_WAIT_MS}

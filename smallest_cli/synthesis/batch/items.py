@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smallest_cli.audio.formats import ALIASES, check_rate, choose_coding
-from smallest_cli.client.cache import audible_fields
+from smallest_cli.client.cache import audio_fields
 from smallest_cli.errors import UsageError
 from smallest_cli.files import safe_name, unique_names
 from smallest_cli.models import Silence, SpeechRequest
@@ -118,9 +118,7 @@ def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig) -> 
     script = write_script([row.text], template, split=config.split, pause_s=config.pause_s)
     settings = config.run.settings
     hashed = {
-        "items": [
-            each.seconds if isinstance(each, Silence) else audible_fields(each) for each in script.items
-        ],
+        "items": [each.seconds if isinstance(each, Silence) else audio_fields(each) for each in script.items],
         "coding": coding,
         "service": "local" if settings.local else settings.base_url,
         "api": settings.api,

@@ -241,7 +241,7 @@ except SettingsError as error:
         (b"", "the key from stdin is empty"), (b"\n" + KEY.encode(), "the key from stdin is empty"),
         (b"x" * 5_000, "the key from stdin is longer than 512 characters"),
         (b"x" * 512 + b"\r\n", "x" * 512 + " stdin []"),
-        (b"\xff" + KEY.encode(), "the key from stdin has a character at position 1 that no key holds"),
+        (b"\xff" + KEY.encode(), "the key from stdin has a character at position 1 that is not valid"),
     ],
 )  # fmt: skip
 def test_dash_reads_first_line_of_stdin(given: bytes, expected: str) -> None:

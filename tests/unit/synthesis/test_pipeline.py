@@ -115,8 +115,8 @@ NO_AUDIO: dict[str, tuple[list[Event], type[RemoteError], str]] = {
     "no audio": (segment(request_id="r"), ServerError, "the service sent no audio"),
     "only empty audio": (segment(b"", b""), ServerError, "the service sent no audio"),
     "words without audio": ([Sent(), WordTiming("a", 0, 1), Completed()], ServerError, "sent no audio"),
-    "nothing after the request": ([Opened(Phases()), Sent()], ProtocolError, "before its end was announced"),
-    "empty audio and no end": ([Sent(), AudioChunk(b"")], ProtocolError, "before its end was announced"),
+    "nothing after the request": ([Opened(Phases()), Sent()], ProtocolError, "without an end marker"),
+    "empty audio and no end": ([Sent(), AudioChunk(b"")], ProtocolError, "without an end marker"),
 }
 
 
@@ -132,7 +132,7 @@ def test_segment_without_audio_is_an_error(case: str) -> None:
 
 
 def test_audio_without_its_end_is_incomplete() -> None:
-    with pytest.raises(Incomplete, match=r"before its end was announced, after 2\.0 s"):
+    with pytest.raises(Incomplete, match=r"without an end marker, after 2\.0 s"):
         copy([Sent(), AudioChunk(SECOND), AudioChunk(SECOND)])
 
 

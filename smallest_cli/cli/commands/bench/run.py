@@ -54,7 +54,7 @@ def bench(
     written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed.
     """
     if words and "--" not in sys.argv:
-        _refuse_children(words[0])
+        _reject_subcommands(words[0])
     if voice.voice == "?":
         answer_question(device=None, as_json=report.json)
         return
@@ -85,7 +85,7 @@ def bench(
         _finish(measured, spool, outcome, json=report.json)
 
 
-def _refuse_children(word: str) -> None:
+def _reject_subcommands(word: str) -> None:
     """Raise UsageError for a (misspelt) subcommand name: it must not be spoken and billed as text."""
     if word in CHILDREN:
         hint = f"put options after it: smallest bench {word} --help"
