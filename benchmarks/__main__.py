@@ -1,4 +1,4 @@
-"""Every figure of speed and memory, in one table: `python -m benchmarks [--json FILE]`."""
+"""Run all speed and memory benchmarks and print one table: `python -m benchmarks [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.pulse import missing_packages
 
 
 def measure() -> Iterator[Figure]:
-    """What a user feels first comes first."""
+    """Yield all figures, start-up and wall times first."""
     yield from startup.measure(15)
     yield from instead.measure(7)
     yield from tab.measure(10)
@@ -28,7 +28,7 @@ def measure() -> Iterator[Figure]:
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
     return conclude(measure(), parser.parse_args().json)

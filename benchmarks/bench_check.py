@@ -1,8 +1,8 @@
 """Check the accuracy of `smallest bench` against the timestamps of the servers that it measures.
 
-Servers are separate processes. The true value is what they logged, not what they were configured to do: from
-receiving a request to sending its first audio. A check whose own verdict says that the host was noisy is
-repeated up to three times and then not judged. Exits with 1 if a check fails.
+Servers run as separate processes. The true value is the logged time from receiving a request to sending its
+first audio, not the configured delay. A check whose verdict reports a noisy host is repeated up to three
+times and then skipped. Exits with 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class Found:
-    """The figures of a check, and whether they are within its limits."""
+    """Result of a check: its figures as text, whether they are within the limits, and the bench verdict."""
 
     words: str
     holds: bool
@@ -58,7 +58,7 @@ class Found:
 
 
 def bench(base_url: str, key: str, folder: Path, *options: str) -> tuple[Run, list[dict[str, Any]]]:
-    """The result and the raw trials of one run of the tool."""
+    """Run `smallest bench`. Returns its JSON result and the raw trials of the measurement phase."""
     raw = folder / "raw.jsonl"
     command = [
         *SMALLEST,
@@ -85,8 +85,8 @@ def bench(base_url: str, key: str, folder: Path, *options: str) -> tuple[Run, li
 def truths(trials: list[dict[str, Any]], log: Path, origin_ns: int | None = None) -> list[float]:
     """Return the server's time to first audio of each successful trial, in ms, ascending.
 
-    With `origin_ns`, that of the run, a request begins when it was sent, if that was earlier: under load it
-    waits in the server's socket, which the server cannot stamp.
+    With the run's `origin_ns`, a request starts when the client sent it, if that is earlier: under load it
+    waits in the server's socket buffer, where the server cannot timestamp it.
     """
     entries = {entry["request_id"]: entry for entry in map(json.loads, log.read_text().splitlines())}
     pairs = [entries[trial["request_id"]] for trial in trials if not trial["error"]]
@@ -99,7 +99,7 @@ def truths(trials: list[dict[str, Any]], log: Path, origin_ns: int | None = None
 
 @contextmanager
 def server(concurrency: int, first_byte_ms: float, sigma: float = 0.0) -> Iterator[tuple[Any, Path]]:
-    """The offline server, with a log."""
+    """Start the offline server. Yields the service and the path of its log."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.jsonl")
         behaviour = {
@@ -116,7 +116,7 @@ def server(concurrency: int, first_byte_ms: float, sigma: float = 0.0) -> Iterat
 def measured(
     concurrency: int, delay: tuple[float, float], *options: str
 ) -> tuple[float, float, float, float, Run]:
-    """Return p50 and p99 as measured, as logged by the server, and the run."""
+    """Return measured p50 and p99, p50 and p99 logged by the server (all in ms), and the run."""
     with tempfile.TemporaryDirectory() as folder, server(concurrency, *delay) as (service, log):
         run, trials = bench(
             service.base_url,
@@ -152,7 +152,7 @@ def scenario_server(name: str, folder: str) -> AbstractContextManager[FaultProce
 
 
 def light() -> Found:
-    """As `lognormal`, against a server that only waits."""
+    """Like `check_lognormal`, with a server that only sleeps."""
     with (
         tempfile.TemporaryDirectory() as folder,
         scenario_server("lognormal", folder) as faulty,
@@ -176,7 +176,7 @@ def light() -> Found:
 
 
 def within(p50: float, p99: float, true50: float, true99: float, run: Run) -> Found:
-    """Both within 1 ms or 1 %."""
+    """Check that p50 and p99 are within 1 ms or 1 % of the true values."""
     holds = all(abs(a - b) <= max(1.0, b / 100) for a, b in ((p50, true50), (p99, true99)))
     return Found(f"p50 {p50:.2f} (true {true50:.2f})  p99 {p99:.2f} (true {true99:.2f})", holds, verdict(run))
 
@@ -256,7 +256,7 @@ CHECKS: dict[str, Callable[[], Found]] = {
 
 
 def main() -> int:
-    """Return 1 if a check fails on a quiet host."""
+    """Run the checks. Returns 1 if one fails on a quiet host."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checks", nargs="*", help="only those whose names hold one of these words")
     chosen = parser.parse_args().checks

@@ -1,4 +1,4 @@
-"""A run of Locust over several hosts, against the offline server over TLS, and what the server saw of it."""
+"""Run Locust on several hosts against the offline server over TLS, and collect results and server log."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ KEY = "sk_bench_0123456789abcdef"
 PORT = 8443
 SMALLEST = [sys.executable, "-P", "-m", "smallest_cli"]
 ENDS_WITHIN = 150
-"""Seconds that a run may take beyond its own: to calibrate, to end its last trials, to miss a worker."""
+"""Extra seconds allowed per run: calibration, final trials, detection of a lost worker."""
 REPORT_SECONDS = 3
 Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Load:
-    """How many users ask for how long, and what the server does. When it has answered `lose_after` trials,
-    the last worker is lost. `spawn_rate` is of users a second, else all begin within 5 s."""
+    """Load parameters and server behaviour.
+
+    The last worker is killed or unplugged after `lose_after` answered trials. `spawn_rate` is in users per
+    second; by default all users start within 5 s.
+    """
 
     users: int
     seconds: int
@@ -45,7 +48,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Use:
-    """What a process took: its share of one core in the middle third of the run; MB and open files then."""
+    """Usage by a process: share of one core in the middle third of the run, then memory and open files."""
 
     core: float
     megabytes: float
@@ -54,7 +57,7 @@ class Use:
 
 @dataclass
 class Ran:
-    """What a run left: the exit code of the master, its result, raw trials by worker, the server's log."""
+    """Output of a run: exit code and result of the master, raw trials by worker, and the server's log."""
 
     code: int
     result: dict[str, Any] | None
@@ -65,12 +68,12 @@ class Ran:
     used: dict[str, Use] = field(default_factory=dict)
 
     def trials(self) -> list[Entry]:
-        """Every raw trial that counts and is good; its stamps are of the machine's clock."""
+        """Return all successful raw trials. Their timestamps are monotonic clock values."""
         return [trial for trials in self.raw.values() for trial in trials if not trial["error"]]
 
 
 def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
-    """The server on the first host, a master on the second, a worker on each other."""
+    """Run the server on the first host, the master on the second, and a worker on each other host."""
     server, master, *rest = hosts
     certificate(folder, server.address)
     with ExitStack() as opened:
@@ -107,7 +110,7 @@ def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
         used = _watch({"server": serving, **started}, load)
         code = started["master"].wait(ENDS_WITHIN)
         if load.loss == "unplugged":
-            last.kill()  # the network is down: it cannot learn that the run is over
+            last.kill()  # without a network it is not notified of the end of the run
             rest[-1].ip("link set eth0 up")
         for process in started.values():
             process.wait(ENDS_WITHIN)
@@ -115,7 +118,7 @@ def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
 
 
 def certificate(folder: Path, address: str) -> None:
-    """An authority of this run alone, and what it says of the server."""
+    """Create a temporary CA and a server certificate for `address`, as PEM files in `folder`."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     own = authority.issue_cert(address)
@@ -160,7 +163,7 @@ def _serving(host: Host, load: Load, folder: Path) -> Iterator[subprocess.Popen[
 
 @contextmanager
 def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """It is over when the context is."""
+    """Terminate the process on exit; kill it after 20 s."""
     with process:
         try:
             yield process
@@ -177,7 +180,7 @@ def _lines(path: Path) -> list[Entry]:
 
 
 def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
-    """Wait until `answers` requests were answered and workers have reported them."""
+    """Wait until the server has answered `answers` requests and the workers have reported them."""
     pause, ends = threading.Event(), time.monotonic() + ENDS_WITHIN
     while log.read_text().count("\n") < answers and master.poll() is None and time.monotonic() < ends:
         pause.wait(0.2)
@@ -185,7 +188,7 @@ def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
 
 
 def _watch(processes: dict[str, subprocess.Popen[bytes]], load: Load) -> dict[str, Use]:
-    """What each process took; nothing where a worker is lost."""
+    """Measure the resource usage of each process. Returns an empty dict if a worker is to be lost."""
     if load.lose_after is not None:
         return {}
     pause, third = threading.Event(), load.seconds / 3
@@ -201,13 +204,13 @@ def _watch(processes: dict[str, subprocess.Popen[bytes]], load: Load) -> dict[st
 
 
 def _cpu_seconds(pid: int) -> float:
-    """What a process has used so far, its threads included."""
+    """Return the CPU seconds used by a process, including its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _held(pid: int) -> tuple[float, int]:
-    """Megabytes of memory, and open files."""
+    """Return resident memory in MB and the number of open files."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir(f"/proc/{pid}/fd"))
 

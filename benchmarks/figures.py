@@ -1,4 +1,4 @@
-"""A figure, the table of them, and what of it gates."""
+"""Benchmark figures: comparison with a goal, table and JSON output, and exit code."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 GATE = 2.0
-"""What gates is this many times the goal."""
+"""A figure gates, i.e. fails the run, above this multiple of its goal."""
 CALM = 1.5
-"""A floor is calm while its third quartile is at most this many times its first."""
+"""Maximum ratio of the third to the first quartile of a stable baseline."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured and what was hoped for. A figure without a goal is there to be compared with.
+    """A measured value and its goal. A figure without a goal is for comparison only.
 
-    `holds` is against the goal. `gates` says that it is so far off, on a calm machine, that a change must
-    be to blame.
+    `passed` is true if the goal is met. `gates` is true if the value exceeds the goal so far, on a stable
+    host, that it indicates a regression.
     """
 
     name: str
@@ -40,9 +40,9 @@ def ratio(
     *,
     quiet: Sequence[float] = (),
 ) -> Figure:
-    """The median of `times`, in ms, in that of `floor`.
+    """Return the ratio of the median of `times` to that of `floor`, both in ms.
 
-    Whether the host was calm shows in the times of `quiet`, or of the floor itself.
+    The host is considered stable if `reference` (by default the floor) is.
     """
     q1, median, q3 = statistics.quantiles(times, n=4)
     under = statistics.median(floor)
@@ -56,25 +56,25 @@ def ratio(
 
 
 def is_calm(floor: Sequence[float]) -> bool:
-    """Whether the floor was the same throughout, so that the host was left to the benchmark."""
+    """Return whether the quartiles of the floor are close enough for the host to be considered idle."""
     low, _, high = statistics.quantiles(floor, n=4)
     return high / low <= CALM
 
 
 def limit(name: str, measured: float, goal: float, unit: str, words: str = "", gate: float = GATE) -> Figure:
-    """A figure with a unit, that has no floor."""
+    """Return a figure with a unit and an upper limit, without a floor."""
     shown = f"{measured:6.2f} {unit}{'   ' if words else ''}{words}"
     return Figure(name, measured, shown, f"{goal:g} {unit}", measured <= goal, measured > gate * goal)
 
 
 def machine() -> dict[str, object]:
-    """The Python and the machine that figures belong to."""
+    """Return the Python version and a description of the host."""
     name = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {platform.machine()}"
     return {"python": platform.python_version(), "machine": name}
 
 
 def print_figures(figures: Iterable[Figure]) -> list[Figure]:
-    """Print each as it comes; all of them."""
+    """Print each figure as soon as it is measured. Returns all of them."""
     printed = []
     for figure in figures:
         goal = f"goal {figure.goal}" if figure.goal else ""
@@ -85,7 +85,7 @@ def print_figures(figures: Iterable[Figure]) -> list[Figure]:
 
 
 def conclude(figures: Iterable[Figure], path: str | None = None) -> int:
-    """Print them, write them to `path` as JSON; the exit code: 1 where one gates."""
+    """Print figures and write them to `path` as JSON. Returns the exit code: 1 if a figure gates."""
     printed = print_figures(figures)
     missed = [figure.name for figure in printed if not figure.holds]
     print(f"{len(printed)} figures; above their goal: {', '.join(missed) or 'none'}")

@@ -1,13 +1,11 @@
-"""The same faults for each tool: which reports success for bad audio, and which loses the old file?
+"""Compare tools under the same faults: false success on bad audio, and loss of the existing file.
 
-Each tool speaks to a server on this machine that fails in one way, with a file in the place that it writes
-to. But in the first row no whole sound comes through, so that success is wrong every time. All run as they
-come, with their own defaults. The vendor's command and SDK and edge-tts are those of benchmarks/instead.py,
-in .venv-peers.
+Each tool sends a request to a local server that fails in one way, and its output file already exists. Except
+in the first row no complete audio is sent, so exit code 0 is always wrong. All tools run with their default
+settings. The vendor's command and SDK and edge-tts are those of benchmarks/instead.py, in .venv-peers.
 
-The command `edge-tts` cannot be pointed anywhere: its address is a constant. A program of three lines sets
-the constant and calls what the command calls; its server speaks as much of that service's protocol as brings
-a first piece of audio, without TLS.
+The `edge-tts` command has a hard-coded URL. A three-line program replaces that constant and calls the same
+function; its server implements enough of that protocol to send the first audio, without TLS.
 """
 
 from __future__ import annotations
@@ -57,7 +55,7 @@ synthesize_to_file(client, sys.argv[2], voice_id="meher", path="out.wav")
 
 @dataclass(frozen=True)
 class EdgeReply:
-    """An upgrade in the words that edge-tts understands, and a first piece of audio."""
+    """Server step: accept the WebSocket of edge-tts and send the first audio frame."""
 
     def run(self, connection: Connection) -> None:
         connection.send(upgrade_reply(connection.head))
@@ -68,7 +66,7 @@ class EdgeReply:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong: the steps of HTTP and WebSocket, and those of edge-tts; None where it has no such."""
+    """A fault: server steps for HTTP, WebSocket and edge-tts; None if it does not apply to one of them."""
 
     name: str
     http: Script | None
@@ -86,7 +84,7 @@ def answer(name: str, step: Step) -> Fault:
 
 
 def faults(elsewhere: str) -> list[Fault]:
-    """`elsewhere` is the address of another server."""
+    """Return all faults. `elsewhere` is the URL that the redirect points to."""
     moved = f"Location: {elsewhere}/x\r\n".encode()
     ends = (Raw(frames.close(1011, b"oh")), Close(1011))
     turn_end = frames.frame(b"X-RequestId:1\r\nPath:turn.end\r\n\r\n{}")
@@ -108,7 +106,7 @@ def faults(elsewhere: str) -> list[Fault]:
 
 @dataclass(frozen=True)
 class Tool:
-    """`argv` makes a command of a server's address, `env` its environment."""
+    """A tool under test. `argv` and `env` return its command and environment for a server URL."""
 
     name: str
     kind: str
@@ -118,8 +116,11 @@ class Tool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one fault for one tool. `exit` is None where it did not end in time;
-    `elsewhere` says that the other host was asked, too."""
+    """Outcome of one fault for one tool.
+
+    `exit` is None after a timeout. `kept` is true if the existing file is unchanged. `elsewhere` is true if
+    the redirect target was contacted.
+    """
 
     fault: str
     tool: str
@@ -130,7 +131,7 @@ class Outcome:
 
     @property
     def words(self) -> str:
-        """A cell of the table; what is bad stands out."""
+        """The table cell, with bad outcomes in bold."""
         if self.fault == NOTHING:
             return f"exit {self.exit}, {'no new file' if self.kept else 'new file'}"
         ended = f"**no end in {LIMIT_S} s**" if self.exit is None else f"exit {self.exit}"
@@ -143,7 +144,7 @@ class Outcome:
 
 
 def tools(python: Path) -> list[Tool]:
-    """Everybody, we last. curl only where it is installed."""
+    """Return all tools, `smallest` last. curl is included if it is installed."""
     speak = [sys.executable, "-m", "smallest_cli", "speak", TEXT, "-o", "out.wav"]
     vendor = [
         str(python.with_name("smallestai")),
@@ -180,7 +181,7 @@ def curl_version() -> str:
 
 
 def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
-    """One run; None where the fault is none of the tool's transport."""
+    """Run a tool under a fault. Returns None if the fault does not apply to its transport."""
     script = {"edge": fault.edge, "http": fault.http, "ws": fault.ws}[tool.kind]
     if script is None:
         return None
@@ -202,7 +203,7 @@ def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
 
 
 def run(tool: Tool, url: str, folder: Path) -> int | None:
-    """Its exit code; None where it did not end in time."""
+    """Run a tool. Returns its exit code, or None after a timeout. Raises SystemExit on an import error."""
     given = {"SMALLEST_API_KEY": KEY, "PYTHONPATH": ROOT, "NO_PROXY": "*", **tool.env(url)}
     try:
         done = subprocess.run(
@@ -217,7 +218,7 @@ def run(tool: Tool, url: str, folder: Path) -> int | None:
 
 
 def main() -> None:
-    """Print the table, row by row."""
+    """Run all tools under all faults and print the table row by row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
     path = parser.parse_args().json

@@ -1,8 +1,8 @@
-"""Hosts of one machine: network namespaces, joined by a bridge. Needs root, unshare, nsenter and setpriv
+"""Simulated hosts: network namespaces connected by a bridge. Needs root, unshare, nsenter and setpriv
 (util-linux), and ip (iproute2).
 
-A namespace has no name: it lasts as long as the process that holds it, which ends with its stdin. So nothing
-stays behind, however we end.
+Namespaces are anonymous: each exists as long as its holder process, which exits when its stdin closes. No
+cleanup is needed, even after SIGKILL.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ PROGRAMS = ("unshare", "nsenter", "setpriv", "ip")
 
 @dataclass(frozen=True)
 class Host:
-    """A network of its own, with one address."""
+    """A network namespace with one address."""
 
     address: str
     holder: int
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A process in it; its id is that of the command. It does not outlive us."""
+        """Start a process in the namespace. Its pid is that of the command; it is killed with its parent."""
         dies_with_us = ("setpriv", "--pdeathsig", "KILL")
         return subprocess.Popen(
             [*self._enter(), *dies_with_us, *command], stdin=subprocess.DEVNULL, **options
         )
 
     def ip(self, words: str) -> None:
-        """Set its network up."""
+        """Run `ip` with the given arguments in the namespace."""
         subprocess.run([*self._enter(), "ip", *words.split()], check=True)
 
     def _enter(self) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ class Host:
 
 
 def why_not() -> str | None:
-    """What keeps this machine from having networks of its own; None if nothing does."""
+    """Return why network namespaces are unavailable, or None if they are available."""
     for program in PROGRAMS:
         if shutil.which(program) is None:
             return f"{program} is not installed"
@@ -53,7 +53,7 @@ def why_not() -> str | None:
 
 @contextmanager
 def joined(addresses: Sequence[str]) -> Iterator[list[Host]]:
-    """A host for each address, all of one /24. The bridge is the first one's."""
+    """Create a host per address, all in one /24. The bridge is in the first host's namespace."""
     with ExitStack() as opened:
         first, *others = [Host(each, opened.enter_context(_holder())) for each in addresses]
         first.ip("link add br0 type bridge")
@@ -71,7 +71,7 @@ def joined(addresses: Sequence[str]) -> Iterator[list[Host]]:
 
 @contextmanager
 def _holder() -> Iterator[int]:
-    """The id of a process that holds a namespace. It says when it has it."""
+    """Start a process that holds a namespace. Yields its pid once the namespace exists."""
     command = ["unshare", "--net", "sh", "-c", "echo held; exec cat"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout

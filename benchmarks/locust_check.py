@@ -1,8 +1,8 @@
-"""Check the accuracy of a run over several hosts: a master, two workers and the server, one network each.
+"""Check the accuracy of a distributed run: a master, two workers and the server, each on its own network.
 
-The server uses TLS with a certificate made here; the true value is its time from receiving a request to
-sending the first audio. A deviation in a run whose own verdict is not ok is no failure: that is what the
-verdict is for. Exits with 1 if a check fails.
+The server uses TLS with a temporary certificate. The true value is its time from receiving a request to
+sending the first audio. A deviation is not a failure if the run's own verdict is not ok. Exits with 1 if a
+check fails.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRIES = 3
 def truths(ran: Ran) -> list[float]:
     """Return the server's time to first audio of the recorded trials, in ms, ascending.
 
-    A request begins when it was sent, if that is earlier: under load it waits in the server's socket.
+    A request starts when it was sent, if that is earlier: under load it waits in the socket buffer.
     """
     entries = {entry["request_id"]: entry for entry in ran.log}
     pairs = [(trial["sent_ns"], entries[trial["request_id"]]) for trial in ran.trials()]
@@ -37,12 +37,12 @@ def truths(ran: Ran) -> list[float]:
 
 
 def verdict(ran: Ran) -> str:
-    """Return the run's own verdict, or none without a result."""
+    """Return the run's own verdict, or "none" without a result."""
     return str(ran.result["run"]["calibration"]["verdict"]) if ran.result else "none"
 
 
 def against_union(name: str, ran: Ran) -> Iterator[Figure]:
-    """Merged histograms against the same quantiles of all raw trials."""
+    """Compare quantiles of the merged histograms with those of all raw trials."""
     assert ran.result
     assert ran.union
     (arm,), (exact,) = ran.result["arms"], ran.union["arms"]
@@ -59,7 +59,7 @@ def against_union(name: str, ran: Ran) -> Iterator[Figure]:
 
 
 def against_server(name: str, ran: Ran, true: Sequence[float]) -> Iterator[Figure]:
-    """The time to first audio against the server's own: within 1 ms or 1 %, or the verdict is not ok."""
+    """Check that the time to first audio is within 1 ms or 1 % of the server's, or the verdict is not ok."""
     assert ran.result
     (arm,), said = ran.result["arms"], verdict(ran)
     for which, p in QUANTILES.items():
@@ -90,7 +90,7 @@ def complete(name: str, ran: Ran) -> Iterator[Figure]:
 
 
 def cut(name: str, ran: Ran) -> Iterator[Figure]:
-    """Check a run that lost a worker: it is named, and all counted trials were answered."""
+    """Check a run that lost a worker: the worker is named, and all counted trials were answered."""
     if ran.result is None:
         yield unfinished(name, ran)
         return
@@ -114,7 +114,7 @@ def cut(name: str, ran: Ran) -> Iterator[Figure]:
 
 
 def counted(name: str, ran: Ran, lost: Sequence[Entry], workers: Sequence[Entry]) -> Iterator[Figure]:
-    """Check the counts: all trials of the survivor, and of the lost one at most those answered."""
+    """Check the counts: all trials of the remaining worker, and at most the answered ones of the lost one."""
     assert ran.result
     raw = {worker: len(trials) for worker, trials in ran.raw.items()}
     survivor = all(raw.get(each["id"]) == each["trials"] for each in workers if each not in lost)
@@ -129,7 +129,7 @@ def counted(name: str, ran: Ran, lost: Sequence[Entry], workers: Sequence[Entry]
 
 
 def unfinished(name: str, ran: Ran) -> Figure:
-    """Report a run without a result."""
+    """Print the log of a run without a result. Returns a failing figure."""
     print(ran.said[-3000:], file=sys.stderr)
     return Figure(f"{name}: a result", 0, f"none; exit {ran.code}", "one", holds=False, gates=True)
 

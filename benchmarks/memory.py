@@ -1,7 +1,7 @@
-"""An hour of audio through each transport into a WAV: does memory stay flat?
+"""Measure memory while writing an hour of audio to a WAV through each transport.
 
-Memory is no matter of a calm machine, so the goals gate as they are.
-Linux only: it reads /proc.
+Memory does not depend on the load of the host, so a figure gates as soon as it misses its goal.
+Linux only: reads /proc.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from smallest_cli.models import VIAS, Service
 HOUR_S = 3600
 GROWTH_GOAL, PEAK_GOAL_MB = 1.1, 40.0
 SENTENCE = "This is sentence number {} of a long book, and no one has read it aloud before this evening. "
-SENTENCES = 650  # about an hour and a little more in the offline voice
+SENTENCES = 650  # slightly more than an hour with the offline voice
 LOOK_EVERY_S = 0.05
 
 
 def status_mb(pid: int, field: str) -> float | None:
-    """A memory field of /proc/PID/status in MB, None where the process has ended."""
+    """Return a memory field of /proc/PID/status in MB, or None if the process has exited."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -39,7 +39,7 @@ def status_mb(pid: int, field: str) -> float | None:
 
 
 def watch(via: str, service: Service, text: Path, folder: Path) -> tuple[float, float, float, float]:
-    """Seconds of audio, and MB at the first tenth, at the end and at the peak."""
+    """Run `speak`. Returns seconds of audio, and memory in MB after a tenth, at the end and at the peak."""
     target = folder / f"{via}.wav"
     part = folder / f"{via}.wav.part"
     speaker = subprocess.Popen(
@@ -67,7 +67,7 @@ def watch(via: str, service: Service, text: Path, folder: Path) -> tuple[float, 
 
 
 def measure() -> Iterator[Figure]:
-    """Every figure of it. Raises SystemExit where the voice came to less than an hour."""
+    """Yield all figures. Raises SystemExit if the audio is shorter than an hour."""
     with tempfile.TemporaryDirectory() as name, open_local_service() as service:
         folder = Path(name)
         text = folder / "book.txt"
@@ -84,7 +84,7 @@ def measure() -> Iterator[Figure]:
 
 
 def main() -> int:
-    """The exit code: 1 where a goal is missed."""
+    """Run the benchmark. Returns 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
     return conclude(measure(), parser.parse_args().json)

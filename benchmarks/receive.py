@@ -1,9 +1,9 @@
-"""What receiving costs: added latency of each chunk, and CPU for an hour of audio, beside a bare reader.
+"""Measure receiving: added latency per chunk, and CPU per hour of audio, compared with a minimal reader.
 
-A server in a process of its own sends the same bytes to `speak` and to a reader that is nothing but `recv`
-(and for CPU, `a2b_base64` of as much text). Latency is from just before the server's send to the PCM at the
-reader of stdout; the bare reader's is to the bytes at its socket. An HTTP body is chunked, or ends with the
-connection, or (HTTP alone) has its length stated.
+A server in a separate process sends the same bytes to `speak` and to a reader that only calls `recv` (and,
+for CPU, `a2b_base64` on the same amount of text). Latency is measured from just before the server's send to the
+arrival of the PCM on stdout; for the minimal reader, to the arrival of the bytes at its socket. An HTTP body
+is chunked, delimited by the end of the connection, or (http only) by Content-Length.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from smallest_cli.audio import wav
 from smallest_cli.models import VIAS, AudioFormat, Via
 
 FORMAT = AudioFormat(24_000)
-BLOCK = 7_680  # 160 ms, as the service sends
+BLOCK = 7_680  # 160 ms, as sent by the service
 PACED_BLOCKS, PACE_S = 150, 0.02
 HOUR_BLOCKS = 3600 * FORMAT.byte_rate // BLOCK
 LATENCY_GOAL, LATENCY_SLACK_MS, CPU_GOAL = 2.0, 0.3, 3.5
@@ -43,7 +43,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def messages(via: str, framing: str, blocks: int) -> Iterator[bytes]:
-    """What the server sends: a head, each block, an end."""
+    """Yield the server's messages: header, one per block, end marker."""
     body = _ws(blocks) if via == "ws" else _sse(blocks) if via == "sse" else _http(blocks)
     if via == "ws":
         yield from body
@@ -90,14 +90,14 @@ def _ws(blocks: int) -> Iterator[bytes]:
 
 
 def frame(payload: bytes) -> bytes:
-    """A text frame of the WebSocket."""
+    """Return an unmasked WebSocket text frame."""
     size = len(payload)
     head = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
     return b"\x81" + head + payload
 
 
 def serve(via: str, framing: str, blocks: int, pace_s: float) -> None:
-    """Say the port, answer one client, then say when each message was sent."""
+    """Print the port, answer one client, then print the send time of each message in ns as JSON."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         peer, _ = listener.accept()
@@ -126,7 +126,7 @@ def serve(via: str, framing: str, blocks: int, pace_s: float) -> None:
 
 
 class Server:
-    """`serve` in a process of its own."""
+    """Run `serve` in a separate process."""
 
     def __init__(self, via: str, framing: str, blocks: int, pace_s: float) -> None:
         arguments = (via, framing, str(blocks), str(pace_s))
@@ -136,7 +136,7 @@ class Server:
         self.port = int(self._process.stdout.readline())
 
     def stamps(self) -> list[int]:
-        """When each message was about to be sent."""
+        """Return the send time of each message in ns, after the server has exited."""
         assert self._process.stdout
         stamps: list[int] = json.loads(self._process.stdout.readline())
         self._process.stdout.close()
@@ -145,7 +145,7 @@ class Server:
 
 
 def speak(port: int, via: str, *output: str) -> list[str]:
-    """The command that hears it."""
+    """Return the `speak` command for a server port."""
     url = f"http://127.0.0.1:{port}"
     return [sys.executable, "-m", "smallest_cli", "speak", "--via", via, "--base-url", url, "Hello.", *output]
 
@@ -154,7 +154,7 @@ ENV = os.environ | {"SMALLEST_API_KEY": "sk_benchmark"}
 
 
 def arrivals(descriptor: int, size: int, first: int) -> list[int]:
-    """When the last byte of each block of `size` had come; the first is longer by `first`."""
+    """Return the arrival time in ns of each block of `size` bytes; the first is `first` bytes longer."""
     stamps, count, due = [], 0, first + size
     while data := os.read(descriptor, 65_536):
         now = perf_counter_ns()
@@ -166,7 +166,7 @@ def arrivals(descriptor: int, size: int, first: int) -> list[int]:
 
 
 def tool_latency(via: str, framing: str) -> float:
-    """Median ms from the server's send to the PCM at the reader of a pipe."""
+    """Return the median ms from the server's send to the PCM at the reader of a pipe."""
     server = Server(via, framing, PACED_BLOCKS, PACE_S)
     with subprocess.Popen(speak(server.port, via, "-o", "-"), env=ENV, stdout=subprocess.PIPE) as process:
         assert process.stdout
@@ -177,7 +177,7 @@ def tool_latency(via: str, framing: str) -> float:
 
 
 def floor_latency(via: str, framing: str) -> float:
-    """The same for a reader that is nothing but recv."""
+    """Return the median ms from the server's send to the bytes at a reader that only calls recv."""
     server = Server(via, framing, PACED_BLOCKS, PACE_S)
     sizes = list(map(len, messages(via, framing, PACED_BLOCKS)))
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
@@ -194,13 +194,13 @@ def floor_latency(via: str, framing: str) -> float:
 
 
 def children_s() -> float:
-    """CPU seconds of all children that have ended."""
+    """Return the CPU seconds of all child processes waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def cpu_s(command: list[str], server: Server) -> float:
-    """CPU seconds of a client; the server's own end after it, and are not counted."""
+    """Return the CPU seconds of a client. The server exits later, so it is not included."""
     before = children_s()
     subprocess.run(command, env=ENV, check=True, stdout=subprocess.DEVNULL)
     used = children_s() - before
@@ -223,7 +223,7 @@ while count < end:
 
 
 def latency(via: str, framing: str) -> Figure:
-    """What the tool adds to a chunk's way."""
+    """Compare the latency of a chunk with that of the minimal reader."""
     tool, floor = tool_latency(via, framing), floor_latency(via, framing)
     gate = tool > max(GATE * LATENCY_GOAL * floor, floor + GATE * LATENCY_SLACK_MS)
     return Figure(
@@ -237,7 +237,7 @@ def latency(via: str, framing: str) -> Figure:
 
 
 def cpu(via: Via) -> Figure:
-    """What an hour of audio costs."""
+    """Compare the CPU time for an hour of audio with that of the minimal reader."""
     framing = "" if via == "ws" else "chunked" if via == "sse" else "length"
     server = Server(via, framing, HOUR_BLOCKS, 0)
     tool = cpu_s(speak(server.port, via, "-o", "/dev/null", "--format", "pcm"), server)
@@ -251,14 +251,14 @@ def cpu(via: Via) -> Figure:
 
 
 def measure() -> Iterator[Figure]:
-    """Every figure of it."""
+    """Yield all figures."""
     for via, framing in WAYS:
         yield latency(via, framing)
     yield from map(cpu, VIAS)
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark, or the server for the argument `serve`. Returns 1 if a figure gates."""
     if sys.argv[1:2] == ["serve"]:
         via, framing, blocks, pace_s = sys.argv[2:]
         serve(via, framing, int(blocks), float(pace_s))

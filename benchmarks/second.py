@@ -1,4 +1,4 @@
-"""The second utterance on an open connection: what of connecting is paid for again? Nothing, or it gates."""
+"""Measure connection time of a second request on an open connection. Any value above 0 gates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from smallest_cli.transports import open_transport
 
 
 def measure() -> Iterator[Figure]:
-    """Every transport's."""
+    """Yield one figure per transport."""
     with open_local_service() as service:
         for via in VIAS:
             with open_transport(via, service, Dialer(timeout=10)) as transport:
@@ -32,7 +32,7 @@ def measure() -> Iterator[Figure]:
 
 
 def main() -> int:
-    """The exit code: 1 where something is paid for again."""
+    """Run the benchmark. Returns 1 if a transport reconnects."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
     return conclude(measure(), parser.parse_args().json)

@@ -1,9 +1,9 @@
-"""Ctrl-C: how soon is it silent, how soon has it exited? And how soon does an undisturbed run end?
+"""Measure the time from Ctrl-C to silence and to exit, and from the end of the audio to exit.
 
-Each time is from the signal to the death of the process, as the kernel tells it, or to the first block of
-silence at the monitor of a null sink (see tests/support/pulse.py for the Debian packages). The service is
-the fault server of the tests, so that the signal falls at a stage that is known. Of 100 runs the 99th
-percentile is the worst but one: it wants a calm machine. Whether it was shows in the life of a bare python.
+Times are measured from the signal to the exit of the process, as reported by a pidfd, or to the first block
+of silence at the monitor of a null sink (see tests/support/pulse.py for the Debian packages). The service is
+the fault server of the tests, so that the signal is sent at a known stage. With 100 runs the 99th percentile
+is the second worst, which requires an idle host: checked by the run time of `python -c pass`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DRAINING: Script = (Reply("chunked", SPOKEN), Audio(SPOKEN), End(), Checkpoint()
 
 @dataclass(frozen=True)
 class Place:
-    """Where the sound goes: the arguments that say so, and how to wait until all of it is there."""
+    """An audio destination: its name in figures, and its command-line arguments."""
 
     name: str
     arguments: tuple[str, ...]
@@ -58,7 +58,7 @@ FILE, PIPE, SPEAKER = (
 
 
 class Running:
-    """The command in a folder of its own. Its death is stamped by the one who waits for it."""
+    """Run `speak` in a given folder, reading its stdout in a thread."""
 
     def __init__(self, folder: Path, url: str, via: str, place: Place, how: str = "", **env: str) -> None:
         self.folder = folder
@@ -90,11 +90,11 @@ class Running:
                 self._heard.set()
 
     def until_ready(self) -> None:
-        """Wait until the launcher reports its stage."""
+        """Wait until the launcher reports that its stage is reached."""
         assert select.select([self.ready], [], [], HUNG_S)[0], "never got there"
 
     def until_written(self) -> None:
-        """Until all sound is in the file beside the target, or came out of the pipe."""
+        """Wait until all audio is in the partial file, or was read from the pipe."""
         if self.place is PIPE:
             assert self._heard.wait(HUNG_S), "never got there"
             return
@@ -104,13 +104,13 @@ class Running:
             pause.wait(0.002)
 
     def interrupt(self) -> int:
-        """Send it; when, in monotonic ns."""
+        """Send SIGINT. Returns the time in monotonic ns."""
         stamp = time.monotonic_ns()
         self.process.send_signal(signal.SIGINT)
         return stamp
 
     def ms_to_death(self, since: int, code: int) -> float:
-        """From `since` until the process is no more; that it ended as it should."""
+        """Return the ms from `start_ns` to exit. Raises AssertionError if the exit code is not `code`."""
         ended = _death(self.process)
         said = self.process.stderr.read() if self.process.stderr else b""
         self._reader.join()
@@ -126,7 +126,7 @@ def _death(process: subprocess.Popen[bytes]) -> int:
     descriptor = os.pidfd_open(process.pid)
     try:
         if not select.select([descriptor], [], [], HUNG_S)[0]:
-            process.send_signal(signal.SIGABRT)  # it tells where its threads are
+            process.send_signal(signal.SIGABRT)  # faulthandler prints the stack of each thread
             assert process.stderr
             raise AssertionError(f"it does not end: {process.stderr.read().decode()}")
         return time.monotonic_ns()
@@ -136,7 +136,7 @@ def _death(process: subprocess.Popen[bytes]) -> int:
 
 @contextmanager
 def at_stage(script: Script) -> Iterator[FaultServer]:
-    """A server whose counter begins at a sample that is not silence."""
+    """Start a fault server whose audio starts with a non-silent sample."""
     with fault_server(script, seed=1) as server:
         yield server
 
@@ -148,7 +148,7 @@ def ms_while_resolving(folder: Path, via: str) -> float:
 
 
 def ms_at(script: Script, folder: Path, via: str, place: Place) -> float:
-    """Ctrl-C to exit, into a file or a pipe, when the service has come to its stage."""
+    """Return the ms from Ctrl-C to exit, with output to a file or a pipe, at the checkpoint of `script`."""
     with at_stage(script) as server:
         running = Running(folder, server.base_url, via, place)
         assert server.reached.wait(HUNG_S)
@@ -158,7 +158,7 @@ def ms_at(script: Script, folder: Path, via: str, place: Place) -> float:
 
 
 def ms_after_marker(folder: Path, via: str, place: Place) -> float:
-    """From the service's last word, all audio being written, to the end of a run that is whole."""
+    """Return the ms from the service's last message, after all audio is written, to a successful exit."""
     with at_stage(FLOWING) as server:
         running = Running(folder, server.base_url, via, place)
         assert server.reached.wait(HUNG_S)
@@ -169,7 +169,7 @@ def ms_after_marker(folder: Path, via: str, place: Place) -> float:
 
 
 def ms_heard(script: Script, folder: Path, via: str, pulse: Pulse) -> tuple[float, float]:
-    """Ctrl-C to silence at the monitor, and to exit, in the midst of what is heard."""
+    """Return the ms from Ctrl-C during playback to silence at the monitor, and to exit."""
     with at_stage(script) as server, pulse.recording() as recording:
         running = Running(folder, server.base_url, via, SPEAKER, **pulse.env | {"HOME": pulse.env["HOME"]})
         assert server.reached.wait(HUNG_S)
@@ -187,14 +187,14 @@ def _ms_to_silence(recording: Recording, stamp: int) -> float:
 
 
 def ms_bare(_: Path) -> float:
-    """The life of a python that does nothing."""
+    """Return the run time of `python -c pass` in ms."""
     began = time.monotonic_ns()
     with subprocess.Popen([sys.executable, "-c", "pass"], stderr=subprocess.PIPE) as process:
         return (_death(process) - began) / 1e6
 
 
 def each(count: int, *ways: Callable[[Path], float]) -> list[float]:
-    """At least `count` times in ms, the ways in turn."""
+    """Run the variants in turn. Returns at least `count` times in ms."""
     times = []
     for number in range(-(-count // len(ways)) * len(ways)):
         with tempfile.TemporaryDirectory() as name:
@@ -203,7 +203,7 @@ def each(count: int, *ways: Callable[[Path], float]) -> list[float]:
 
 
 def measure(count: int) -> Iterator[Figure]:
-    """Every figure, each of about `count` runs."""
+    """Yield all figures, each of about `count` runs."""
     bare = each(max(count // 4, 8), ms_bare)
     calm = is_calm(bare)
     yield p99("python -c pass, for comparison", bare)
@@ -232,7 +232,7 @@ def measure(count: int) -> Iterator[Figure]:
 
 
 def measure_speaker(count: int, calm: bool) -> Iterator[Figure]:
-    """While it is sent, and while the device plays what is left."""
+    """Yield the figures of Ctrl-C while audio is received, and while the device plays buffered audio."""
     if missing := missing_packages():
         print(f"the output device is not measured: {missing} is not installed")
         return
@@ -255,7 +255,7 @@ def measure_speaker(count: int, calm: bool) -> Iterator[Figure]:
 
 
 def p99(name: str, times: list[float], goal: float | None = None, calm: bool = True) -> Figure:
-    """The 99th percentile, beside the median and the worst. On a noisy machine it gates nothing."""
+    """Return the 99th percentile, with median and maximum. On a noisy host it does not gate."""
     found = statistics.quantiles(times, n=100, method="inclusive")[98]
     median, worst = statistics.median(times), max(times)
     words = f"{found:6.1f} ms p99   median {median:.1f}   worst {worst:.1f} of {len(times)}"
@@ -266,7 +266,7 @@ def p99(name: str, times: list[float], goal: float | None = None, calm: bool = T
 
 
 def typical(name: str, times: list[float], goal: float, calm: bool) -> Figure:
-    """The median, beside the 99th percentile."""
+    """Return the median, with the 99th percentile. On a noisy host it does not gate."""
     found, tail = statistics.median(times), statistics.quantiles(times, n=100, method="inclusive")[98]
     words = f"{found:6.1f} ms median   p99 {tail:.1f} of {len(times)}"
     shown = f"{goal:g} ms{'' if calm else ', noisy machine'}"
@@ -274,12 +274,13 @@ def typical(name: str, times: list[float], goal: float, calm: bool) -> Figure:
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=RUNS, help="runs of each")
     parser.add_argument("--json")
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's `&` has it ignored, and so by ours
+    # Shell scripts start `&` jobs with SIGINT ignored, which child processes inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return conclude(measure(options.n), options.json)
 
 

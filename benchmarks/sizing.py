@@ -1,6 +1,6 @@
 """Measure the CPU, memory and files that one Locust worker needs for N paced streams over TLS.
 
-The figures are those of docs/load.md. Streams run in real time; the server and a master share the machine.
+The figures are used in docs/load.md. Streams run in real time; server and master share the host.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SECONDS = 60
 
 
 def measure(hosts: Sequence[Host], corpus: str, streams: Sequence[int]) -> Iterator[Figure]:
-    """Run once for each number of streams, started within ten seconds."""
+    """Run once per number of streams, all started within ten seconds. Yields the figures of each run."""
     for users in streams:
         load = Load(users, SECONDS, 300, 0.2, 1, corpus, spawn_rate=users / 10)
         name = f"{corpus}, {users} streams"
@@ -49,7 +49,7 @@ def measure(hosts: Sequence[Host], corpus: str, streams: Sequence[int]) -> Itera
 
 
 def main() -> int:
-    """Return 1 if a run had no result."""
+    """Run the benchmark. Returns 1 if a run had no result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", nargs="?", choices=("long", "short"), default="long")
     parser.add_argument("streams", nargs="*", type=int, default=STREAMS)

@@ -1,10 +1,10 @@
-"""A writer that pauses: how soon does `stream` speak a sentence that follows a long silence?
+"""Measure the latency of `stream` for a sentence written after a long pause.
 
-A token every 50 ms, and pauses of 1, 6 and 20 seconds (70 with --long) between sentences, over auto, TLS and
-a round trip of 100 ms; connections on which nothing passed for 5 s are closed from the service's side. The
-time from a sentence's last byte on stdin to its first audio on stdout, less the server's own time by its own
-stamps and less one round trip, is the tool's share. Beside it stands a bare client that connects anew with
-each sentence's first token (benchmarks/bare_client.py), in the same run, some hundred milliseconds later.
+Writes a token every 50 ms, with pauses of 1, 6 and 20 seconds (also 70 with --long) between sentences, over
+auto and TLS with a round trip of 100 ms. The service closes connections after 5 s without traffic. Overhead
+is the time from a sentence's last byte on stdin to its first audio on stdout, minus the server's time (from
+its log) and one round trip. A minimal client (benchmarks/bare_client.py), which reconnects at each
+sentence's first token, runs in parallel, started 300 ms later.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from smallest_cli.client.service import open_local_service
 
 BARE = str(Path(__file__).with_name("bare_client.py"))
 GOAL_MS = 5.0
-"""As for `make bench-stream`: what the tool may take beside the server's own time and one round trip."""
+"""Maximum overhead, as in `make bench-stream`."""
 ROUND_TRIP_S, IDLE_S, TOKEN_S = 0.1, 5.0, 0.05
 PAUSES_S, LONG_PAUSE_S = (1, 6, 20), 70
 START_S, FLOOR_LATER_S, TIMEOUT_S = 1.5, 0.3, 60
@@ -45,7 +45,10 @@ SENTENCES = (
 
 @dataclass
 class Writer:
-    """A process that is written to sentence by sentence, and what was seen of it, in ns."""
+    """Write sentences to a process and read its audio.
+
+    `written` and `read` are the times in ns of the sentence ends and of the reads.
+    """
 
     command: Sequence[str]
     env: dict[str, str]
@@ -79,7 +82,7 @@ class Writer:
                     pace.wait(pause_s)
                 process.stdin.close()
             except BrokenPipeError:
-                pass  # it has failed, and says why
+                pass  # the process failed; its stderr has the reason
             reader.join()
             self.error = process.stderr.read().decode()
             if process.wait(TIMEOUT_S):
@@ -91,7 +94,7 @@ class Writer:
             self.read.append(perf_counter_ns())
 
     def shares_ms(self, log: list[dict[str, Any]]) -> list[float]:
-        """For each sentence: from its last byte to its audio, less the server's time and one round trip."""
+        """Return ms from each sentence's last byte to its audio, minus server time and round trip."""
         shares = []
         for written, sentence in zip(self.written, SENTENCES, strict=False):
             heard = next(at for at in self.read if at > written)
@@ -102,7 +105,7 @@ class Writer:
 
 
 def measure(n: int, pauses_s: Sequence[float]) -> Iterator[Figure]:
-    """Every figure, when all runs are over."""
+    """Yield all figures once all runs are complete."""
     shares: dict[str, list[list[float]]] = {"stream": [], "bare": []}
     errors: list[str] = []
     with tempfile.TemporaryDirectory() as name:
@@ -152,7 +155,7 @@ def measure(n: int, pauses_s: Sequence[float]) -> Iterator[Figure]:
 
 
 def main() -> int:
-    """Return the exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=3)
     parser.add_argument("--long", action="store_true", help=f"also pause {LONG_PAUSE_S} s")

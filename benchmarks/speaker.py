@@ -1,9 +1,9 @@
-"""The output device: is playback exact, prompt, quickly silent, and steady on a busy machine?
+"""Benchmark playback on an output device: exactness, latency, time to silence, underruns on a busy host.
 
-Plays into a PulseAudio of its own with a null sink (see tests/support/pulse.py for the Debian packages)
-and looks at the monitor: each time is from the call to the arrival at the recorder, which hears in blocks
-of 5 ms. Beside `SpeakerSink` stands the way it was not built, a callback. Times are medians and the worst;
-they want a calm machine.
+Plays to a private PulseAudio server with a null sink (see tests/support/pulse.py for the Debian packages) and
+records its monitor. Times are measured from the call to the arrival at the recorder, which records in blocks
+of 5 ms. `SpeakerSink` is compared with a callback-based sink. Figures are the median and the maximum; run on
+an idle host.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Player(Protocol):
 
 
 class CallbackSink:
-    """The other way: PortAudio asks for sound. It goes on with silence where there is none."""
+    """Sink that feeds PortAudio from a callback, with silence when no audio is available."""
 
     def __init__(self) -> None:
         import sounddevice
@@ -88,7 +88,7 @@ MODES: dict[str, Callable[[], Player]] = {
 }
 
 
-# The program that plays: it answers each line on stdin by the moment when it did what was asked
+# Player process: for each line on stdin it prints a timestamp, then takes the next action.
 
 
 def stamped() -> None:
@@ -97,7 +97,7 @@ def stamped() -> None:
 
 
 def play(mode: str, how: str, path: str) -> None:
-    """Play a file at once; or in halves, the second when asked for; or silence it when asked for."""
+    """Play a file completely, or its second half on request, or abort it on request."""
     pcm = Path(path).read_bytes()
     half = len(pcm) // 4 * 2 if how == "halves" else len(pcm)
     sink: Player = MODES[mode]()
@@ -115,12 +115,12 @@ def play(mode: str, how: str, path: str) -> None:
     print(sink.underruns, flush=True)
 
 
-# The one that listens
+# Recording and evaluation
 
 
 @dataclass
 class Times:
-    """Times in ms; runs in which a sample was wrong; underruns that the device reported."""
+    """Times in ms, number of runs with a wrong sample, and underruns reported by the device."""
 
     first: list[float] = field(default_factory=list)
     after_stall: list[float] = field(default_factory=list)
@@ -151,7 +151,7 @@ def since(stamp: int, recording: Recording, position: int) -> float:
 
 
 def measure_starts(server: Pulse, mode: str, path: Path, times: Times) -> None:
-    """First sample after the first write, and after a write that ends a stall; all of it exact."""
+    """Measure the latency of the first write and of a write after a stall, and check all samples."""
     pcm = path.read_bytes()
     half = len(pcm) // 4 * 2
     with server.recording() as recording, player(server, mode, "halves", path) as child:
@@ -210,7 +210,7 @@ def measure_mode(server: Pulse, mode: str, folder: Path) -> Times:
 
 
 def measure() -> Iterator[Figure]:
-    """Every figure, of both ways; goals are for the one that was built."""
+    """Yield the figures of both sinks. Only SpeakerSink has goals."""
     with tempfile.TemporaryDirectory() as name, start_pulse(RATE) as server:
         for mode in MODES:
             times = measure_mode(server, mode, Path(name))
@@ -237,7 +237,7 @@ def timed(name: str, times: list[float], goal: float | None) -> Figure:
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     if missing := missing_packages():
         sys.exit(f"not installed: {missing}")
     parser = argparse.ArgumentParser(description=__doc__)

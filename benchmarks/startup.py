@@ -1,6 +1,6 @@
-"""How soon the tool starts, as ratios to a bare `python -c pass` of the same run, interleaved.
+"""Measure start-up time as a ratio to `python -c pass`, run alternately.
 
-A text is at the server when the offline server's own stamp says so.
+The arrival of a text is the timestamp in the offline server's log.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ ROUND_TRIP_S, ROUND_TRIPS, FAR_GOAL = 0.03, 3, 1.6
 LOCAL_GOAL_MS = 300.0
 CLI = [sys.executable, "-m", "smallest_cli"]
 Timed = Callable[[], float]
-"""Runs something once; what it took, in ms."""
+"""Runs something once and returns the elapsed ms."""
 
 
 def wall_ms(*command: str) -> Timed:
-    """The wall time of a process."""
+    """Time a process from start to exit."""
 
     def once() -> float:
         began = perf_counter_ns()
@@ -45,7 +45,7 @@ def wall_ms(*command: str) -> Timed:
 
 
 def on_terminal(*command: str) -> Timed:
-    """The same, with a terminal for stdout, where help is drawn by rich."""
+    """Time a process whose stdout is a terminal, so that rich formats the help."""
 
     def once() -> float:
         parent, child = pty.openpty()
@@ -61,7 +61,7 @@ def on_terminal(*command: str) -> Timed:
                 while os.read(parent, 65_536):
                     pass
             except OSError:
-                pass  # the other side is closed
+                pass  # EIO: the child closed the terminal
         os.close(parent)
         return (perf_counter_ns() - began) / 1e6
 
@@ -69,7 +69,7 @@ def on_terminal(*command: str) -> Timed:
 
 
 def text_at_server(base_url: str, key: str, log: Path, *options: str, via: str = "ws") -> Timed:
-    """From the start of `speak` to the text at the server, into a WAV."""
+    """Time `speak` with output to a WAV, from process start to the arrival of the text at the server."""
     command = [
         *CLI,
         "speak",
@@ -94,7 +94,7 @@ def text_at_server(base_url: str, key: str, log: Path, *options: str, via: str =
 
 
 def first_audio(*options: str, key: str = "") -> Timed:
-    """From the start of `speak` to the first audio at a reader of its stdout."""
+    """Time `speak` from process start to the first audio on its stdout."""
     env = os.environ | {"SMALLEST_API_KEY": key}
 
     def once() -> float:
@@ -112,7 +112,10 @@ def first_audio(*options: str, key: str = "") -> Timed:
 
 
 def certify(folder: Path) -> dict[str, str]:
-    """A certificate for loopback; its authority stands at the end of the machine's own bundle."""
+    """Write a loopback certificate, and a CA bundle of the system's authorities plus the issuer.
+
+    Returns the TLS settings of the offline server.
+    """
     authority = trustme.CA()
     chain = authority.issue_cert("127.0.0.1", ADDRESS).private_key_and_cert_chain_pem
     chain.write_to_path(str(folder / "cert.pem"))
@@ -124,7 +127,7 @@ def certify(folder: Path) -> dict[str, str]:
 
 
 def measure(n: int) -> Iterator[Figure]:
-    """Every figure of it, when all are measured."""
+    """Yield all figures once `n` rounds are complete."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log, secure_log = folder / "log.jsonl", folder / "secure.jsonl"
@@ -152,7 +155,7 @@ def measure(n: int) -> Iterator[Figure]:
 
 
 def judge(times: dict[str, list[float]]) -> Iterator[Figure]:
-    """The times as figures."""
+    """Yield the figures for the measured times."""
     floor = times["pass"]
     yield Figure("python -c pass", 1.0, f"{'':6}   {statistics.median(floor):7.1f} ms")
     yield ratio("--version / pass", times["--version"], floor, 1.5)
@@ -173,7 +176,7 @@ def judge(times: dict[str, list[float]]) -> Iterator[Figure]:
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=15)
     parser.add_argument("--json")

@@ -1,8 +1,8 @@
-"""How long `stream` itself takes from a sentence's last byte on stdin to its first audio on stdout.
+"""Measure the overhead of `stream` from a sentence's last byte on stdin to its first audio on stdout.
 
-Text is written at 30 tokens a second to `smallest stream`, against the offline server, which says by its
-own stamps when it received the request and when it sent the first audio: that time is taken off. All clocks
-are the machine's monotonic one. With --svg FILE it draws one run instead: tokens against sound.
+Text is written at 30 tokens per second to `smallest stream`, with the offline server. The server's time from
+request to first audio, as logged, is subtracted. All times are monotonic. With --svg FILE one run is drawn
+instead: tokens and audio on a time axis.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SHADES = ("#9bd", "#7ac")
 
 @dataclass
 class Run:
-    """What happened, in ns of the monotonic clock: each token, and how many bytes of sound had come when."""
+    """Events of a run in monotonic ns: tokens written, audio bytes read so far, and the server's log."""
 
     tokens: list[tuple[int, str]] = field(default_factory=list)
     sound: list[tuple[int, int]] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Run:
 
 
 def listen(process: subprocess.Popen[bytes], run: Run) -> None:
-    """Read its sound to the end."""
+    """Read audio from stdout until it closes."""
     assert process.stdout
     count = 0
     while data := os.read(process.stdout.fileno(), 65_536):
@@ -54,7 +54,7 @@ def listen(process: subprocess.Popen[bytes], run: Run) -> None:
 
 
 def run_once(service: Service, log: Path) -> Run:
-    """One story, word by word with the blank behind it."""
+    """Write the text word by word, each followed by a space, and read the audio."""
     run = Run()
     log.write_text("")
     command = [sys.executable, "-m", "smallest_cli", "stream", "--base-url", service.base_url]
@@ -66,7 +66,7 @@ def run_once(service: Service, log: Path) -> Run:
         listener.start()
         assert process.stdin
         pace = threading.Event()
-        pace.wait(0.6)  # it is up and connected, as when a model begins to answer
+        pace.wait(0.6)  # time to start and connect, as before a model's first token
         for word in STORY.split():
             pace.wait(1 / TOKENS_PER_S)
             process.stdin.write(f"{word} ".encode())
@@ -78,14 +78,14 @@ def run_once(service: Service, log: Path) -> Run:
 
 
 def share_ms(run: Run) -> float:
-    """Sentence written -> first audio out, less what the server took for it."""
+    """Return the ms from the end of the first sentence to its first audio, minus the server's time."""
     written = next(at for at, word in run.tokens if word[-1] in ".!?")
     server = run.log[0]["first_audio_ns"] - run.log[0]["received_ns"]
     return (run.sound[0][0] - written - server) / 1e6
 
 
 def draw(run: Run) -> str:
-    """The run as an SVG: each word where it was written, each segment's sound where it can be heard."""
+    """Draw the run as an SVG: words at the time of writing, segments at the time of playback."""
     began = run.tokens[0][0]
     heard, plays = [], 0.0
     for entry in run.log:
@@ -122,7 +122,7 @@ def draw(run: Run) -> str:
 
 
 def measure(n: int) -> Iterator[Figure]:
-    """The median of `n` stories."""
+    """Yield the median overhead of `n` runs."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.jsonl")
         with open_local_service(behaviour={"log": str(log)}) as service:
@@ -134,7 +134,7 @@ def measure(n: int) -> Iterator[Figure]:
 
 
 def main() -> int:
-    """The exit code: 1 where the figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=20)
     parser.add_argument("--json")

@@ -1,6 +1,6 @@
-"""How long a TAB takes in bash, over `bash -c true` of the same run, interleaved; fish beside its own floor.
+"""Measure TAB completion in bash and fish, compared with a shell that runs `true`, run alternately.
 
-The first TAB of a shell reads the script too; later ones do not.
+The first TAB in a shell includes loading the completion script.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LINES = {
 
 
 def bash(words: list[str], tabs: int) -> list[str]:
-    """A bash in which TAB is pressed `tabs` times at the end of a line."""
+    """Return a bash command that completes a line `tabs` times."""
     line = " ".join(f"'{word}'" for word in words)
     code = (
         f". '{SCRIPTS}/smallest.bash'; for ((n = 0; n < {tabs}; n++)); do "
@@ -39,20 +39,20 @@ def bash(words: list[str], tabs: int) -> list[str]:
 
 
 def fish(words: list[str]) -> list[str]:
-    """A fish in which TAB is pressed once."""
+    """Return a fish command that completes a line once."""
     code = f"source '{SCRIPTS}/smallest.fish'; complete -C '{' '.join(words)}'"
     return ["fish", "--no-config", "-c", code]
 
 
 def time_ms(command: list[str]) -> float:
-    """The wall time of a process."""
+    """Return the wall time of a process in ms."""
     began = perf_counter_ns()
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
     return (perf_counter_ns() - began) / 1e6
 
 
 def measure(n: int) -> Iterator[Figure]:
-    """Every figure of it, when all are measured."""
+    """Yield all figures once `n` rounds are complete."""
     rows = {BASH: ["bash", "--norc", "--noprofile", "-c", "true"]}
     rows |= {f"bash, first TAB: {name}": bash(words, 1) for name, words in LINES.items()}
     rows |= {f"bash, {TIMES} TABs: {name}": bash(words, TIMES) for name, words in LINES.items()}
@@ -69,7 +69,7 @@ def measure(n: int) -> Iterator[Figure]:
 
 
 def above(name: str, times: list[float], floor: list[float]) -> Figure:
-    """What a TAB takes more than a shell that does nothing. The goal is bash's."""
+    """Return the time per TAB in ms in excess of the floor. Only bash has a goal."""
     median, under = statistics.median(times), statistics.median(floor)
     each = (median - under) / (TIMES if f"{TIMES} TABs" in name else 1)
     words = f"{each:6.1f} ms each   {median:.1f} ms less {under:.1f} ms"
@@ -81,7 +81,7 @@ def above(name: str, times: list[float], floor: list[float]) -> Figure:
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=15)
     parser.add_argument("--json")
