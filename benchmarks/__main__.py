@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from benchmarks import instead, memory, receive, second, slow_writer, speaker, startup, stream, tab
-from benchmarks.figures import Figure, conclude
+from benchmarks.figures import Figure, report
 from tests.support.pulse import missing_packages
 
 
@@ -31,7 +31,7 @@ def main() -> int:
     """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
-    return conclude(measure(), parser.parse_args().json)
+    return report(measure(), parser.parse_args().json)
 
 
 if __name__ == "__main__":

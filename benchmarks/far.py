@@ -24,9 +24,9 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from benchmarks.figures import Figure, machine, ratio
+from benchmarks.figures import Figure, host_info, ratio
 from benchmarks.relay import open_relay
-from benchmarks.startup import CLI, certify
+from benchmarks.startup import CLI, write_certificate
 from smallest_cli.client.service import open_local_service
 from smallest_cli.models import VIAS
 
@@ -92,7 +92,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Place:
+class Endpoint:
     """A service: URL, CA files for `speak` and for the minimal client, and API key."""
 
     url: str
@@ -101,24 +101,24 @@ class Place:
     key: str
 
 
-def measure_cell(place: Place, profile: str, text: str, via: str, round_trip_ms: int, n: int) -> Cell:
+def measure_cell(endpoint: Endpoint, profile: str, text: str, via: str, round_trip_ms: int, n: int) -> Cell:
     """Run both clients alternately n times, after one warm-up run of each."""
     paragraphs = TEXTS[text]
-    options = ["--base-url", place.url, "--ca-file", place.bundle, "--via", via]
+    options = ["--base-url", endpoint.url, "--ca-file", endpoint.bundle, "--via", via]
     tool = [*CLI, "speak", *options, "-o", "-", "\n\n".join(paragraphs)]
-    host, _, port = place.url.rpartition("/")[2].partition(":")
+    host, _, port = endpoint.url.rpartition("/")[2].partition(":")
     # The profile `documented` closes the socket after each request.
     each = "-each" if via == "ws" and profile == "documented" else ""
-    floor = [sys.executable, BARE, via + each, host, port, place.authority, *paragraphs]
-    env = os.environ | {"SMALLEST_API_KEY": place.key}
-    waits = via == "ws" and profile != "instant"
+    floor = [sys.executable, BARE, via + each, host, port, endpoint.authority, *paragraphs]
+    env = os.environ | {"SMALLEST_API_KEY": endpoint.key}
+    overlap = via == "ws" and profile != "instant"
     runs: tuple[list[Run], list[Run]] = ([], [])
     for _ in range(n + 1):
-        for command, found in zip((tool, floor), runs, strict=True):
-            found.append(Run(command, env))
-            if not waits:
-                found[-1].join()
-    if waits:
+        for command, finished in zip((tool, floor), runs, strict=True):
+            finished.append(Run(command, env))
+            if not overlap:
+                finished[-1].join()
+    if overlap:
         for run in (*runs[0], *runs[1]):
             run.join()
     ours, bare = runs[0][1:], runs[1][1:]
@@ -138,7 +138,7 @@ def measure(n: int, profiles: Sequence[str], round_trips_ms: Sequence[int]) -> I
     """Yield all cells in table order, row by row."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        certificate = certify(folder)
+        certificate = write_certificate(folder)
         for profile in profiles:
             behaviour: dict[str, Any] = {"profile": profile, "concurrency": 100} | certificate
             with open_local_service(behaviour=behaviour) as service:
@@ -146,9 +146,11 @@ def measure(n: int, profiles: Sequence[str], round_trips_ms: Sequence[int]) -> I
                     far = open_relay(service.base_url, trip / 1000) if trip else nullcontext(service.base_url)
                     with far as url:
                         key = service.key.reveal()
-                        place = Place(url, str(folder / "bundle.pem"), str(folder / "authority.pem"), key)
+                        endpoint = Endpoint(
+                            url, str(folder / "bundle.pem"), str(folder / "authority.pem"), key
+                        )
                         for via in VIAS:
-                            yield measure_cell(place, profile, text, via, trip, n)
+                            yield measure_cell(endpoint, profile, text, via, trip, n)
 
 
 def print_table(cells: Iterator[Cell], n: int) -> list[Cell]:
@@ -157,16 +159,16 @@ def print_table(cells: Iterator[Cell], n: int) -> list[Cell]:
     print(f"{'':27}{'first audio on stdout':^36}{'exit':^36}")
     names = "".join(f"{via:^12}" for via in VIAS)
     print(f"{'profile':<11}{'text':<9}{'RTT':>6} {names}{names}".rstrip())
-    found: list[Cell] = []
+    printed: list[Cell] = []
     for cell in cells:
-        found.append(cell)
-        if len(found) % len(VIAS) == 0:
-            row = found[-len(VIAS) :]
+        printed.append(cell)
+        if len(printed) % len(VIAS) == 0:
+            row = printed[-len(VIAS) :]
             firsts = [_pair(each.first, each.first_floor) for each in row]
             exits = [_pair(each.exit, each.exit_floor) for each in row]
             head = f"{cell.profile:<11}{cell.text:<9}{cell.round_trip_ms:>6}"
             print(head + "".join(firsts + exits), flush=True)
-    return found
+    return printed
 
 
 def _pair(tool: list[float], floor: list[float]) -> str:
@@ -182,7 +184,7 @@ def compare_profiles(cells: list[Cell]) -> Iterator[Figure]:
             name = f"exit over sse, live / instant, {text}, {trip} ms"
             # The two are measured minutes apart, so they are comparable only if the floor is stable.
             floors = [*cell.exit_floor, *other.exit_floor]
-            yield ratio(name, cell.exit, other.exit, LIVE_GOAL, quiet=floors)
+            yield ratio(name, cell.exit, other.exit, LIVE_GOAL, reference=floors)
 
 
 def main() -> int:
@@ -193,15 +195,15 @@ def main() -> int:
     parser.add_argument("--round-trip", type=int, metavar="MS", action="append")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    wanted = measure(options.n, options.profile or PROFILES, options.round_trip or ROUND_TRIPS_MS)
-    cells = print_table(wanted, options.n)
+    pending_cells = measure(options.n, options.profile or PROFILES, options.round_trip or ROUND_TRIPS_MS)
+    cells = print_table(pending_cells, options.n)
     figures = list(compare_profiles(cells))
     print()
     for figure in figures:
-        mark = "" if figure.holds else "  MISSED"
+        mark = "" if figure.passed else "  MISSED"
         print(f"{figure.name:<46} {figure.measured:5.2f}   goal {figure.goal}{mark}")
     if options.json:
-        result = machine() | {"cells": list(map(asdict, cells)), "figures": list(map(asdict, figures))}
+        result = host_info() | {"cells": list(map(asdict, cells)), "figures": list(map(asdict, figures))}
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     return int(any(figure.gates for figure in figures))
 

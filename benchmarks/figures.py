@@ -12,7 +12,7 @@ from pathlib import Path
 
 GATE = 2.0
 """A figure gates, i.e. fails the run, above this multiple of its goal."""
-CALM = 1.5
+MAX_QUARTILE_RATIO = 1.5
 """Maximum ratio of the third to the first quartile of a stable baseline."""
 
 
@@ -26,9 +26,9 @@ class Figure:
 
     name: str
     measured: float
-    words: str
+    details: str
     goal: str = ""
-    holds: bool = True
+    passed: bool = True
     gates: bool = False
 
 
@@ -38,36 +38,38 @@ def ratio(
     floor: Sequence[float],
     goal: float | None = None,
     *,
-    quiet: Sequence[float] = (),
+    reference: Sequence[float] = (),
 ) -> Figure:
     """Return the ratio of the median of `times` to that of `floor`, both in ms.
 
     The host is considered stable if `reference` (by default the floor) is.
     """
     q1, median, q3 = statistics.quantiles(times, n=4)
-    under = statistics.median(floor)
-    found = median / under
-    words = f"{found:6.2f}   {median:7.1f} ms ({q1:.1f} .. {q3:.1f}) / {under:.1f} ms"
+    floor_median = statistics.median(floor)
+    relative = median / floor_median
+    details = f"{relative:6.2f}   {median:7.1f} ms ({q1:.1f} .. {q3:.1f}) / {floor_median:.1f} ms"
     if goal is None:
-        return Figure(name, found, words)
-    calm = is_calm(quiet or floor)
-    shown = f"{goal:g}{'' if calm else ', not judged'}"
-    return Figure(name, found, words, shown, found <= goal, calm and found > GATE * goal)
+        return Figure(name, relative, details)
+    stable = is_stable(reference or floor)
+    goal_text = f"{goal:g}{'' if stable else ', not judged'}"
+    return Figure(name, relative, details, goal_text, relative <= goal, stable and relative > GATE * goal)
 
 
-def is_calm(floor: Sequence[float]) -> bool:
+def is_stable(floor: Sequence[float]) -> bool:
     """Return whether the quartiles of the floor are close enough for the host to be considered idle."""
     low, _, high = statistics.quantiles(floor, n=4)
-    return high / low <= CALM
+    return high / low <= MAX_QUARTILE_RATIO
 
 
-def limit(name: str, measured: float, goal: float, unit: str, words: str = "", gate: float = GATE) -> Figure:
+def limit(
+    name: str, measured: float, goal: float, unit: str, details: str = "", gate: float = GATE
+) -> Figure:
     """Return a figure with a unit and an upper limit, without a floor."""
-    shown = f"{measured:6.2f} {unit}{'   ' if words else ''}{words}"
-    return Figure(name, measured, shown, f"{goal:g} {unit}", measured <= goal, measured > gate * goal)
+    text = f"{measured:6.2f} {unit}{'   ' if details else ''}{details}"
+    return Figure(name, measured, text, f"{goal:g} {unit}", measured <= goal, measured > gate * goal)
 
 
-def machine() -> dict[str, object]:
+def host_info() -> dict[str, object]:
     """Return the Python version and a description of the host."""
     name = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {platform.machine()}"
     return {"python": platform.python_version(), "machine": name}
@@ -78,18 +80,18 @@ def print_figures(figures: Iterable[Figure]) -> list[Figure]:
     printed = []
     for figure in figures:
         goal = f"goal {figure.goal}" if figure.goal else ""
-        mark = "" if figure.holds else "  MISSED"
-        print(f"{figure.name:<46} {figure.words:<52} {goal}{mark}", flush=True)
+        mark = "" if figure.passed else "  MISSED"
+        print(f"{figure.name:<46} {figure.details:<52} {goal}{mark}", flush=True)
         printed.append(figure)
     return printed
 
 
-def conclude(figures: Iterable[Figure], path: str | None = None) -> int:
+def report(figures: Iterable[Figure], json_path: str | None = None) -> int:
     """Print figures and write them to `path` as JSON. Returns the exit code: 1 if a figure gates."""
     printed = print_figures(figures)
-    missed = [figure.name for figure in printed if not figure.holds]
+    missed = [figure.name for figure in printed if not figure.passed]
     print(f"{len(printed)} figures; above their goal: {', '.join(missed) or 'none'}")
-    if path:
-        found = machine() | {"figures": list(map(asdict, printed))}
-        Path(path).write_text(json.dumps(found, indent=1) + "\n")
+    if json_path:
+        document = host_info() | {"figures": list(map(asdict, printed))}
+        Path(json_path).write_text(json.dumps(document, indent=1) + "\n")
     return int(any(figure.gates for figure in printed))

@@ -34,7 +34,7 @@ PINNED = dict(package.split("==") for package in PACKAGES)
 ROOT = str(Path(__file__).parent.parent)
 TEXT = "Good morning."
 LIMIT_S = 60
-NOTHING = "nothing wrong, for comparison"
+NO_FAULT = "nothing wrong, for comparison"
 CLOSED_PORT = "http://127.0.0.1:9"
 
 EDGE = """
@@ -75,32 +75,34 @@ class Fault:
     refused: bool = False
 
 
-def cut(name: str, framing: str, end: Step) -> Fault:
+def truncation_fault(name: str, framing: str, end: Step) -> Fault:
     return Fault(name, (Reply(framing), FEW, end), (Reply(), FEW, end), (EdgeReply(), end))
 
 
-def answer(name: str, step: Step) -> Fault:
+def reply_fault(name: str, step: Step) -> Fault:
     return Fault(name, (step,), (step,), (step,))
 
 
 def faults(elsewhere: str) -> list[Fault]:
     """Return all faults. `elsewhere` is the URL that the redirect points to."""
-    moved = f"Location: {elsewhere}/x\r\n".encode()
+    location = f"Location: {elsewhere}/x\r\n".encode()
     ends = (Raw(frames.close(1011, b"oh")), Close(1011))
     turn_end = frames.frame(b"X-RequestId:1\r\nPath:turn.end\r\n\r\n{}")
     return [
-        Fault(NOTHING, GOOD, GOOD, (EdgeReply(), Raw(turn_end), Close(1000))),
-        cut("closed mid-stream, chunked", "chunked", Fin()),
-        cut("closed mid-stream, with a length", "length", Fin()),
-        cut("closed mid-stream, body until close", "close", Fin()),
-        cut("reset mid-stream", "length", Rst()),
+        Fault(NO_FAULT, GOOD, GOOD, (EdgeReply(), Raw(turn_end), Close(1000))),
+        truncation_fault("closed mid-stream, chunked", "chunked", Fin()),
+        truncation_fault("closed mid-stream, with a length", "length", Fin()),
+        truncation_fault("closed mid-stream, body until close", "close", Fin()),
+        truncation_fault("reset mid-stream", "length", Rst()),
         Fault("WebSocket close 1011 mid-stream", None, (Reply(), FEW, Close(1011)), (EdgeReply(), *ends)),
-        answer("200 with an HTML page", Status(200, b"<html>log in</html>", b"Content-Type: text/html\r\n")),
-        answer("200 with nothing", Status(200, b"", b"Content-Type: audio/wav\r\n")),
-        answer("401", Status(401)),
+        reply_fault(
+            "200 with an HTML page", Status(200, b"<html>log in</html>", b"Content-Type: text/html\r\n")
+        ),
+        reply_fault("200 with nothing", Status(200, b"", b"Content-Type: audio/wav\r\n")),
+        reply_fault("401", Status(401)),
         Fault("connection refused", (), (), (), refused=True),
-        answer("307 to another host", Status(307, headers=moved)),
-        answer("429, Retry-After: 1", Status(429, headers=b"Retry-After: 1\r\n")),
+        reply_fault("307 to another host", Status(307, headers=location)),
+        reply_fault("429, Retry-After: 1", Status(429, headers=b"Retry-After: 1\r\n")),
     ]
 
 
@@ -130,9 +132,9 @@ class Outcome:
     requests: int
 
     @property
-    def words(self) -> str:
+    def cell(self) -> str:
         """The table cell, with bad outcomes in bold."""
-        if self.fault == NOTHING:
+        if self.fault == NO_FAULT:
             return f"exit {self.exit}, {'no new file' if self.kept else 'new file'}"
         ended = f"**no end in {LIMIT_S} s**" if self.exit is None else f"exit {self.exit}"
         parts = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**spoilt**"]
@@ -156,7 +158,7 @@ def tools(python: Path) -> list[Tool]:
         "-o",
         "out.wav",
     ]
-    found = [
+    available = [
         Tool(f"edge-tts {PINNED['edge-tts']}", "edge", lambda url: [str(python), "-c", EDGE, url, TEXT]),
         Tool(f"vendor's command {PINNED['smallestai']}", "http", lambda _: vendor,
              lambda url: {"SMALLEST_BASE_URL": url, "SMALLESTAI_TELEMETRY": "0"}),
@@ -167,25 +169,27 @@ def tools(python: Path) -> list[Tool]:
         body = json.dumps({"text": TEXT, "voice_id": "meher", "output_format": "wav"})
         heads = ["-H", "Content-Type: application/json", "-H", f"Authorization: Bearer {KEY}"]
         command = [curl, "-sSf", "-d", body, *heads, "-o", "out.wav"]
-        found.append(Tool(f"curl {curl_version()} -f", "http", lambda url: [*command, f"{url}/waves/v1/tts"]))
+        available.append(
+            Tool(f"curl {curl_version()} -f", "http", lambda url: [*command, f"{url}/waves/v1/tts"])
+        )
     return [
-        *found,
+        *available,
         Tool("smallest, WebSocket", "ws", lambda url: [*speak, "--via", "ws", "--base-url", url]),
         Tool("smallest, HTTP", "http", lambda url: [*speak, "--via", "http", "--base-url", url]),
     ]
 
 
 def curl_version() -> str:
-    said = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
-    return said.split()[1]
+    version_text = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
+    return version_text.split()[1]
 
 
-def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
+def run_fault(tool: Tool, fault: Fault, other_host: FaultServer) -> Outcome | None:
     """Run a tool under a fault. Returns None if the fault does not apply to its transport."""
     script = {"edge": fault.edge, "http": fault.http, "ws": fault.ws}[tool.kind]
     if script is None:
         return None
-    before = moved.connections
+    before = other_host.connections
     with tempfile.TemporaryDirectory() as folder, fault_server(script) as server:
         url = CLOSED_PORT if fault.refused else server.base_url
         target = Path(folder, "out.wav")
@@ -197,24 +201,24 @@ def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
         tool.name,
         code,
         kept,
-        moved.connections > before,
+        other_host.connections > before,
         max(server.connections, len(server.requests)),
     )
 
 
 def run(tool: Tool, url: str, folder: Path) -> int | None:
     """Run a tool. Returns its exit code, or None after a timeout. Raises SystemExit on an import error."""
-    given = {"SMALLEST_API_KEY": KEY, "PYTHONPATH": ROOT, "NO_PROXY": "*", **tool.env(url)}
+    variables = {"SMALLEST_API_KEY": KEY, "PYTHONPATH": ROOT, "NO_PROXY": "*", **tool.env(url)}
     try:
-        done = subprocess.run(
-            tool.argv(url), cwd=folder, env=environment(folder, **given),
+        completed = subprocess.run(
+            tool.argv(url), cwd=folder, env=environment(folder, **variables),
             stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return None
-    if re.search(rb"ModuleNotFoundError|SyntaxError|ImportError", done.stderr):
-        raise SystemExit(done.stderr.decode())
-    return done.returncode
+    if re.search(rb"ModuleNotFoundError|SyntaxError|ImportError", completed.stderr):
+        raise SystemExit(completed.stderr.decode())
+    return completed.returncode
 
 
 def main() -> None:
@@ -225,17 +229,19 @@ def main() -> None:
     outcomes: list[Outcome] = []
     other: Script = (Reply(), FEW, Fin())
     with fault_server(other) as elsewhere, fault_server((EdgeReply(), Fin())) as edge:
-        rivals = tools(install())
-        print("| fault |", " | ".join(tool.name for tool in rivals), "|")
-        print("|---|" + "---|" * len(rivals))
-        for fault, same in zip(faults(elsewhere.base_url), faults(edge.base_url), strict=True):
-            found = [
-                outcome(tool, same, edge) if tool.kind == "edge" else outcome(tool, fault, elsewhere)
-                for tool in rivals
+        compared = tools(install())
+        print("| fault |", " | ".join(tool.name for tool in compared), "|")
+        print("|---|" + "---|" * len(compared))
+        for fault, edge_fault in zip(faults(elsewhere.base_url), faults(edge.base_url), strict=True):
+            row = [
+                run_fault(tool, edge_fault, edge)
+                if tool.kind == "edge"
+                else run_fault(tool, fault, elsewhere)
+                for tool in compared
             ]
-            cells = [each.words if each else "-" for each in found]
+            cells = [each.cell if each else "-" for each in row]
             print("|", " | ".join([fault.name, *cells]), "|", flush=True)
-            outcomes += filter(None, found)
+            outcomes += filter(None, row)
     if path:
         Path(path).write_text(json.dumps(list(map(asdict, outcomes)), indent=1) + "\n")
 

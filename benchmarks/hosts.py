@@ -26,36 +26,36 @@ class Host:
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start a process in the namespace. Its pid is that of the command; it is killed with its parent."""
-        dies_with_us = ("setpriv", "--pdeathsig", "KILL")
+        kill_with_parent = ("setpriv", "--pdeathsig", "KILL")
         return subprocess.Popen(
-            [*self._enter(), *dies_with_us, *command], stdin=subprocess.DEVNULL, **options
+            [*self._enter(), *kill_with_parent, *command], stdin=subprocess.DEVNULL, **options
         )
 
-    def ip(self, words: str) -> None:
+    def ip(self, arguments: str) -> None:
         """Run `ip` with the given arguments in the namespace."""
-        subprocess.run([*self._enter(), "ip", *words.split()], check=True)
+        subprocess.run([*self._enter(), "ip", *arguments.split()], check=True)
 
     def _enter(self) -> tuple[str, ...]:
         return ("nsenter", "--net", "--target", str(self.holder))
 
 
-def why_not() -> str | None:
+def unavailable_reason() -> str | None:
     """Return why network namespaces are unavailable, or None if they are available."""
     for program in PROGRAMS:
         if shutil.which(program) is None:
             return f"{program} is not installed"
-    tried = subprocess.run(
+    result = subprocess.run(
         ["unshare", "--net", "ip", "link", "add", "br0", "type", "bridge"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return tried.stderr.strip() or "no network namespaces" if tried.returncode else None
+    return result.stderr.strip() or "no network namespaces" if result.returncode else None
 
 
 @contextmanager
-def joined(addresses: Sequence[str]) -> Iterator[list[Host]]:
+def open_hosts(addresses: Sequence[str]) -> Iterator[list[Host]]:
     """Create a host per address, all in one /24. The bridge is in the first host's namespace."""
-    with ExitStack() as opened:
-        first, *others = [Host(each, opened.enter_context(_holder())) for each in addresses]
+    with ExitStack() as stack:
+        first, *others = [Host(each, stack.enter_context(_holder())) for each in addresses]
         first.ip("link add br0 type bridge")
         first.ip(f"address add {first.address}/24 dev br0")
         first.ip("link set br0 up")

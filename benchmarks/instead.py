@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter_ns
 
-from benchmarks.figures import Figure, conclude, ratio
+from benchmarks.figures import Figure, ratio, report
 from smallest_cli.client.service import open_local_service
 from smallest_cli.models import Service
 from tests.support.seeds import TODAYS_EVENTS, WITH_WEBSOCKETS
@@ -92,28 +92,28 @@ def measure(n: int) -> Iterator[Figure]:
             "SMALLESTAI_TELEMETRY": "0",
             "NO_PROXY": "*",
         }
-        running = commands(service, python, folder)
-        times: dict[str, list[float]] = {name: [] for name in running}
+        commands_by_name = commands(service, python, folder)
+        times: dict[str, list[float]] = {name: [] for name in commands_by_name}
         for attempt in range(n + 1):
-            for what, command in running.items():
-                began = perf_counter_ns()
+            for what, command in commands_by_name.items():
+                start = perf_counter_ns()
                 subprocess.run(
                     command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True
                 )
                 if attempt:  # the first round compiles bytecode
-                    times[what].append((perf_counter_ns() - began) / 1e6)
-    yield from judge(times)
+                    times[what].append((perf_counter_ns() - start) / 1e6)
+    yield from evaluate(times)
 
 
-def judge(times: dict[str, list[float]]) -> Iterator[Figure]:
+def evaluate(times: dict[str, list[float]]) -> Iterator[Figure]:
     """Yield the ratio of `speak` to the vendor's command, then of each command to `speak` over ws."""
     vendor = times["the vendor's command"]
     for ours in ("speak, ws", "speak, sse", "speak, http"):
         yield ratio(f"{ours}, short text, wall / vendor's command", times[ours], vendor, CLI_GOAL)
     for name, each in times.items():
-        beside = statistics.median(times["speak, ws"])
-        words = f"{statistics.median(each) / beside:6.2f}   {statistics.median(each):7.1f} ms"
-        yield Figure(f"{name} / speak, ws", statistics.median(each) / beside, words)
+        reference_ms = statistics.median(times["speak, ws"])
+        details = f"{statistics.median(each) / reference_ms:6.2f}   {statistics.median(each):7.1f} ms"
+        yield Figure(f"{name} / speak, ws", statistics.median(each) / reference_ms, details)
 
 
 def main() -> int:
@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=7)
     parser.add_argument("--json")
     options = parser.parse_args()
-    return conclude(measure(options.n), options.json)
+    return report(measure(options.n), options.json)
 
 
 if __name__ == "__main__":

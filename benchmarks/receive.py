@@ -1,9 +1,9 @@
 """Measure receiving: added latency per chunk, and CPU per hour of audio, compared with a minimal reader.
 
 A server in a separate process sends the same bytes to `speak` and to a reader that only calls `recv` (and,
-for CPU, `a2b_base64` on the same amount of text). Latency is measured from just before the server's send to the
-arrival of the PCM on stdout; for the minimal reader, to the arrival of the bytes at its socket. An HTTP body
-is chunked, delimited by the end of the connection, or (http only) by Content-Length.
+for CPU, `a2b_base64` on the same amount of text). Latency is measured from just before the server's send to
+the arrival of the PCM on stdout; for the minimal reader, to the arrival of the bytes at its socket. An HTTP
+body is chunked, delimited by the end of the connection, or (http only) by Content-Length.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import threading
 from collections.abc import Iterator
 from time import perf_counter_ns
 
-from benchmarks.figures import GATE, Figure, conclude
+from benchmarks.figures import GATE, Figure, report
 from smallest_cli.audio import wav
 from smallest_cli.models import VIAS, AudioFormat, Via
 
@@ -31,7 +31,7 @@ BLOCK = 7_680  # 160 ms, as sent by the service
 PACED_BLOCKS, PACE_S = 150, 0.02
 HOUR_BLOCKS = 3600 * FORMAT.byte_rate // BLOCK
 LATENCY_GOAL, LATENCY_SLACK_MS, CPU_GOAL = 2.0, 0.3, 3.5
-WAYS = (
+TRANSPORTS = (
     ("ws", ""),
     ("sse", "chunked"),
     ("sse", "close"),
@@ -144,7 +144,7 @@ class Server:
         return stamps
 
 
-def speak(port: int, via: str, *output: str) -> list[str]:
+def speak_command(port: int, via: str, *output: str) -> list[str]:
     """Return the `speak` command for a server port."""
     url = f"http://127.0.0.1:{port}"
     return [sys.executable, "-m", "smallest_cli", "speak", "--via", via, "--base-url", url, "Hello.", *output]
@@ -153,7 +153,7 @@ def speak(port: int, via: str, *output: str) -> list[str]:
 ENV = os.environ | {"SMALLEST_API_KEY": "sk_benchmark"}
 
 
-def arrivals(descriptor: int, size: int, first: int) -> list[int]:
+def arrival_times(descriptor: int, size: int, first: int) -> list[int]:
     """Return the arrival time in ns of each block of `size` bytes; the first is `first` bytes longer."""
     stamps, count, due = [], 0, first + size
     while data := os.read(descriptor, 65_536):
@@ -168,12 +168,14 @@ def arrivals(descriptor: int, size: int, first: int) -> list[int]:
 def tool_latency(via: str, framing: str) -> float:
     """Return the median ms from the server's send to the PCM at the reader of a pipe."""
     server = Server(via, framing, PACED_BLOCKS, PACE_S)
-    with subprocess.Popen(speak(server.port, via, "-o", "-"), env=ENV, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        speak_command(server.port, via, "-o", "-"), env=ENV, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout
-        heard = arrivals(process.stdout.fileno(), BLOCK, 0)
+        received = arrival_times(process.stdout.fileno(), BLOCK, 0)
     sent = server.stamps()
     sent = sent[1:] if via != "ws" else sent
-    return statistics.median(a - b for a, b in zip(heard[5:], sent[5:], strict=False)) / 1e6
+    return statistics.median(a - b for a, b in zip(received[5:], sent[5:], strict=False)) / 1e6
 
 
 def floor_latency(via: str, framing: str) -> float:
@@ -240,19 +242,19 @@ def cpu(via: Via) -> Figure:
     """Compare the CPU time for an hour of audio with that of the minimal reader."""
     framing = "" if via == "ws" else "chunked" if via == "sse" else "length"
     server = Server(via, framing, HOUR_BLOCKS, 0)
-    tool = cpu_s(speak(server.port, via, "-o", "/dev/null", "--format", "pcm"), server)
+    tool = cpu_s(speak_command(server.port, via, "-o", "/dev/null", "--format", "pcm"), server)
     server = Server(via, framing, HOUR_BLOCKS, 0)
     end = str(sum(map(len, messages(via, framing, HOUR_BLOCKS))))
     floor = cpu_s([sys.executable, "-c", BARE, str(server.port), end, via], server)
-    found = tool / floor
-    words = f"{found:6.2f}   {tool:7.2f} s / {floor:.2f} s"
+    relative = tool / floor
+    details = f"{relative:6.2f}   {tool:7.2f} s / {floor:.2f} s"
     name = f"CPU of an hour / bare recv and base64, {via}"
-    return Figure(name, found, words, f"{CPU_GOAL:g}", found <= CPU_GOAL, found > GATE * CPU_GOAL)
+    return Figure(name, relative, details, f"{CPU_GOAL:g}", relative <= CPU_GOAL, relative > GATE * CPU_GOAL)
 
 
 def measure() -> Iterator[Figure]:
     """Yield all figures."""
-    for via, framing in WAYS:
+    for via, framing in TRANSPORTS:
         yield latency(via, framing)
     yield from map(cpu, VIAS)
 
@@ -265,7 +267,7 @@ def main() -> int:
         return 0
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
-    return conclude(measure(), parser.parse_args().json)
+    return report(measure(), parser.parse_args().json)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter_ns
 
-from benchmarks.figures import GATE, Figure, conclude, is_calm
+from benchmarks.figures import GATE, Figure, is_stable, report
 
 GOAL_MS = 15.0
-TIMES = 20
+REPEATS = 20
 BASH, FISH = "bash -c true", "fish -c true"
 SCRIPTS = Path(__file__).parent.parent / "completions"
 LINES = {
@@ -46,16 +46,16 @@ def fish(words: list[str]) -> list[str]:
 
 def time_ms(command: list[str]) -> float:
     """Return the wall time of a process in ms."""
-    began = perf_counter_ns()
+    start = perf_counter_ns()
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
-    return (perf_counter_ns() - began) / 1e6
+    return (perf_counter_ns() - start) / 1e6
 
 
 def measure(n: int) -> Iterator[Figure]:
     """Yield all figures once `n` rounds are complete."""
     rows = {BASH: ["bash", "--norc", "--noprofile", "-c", "true"]}
     rows |= {f"bash, first TAB: {name}": bash(words, 1) for name, words in LINES.items()}
-    rows |= {f"bash, {TIMES} TABs: {name}": bash(words, TIMES) for name, words in LINES.items()}
+    rows |= {f"bash, {REPEATS} TABs: {name}": bash(words, REPEATS) for name, words in LINES.items()}
     if shutil.which("fish"):
         rows[FISH] = ["fish", "--no-config", "-c", "true"]
         rows |= {f"fish, first TAB: {name}": fish(words) for name, words in LINES.items()}
@@ -63,20 +63,25 @@ def measure(n: int) -> Iterator[Figure]:
     for _ in range(n):
         for name, command in rows.items():
             times[name].append(time_ms(command))
-    for name, found in times.items():
+    for name, row_times in times.items():
         if name not in (BASH, FISH):
-            yield above(name, found, times[FISH if name.startswith("fish") else BASH])
+            yield compare_with_floor(name, row_times, times[FISH if name.startswith("fish") else BASH])
 
 
-def above(name: str, times: list[float], floor: list[float]) -> Figure:
+def compare_with_floor(name: str, times: list[float], floor: list[float]) -> Figure:
     """Return the time per TAB in ms in excess of the floor. Only bash has a goal."""
-    median, under = statistics.median(times), statistics.median(floor)
-    each = (median - under) / (TIMES if f"{TIMES} TABs" in name else 1)
-    words = f"{each:6.1f} ms each   {median:.1f} ms less {under:.1f} ms"
+    median, floor_ms = statistics.median(times), statistics.median(floor)
+    per_tab = (median - floor_ms) / (REPEATS if f"{REPEATS} TABs" in name else 1)
+    details = f"{per_tab:6.1f} ms each   {median:.1f} ms less {floor_ms:.1f} ms"
     if not name.startswith("bash"):
-        return Figure(name, each, words)
+        return Figure(name, per_tab, details)
     return Figure(
-        name, each, words, f"{GOAL_MS:g} ms", each <= GOAL_MS, is_calm(floor) and each > GATE * GOAL_MS
+        name,
+        per_tab,
+        details,
+        f"{GOAL_MS:g} ms",
+        per_tab <= GOAL_MS,
+        is_stable(floor) and per_tab > GATE * GOAL_MS,
     )
 
 
@@ -86,7 +91,7 @@ def main() -> int:
     parser.add_argument("-n", type=int, default=15)
     parser.add_argument("--json")
     options = parser.parse_args()
-    return conclude(measure(options.n), options.json)
+    return report(measure(options.n), options.json)
 
 
 if __name__ == "__main__":
