@@ -183,7 +183,7 @@ def ms_while_playing(script: Script, folder: Path, via: str, pulse: Pulse) -> tu
     with start_server(script) as server, pulse.recording() as recording:
         running = Running(folder, server.base_url, via, SPEAKER, **pulse.env | {"HOME": pulse.env["HOME"]})
         assert server.reached.wait(HANG_TIMEOUT_S)
-        recording.wait_for_sound(PLAYED * SAMPLE)
+        recording.wait_for_audio(PLAYED * SAMPLE)
         stamp = running.interrupt()
         to_exit = running.ms_to_exit(stamp, -signal.SIGINT)
         recording.wait_for(PLAYED * SAMPLE)
@@ -191,8 +191,8 @@ def ms_while_playing(script: Script, folder: Path, via: str, pulse: Pulse) -> tu
 
 
 def _ms_to_silence(recording: Recording, stamp: int) -> float:
-    end = recording.sound_to()
-    assert end < (recording.sound_from() + SPOKEN * SAMPLE) * 3 // 4, "it was played to its end"
+    end = recording.audio_end()
+    assert end < (recording.audio_start() + SPOKEN * SAMPLE) * 3 // 4, "it was played to its end"
     return max(0.0, (recording.arrived(end) - stamp) / 1e6)
 
 

@@ -156,7 +156,7 @@ def measure_starts(server: Pulse, mode: str, path: Path, times: Times) -> None:
     half = len(pcm) // 4 * 2
     with server.recording() as recording, player(server, mode, "halves", path) as child:
         first = request_time(child)
-        recording.wait_for_sound(half + round(STALL_S * RATE) * SAMPLE)
+        recording.wait_for_audio(half + round(STALL_S * RATE) * SAMPLE)
         second = request_time(child)
         child.communicate()
     at_first, at_second = recording.pcm.find(pcm[:half]), recording.pcm.find(pcm[half:])
@@ -164,7 +164,7 @@ def measure_starts(server: Pulse, mode: str, path: Path, times: Times) -> None:
         at_first < 0
         or at_second < 0
         or any(recording.pcm[at_first + half : at_second])
-        or recording.sound_to() != at_second + half
+        or recording.audio_end() != at_second + half
     ):
         times.mismatched_runs += 1
         return
@@ -175,11 +175,11 @@ def measure_starts(server: Pulse, mode: str, path: Path, times: Times) -> None:
 def measure_abort(server: Pulse, mode: str, path: Path, times: Times) -> None:
     with server.recording() as recording, player(server, mode, "abort", path) as child:
         request_time(child)
-        recording.wait_for_sound(RATE * SAMPLE)
+        recording.wait_for_audio(RATE * SAMPLE)
         stamp = request_time(child)
         recording.wait_for(RATE * SAMPLE)
         child.communicate("\n")
-    times.silence.append(ms_since(stamp, recording, recording.sound_to()))  # the first block of silence
+    times.silence.append(ms_since(stamp, recording, recording.audio_end()))  # the first block of silence
 
 
 @contextmanager
