@@ -2,8 +2,8 @@
 
 Runs `speak -o -` over ws, sse and http with TLS, through a relay that adds the round trip, for one sentence
 and for three short paragraphs, in each profile of the offline server. Each figure is paired with that of a
-minimal client (benchmarks/bare_client.py), run alternately. `speak` loads the complete system CA bundle, the
-minimal client one certificate. Runs that wait 4 s for `complete` are overlapped, as waiting needs no CPU.
+bare client (benchmarks/bare_client.py), run alternately. `speak` loads the complete system CA bundle, the
+bare client one certificate. Runs that wait 4 s for `complete` are overlapped, as waiting needs no CPU.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Cell:
-    """Times in ms of all runs of `speak` and of the minimal client under one condition."""
+    """Times in ms of all runs of `speak` and of the bare client under one condition."""
 
     profile: str
     text: str
@@ -93,7 +93,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A service: URL, CA files for `speak` and for the minimal client, and API key."""
+    """A service: URL, CA files for `speak` and for the bare client, and API key."""
 
     url: str
     bundle: str

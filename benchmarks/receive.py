@@ -1,8 +1,8 @@
-"""Measure receiving: added latency per chunk, and CPU per hour of audio, compared with a minimal reader.
+"""Measure receiving: added latency per chunk, and CPU per hour of audio, compared with a bare reader.
 
 A server in a separate process sends the same bytes to `speak` and to a reader that only calls `recv` (and,
 for CPU, `a2b_base64` on the same amount of text). Latency is measured from just before the server's send to
-the arrival of the PCM on stdout; for the minimal reader, to the arrival of the bytes at its socket. An HTTP
+the arrival of the PCM on stdout; for the bare reader, to the arrival of the bytes at its socket. An HTTP
 body is chunked, delimited by the end of the connection, or (http only) by Content-Length.
 """
 
@@ -225,7 +225,7 @@ while count < end:
 
 
 def latency(via: str, framing: str) -> Figure:
-    """Compare the latency of a chunk with that of the minimal reader."""
+    """Compare the latency of a chunk with that of the bare reader."""
     tool, floor = tool_latency(via, framing), floor_latency(via, framing)
     gate = tool > max(GATE * LATENCY_GOAL * floor, floor + GATE * LATENCY_SLACK_MS)
     return Figure(
@@ -239,7 +239,7 @@ def latency(via: str, framing: str) -> Figure:
 
 
 def cpu(via: Via) -> Figure:
-    """Compare the CPU time for an hour of audio with that of the minimal reader."""
+    """Compare the CPU time for an hour of audio with that of the bare reader."""
     framing = "" if via == "ws" else "chunked" if via == "sse" else "length"
     server = Server(via, framing, HOUR_BLOCKS, 0)
     tool = cpu_s(speak_command(server.port, via, "-o", "/dev/null", "--format", "pcm"), server)

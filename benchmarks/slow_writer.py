@@ -3,7 +3,7 @@
 Writes a token every 50 ms, with pauses of 1, 6 and 20 seconds (also 70 with --long) between sentences, over
 auto and TLS with a round trip of 100 ms. The service closes connections after 5 s without traffic. Overhead
 is the time from a sentence's last byte on stdin to its first audio on stdout, minus the server's time (from
-its log) and one round trip. A minimal client (benchmarks/bare_client.py), which reconnects at each
+its log) and one round trip. A bare client (benchmarks/bare_client.py), which reconnects at each
 sentence's first token, runs in parallel, started 300 ms later.
 """
 
