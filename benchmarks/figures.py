@@ -87,7 +87,7 @@ def print_figures(figures: Iterable[Figure]) -> list[Figure]:
 
 
 def report(figures: Iterable[Figure], json_path: str | None = None) -> int:
-    """Print figures and write them to `path` as JSON. Returns the exit code: 1 if a figure gates."""
+    """Print figures and write them to `json_path` as JSON. Returns the exit code: 1 if a figure gates."""
     printed = print_figures(figures)
     missed = [figure.name for figure in printed if not figure.passed]
     print(f"{len(printed)} figures; above their goal: {', '.join(missed) or 'none'}")
