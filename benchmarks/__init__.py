@@ -1,1 +1,1 @@
-"""Figures of speed and memory, each beside its floor in the same run: `python -m benchmarks`."""
+"""Speed and memory benchmarks. Each figure is compared with a baseline of the same run."""

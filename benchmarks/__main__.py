@@ -1,4 +1,4 @@
-"""Every figure of speed and memory, in one table: `python -m benchmarks [--json FILE]`."""
+"""Run all speed and memory benchmarks and print one table: `python -m benchmarks [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 
 from benchmarks import instead, memory, receive, second, slow_writer, speaker, startup, stream, tab
-from benchmarks.figures import Figure, conclude
+from benchmarks.figures import Figure, report
 from tests.support.pulse import missing_packages
 
 
 def measure() -> Iterator[Figure]:
-    """What a user feels first comes first."""
+    """Yield all figures, start-up and wall times first."""
     yield from startup.measure(15)
     yield from instead.measure(7)
     yield from tab.measure(10)
@@ -28,10 +28,10 @@ def measure() -> Iterator[Figure]:
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
-    return conclude(measure(), parser.parse_args().json)
+    return report(measure(), parser.parse_args().json)
 
 
 if __name__ == "__main__":

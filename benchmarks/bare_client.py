@@ -1,10 +1,11 @@
-"""The floor for a client: sockets and nothing else, no options, no checks, one trusted certificate.
+"""Minimal client for comparison: sockets only, no options, no checks, one trusted certificate.
 
     python bare_client.py VIA HOST PORT CA_FILE TEXT...     write the PCM of each text to stdout
-    python bare_client.py stream HOST PORT CA_FILE          the same over SSE for each sentence on stdin
+    python bare_client.py stream HOST PORT CA_FILE          likewise over SSE, for each sentence on stdin
 
-VIA is ws, sse or http, or ws-each for a new WebSocket for each text. The key is in SMALLEST_API_KEY.
-Over ws all texts are sent at once. Nothing of smallest_cli is imported, and no module that is not needed.
+VIA is ws, sse or http, or ws-each for a new WebSocket per text. The API key is read from SMALLEST_API_KEY.
+Over ws all texts are sent before any audio is read. Imports nothing of smallest_cli and as few modules as
+possible.
 """
 
 import os
@@ -18,7 +19,7 @@ WAV_HEADER = 44
 
 
 class Client:
-    """A connection with a buffer."""
+    """A buffered connection to the service."""
 
     def __init__(self, via: str, host: str, port: str, ca_file: str) -> None:
         self.via = via
@@ -33,7 +34,7 @@ class Client:
 
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_verify_locations(ca_file)
-            # bytes: for a str the ssl module imports the IDNA codec
+            # With a str, ssl would import the IDNA codec.
             self.sock = context.wrap_socket(self.sock, server_hostname=host.encode())
 
     def fill(self) -> None:
@@ -55,7 +56,7 @@ class Client:
         return data
 
     def post(self, text: str) -> bytes:
-        """Send a request and return the head of its response."""
+        """Send a request. Returns the response headers in lower case."""
         body = f'{{"text":"{text}","voice_id":"magnus","sample_rate":24000,"output_format":"wav"}}'
         head = f"POST {self.fields}Content-Type: application/json\r\nAccept: {ACCEPT[self.via]}\r\n"
         self.sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
@@ -63,7 +64,7 @@ class Client:
 
 
 def write_audio(message: bytes) -> None:
-    """Write the audio of a JSON message, if it has any."""
+    """Decode the audio of a JSON message, if any, and write it to stdout."""
     _, found, value = message.partition(b'"audio"')
     if found:
         os.write(1, a2b_base64(value.split(b'"', 2)[1]))
@@ -92,14 +93,14 @@ def speak_sse(client: Client, text: str) -> None:
 
 
 def speak_ws(client: Client, texts: list[str]) -> None:
-    """Send all texts, and read until each is complete."""
+    """Send all texts, then read until every one is complete."""
     upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     client.sock.sendall(f"GET {client.fields}{upgrade}{key}".encode())
     client.read_until(b"\r\n\r\n")
     for text in texts:
         body = f'{{"text":"{text}","voice_id":"magnus","sample_rate":24000}}'.encode()
-        # A mask of zeros leaves the payload as it is (RFC 6455, 5.3).
+        # A zero mask leaves the payload unchanged (RFC 6455, section 5.3).
         client.sock.sendall(b"\x81\xfe" + len(body).to_bytes(2, "big") + bytes(4) + body)
     left = len(texts)
     while left:
@@ -112,7 +113,7 @@ def speak_ws(client: Client, texts: list[str]) -> None:
 
 
 def stream(where: list[str]) -> None:
-    """Speak each sentence on stdin; the connection is made anew with a sentence's first word."""
+    """Speak each sentence on stdin, opening a new connection at its first word."""
     client, text = None, ""
     while data := os.read(0, 65_536):
         text += data.decode()

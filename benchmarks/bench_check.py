@@ -1,8 +1,8 @@
 """Check the accuracy of `smallest bench` against the timestamps of the servers that it measures.
 
-Servers are separate processes. The true value is what they logged, not what they were configured to do: from
-receiving a request to sending its first audio. A check whose own verdict says that the host was noisy is
-repeated up to three times and then not judged. Exits with 1 if a check fails.
+Servers run as separate processes. The true value is the logged time from receiving a request to sending its
+first audio, not the configured delay. A check whose verdict reports a noisy host is repeated up to three
+times and then skipped. Exits with 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ Run = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Found:
-    """The figures of a check, and whether they are within its limits."""
+class CheckResult:
+    """Result of a check: its figures as text, whether they are within the limits, and the bench verdict."""
 
-    words: str
-    holds: bool
+    details: str
+    passed: bool
     verdict: str = "ok"
 
 
 def bench(base_url: str, key: str, folder: Path, *options: str) -> tuple[Run, list[dict[str, Any]]]:
-    """The result and the raw trials of one run of the tool."""
+    """Run `smallest bench`. Returns its JSON result and the raw trials of the measurement phase."""
     raw = folder / "raw.jsonl"
     command = [
         *SMALLEST,
@@ -71,7 +71,7 @@ def bench(base_url: str, key: str, folder: Path, *options: str) -> tuple[Run, li
         "--max-chars",
         "0",
     ]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, "--jsonl", str(raw), *options],
         env=os.environ | {"SMALLEST_API_KEY": key, "SMALLEST_CONFIG_DIR": str(folder / "config")},
         stdout=subprocess.PIPE,
@@ -79,27 +79,27 @@ def bench(base_url: str, key: str, folder: Path, *options: str) -> tuple[Run, li
         check=False,
     )
     trials = [json.loads(line)["trial"] for line in raw.read_text().splitlines()[1:]]
-    return json.loads(done.stdout), [trial for trial in trials if trial["phase"] == "measure"]
+    return json.loads(completed.stdout), [trial for trial in trials if trial["phase"] == "measure"]
 
 
-def truths(trials: list[dict[str, Any]], log: Path, origin_ns: int | None = None) -> list[float]:
+def server_times(trials: list[dict[str, Any]], log: Path, origin_ns: int | None = None) -> list[float]:
     """Return the server's time to first audio of each successful trial, in ms, ascending.
 
-    With `origin_ns`, that of the run, a request begins when it was sent, if that was earlier: under load it
-    waits in the server's socket, which the server cannot stamp.
+    With the run's `origin_ns`, a request starts when the client sent it, if that is earlier: under load it
+    waits in the server's socket buffer, where the server cannot timestamp it.
     """
     entries = {entry["request_id"]: entry for entry in map(json.loads, log.read_text().splitlines())}
     pairs = [entries[trial["request_id"]] for trial in trials if not trial["error"]]
-    begun = [entry["received_ns"] for entry in pairs]
+    starts = [entry["received_ns"] for entry in pairs]
     if origin_ns is not None:
         sent = [origin_ns + trial["sent_ns"] for trial in trials if not trial["error"]]
-        begun = [min(pair) for pair in zip(begun, sent, strict=True)]
-    return sorted((entry["first_audio_ns"] - begin) / 1e6 for entry, begin in zip(pairs, begun, strict=True))
+        starts = [min(pair) for pair in zip(starts, sent, strict=True)]
+    return sorted((entry["first_audio_ns"] - start) / 1e6 for entry, start in zip(pairs, starts, strict=True))
 
 
 @contextmanager
 def server(concurrency: int, first_byte_ms: float, sigma: float = 0.0) -> Iterator[tuple[Any, Path]]:
-    """The offline server, with a log."""
+    """Start the offline server. Yields the service and the path of its log."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log.jsonl")
         behaviour = {
@@ -113,10 +113,10 @@ def server(concurrency: int, first_byte_ms: float, sigma: float = 0.0) -> Iterat
             yield service, log
 
 
-def measured(
+def measure(
     concurrency: int, delay: tuple[float, float], *options: str
 ) -> tuple[float, float, float, float, Run]:
-    """Return p50 and p99 as measured, as logged by the server, and the run."""
+    """Return measured p50 and p99, p50 and p99 logged by the server (all in ms), and the run."""
     with tempfile.TemporaryDirectory() as folder, server(concurrency, *delay) as (service, log):
         run, trials = bench(
             service.base_url,
@@ -128,31 +128,33 @@ def measured(
             "Hi.",
             *options,
         )
-        true = truths(trials, log, run["run"]["origin_ns"] if concurrency > 1 else None)
+        true = server_times(trials, log, run["run"]["origin_ns"] if concurrency > 1 else None)
     ttfb = run["arms"][0]["metrics"]["ttfb"]
     return ttfb["p50"]["v"], ttfb["p99"]["v"], quantile(true, 0.5), quantile(true, 0.99), run
 
 
-def fixed(via: str) -> Found:
-    p50, p99, true50, true99, run = measured(1, (50, 0), "--transport", via, "--conn", "warm", "-n", "100")
-    words = f"p50 {p50:.2f} (true {true50:.2f}, error {p50 - true50:+.2f})  p99 {p99:.2f} (true {true99:.2f})"
-    return Found(words, abs(p50 - true50) <= 1.0 and p99 - true99 <= 3.0, verdict(run))
+def check_fixed(via: str) -> CheckResult:
+    p50, p99, true50, true99, run = measure(1, (50, 0), "--transport", via, "--conn", "warm", "-n", "100")
+    details = (
+        f"p50 {p50:.2f} (true {true50:.2f}, error {p50 - true50:+.2f})  p99 {p99:.2f} (true {true99:.2f})"
+    )
+    return CheckResult(details, abs(p50 - true50) <= 1.0 and p99 - true99 <= 3.0, verdict(run))
 
 
 def verdict(run: Run) -> str:
     return str(run["run"]["calibration"]["verdict"])
 
 
-def lognormal() -> Found:
-    return within(*measured(20, (100, 0.4), "--transport", "ws", "--conn", "warm", "-n", "2000"))
+def check_lognormal() -> CheckResult:
+    return check_error(*measure(20, (100, 0.4), "--transport", "ws", "--conn", "warm", "-n", "2000"))
 
 
 def scenario_server(name: str, folder: str) -> AbstractContextManager[FaultProcess]:
     return start_fault_server(Path(folder), *SCENARIOS[name])
 
 
-def light() -> Found:
-    """As `lognormal`, against a server that only waits."""
+def check_light_server() -> CheckResult:
+    """Like `check_lognormal`, with a server that only sleeps."""
     with (
         tempfile.TemporaryDirectory() as folder,
         scenario_server("lognormal", folder) as faulty,
@@ -170,27 +172,27 @@ def light() -> Found:
             "--conn",
             "warm",
         )
-        true = truths(trials, faulty.log_path)
+        true = server_times(trials, faulty.log_path)
     ttfb = run["arms"][0]["metrics"]["ttfb"]
-    return within(ttfb["p50"]["v"], ttfb["p99"]["v"], quantile(true, 0.5), quantile(true, 0.99), run)
+    return check_error(ttfb["p50"]["v"], ttfb["p99"]["v"], quantile(true, 0.5), quantile(true, 0.99), run)
 
 
-def within(p50: float, p99: float, true50: float, true99: float, run: Run) -> Found:
-    """Both within 1 ms or 1 %."""
-    holds = all(abs(a - b) <= max(1.0, b / 100) for a, b in ((p50, true50), (p99, true99)))
-    return Found(f"p50 {p50:.2f} (true {true50:.2f})  p99 {p99:.2f} (true {true99:.2f})", holds, verdict(run))
-
-
-def hundred() -> Found:
-    p50, p99, true50, true99, run = measured(
-        100, (100, 0), "--transport", "ws", "--conn", "warm", "-n", "600"
+def check_error(p50: float, p99: float, true50: float, true99: float, run: Run) -> CheckResult:
+    """Check that p50 and p99 are within 1 ms or 1 % of the true values."""
+    passed = all(abs(a - b) <= max(1.0, b / 100) for a, b in ((p50, true50), (p99, true99)))
+    return CheckResult(
+        f"p50 {p50:.2f} (true {true50:.2f})  p99 {p99:.2f} (true {true99:.2f})", passed, verdict(run)
     )
-    said = verdict(run)
-    words = f"p50 {p50:.2f} (true {true50:.2f})  p99 {p99:.2f} (true {true99:.2f})  verdict {said}"
-    return Found(words, p50 - true50 <= 3.0 or said != "ok")
 
 
-def misbehaving(scenario: str, via: str, limits: dict[str, tuple[float, float]]) -> Found:
+def check_hundred() -> CheckResult:
+    p50, p99, true50, true99, run = measure(100, (100, 0), "--transport", "ws", "--conn", "warm", "-n", "600")
+    run_verdict = verdict(run)
+    details = f"p50 {p50:.2f} (true {true50:.2f})  p99 {p99:.2f} (true {true99:.2f})  verdict {run_verdict}"
+    return CheckResult(details, p50 - true50 <= 3.0 or run_verdict != "ok")
+
+
+def check_scenario(scenario: str, via: str, limits: dict[str, tuple[float, float]]) -> CheckResult:
     with (
         tempfile.TemporaryDirectory() as folder,
         scenario_server(scenario, folder) as faulty,
@@ -207,74 +209,80 @@ def misbehaving(scenario: str, via: str, limits: dict[str, tuple[float, float]])
             "20",
         )
     metrics = run["arms"][0]["metrics"]
-    found = {name: metrics[name]["p50"]["v"] for name in limits}
-    holds = all(abs(found[name] - goal) <= margin for name, (goal, margin) in limits.items())
-    return Found("  ".join(f"{name} {value:.2f}" for name, value in found.items()), holds, verdict(run))
+    values = {name: metrics[name]["p50"]["v"] for name in limits}
+    passed = all(abs(values[name] - goal) <= margin for name, (goal, margin) in limits.items())
+    return CheckResult(
+        "  ".join(f"{name} {value:.2f}" for name, value in values.items()), passed, verdict(run)
+    )
 
 
-def coverage() -> Found:
-    luck = random.Random(1)
+def check_coverage() -> CheckResult:
+    rng = random.Random(1)
     shares = {}
     for p, n in ((0.5, 100), (0.9, 100), (0.95, 100), (0.99, 500)):
         true, hits, runs = p, 0, 2000
         for _ in range(runs):
-            found = estimate(sorted(luck.random() for _ in range(n)), p)
-            hits += (found.lo is None or found.lo <= true) and (found.hi is None or true <= found.hi)
+            interval = estimate(sorted(rng.random() for _ in range(n)), p)
+            hits += (interval.lo is None or interval.lo <= true) and (
+                interval.hi is None or true <= interval.hi
+            )
         shares[f"p{p * 100:g}"] = hits / runs
-    words = "  ".join(f"{name} {share:.1%}" for name, share in shares.items())
-    return Found(words, all(0.93 <= share <= 0.999 for share in shares.values()))
+    details = "  ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    return CheckResult(details, all(0.93 <= share <= 0.999 for share in shares.values()))
 
 
-def comparisons() -> Found:
-    luck = random.Random(2)
+def check_comparisons() -> CheckResult:
+    rng = random.Random(2)
 
     def sample(n: int, factor: float = 1.0) -> list[float]:
-        return [factor * luck.lognormvariate(5.3, 0.3) for _ in range(n)]
+        return [factor * rng.lognormvariate(5.3, 0.3) for _ in range(n)]
 
-    alarms = sum(compare(sample(100), sample(100), 0.0).word in ("faster", "slower") for _ in range(1000))
-    found = sum(compare(sample(300), sample(300, 1.1), 0.05).word == "slower" for _ in range(300))
-    words = f"false alarms {alarms / 1000:.1%}  a 10 % shift found {found / 300:.1%}"
-    return Found(words, alarms <= 60 and found >= 285)
+    false_alarms = sum(
+        compare(sample(100), sample(100), 0.0).word in ("faster", "slower") for _ in range(1000)
+    )
+    detected = sum(compare(sample(300), sample(300, 1.1), 0.05).word == "slower" for _ in range(300))
+    details = f"false alarms {false_alarms / 1000:.1%}  a 10 % shift found {detected / 300:.1%}"
+    return CheckResult(details, false_alarms <= 60 and detected >= 285)
 
 
-CHECKS: dict[str, Callable[[], Found]] = {
-    **{f"fixed 50 ms, {via}": partial(fixed, via) for via in ("ws", "sse", "http")},
-    "lognormal 100 ms, 20 at once": lognormal,
-    "the same, a light server": light,
-    "100 at once": hundred,
-    "early headers, sse": lambda: misbehaving("early headers", "sse", {"ttfb": (50, 2)}),
-    "early WAV header, http": lambda: misbehaving("early wav header", "http", {"ttfb": (50, 2)}),
-    "slow silence, ws": lambda: misbehaving(
+CHECKS: dict[str, Callable[[], CheckResult]] = {
+    **{f"fixed 50 ms, {via}": partial(check_fixed, via) for via in ("ws", "sse", "http")},
+    "lognormal 100 ms, 20 at once": check_lognormal,
+    "the same, a light server": check_light_server,
+    "100 at once": check_hundred,
+    "early headers, sse": lambda: check_scenario("early headers", "sse", {"ttfb": (50, 2)}),
+    "early WAV header, http": lambda: check_scenario("early wav header", "http", {"ttfb": (50, 2)}),
+    "slow silence, ws": lambda: check_scenario(
         "slow silence", "ws", {"ttfa": (550, 5), "min_safe_buffer": (750, 5)}
     ),
-    "slow silence, http": lambda: misbehaving(
+    "slow silence, http": lambda: check_scenario(
         "slow silence", "http", {"ttfa": (550, 5), "min_safe_buffer": (750, 5)}
     ),
-    "interval coverage": coverage,
-    "comparisons": comparisons,
+    "interval coverage": check_coverage,
+    "comparisons": check_comparisons,
 }
 
 
 def main() -> int:
-    """Return 1 if a check fails on a quiet host."""
+    """Run the checks. Returns 1 if one fails on a quiet host."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checks", nargs="*", help="only those whose names hold one of these words")
-    chosen = parser.parse_args().checks
-    missed = 0
+    selected = parser.parse_args().checks
+    failures = 0
     for name, check in CHECKS.items():
-        if chosen and not any(word in name for word in chosen):
+        if selected and not any(word in name for word in selected):
             continue
         for attempt in range(1, TRIES + 1):
-            found = check()
-            note = "" if found.verdict == "ok" else f"  (the host was noisy: {found.verdict})"
-            noisy = not found.holds and found.verdict != "ok"
-            again = noisy and attempt < TRIES
-            state = "ok" if found.holds else "again" if again else "not judged" if noisy else "FAIL"
-            print(f"{name:<30} {found.words}  {state}{note}", flush=True)
-            if not again:
+            result = check()
+            note = "" if result.verdict == "ok" else f"  (the host was noisy: {result.verdict})"
+            noisy = not result.passed and result.verdict != "ok"
+            retry = noisy and attempt < TRIES
+            state = "ok" if result.passed else "again" if retry else "not judged" if noisy else "FAIL"
+            print(f"{name:<30} {result.details}  {state}{note}", flush=True)
+            if not retry:
                 break
-        missed += not found.holds and not noisy
-    return int(missed > 0)
+        failures += not result.passed and not noisy
+    return int(failures > 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A run of Locust over several hosts, against the offline server over TLS, and what the server saw of it."""
+"""Run Locust on several hosts against the offline server over TLS, and collect results and server log."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ from benchmarks.hosts import Host
 KEY = "sk_bench_0123456789abcdef"
 PORT = 8443
 SMALLEST = [sys.executable, "-P", "-m", "smallest_cli"]
-ENDS_WITHIN = 150
-"""Seconds that a run may take beyond its own: to calibrate, to end its last trials, to miss a worker."""
+EXIT_TIMEOUT_S = 150
+"""Extra seconds allowed per run: calibration, final trials, detection of a lost worker."""
 REPORT_SECONDS = 3
 Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Load:
-    """How many users ask for how long, and what the server does. When it has answered `lose_after` trials,
-    the last worker is lost. `spawn_rate` is of users a second, else all begin within 5 s."""
+    """Load parameters and server behaviour.
+
+    The last worker is killed or unplugged after `lose_after` answered trials. `spawn_rate` is in users per
+    second; by default all users start within 5 s.
+    """
 
     users: int
     seconds: int
@@ -44,39 +47,46 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Use:
-    """What a process took: its share of one core in the middle third of the run; MB and open files then."""
+class Usage:
+    """Usage by a process: share of one core in the middle third of the run, then memory and open files."""
 
-    core: float
+    cpu_share: float
     megabytes: float
     files: int
 
 
 @dataclass
-class Ran:
-    """What a run left: the exit code of the master, its result, raw trials by worker, the server's log."""
+class RunOutput:
+    """Output of a run: exit code and result of the master, raw trials by worker, and the server's log."""
 
     code: int
     result: dict[str, Any] | None
     raw: dict[str, list[Entry]] = field(default_factory=dict)
     log: list[Entry] = field(default_factory=list)
-    said: str = ""
-    union: dict[str, Any] | None = None
-    used: dict[str, Use] = field(default_factory=dict)
+    locust_log: str = ""
+    merged: dict[str, Any] | None = None
+    usage: dict[str, Usage] = field(default_factory=dict)
 
     def trials(self) -> list[Entry]:
-        """Every raw trial that counts and is good; its stamps are of the machine's clock."""
+        """Return all successful raw trials. Their timestamps are monotonic clock values."""
         return [trial for trials in self.raw.values() for trial in trials if not trial["error"]]
 
 
-def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
-    """The server on the first host, a master on the second, a worker on each other."""
-    server, master, *rest = hosts
-    certificate(folder, server.address)
-    with ExitStack() as opened:
-        log = opened.enter_context((folder / "locust.log").open("wb"))
-        serving = opened.enter_context(_serving(server, load, folder))
-        asked = ["--host", f"https://{server.address}:{PORT}", "--ca-file", "ca.pem", "--corpus", load.corpus]
+def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> RunOutput:
+    """Run the server on the first host, the master on the second, and a worker on each other host."""
+    server, master, *workers = hosts
+    write_certificate(folder, server.address)
+    with ExitStack() as stack:
+        log = stack.enter_context((folder / "locust.log").open("wb"))
+        serving = stack.enter_context(_start_server(server, load, folder))
+        target_options = [
+            "--host",
+            f"https://{server.address}:{PORT}",
+            "--ca-file",
+            "ca.pem",
+            "--corpus",
+            load.corpus,
+        ]
         files = ["--smallest-json", "all.json", "--smallest-jsonl", "raw.jsonl"]
         pace = [
             "-u",
@@ -86,41 +96,41 @@ def run(hosts: Sequence[Host], load: Load, folder: Path, *options: str) -> Ran:
             "-t",
             f"{load.seconds}s",
         ]
-        crew = [("master", master, ["--master", "--expect-workers", str(len(rest)), "--headless", *pace,
-                                    *asked, *files, *options])]  # fmt: skip
-        crew += [
+        commands = [("master", master, ["--master", "--expect-workers", str(len(workers)), "--headless",
+                                        *pace, *target_options, *files, *options])]  # fmt: skip
+        commands += [
             (f"worker {n}", host, ["--worker", "--master-host", master.address])
-            for n, host in enumerate(rest, 1)
+            for n, host in enumerate(workers, 1)
         ]
         started = {
-            name: opened.enter_context(_ended(host.start(*_locust(), *words, cwd=folder, env=_environment(),
-                                                         stdout=log, stderr=log)))
-            for name, host, words in crew
+            name: stack.enter_context(_terminating(
+                host.start(*_locust(), *arguments, cwd=folder, env=_environment(), stdout=log, stderr=log)))
+            for name, host, arguments in commands
         }  # fmt: skip
-        last = started[f"worker {len(rest)}"]
+        last = started[f"worker {len(workers)}"]
         if load.lose_after is not None:
             _wait_for(folder / "log.jsonl", load.lose_after, started["master"])
             if load.loss == "unplugged":
-                rest[-1].ip("link set eth0 down")
+                workers[-1].ip("link set eth0 down")
             else:
                 last.kill()
-        used = _watch({"server": serving, **started}, load)
-        code = started["master"].wait(ENDS_WITHIN)
+        usage = _watch({"server": serving, **started}, load)
+        code = started["master"].wait(EXIT_TIMEOUT_S)
         if load.loss == "unplugged":
-            last.kill()  # the network is down: it cannot learn that the run is over
-            rest[-1].ip("link set eth0 up")
+            last.kill()  # without a network it is not notified of the end of the run
+            workers[-1].ip("link set eth0 up")
         for process in started.values():
-            process.wait(ENDS_WITHIN)
-    return _read(folder, code, used)
+            process.wait(EXIT_TIMEOUT_S)
+    return _read(folder, code, usage)
 
 
-def certificate(folder: Path, address: str) -> None:
-    """An authority of this run alone, and what it says of the server."""
+def write_certificate(folder: Path, address: str) -> None:
+    """Create a temporary CA and a server certificate for `address`, as PEM files in `folder`."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    own = authority.issue_cert(address)
-    own.private_key_pem.write_to_path(str(folder / "key.pem"))
-    own.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    server_cert = authority.issue_cert(address)
+    server_cert.private_key_pem.write_to_path(str(folder / "key.pem"))
+    server_cert.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
 
 
 def _locust() -> list[str]:
@@ -135,7 +145,7 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _serving(host: Host, load: Load, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _start_server(host: Host, load: Load, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     timing = ["--first-byte-ms", str(load.first_byte_ms), "--first-byte-sigma", str(load.sigma),
               "--seed", "7", "--realtime-factor", str(load.realtime_factor)]  # fmt: skip
     files = ["--tls-cert", "cert.pem", "--tls-key", "key.pem", "--log", "log.jsonl"]
@@ -151,7 +161,7 @@ def _serving(host: Host, load: Load, folder: Path) -> Iterator[subprocess.Popen[
     ]
     server = host.start(*SMALLEST, "serve", *where, *timing, *files, cwd=folder, env=_environment(),
                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
-    with _ended(server):
+    with _terminating(server):
         assert server.stdout
         if not server.stdout.readline():
             raise RuntimeError("the offline server did not start")
@@ -159,8 +169,8 @@ def _serving(host: Host, load: Load, folder: Path) -> Iterator[subprocess.Popen[
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """It is over when the context is."""
+def _terminating(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Terminate the process on exit; kill it after 20 s."""
     with process:
         try:
             yield process
@@ -177,55 +187,55 @@ def _lines(path: Path) -> list[Entry]:
 
 
 def _wait_for(log: Path, answers: int, master: subprocess.Popen[bytes]) -> None:
-    """Wait until `answers` requests were answered and workers have reported them."""
-    pause, ends = threading.Event(), time.monotonic() + ENDS_WITHIN
-    while log.read_text().count("\n") < answers and master.poll() is None and time.monotonic() < ends:
+    """Wait until the server has answered `answers` requests and the workers have reported them."""
+    pause, deadline = threading.Event(), time.monotonic() + EXIT_TIMEOUT_S
+    while log.read_text().count("\n") < answers and master.poll() is None and time.monotonic() < deadline:
         pause.wait(0.2)
     pause.wait(REPORT_SECONDS + 1)
 
 
-def _watch(processes: dict[str, subprocess.Popen[bytes]], load: Load) -> dict[str, Use]:
-    """What each process took; nothing where a worker is lost."""
+def _watch(processes: dict[str, subprocess.Popen[bytes]], load: Load) -> dict[str, Usage]:
+    """Measure the resource usage of each process. Returns an empty dict if a worker is to be lost."""
     if load.lose_after is not None:
         return {}
-    pause, third = threading.Event(), load.seconds / 3
-    pause.wait(third)
+    pause, third_s = threading.Event(), load.seconds / 3
+    pause.wait(third_s)
     before = {name: _cpu_seconds(process.pid) for name, process in processes.items()}
-    begun = time.monotonic()
-    pause.wait(third)
-    seconds = time.monotonic() - begun
+    start = time.monotonic()
+    pause.wait(third_s)
+    seconds = time.monotonic() - start
     return {
-        name: Use((_cpu_seconds(process.pid) - before[name]) / seconds, *_held(process.pid))
+        name: Usage((_cpu_seconds(process.pid) - before[name]) / seconds, *_memory_and_files(process.pid))
         for name, process in processes.items()
     }
 
 
 def _cpu_seconds(pid: int) -> float:
-    """What a process has used so far, its threads included."""
+    """Return the CPU seconds used by a process, including its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _held(pid: int) -> tuple[float, int]:
-    """Megabytes of memory, and open files."""
+def _memory_and_files(pid: int) -> tuple[float, int]:
+    """Return resident memory in MB and the number of open files."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def _read(folder: Path, code: int, used: dict[str, Use]) -> Ran:
+def _read(folder: Path, code: int, usage: dict[str, Usage]) -> RunOutput:
     path = folder / "all.json"
     result = json.loads(path.read_text()) if path.exists() else None
-    ran = Ran(code, result, log=_lines(folder / "log.jsonl"), used=used)
-    ran.said = (folder / "locust.log").read_text(errors="replace")
+    output = RunOutput(code, result, log=_lines(folder / "log.jsonl"), usage=usage)
+    output.locust_log = (folder / "locust.log").read_text(errors="replace")
     files = sorted(folder.glob("raw.*.jsonl"))
     for file in files:
-        head, *rest = _lines(file)
+        head, *records = _lines(file)
         origin = head["run"]["origin_ns"]
-        trials = [line["trial"] for line in rest if line["trial"]["phase"] == "measure"]
+        trials = [line["trial"] for line in records if line["trial"]["phase"] == "measure"]
         worker = file.name.removeprefix("raw.").removesuffix(".jsonl")
-        ran.raw[worker] = [each | {"sent_ns": origin + (each["sent_ns"] or 0)} for each in trials]
+        output.raw[worker] = [each | {"sent_ns": origin + (each["sent_ns"] or 0)} for each in trials]
     if files:
         merged = subprocess.run([*SMALLEST, "bench", "merge", *map(str, files), "--json"],
                                 capture_output=True, check=False)  # fmt: skip
-        ran.union = json.loads(merged.stdout)
-    return ran
+        output.merged = json.loads(merged.stdout)
+    return output

@@ -1,4 +1,4 @@
-"""A figure, the table of them, and what of it gates."""
+"""Benchmark figures: comparison with a goal, table and JSON output, and exit code."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 GATE = 2.0
-"""What gates is this many times the goal."""
-CALM = 1.5
-"""A floor is calm while its third quartile is at most this many times its first."""
+"""A figure gates, i.e. fails the run, above this multiple of its goal."""
+MAX_QUARTILE_RATIO = 1.5
+"""Maximum ratio of the third to the first quartile of a stable baseline."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured and what was hoped for. A figure without a goal is there to be compared with.
+    """A measured value and its goal. A figure without a goal is for comparison only.
 
-    `holds` is against the goal. `gates` says that it is so far off, on a calm machine, that a change must
-    be to blame.
+    `passed` is true if the goal is met. `gates` is true if the value exceeds the goal so far, on a stable
+    host, that it indicates a regression.
     """
 
     name: str
     measured: float
-    words: str
+    details: str
     goal: str = ""
-    holds: bool = True
+    passed: bool = True
     gates: bool = False
 
 
@@ -38,58 +38,60 @@ def ratio(
     floor: Sequence[float],
     goal: float | None = None,
     *,
-    quiet: Sequence[float] = (),
+    reference: Sequence[float] = (),
 ) -> Figure:
-    """The median of `times`, in ms, in that of `floor`.
+    """Return the ratio of the median of `times` to that of `floor`, both in ms.
 
-    Whether the host was calm shows in the times of `quiet`, or of the floor itself.
+    The host is considered stable if `reference` (by default the floor) is.
     """
     q1, median, q3 = statistics.quantiles(times, n=4)
-    under = statistics.median(floor)
-    found = median / under
-    words = f"{found:6.2f}   {median:7.1f} ms ({q1:.1f} .. {q3:.1f}) / {under:.1f} ms"
+    floor_median = statistics.median(floor)
+    relative = median / floor_median
+    details = f"{relative:6.2f}   {median:7.1f} ms ({q1:.1f} .. {q3:.1f}) / {floor_median:.1f} ms"
     if goal is None:
-        return Figure(name, found, words)
-    calm = is_calm(quiet or floor)
-    shown = f"{goal:g}{'' if calm else ', not judged'}"
-    return Figure(name, found, words, shown, found <= goal, calm and found > GATE * goal)
+        return Figure(name, relative, details)
+    stable = is_stable(reference or floor)
+    goal_text = f"{goal:g}{'' if stable else ', not judged'}"
+    return Figure(name, relative, details, goal_text, relative <= goal, stable and relative > GATE * goal)
 
 
-def is_calm(floor: Sequence[float]) -> bool:
-    """Whether the floor was the same throughout, so that the host was left to the benchmark."""
+def is_stable(floor: Sequence[float]) -> bool:
+    """Return whether the quartiles of the floor are close enough for the host to be considered idle."""
     low, _, high = statistics.quantiles(floor, n=4)
-    return high / low <= CALM
+    return high / low <= MAX_QUARTILE_RATIO
 
 
-def limit(name: str, measured: float, goal: float, unit: str, words: str = "", gate: float = GATE) -> Figure:
-    """A figure with a unit, that has no floor."""
-    shown = f"{measured:6.2f} {unit}{'   ' if words else ''}{words}"
-    return Figure(name, measured, shown, f"{goal:g} {unit}", measured <= goal, measured > gate * goal)
+def limit(
+    name: str, measured: float, goal: float, unit: str, details: str = "", gate: float = GATE
+) -> Figure:
+    """Return a figure with a unit and an upper limit, without a floor."""
+    text = f"{measured:6.2f} {unit}{'   ' if details else ''}{details}"
+    return Figure(name, measured, text, f"{goal:g} {unit}", measured <= goal, measured > gate * goal)
 
 
-def machine() -> dict[str, object]:
-    """The Python and the machine that figures belong to."""
+def host_info() -> dict[str, object]:
+    """Return the Python version and a description of the host."""
     name = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {platform.machine()}"
     return {"python": platform.python_version(), "machine": name}
 
 
 def print_figures(figures: Iterable[Figure]) -> list[Figure]:
-    """Print each as it comes; all of them."""
+    """Print each figure as soon as it is measured. Returns all of them."""
     printed = []
     for figure in figures:
         goal = f"goal {figure.goal}" if figure.goal else ""
-        mark = "" if figure.holds else "  MISSED"
-        print(f"{figure.name:<46} {figure.words:<52} {goal}{mark}", flush=True)
+        mark = "" if figure.passed else "  MISSED"
+        print(f"{figure.name:<46} {figure.details:<52} {goal}{mark}", flush=True)
         printed.append(figure)
     return printed
 
 
-def conclude(figures: Iterable[Figure], path: str | None = None) -> int:
-    """Print them, write them to `path` as JSON; the exit code: 1 where one gates."""
+def report(figures: Iterable[Figure], json_path: str | None = None) -> int:
+    """Print figures and write them to `json_path` as JSON. Returns the exit code: 1 if a figure gates."""
     printed = print_figures(figures)
-    missed = [figure.name for figure in printed if not figure.holds]
+    missed = [figure.name for figure in printed if not figure.passed]
     print(f"{len(printed)} figures; above their goal: {', '.join(missed) or 'none'}")
-    if path:
-        found = machine() | {"figures": list(map(asdict, printed))}
-        Path(path).write_text(json.dumps(found, indent=1) + "\n")
+    if json_path:
+        document = host_info() | {"figures": list(map(asdict, printed))}
+        Path(json_path).write_text(json.dumps(document, indent=1) + "\n")
     return int(any(figure.gates for figure in printed))

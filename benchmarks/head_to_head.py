@@ -1,13 +1,11 @@
-"""The same faults for each tool: which reports success for bad audio, and which loses the old file?
+"""Compare tools under the same faults: false success on bad audio, and loss of the existing file.
 
-Each tool speaks to a server on this machine that fails in one way, with a file in the place that it writes
-to. But in the first row no whole sound comes through, so that success is wrong every time. All run as they
-come, with their own defaults. The vendor's command and SDK and edge-tts are those of benchmarks/instead.py,
-in .venv-peers.
+Each tool sends a request to a local server that fails in one way, and its output file already exists. Except
+in the first row no complete audio is sent, so exit code 0 is always wrong. All tools run with their default
+settings. The vendor's command and SDK and edge-tts are those of benchmarks/instead.py, in .venv-peers.
 
-The command `edge-tts` cannot be pointed anywhere: its address is a constant. A program of three lines sets
-the constant and calls what the command calls; its server speaks as much of that service's protocol as brings
-a first piece of audio, without TLS.
+The `edge-tts` command has a hard-coded URL. A three-line program replaces that constant and calls the same
+function; its server implements enough of that protocol to send the first audio, without TLS.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ PINNED = dict(package.split("==") for package in PACKAGES)
 ROOT = str(Path(__file__).parent.parent)
 TEXT = "Good morning."
 LIMIT_S = 60
-NOTHING = "nothing wrong, for comparison"
+NO_FAULT = "nothing wrong, for comparison"
 CLOSED_PORT = "http://127.0.0.1:9"
 
 EDGE = """
@@ -57,7 +55,7 @@ synthesize_to_file(client, sys.argv[2], voice_id="meher", path="out.wav")
 
 @dataclass(frozen=True)
 class EdgeReply:
-    """An upgrade in the words that edge-tts understands, and a first piece of audio."""
+    """Server step: accept the WebSocket of edge-tts and send the first audio frame."""
 
     def run(self, connection: Connection) -> None:
         connection.send(upgrade_reply(connection.head))
@@ -68,7 +66,7 @@ class EdgeReply:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong: the steps of HTTP and WebSocket, and those of edge-tts; None where it has no such."""
+    """A fault: server steps for HTTP, WebSocket and edge-tts; None if it does not apply to one of them."""
 
     name: str
     http: Script | None
@@ -77,38 +75,40 @@ class Fault:
     refused: bool = False
 
 
-def cut(name: str, framing: str, end: Step) -> Fault:
+def truncation_fault(name: str, framing: str, end: Step) -> Fault:
     return Fault(name, (Reply(framing), FEW, end), (Reply(), FEW, end), (EdgeReply(), end))
 
 
-def answer(name: str, step: Step) -> Fault:
+def reply_fault(name: str, step: Step) -> Fault:
     return Fault(name, (step,), (step,), (step,))
 
 
 def faults(elsewhere: str) -> list[Fault]:
-    """`elsewhere` is the address of another server."""
-    moved = f"Location: {elsewhere}/x\r\n".encode()
+    """Return all faults. `elsewhere` is the URL that the redirect points to."""
+    location = f"Location: {elsewhere}/x\r\n".encode()
     ends = (Raw(frames.close(1011, b"oh")), Close(1011))
     turn_end = frames.frame(b"X-RequestId:1\r\nPath:turn.end\r\n\r\n{}")
     return [
-        Fault(NOTHING, GOOD, GOOD, (EdgeReply(), Raw(turn_end), Close(1000))),
-        cut("closed mid-stream, chunked", "chunked", Fin()),
-        cut("closed mid-stream, with a length", "length", Fin()),
-        cut("closed mid-stream, body until close", "close", Fin()),
-        cut("reset mid-stream", "length", Rst()),
+        Fault(NO_FAULT, GOOD, GOOD, (EdgeReply(), Raw(turn_end), Close(1000))),
+        truncation_fault("closed mid-stream, chunked", "chunked", Fin()),
+        truncation_fault("closed mid-stream, with a length", "length", Fin()),
+        truncation_fault("closed mid-stream, body until close", "close", Fin()),
+        truncation_fault("reset mid-stream", "length", Rst()),
         Fault("WebSocket close 1011 mid-stream", None, (Reply(), FEW, Close(1011)), (EdgeReply(), *ends)),
-        answer("200 with an HTML page", Status(200, b"<html>log in</html>", b"Content-Type: text/html\r\n")),
-        answer("200 with nothing", Status(200, b"", b"Content-Type: audio/wav\r\n")),
-        answer("401", Status(401)),
+        reply_fault(
+            "200 with an HTML page", Status(200, b"<html>log in</html>", b"Content-Type: text/html\r\n")
+        ),
+        reply_fault("200 with nothing", Status(200, b"", b"Content-Type: audio/wav\r\n")),
+        reply_fault("401", Status(401)),
         Fault("connection refused", (), (), (), refused=True),
-        answer("307 to another host", Status(307, headers=moved)),
-        answer("429, Retry-After: 1", Status(429, headers=b"Retry-After: 1\r\n")),
+        reply_fault("307 to another host", Status(307, headers=location)),
+        reply_fault("429, Retry-After: 1", Status(429, headers=b"Retry-After: 1\r\n")),
     ]
 
 
 @dataclass(frozen=True)
 class Tool:
-    """`argv` makes a command of a server's address, `env` its environment."""
+    """A tool under test. `argv` and `env` return its command and environment for a server URL."""
 
     name: str
     kind: str
@@ -118,8 +118,11 @@ class Tool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one fault for one tool. `exit` is None where it did not end in time;
-    `elsewhere` says that the other host was asked, too."""
+    """Outcome of one fault for one tool.
+
+    `exit` is None after a timeout. `kept` is true if the existing file is unchanged. `elsewhere` is true if
+    the redirect target was contacted.
+    """
 
     fault: str
     tool: str
@@ -129,9 +132,9 @@ class Outcome:
     requests: int
 
     @property
-    def words(self) -> str:
-        """A cell of the table; what is bad stands out."""
-        if self.fault == NOTHING:
+    def cell(self) -> str:
+        """The table cell, with bad outcomes in bold."""
+        if self.fault == NO_FAULT:
             return f"exit {self.exit}, {'no new file' if self.kept else 'new file'}"
         ended = f"**no end in {LIMIT_S} s**" if self.exit is None else f"exit {self.exit}"
         parts = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**spoilt**"]
@@ -143,7 +146,7 @@ class Outcome:
 
 
 def tools(python: Path) -> list[Tool]:
-    """Everybody, we last. curl only where it is installed."""
+    """Return all tools, `smallest` last. curl is included if it is installed."""
     speak = [sys.executable, "-m", "smallest_cli", "speak", TEXT, "-o", "out.wav"]
     vendor = [
         str(python.with_name("smallestai")),
@@ -155,7 +158,7 @@ def tools(python: Path) -> list[Tool]:
         "-o",
         "out.wav",
     ]
-    found = [
+    available = [
         Tool(f"edge-tts {PINNED['edge-tts']}", "edge", lambda url: [str(python), "-c", EDGE, url, TEXT]),
         Tool(f"vendor's command {PINNED['smallestai']}", "http", lambda _: vendor,
              lambda url: {"SMALLEST_BASE_URL": url, "SMALLESTAI_TELEMETRY": "0"}),
@@ -166,25 +169,27 @@ def tools(python: Path) -> list[Tool]:
         body = json.dumps({"text": TEXT, "voice_id": "meher", "output_format": "wav"})
         heads = ["-H", "Content-Type: application/json", "-H", f"Authorization: Bearer {KEY}"]
         command = [curl, "-sSf", "-d", body, *heads, "-o", "out.wav"]
-        found.append(Tool(f"curl {curl_version()} -f", "http", lambda url: [*command, f"{url}/waves/v1/tts"]))
+        available.append(
+            Tool(f"curl {curl_version()} -f", "http", lambda url: [*command, f"{url}/waves/v1/tts"])
+        )
     return [
-        *found,
+        *available,
         Tool("smallest, WebSocket", "ws", lambda url: [*speak, "--via", "ws", "--base-url", url]),
         Tool("smallest, HTTP", "http", lambda url: [*speak, "--via", "http", "--base-url", url]),
     ]
 
 
 def curl_version() -> str:
-    said = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
-    return said.split()[1]
+    version_text = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
+    return version_text.split()[1]
 
 
-def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
-    """One run; None where the fault is none of the tool's transport."""
+def run_fault(tool: Tool, fault: Fault, other_host: FaultServer) -> Outcome | None:
+    """Run a tool under a fault. Returns None if the fault does not apply to its transport."""
     script = {"edge": fault.edge, "http": fault.http, "ws": fault.ws}[tool.kind]
     if script is None:
         return None
-    before = moved.connections
+    before = other_host.connections
     with tempfile.TemporaryDirectory() as folder, fault_server(script) as server:
         url = CLOSED_PORT if fault.refused else server.base_url
         target = Path(folder, "out.wav")
@@ -196,45 +201,47 @@ def outcome(tool: Tool, fault: Fault, moved: FaultServer) -> Outcome | None:
         tool.name,
         code,
         kept,
-        moved.connections > before,
+        other_host.connections > before,
         max(server.connections, len(server.requests)),
     )
 
 
 def run(tool: Tool, url: str, folder: Path) -> int | None:
-    """Its exit code; None where it did not end in time."""
-    given = {"SMALLEST_API_KEY": KEY, "PYTHONPATH": ROOT, "NO_PROXY": "*", **tool.env(url)}
+    """Run a tool. Returns its exit code, or None after a timeout. Raises SystemExit on an import error."""
+    variables = {"SMALLEST_API_KEY": KEY, "PYTHONPATH": ROOT, "NO_PROXY": "*", **tool.env(url)}
     try:
-        done = subprocess.run(
-            tool.argv(url), cwd=folder, env=environment(folder, **given),
+        completed = subprocess.run(
+            tool.argv(url), cwd=folder, env=environment(folder, **variables),
             stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return None
-    if re.search(rb"ModuleNotFoundError|SyntaxError|ImportError", done.stderr):
-        raise SystemExit(done.stderr.decode())
-    return done.returncode
+    if re.search(rb"ModuleNotFoundError|SyntaxError|ImportError", completed.stderr):
+        raise SystemExit(completed.stderr.decode())
+    return completed.returncode
 
 
 def main() -> None:
-    """Print the table, row by row."""
+    """Run all tools under all faults and print the table row by row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
     path = parser.parse_args().json
     outcomes: list[Outcome] = []
     other: Script = (Reply(), FEW, Fin())
     with fault_server(other) as elsewhere, fault_server((EdgeReply(), Fin())) as edge:
-        rivals = tools(install())
-        print("| fault |", " | ".join(tool.name for tool in rivals), "|")
-        print("|---|" + "---|" * len(rivals))
-        for fault, same in zip(faults(elsewhere.base_url), faults(edge.base_url), strict=True):
-            found = [
-                outcome(tool, same, edge) if tool.kind == "edge" else outcome(tool, fault, elsewhere)
-                for tool in rivals
+        compared = tools(install())
+        print("| fault |", " | ".join(tool.name for tool in compared), "|")
+        print("|---|" + "---|" * len(compared))
+        for fault, edge_fault in zip(faults(elsewhere.base_url), faults(edge.base_url), strict=True):
+            row = [
+                run_fault(tool, edge_fault, edge)
+                if tool.kind == "edge"
+                else run_fault(tool, fault, elsewhere)
+                for tool in compared
             ]
-            cells = [each.words if each else "-" for each in found]
+            cells = [each.cell if each else "-" for each in row]
             print("|", " | ".join([fault.name, *cells]), "|", flush=True)
-            outcomes += filter(None, found)
+            outcomes += filter(None, row)
     if path:
         Path(path).write_text(json.dumps(list(map(asdict, outcomes)), indent=1) + "\n")
 

@@ -1,8 +1,8 @@
-"""Hosts of one machine: network namespaces, joined by a bridge. Needs root, unshare, nsenter and setpriv
+"""Simulated hosts: network namespaces connected by a bridge. Needs root, unshare, nsenter and setpriv
 (util-linux), and ip (iproute2).
 
-A namespace has no name: it lasts as long as the process that holds it, which ends with its stdin. So nothing
-stays behind, however we end.
+Namespaces are anonymous: each exists as long as its holder process, which exits when its stdin closes. No
+cleanup is needed, even after SIGKILL.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ PROGRAMS = ("unshare", "nsenter", "setpriv", "ip")
 
 @dataclass(frozen=True)
 class Host:
-    """A network of its own, with one address."""
+    """A network namespace with one address."""
 
     address: str
     holder: int
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A process in it; its id is that of the command. It does not outlive us."""
-        dies_with_us = ("setpriv", "--pdeathsig", "KILL")
+        """Start a process in the namespace. Its pid is that of the command; it is killed with its parent."""
+        kill_with_parent = ("setpriv", "--pdeathsig", "KILL")
         return subprocess.Popen(
-            [*self._enter(), *dies_with_us, *command], stdin=subprocess.DEVNULL, **options
+            [*self._enter(), *kill_with_parent, *command], stdin=subprocess.DEVNULL, **options
         )
 
-    def ip(self, words: str) -> None:
-        """Set its network up."""
-        subprocess.run([*self._enter(), "ip", *words.split()], check=True)
+    def ip(self, arguments: str) -> None:
+        """Run `ip` with the given arguments in the namespace."""
+        subprocess.run([*self._enter(), "ip", *arguments.split()], check=True)
 
     def _enter(self) -> tuple[str, ...]:
         return ("nsenter", "--net", "--target", str(self.holder))
 
 
-def why_not() -> str | None:
-    """What keeps this machine from having networks of its own; None if nothing does."""
+def unavailable_reason() -> str | None:
+    """Return why network namespaces are unavailable, or None if they are available."""
     for program in PROGRAMS:
         if shutil.which(program) is None:
             return f"{program} is not installed"
-    tried = subprocess.run(
+    result = subprocess.run(
         ["unshare", "--net", "ip", "link", "add", "br0", "type", "bridge"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return tried.stderr.strip() or "no network namespaces" if tried.returncode else None
+    return result.stderr.strip() or "no network namespaces" if result.returncode else None
 
 
 @contextmanager
-def joined(addresses: Sequence[str]) -> Iterator[list[Host]]:
-    """A host for each address, all of one /24. The bridge is the first one's."""
-    with ExitStack() as opened:
-        first, *others = [Host(each, opened.enter_context(_holder())) for each in addresses]
+def open_hosts(addresses: Sequence[str]) -> Iterator[list[Host]]:
+    """Create a host per address, all in one /24. The bridge is in the first host's namespace."""
+    with ExitStack() as stack:
+        first, *others = [Host(each, stack.enter_context(_holder())) for each in addresses]
         first.ip("link add br0 type bridge")
         first.ip(f"address add {first.address}/24 dev br0")
         first.ip("link set br0 up")
@@ -71,7 +71,7 @@ def joined(addresses: Sequence[str]) -> Iterator[list[Host]]:
 
 @contextmanager
 def _holder() -> Iterator[int]:
-    """The id of a process that holds a namespace. It says when it has it."""
+    """Start a process that holds a namespace. Yields its pid once the namespace exists."""
     command = ["unshare", "--net", "sh", "-c", "echo held; exec cat"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout

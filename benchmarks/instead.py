@@ -1,8 +1,8 @@
-"""What a user would pick instead: the wall time of a short text into a WAV, each beside `speak`, interleaved.
+"""Compare `speak` with alternatives: wall time of writing a short text to a WAV, run alternately.
 
-The vendor's command and SDK and edge-tts are installed into a venv of their own, .venv-peers; the programs
-are those of the vendor's pages. All ask the same offline server, but edge-tts, which knows only its own
-service: of that it is the start alone.
+The vendor's command and SDK and edge-tts are installed into a separate venv, .venv-peers; the example
+programs are those of the vendor's documentation. All use the same offline server, except edge-tts, which
+supports only its own service: only its start-up is measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter_ns
 
-from benchmarks.figures import Figure, conclude, ratio
+from benchmarks.figures import Figure, ratio, report
 from smallest_cli.client.service import open_local_service
 from smallest_cli.models import Service
 from tests.support.seeds import TODAYS_EVENTS, WITH_WEBSOCKETS
@@ -43,7 +43,7 @@ with open(file_name, "wb") as file:
 
 
 def install() -> Path:
-    """The python of a venv with the others in it, made when it is not there."""
+    """Install the compared packages into a venv if needed. Returns the path of its python."""
     python = PEERS / "bin" / "python"
     if not (PEERS / ".ready").exists():
         subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
@@ -54,7 +54,7 @@ def install() -> Path:
 
 
 def commands(service: Service, python: Path, folder: Path) -> dict[str, list[str]]:
-    """What is run, by name. The first three are ours."""
+    """Return the commands to time, by name. The first three are `speak`."""
     http, ws = f"{service.base_url}/waves/v1/tts", f"{service.base_url}/waves/v1/tts/live"
     for name, program in (("ws.py", WITH_WEBSOCKETS), ("sse.py", TODAYS_EVENTS), ("sdk.py", SDK)):
         (folder / name).write_text(program)
@@ -73,7 +73,7 @@ def commands(service: Service, python: Path, folder: Path) -> dict[str, list[str
     }
     if curl := shutil.which("curl"):
         body = json.dumps({"text": TEXT, "voice_id": "magnus", "output_format": "wav"})
-        # The key stands in a file for curl, too: an argument is public.
+        # curl reads the key from a file, because arguments are visible to other users.
         (folder / "head").write_text(f"Authorization: Bearer {service.key.reveal()}\n")
         heads = ["-H", f"@{folder / 'head'}", "-H", "Content-Type: application/json"]
         found["curl, http"] = [curl, "-sf", *heads, "-d", body, "-o", wav, http]
@@ -81,7 +81,7 @@ def commands(service: Service, python: Path, folder: Path) -> dict[str, list[str
 
 
 def measure(n: int) -> Iterator[Figure]:
-    """Every figure of it, when all are measured."""
+    """Yield all figures once `n` rounds are complete."""
     python = install()
     with tempfile.TemporaryDirectory() as name, open_local_service() as service:
         folder = Path(name)
@@ -92,37 +92,37 @@ def measure(n: int) -> Iterator[Figure]:
             "SMALLESTAI_TELEMETRY": "0",
             "NO_PROXY": "*",
         }
-        running = commands(service, python, folder)
-        times: dict[str, list[float]] = {name: [] for name in running}
+        commands_by_name = commands(service, python, folder)
+        times: dict[str, list[float]] = {name: [] for name in commands_by_name}
         for attempt in range(n + 1):
-            for what, command in running.items():
-                began = perf_counter_ns()
+            for what, command in commands_by_name.items():
+                start = perf_counter_ns()
                 subprocess.run(
                     command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True
                 )
-                if attempt:  # the first compiles
-                    times[what].append((perf_counter_ns() - began) / 1e6)
-    yield from judge(times)
+                if attempt:  # the first round compiles bytecode
+                    times[what].append((perf_counter_ns() - start) / 1e6)
+    yield from evaluate(times)
 
 
-def judge(times: dict[str, list[float]]) -> Iterator[Figure]:
-    """Our command in theirs, then each by itself."""
+def evaluate(times: dict[str, list[float]]) -> Iterator[Figure]:
+    """Yield the ratio of `speak` to the vendor's command, then of each command to `speak` over ws."""
     vendor = times["the vendor's command"]
     for ours in ("speak, ws", "speak, sse", "speak, http"):
         yield ratio(f"{ours}, short text, wall / vendor's command", times[ours], vendor, CLI_GOAL)
     for name, each in times.items():
-        beside = statistics.median(times["speak, ws"])
-        words = f"{statistics.median(each) / beside:6.2f}   {statistics.median(each):7.1f} ms"
-        yield Figure(f"{name} / speak, ws", statistics.median(each) / beside, words)
+        reference_ms = statistics.median(times["speak, ws"])
+        details = f"{statistics.median(each) / reference_ms:6.2f}   {statistics.median(each):7.1f} ms"
+        yield Figure(f"{name} / speak, ws", statistics.median(each) / reference_ms, details)
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=7)
     parser.add_argument("--json")
     options = parser.parse_args()
-    return conclude(measure(options.n), options.json)
+    return report(measure(options.n), options.json)
 
 
 if __name__ == "__main__":

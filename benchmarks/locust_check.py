@@ -1,8 +1,8 @@
-"""Check the accuracy of a run over several hosts: a master, two workers and the server, one network each.
+"""Check the accuracy of a distributed run: a master, two workers and the server, each on its own network.
 
-The server uses TLS with a certificate made here; the true value is its time from receiving a request to
-sending the first audio. A deviation in a run whose own verdict is not ok is no failure: that is what the
-verdict is for. Exits with 1 if a check fails.
+The server uses TLS with a temporary certificate. The true value is its time from receiving a request to
+sending the first audio. A deviation is not a failure if the run's own verdict is not ok. Exits with 1 if a
+check fails.
 """
 
 from __future__ import annotations
@@ -14,170 +14,180 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.crew import Entry, Load, Ran, run
-from benchmarks.figures import Figure, conclude
-from benchmarks.hosts import Host, joined, why_not
+from benchmarks.crew import Entry, Load, RunOutput, run
+from benchmarks.figures import Figure, report
+from benchmarks.hosts import Host, open_hosts, unavailable_reason
 from smallest_cli.bench.stats.quantiles import quantile
 
 ADDRESSES = ("10.83.7.1", "10.83.7.2", "10.83.7.3", "10.83.7.4")
 METRICS, QUANTILES = ("ttfb", "ttfa", "min_safe_buffer", "gap"), {"p50": 0.5, "p99": 0.99}
-AS_UNION = 0.001
+MERGE_TOLERANCE = 0.001
 TRIES = 3
 """Attempts at a check while the host is too busy."""
 
 
-def truths(ran: Ran) -> list[float]:
+def server_times(output: RunOutput) -> list[float]:
     """Return the server's time to first audio of the recorded trials, in ms, ascending.
 
-    A request begins when it was sent, if that is earlier: under load it waits in the server's socket.
+    A request starts when it was sent, if that is earlier: under load it waits in the socket buffer.
     """
-    entries = {entry["request_id"]: entry for entry in ran.log}
-    pairs = [(trial["sent_ns"], entries[trial["request_id"]]) for trial in ran.trials()]
+    entries = {entry["request_id"]: entry for entry in output.log}
+    pairs = [(trial["sent_ns"], entries[trial["request_id"]]) for trial in output.trials()]
     return sorted((entry["first_audio_ns"] - min(sent, entry["received_ns"])) / 1e6 for sent, entry in pairs)
 
 
-def verdict(ran: Ran) -> str:
-    """Return the run's own verdict, or none without a result."""
-    return str(ran.result["run"]["calibration"]["verdict"]) if ran.result else "none"
+def verdict(output: RunOutput) -> str:
+    """Return the run's own verdict, or "none" without a result."""
+    return str(output.result["run"]["calibration"]["verdict"]) if output.result else "none"
 
 
-def against_union(name: str, ran: Ran) -> Iterator[Figure]:
-    """Merged histograms against the same quantiles of all raw trials."""
-    assert ran.result
-    assert ran.union
-    (arm,), (exact,) = ran.result["arms"], ran.union["arms"]
+def compare_with_merged(name: str, output: RunOutput) -> Iterator[Figure]:
+    """Compare quantiles of the merged histograms with those of all raw trials."""
+    assert output.result
+    assert output.merged
+    (arm,), (exact,) = output.result["arms"], output.merged["arms"]
     for metric in METRICS:
         for which in QUANTILES:
             found, true = arm["metrics"][metric][which]["v"], exact["metrics"][metric][which]["v"]
-            off = abs(found - true) / true if true else abs(found)
-            words = f"{off:8.3%}   {found:.3f} / {true:.3f} ms"
-            holds = off <= AS_UNION
-            yield Figure(f"{name}: {metric} {which}, off the union", off, words, "0.1 %", holds, not holds)
+            error = abs(found - true) / true if true else abs(found)
+            details = f"{error:8.3%}   {found:.3f} / {true:.3f} ms"
+            passed = error <= MERGE_TOLERANCE
+            yield Figure(
+                f"{name}: {metric} {which}, off the union", error, details, "0.1 %", passed, not passed
+            )
     counts = [arm["n"], exact["n"]]
     same = counts[0] == counts[1]
     yield Figure(f"{name}: trials, and in the union", counts[0], f"{counts}", "the same", same, not same)
 
 
-def against_server(name: str, ran: Ran, true: Sequence[float]) -> Iterator[Figure]:
-    """The time to first audio against the server's own: within 1 ms or 1 %, or the verdict is not ok."""
-    assert ran.result
-    (arm,), said = ran.result["arms"], verdict(ran)
+def compare_with_server(name: str, output: RunOutput, true: Sequence[float]) -> Iterator[Figure]:
+    """Check that the time to first audio is within 1 ms or 1 % of the server's, or the verdict is not ok."""
+    assert output.result
+    (arm,), run_verdict = output.result["arms"], verdict(output)
     for which, p in QUANTILES.items():
         found, server = arm["metrics"]["ttfb"][which]["v"], quantile(true, p)
         limit = max(1.0, 0.01 * server)
-        near = abs(found - server) <= limit
-        words = f"{found - server:+8.2f} ms   {found:.2f}, the server {server:.2f} ms; {said}"
+        within_limit = abs(found - server) <= limit
+        details = f"{found - server:+8.2f} ms   {found:.2f}, the server {server:.2f} ms; {run_verdict}"
         goal = f"{limit:.1f} ms, or not ok"
-        holds = near or said in ("suspect", "invalid")
-        yield Figure(f"{name}: ttfb {which}, off the server", found - server, words, goal, holds, not holds)
+        passed = within_limit or run_verdict in ("suspect", "invalid")
+        yield Figure(
+            f"{name}: ttfb {which}, off the server", found - server, details, goal, passed, not passed
+        )
 
 
-def complete(name: str, ran: Ran) -> Iterator[Figure]:
+def check_complete(name: str, output: RunOutput) -> Iterator[Figure]:
     """Check a run in which both workers finished."""
-    if ran.result is None:
-        yield unfinished(name, ran)
+    if output.result is None:
+        yield missing_result(name, output)
         return
-    arm = ran.result["arms"][0]
-    print_verdict(ran)
+    arm = output.result["arms"][0]
+    print_verdict(output)
     good = arm["ok"] / arm["n"]
     yield Figure(
         f"{name}: good trials", good, f"{good:8.2%}   {arm['ok']} of {arm['n']} {arm['errors'] or ''}"
     )
-    yield from against_union(name, ran)
-    yield from against_server(name, ran, truths(ran))
-    for who, use in ran.used.items():
-        yield Figure(f"{name}: CPU of the {who}", use.core, f"{use.core:8.0%} of a core")
+    yield from compare_with_merged(name, output)
+    yield from compare_with_server(name, output, server_times(output))
+    for process, usage in output.usage.items():
+        yield Figure(
+            f"{name}: CPU of the {process}",
+            usage.cpu_share,
+            f"{usage.cpu_share:8.0%} of a core",
+        )
 
 
-def cut(name: str, ran: Ran) -> Iterator[Figure]:
-    """Check a run that lost a worker: it is named, and all counted trials were answered."""
-    if ran.result is None:
-        yield unfinished(name, ran)
+def check_lost_worker(name: str, output: RunOutput) -> Iterator[Figure]:
+    """Check a run that lost a worker: the worker is named, and all counted trials were answered."""
+    if output.result is None:
+        yield missing_result(name, output)
         return
-    calibration, workers = ran.result["run"]["calibration"], ran.result["run"]["workers"]
-    print_verdict(ran)
+    calibration, workers = output.result["run"]["calibration"], output.result["run"]["workers"]
+    print_verdict(output)
     lost = [each for each in workers if each["state"] == "cut off"]
-    named = len(lost) == 1 and any(lost[0]["id"] in why for why in calibration["reasons"])
-    words = ", ".join(f"{each['state']} after {each['trials']}" for each in workers)
-    yield Figure(f"{name}: workers; the lost one is named", len(lost), words, "1 cut off", named, not named)
-    honest = calibration["verdict"] != "ok" and not ran.result["run"]["complete"]
+    named = len(lost) == 1 and any(lost[0]["id"] in reason for reason in calibration["reasons"])
+    details = ", ".join(f"{each['state']} after {each['trials']}" for each in workers)
+    yield Figure(f"{name}: workers; the lost one is named", len(lost), details, "1 cut off", named, not named)
+    not_ok = calibration["verdict"] != "ok" and not output.result["run"]["complete"]
     yield Figure(
-        f"{name}: not called ok, nor complete", int(honest), verdict(ran), "not ok", honest, not honest
+        f"{name}: not called ok, nor complete", int(not_ok), verdict(output), "not ok", not_ok, not not_ok
     )
-    yield from counted(name, ran, lost, workers)
-    answered = [entry for entry in ran.log if entry["first_audio_ns"]]
+    yield from check_counts(name, output, lost, workers)
+    answered = [entry for entry in output.log if entry["first_audio_ns"]]
     true = sorted((entry["first_audio_ns"] - entry["received_ns"]) / 1e6 for entry in answered)
-    found, server = ran.result["arms"][0]["metrics"]["ttfb"]["p50"]["v"], quantile(true, 0.5)
-    limit, off = max(1.0, 0.01 * server), found - server
-    words = f"{off:+8.2f} ms   {found:.2f}, the server {server:.2f} ms, of all it answered"
-    yield Figure(f"{name}: ttfb p50, off the server", off, words, f"{limit:.1f} ms", abs(off) <= limit)
+    found, server = output.result["arms"][0]["metrics"]["ttfb"]["p50"]["v"], quantile(true, 0.5)
+    limit, error = max(1.0, 0.01 * server), found - server
+    details = f"{error:+8.2f} ms   {found:.2f}, the server {server:.2f} ms, of all it answered"
+    yield Figure(f"{name}: ttfb p50, off the server", error, details, f"{limit:.1f} ms", abs(error) <= limit)
 
 
-def counted(name: str, ran: Ran, lost: Sequence[Entry], workers: Sequence[Entry]) -> Iterator[Figure]:
-    """Check the counts: all trials of the survivor, and of the lost one at most those answered."""
-    assert ran.result
-    raw = {worker: len(trials) for worker, trials in ran.raw.items()}
+def check_counts(
+    name: str, output: RunOutput, lost: Sequence[Entry], workers: Sequence[Entry]
+) -> Iterator[Figure]:
+    """Check the counts: all trials of the remaining worker, and at most the answered ones of the lost one."""
+    assert output.result
+    raw = {worker: len(trials) for worker, trials in output.raw.items()}
     survivor = all(raw.get(each["id"]) == each["trials"] for each in workers if each not in lost)
     yield Figure(f"{name}: the survivor, and its raw trials", sum(raw.values()), f"{list(raw.values())}",
                  "the same", survivor, not survivor)  # fmt: skip
-    own = {trial["request_id"] for trial in ran.trials()}
-    others = sum(1 for entry in ran.log if entry["completed_ns"] and entry["request_id"] not in own)
-    arrived = sum(each["trials"] for each in lost)
-    right = 0 < arrived <= others and ran.result["arms"][0]["n"] == sum(raw.values()) + arrived
-    words = f"{arrived} counted, {others} answered to it or in warm-ups"
-    yield Figure(f"{name}: of the lost one", arrived, words, "no more", right, not right)
+    own = {trial["request_id"] for trial in output.trials()}
+    unrecorded = sum(1 for entry in output.log if entry["completed_ns"] and entry["request_id"] not in own)
+    counted = sum(each["trials"] for each in lost)
+    consistent = 0 < counted <= unrecorded and output.result["arms"][0]["n"] == sum(raw.values()) + counted
+    details = f"{counted} counted, {unrecorded} answered to it or in warm-ups"
+    yield Figure(f"{name}: of the lost one", counted, details, "no more", consistent, not consistent)
 
 
-def unfinished(name: str, ran: Ran) -> Figure:
-    """Report a run without a result."""
-    print(ran.said[-3000:], file=sys.stderr)
-    return Figure(f"{name}: a result", 0, f"none; exit {ran.code}", "one", holds=False, gates=True)
+def missing_result(name: str, output: RunOutput) -> Figure:
+    """Print the log of a run without a result. Returns a failing figure."""
+    print(output.locust_log[-3000:], file=sys.stderr)
+    return Figure(f"{name}: a result", 0, f"none; exit {output.code}", "one", passed=False, gates=True)
 
 
-def print_verdict(ran: Ran) -> None:
+def print_verdict(output: RunOutput) -> None:
     """Print the run's own verdict."""
-    assert ran.result
-    reasons = ran.result["run"]["calibration"]["reasons"]
-    print(f"  exit {ran.code}, {verdict(ran)}{': ' if reasons else ''}{'; '.join(reasons)}", flush=True)
+    assert output.result
+    reasons = output.result["run"]["calibration"]["reasons"]
+    print(f"  exit {output.code}, {verdict(output)}{': ' if reasons else ''}{'; '.join(reasons)}", flush=True)
 
 
-Check = Callable[[str, Ran], Iterator[Figure]]
+Check = Callable[[str, RunOutput], Iterator[Figure]]
 CHECKS: dict[str, tuple[Check, Load]] = {
-    "lognormal": (complete, Load(20, 30, 150, 0.3, 4)),
-    "killed": (cut, Load(20, 20, 100, 0.2, 4, lose_after=60)),
-    "unplugged": (cut, Load(20, 30, 100, 0.2, 4, lose_after=60, loss="unplugged")),
-    "at once": (complete, Load(100, 40, 300, 0.2, 1, "long", spawn_rate=1000)),
-    "crowd": (complete, Load(500, 40, 300, 0.2, 1, "long")),
+    "lognormal": (check_complete, Load(20, 30, 150, 0.3, 4)),
+    "killed": (check_lost_worker, Load(20, 20, 100, 0.2, 4, lose_after=60)),
+    "unplugged": (check_lost_worker, Load(20, 30, 100, 0.2, 4, lose_after=60, loss="unplugged")),
+    "at once": (check_complete, Load(100, 40, 300, 0.2, 1, "long", spawn_rate=1000)),
+    "crowd": (check_complete, Load(500, 40, 300, 0.2, 1, "long")),
 }
 
 
-def measure(hosts: Sequence[Host], chosen: Sequence[str]) -> Iterator[Figure]:
+def measure(hosts: Sequence[Host], selected: Sequence[str]) -> Iterator[Figure]:
     """Yield the figures of the chosen checks."""
-    for name in chosen:
+    for name in selected:
         check, load = CHECKS[name]
         for attempt in range(1, TRIES + 1):
             print(f"{name}: {load.users} users, {load.seconds} s, first byte {load.first_byte_ms:g} ms, "
                   f"sigma {load.sigma:g}, {load.realtime_factor:g} times real time", flush=True)  # fmt: skip
             with tempfile.TemporaryDirectory() as folder:
-                ran = run(hosts, load, Path(folder))
-            if name != "lognormal" or verdict(ran) == "ok" or attempt == TRIES:
+                output = run(hosts, load, Path(folder))
+            if name != "lognormal" or verdict(output) == "ok" or attempt == TRIES:
                 break
-            print(f"  {verdict(ran)}: again", flush=True)
-        yield from check(name, ran)
+            print(f"  {verdict(output)}: again", flush=True)
+        yield from check(name, output)
 
 
 def main() -> int:
     """Return 1 if a check fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checks", nargs="*", help=f"of {', '.join(CHECKS)}; all of them")
-    chosen = parser.parse_args().checks or list(CHECKS)
-    if why := why_not():
-        print(f"not checked: {why}")
+    selected = parser.parse_args().checks or list(CHECKS)
+    if reason := unavailable_reason():
+        print(f"not checked: {reason}")
         return 0
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with joined(ADDRESSES) as hosts:
-        return conclude(measure(hosts, chosen))
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    with open_hosts(ADDRESSES) as hosts:
+        return report(measure(hosts, selected))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What receiving costs: added latency of each chunk, and CPU for an hour of audio, beside a bare reader.
+"""Measure receiving: added latency per chunk, and CPU per hour of audio, compared with a bare reader.
 
-A server in a process of its own sends the same bytes to `speak` and to a reader that is nothing but `recv`
-(and for CPU, `a2b_base64` of as much text). Latency is from just before the server's send to the PCM at the
-reader of stdout; the bare reader's is to the bytes at its socket. An HTTP body is chunked, or ends with the
-connection, or (HTTP alone) has its length stated.
+A server in a separate process sends the same bytes to `speak` and to a reader that only calls `recv` (and,
+for CPU, `a2b_base64` on the same amount of text). Latency is measured from just before the server's send to
+the arrival of the PCM on stdout; for the bare reader, to the arrival of the bytes at its socket. An HTTP
+body is chunked, delimited by the end of the connection, or (http only) by Content-Length.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import threading
 from collections.abc import Iterator
 from time import perf_counter_ns
 
-from benchmarks.figures import GATE, Figure, conclude
+from benchmarks.figures import GATE, Figure, report
 from smallest_cli.audio import wav
 from smallest_cli.models import VIAS, AudioFormat, Via
 
 FORMAT = AudioFormat(24_000)
-BLOCK = 7_680  # 160 ms, as the service sends
+BLOCK = 7_680  # 160 ms, as sent by the service
 PACED_BLOCKS, PACE_S = 150, 0.02
 HOUR_BLOCKS = 3600 * FORMAT.byte_rate // BLOCK
 LATENCY_GOAL, LATENCY_SLACK_MS, CPU_GOAL = 2.0, 0.3, 3.5
-WAYS = (
+TRANSPORTS = (
     ("ws", ""),
     ("sse", "chunked"),
     ("sse", "close"),
@@ -43,7 +43,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def messages(via: str, framing: str, blocks: int) -> Iterator[bytes]:
-    """What the server sends: a head, each block, an end."""
+    """Yield the server's messages: header, one per block, end marker."""
     body = _ws(blocks) if via == "ws" else _sse(blocks) if via == "sse" else _http(blocks)
     if via == "ws":
         yield from body
@@ -90,14 +90,14 @@ def _ws(blocks: int) -> Iterator[bytes]:
 
 
 def frame(payload: bytes) -> bytes:
-    """A text frame of the WebSocket."""
+    """Return an unmasked WebSocket text frame."""
     size = len(payload)
     head = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
     return b"\x81" + head + payload
 
 
 def serve(via: str, framing: str, blocks: int, pace_s: float) -> None:
-    """Say the port, answer one client, then say when each message was sent."""
+    """Print the port, answer one client, then print the send time of each message in ns as JSON."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         peer, _ = listener.accept()
@@ -126,7 +126,7 @@ def serve(via: str, framing: str, blocks: int, pace_s: float) -> None:
 
 
 class Server:
-    """`serve` in a process of its own."""
+    """Run `serve` in a separate process."""
 
     def __init__(self, via: str, framing: str, blocks: int, pace_s: float) -> None:
         arguments = (via, framing, str(blocks), str(pace_s))
@@ -136,7 +136,7 @@ class Server:
         self.port = int(self._process.stdout.readline())
 
     def stamps(self) -> list[int]:
-        """When each message was about to be sent."""
+        """Return the send time of each message in ns, after the server has exited."""
         assert self._process.stdout
         stamps: list[int] = json.loads(self._process.stdout.readline())
         self._process.stdout.close()
@@ -144,8 +144,8 @@ class Server:
         return stamps
 
 
-def speak(port: int, via: str, *output: str) -> list[str]:
-    """The command that hears it."""
+def speak_command(port: int, via: str, *output: str) -> list[str]:
+    """Return the `speak` command for a server port."""
     url = f"http://127.0.0.1:{port}"
     return [sys.executable, "-m", "smallest_cli", "speak", "--via", via, "--base-url", url, "Hello.", *output]
 
@@ -153,8 +153,8 @@ def speak(port: int, via: str, *output: str) -> list[str]:
 ENV = os.environ | {"SMALLEST_API_KEY": "sk_benchmark"}
 
 
-def arrivals(descriptor: int, size: int, first: int) -> list[int]:
-    """When the last byte of each block of `size` had come; the first is longer by `first`."""
+def arrival_times(descriptor: int, size: int, first: int) -> list[int]:
+    """Return the arrival time in ns of each block of `size` bytes; the first is `first` bytes longer."""
     stamps, count, due = [], 0, first + size
     while data := os.read(descriptor, 65_536):
         now = perf_counter_ns()
@@ -166,18 +166,20 @@ def arrivals(descriptor: int, size: int, first: int) -> list[int]:
 
 
 def tool_latency(via: str, framing: str) -> float:
-    """Median ms from the server's send to the PCM at the reader of a pipe."""
+    """Return the median ms from the server's send to the PCM at the reader of a pipe."""
     server = Server(via, framing, PACED_BLOCKS, PACE_S)
-    with subprocess.Popen(speak(server.port, via, "-o", "-"), env=ENV, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        speak_command(server.port, via, "-o", "-"), env=ENV, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout
-        heard = arrivals(process.stdout.fileno(), BLOCK, 0)
+        received = arrival_times(process.stdout.fileno(), BLOCK, 0)
     sent = server.stamps()
     sent = sent[1:] if via != "ws" else sent
-    return statistics.median(a - b for a, b in zip(heard[5:], sent[5:], strict=False)) / 1e6
+    return statistics.median(a - b for a, b in zip(received[5:], sent[5:], strict=False)) / 1e6
 
 
 def floor_latency(via: str, framing: str) -> float:
-    """The same for a reader that is nothing but recv."""
+    """Return the median ms from the server's send to the bytes at a reader that only calls recv."""
     server = Server(via, framing, PACED_BLOCKS, PACE_S)
     sizes = list(map(len, messages(via, framing, PACED_BLOCKS)))
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
@@ -194,13 +196,13 @@ def floor_latency(via: str, framing: str) -> float:
 
 
 def children_s() -> float:
-    """CPU seconds of all children that have ended."""
+    """Return the CPU seconds of all child processes waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def cpu_s(command: list[str], server: Server) -> float:
-    """CPU seconds of a client; the server's own end after it, and are not counted."""
+    """Return the CPU seconds of a client. The server exits later, so it is not included."""
     before = children_s()
     subprocess.run(command, env=ENV, check=True, stdout=subprocess.DEVNULL)
     used = children_s() - before
@@ -223,7 +225,7 @@ while count < end:
 
 
 def latency(via: str, framing: str) -> Figure:
-    """What the tool adds to a chunk's way."""
+    """Compare the latency of a chunk with that of the bare reader."""
     tool, floor = tool_latency(via, framing), floor_latency(via, framing)
     gate = tool > max(GATE * LATENCY_GOAL * floor, floor + GATE * LATENCY_SLACK_MS)
     return Figure(
@@ -237,35 +239,35 @@ def latency(via: str, framing: str) -> Figure:
 
 
 def cpu(via: Via) -> Figure:
-    """What an hour of audio costs."""
+    """Compare the CPU time for an hour of audio with that of the bare reader."""
     framing = "" if via == "ws" else "chunked" if via == "sse" else "length"
     server = Server(via, framing, HOUR_BLOCKS, 0)
-    tool = cpu_s(speak(server.port, via, "-o", "/dev/null", "--format", "pcm"), server)
+    tool = cpu_s(speak_command(server.port, via, "-o", "/dev/null", "--format", "pcm"), server)
     server = Server(via, framing, HOUR_BLOCKS, 0)
     end = str(sum(map(len, messages(via, framing, HOUR_BLOCKS))))
     floor = cpu_s([sys.executable, "-c", BARE, str(server.port), end, via], server)
-    found = tool / floor
-    words = f"{found:6.2f}   {tool:7.2f} s / {floor:.2f} s"
+    relative = tool / floor
+    details = f"{relative:6.2f}   {tool:7.2f} s / {floor:.2f} s"
     name = f"CPU of an hour / bare recv and base64, {via}"
-    return Figure(name, found, words, f"{CPU_GOAL:g}", found <= CPU_GOAL, found > GATE * CPU_GOAL)
+    return Figure(name, relative, details, f"{CPU_GOAL:g}", relative <= CPU_GOAL, relative > GATE * CPU_GOAL)
 
 
 def measure() -> Iterator[Figure]:
-    """Every figure of it."""
-    for via, framing in WAYS:
+    """Yield all figures."""
+    for via, framing in TRANSPORTS:
         yield latency(via, framing)
     yield from map(cpu, VIAS)
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark, or the server for the argument `serve`. Returns 1 if a figure gates."""
     if sys.argv[1:2] == ["serve"]:
         via, framing, blocks, pace_s = sys.argv[2:]
         serve(via, framing, int(blocks), float(pace_s))
         return 0
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
-    return conclude(measure(), parser.parse_args().json)
+    return report(measure(), parser.parse_args().json)
 
 
 if __name__ == "__main__":

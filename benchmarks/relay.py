@@ -1,8 +1,8 @@
-"""A distant service: a relay in a process of its own that delays what passes through it.
+"""Simulate network latency with a relay in a separate process that delays all data.
 
-The kernel's own delay (netem) needs root. A connection takes one round trip to be made, and so does each
-exchange over it; the relay takes any number of connections, and ends with its stdin. It listens on the same
-port of another loopback address, because the offline server checks the port in the Host header.
+netem would need root. Connecting takes one round trip, and so does each exchange. The relay accepts any
+number of connections and exits when its stdin closes. It listens on the same port of another loopback
+address, because the offline server checks the port in the Host header.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ ADDRESS = "127.0.0.2"
 
 @contextmanager
 def open_relay(base_url: str, round_trip_s: float, idle_s: float = math.inf) -> Iterator[str]:
-    """Yield the URL by which `base_url` is that far away.
+    """Start a relay to `base_url` with the given round-trip time. Yields the relay's URL.
 
-    A connection over which nothing passed for `idle_s` seconds is closed from the service's side.
+    A connection without traffic for `idle_s` seconds is closed from the service's side. Raises SystemExit if
+    the relay cannot listen.
     """
     parts = urlsplit(base_url)
     arguments = (str(parts.port), str(round_trip_s), str(idle_s))
@@ -41,7 +42,7 @@ def open_relay(base_url: str, round_trip_s: float, idle_s: float = math.inf) -> 
 
 
 class Link:
-    """One connection through the relay, both directions."""
+    """A connection through the relay, in both directions."""
 
     def __init__(self, client: socket.socket, server: socket.socket, delay_s: float, idle_s: float) -> None:
         self._delay_s = delay_s
@@ -53,7 +54,7 @@ class Link:
             threading.Thread(target=self._receive, args=(source, target), daemon=True).start()
 
     def _receive(self, source: socket.socket, target: socket.socket) -> None:
-        """Pass on every byte after the delay, none before the connection would have been made."""
+        """Forward all data after the delay, but not before connecting would have completed."""
         delayed: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
         threading.Thread(target=self._send, args=(target, delayed), daemon=True).start()
         data = b"?"
@@ -62,7 +63,7 @@ class Link:
             delayed.put((max(monotonic(), self._connected) + self._delay_s, data))
 
     def _read(self, source: socket.socket) -> bytes:
-        """Return what comes next, b"" at the end of the connection or after the idle time."""
+        """Return the next data, or b"" at the end of the connection or after the idle time."""
         with suppress(OSError):
             while (left := self._last_byte + self._idle_s - monotonic()) > 0:
                 if select.select([source], [], [], None if left == math.inf else left)[0]:
@@ -83,7 +84,7 @@ class Link:
 
 
 def relay(port: int, round_trip_s: float, idle_s: float) -> None:
-    """Accept connections until the process ends."""
+    """Accept connections until the process exits."""
     with socket.create_server((ADDRESS, port)) as listener:
         print("ready", flush=True)
         while True:

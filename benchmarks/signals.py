@@ -1,9 +1,9 @@
-"""Ctrl-C: how soon is it silent, how soon has it exited? And how soon does an undisturbed run end?
+"""Measure the time from Ctrl-C to silence and to exit, and from the end of the audio to exit.
 
-Each time is from the signal to the death of the process, as the kernel tells it, or to the first block of
-silence at the monitor of a null sink (see tests/support/pulse.py for the Debian packages). The service is
-the fault server of the tests, so that the signal falls at a stage that is known. Of 100 runs the 99th
-percentile is the worst but one: it wants a calm machine. Whether it was shows in the life of a bare python.
+Times are measured from the signal to the exit of the process, as reported by a pidfd, or to the first block
+of silence at the monitor of a null sink (see tests/support/pulse.py for the Debian packages). The service is
+the fault server of the tests, so that the signal is sent at a known stage. With 100 runs the 99th percentile
+is the second worst, which requires an idle host: checked by the run time of `python -c pass`.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.figures import GATE, Figure, conclude, is_calm, limit
+from benchmarks.figures import GATE, Figure, is_stable, limit, report
 from tests.support.command import SMALLEST, environment
 from tests.support.fault_server import FaultServer, Script, fault_server
 from tests.support.fault_server.steps import RATE, Audio, Checkpoint, End, Reply
 from tests.support.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
 
 SILENCE_GOAL_MS, EXIT_GOAL_MS, END_GOAL_MS, SAFE_GOAL_MS = 100.0, 200.0, 20.0, 10.0
-HUNG_S = 30.0
+HANG_TIMEOUT_S = 30.0
 RUNS = 100
 VIAS = ("ws", "sse", "http")
 SPOKEN = 3 * RATE
-HEARD = RATE // 4
+PLAYED = RATE // 4
 ROOT = Path(__file__).parent.parent
 DEAD_HOST = "https://resolver.invalid"
 WAITING: Script = (Reply("chunked", SPOKEN), Checkpoint(), Audio(SPOKEN), End())
@@ -43,90 +43,100 @@ DRAINING: Script = (Reply("chunked", SPOKEN), Audio(SPOKEN), End(), Checkpoint()
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the sound goes: the arguments that say so, and how to wait until all of it is there."""
+class Destination:
+    """An audio destination: its name in figures, and its command-line arguments."""
 
     name: str
     arguments: tuple[str, ...]
 
 
 FILE, PIPE, SPEAKER = (
-    Place("a file", ("-o", "out.wav")),
-    Place("a pipe", ("-o", "-")),
-    Place("the output device", ("-p",)),
+    Destination("a file", ("-o", "out.wav")),
+    Destination("a pipe", ("-o", "-")),
+    Destination("the output device", ("-p",)),
 )
 
 
 class Running:
-    """The command in a folder of its own. Its death is stamped by the one who waits for it."""
+    """Run `speak` in a given folder, reading its stdout in a thread."""
 
-    def __init__(self, folder: Path, url: str, via: str, place: Place, how: str = "", **env: str) -> None:
+    def __init__(
+        self, folder: Path, url: str, via: str, destination: Destination, launcher: str = "", **env: str
+    ) -> None:
         self.folder = folder
-        self.place = place
+        self.destination = destination
         self.ready, ready_writer = os.pipe()
-        command = [sys.executable, "-m", "tests.support.launch", f"{how}:{ready_writer}"] if how else SMALLEST
-        mine = {"SMALLEST_API_KEY": "sk_bench", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
-        given = environment(folder, **mine) | env
+        command = (
+            [sys.executable, "-m", "tests.support.launch", f"{launcher}:{ready_writer}"]
+            if launcher
+            else SMALLEST
+        )
+        defaults = {"SMALLEST_API_KEY": "sk_bench", "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+        variables = environment(folder, **defaults) | env
         self.process = subprocess.Popen(
-            [*command, "speak", "Hello.", "--base-url", url, "--via", via, *place.arguments],
+            [*command, "speak", "Hello.", "--base-url", url, "--via", via, *destination.arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=given,
+            env=variables,
             cwd=folder,
             pass_fds=[ready_writer],
         )
         os.close(ready_writer)
-        self._heard = threading.Event()
+        self._all_read = threading.Event()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout
-        come = 0
-        while piece := os.read(self.process.stdout.fileno(), 1 << 16):
-            come += len(piece)
-            if come >= SPOKEN * SAMPLE:
-                self._heard.set()
+        received = 0
+        while chunk := os.read(self.process.stdout.fileno(), 1 << 16):
+            received += len(chunk)
+            if received >= SPOKEN * SAMPLE:
+                self._all_read.set()
 
-    def until_ready(self) -> None:
-        """Wait until the launcher reports its stage."""
-        assert select.select([self.ready], [], [], HUNG_S)[0], "never got there"
+    def wait_until_ready(self) -> None:
+        """Wait until the launcher reports that its stage is reached."""
+        assert select.select([self.ready], [], [], HANG_TIMEOUT_S)[0], "never got there"
 
-    def until_written(self) -> None:
-        """Until all sound is in the file beside the target, or came out of the pipe."""
-        if self.place is PIPE:
-            assert self._heard.wait(HUNG_S), "never got there"
+    def wait_until_written(self) -> None:
+        """Wait until all audio is in the partial file, or was read from the pipe."""
+        if self.destination is PIPE:
+            assert self._all_read.wait(HANG_TIMEOUT_S), "never got there"
             return
-        part, deadline, pause = self.folder / "out.wav.part", time.monotonic() + HUNG_S, threading.Event()
-        while not part.exists() or part.stat().st_size < SPOKEN * SAMPLE:
+        partial, deadline, pause = (
+            self.folder / "out.wav.part",
+            time.monotonic() + HANG_TIMEOUT_S,
+            threading.Event(),
+        )
+        while not partial.exists() or partial.stat().st_size < SPOKEN * SAMPLE:
             assert time.monotonic() < deadline, "never got there"
             pause.wait(0.002)
 
     def interrupt(self) -> int:
-        """Send it; when, in monotonic ns."""
+        """Send SIGINT. Returns the time in monotonic ns."""
         stamp = time.monotonic_ns()
         self.process.send_signal(signal.SIGINT)
         return stamp
 
-    def ms_to_death(self, since: int, code: int) -> float:
-        """From `since` until the process is no more; that it ended as it should."""
-        ended = _death(self.process)
-        said = self.process.stderr.read() if self.process.stderr else b""
+    def ms_to_exit(self, start_ns: int, code: int) -> float:
+        """Return the ms from `start_ns` to exit. Raises AssertionError if the exit code is not `code`."""
+        ended = _wait_for_exit(self.process)
+        stderr_text = self.process.stderr.read() if self.process.stderr else b""
         self._reader.join()
-        assert self.process.wait() == code, said
+        assert self.process.wait() == code, stderr_text
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe
             pipe.close()
         os.close(self.ready)
-        return (ended - since) / 1e6
+        return (ended - start_ns) / 1e6
 
 
-def _death(process: subprocess.Popen[bytes]) -> int:
+def _wait_for_exit(process: subprocess.Popen[bytes]) -> int:
     descriptor = os.pidfd_open(process.pid)
     try:
-        if not select.select([descriptor], [], [], HUNG_S)[0]:
-            process.send_signal(signal.SIGABRT)  # it tells where its threads are
+        if not select.select([descriptor], [], [], HANG_TIMEOUT_S)[0]:
+            process.send_signal(signal.SIGABRT)  # faulthandler prints the stack of each thread
             assert process.stderr
             raise AssertionError(f"it does not end: {process.stderr.read().decode()}")
         return time.monotonic_ns()
@@ -135,152 +145,162 @@ def _death(process: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def at_stage(script: Script) -> Iterator[FaultServer]:
-    """A server whose counter begins at a sample that is not silence."""
+def start_server(script: Script) -> Iterator[FaultServer]:
+    """Start a fault server whose audio starts with a non-silent sample."""
     with fault_server(script, seed=1) as server:
         yield server
 
 
 def ms_while_resolving(folder: Path, via: str) -> float:
     running = Running(folder, DEAD_HOST, via, FILE, "no-resolver")
-    running.until_ready()
-    return running.ms_to_death(running.interrupt(), -signal.SIGINT)
+    running.wait_until_ready()
+    return running.ms_to_exit(running.interrupt(), -signal.SIGINT)
 
 
-def ms_at(script: Script, folder: Path, via: str, place: Place) -> float:
-    """Ctrl-C to exit, into a file or a pipe, when the service has come to its stage."""
-    with at_stage(script) as server:
-        running = Running(folder, server.base_url, via, place)
-        assert server.reached.wait(HUNG_S)
+def ms_at(script: Script, folder: Path, via: str, destination: Destination) -> float:
+    """Return the ms from Ctrl-C to exit, with output to a file or a pipe, at the checkpoint of `script`."""
+    with start_server(script) as server:
+        running = Running(folder, server.base_url, via, destination)
+        assert server.reached.wait(HANG_TIMEOUT_S)
         if script is FLOWING:
-            running.until_written()
-        return running.ms_to_death(running.interrupt(), -signal.SIGINT)
+            running.wait_until_written()
+        return running.ms_to_exit(running.interrupt(), -signal.SIGINT)
 
 
-def ms_after_marker(folder: Path, via: str, place: Place) -> float:
-    """From the service's last word, all audio being written, to the end of a run that is whole."""
-    with at_stage(FLOWING) as server:
-        running = Running(folder, server.base_url, via, place)
-        assert server.reached.wait(HUNG_S)
-        running.until_written()
+def ms_after_marker(folder: Path, via: str, destination: Destination) -> float:
+    """Return the ms from the service's last message, after all audio is written, to a successful exit."""
+    with start_server(FLOWING) as server:
+        running = Running(folder, server.base_url, via, destination)
+        assert server.reached.wait(HANG_TIMEOUT_S)
+        running.wait_until_written()
         stamp = time.monotonic_ns()
         server.release.set()
-        return running.ms_to_death(stamp, 0)
+        return running.ms_to_exit(stamp, 0)
 
 
-def ms_heard(script: Script, folder: Path, via: str, pulse: Pulse) -> tuple[float, float]:
-    """Ctrl-C to silence at the monitor, and to exit, in the midst of what is heard."""
-    with at_stage(script) as server, pulse.recording() as recording:
+def ms_while_playing(script: Script, folder: Path, via: str, pulse: Pulse) -> tuple[float, float]:
+    """Return the ms from Ctrl-C during playback to silence at the monitor, and to exit."""
+    with start_server(script) as server, pulse.recording() as recording:
         running = Running(folder, server.base_url, via, SPEAKER, **pulse.env | {"HOME": pulse.env["HOME"]})
-        assert server.reached.wait(HUNG_S)
-        recording.wait_for_sound(HEARD * SAMPLE)
+        assert server.reached.wait(HANG_TIMEOUT_S)
+        recording.wait_for_audio(PLAYED * SAMPLE)
         stamp = running.interrupt()
-        to_exit = running.ms_to_death(stamp, -signal.SIGINT)
-        recording.wait_for(HEARD * SAMPLE)
+        to_exit = running.ms_to_exit(stamp, -signal.SIGINT)
+        recording.wait_for(PLAYED * SAMPLE)
         return _ms_to_silence(recording, stamp), to_exit
 
 
 def _ms_to_silence(recording: Recording, stamp: int) -> float:
-    end = recording.sound_to()
-    assert end < (recording.sound_from() + SPOKEN * SAMPLE) * 3 // 4, "it was played to its end"
+    end = recording.audio_end()
+    assert end < (recording.audio_start() + SPOKEN * SAMPLE) * 3 // 4, "it was played to its end"
     return max(0.0, (recording.arrived(end) - stamp) / 1e6)
 
 
 def ms_bare(_: Path) -> float:
-    """The life of a python that does nothing."""
-    began = time.monotonic_ns()
+    """Return the run time of `python -c pass` in ms."""
+    start = time.monotonic_ns()
     with subprocess.Popen([sys.executable, "-c", "pass"], stderr=subprocess.PIPE) as process:
-        return (_death(process) - began) / 1e6
+        return (_wait_for_exit(process) - start) / 1e6
 
 
-def each(count: int, *ways: Callable[[Path], float]) -> list[float]:
-    """At least `count` times in ms, the ways in turn."""
+def repeat(count: int, *variants: Callable[[Path], float]) -> list[float]:
+    """Run the variants in turn. Returns at least `count` times in ms."""
     times = []
-    for number in range(-(-count // len(ways)) * len(ways)):
+    for number in range(-(-count // len(variants)) * len(variants)):
         with tempfile.TemporaryDirectory() as name:
-            times.append(ways[number % len(ways)](Path(name)))
+            times.append(variants[number % len(variants)](Path(name)))
     return times
 
 
 def measure(count: int) -> Iterator[Figure]:
-    """Every figure, each of about `count` runs."""
-    bare = each(max(count // 4, 8), ms_bare)
-    calm = is_calm(bare)
-    yield p99("python -c pass, for comparison", bare)
-    yield p99(
+    """Yield all figures, each of about `count` runs."""
+    bare = repeat(max(count // 4, 8), ms_bare)
+    stable = is_stable(bare)
+    yield p99_figure("python -c pass, for comparison", bare)
+    yield p99_figure(
         "Ctrl-C to exit, no resolver answers",
-        each(count, *(lambda folder, via=via: ms_while_resolving(folder, via) for via in VIAS)),
+        repeat(count, *(lambda folder, via=via: ms_while_resolving(folder, via) for via in VIAS)),
         EXIT_GOAL_MS,
-        calm,
+        stable,
     )
-    for place in (FILE, PIPE):
-        ways = [
-            lambda folder, script=script, via=via, place=place: ms_at(script, folder, via, place)
+    for destination in (FILE, PIPE):
+        variants = [
+            lambda folder, script=script, via=via, destination=destination: ms_at(
+                script, folder, via, destination
+            )
             for script in (WAITING, FLOWING)
             for via in VIAS
         ]
-        yield p99(f"Ctrl-C to exit, into {place.name}", each(count, *ways), EXIT_GOAL_MS, calm)
+        yield p99_figure(
+            f"Ctrl-C to exit, into {destination.name}", repeat(count, *variants), EXIT_GOAL_MS, stable
+        )
     medians = []
-    for place in (FILE, PIPE):
-        ends = [lambda folder, via=via, place=place: ms_after_marker(folder, via, place) for via in VIAS]
-        times = each(count, *ends)
+    for destination in (FILE, PIPE):
+        end_variants = [
+            lambda folder, via=via, destination=destination: ms_after_marker(folder, via, destination)
+            for via in VIAS
+        ]
+        times = repeat(count, *end_variants)
         medians.append(statistics.median(times))
-        yield typical(f"the service's last word to exit, into {place.name}", times, END_GOAL_MS, calm)
+        yield median_figure(
+            f"the service's last word to exit, into {destination.name}", times, END_GOAL_MS, stable
+        )
     name = "what a file is synced and renamed for, median"
     yield limit(name, medians[0] - medians[1], SAFE_GOAL_MS, "ms")
-    yield from measure_speaker(count, calm)
+    yield from measure_speaker(count, stable)
 
 
-def measure_speaker(count: int, calm: bool) -> Iterator[Figure]:
-    """While it is sent, and while the device plays what is left."""
+def measure_speaker(count: int, stable: bool) -> Iterator[Figure]:
+    """Yield the figures of Ctrl-C while audio is received, and while the device plays buffered audio."""
     if missing := missing_packages():
         print(f"the output device is not measured: {missing} is not installed")
         return
     silences: list[float] = []
 
     def measure(folder: Path, script: Script, via: str, pulse: Pulse) -> float:
-        silence, to_exit = ms_heard(script, folder, via, pulse)
+        silence, to_exit = ms_while_playing(script, folder, via, pulse)
         silences.append(silence)
         return to_exit
 
     with start_pulse(RATE) as pulse:
-        ways = [
+        variants = [
             lambda folder, script=script, via=via: measure(folder, script, via, pulse)
             for script in (FLOWING, DRAINING)
             for via in VIAS
         ]
-        exits = each(count, *ways)
-    yield p99("Ctrl-C to silence at the output device", silences, SILENCE_GOAL_MS, calm)
-    yield p99("Ctrl-C to exit, at the output device", exits, EXIT_GOAL_MS, calm)
+        exits = repeat(count, *variants)
+    yield p99_figure("Ctrl-C to silence at the output device", silences, SILENCE_GOAL_MS, stable)
+    yield p99_figure("Ctrl-C to exit, at the output device", exits, EXIT_GOAL_MS, stable)
 
 
-def p99(name: str, times: list[float], goal: float | None = None, calm: bool = True) -> Figure:
-    """The 99th percentile, beside the median and the worst. On a noisy machine it gates nothing."""
-    found = statistics.quantiles(times, n=100, method="inclusive")[98]
+def p99_figure(name: str, times: list[float], goal: float | None = None, stable: bool = True) -> Figure:
+    """Return the 99th percentile, with median and maximum. On a noisy host it does not gate."""
+    value = statistics.quantiles(times, n=100, method="inclusive")[98]
     median, worst = statistics.median(times), max(times)
-    words = f"{found:6.1f} ms p99   median {median:.1f}   worst {worst:.1f} of {len(times)}"
+    details = f"{value:6.1f} ms p99   median {median:.1f}   worst {worst:.1f} of {len(times)}"
     if goal is None:
-        return Figure(name, found, words)
-    shown = f"{goal:g} ms{'' if calm else ', noisy machine'}"
-    return Figure(name, found, words, shown, found <= goal, calm and found > GATE * goal)
+        return Figure(name, value, details)
+    goal_text = f"{goal:g} ms{'' if stable else ', noisy machine'}"
+    return Figure(name, value, details, goal_text, value <= goal, stable and value > GATE * goal)
 
 
-def typical(name: str, times: list[float], goal: float, calm: bool) -> Figure:
-    """The median, beside the 99th percentile."""
-    found, tail = statistics.median(times), statistics.quantiles(times, n=100, method="inclusive")[98]
-    words = f"{found:6.1f} ms median   p99 {tail:.1f} of {len(times)}"
-    shown = f"{goal:g} ms{'' if calm else ', noisy machine'}"
-    return Figure(name, found, words, shown, found <= goal, calm and found > GATE * goal)
+def median_figure(name: str, times: list[float], goal: float, stable: bool) -> Figure:
+    """Return the median, with the 99th percentile. On a noisy host it does not gate."""
+    value, tail = statistics.median(times), statistics.quantiles(times, n=100, method="inclusive")[98]
+    details = f"{value:6.1f} ms median   p99 {tail:.1f} of {len(times)}"
+    goal_text = f"{goal:g} ms{'' if stable else ', noisy machine'}"
+    return Figure(name, value, details, goal_text, value <= goal, stable and value > GATE * goal)
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=RUNS, help="runs of each")
     parser.add_argument("--json")
     options = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's `&` has it ignored, and so by ours
-    return conclude(measure(options.n), options.json)
+    # Shell scripts start `&` jobs with SIGINT ignored, which child processes inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return report(measure(options.n), options.json)
 
 
 if __name__ == "__main__":

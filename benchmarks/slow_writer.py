@@ -1,10 +1,10 @@
-"""A writer that pauses: how soon does `stream` speak a sentence that follows a long silence?
+"""Measure the latency of `stream` for a sentence written after a long pause.
 
-A token every 50 ms, and pauses of 1, 6 and 20 seconds (70 with --long) between sentences, over auto, TLS and
-a round trip of 100 ms; connections on which nothing passed for 5 s are closed from the service's side. The
-time from a sentence's last byte on stdin to its first audio on stdout, less the server's own time by its own
-stamps and less one round trip, is the tool's share. Beside it stands a bare client that connects anew with
-each sentence's first token (benchmarks/bare_client.py), in the same run, some hundred milliseconds later.
+Writes a token every 50 ms, with pauses of 1, 6 and 20 seconds (also 70 with --long) between sentences, over
+auto and TLS with a round trip of 100 ms. The service closes connections after 5 s without traffic. Overhead
+is the time from a sentence's last byte on stdin to its first audio on stdout, minus the server's time (from
+its log) and one round trip. A bare client (benchmarks/bare_client.py), which reconnects at each
+sentence's first token, runs in parallel, started 300 ms later.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from benchmarks.figures import Figure, conclude, limit
+from benchmarks.figures import Figure, limit, report
 from benchmarks.relay import open_relay
-from benchmarks.startup import CLI, certify
+from benchmarks.startup import CLI, write_certificate
 from smallest_cli.client.service import open_local_service
 
 BARE = str(Path(__file__).with_name("bare_client.py"))
 GOAL_MS = 5.0
-"""As for `make bench-stream`: what the tool may take beside the server's own time and one round trip."""
+"""Maximum overhead, as in `make bench-stream`."""
 ROUND_TRIP_S, IDLE_S, TOKEN_S = 0.1, 5.0, 0.05
 PAUSES_S, LONG_PAUSE_S = (1, 6, 20), 70
-START_S, FLOOR_LATER_S, TIMEOUT_S = 1.5, 0.3, 60
+START_S, FLOOR_DELAY_S, TIMEOUT_S = 1.5, 0.3, 60
 SENTENCES = (
     "Once upon a time there was a very small voice.",
     "It lived in a terminal, and it waited for text.",
@@ -45,7 +45,10 @@ SENTENCES = (
 
 @dataclass
 class Writer:
-    """A process that is written to sentence by sentence, and what was seen of it, in ns."""
+    """Write sentences to a process and read its audio.
+
+    `written` and `read` are the times in ns of the sentence ends and of the reads.
+    """
 
     command: Sequence[str]
     env: dict[str, str]
@@ -79,7 +82,7 @@ class Writer:
                     pace.wait(pause_s)
                 process.stdin.close()
             except BrokenPipeError:
-                pass  # it has failed, and says why
+                pass  # the process failed; its stderr has the reason
             reader.join()
             self.error = process.stderr.read().decode()
             if process.wait(TIMEOUT_S):
@@ -90,25 +93,29 @@ class Writer:
         while os.read(process.stdout.fileno(), 65_536):
             self.read.append(perf_counter_ns())
 
-    def shares_ms(self, log: list[dict[str, Any]]) -> list[float]:
-        """For each sentence: from its last byte to its audio, less the server's time and one round trip."""
-        shares = []
+    def overheads_ms(self, log: list[dict[str, Any]]) -> list[float]:
+        """Return ms from each sentence's last byte to its audio, minus server time and round trip."""
+        overheads = []
         for written, sentence in zip(self.written, SENTENCES, strict=False):
-            heard = next(at for at in self.read if at > written)
+            first_audio = next(at for at in self.read if at > written)
             entry = next(each for each in log if each["received_ns"] > written and sentence in each["text"])
             server = entry["first_audio_ns"] - entry["received_ns"]
-            shares.append((heard - written - server) / 1e6 - ROUND_TRIP_S * 1000)
-        return shares
+            overheads.append((first_audio - written - server) / 1e6 - ROUND_TRIP_S * 1000)
+        return overheads
 
 
 def measure(n: int, pauses_s: Sequence[float]) -> Iterator[Figure]:
-    """Every figure, when all runs are over."""
-    shares: dict[str, list[list[float]]] = {"stream": [], "bare": []}
+    """Yield all figures once all runs are complete."""
+    overheads: dict[str, list[list[float]]] = {"stream": [], "bare": []}
     errors: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         log = folder / "log.jsonl"
-        behaviour: dict[str, Any] = {"profile": "live", "concurrency": 10, "log": str(log)} | certify(folder)
+        behaviour: dict[str, Any] = {
+            "profile": "live",
+            "concurrency": 10,
+            "log": str(log),
+        } | write_certificate(folder)
         with (
             open_local_service(behaviour=behaviour) as service,
             open_relay(service.base_url, ROUND_TRIP_S, IDLE_S) as url,
@@ -120,7 +127,7 @@ def measure(n: int, pauses_s: Sequence[float]) -> Iterator[Figure]:
             for _ in range(n):
                 writers = {"stream": Writer(tool, env), "bare": Writer(bare, env)}
                 threads = [
-                    threading.Thread(target=writer.run, args=(pauses_s, number * FLOOR_LATER_S))
+                    threading.Thread(target=writer.run, args=(pauses_s, number * FLOOR_DELAY_S))
                     for number, writer in enumerate(writers.values())
                 ]
                 for thread in threads:
@@ -134,7 +141,7 @@ def measure(n: int, pauses_s: Sequence[float]) -> Iterator[Figure]:
                     map(json.loads, log.read_text().splitlines()), key=lambda each: each["received_ns"]
                 )
                 for kind, writer in writers.items():
-                    shares[kind].append(writer.shares_ms(entries))
+                    overheads[kind].append(writer.overheads_ms(entries))
     yield Figure(
         "errors and warnings",
         len(errors),
@@ -144,22 +151,22 @@ def measure(n: int, pauses_s: Sequence[float]) -> Iterator[Figure]:
         bool(errors),
     )
     for number, pause_s in enumerate(() if errors else (None, *pauses_s)):
-        ours = [run[number] for run in shares["stream"]]
-        floor = statistics.median(run[number] for run in shares["bare"])
-        words = f"({min(ours):.1f} .. {max(ours):.1f}) of {n}; bare client {floor:.1f} ms"
+        ours = [run[number] for run in overheads["stream"]]
+        floor = statistics.median(run[number] for run in overheads["bare"])
+        details = f"({min(ours):.1f} .. {max(ours):.1f}) of {n}; bare client {floor:.1f} ms"
         name = "sentence end to audio, " + (f"after {pause_s} s" if pause_s else "the first")
-        yield limit(name, statistics.median(ours), GOAL_MS, "ms", words)
+        yield limit(name, statistics.median(ours), GOAL_MS, "ms", details)
 
 
 def main() -> int:
-    """Return the exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=3)
     parser.add_argument("--long", action="store_true", help=f"also pause {LONG_PAUSE_S} s")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     pauses_s = (*PAUSES_S, LONG_PAUSE_S) if options.long else PAUSES_S
-    return conclude(measure(options.n, pauses_s), options.json)
+    return report(measure(options.n, pauses_s), options.json)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The output device: is playback exact, prompt, quickly silent, and steady on a busy machine?
+"""Benchmark playback on an output device: exactness, latency, time to silence, underruns on a busy host.
 
-Plays into a PulseAudio of its own with a null sink (see tests/support/pulse.py for the Debian packages)
-and looks at the monitor: each time is from the call to the arrival at the recorder, which hears in blocks
-of 5 ms. Beside `SpeakerSink` stands the way it was not built, a callback. Times are medians and the worst;
-they want a calm machine.
+Plays to a private PulseAudio server with a null sink (see tests/support/pulse.py for the Debian packages) and
+records its monitor. Times are measured from the call to the arrival at the recorder, which records in blocks
+of 5 ms. `SpeakerSink` is compared with a callback-based sink. Figures are the median and the maximum; run on
+an idle host.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
-from benchmarks.figures import GATE, Figure, conclude
+from benchmarks.figures import GATE, Figure, report
 from smallest_cli.audio.speaker import LATENCY_S, SpeakerSink
 from smallest_cli.models import AudioFormat
 from tests.support.pulse import SAMPLE, Pulse, Recording, missing_packages, start_pulse
@@ -43,14 +43,14 @@ class Player(Protocol):
 
 
 class CallbackSink:
-    """The other way: PortAudio asks for sound. It goes on with silence where there is none."""
+    """Sink that feeds PortAudio from a callback, with silence when no audio is available."""
 
     def __init__(self) -> None:
         import sounddevice
 
         self.underruns = 0
         self._pcm = bytearray()
-        self._at = 0
+        self._position = 0
         self._closing = False
         self._stopped = threading.Event()
         self._stop = sounddevice.CallbackStop
@@ -59,12 +59,12 @@ class CallbackSink:
             callback=self._fill, finished_callback=self._stopped.set,
         )  # fmt: skip
 
-    def _fill(self, room: Any, _frames: int, _time: Any, status: Any) -> None:
+    def _fill(self, buffer: Any, _frames: int, _time: Any, status: Any) -> None:
         self.underruns += bool(status.output_underflow)
-        piece = self._pcm[self._at : self._at + len(room)]
-        room[:] = piece.ljust(len(room), b"\0")
-        self._at += len(piece)
-        if self._closing and self._at == len(self._pcm):
+        chunk = self._pcm[self._position : self._position + len(buffer)]
+        buffer[:] = chunk.ljust(len(buffer), b"\0")
+        self._position += len(chunk)
+        if self._closing and self._position == len(self._pcm):
             raise self._stop
 
     def write(self, pcm: bytes) -> None:
@@ -88,93 +88,98 @@ MODES: dict[str, Callable[[], Player]] = {
 }
 
 
-# The program that plays: it answers each line on stdin by the moment when it did what was asked
+# Player process: for each line on stdin it prints a timestamp, then takes the next action.
 
 
-def stamped() -> None:
+def print_time() -> None:
     sys.stdin.readline()
     print(time.monotonic_ns(), flush=True)
 
 
-def play(mode: str, how: str, path: str) -> None:
-    """Play a file at once; or in halves, the second when asked for; or silence it when asked for."""
+def play(mode: str, scenario: str, path: str) -> None:
+    """Play a file completely, or its second half on request, or abort it on request."""
     pcm = Path(path).read_bytes()
-    half = len(pcm) // 4 * 2 if how == "halves" else len(pcm)
+    half = len(pcm) // 4 * 2 if scenario == "halves" else len(pcm)
     sink: Player = MODES[mode]()
-    stamped()
+    print_time()
     sink.write(pcm[:half])
-    if how == "abort":
-        stamped()
+    if scenario == "abort":
+        print_time()
         sink.abort()
         sys.stdin.readline()
         return
-    if how == "halves":
-        stamped()
+    if scenario == "halves":
+        print_time()
         sink.write(pcm[half:])
     sink.close()
     print(sink.underruns, flush=True)
 
 
-# The one that listens
+# Recording and evaluation
 
 
 @dataclass
 class Times:
-    """Times in ms; runs in which a sample was wrong; underruns that the device reported."""
+    """Times in ms, number of runs with a wrong sample, and underruns reported by the device."""
 
     first: list[float] = field(default_factory=list)
     after_stall: list[float] = field(default_factory=list)
     silence: list[float] = field(default_factory=list)
-    wrong: int = 0
+    mismatched_runs: int = 0
     underruns: int = 0
 
 
 @contextmanager
-def player(server: Pulse, mode: str, how: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+def player(server: Pulse, mode: str, scenario: str, path: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.speaker", mode, how, str(path)],
+        [sys.executable, "-m", "benchmarks.speaker", mode, scenario, str(path)],
         env=server.env,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as child:  # fmt: skip
         yield child
 
 
-def ask(child: subprocess.Popen[str]) -> int:
+def request_time(child: subprocess.Popen[str]) -> int:
     assert child.stdin
     assert child.stdout
     print(file=child.stdin, flush=True)
     return int(child.stdout.readline())
 
 
-def since(stamp: int, recording: Recording, position: int) -> float:
+def ms_since(stamp: int, recording: Recording, position: int) -> float:
     return (recording.arrived(position) - stamp) / 1e6
 
 
 def measure_starts(server: Pulse, mode: str, path: Path, times: Times) -> None:
-    """First sample after the first write, and after a write that ends a stall; all of it exact."""
+    """Measure the latency of the first write and of a write after a stall, and check all samples."""
     pcm = path.read_bytes()
     half = len(pcm) // 4 * 2
     with server.recording() as recording, player(server, mode, "halves", path) as child:
-        first = ask(child)
-        recording.wait_for_sound(half + round(STALL_S * RATE) * SAMPLE)
-        second = ask(child)
+        first = request_time(child)
+        recording.wait_for_audio(half + round(STALL_S * RATE) * SAMPLE)
+        second = request_time(child)
         child.communicate()
-    at, then = recording.pcm.find(pcm[:half]), recording.pcm.find(pcm[half:])
-    if at < 0 or then < 0 or any(recording.pcm[at + half : then]) or recording.sound_to() != then + half:
-        times.wrong += 1
+    at_first, at_second = recording.pcm.find(pcm[:half]), recording.pcm.find(pcm[half:])
+    if (
+        at_first < 0
+        or at_second < 0
+        or any(recording.pcm[at_first + half : at_second])
+        or recording.audio_end() != at_second + half
+    ):
+        times.mismatched_runs += 1
         return
-    times.first.append(since(first, recording, at))
-    times.after_stall.append(since(second, recording, then))
+    times.first.append(ms_since(first, recording, at_first))
+    times.after_stall.append(ms_since(second, recording, at_second))
 
 
 def measure_abort(server: Pulse, mode: str, path: Path, times: Times) -> None:
     with server.recording() as recording, player(server, mode, "abort", path) as child:
-        ask(child)
-        recording.wait_for_sound(RATE * SAMPLE)
-        stamp = ask(child)
+        request_time(child)
+        recording.wait_for_audio(RATE * SAMPLE)
+        stamp = request_time(child)
         recording.wait_for(RATE * SAMPLE)
         child.communicate("\n")
-    times.silence.append(since(stamp, recording, recording.sound_to()))  # the first block of silence
+    times.silence.append(ms_since(stamp, recording, recording.audio_end()))  # the first block of silence
 
 
 @contextmanager
@@ -190,10 +195,10 @@ def every_core_busy() -> Iterator[None]:
 
 def measure_busy(server: Pulse, mode: str, path: Path, times: Times) -> None:
     with server.recording() as recording, every_core_busy(), player(server, mode, "whole", path) as child:
-        ask(child)
+        request_time(child)
         assert child.stdout
         times.underruns += int(child.stdout.readline())
-    times.wrong += path.read_bytes() not in recording.pcm
+    times.mismatched_runs += path.read_bytes() not in recording.pcm
 
 
 def measure_mode(server: Pulse, mode: str, folder: Path) -> Times:
@@ -210,39 +215,49 @@ def measure_mode(server: Pulse, mode: str, folder: Path) -> Times:
 
 
 def measure() -> Iterator[Figure]:
-    """Every figure, of both ways; goals are for the one that was built."""
+    """Yield the figures of both sinks. Only SpeakerSink has goals."""
     with tempfile.TemporaryDirectory() as name, start_pulse(RATE) as server:
         for mode in MODES:
             times = measure_mode(server, mode, Path(name))
-            built = mode == "SpeakerSink"
-            yield timed(f"{mode}: first write to the monitor", times.first, FIRST_GOAL_MS if built else None)
-            yield timed(f"{mode}: the same after a stall", times.after_stall, None)
-            yield timed(f"{mode}: abort to silence", times.silence, SILENCE_GOAL_MS if built else None)
-            words = (
-                f"{times.underruns} underruns in {BUSY_RUNS * BUSY_S} s, wrong samples in {times.wrong} runs"
+            has_goal = mode == "SpeakerSink"
+            yield latency_figure(
+                f"{mode}: first write to the monitor", times.first, FIRST_GOAL_MS if has_goal else None
             )
-            bad = times.underruns + times.wrong
+            yield latency_figure(f"{mode}: the same after a stall", times.after_stall, None)
+            yield latency_figure(
+                f"{mode}: abort to silence", times.silence, SILENCE_GOAL_MS if has_goal else None
+            )
+            details = (
+                f"{times.underruns} underruns in {BUSY_RUNS * BUSY_S} s, "
+                f"wrong samples in {times.mismatched_runs} runs"
+            )
+            errors = times.underruns + times.mismatched_runs
             yield Figure(
-                f"{mode}: every core busy", bad, words, "0" if built else "", not bad, bool(bad and built)
+                f"{mode}: every core busy",
+                errors,
+                details,
+                "0" if has_goal else "",
+                not errors,
+                bool(errors and has_goal),
             )
 
 
-def timed(name: str, times: list[float], goal: float | None) -> Figure:
+def latency_figure(name: str, times: list[float], goal: float | None) -> Figure:
     if not times:
         return Figure(name, float("inf"), "never", f"{goal:g} ms" if goal else "", False, goal is not None)
-    found, words = median(times), f"{median(times):6.1f} ms   worst {max(times):.1f}"
+    value, details = median(times), f"{median(times):6.1f} ms   worst {max(times):.1f}"
     if goal is None:
-        return Figure(name, found, words)
-    return Figure(name, found, words, f"{goal:g} ms", found <= goal, found > GATE * goal)
+        return Figure(name, value, details)
+    return Figure(name, value, details, f"{goal:g} ms", value <= goal, value > GATE * goal)
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     if missing := missing_packages():
         sys.exit(f"not installed: {missing}")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json")
-    return conclude(measure(), parser.parse_args().json)
+    return report(measure(), parser.parse_args().json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How soon the tool starts, as ratios to a bare `python -c pass` of the same run, interleaved.
+"""Measure start-up time as a ratio to `python -c pass`, run alternately.
 
-A text is at the server when the offline server's own stamp says so.
+The arrival of a text is the timestamp in the offline server's log.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from time import perf_counter_ns
 
 import trustme
 
-from benchmarks.figures import CALM, Figure, conclude, is_calm, limit, ratio
+from benchmarks.figures import MAX_QUARTILE_RATIO, Figure, is_stable, limit, ratio, report
 from benchmarks.relay import ADDRESS, open_relay
 from smallest_cli.client.service import open_local_service
 
@@ -29,27 +29,27 @@ TABLE_GOAL = 1.3
 ROUND_TRIP_S, ROUND_TRIPS, FAR_GOAL = 0.03, 3, 1.6
 LOCAL_GOAL_MS = 300.0
 CLI = [sys.executable, "-m", "smallest_cli"]
-Timed = Callable[[], float]
-"""Runs something once; what it took, in ms."""
+Timer = Callable[[], float]
+"""Runs something once and returns the elapsed ms."""
 
 
-def wall_ms(*command: str) -> Timed:
-    """The wall time of a process."""
+def wall_ms(*command: str) -> Timer:
+    """Time a process from start to exit."""
 
-    def once() -> float:
-        began = perf_counter_ns()
+    def measure_once() -> float:
+        start = perf_counter_ns()
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
-        return (perf_counter_ns() - began) / 1e6
+        return (perf_counter_ns() - start) / 1e6
 
-    return once
+    return measure_once
 
 
-def on_terminal(*command: str) -> Timed:
-    """The same, with a terminal for stdout, where help is drawn by rich."""
+def on_terminal(*command: str) -> Timer:
+    """Time a process whose stdout is a terminal, so that rich formats the help."""
 
-    def once() -> float:
+    def measure_once() -> float:
         parent, child = pty.openpty()
-        began = perf_counter_ns()
+        start = perf_counter_ns()
         with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -61,15 +61,15 @@ def on_terminal(*command: str) -> Timed:
                 while os.read(parent, 65_536):
                     pass
             except OSError:
-                pass  # the other side is closed
+                pass  # EIO: the child closed the terminal
         os.close(parent)
-        return (perf_counter_ns() - began) / 1e6
+        return (perf_counter_ns() - start) / 1e6
 
-    return once
+    return measure_once
 
 
-def text_at_server(base_url: str, key: str, log: Path, *options: str, via: str = "ws") -> Timed:
-    """From the start of `speak` to the text at the server, into a WAV."""
+def text_at_server(base_url: str, key: str, log: Path, *options: str, via: str = "ws") -> Timer:
+    """Time `speak` with output to a WAV, from process start to the arrival of the text at the server."""
     command = [
         *CLI,
         "speak",
@@ -84,55 +84,60 @@ def text_at_server(base_url: str, key: str, log: Path, *options: str, via: str =
     ]
     env = os.environ | {"SMALLEST_API_KEY": key}
 
-    def once() -> float:
+    def measure_once() -> float:
         log.write_text("")
-        began = perf_counter_ns()
+        start = perf_counter_ns()
         subprocess.run(command, stdin=subprocess.DEVNULL, env=env, check=True)
-        return (json.loads(log.read_text().splitlines()[0])["received_ns"] - began) / 1e6
+        return (json.loads(log.read_text().splitlines()[0])["received_ns"] - start) / 1e6
 
-    return once
+    return measure_once
 
 
-def first_audio(*options: str, key: str = "") -> Timed:
-    """From the start of `speak` to the first audio at a reader of its stdout."""
+def first_audio(*options: str, key: str = "") -> Timer:
+    """Time `speak` from process start to the first audio on its stdout."""
     env = os.environ | {"SMALLEST_API_KEY": key}
 
-    def once() -> float:
-        began = perf_counter_ns()
+    def measure_once() -> float:
+        start = perf_counter_ns()
         with subprocess.Popen(
             [*CLI, "speak", "Hello.", "-o", "-", *options], stdout=subprocess.PIPE, env=env
         ) as process:
             assert process.stdout
             os.read(process.stdout.fileno(), 1)
-            took = perf_counter_ns() - began
+            elapsed = perf_counter_ns() - start
             process.stdout.read()
-        return took / 1e6
+        return elapsed / 1e6
 
-    return once
+    return measure_once
 
 
-def certify(folder: Path) -> dict[str, str]:
-    """A certificate for loopback; its authority stands at the end of the machine's own bundle."""
+def write_certificate(folder: Path) -> dict[str, str]:
+    """Write a loopback certificate, and a CA bundle of the system's authorities plus the issuer.
+
+    Returns the TLS settings of the offline server.
+    """
     authority = trustme.CA()
     chain = authority.issue_cert("127.0.0.1", ADDRESS).private_key_and_cert_chain_pem
     chain.write_to_path(str(folder / "cert.pem"))
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     authorities = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
-    known = Path(authorities).read_bytes() if Path(authorities).exists() else b""
-    (folder / "bundle.pem").write_bytes(known + authority.cert_pem.bytes())
+    system_authorities = Path(authorities).read_bytes() if Path(authorities).exists() else b""
+    (folder / "bundle.pem").write_bytes(system_authorities + authority.cert_pem.bytes())
     return {"tls_cert": str(folder / "cert.pem"), "tls_key": str(folder / "cert.pem")}
 
 
 def measure(n: int) -> Iterator[Figure]:
-    """Every figure of it, when all are measured."""
+    """Yield all figures once `n` rounds are complete."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log, secure_log = folder / "log.jsonl", folder / "secure.jsonl"
         plain = stack.enter_context(open_local_service(behaviour={"log": str(log)}))
-        secure = stack.enter_context(open_local_service(behaviour={"log": str(secure_log)} | certify(folder)))
-        far = stack.enter_context(open_relay(secure.base_url, ROUND_TRIP_S))
+        secure = stack.enter_context(
+            open_local_service(behaviour={"log": str(secure_log)} | write_certificate(folder))
+        )
+        far_url = stack.enter_context(open_relay(secure.base_url, ROUND_TRIP_S))
         key, trusted = plain.key.reveal(), ("--ca-file", str(folder / "bundle.pem"))
-        timed: dict[str, Timed] = {
+        timers: dict[str, Timer] = {
             "pass": wall_ms(sys.executable, "-c", "pass"),
             "--version": wall_ms(*CLI, "--version"),
             "--help, plain": wall_ms(*CLI, "--help"),
@@ -140,45 +145,45 @@ def measure(n: int) -> Iterator[Figure]:
             "voices": on_terminal(*CLI, "voices"),
             "speak": text_at_server(plain.base_url, key, log),
             "TLS": text_at_server(secure.base_url, secure.key.reveal(), secure_log, *trusted),
-            "far": text_at_server(far, secure.key.reveal(), secure_log, *trusted),
+            "far": text_at_server(far_url, secure.key.reveal(), secure_log, *trusted),
             "served": first_audio("--base-url", plain.base_url, key=key),
             "local": first_audio("--local"),
         }
-        times: dict[str, list[float]] = {name: [] for name in timed}
+        times: dict[str, list[float]] = {name: [] for name in timers}
         for _ in range(n):
-            for name, once in timed.items():
-                times[name].append(once())
-    yield from judge(times)
+            for name, measure_once in timers.items():
+                times[name].append(measure_once())
+    yield from evaluate(times)
 
 
-def judge(times: dict[str, list[float]]) -> Iterator[Figure]:
-    """The times as figures."""
+def evaluate(times: dict[str, list[float]]) -> Iterator[Figure]:
+    """Yield the figures for the measured times."""
     floor = times["pass"]
     yield Figure("python -c pass", 1.0, f"{'':6}   {statistics.median(floor):7.1f} ms")
     yield ratio("--version / pass", times["--version"], floor, 1.5)
     yield ratio("--help, plain / pass", times["--help, plain"], floor, 6)
     rich = times["--help, rich"]
     yield ratio("--help, rich / pass", rich, floor, 13)
-    yield ratio("table of all voices / rich help", times["voices"], rich, TABLE_GOAL, quiet=floor)
+    yield ratio("table of all voices / rich help", times["voices"], rich, TABLE_GOAL, reference=floor)
     yield ratio("speak over ws, start to text at server / pass", times["speak"], floor, 8)
     yield ratio("the same over TLS, whole CA bundle / pass", times["TLS"], floor, 9.5)
     trips_ms = ROUND_TRIPS * ROUND_TRIP_S * 1000
     bound = [time + trips_ms for time in floor]
-    yield ratio("TLS, 30 ms away / (pass + 3 round trips)", times["far"], bound, FAR_GOAL, quiet=floor)
-    more = statistics.median(times["local"]) - statistics.median(times["served"])
-    words = f"{statistics.median(times['local']):.0f} ms, {statistics.median(times['served']):.0f} ms"
-    yield limit("speak --local, first audio: more than with serve", more, LOCAL_GOAL_MS, "ms", words)
-    if not is_calm(floor):
-        print(f"the floor was not calm (quartiles more than {CALM} apart): nothing of it gates")
+    yield ratio("TLS, 30 ms away / (pass + 3 round trips)", times["far"], bound, FAR_GOAL, reference=floor)
+    extra_ms = statistics.median(times["local"]) - statistics.median(times["served"])
+    details = f"{statistics.median(times['local']):.0f} ms, {statistics.median(times['served']):.0f} ms"
+    yield limit("speak --local, first audio: more than with serve", extra_ms, LOCAL_GOAL_MS, "ms", details)
+    if not is_stable(floor):
+        print(f"the floor was not calm (quartiles more than {MAX_QUARTILE_RATIO} apart): nothing of it gates")
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=15)
     parser.add_argument("--json")
     options = parser.parse_args()
-    return conclude(measure(options.n), options.json)
+    return report(measure(options.n), options.json)
 
 
 if __name__ == "__main__":

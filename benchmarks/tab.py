@@ -1,6 +1,6 @@
-"""How long a TAB takes in bash, over `bash -c true` of the same run, interleaved; fish beside its own floor.
+"""Measure TAB completion in bash and fish, compared with a shell that runs `true`, run alternately.
 
-The first TAB of a shell reads the script too; later ones do not.
+The first TAB in a shell includes loading the completion script.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter_ns
 
-from benchmarks.figures import GATE, Figure, conclude, is_calm
+from benchmarks.figures import GATE, Figure, is_stable, report
 
 GOAL_MS = 15.0
-TIMES = 20
+REPEATS = 20
 BASH, FISH = "bash -c true", "fish -c true"
 SCRIPTS = Path(__file__).parent.parent / "completions"
 LINES = {
@@ -29,7 +29,7 @@ LINES = {
 
 
 def bash(words: list[str], tabs: int) -> list[str]:
-    """A bash in which TAB is pressed `tabs` times at the end of a line."""
+    """Return a bash command that completes a line `tabs` times."""
     line = " ".join(f"'{word}'" for word in words)
     code = (
         f". '{SCRIPTS}/smallest.bash'; for ((n = 0; n < {tabs}; n++)); do "
@@ -39,23 +39,23 @@ def bash(words: list[str], tabs: int) -> list[str]:
 
 
 def fish(words: list[str]) -> list[str]:
-    """A fish in which TAB is pressed once."""
+    """Return a fish command that completes a line once."""
     code = f"source '{SCRIPTS}/smallest.fish'; complete -C '{' '.join(words)}'"
     return ["fish", "--no-config", "-c", code]
 
 
 def time_ms(command: list[str]) -> float:
-    """The wall time of a process."""
-    began = perf_counter_ns()
+    """Return the wall time of a process in ms."""
+    start = perf_counter_ns()
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
-    return (perf_counter_ns() - began) / 1e6
+    return (perf_counter_ns() - start) / 1e6
 
 
 def measure(n: int) -> Iterator[Figure]:
-    """Every figure of it, when all are measured."""
+    """Yield all figures once `n` rounds are complete."""
     rows = {BASH: ["bash", "--norc", "--noprofile", "-c", "true"]}
     rows |= {f"bash, first TAB: {name}": bash(words, 1) for name, words in LINES.items()}
-    rows |= {f"bash, {TIMES} TABs: {name}": bash(words, TIMES) for name, words in LINES.items()}
+    rows |= {f"bash, {REPEATS} TABs: {name}": bash(words, REPEATS) for name, words in LINES.items()}
     if shutil.which("fish"):
         rows[FISH] = ["fish", "--no-config", "-c", "true"]
         rows |= {f"fish, first TAB: {name}": fish(words) for name, words in LINES.items()}
@@ -63,30 +63,35 @@ def measure(n: int) -> Iterator[Figure]:
     for _ in range(n):
         for name, command in rows.items():
             times[name].append(time_ms(command))
-    for name, found in times.items():
+    for name, row_times in times.items():
         if name not in (BASH, FISH):
-            yield above(name, found, times[FISH if name.startswith("fish") else BASH])
+            yield compare_with_floor(name, row_times, times[FISH if name.startswith("fish") else BASH])
 
 
-def above(name: str, times: list[float], floor: list[float]) -> Figure:
-    """What a TAB takes more than a shell that does nothing. The goal is bash's."""
-    median, under = statistics.median(times), statistics.median(floor)
-    each = (median - under) / (TIMES if f"{TIMES} TABs" in name else 1)
-    words = f"{each:6.1f} ms each   {median:.1f} ms less {under:.1f} ms"
+def compare_with_floor(name: str, times: list[float], floor: list[float]) -> Figure:
+    """Return the time per TAB in ms in excess of the floor. Only bash has a goal."""
+    median, floor_ms = statistics.median(times), statistics.median(floor)
+    per_tab = (median - floor_ms) / (REPEATS if f"{REPEATS} TABs" in name else 1)
+    details = f"{per_tab:6.1f} ms each   {median:.1f} ms less {floor_ms:.1f} ms"
     if not name.startswith("bash"):
-        return Figure(name, each, words)
+        return Figure(name, per_tab, details)
     return Figure(
-        name, each, words, f"{GOAL_MS:g} ms", each <= GOAL_MS, is_calm(floor) and each > GATE * GOAL_MS
+        name,
+        per_tab,
+        details,
+        f"{GOAL_MS:g} ms",
+        per_tab <= GOAL_MS,
+        is_stable(floor) and per_tab > GATE * GOAL_MS,
     )
 
 
 def main() -> int:
-    """The exit code: 1 where a figure gates."""
+    """Run the benchmark. Returns 1 if a figure gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=15)
     parser.add_argument("--json")
     options = parser.parse_args()
-    return conclude(measure(options.n), options.json)
+    return report(measure(options.n), options.json)
 
 
 if __name__ == "__main__":

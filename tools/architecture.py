@@ -1,4 +1,4 @@
-"""The package's layers and imports, and the picture of them in ARCHITECTURE.md."""
+"""The package's layers and imports, and their diagram in ARCHITECTURE.md."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"__main__", "__init__"}),
 )
-"""Layer 0 is the modules at the root, which may import each other; from layer 1 on they are packages."""
+"""Layer 0 contains the root modules, which may import each other; the others contain packages."""
 ROOT_MODULES = "root modules"
-"""The name of layer 0 in the picture."""
+"""Name of layer 0 in the diagram."""
 _BLOCK = re.compile(r"(<!-- imports: .*? -->\n).*?(<!-- end of imports -->)", re.DOTALL)
 
 
 def layer_of(top: str) -> int | None:
-    """The layer of a package or root module, None for an unknown name."""
+    """Return the layer of a package or root module, or None for an unknown name."""
     return next((layer for layer, names in enumerate(LAYERS) if top in names), None)
 
 
 def modules(root: Path) -> dict[str, ast.Module]:
-    """Every module under `root`: its dotted name without the package's -> its tree."""
+    """Return the AST of every module under `root`, by dotted name without the package name."""
     trees = {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
@@ -42,9 +42,9 @@ def modules(root: Path) -> dict[str, ast.Module]:
 
 
 def imports(name: str, tree: ast.Module, known: frozenset[str]) -> Iterator[str]:
-    """Full names that a module imports anywhere in its file, functions and TYPE_CHECKING blocks included.
+    """Yield the full names imported by a module, including in functions and TYPE_CHECKING blocks.
 
-    `from package import x` gives the module x where there is one, else the package.
+    `from package import x` yields the module x if it exists, else the package.
     """
     own = [PACKAGE, *name.split(".")] if name != "__init__" else [PACKAGE]
     package = own if name == "__init__" or any(other.startswith(f"{name}.") for other in known) else own[:-1]
@@ -68,7 +68,7 @@ def imports(name: str, tree: ast.Module, known: frozenset[str]) -> Iterator[str]
 
 
 def package_imports(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
-    """Each package -> the packages that it imports; all root modules count as one."""
+    """Return the packages imported by each package; all root modules count as one."""
     known = frozenset(trees)
     graph: dict[str, set[str]] = {name: set() for layer in LAYERS[1:-1] for name in layer}
     graph[ROOT_MODULES] = set()
@@ -87,7 +87,7 @@ def _node(module: str) -> str:
 
 
 def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
-    """Everything that `start` imports, directly or through others."""
+    """Return everything that `start` imports, directly or transitively."""
     found: set[str] = set()
     ahead = set(graph[start])
     while ahead:
@@ -98,7 +98,7 @@ def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
 
 
 def write_picture(document: str) -> str:
-    """Return ARCHITECTURE.md with its picture and list of imports drawn from the code."""
+    """Return ARCHITECTURE.md with its import diagram and table generated from the code."""
     graph = package_imports(modules(ROOT))
     lines = ["```mermaid", "flowchart TD"]
     for layer in range(len(LAYERS) - 2, -1, -1):
@@ -106,7 +106,7 @@ def write_picture(document: str) -> str:
         nodes = [f'        {name.replace(" ", "_")}["{name}"]' for name in names]
         lines += [f'    subgraph layer{layer}["layer {layer}"]', *nodes, "    end"]
     for name in sorted(graph):
-        # An arrow that a longer path implies would only hide the others.
+        # Omit arrows that are implied by a longer path.
         implied = {each for other in graph[name] for each in _reachable(graph, other)}
         lines += [
             f"    {name.replace(' ', '_')} --> {target.replace(' ', '_')}"

@@ -22,14 +22,14 @@ from tools.tree import FILE, FOLDER, PROGRAM, Argument, Command, Option
 
 SNIPPETS = Path(__file__).parent / "shell"
 ANYTHING = "anything"
-"""Words that cannot be completed."""
+"""Kind of values that cannot be completed."""
 COMPLETERS: dict[str, dict[str, str]] = {
     FILE: {"bash": "_smallest_file", "zsh": "_files"},
     FOLDER: {"bash": "_smallest_dir", "zsh": "_files -/"},
     ANYTHING: {"zsh": "_smallest_nothing"},
     PROGRAM: {"bash": "_smallest_program", "zsh": "_smallest_program", "fish": "(_smallest_program)"},
 }
-"""The function that completes a kind of value, by shell; shtab's own for the others."""
+"""Completion function of each kind of value, by shell. The default is shtab's own."""
 SHTAB_COMPLETERS = {
     kind: {shell: str(name) for shell, name in names.items()}
     for kind, names in ((FILE, shtab.FILE), (FOLDER, shtab.DIR))
@@ -37,7 +37,7 @@ SHTAB_COMPLETERS = {
 
 
 def bundled_lists() -> dict[str, list[Row]]:
-    """The lists that are used until the cache has newer ones, and the players."""
+    """Return the lists used until the cache has newer ones, and the player presets."""
     voices = bundled_voices()
     return {
         tree.VOICES: voice_rows(voices),
@@ -49,7 +49,7 @@ def bundled_lists() -> dict[str, list[Row]]:
 
 
 def write_completions(root: Command) -> dict[str, str]:
-    """Every script: its file's name -> its text."""
+    """Return all scripts, by file name."""
     return {name: _script(root, shell) for shell, name in FILES.items()}
 
 
@@ -79,7 +79,7 @@ def _list(shell: str, name: str, rows: list[Row]) -> str:
 
 
 def _parser(command: Command, shell: str, parser: ArgumentParser | None = None) -> ArgumentParser:
-    """A command and its subcommands as an argparse parser."""
+    """Convert a command and its subcommands to an argparse parser."""
     parser = parser or ArgumentParser(prog=command.name, add_help=False)
     parser.description = _plain(command.summary)
     for option in command.options:
@@ -112,7 +112,7 @@ def _add_option(parser: ArgumentParser, option: Option, shell: str) -> None:
 
 
 def _flag(flag: str, shell: str) -> str:
-    """Mark for zsh that the value may be part of the same word."""
+    """Mark for zsh that the value may be attached to the option."""
     return flag if shell != "zsh" else f"{flag}=" if flag.startswith("--") else f"{flag}+"
 
 
@@ -133,12 +133,12 @@ def _add_values(action: Action, values: tuple[str, ...] | str, shell: str) -> No
 
 
 def _completer(kind: str, shell: str) -> str:
-    """The function that a script calls for the values of a kind."""
+    """Return the name of the function that completes a kind of value."""
     if kind in tree.LISTS:
         return f"(_smallest_list {kind})" if shell == "fish" else f"_smallest_{kind}"
     return COMPLETERS[kind].get(shell) or SHTAB_COMPLETERS.get(kind, {}).get(shell, "")
 
 
 def _plain(text: str) -> str:
-    """One line with percent signs doubled, as argparse requires."""
+    """Return the text as one line with percent signs doubled, as argparse requires."""
     return " ".join(text.split()).replace("%", "%%")

@@ -17,7 +17,7 @@ PRECEDENCE = "A flag overrides a variable, and a variable overrides config.toml.
 
 
 def write_manual(tree: Command) -> dict[str, str]:
-    """Every page: its file's name -> its text."""
+    """Return all pages, by file name."""
     pages = {"smallest.1": _main_page(tree)}
     for command in tree.children:
         pages[f"smallest-{command.name}.1"] = _command_page(command, tree)
@@ -61,7 +61,7 @@ def _command_page(command: Command, tree: Command) -> str:
 
 
 def _page(name: str, summary: str, lines: Iterable[str]) -> str:
-    # No date, so that the same source gives the same page.
+    # No date, so that the output is reproducible.
     head = f'.TH {name.upper()} 1 "" "smallest {__version__}" "User Commands"'
     title = rf"{_plain(name)} \- {_plain(summary.rstrip('.'))}"
     note = r".\" Generated from the command line by `make docs`."
@@ -77,7 +77,7 @@ def _synopses(command: Command) -> list[str]:
     lines: list[str] = []
     for each in command.walk():
         if each.children and not each.arguments and len(each.options) == 1:
-            continue  # a group without an action of its own
+            continue  # a group without its own action
         words = "".join(rf" \fI{_plain(argument.metavar)}\fR" for argument in each.arguments)
         lines += [".br"] * bool(lines) + [rf"\fB{_plain(each.path)}\fR [\fIOPTION\fR]...{words}"]
     return lines

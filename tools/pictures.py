@@ -1,6 +1,6 @@
-"""The terminal pictures of README, drawn from real runs against the offline server.
+"""Terminal screenshots of README as SVG, from real runs with the offline server.
 
-tmux is the terminal, of 100 columns, and rich draws its screen. No key and no network are needed.
+Commands run in a tmux session of 100 columns, and rich renders its screen. Needs no API key and no network.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PICTURES = {
 
 
 def screen(commands: tuple[str, ...], folder: Path) -> str:
-    """The screen with its styles after the commands have run in an empty folder."""
+    """Run commands in an empty folder. Returns the terminal screen with ANSI styles."""
     shell = "; ".join(f"printf '%s%s\\n' '{PROMPT}' {_quoted(each)}; {each}" for each in commands)
     script = folder / "run.sh"
     script.write_text(f"{shell}; tmux wait-for -S done; sleep 60\n")
@@ -59,7 +59,7 @@ def _quoted(command: str) -> str:
 
 
 def draw_pictures() -> dict[str, str]:
-    """SVG by file name."""
+    """Return the screenshots as SVG, by file name."""
     return {f"{name}.svg": _draw(name, commands) for name, commands in PICTURES.items()}
 
 

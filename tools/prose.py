@@ -1,6 +1,6 @@
-"""Texts that are not part of the command line: exit codes, variables, files, examples.
+"""Documentation texts that are not in the command line: exit codes, variables, files, examples.
 
-The exit codes come from README's tables, which a test compares with the code.
+Exit codes are read from the tables of README, which a test compares with the code.
 """
 
 from __future__ import annotations
@@ -48,6 +48,6 @@ RETRY = "6, 7 and 8 may be retried; 9 left partial audio; everything else needs 
 
 
 def exit_codes() -> list[tuple[str, str]]:
-    """Exit codes that share a meaning, and the meaning: the tables of README, in order."""
+    """Return exit codes with their meaning from the tables of README, in ascending order."""
     rows = re.findall(r"^\| ([\d ]+) \| ([^|]+?) \|", README.read_text("utf-8"), re.MULTILINE)
     return sorted(rows, key=lambda row: int(row[0].split()[0]))

@@ -15,7 +15,7 @@ The same text as `man smallest`. Flags of other tools and their equivalents: [fl
 
 
 def write_reference(tree: Command) -> str:
-    """The text of the page."""
+    """Return the text of docs/cli.md."""
     parts = [HEAD]
     for command in tree.walk():
         parts.append(_section(command))
@@ -28,7 +28,7 @@ def write_reference(tree: Command) -> str:
 
 
 def write_help(tree: Command) -> dict[str, str]:
-    """The text of every --help at 80 columns: its file's name -> its text."""
+    """Return the --help text of every command at 80 columns, by file name."""
     return {f"{command.path.replace(' ', '-')}.txt": command.help for command in tree.walk()}
 
 

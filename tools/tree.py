@@ -1,6 +1,6 @@
-"""The command line as data: every command with its options and arguments, read from the Typer app.
+"""The command line as data: all commands with their options and arguments, read from the Typer app.
 
-The values of an option follow from its choices, or from its metavar FILE, DIR or CMD; `VALUES` has the rest.
+An option's values are derived from its choices, or from its metavar FILE, DIR or CMD; others are in `VALUES`.
 """
 
 from __future__ import annotations
@@ -49,11 +49,14 @@ ARGUMENTS: dict[tuple[str, str], str] = {
 
 @dataclass(frozen=True)
 class Option:
-    """A flag, or an option with a value. `values`: all of them, the name of a list, or () for any."""
+    """A flag, or an option with a value.
+
+    `values` are the allowed values, the name of a list, or () for any value.
+    """
 
     flags: tuple[str, ...]
     off: tuple[str, ...]
-    """The flags that switch it off."""
+    """Flags that disable it."""
     metavar: str | None
     """None for a flag."""
     help: str
@@ -69,7 +72,7 @@ class Option:
 
     @property
     def notes(self) -> str:
-        """What follows the help text, in brackets; "" for nothing."""
+        """Default, range, variable and "required" in brackets, as appended to the help text."""
         notes = (
             f"default: {self.default}" if self.default else "",
             self.bounds,
@@ -113,8 +116,8 @@ class Command:
 
 
 def read_tree() -> Command:
-    """The complete command line."""
-    cli.app.rich_markup_mode = None  # whatever the width of the terminal that this runs on
+    """Return the complete command line."""
+    cli.app.rich_markup_mode = None  # so that the output does not depend on the terminal width
     cli.register_names()
     help = _help(typer.main.get_command(cli.app), cli.app.info.name or "")
     cli.app.registered_commands.clear()
@@ -144,7 +147,7 @@ def _command(command: Any, path: str) -> Command:
 
 
 def _help(command: Any, path: str) -> str:
-    """What --help prints: on a terminal of 80 columns the text has 78."""
+    """Return the output of --help on a terminal of 80 columns, of which click uses 78."""
     context = typer.Context(
         command, info_name=path, terminal_width=78, **(cli.app.info.context_settings or {})
     )
@@ -180,7 +183,7 @@ def _option(option: Any) -> Option:
 
 
 def _default(option: Any) -> str:
-    """The default as shown: that of an option with a value, and of a flag that is on."""
+    """Return the default to show: of an option with a value, or of a flag that is enabled."""
     if option.default in (None, False, [], ()) or callable(option.default):
         return ""
     if option.default is True:
