@@ -43,11 +43,12 @@ coverage: $(READY) ## branch coverage of transports, audio, network and retry, a
 head-to-head: $(READY) ## compare with other tools under the same faults (installs them into .venv-peers)
 	@$(BIN)/python -m benchmarks.head_to_head
 
+# In the order of the files the slow modules of tests/e2e start first, and no worker is left with one of them.
 # pytest caches the asserts that it has rewritten as bytecode, which saves each worker 5 s.
 test test-long: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(READY) ## run the tests, except the long ones
-	@$(BIN)/python -m pytest -q -n 4 --dist loadfile -m 'not long'
+	@$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m 'not long'
 
 test-long: $(READY) ## run the long tests: the fault matrix, signals, unreliable networks, Locust (minutes)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long
