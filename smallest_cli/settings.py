@@ -163,7 +163,9 @@ def _from_flags(flags: Mapping[str, Any]) -> _Layer:
 
 def _validation_error(name: str, value: Any) -> str | None:
     """Return what is wrong with a value (ranges from waves/api.md, 2a); None if it is valid."""
-    choices: dict[str, tuple[Any, ...]] = {"via": VIAS, "api": APIS, "sample_rate": SAMPLE_RATES}
+    choices: dict[str, tuple[Any, ...]] = {
+        "via": ("auto", *VIAS), "api": APIS, "sample_rate": SAMPLE_RATES,
+    }  # fmt: skip
     ranges = {
         "speed": (0.5, 2.0),
         "timeout": (0.01, 3600),

@@ -187,6 +187,11 @@ def test_empty_setting_is_refused(home: Home) -> None:
     assert (type(error), str(error)) == (SettingsError, f"{home.file}: model is empty")
 
 
+def test_unknown_transport_error_lists_auto_too(home: Home) -> None:
+    error = home.refusal(via="nope")
+    assert (type(error), str(error)) == (UsageError, "--via: nope is not one of auto, ws, sse, http")
+
+
 def test_auto_is_sse_from_file_and_flag(home: Home) -> None:
     home.write('via = "ws"')
     assert (home.load().via, home.load(via="auto").via) == ("ws", "sse")
