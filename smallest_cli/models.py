@@ -19,6 +19,8 @@ APIS: tuple[Api, ...] = ("unified", "v3.1", "v2")
 STANDARD_MODEL, PRO_MODEL = "lightning_v3.1", "lightning_v3.1_pro"
 MODELS = (STANDARD_MODEL, PRO_MODEL)
 """The models of the unified API, as requests spell them; paths use hyphens (waves/api.md, 1)."""
+PRICES = {STANDARD_MODEL: 0.175, PRO_MODEL: 0.195}
+"""US dollars for 10,000 characters (waves/api.md, 0 and 6; the standard price by a third party)."""
 SAMPLE_RATES = (8_000, 16_000, 24_000, 44_100)
 MAX_REQUEST_CHARS = 8000
 """The service's limit on the text of a request, after trimming (waves/api.md, 0.4)."""
@@ -54,7 +56,7 @@ class SpeechRequest(NamedTuple):
     `speed` is a factor from 0.5 to 2.0. `language` None: the service chooses. `encoding` of the reply is
     pcm, wav, mp3, ulaw or alaw; streams always carry PCM. `completion_wait_ms` is sent only if given; the
     service's default is 4000. `consistency`, `similarity` (0 to 1) and `enhancement` (0 to 2) exist only
-    in the v2 API (2b).
+    in the v2 API (2b). `speaker` is the name of --speaker, which subtitles show; it is not sent.
     """
 
     text: str
@@ -74,6 +76,7 @@ class SpeechRequest(NamedTuple):
     enhancement: int | None = None
     session_id: str | None = None
     request_id: str | None = None
+    speaker: str | None = None
 
 
 class Silence(NamedTuple):

@@ -13,6 +13,11 @@ JSON_HELP = "Print one JSON object on stdout."
 JsonOption = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
+PAUSE_HELP = "Silence between paragraphs."
+PAUSE_S = 0.4
+SPEAKER_HELP = "Voice of lines that begin with NAME: (repeatable)."
+
+
 class VoiceOptions(Options):
     """Voice and model. Fields that are settings have the names of `Settings`."""
 
@@ -75,7 +80,8 @@ class CaptionOptions(Options):
 class SplitOptions(Options):
     """How complete text is split."""
 
-    pause: float = option("--pause SECONDS", "Silence between paragraphs.", 0.4, min=0, max=60)
+    pause: float = option("--pause SECONDS", PAUSE_HELP, PAUSE_S, min=0, max=60)
+    speaker: list[str] | None = option("--speaker NAME=VOICE", SPEAKER_HELP)
     split: int = option("--split N", "Maximum characters per request; 0 = no limit.", SEGMENT_CHARS, min=0)
     max_chars: int = option("--max-chars N", "Maximum text length; 0 = unlimited.", 200_000, min=0)
 

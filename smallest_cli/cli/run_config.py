@@ -13,12 +13,19 @@ from smallest_cli.audio.destinations import Destination, check_distinct, choose_
 from smallest_cli.cli.console import Console
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.client.credentials import key_files, reads_stdin
-from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.errors import SettingsError, UsageError, plural
 from smallest_cli.models import SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.stdio import stdout_kind
-from smallest_cli.synthesis.request import AHEAD_S, RunConfig, build_request, describe_settings, open_session
+from smallest_cli.synthesis.request import (
+    AHEAD_S,
+    RunConfig,
+    build_request,
+    describe_settings,
+    open_session,
+    resolve_speakers,
+)
 from smallest_cli.synthesis.session import Session
 
 if TYPE_CHECKING:
@@ -139,6 +146,31 @@ def session_on_console(config: RunConfig, console: Console) -> Iterator[Session]
         if live_text:
             stack.enter_context(live_text.stopped_on_error())
         yield session
+
+
+def resolve_voices(
+    speakers: Sequence[str] | None, config: RunConfig, console: Console, *, force: bool
+) -> dict[str, SpeechRequest]:
+    """Return the template of each --speaker. Raises UsageError, for a voice without word times, too."""
+    resolved = resolve_speakers(
+        speakers or (), config.settings, config.template, force=force, warn=console.warn
+    )
+    if config.captions and config.captions.by_word:
+        from smallest_cli.synthesis.captions import plan_captions
+
+        for template in resolved.values():
+            plan_captions(config.captions, template, config.settings, force=force)
+    return resolved
+
+
+def report_text(removed: int, dropped: int, warnings: Iterable[str], console: Console) -> None:
+    """Warn about likely mistakes and removed control characters; with --verbose count what was dropped."""
+    for warning in warnings:
+        console.warn(warning)
+    if removed:
+        console.warn(f"removed {plural(removed, 'control character')} from the text")
+    if dropped:
+        console.detail(f"dropped {plural(dropped, 'character')} that cannot be spoken")
 
 
 def check_key_not_from_text(texts: Iterable[str], key_file: str | None, settings: Settings) -> None:

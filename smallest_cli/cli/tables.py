@@ -6,20 +6,21 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from smallest_cli.cli.console import print_json
 from smallest_cli.errors import DeviceError
-from smallest_cli.models import Voice
-from smallest_cli.security import printable
+from smallest_cli.models import PRICES, Silence, SpeechRequest, Voice
+from smallest_cli.security import escape, printable
 from smallest_cli.text.graphemes import display_width
 from smallest_cli.voices import bundled_voices
 
 if TYPE_CHECKING:
     from smallest_cli.audio.speaker import Device
+    from smallest_cli.text.segments import Script
 
 VOICE_COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
 GAP = "  "
@@ -95,6 +96,42 @@ def print_facts(facts: Mapping[str, object], *, as_json: bool = False) -> None:
     if sys.stdout.isatty():
         rows = [tuple(map(str, facts.values()))]
     print_result(facts, tuple(facts), rows, as_json=as_json)
+
+
+def print_script(script: Script, template: SpeechRequest, *, as_json: bool) -> None:
+    """Print what a run would request: its size, price, voice and segments."""
+    prices = [PRICES.get(each.model or "") for each in script.requests]
+    lengths = [len(each.text) for each in script.requests]
+    price = sum(price * length for price, length in zip(prices, lengths, strict=True) if price) / 10_000
+    facts: dict[str, object] = {
+        "characters": script.characters,
+        "price_usd": round(price, 6) if all(prices) else None,
+        "voice": template.voice,
+        "model": template.model,
+    }
+    if as_json:
+        print_json(facts | {"segments": list(_segments_as_fields(script))})
+        return
+    print_facts(facts | {"segments": script.segments, "price_usd": facts["price_usd"] or "unknown"})
+    print()
+    for item in script.items:
+        if isinstance(item, Silence):
+            print(f"(pause {item.seconds:g} s)")
+        else:
+            speaker = f"{item.speaker} ({item.voice}): " if item.speaker else ""
+            print(escape(f"{speaker}{item.text.strip()}"))
+
+
+def _segments_as_fields(script: Script) -> Iterator[dict[str, object]]:
+    """Each segment, with the seconds of silence before it."""
+    pause_s = 0.0
+    for item in script.items:
+        if isinstance(item, Silence):
+            pause_s += item.seconds
+            continue
+        speaker = {"speaker": item.speaker} if item.speaker else {}
+        yield {"text": item.text, "voice": item.voice, "model": item.model, **speaker, "pause": pause_s}
+        pause_s = 0.0
 
 
 def _page(lines: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from smallest_cli.voices import cache_path
 
 VERSION = 1
 """Version of the entry format; part of each entry's name."""
-NON_AUDIO_FIELDS = ("completion_wait_ms", "session_id", "request_id")
+NON_AUDIO_FIELDS = ("completion_wait_ms", "session_id", "request_id", "speaker")
 """Fields of a request that do not change the audio."""
 ABANDONED_S = 3600
 """Age in seconds from which an unfinished entry has no writer any more."""

@@ -69,12 +69,16 @@ class Captions:
         self.ended = False
         self.format = format
 
-    def start(self, text: str, frame: int, retried: SpokenSegment | None = None) -> SpokenSegment:
+    def start(
+        self, request: SpeechRequest, frame: int, retried: SpokenSegment | None = None
+    ) -> SpokenSegment:
         """Return a segment that starts at `frame`: a new one, or `retried`, reset."""
         if retried is not None:
             retried.restart(frame)
             return retried
-        segment = SpokenSegment(text, frame, frame_size=self.format.frame_size)
+        segment = SpokenSegment(
+            request.text, frame, frame_size=self.format.frame_size, speaker=request.speaker
+        )
         self.segments.append(segment)
         return segment
 

@@ -16,6 +16,7 @@ from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.models import AudioFormat, Event, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
+from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.synthesis.pipeline import Pipeline, Totals
 from smallest_cli.synthesis.session import Session, ignore
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from smallest_cli.synthesis.captions import CaptionPlan, Captions
 
 AHEAD_S = 30.0
+MAX_NAME = 64
+"""Maximum characters of a speaker's name."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,29 @@ def build_request(
         completion_wait_ms=settings.completion_wait,
         **_check_v2_fields(v2_fields or {}, settings.api),
     )
+
+
+def resolve_speakers(
+    given: Sequence[str],
+    settings: Settings,
+    template: SpeechRequest,
+    *,
+    force: bool,
+    warn: Callable[[str], None],
+) -> dict[str, SpeechRequest]:
+    """Return the request template of each speaker from `NAME=VOICE`. Raises UsageError."""
+    speakers: dict[str, SpeechRequest] = {}
+    for each in given:
+        name, equals, voice = (part.strip() for part in each.partition("="))
+        if not (name and equals and voice) or ":" in name or len(name) > MAX_NAME:
+            raise UsageError(f"--speaker: {printable(each, 40)} is not of the form NAME=VOICE")
+        if name in speakers:
+            raise UsageError(f"--speaker: {printable(name, 40)} is given twice")
+        chosen = resolve_voice(voice, settings.model, settings.api, base_url=settings.base_url, force=force)
+        for warning in chosen.warnings:
+            warn(warning)
+        speakers[name] = template._replace(voice=chosen.voice, model=chosen.model)
+    return speakers
 
 
 def describe_settings(settings: Settings, template: SpeechRequest) -> Iterator[str]:

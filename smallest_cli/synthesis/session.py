@@ -249,7 +249,9 @@ class Session:
     def _advance(self, segments: Segments) -> None:
         """One step with the first item of the queue."""
         segment = self._queue[0]
-        if isinstance(segment.item, Silence) or segment.cached is not None:
+        if isinstance(segment.item, Silence) and not self.totals.byte_count and self._sent:
+            self._receive(segments)  # a silence before the first audio is written with it
+        elif isinstance(segment.item, Silence) or segment.cached is not None:
             self._write_ready(self._queue.popleft())
         else:
             self._receive(segments)
@@ -351,7 +353,7 @@ class Session:
         segment.started = True
         segment.first_frame = self.totals.frames
         if self.captions and isinstance(segment.item, SpeechRequest):
-            segment.spoken = self.captions.start(segment.item.text, segment.first_frame, segment.spoken)
+            segment.spoken = self.captions.start(segment.item, segment.first_frame, segment.spoken)
 
     def _notify(self, event: Event) -> None:
         self.timeline.on_event(event)

@@ -35,6 +35,7 @@ class SpokenSegment:
     complete: bool = False
     frame_size: int = 2
     """Bytes of a frame."""
+    speaker: str | None = None
     _byte_count: int = 0
 
     @property
@@ -68,6 +69,7 @@ class Cue:
     end: float
     text: str
     words: tuple[Cue, ...] = ()
+    speaker: str | None = None
 
 
 def subtitle_format(path: str) -> str:
@@ -81,7 +83,7 @@ def subtitle_format(path: str) -> str:
 def cues_of(segments: Iterable[SpokenSegment], rate: int) -> list[Cue]:
     """One cue for each complete segment, at `rate` frames per second."""
     return [
-        Cue(each.start / rate, each.end / rate, each.text.strip(), tuple(_words(each, rate)))
+        Cue(each.start / rate, each.end / rate, each.text.strip(), tuple(_words(each, rate)), each.speaker)
         for each in segments
         if each.complete
     ]
@@ -108,7 +110,7 @@ def render(cues: Sequence[Cue], kind: str, *, by_word: bool = False) -> str:
     """The content of a file. `by_word` makes every word a cue; in JSON words are part of their sentence."""
     if kind == "json":
         return json.dumps([_as_fields(cue) for cue in cues], ensure_ascii=False, indent=1) + "\n"
-    parts = [word for cue in cues for word in cue.words] if by_word else cues
+    parts = [word for cue in cues for word in cue.words] if by_word else list(map(_with_speaker, cues))
     timed = [(start, end, "\n".join(lines(text))) for start, end, text in _merge(_split(parts))]
     if kind == "vtt":
         return "WEBVTT\n" + "".join(
@@ -121,8 +123,14 @@ def render(cues: Sequence[Cue], kind: str, *, by_word: bool = False) -> str:
     )
 
 
+def _with_speaker(cue: Cue) -> Cue:
+    return replace(cue, text=f"{cue.speaker}: {cue.text}") if cue.speaker else cue
+
+
 def _as_fields(cue: Cue) -> dict[str, object]:
     fields: dict[str, object] = {"start": round(cue.start, 6), "end": round(cue.end, 6), "text": cue.text}
+    if cue.speaker:
+        fields["speaker"] = cue.speaker
     if cue.words:
         fields["words"] = [_as_fields(word) for word in cue.words]
     return fields

@@ -21,7 +21,7 @@ SLACK = 8
 """Columns that a line which was wrapped by hand may leave free."""
 MAX_TAG = 100
 MAX_NAME = 64
-"""Characters of a line in which the name of a speaker is looked for."""
+"""Maximum characters of a speaker's name, and of the first word of a line that is waited for."""
 
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
@@ -162,7 +162,7 @@ class Layout:
             self._previous, self._line, self._start = self._line, _Line(), ""
         if gap > max(_WRAP, self._gap):
             self._add_break(paragraph=gap == _PARAGRAPH)
-        self._indent = run.rpartition("\n")[2]
+        self._indent = run.rpartition("\n")[2] if "\n" in run else self._indent + run
         self._gap = max(gap, self._gap)
         # After an unspaced script, only the next character shows whether this is a blank or a wrapped line.
         if self._gap == _BLANK and not _UNSPACED.match(self._line.last):
@@ -185,8 +185,8 @@ class Layout:
 
     def _is_decided(self, start: str) -> bool:
         """Whether the beginning of a line's first word is enough to know what the line is."""
-        if self._speakers and ":" not in start:
-            return len(start) > MAX_NAME
+        if self._speakers:
+            return len(start) > MAX_NAME or any(start.startswith(f"{name}:") for name in self._speakers)
         return (
             (self._gap != _WRAP and len(start) > 2 and start[0].isalpha())
             or len(start) > MAX_NAME

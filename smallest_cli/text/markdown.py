@@ -55,6 +55,9 @@ class MarkdownStripper:
             words.append(self._take(final=False))
         return "".join(words)
 
+    def release(self) -> str:
+        return ""
+
     def flush(self) -> str:
         """Return what is left; no more text may come."""
         return self._take(final=True)

@@ -25,6 +25,9 @@ _STOP = re.compile(
 )
 _CLAUSE_END = re.compile(f"[,;:—–،؛][{_CLOSERS}]*\\s+|[、，；：][{_CLOSERS}]*\\s*")
 _BLANKS = re.compile(r"\s+")
+_COMPLETE_END = re.compile(
+    f"(?:\\s|[^\\W\\d_][{_CLOSERS}]*[{_STOPS}]+|[{_FINAL_STOPS}{_SCRIPT_STOPS}])[{_CLOSERS}]*\\Z"
+)
 _SPOKEN = re.compile(r"[^\W_]")
 """A letter or digit: text without any cannot be spoken."""
 _NEXT_WORD = re.compile(r"[\"'“‘„«(\[¿¡*_]*(.?)", re.DOTALL)
@@ -248,6 +251,19 @@ class SentenceSplitter:
         if pieces:
             self._first_limit = None
         return pieces
+
+    def release(self) -> list[str]:
+        """Return what is pending up to the last blank: more text may not come soon, but a word may go on.
+
+        A last word with the stop of a sentence is complete; a number with a stop is not.
+        """
+        text = self.pending
+        if text.strip() and not _COMPLETE_END.search(text):
+            text = text.removesuffix(text.split()[-1])
+        if not _SPOKEN.search(text):
+            return []
+        self.pending = self.pending[len(text) :]
+        return self._split(text)
 
     def flush(self) -> list[str]:
         """Return everything that is pending, without waiting for a sentence to end."""

@@ -13,31 +13,37 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from smallest_cli.files import read_some
-from smallest_cli.models import SpeechRequest
+from smallest_cli.models import SEGMENT_CHARS, Silence, SpeechRequest
+from smallest_cli.text.breaks import Break, Item
+from smallest_cli.text.clean import Cleaner
+from smallest_cli.text.layout import Layout
 from smallest_cli.text.markdown import MarkdownStripper
-from smallest_cli.text.normalize import StreamNormalizer
+from smallest_cli.text.segments import SegmentWriter, Speakers, is_speakable
 from smallest_cli.text.sentences import SentenceSplitter
 
 READ_SIZE = 64 * 1024
 QUEUE_LENGTH = 8
 """Maximum texts read ahead; a writer that is faster than speech then blocks."""
+LAGGING_QUEUE_LENGTH = 10_000
+"""The same where old text is dropped: it must be read to know its age."""
 
 
 class TextReader:
     """Text from a descriptor, read on a thread as bytes become available.
 
     `fileno` is readable while a text can be taken. `broken` is set once bytes came that are not UTF-8,
-    `ended` once all text was taken; `characters` counts what was taken.
+    `ended` once all text was taken; `characters` counts what was taken, `read_at` is when the last was read.
     """
 
-    def __init__(self, pieces: Iterable[str] | int) -> None:
+    def __init__(self, pieces: Iterable[str] | int, queue_length: int = QUEUE_LENGTH) -> None:
         """`pieces`: a descriptor to read, or the text itself."""
         self.ended = False
+        self.read_at = 0.0
         self.broken = False
         self.error: OSError | None = None
         """The read error that ended the text early."""
         self.characters = 0
-        self._queue: queue.Queue[str | None] = queue.Queue(QUEUE_LENGTH)
+        self._queue: queue.Queue[tuple[str | None, float]] = queue.Queue(queue_length)
         self._readable, self._wake = os.pipe()
         texts = self._read(pieces) if isinstance(pieces, int) else iter(pieces)
         threading.Thread(target=self._fill, args=(texts,), daemon=True).start()
@@ -53,17 +59,18 @@ class TextReader:
         if timeout_s is not None:
             timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         try:
-            text = self._queue.get(timeout=timeout_s) if timeout_s != 0 else self._queue.get_nowait()
+            taken = self._queue.get(timeout=timeout_s) if timeout_s != 0 else self._queue.get_nowait()
         except queue.Empty:
             return None
         os.read(self._readable, 1)
+        text, self.read_at = taken
         self.ended = text is None
         self.characters += len(text or "")
         return text
 
     def _fill(self, texts: Iterator[str]) -> None:
         for text in chain(texts, [None]):
-            self._queue.put(text)
+            self._queue.put((text, time.monotonic()))
             os.write(self._wake, b"\0")
 
     def _read(self, descriptor: int) -> Iterator[str]:
@@ -81,115 +88,190 @@ class TextReader:
 
 
 class SegmentStream:
-    """Arriving text to segments.
+    """Arriving text to segments: clean -> markdown -> layout -> sentences -> SegmentWriter.
 
     `full` is set once the next segment would exceed `max_chars` characters in all.
     """
 
     def __init__(
         self,
+        template: SpeechRequest,
+        speakers: Speakers | None = None,
         *,
-        limit: int,
-        first_limit: int | None,
-        strip_markdown: bool,
-        by_line: bool,
+        limit: int = SEGMENT_CHARS,
+        first_limit: int | None = None,
+        strip_markdown: bool = False,
+        typed: bool = False,
+        by_line: bool = False,
         by_sentence: bool = False,
         max_chars: int = 0,
+        pause_s: float = 0.0,
     ) -> None:
         """`limit` and `first_limit` as in `SentenceSplitter`; `max_chars` 0 is no limit.
 
-        `by_line`: a fragment that ends with a line end is complete, as typed input is. `by_sentence`: a
-        segment has only one sentence.
+        `typed`: a fragment that ends with a line end is complete. `by_line`: every line is a segment of its
+        own. `by_sentence`: a segment has only one sentence. `pause_s`: silence between paragraphs.
         """
+        self._cleaner = Cleaner()
         self._markdown = MarkdownStripper() if strip_markdown else None
-        self._normalizer = StreamNormalizer()
+        self._layout = Layout(speakers or (), by_line=by_line)
         self._splitter = SentenceSplitter(limit, first_limit, max_chars)
-        self._by_line = by_line
+        self._writer = SegmentWriter(template, speakers or {}, pause_s)
+        self._typed = typed
         self._limit = limit
         self._joined_limit = 0 if by_sentence else limit
         self._max_chars = max_chars
         self._taken = 0
-        self._ready: deque[str] = deque()
+        self._at_line_end = False
+        self._fed_at = 0.0
+        self._ready: deque[tuple[Item, float]] = deque()
+        """Sentences and marks, with the time at which their text was read."""
+        self._items: deque[SpeechRequest | Silence] = deque()
         self.full = False
+        self.pending = False
+        """Whether text is held that `release` may make ready."""
 
     @property
     def removed(self) -> int:
         """Number of control characters removed."""
-        return self._normalizer.removed
-
-    def feed(self, text: str) -> None:
-        """Add text."""
-        self._add(self._markdown.feed(text) if self._markdown else text)
-        if self._by_line and text.endswith("\n"):
-            self.flush()
-
-    def flush(self) -> None:
-        """Make what is pending ready: no more text may come, or not soon."""
-        if self._markdown:
-            self._add(self._markdown.flush())
-        if self.pending:
-            self._ready += self._splitter.flush()
-
-    def _add(self, text: str) -> None:
-        self._ready += self._splitter.feed(self._normalizer.feed(text))
+        return self._cleaner.removed
 
     @property
-    def pending(self) -> bool:
-        """Whether text is held whose sentence has not ended."""
-        return bool(self._splitter.pending.strip())
+    def dropped(self) -> int:
+        """Number of characters that cannot be spoken and had no neighbour to join."""
+        return self._writer.dropped
+
+    @property
+    def warnings(self) -> Iterable[str]:
+        """What looks like a mistake in the text."""
+        return self._layout.warnings
+
+    def prepare(self) -> None:
+        """Import what takes long: call it while a connection is made."""
+        if self._markdown:
+            self._markdown.feed("")
+
+    def feed(self, text: str, at: float = 0.0) -> None:
+        """Add text that was read at the time `at`. Raises UsageError for a pause that is too long."""
+        self._fed_at = at
+        self.pending = self.pending or bool(text.strip())
+        self._add_clean(self._cleaner.feed(text))
+        if self._typed and text.endswith("\n"):
+            self.flush()
+
+    def release(self) -> None:
+        """Make ready what no more text can change, up to the last blank: no more may come soon."""
+        if self._markdown:
+            self._add(self._layout.feed(self._markdown.release()))
+        self._add(self._layout.release())
+        self._add_pieces(self._splitter.flush() if self._at_line_end else self._splitter.release())
+        self.pending = False
+
+    def flush(self) -> None:
+        """Make everything ready: no more text comes, or another text."""
+        self._add_clean(self._cleaner.flush())
+        if self._markdown:
+            self._add(self._layout.feed(self._markdown.flush()))
+        self._add(self._layout.flush())
+        self.pending = False
+
+    def _add_clean(self, text: str) -> None:
+        self._at_line_end = text.endswith("\n") if text else self._at_line_end
+        self._add(self._layout.feed(self._markdown.feed(text) if self._markdown else text))
+
+    def _add(self, items: Iterable[Item]) -> None:
+        text: list[str] = []
+        for item in (*items, None):
+            if isinstance(item, str):
+                text.append(item)
+                continue
+            if text:
+                self._add_pieces(self._splitter.feed("".join(text)))
+                text.clear()
+            if item is not None:
+                self._add_pieces(self._splitter.flush())
+                self._ready.append((item, self._fed_at))
+
+    def _add_pieces(self, pieces: Iterable[str]) -> None:
+        self._ready.extend((piece, self._fed_at) for piece in pieces)
 
     @property
     def has_enough(self) -> bool:
         """Whether a segment of the full length is ready."""
-        return sum(map(len, self._ready)) >= self._limit
+        return sum(len(item) for item, _ in self._ready if isinstance(item, str)) >= self._limit
 
-    def take(self) -> str:
-        """Return the ready sentences that fit into one segment, without paragraph marks; "" for none."""
+    def drop_older(self, than: float) -> int:
+        """Drop the ready lines that were read before the time `than`; return their number."""
+        dropped = 0
+        while self._ready and self._ready[0][1] < than:
+            dropped += isinstance(self._ready.popleft()[0], Break)
+        return dropped
+
+    def take(self) -> SpeechRequest | Silence | None:
+        """Return the next item: a silence, or the ready sentences that fit into a segment; None for none."""
+        while not self._items and self._ready and not self.full:
+            item = self._ready[0][0]
+            if isinstance(item, str):
+                self._items.extend(self._writer.segment(self._take_sentences()))
+            else:
+                self._ready.popleft()
+                self._items.extend(self._writer.mark(item))
+        if not self._items:
+            return None
+        taken = self._items.popleft()
+        if isinstance(taken, SpeechRequest):
+            self._taken += len(taken.text)
+        return taken
+
+    def _take_sentences(self) -> str:
         segment = ""
-        while self._ready and (
-            not segment.strip() or len(segment) + len(self._ready[0]) <= self._joined_limit
-        ):
-            piece = self._ready[0].replace("\n", "")
+        while self._ready and isinstance(piece := self._ready[0][0], str):
+            if segment.strip() and len(segment) + len(piece) > self._joined_limit:
+                break
             left = self._max_chars - self._taken - len(segment) if self._max_chars else len(piece)
             if len(piece.rstrip()) > left:
                 self.full = True
                 break
             segment += piece[:left]
             self._ready.popleft()
-        if segment.strip():
-            self._taken += len(segment)
-            return segment
-        if segment:
-            self._ready.appendleft(segment)  # a blank goes with what follows
-        return ""
+        return segment
 
 
 class ArrivingSegments:
     """Requests made of arriving text; each is put together when it is taken, from all that is ready by then.
 
-    They end with the text, or when the stream is full.
+    They end with the text, or when the stream is full. `dropped_lines` counts lines that became too old.
     """
 
     def __init__(
-        self, reader: TextReader, stream: SegmentStream, template: SpeechRequest, flush_s: float
+        self, reader: TextReader, stream: SegmentStream, flush_s: float, max_lag_s: float = math.inf
     ) -> None:
-        """Unfinished text is spoken after `flush_s` seconds without more."""
+        """Unfinished text is spoken after `flush_s` seconds without more.
+
+        What was read more than `max_lag_s` seconds ago and is not requested is dropped.
+        """
+        self.dropped_lines = 0
         self._reader = reader
         self._stream = stream
-        self._template = template
         self._flush_s = flush_s
+        self._max_lag_s = max_lag_s
         self._fed_at = time.monotonic()
         self.fileno = reader.fileno
         self.ended = False
 
-    def next(self) -> SpeechRequest | None:
-        """Return the next request, None if none is ready."""
-        while not self._stream.has_enough and (text := self._reader.next()) is not None:
+    def next(self) -> SpeechRequest | Silence | None:
+        """Return the next item, None if none is ready."""
+        drops = self._max_lag_s < math.inf
+        while (drops or not self._stream.has_enough) and (text := self._reader.next()) is not None:
             self._feed(text)
-        if self._reader.ended or (self.due_s() or math.inf) <= 0:
+        if self._reader.ended:
             self._stream.flush()
-        if segment := self._stream.take():
-            return self._template._replace(text=segment)
+        elif (self.due_s() or math.inf) <= 0:
+            self._stream.release()
+        if drops:
+            self.dropped_lines += self._stream.drop_older(time.monotonic() - self._max_lag_s)
+        if item := self._stream.take():
+            return item
         self.ended = self._reader.ended or self._stream.full
         return None
 
@@ -208,5 +290,40 @@ class ArrivingSegments:
         return due_s is not None or text is not None or self._reader.ended
 
     def _feed(self, text: str) -> None:
-        self._stream.feed(text)
+        self._stream.feed(text, self._reader.read_at)
         self._fed_at = time.monotonic()
+
+
+class CleanFragments:
+    """Arriving text for a service that splits it: cleaned, and never a fragment that cannot be spoken alone.
+
+    Such a fragment goes with the next one; the last is dropped, and its characters counted in `dropped`.
+    """
+
+    def __init__(self, reader: TextReader) -> None:
+        self.ended = False
+        self.dropped = self.characters = 0
+        self.fileno = reader.fileno
+        self._reader = reader
+        self._cleaner = Cleaner()
+        self._held = ""
+
+    @property
+    def removed(self) -> int:
+        """Number of control characters removed."""
+        return self._cleaner.removed
+
+    def next(self, timeout_s: float | None = 0.0) -> str | None:
+        """Return the next text; None after `timeout_s` (None: no timeout) or at the end."""
+        while not self.ended:
+            text = self._reader.next(timeout_s)
+            if text is None and not self._reader.ended:
+                return None
+            self._held += self._cleaner.flush() if text is None else self._cleaner.feed(text)
+            self.ended = text is None
+            if is_speakable(self._held):
+                text, self._held = self._held, ""
+                self.characters += len(text)
+                return text
+        self.dropped, self._held = self.dropped + len(self._held.strip()), ""
+        return None

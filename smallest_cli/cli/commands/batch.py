@@ -15,7 +15,7 @@ import typer
 from smallest_cli.cli.console import Console, print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import FileOptions, ReportOptions, ServiceOptions, SplitOptions, VoiceOptions
-from smallest_cli.cli.run_config import load_request
+from smallest_cli.cli.run_config import load_request, report_text
 from smallest_cli.cli.tables import print_facts
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError
 from smallest_cli.security import printable
@@ -23,7 +23,7 @@ from smallest_cli.synthesis.batch import manifest as manifests
 from smallest_cli.synthesis.batch.items import BatchConfig, Item, plan_items
 from smallest_cli.synthesis.batch.rows import check_problems, read_rows
 from smallest_cli.synthesis.batch.workers import MAX_CONSECUTIVE_FAILURES, Outcome, run_items
-from smallest_cli.synthesis.request import RunConfig
+from smallest_cli.synthesis.request import RunConfig, resolve_speakers
 
 MAX_SHOWN_FAILURES = 20
 ROW = attrgetter("item.row")
@@ -77,11 +77,18 @@ def batch(
         split=text.split,
         pause_s=text.pause,
         force=voice.force,
+        speakers=resolve_speakers(
+            text.speaker or [], settings, template, force=voice.force, warn=console.warn
+        ),
         jobs=options.jobs,
     )
     items = plan_items(read_rows(file), config, console.warn)
-    if removed := sum(item.script.removed for item in items):
-        console.warn(f"removed {removed} control characters from the texts")
+    report_text(
+        sum(item.script.removed for item in items),
+        sum(item.script.dropped for item in items),
+        dict.fromkeys(warning for item in items for warning in item.script.warnings),
+        console,
+    )
     manifests.check_folder(options.dir)
     find_pending = partial(_find_pending, items, config, text.max_chars)
     if report.dry_run:

@@ -35,24 +35,23 @@ def speak(
     sources = text.file or ([] if words else ["-"])
     run_config.check_key_not_from_text(sources, service.api_key_file, config.settings)
     run_config.check_not_overwriting(sources, config.written_files, "the text is read from it")
+    speakers = run_config.resolve_voices(text.speaker, config, console, force=voice.force)
     script = write_script(
         read_texts(words or [], text.file or [], text.max_chars),
         config.template,
         split=text.split,
         pause_s=text.pause,
         by_sentence=config.captions is not None,
+        speakers=speakers,
     )
-    if script.removed:
-        console.warn(f"removed {script.removed} control characters from the text")
+    run_config.report_text(script.removed, script.dropped, script.warnings, console)
     if report.dry_run:
-        from smallest_cli.cli.tables import print_facts
+        from smallest_cli.cli.tables import print_script
         from smallest_cli.files import check_target
 
         for name in config.written_files:
             check_target(name)
-        counts = {"characters": script.characters, "segments": script.segments}
-        speaker = {"voice": config.template.voice, "model": config.template.model}
-        print_facts({**counts, **speaker}, as_json=report.json)
+        print_script(script, config.template, as_json=report.json)
         return
     with run_config.session_on_console(config, console) as session:
         session.run(FinishedSegments(script.items))

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
 
 from smallest_cli.cli.option_groups import Options, grouped, option
-from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
-from smallest_cli.cli.run_config import build_run_config, check_key_not_from_text, session_on_console
+from smallest_cli.cli.options import (
+    PAUSE_HELP,
+    PAUSE_S,
+    SPEAKER_HELP,
+    CaptionOptions,
+    RunOptions,
+    ServiceOptions,
+    SoundOptions,
+    VoiceOptions,
+)
+from smallest_cli.cli.run_config import (
+    build_run_config,
+    check_key_not_from_text,
+    report_text,
+    resolve_voices,
+    session_on_console,
+)
 from smallest_cli.cli.summary import print_summary
-from smallest_cli.errors import Incomplete, UsageError
+from smallest_cli.errors import Incomplete, UsageError, plural
 from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS
 from smallest_cli.security import os_error_text
 from smallest_cli.synthesis.request import result
-from smallest_cli.text.stream import ArrivingSegments, SegmentStream, TextReader
+from smallest_cli.text.stream import (
+    LAGGING_QUEUE_LENGTH,
+    QUEUE_LENGTH,
+    ArrivingSegments,
+    CleanFragments,
+    SegmentStream,
+    TextReader,
+)
 
 FLUSH_MS = 1500
 DRAIN_S = 5.0
 SENTENCE_OPTIONS = (
     *("subtitles", "follow", "cache", "split"),
     *("first_chunk_chars", "flush_ms", "strip_markdown", "max_chars"),
+    *("lines", "pause", "speaker"),
 )
 """Options that require the client to split sentences."""
 
@@ -53,6 +78,12 @@ class StreamOptions(Options):
         f"With --buffering server: quiet that ends the run. [default: {DRAIN_S:g}]",
         min=0.1,
     )
+    lines: bool = option("--lines", "Make every line a segment, e.g. of a log.", False)
+    max_lag: float | None = option(
+        "--max-lag SECONDS", "With --lines: drop lines older than SECONDS.", min=0.1
+    )
+    pause: float | None = option("--pause SECONDS", f"{PAUSE_HELP} [default: {PAUSE_S:g}]", min=0, max=60)
+    speaker: list[str] | None = option("--speaker NAME=VOICE", SPEAKER_HELP)
     max_chars: int = option("--max-chars N", "Stop after this many characters; 0 = unlimited.", 0, min=0)
 
 
@@ -88,25 +119,43 @@ def stream(
                 raise UsageError(f"--{name.replace('_', '-')} requires --buffering sentence")
     elif stream_options.drain is not None:
         raise UsageError("--drain requires --buffering server")
+    max_lag = stream_options.max_lag
+    if max_lag is not None:
+        if not stream_options.lines:
+            raise UsageError("--max-lag requires --lines")
+        config = replace(config, ahead_s=min(config.ahead_s or max_lag, max_lag))
+    speakers = resolve_voices(stream_options.speaker, config, console, force=voice.force)
     typed = not words and sys.stdin.isatty()
-    reader = TextReader([" ".join(words)] if words else sys.stdin.fileno())
+    reader = TextReader(
+        [" ".join(words)] if words else sys.stdin.fileno(),
+        QUEUE_LENGTH if max_lag is None else LAGGING_QUEUE_LENGTH,
+    )
+    fragments = CleanFragments(reader)
     strip = stream_options.strip_markdown
     segments = SegmentStream(
+        config.template,
+        speakers,
         limit=stream_options.split or SEGMENT_CHARS,
         first_limit=stream_options.first_chunk_chars,
-        strip_markdown=not (typed or words) if strip is None else strip,
-        by_line=typed,
+        strip_markdown=not (typed or words or stream_options.lines) if strip is None else strip,
+        typed=typed,
+        by_line=stream_options.lines,
         by_sentence=config.captions is not None,
         max_chars=stream_options.max_chars,
+        pause_s=0 if typed else PAUSE_S if stream_options.pause is None else stream_options.pause,
     )
     with session_on_console(config, console) as session:
         if by_server:
-            session.converse(config.template, reader, stream_options.drain or DRAIN_S)
-            session.totals.characters = reader.characters
+            session.converse(config.template, fragments, stream_options.drain or DRAIN_S)
+            session.totals.characters = fragments.characters
         else:
             flush_s = (stream_options.flush_ms or FLUSH_MS) / 1000
+            segments.prepare()
             session.stay_connected()
-            session.run(ArrivingSegments(reader, segments, config.template, flush_s))
+            arriving = ArrivingSegments(reader, segments, flush_s, math.inf if max_lag is None else max_lag)
+            session.run(arriving)
+            if arriving.dropped_lines:
+                console.warn(f"dropped {plural(arriving.dropped_lines, 'line')} older than {max_lag:g} s")
             if segments.full:
                 limit, hint = f"longer than {stream_options.max_chars} characters", "allow more: --max-chars"
                 if not session.totals.byte_count:
@@ -121,6 +170,6 @@ def stream(
             raise UsageError("nothing to speak: no text came")
     if reader.broken:
         console.warn("the text was not all UTF-8; U+FFFD replaces what could not be decoded")
-    if segments.removed:
-        console.warn(f"removed {segments.removed} control characters from the text")
+    cleaned = fragments if by_server else segments
+    report_text(cleaned.removed, cleaned.dropped, segments.warnings, console)
     print_summary(config, result(config, session), console, as_json=report.json)

@@ -16,7 +16,7 @@ from smallest_cli.cli.completion_lists import save_voices
 from smallest_cli.cli.console import Console, print_json
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import AccountOptions, JsonOption
-from smallest_cli.cli.run_config import build_run_config, session_on_console
+from smallest_cli.cli.run_config import build_run_config, report_text, session_on_console
 from smallest_cli.cli.summary import result_as_json
 from smallest_cli.cli.tables import print_result, print_voices
 from smallest_cli.client.cloning import encode_clone, read_sample, wait_for_clone
@@ -165,8 +165,7 @@ def play_voices(
             text = play_options.text or sentence(found[name])
             pause_s = options.TextOptions().pause
             script = write_script([text], config.template, split=SEGMENT_CHARS, pause_s=pause_s)
-            if script.removed:
-                console.warn(f"removed {script.removed} control characters from the text")
+            report_text(script.removed, script.dropped, script.warnings, console)
             Console(quiet=run_options.quiet, verbose=True).info(f"{ids[name]}  {config.template.model}")
             with session_on_console(config, console) as session:
                 session.run(FinishedSegments(script.items))

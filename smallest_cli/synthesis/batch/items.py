@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from smallest_cli.audio.formats import ALIASES, check_rate, choose_coding
@@ -15,7 +15,7 @@ from smallest_cli.files import safe_name, unique_names
 from smallest_cli.models import Silence, SpeechRequest
 from smallest_cli.synthesis.batch.rows import Row, check_problems
 from smallest_cli.synthesis.request import RunConfig
-from smallest_cli.text.segments import Script, write_script
+from smallest_cli.text.segments import Script, Speakers, write_script
 from smallest_cli.voices import resolve_voice
 
 MAX_SLUG = 40
@@ -35,6 +35,8 @@ class BatchConfig:
     split: int = 250
     pause_s: float = 0.4
     force: bool = False
+    speakers: Speakers = field(default_factory=dict)
+    """The voices of lines that begin with a name; a row's language and speed apply to them, too."""
     jobs: int = 1
 
 
@@ -115,7 +117,11 @@ def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig) -> 
     coding = choose_coding("-", format)
     check_rate(coding, template.format.sample_rate)
     path = Path(config.folder, f"{name}.{ALIASES.get(format, format)}")
-    script = write_script([row.text], template, split=config.split, pause_s=config.pause_s)
+    speakers = {
+        name: each._replace(language=template.language, speed=template.speed)
+        for name, each in config.speakers.items()
+    }
+    script = write_script([row.text], template, split=config.split, pause_s=config.pause_s, speakers=speakers)
     settings = config.run.settings
     hashed = {
         "items": [each.seconds if isinstance(each, Silence) else audio_fields(each) for each in script.items],

@@ -11,64 +11,8 @@ from hypothesis import strategies as st
 from smallest_cli.errors import UsageError
 from smallest_cli.models import SpeechRequest
 from smallest_cli.text.graphemes import splits_grapheme
-from smallest_cli.text.normalize import StreamNormalizer, normalize
 from smallest_cli.text.segments import write_script
 from smallest_cli.text.sentences import SentenceSplitter, split_segments
-
-# Normalising
-
-
-@pytest.mark.parametrize(
-    ("text", "paragraphs"),
-    [
-        ("Hard\nwrapped\r\nlines.", ("Hard wrapped lines.",)),
-        ("One.\n\nTwo.\n \t\nThree.", ("One.", "Two.", "Three.")),
-        ("  Many \t blanks\u00a0here  ", ("Many blanks here",)),
-        ("One\x0bline\x85and\u2028another.", ("One line and another.",)),
-        ("One sentence\n\fon two pages.\n\n\fA new one.", ("One sentence on two pages.", "A new one.")),
-        ("One.\u2029Two.", ("One.", "Two.")),
-        ("今日は\n良い天気。", ("今日は良い天気。",)),
-        ("ภาษา \n ไทย", ("ภาษาไทย",)),
-        ("中文\nand English\n中文", ("中文 and English 中文",)),
-        ("한국어는\n띄어 쓴다", ("한국어는 띄어 쓴다",)),
-        ("soft\u00adly", ("softly",)),
-        ("family 👨\u200d👩\u200d👧, क्\u200dष", ("family 👨\u200d👩\u200d👧, क्\u200dष",)),
-        ("e\u0301 is not composed", ("e\u0301 is not composed",)),
-        (" \n\n \t ", ()),
-        ("", ()),
-    ],
-)
-def test_lines_are_unwrapped_and_paragraphs_kept(text: str, paragraphs: tuple[str, ...]) -> None:
-    assert (normalize(text).paragraphs, normalize(text).removed) == (paragraphs, 0)
-
-
-def test_control_characters_are_removed_and_counted() -> None:
-    result = normalize("\ufeffA\x00b\x1b[31mc\u202ed\x7f\ud800")
-    assert (result.paragraphs, result.removed) == (("Ab[31mcd",), 6)
-
-
-@given(st.text())
-def test_normalising_is_idempotent(text: str) -> None:
-    once = normalize(text)
-    assert normalize("\n\n".join(once.paragraphs)) == type(once)(once.paragraphs, 0)
-
-
-@given(
-    st.text(alphabet="ab 、今\n\r\t\x00\u00ad\u2028\x0c", max_size=60) | st.text(),
-    st.lists(st.integers(0, 9)),
-)
-@settings(max_examples=300)
-def test_stream_normalizer_matches_normalize(text: str, cuts: list[int]) -> None:
-    expected, normalizer = normalize(text), StreamNormalizer()
-    fragments = []
-    for size in cuts:
-        fragments.append(text[:size])
-        text = text[size:]
-    fragments.append(text)
-    joined = "".join(map(normalizer.feed, fragments))
-    assert joined.replace("\n", "").rstrip() == " ".join(expected.paragraphs)
-    assert normalizer.removed == expected.removed
-
 
 # Sentences
 
@@ -164,14 +108,6 @@ def test_joined_segments_equal_the_text(text: str, limit: int) -> None:
     pieces = split_segments(text, limit)
     assert "".join(pieces) == text
     assert all(0 < len(piece) <= limit for piece in pieces)
-
-
-@given(WORDS, st.integers(60, 100))
-def test_no_segment_of_normalised_text_is_blank(text: str, limit: int) -> None:
-    for paragraph in normalize(text.replace("\u0301", "").replace("\u200d", "")).paragraphs:
-        pieces = split_segments(paragraph, limit)
-        assert all(piece.strip() for piece in pieces)
-        assert not any(piece.startswith(" ") for piece in pieces)
 
 
 # Grapheme clusters (UAX #29)
@@ -336,8 +272,6 @@ def test_long_runs_take_linear_time(text: str) -> None:
     run = text * (300_000 // len(text))
     assert "".join(split_stream([run])) == run
     assert "".join(split_segments(run)) == run
-    assert normalize(run).removed == 0
-    assert len(normalize(run + "\n" + run).paragraphs) <= 1
 
 
 def test_request_longer_than_the_service_limit_is_refused() -> None:

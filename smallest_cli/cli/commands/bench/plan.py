@@ -12,12 +12,9 @@ from smallest_cli.cli.commands.bench.options import CorpusOptions, LoadOptions, 
 from smallest_cli.cli.console import print_line
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.errors import UsageError
-from smallest_cli.models import PRO_MODEL, VIAS, SpeechRequest
+from smallest_cli.models import PRICES, VIAS, SpeechRequest
 from smallest_cli.settings import Settings
 from smallest_cli.text.input import read_texts
-
-PRICE = {PRO_MODEL: 0.195}
-"""US dollars for 10,000 characters, where the vendor's pages state it (waves/api.md, 6)."""
 
 
 def make_plan(
@@ -83,7 +80,7 @@ def confirm_cost(plan: Plan, settings: Settings, *, yes: bool, quiet: bool) -> N
     else:
         limit = plan.max_chars
         words = f"at most {limit} characters" if limit else "unlimited characters"
-    price = PRICE.get(plan.template.model or "")
+    price = PRICES.get(plan.template.model or "")
     if price and limit:
         words += f" (about ${limit / 10_000 * price:.2f} by the published price)"
     trials = f"{plan.trials} trials" if plan.trials is not None else f"{plan.seconds:g} s of trials"
