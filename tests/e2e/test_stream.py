@@ -18,14 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from smallest_cli.models import SpeechRequest
-from smallest_cli.text.markdown import MarkdownStripper
-from smallest_cli.text.normalize import normalize
-from smallest_cli.text.stream import ArrivingSegments, SegmentStream, TextReader
 from tests.support import ROOT, frames
 from tests.support.command import LAUNCH, SMALLEST, Ran, environment, smallest, speak
 from tests.support.fault_server import Handler, answer, fault_server
@@ -222,46 +216,6 @@ def test_empty_input_exits_2(home: Path, server: Offline) -> None:
 
 
 # Segments
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    st.text(alphabet="ab. ,!?。।\n*_#`[]()\u0301\u200d👨🇮क्ष3…\x00", max_size=300),
-    st.lists(st.integers(1, 20), max_size=30),
-    st.integers(1, 60),
-    st.booleans(),
-)
-def test_segments_contain_the_complete_input(text: str, cuts: list[int], limit: int, strip: bool) -> None:
-    fragments, rest = [], text
-    for size in cuts:
-        fragments.append(rest[:size])
-        rest = rest[size:]
-    plain = MarkdownStripper()
-    wanted = plain.feed(text) + plain.flush() if strip else text
-    segments = SegmentStream(limit=limit, first_limit=None, strip_markdown=strip, by_line=False)
-    arriving = ArrivingSegments(
-        TextReader([*fragments, rest]), segments, SpeechRequest("", "meher"), flush_s=30
-    )
-    sent = []
-    while not arriving.ended:
-        if request := arriving.next():
-            sent.append(request.text)
-        elif not arriving.ended:
-            arriving.wait(30)
-    assert "".join(sent).rstrip() == " ".join(normalize(wanted).paragraphs)
-    assert all(piece.strip() for piece in sent)
-
-
-def test_ready_sentences_are_sent_together() -> None:
-    """Sentences that arrive while one plays become one request, with one completion wait."""
-    segments = SegmentStream(limit=40, first_limit=None, strip_markdown=False, by_line=False)
-    segments.feed("One. Two. Three. Four is a little longer. Five. ")
-    assert [segments.take(), segments.take(), segments.take(), segments.take()] == [
-        "One. Two. Three. ",
-        "Four is a little longer. Five. ",
-        "",
-        "",
-    ]
 
 
 def test_markdown_from_pipe_is_stripped(home: Path, server: Offline) -> None:
