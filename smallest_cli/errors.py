@@ -178,3 +178,8 @@ class Interrupted(BaseException):
         super().__init__("interrupted")
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun for a message: "1 row", "2 rows"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

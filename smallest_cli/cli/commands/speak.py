@@ -9,6 +9,7 @@ import typer
 from smallest_cli.cli import options, run_config
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.summary import print_summary
+from smallest_cli.errors import plural
 from smallest_cli.synthesis.request import result
 from smallest_cli.text.input import read_texts
 from smallest_cli.text.segments import FinishedSegments, write_script
@@ -36,14 +37,14 @@ def speak(
     run_config.check_key_not_from_text(sources, service.api_key_file, config.settings)
     run_config.check_not_overwriting(sources, config.written_files, "the text is read from it")
     script = write_script(
-        read_texts(words or [], text.file or [], text.max_chars),
+        read_texts(words or [], text.file or [], text.max_chars, console.warn),
         config.template,
         split=text.split,
         pause_s=text.pause,
         by_sentence=config.captions is not None,
     )
     if script.removed:
-        console.warn(f"removed {script.removed} control characters from the text")
+        console.warn(f"removed {plural(script.removed, 'control character')} from the text")
     if report.dry_run:
         from smallest_cli.cli.tables import print_facts
         from smallest_cli.files import check_target

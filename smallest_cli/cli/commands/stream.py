@@ -11,10 +11,11 @@ from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.cli.run_config import build_run_config, check_key_not_from_text, session_on_console
 from smallest_cli.cli.summary import print_summary
-from smallest_cli.errors import Incomplete, UsageError
+from smallest_cli.errors import Incomplete, UsageError, plural
 from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS
 from smallest_cli.security import os_error_text
 from smallest_cli.synthesis.request import result
+from smallest_cli.text.input import join_words
 from smallest_cli.text.stream import ArrivingSegments, SegmentStream, TextReader
 
 FLUSH_MS = 1500
@@ -89,7 +90,7 @@ def stream(
     elif stream_options.drain is not None:
         raise UsageError("--drain requires --buffering server")
     typed = not words and sys.stdin.isatty()
-    reader = TextReader([" ".join(words)] if words else sys.stdin.fileno())
+    reader = TextReader([join_words(words)] if words else sys.stdin.fileno())
     strip = stream_options.strip_markdown
     segments = SegmentStream(
         limit=stream_options.split or SEGMENT_CHARS,
@@ -108,7 +109,8 @@ def stream(
             session.stay_connected()
             session.run(ArrivingSegments(reader, segments, config.template, flush_s))
             if segments.full:
-                limit, hint = f"longer than {stream_options.max_chars} characters", "allow more: --max-chars"
+                limit = f"longer than {plural(stream_options.max_chars, 'character')}"
+                hint = "allow more: --max-chars"
                 if not session.totals.byte_count:
                     raise UsageError(f"the first sentence is {limit}", hint=hint)
                 session.pipeline.drain()  # play the text within the limit first
@@ -116,11 +118,12 @@ def stream(
                 raise Incomplete(f"the text is {limit}, after {seconds:.1f} s of audio", hint=hint)
         if reader.error:
             reason = os_error_text(reader.error)
-            raise UsageError(f"cannot read stdin: {reason}, after {reader.characters} characters of text")
+            read = plural(reader.characters, "character")
+            raise UsageError(f"cannot read stdin: {reason}, after {read} of text")
         if not session.totals.byte_count:
             raise UsageError("nothing to speak: no text came")
     if reader.broken:
         console.warn("the text was not all UTF-8; U+FFFD replaces what could not be decoded")
     if segments.removed:
-        console.warn(f"removed {segments.removed} control characters from the text")
+        console.warn(f"removed {plural(segments.removed, 'control character')} from the text")
     print_summary(config, result(config, session), console, as_json=report.json)

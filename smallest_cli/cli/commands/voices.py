@@ -25,6 +25,7 @@ from smallest_cli.models import SEGMENT_CHARS, Clone, Voice
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.request import result
+from smallest_cli.text.input import join_words
 from smallest_cli.text.segments import FinishedSegments, write_script
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
@@ -162,11 +163,11 @@ def play_voices(
             config, console = build_run_config(
                 voice_options.replace(voice=ids[name]), sound_options, service_options, run_options
             )
-            text = play_options.text or sentence(found[name])
+            text = join_words([play_options.text]) if play_options.text else sentence(found[name])
             pause_s = options.TextOptions().pause
             script = write_script([text], config.template, split=SEGMENT_CHARS, pause_s=pause_s)
             if script.removed:
-                console.warn(f"removed {script.removed} control characters from the text")
+                console.warn(f"removed {errors.plural(script.removed, 'control character')} from the text")
             Console(quiet=run_options.quiet, verbose=True).info(f"{ids[name]}  {config.template.model}")
             with session_on_console(config, console) as session:
                 session.run(FinishedSegments(script.items))
