@@ -23,7 +23,7 @@ from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Progress, ignore, run_workers
 from smallest_cli.client.service import open_local_service
-from smallest_cli.errors import RemoteError, SettingsError
+from smallest_cli.errors import RemoteError, SettingsError, plural
 from smallest_cli.network.dialer import Dialer
 
 CALIBRATION_TRIALS = 20
@@ -135,7 +135,7 @@ def check_rate(measured: Sequence[Trial], limit_ms: float) -> tuple[Delays | Non
     actual = len(waits) * SECOND / max(1, max(trial.started_ns for trial in planned))
     planned_rate = len(waits) * SECOND / max(1, max(trial.scheduled_ns or 0 for trial in planned))
     return found, [
-        f"rate not reached: {late} of {len(waits)} trials began more than {limit_ms:.1f} ms late "
+        f"rate not reached: {late} of {plural(len(waits), 'trial')} began more than {limit_ms:.1f} ms late "
         f"(max {found.max:.0f} ms); {actual:.1f}/s began, {planned_rate:.1f}/s were due"
     ]
 

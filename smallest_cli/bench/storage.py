@@ -31,7 +31,7 @@ from smallest_cli.bench.schema import (
 )
 from smallest_cli.bench.thresholds import parse_threshold
 from smallest_cli.bench.trial import Trial
-from smallest_cli.errors import UsageError
+from smallest_cli.errors import UsageError, plural
 from smallest_cli.files import write_file
 from smallest_cli.security import printable, translate_os_errors
 
@@ -119,9 +119,9 @@ def _read_lines(path: Path, text: str) -> tuple[Run, list[Trial]]:
         planned = (run.load.count or 0) * len(run.arms) if run.complete else 0
         missing = max(0, planned - sum(trial.phase == "measure" for trial in trials))
     if missing < 0:
-        raise UsageError(f"{printable(path)} has {-missing} more trials than its header says")
+        raise UsageError(f"{printable(path)} has {plural(-missing, 'more trial')} than its header says")
     if missing:
-        reasons = [*run.calibration.reasons, f"{missing} trials are missing: the file was cut off"]
+        reasons = [*run.calibration.reasons, f"{plural(missing, 'trial')} missing: the file was cut off"]
         run = replace(run, complete=False, calibration=replace(run.calibration, reasons=reasons))
     return run, trials
 

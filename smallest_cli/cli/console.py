@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from smallest_cli import models
-from smallest_cli.errors import Interrupted, SmallestError
+from smallest_cli.errors import Interrupted, SmallestError, plural
 from smallest_cli.security import printable
 
 LINE_LIMIT = 1000
@@ -67,7 +67,7 @@ def _describe(event: models.Event) -> str:
         case models.Sent():
             return "request sent"
         case models.AudioChunk(pcm=pcm, cached=cached):
-            return f"{len(pcm)} bytes of audio{', cached' if cached else ''}"
+            return f"{plural(len(pcm), 'byte')} of audio{', cached' if cached else ''}"
         case models.WordTiming(word=word, start=start, end=end):
             return f'word "{word}"  {start * 1000:.0f} to {end * 1000:.0f} ms'
         case models.AudioEnded():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from smallest_cli.cli.console import Console, describe_phases, print_json
+from smallest_cli.errors import plural
 from smallest_cli.synthesis.request import RunConfig, RunResult
 from smallest_cli.synthesis.timeline import MILLISECOND
 
@@ -26,7 +27,7 @@ def print_summary(config: RunConfig, result: RunResult, console: Console, *, as_
     console.info(
         f"{', '.join(each.name for each in config.destinations)}  {totals.seconds:.1f} s  "
         f"first audio {_first_audio(result)}  total {result.total_ms / 1000:.2f} s"
-        f"{segments}{cached}  {totals.characters} characters{resent}"
+        f"{segments}{cached}  {plural(totals.characters, 'character')}{resent}"
     )
 
 

@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from smallest_cli.errors import UsageError
 from smallest_cli.files import read_some
 from smallest_cli.models import SEGMENT_CHARS, Silence, SpeechRequest
 from smallest_cli.text.breaks import Break, Item
 from smallest_cli.text.clean import Cleaner
+from smallest_cli.text.input import FIRST_BLOCK, describe_binary, not_text_error
 from smallest_cli.text.layout import Layout
 from smallest_cli.text.markdown import MarkdownStripper
 from smallest_cli.text.segments import SegmentWriter, Speakers, is_speakable
@@ -43,6 +45,8 @@ class TextReader:
         self.error: OSError | None = None
         """The read error that ended the text early."""
         self.characters = 0
+        self.refused: UsageError | None = None
+        """The text began with bytes that are not UTF-8 text."""
         self._queue: queue.Queue[tuple[str | None, float]] = queue.Queue(queue_length)
         self._readable, self._wake = os.pipe()
         texts = self._read(pieces) if isinstance(pieces, int) else iter(pieces)
@@ -75,13 +79,18 @@ class TextReader:
 
     def _read(self, descriptor: int) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        data = b" "
+        first, data = b"", b" "
         while data:
             try:
                 data = read_some(descriptor, READ_SIZE)
             except OSError as error:
                 self.error = error
                 data = b""
+            if len(first) < FIRST_BLOCK:
+                first = (first + data)[:FIRST_BLOCK]
+                if describe_binary(first):
+                    self.refused = not_text_error("stdin", first)
+                    return
             if text := decoder.decode(data, final=not data):
                 self.broken = self.broken or "\ufffd" in text
                 yield text

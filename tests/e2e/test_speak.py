@@ -79,6 +79,31 @@ def test_input_files_are_read_in_order(home: Path, server: Offline) -> None:
     assert [part.strip() for part in texts] == ["First of all, in two lines.", "And then the rest."]
 
 
+@pytest.mark.parametrize("source", ["-f in.txt", "-"])
+def test_subtitles_are_read_without_numbers_and_times(source: str, home: Path, server: Offline) -> None:
+    cues = ["1", "00:00:01,000 --> 00:00:02,500", "<i>We never</i>", "speak them.", ""]
+    cues += ["2", "00:00:03,000 --> 00:00:04,000", "Nor the times."]
+    content = "\r\n".join(cues)
+    (home / "in.txt").write_text(content)
+    given = source.split() if source != "-" else []
+    before = len(server.log())
+    ran = speak(home, server, *given, "-o", "a.wav", stdin=content.encode())
+    assert (ran.code, ran.out, len(ran.lines)) == (0, b"", 1)
+    assert ran.lines[0].startswith(f"smallest: warning: {'in.txt' if given else 'stdin'} has subtitles")
+    assert [each["text"] for each in server.log()[before:]] == ["We never speak them.", "Nor the times."]
+
+
+@pytest.mark.parametrize("command", ["speak", "stream", "bench", "bench --text", "voices play meher --text"])
+def test_words_that_are_not_utf8_are_refused(command: str, home: Path, server: Offline) -> None:
+    before = len(server.log())
+    name, *more = command.split()
+    env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
+    ran = smallest(home, name, *more, "caf\udce9", env=env)
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines[0] == r"smallest: the text is not valid UTF-8: caf\udce9"
+    assert len(server.log()) == before
+
+
 def test_long_text_is_sent_in_segments(home: Path, server: Offline) -> None:
     text = " ".join(f"This is sentence number {number} of the text." for number in range(40))
     ran = speak(home, server, text, "-o", "out.wav", "--json")

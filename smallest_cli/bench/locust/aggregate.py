@@ -16,6 +16,7 @@ from smallest_cli.bench.locust.messages import Message, Totals
 from smallest_cli.bench.merge import SAME_CONDITIONS
 from smallest_cli.bench.results import assemble, window
 from smallest_cli.bench.tally import Tally
+from smallest_cli.errors import plural
 
 
 class Aggregator:
@@ -81,7 +82,8 @@ class Aggregator:
         verdicts = {name: part.calibration() for name, part in self._parts.items()}
         worst = max(verdicts.values(), key=lambda each: schema.VERDICTS.index(each.verdict))
         lost = [
-            f"worker {name} {'left' if part.latest.last else 'was cut off'}, {part.trials} trials of it count"
+            f"worker {name} {'left' if part.latest.last else 'was cut off'},"
+            f" {plural(part.trials, 'trial')} counted"
             for name, part in self._parts.items()
             if name in self._left_early or not part.latest.last
         ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from smallest_cli.bench.report.format import VERDICT_TEXTS, error_counts, figure, interval
 from smallest_cli.bench.schema import ArmResult, Estimate, Load, MetricSummary, Result
+from smallest_cli.errors import plural
 
 MAX_ERROR_RATE = 0.05  # an arm that fails more often is not recommended, however fast it is
 MAX_TAIL_WAIT_MS = 1000.0
@@ -99,13 +100,16 @@ def _late_completions(tried: Sequence[ArmResult]) -> Iterator[str]:
 def _failures(tried: Sequence[ArmResult]) -> Iterator[str]:
     unfit = [arm for arm in tried if arm.error_rate > MAX_ERROR_RATE]
     if unfit:
-        failed = [f"{arm.id}, {arm.n - arm.ok} of {arm.n} trials ({error_counts(arm)})" for arm in unfit]
+        failed = [
+            f"{arm.id}, {arm.n - arm.ok} of {plural(arm.n, 'trial')} ({error_counts(arm)})" for arm in unfit
+        ]
         yield f"Failed too often: {'; '.join(failed)}."
     others = [arm for arm in tried if arm not in unfit]
     if count := sum(arm.n - arm.ok for arm in others):
         classes = dict.fromkeys(name for arm in others for name in arm.errors)
         other = "other " if unfit else ""
-        yield f"{count} of {sum(arm.n for arm in others)} {other}trials failed ({', '.join(classes)})."
+        total = plural(sum(arm.n for arm in others), f"{other}trial")
+        yield f"{count} of {total} failed ({', '.join(classes)})."
 
 
 def _limits(tried: Sequence[ArmResult], load: Load) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from smallest_cli.bench.schema import ArmResult, Timeline
+from smallest_cli.errors import plural
 from smallest_cli.security import printable
 
 MAX_LENGTH = 10_000
@@ -106,7 +107,7 @@ def _histogram(arm: ArmResult, metric: str, axis: _LogAxis, top: float, kind: st
         if count:
             left, height = axis.edge(number), count / max(counts) * high
             width = axis.edge(number + 1) - left - 1
-            parts.append(_box(left, base - height, width, height, kind, f"{count} trials"))
+            parts.append(_box(left, base - height, width, height, kind, plural(count, "trial")))
     parts += [_line(axis.x(value), base + 2, axis.x(value), base + 8, f"rug {kind}") for value in values]
     for name in ("p50", "p95"):
         x = axis.x(arm.metrics[metric].quantile(name).v)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
 from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
 from smallest_cli.bench.schema import ArmResult, Estimate, MetricSummary, Result, Run, ThresholdResult
+from smallest_cli.errors import plural
 
 VERDICT_TEXTS = {
     "ok": "measurement overhead is negligible",
@@ -156,7 +157,7 @@ def threshold_text(each: ThresholdResult) -> str:
 def comparison_text(row: Row) -> str:
     """Format the comparison of one metric of one arm."""
     by = f"{figure(row.shift_ms.v)} ms {interval(row.shift_ms)}"
-    more = f"; about {row.needed_n} trials per run would decide" if row.needed_n else ""
+    more = f"; about {plural(row.needed_n, 'trial')} per run would decide" if row.needed_n else ""
     return f"{row.verdict}: shift {by}, significant from {figure(row.matters_from_ms)} ms{more}"
 
 

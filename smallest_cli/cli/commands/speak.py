@@ -37,7 +37,7 @@ def speak(
     run_config.check_not_overwriting(sources, config.written_files, "the text is read from it")
     speakers = run_config.resolve_voices(text.speaker, config, console, force=voice.force)
     script = write_script(
-        read_texts(words or [], text.file or [], text.max_chars),
+        read_texts(words or [], text.file or [], text.max_chars, console.warn),
         config.template,
         split=text.split,
         pause_s=text.pause,

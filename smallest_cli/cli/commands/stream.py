@@ -32,6 +32,7 @@ from smallest_cli.errors import Incomplete, UsageError, plural
 from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS
 from smallest_cli.security import os_error_text
 from smallest_cli.synthesis.request import result
+from smallest_cli.text.input import join_words
 from smallest_cli.text.stream import (
     LAGGING_QUEUE_LENGTH,
     QUEUE_LENGTH,
@@ -127,7 +128,7 @@ def stream(
     speakers = resolve_voices(stream_options.speaker, config, console, force=voice.force)
     typed = not words and sys.stdin.isatty()
     reader = TextReader(
-        [" ".join(words)] if words else sys.stdin.fileno(),
+        [join_words(words)] if words else sys.stdin.fileno(),
         QUEUE_LENGTH if max_lag is None else LAGGING_QUEUE_LENGTH,
     )
     fragments = CleanFragments(reader)
@@ -157,15 +158,19 @@ def stream(
             if arriving.dropped_lines:
                 console.warn(f"dropped {plural(arriving.dropped_lines, 'line')} older than {max_lag:g} s")
             if segments.full:
-                limit, hint = f"longer than {stream_options.max_chars} characters", "allow more: --max-chars"
+                limit = f"longer than {plural(stream_options.max_chars, 'character')}"
+                hint = "allow more: --max-chars"
                 if not session.totals.byte_count:
                     raise UsageError(f"the first sentence is {limit}", hint=hint)
                 session.pipeline.drain()  # play the text within the limit first
                 seconds = session.totals.seconds
                 raise Incomplete(f"the text is {limit}, after {seconds:.1f} s of audio", hint=hint)
+        if reader.refused:
+            raise reader.refused
         if reader.error:
             reason = os_error_text(reader.error)
-            raise UsageError(f"cannot read stdin: {reason}, after {reader.characters} characters of text")
+            read = plural(reader.characters, "character")
+            raise UsageError(f"cannot read stdin: {reason}, after {read} of text")
         if not session.totals.byte_count:
             raise UsageError("nothing to speak: no text came")
     if reader.broken:

@@ -25,6 +25,7 @@ from smallest_cli.models import SEGMENT_CHARS, Clone, Voice
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.synthesis.request import result
+from smallest_cli.text.input import join_words
 from smallest_cli.text.segments import FinishedSegments, write_script
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
@@ -162,7 +163,7 @@ def play_voices(
             config, console = build_run_config(
                 voice_options.replace(voice=ids[name]), sound_options, service_options, run_options
             )
-            text = play_options.text or sentence(found[name])
+            text = join_words([play_options.text]) if play_options.text else sentence(found[name])
             pause_s = options.TextOptions().pause
             script = write_script([text], config.template, split=SEGMENT_CHARS, pause_s=pause_s)
             report_text(script.removed, script.dropped, script.warnings, console)

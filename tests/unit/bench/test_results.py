@@ -448,9 +448,9 @@ def test_truncated_raw_file_makes_the_run_incomplete(tmp_path: Path) -> None:
     path.write_text("".join(lines[:-2]))
     cut, trials = read_raw(path)
     assert (cut.complete, len(trials)) == (False, 3)
-    assert cut.calibration.reasons == ["2 trials are missing: the file was cut off"]
+    assert cut.calibration.reasons == ["2 trials missing: the file was cut off"]
     path.write_text("".join([*lines, lines[-1]]))
-    with pytest.raises(UsageError, match="1 more trials than its header says"):
+    with pytest.raises(UsageError, match="1 more trial than its header says"):
         read_raw(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pty
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.errors import UsageError
-from smallest_cli.text.input import read_texts
+from smallest_cli.text.input import describe_binary, read_texts
 from tests.support.audio import in_background, make_fifo
 
 BOM = "\ufeff".encode()
@@ -53,11 +54,25 @@ def test_words_are_joined_by_a_blank(words: list[str], text: str) -> None:
 
 def test_files_are_read_in_order(tmp_path: Path) -> None:
     first, second = write_files(tmp_path, "One.\r\n\n", "Zwei, drüben. 🙂")
-    assert read_texts([], [second, first, second], 100) == [
-        "Zwei, drüben. 🙂",
-        "One.\r\n\n",
-        "Zwei, drüben. 🙂",
-    ]
+    assert read_texts([], [second, first], 100) == ["Zwei, drüben. 🙂", "One.\r\n\n"]
+
+
+@pytest.mark.parametrize("second", ["0.txt", "./0.txt", "link.txt", "hard.txt"])
+def test_same_file_twice_is_a_usage_error(
+    second: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path, "One.", "Two.")
+    os.symlink("0.txt", "link.txt")
+    os.link("0.txt", "hard.txt")
+    error = refusal([], ["0.txt", "1.txt", second])
+    twice = "0.txt is given twice" if second == "0.txt" else f"0.txt and {second} are the same"
+    assert (str(error), error.exit_code) == (f"--file: {twice}", 2)
+
+
+def test_fifo_twice_is_a_usage_error(tmp_path: Path) -> None:
+    fifo = make_fifo(tmp_path)
+    assert str(refusal([], [str(fifo), str(fifo)])) == f"--file: {fifo} is given twice"
 
 
 def test_file_may_be_a_fifo(tmp_path: Path) -> None:
@@ -89,6 +104,46 @@ def test_invalid_utf8_error_names_the_first_invalid_byte(content: bytes, byte: i
 
 
 @pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("Hello.".encode("utf-16"), "UTF-16"),
+        ("Hello.".encode("utf-16-be"), "UTF-16BE"),
+        ("Grüße.\n".encode("utf-16-le"), "UTF-16LE"),
+        ("Hello.".encode("utf-32"), "UTF-32"),
+        ("Hello.".encode("utf-32-le"), "UTF-32LE"),
+        (gzip.compress(b"Hello."), "gzip data"),
+        (b"PK\x03\x04\x14\0\6\0", "a zip archive or an office document"),
+        (b"%PDF-1.7\n", "a PDF file"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "a WAV file"),
+        ("Привет, мир".encode("utf-16-le"), "binary data"),
+        (bytes(1024), "binary data"),
+        ("Füße".encode("cp1252"), "text in another encoding"),
+        ("Füße".encode()[:-2] + b" x", "text in another encoding"),
+    ],
+)
+def test_bytes_that_are_not_text_are_described(content: bytes, kind: str, tmp_path: Path) -> None:
+    assert describe_binary(content) == kind
+    error = refusal([], write_files(tmp_path, content), 10_000)
+    assert " is not UTF-8 text: byte " in str(error)
+    encoding = kind if kind.startswith("UTF") else "ENCODING"
+    assert error.hint.endswith(f"iconv -f {encoding} -t UTF-8")
+    assert (f"it looks like {kind}; " in error.hint) == (kind != "text in another encoding")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"Hello.", BOM + b"Hello.", b"Be\x00ll\x07s and \x1bwhistles.", b"RIFFs and jazz", b"a",
+        "日本語".encode() * 200, "Füße 🙂".encode()[:-1], "語".encode()[:1],
+        b"\x1b[1mBold\x1b[0m" * 9, b"\b_" * 99,
+    ],
+)  # fmt: skip
+def test_text_is_not_described_as_binary(content: bytes) -> None:
+    assert describe_binary(content[:1024]) is None
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("nowhere", "No such file or directory"), (".", "Is a directory"), ("0.txt/a", "Not a directory"),
@@ -104,6 +159,13 @@ def test_unreadable_file_is_a_usage_error_with_its_reason(
     assert str(error) == f"cannot read {name}: {words}".replace("\x1b", r"\x1b")
     assert error.exit_code == 2
     assert str(refusal([], [*good, ""])) == "--file is empty"
+
+
+@pytest.mark.parametrize("words", [["caf\udce9"], ["Hello", "\udcff\udcfe"], ["a\ud800"]])
+def test_words_that_are_not_utf8_are_refused(words: list[str]) -> None:
+    error = refusal(words, [])
+    assert str(error).startswith("the text is not valid UTF-8: ")
+    assert r"\ud" in str(error)
 
 
 def test_words_and_files_together_are_refused_before_reading(tmp_path: Path) -> None:
@@ -181,6 +243,14 @@ def test_stdin_can_be_one_of_several_files(tmp_path: Path) -> None:
     one, two = write_files(tmp_path, "one", "two")
     assert read(one, "-", two, given=b"in between") == '["one", "in between", "two"]\n'
     assert read(one, given=b"not asked for") == '["one"]\n'
+
+
+def test_stdin_twice_is_a_usage_error(tmp_path: Path) -> None:
+    (path,) = write_files(tmp_path, "one")
+    hint = "; give each file once\n"
+    assert read("-", "-", given=b"Hello.") == f"2 --file: stdin is given twice{hint}"
+    assert read("-", "/dev/stdin", given=b"Hello.") == f"2 --file: stdin and /dev/stdin are the same{hint}"
+    assert read(path, "-", redirect=f"<{path}") == f"2 --file: {path} and stdin are the same{hint}"
 
 
 def test_endless_stdin_is_refused_at_the_limit() -> None:

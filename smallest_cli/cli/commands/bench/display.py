@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from smallest_cli.bench.report.format import figure
 from smallest_cli.bench.workers import Progress, ignore
+from smallest_cli.errors import plural
 from smallest_cli.security import printable
 
 PLAIN_WIDTH = 80
@@ -73,11 +74,11 @@ def progress_lines(progress: Progress, columns: int = 28) -> list[str]:
     if progress.total:
         filled = columns * done // progress.total
         bar = f"{'█' * filled}{'░' * (columns - filled)}  "
-    counted = f"{done} of {progress.total}" if progress.total else str(done)
+    counted = f"{done} of {plural(progress.total, 'trial')}" if progress.total else plural(done, "trial")
     errors = ", ".join(f"{count} {name}" for name, count in sorted(progress.errors.items())) or "none"
     p50, p95 = (figure(progress.ttfb_ms(p)) for p in (0.5, 0.95))
     return [
-        f"{bar}{counted} trials  {warm} warm-ups  {progress.in_flight} in flight",
+        f"{bar}{counted}  {plural(warm, 'warm-up')}  {progress.in_flight} in flight",
         f"ttfb of the last 200: p50 {p50} ms  p95 {p95} ms",
         f"errors: {errors}",
     ]

@@ -11,10 +11,10 @@ from smallest_cli.bench.plan import MAX_CHARS, OPEN_IN_FLIGHT, Plan, make_texts,
 from smallest_cli.cli.commands.bench.options import CorpusOptions, LoadOptions, OutcomeOptions
 from smallest_cli.cli.console import print_line
 from smallest_cli.cli.options import ServiceOptions
-from smallest_cli.errors import UsageError
+from smallest_cli.errors import UsageError, plural
 from smallest_cli.models import PRICES, VIAS, SpeechRequest
 from smallest_cli.settings import Settings
-from smallest_cli.text.input import read_texts
+from smallest_cli.text.input import join_words, read_texts
 
 
 def make_plan(
@@ -33,7 +33,7 @@ def make_plan(
         raise UsageError("--via and --transport cannot be combined: drop one")
     vias = load.transport if service_options.via in (None, "auto") else service_options.via
     arms = parse_arms(",".join(VIAS) if vias is None else vias, load.conn, "--transport")
-    given = list(texts.text or [])
+    given = [join_words([text]) for text in texts.text or []]
     if words or texts.file:
         given += read_texts(words, texts.file or [], 0)
     count = None if load.duration is not None else load.count or 30
@@ -61,9 +61,10 @@ def _check_limit(plan: Plan) -> None:
     limit, characters, minimum = plan.max_chars, plan.characters() or 0, plan.characters(1) or 0
     if limit and characters > limit:
         hint = "use fewer trials (-n) or arms (--transport, --conn), or raise --max-chars"
-        raise UsageError(f"the run would send {characters} characters; the limit is {limit}", hint=hint)
+        needed = f"the run would send {plural(characters, 'character')}"
+        raise UsageError(f"{needed}; the limit is {limit}", hint=hint)
     if limit and minimum > limit:
-        needed = f"the warm-ups and the first trial are {minimum} characters"
+        needed = f"the warm-ups and the first trial are {plural(minimum, 'character')}"
         hint = "use fewer warm-ups (--warmup) or arms, or raise --max-chars"
         raise UsageError(f"{needed}; the limit is {limit}", hint=hint)
 
@@ -76,17 +77,16 @@ def confirm_cost(plan: Plan, settings: Settings, *, yes: bool, quiet: bool) -> N
     if settings.local:
         return
     if (limit := plan.characters()) is not None:
-        words = f"{limit} characters"
+        words = plural(limit, "character")
     else:
         limit = plan.max_chars
-        words = f"at most {limit} characters" if limit else "unlimited characters"
+        words = f"at most {plural(limit, 'character')}" if limit else "unlimited characters"
     price = PRICES.get(plan.template.model or "")
     if price and limit:
         words += f" (about ${limit / 10_000 * price:.2f} by the published price)"
-    trials = f"{plan.trials} trials" if plan.trials is not None else f"{plan.seconds:g} s of trials"
-    arms = "1 arm" if len(plan.arms) == 1 else f"{len(plan.arms)} arms"
+    trials = plural(plan.trials, "trial") if plan.trials is not None else f"{plan.seconds:g} s of trials"
     if not (quiet and yes):
-        print_line(f"{trials} over {arms}, {words}, to {settings.base_url}")
+        print_line(f"{trials} over {plural(len(plan.arms), 'arm')}, {words}, to {settings.base_url}")
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():

@@ -26,7 +26,7 @@ from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
 from smallest_cli.cli.run_config import load_request
 from smallest_cli.cli.tables import answer_question
 from smallest_cli.client.service import open_local_service, open_service
-from smallest_cli.errors import Interrupted, OutputError, UsageError
+from smallest_cli.errors import Interrupted, OutputError, UsageError, plural
 from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import printable
@@ -80,8 +80,8 @@ def bench(
                 )
         if measured.run.cut_short:
             made = sum(trial.phase == "measure" for trial in measured.trials)
-            planned = "" if plan.trials is None else f" of {plan.trials}"
-            console.warn(f"{measured.run.cut_short} ended the run early after {made}{planned} trials")
+            trials = f"{made} of {plural(plan.trials, 'trial')}" if plan.trials else plural(made, "trial")
+            console.warn(f"{measured.run.cut_short} ended the run early after {trials}")
         _finish(measured, spool, outcome, json=report.json)
 
 
