@@ -94,7 +94,7 @@ def _speech_handler(state: ServerState, api: Api, via: Via) -> Handler:
         if not state.account_api.has_dictionaries(fields.get("pronunciation_dicts")):
             return web.json_response(error_bodies.INVALID, status=400)
         speech, key = state.decode(fields, api), request["key"]
-        entry = LogEntry(via, speech.text, key)
+        entry = LogEntry(via, speech.text, key, speech.voice)
         try:
             with state.slots.hold(key):
                 fault = state.faults.take()

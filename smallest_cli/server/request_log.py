@@ -19,6 +19,7 @@ class LogEntry:
     via: Via
     text: str
     key: str
+    voice: str
     received_ns: int = field(default_factory=perf_counter_ns)
     first_audio_ns: int | None = None
     last_audio_ns: int | None = None

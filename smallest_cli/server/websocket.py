@@ -115,7 +115,10 @@ class WebSocketSession:
             self._busy = next_job is not None or not self._jobs.empty()
             job = next_job or await self._jobs.get()
             next_job = None
-            entry = LogEntry("ws", job.request.text, self._key, job.received_ns, request_id=job.request_id)
+            request = job.request
+            entry = LogEntry(
+                "ws", request.text, self._key, request.voice, job.received_ns, request_id=job.request_id
+            )
             completes_later = False
             try:
                 if await self._synthesize(job, entry):

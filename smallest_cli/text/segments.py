@@ -65,6 +65,7 @@ class SegmentWriter:
         self._speakers = speakers
         self._pause_s = pause_s
         self._has_spoken = self._ends_paragraph = False
+        self._leading_s = 0.0
         self._unspoken = ""
 
     def mark(self, mark: Mark) -> list[SpeechRequest | Silence]:
@@ -72,8 +73,10 @@ class SegmentWriter:
         self.dropped += len(self._unspoken.strip())
         self._unspoken = ""
         match mark:
-            case Pause(seconds):
+            case Pause(seconds) if self._has_spoken:
                 return [Silence(seconds)] if seconds else []
+            case Pause(seconds):
+                self._leading_s += seconds  # a text of silence alone is not spoken
             case Speaker(name):
                 self._template = self._speakers[name]._replace(speaker=name)
             case Break(paragraph=True):
@@ -90,9 +93,10 @@ class SegmentWriter:
         if len(text) > MAX_REQUEST_CHARS and self._unspoken:
             self.dropped += len(self._unspoken)
             text = text[len(self._unspoken) :]
-        silence = [Silence(self._pause_s)] if self._ends_paragraph and self._pause_s else []
-        self._ends_paragraph, self._has_spoken, self._unspoken = False, True, ""
-        return [*silence, self._template._replace(text=text)]
+        pause_s = self._leading_s + (self._pause_s if self._ends_paragraph else 0.0)
+        self._ends_paragraph, self._has_spoken, self._leading_s, self._unspoken = False, True, 0.0, ""
+        request = self._template._replace(text=text)
+        return [Silence(pause_s), request] if pause_s else [request]
 
 
 def write_script(

@@ -15,7 +15,7 @@ from itertools import chain
 from smallest_cli.errors import UsageError
 from smallest_cli.files import read_some
 from smallest_cli.models import SEGMENT_CHARS, Silence, SpeechRequest
-from smallest_cli.text.breaks import Break, Item
+from smallest_cli.text.breaks import Item
 from smallest_cli.text.clean import Cleaner
 from smallest_cli.text.input import FIRST_BLOCK, describe_binary, not_text_error
 from smallest_cli.text.layout import Layout
@@ -211,9 +211,10 @@ class SegmentStream:
 
     def drop_older(self, than: float) -> int:
         """Drop the ready lines that were read before the time `than`; return their number."""
-        dropped = 0
+        dropped, in_line = 0, False
         while self._ready and self._ready[0][1] < than:
-            dropped += isinstance(self._ready.popleft()[0], Break)
+            was_in_line, in_line = in_line, isinstance(self._ready.popleft()[0], str)
+            dropped += in_line and not was_in_line
         return dropped
 
     def take(self) -> SpeechRequest | Silence | None:

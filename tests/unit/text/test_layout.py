@@ -18,7 +18,8 @@ SPEAKERS = ("ALICE", "BOB", "Old Man")
 VERSE = "Shall I compare thee to a summer's day?\nThou art more lovely and more temperate:\nRough winds do"
 PROSE = (
     "The licensor is under section 6 and has to provide it by the means of\n"
-    "7. This requirement modifies the requirement in section\n4 to keep intact all notices of the program and of this\nLicense."
+    "7. This requirement modifies the requirement in section\n"
+    "4 to keep intact all notices of the program and of this\nLicense."
 )
 
 
