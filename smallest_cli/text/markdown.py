@@ -1,151 +1,371 @@
 """Markdown removed from arriving text, so that its marks are not read aloud.
 
-A parser needs complete documents: a line's end to know a list, a document's end to know a link. Speech
-cannot wait for them, so this looks at marks alone, and ahead no further than one mark needs. The result
-does not depend on where the text was cut. It covers what language models write: emphasis, headings, lists,
-quotes, links, code, tables and rules.
+markdown-it-py parses the last block again as it grows. Words are returned once no continuation can change
+them; a block that is certain to have ended is dropped. So the words never depend on where the text was cut,
+and time and memory do not grow with it. What is spoken for a mark is decided in `markdown_words`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-LOOKAHEAD = 1000
-"""Characters in which a mark must end, or it is taken for text."""
-PARAGRAPH_END = "\n\n"
+from smallest_cli.text.breaks import LINE_BREAK, PARAGRAPH_BREAK
 
-_PLAIN = re.compile(r"[^\\*_~`\[!<|\n]+")
-_LINE_PREFIX = re.compile(
-    r"[ \t]*(?:#{1,6}[ \t]+|[-*+•][ \t]+(?:\[[ xX]\][ \t]+)?|\d{1,3}[.)][ \t]+|>[ \t]?)"
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+    from smallest_cli.text.markdown_words import Renderer, SpeechParser
+
+MAX_BLOCK = 8192
+"""Characters of a block that are parsed together: a mark must end within them, or it is taken for text."""
+CHUNK = 4096
+MAX_UNDECIDED = 1000
+"""Characters of a line that may be waited for to know the kind of its block."""
+
+_BLANKS = re.compile(r"\s+")
+_LONG_DESTINATION = re.compile(r"((?:\]\(|\]:[ \t]?|=[\"'])<?[^\s()<>\"']{1000})[^\s()<>\"']+")
+"""`data:` URIs are long; no destination is spoken."""
+_LONG_RUN = re.compile(r"(([-_*=~`\t ])\2{999})\2+")
+_DEEP_QUOTE = re.compile(r"^((?:[ \t]*[>*+-](?=[ \t>])){32})(?:[ \t]*[>*+-](?=[ \t>]))+", re.MULTILINE)
+_EMPTY_LINES = re.compile(r"\n{3,}\Z")
+_DECIDED = re.compile(
+    r"[ \t]*(?:(?:>|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t])|#{1,6}(?=[ \t]))[ \t]*)*"
+    r"(?:\[[ xX]\][ \t]+)?(?:(?!```|~~~)[^\w\s<|\[]|_)*(?:[^\W\d_]|\d+[^\d.)\n]|\d+[.)][^\s\d])"
 )
-_PARTIAL_LINE_PREFIX = re.compile(
-    r"[ \t]*(?:#{0,6}[ \t]*|[-*+•][ \t]*(?:\[[ xX]?\]?[ \t]*)?|\d{1,3}[.)]?[ \t]*|>[ \t]?|`{1,2}|~{1,2})"
+"""Start of a line whose block cannot become another kind."""
+_FRONT_MATTER = re.compile(
+    r"(---|\+\+\+)[ \t]*\n(?:[ \t]*\n|#[^\n]*\n)*[\w.-]+[ \t]*[:=](?:.|\n)*?\n(\1|\.\.\.)[ \t]*\n"
 )
-_FENCE = re.compile(r"[ \t]*(```|~~~)[^\n]*\n")
-_MARKER_LINE = re.compile(r"[ \t]*(?:(?:[-*_=][ \t]*){3,}|\|?[ \t]*:?-[-:| \t]*|\[[^]\n]+\]:[^\n]*)\n")
-_PARTIAL_MARKER_LINE = re.compile(
-    r"[ \t]*(?:(?:```|~~~)[^\n]*|[-*_=: \t|]*|\[[^]\n]*|\[[^]\n]+\](?::[^\n]*)?)"
+_FRONT_MATTER_START = re.compile(
+    r"(?:-{0,3}|\+{0,3}|(?:---|\+\+\+)[ \t]*(?:\n(?:[ \t]*\n|#[^\n]*\n)*(?:#[^\n]*|[\w.-]*[ \t]*|[\w.-]+[ \t]*[:=](?:.|\n)*))?)\Z"
 )
-_LINK = re.compile(r"!?\[([^][\n]*)\](?:\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)|\[[^]\n]*\])")
-_PARTIAL_LINK = re.compile(r"!?\[[^][\n]*(?:\](?:\([^()\n]*(?:\([^()\n]*\)?[^()\n]*)*|\[[^]\n]*)?)?")
-_TAG = re.compile(r"<(?:/?[a-zA-Z][^<>\n]*|!--[^\n]*?--)>")
-_PARTIAL_TAG = re.compile(r"<(?:/?[a-zA-Z][^<>\n]*|/|!-{0,2}|!--[^\n]*)?")
-_AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]*|[^<>\s@]+@[^<>\s]+)>")
+_ALERT = re.compile(r"\[!(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\][ \t]*(?:\n|\Z)", re.IGNORECASE)
+_TASK = re.compile(r"\[[ xX]\](?:\s+|\Z)")
+_TITLE = r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\((?:\\.|[^()\\])*\)"
+_DEFINITION = re.compile(
+    r"\[(?!\^)(?:\\.|[^\[\]\\])+\]:[ \t]*\n?[ \t]*(<[^<>\n]*>|[^\s<]\S*)"
+    rf"(?:(?:[ \t]+|[ \t]*\n[ \t]*)(?:{_TITLE}))?[ \t]*(?:\n[ \t]*|\Z)"
+)
+_MAYBE_DEFINITION = re.compile(
+    r"\[(?!\^)(?:\\.|[^\[\]\\])*(?:\Z|\]:[ \t]*\n?[ \t]*(?:[^\s]*\Z|<|[^\s]*(?:/|\w\.\w)))|\[.?\Z"
+)
+_URL_OR_PATH = re.compile(r"<|/|\.\.?/|#|www\.|mailto:|.*(?:/|\w\.\w)")
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]」』）]*\Z")
+_SILENT_HTML = re.compile(r"[ \t]*<(?:!--|!\[CDATA\[|[?!]|(?:pre|script|style|textarea)\b)", re.IGNORECASE)
+_MARK = re.compile(r"[*_~`\[<\\]")
+_SILENT = ("fence", "code_block", "hr")
+_CONTAINERS = ("bullet_list", "ordered_list", "list_item", "blockquote", "table")
+
+
+class _Leaf(NamedTuple):
+    """A block with text, or a silent one. Lines count from the start of what was parsed."""
+
+    kind: str
+    content: str
+    start: int
+    end: int
+    """The line after the last."""
+    number: str = ""
+    """The numbers of the list items that begin with it."""
+    starts: str = ""
+    """The container that begins with it: a quote may start with `[!NOTE]`, an item with `[x]`."""
+
+
+class _Block(NamedTuple):
+    """A block at the top level, an item of a list there, or a block in a quote there."""
+
+    kind: str
+    start: int
+    leaves: list[_Leaf]
 
 
 class MarkdownStripper:
     """Plain text of Markdown that is arriving."""
 
     def __init__(self) -> None:
-        self._held = ""
-        self._before = "\n"
-        self._at_line_start = True
-        self._fence: str | None = None
-        self._ends_paragraph = False
-        self._in_table = False
+        self._parser: SpeechParser | None = None
+        self._start_document()
+
+    def _start_document(self) -> None:
+        self._source = ""
+        self._grown = 0
+        """Characters that came since it was parsed."""
+        self._at_start = True
+        """Front matter may still come."""
+        self._returned = 0
+        """Characters of the first pending block that were returned."""
+        self._closed = (0, 0)
+        """A leaf of that block, and the length of its content up to which all marks were closed."""
+        self._continued = False
+        """The first pending block is the rest of one that was too long."""
+        self._after_item = self._has_text = False
+        if self._parser:
+            self._renderer.thinking = False
 
     def feed(self, fragment: str) -> str:
         """Add text; return the plain text that is certain now."""
-        words = []
-        while fragment:
-            # Never hold more than a mark needs, so that long fragments give the same result as short ones.
-            size = LOOKAHEAD + 1 - len(self._held)
-            self._held += fragment[:size]
-            fragment = fragment[size:]
-            words.append(self._take(final=False))
-        return "".join(words)
+        return "".join(self._feed(fragment))
 
     def release(self) -> str:
-        return ""
+        """Return the plain text that is certain if no more text comes for a while: a last sentence, too."""
+        self._at_start = False
+        return "".join(self._advance(waiting=True))
 
     def flush(self) -> str:
-        """Return what is left; no more text may come."""
-        return self._take(final=True)
+        """Return what is left: the text ends here. What is fed next is a new document."""
+        self._at_start = False
+        text = "".join(self._advance(final=True))
+        self._start_document()
+        return text
 
-    def _take(self, *, final: bool) -> str:
-        words = []
-        while self._held:
-            final_here = final or len(self._held) > LOOKAHEAD
-            found = self._line_start(final_here) if self._at_line_start else self._inline(final_here)
-            if found is None:
-                break
-            length, spoken = found
-            self._before = self._held[length - 1 : length] or self._before
-            self._held = self._held[length:]
-            words.append(spoken)
+    def _feed(self, fragment: str) -> Iterator[str]:
+        if self._parser is None:
+            from smallest_cli.text.markdown_words import Renderer, SpeechParser
+
+            self._parser = SpeechParser()
+            self._renderer: Renderer = Renderer(self._parser)
+        for at in range(0, len(fragment), CHUNK):
+            chunk = fragment[at : at + CHUNK]
+            self._source += chunk
+            if self._at_start and self._skip_front_matter():
+                continue
+            if len(self._source) > MAX_UNDECIDED:
+                self._source = _LONG_RUN.sub(r"\1", _LONG_DESTINATION.sub(r"\1", self._source))
+            self._grown += len(chunk)
+            if (
+                _BLANKS.search(chunk)
+                and self._grown >= len(self._source) // 32
+                or len(self._source) > MAX_BLOCK
+            ):
+                self._source = _EMPTY_LINES.sub("\n\n", _DEEP_QUOTE.sub(r"\1", self._source))
+                yield from self._advance()
+
+    def _skip_front_matter(self) -> bool:
+        """Drop front matter from the start of the text; return whether it may still come."""
+        if found := _FRONT_MATTER.match(self._source):
+            self._source = self._source[found.end() :]
+        elif len(self._source) < MAX_BLOCK and _FRONT_MATTER_START.match(self._source):
+            return True
+        self._at_start = False
+        return False
+
+    # Blocks
+
+    def _advance(self, *, final: bool = False, waiting: bool = False) -> Iterator[str]:
+        """Return what is certain, and drop the blocks that are certain to have ended."""
+        self._grown = 0
+        while self._parser and (text := self._decided(complete=final)).strip():
+            blocks = self._parse(text)
+            lines = self._source.split("\n")
+            if self._continued and len(blocks) > 1:
+                # The rest of a long block has ended: what follows is parsed again, with indented code.
+                yield self._end_block(blocks[0])
+                self._source = "\n".join(lines[blocks[1].start :])
+                continue
+            open_block = None if final or _has_ended(blocks[-1], text) else blocks.pop()
+            for block in blocks:
+                yield self._end_block(block)
+            if open_block is None:
+                self._source = self._source[len(text) :]
+            else:
+                yield from self._open_words(open_block, text, lines, waiting=waiting)
+            return
+
+    def _decided(self, *, complete: bool) -> str:
+        """Return the pending text without a last line whose block may become another kind."""
+        at = self._source.rfind("\n") + 1
+        line = self._source[at:]
+        is_decided = complete or len(line) > MAX_UNDECIDED or _DECIDED.match(line)
+        return self._source if is_decided else self._source[:at]
+
+    def _end_block(self, block: _Block) -> str:
+        """Return the words of a block that has ended, without those that were returned."""
+        words = self._words(block)
+        certain = words[self._returned :]
+        self._has_text = self._has_text or bool(words)
+        self._after_item, self._continued = block.kind == "list_item", False
+        self._returned, self._closed = 0, (0, 0)
+        return certain
+
+    def _parse(self, text: str) -> list[_Block]:
+        assert self._parser  # noqa: S101
+        (self._parser.disable if self._continued else self._parser.enable)("code")
+        tokens: list[Token] = []
+        self._parser.block.parse(text, self._parser, {}, tokens)
+        blocks: list[_Block] = []
+        stack: list[str] = []
+        kind = number = starts = ""
+        for token in tokens:
+            name = re.sub("_(open|close)$", "", token.type)
+            if token.nesting < 0:
+                if name in _CONTAINERS:
+                    stack.pop()
+                continue
+            start, end = token.map or (0, 0)
+            if token.type != "inline":
+                kind = name
+                if _begins_block(stack, name):
+                    blocks.append(_Block(name, start, []))
+            if token.nesting > 0:
+                if name in _CONTAINERS:
+                    stack.append(name)
+                if name in ("blockquote", "list_item"):
+                    starts = name
+                    number += f"{token.info}{token.markup} " if token.info else ""
+                continue
+            blocks[-1].leaves.append(_Leaf(kind, token.content, start, end, number, starts))
+            number = starts = ""
+        if number:  # an item without text
+            blocks[-1].leaves.append(_Leaf("paragraph", "", text.count("\n"), text.count("\n") + 1, number))
+        return blocks
+
+    # Words
+
+    def _words(self, block: _Block, leaf_count: int | None = None, open_words: str = "") -> str:
+        """Return the words of a block, or of its first leaves, followed by those of an open leaf."""
+        ended = block.leaves[:leaf_count]
+        parts = [f"{words}{LINE_BREAK}" for leaf in ended if (words := self._leaf_words(leaf)).strip()]
+        if not any((*parts, open_words)):
+            return ""
+        joins = self._continued or not self._has_text or (self._after_item and block.kind == "list_item")
+        return "".join(("" if joins else PARAGRAPH_BREAK, *parts, open_words))
+
+    def _leaf_words(self, leaf: _Leaf) -> str:
+        if leaf.kind in _SILENT:
+            return ""
+        if leaf.kind == "html_block":
+            return self._renderer.html_words(leaf.content)
+        lead, at = _lead(leaf, ended=True)
+        words = [leaf.number, lead]
+        content = leaf.content[at:]
+        while content:
+            end = _cut_at(content)
+            words.append(self._renderer.words(content[:end]))
+            content = content[end:]
         return "".join(words)
 
-    # Each of these returns the length of the mark at the start of the held text and what is spoken for it,
-    # or None if more text is needed to know.
+    def _open_words(self, block: _Block, text: str, lines: list[str], *, waiting: bool) -> Iterator[str]:
+        """Return the words of the last block that are certain now, and bound what is kept of it."""
+        thinking = self._renderer.thinking
+        last = block.leaves[-1] if block.leaves else None
+        is_open = last is not None and not _leaf_has_ended(last, text)
+        before = self._words(block, len(block.leaves) - is_open)
+        words = before
+        if last and is_open and last.kind in ("paragraph", "heading"):
+            words = self._words(block, len(block.leaves) - 1, self._certain(last, text, waiting=waiting))
+        yield words[self._returned :]
+        self._returned = max(self._returned, len(words))
+        self._source = "\n".join(lines[block.start :])
+        if last and len(self._source) > MAX_BLOCK:
+            yield from self._cut(block, last, len(before), lines)
+        else:
+            self._renderer.thinking = thinking
 
-    def _line_start(self, final: bool) -> tuple[int, str] | None:
-        held = self._held if "\n" in self._held or not final else self._held + "\n"
-        if fence := _FENCE.match(held):
-            if self._fence in (None, fence[1]):
-                self._fence = None if self._fence else fence[1]
-            return min(fence.end(), len(self._held)), PARAGRAPH_END
-        if self._fence:
-            end = self._held.find("\n") + 1
-            return (end or len(self._held), "") if end or final else None
-        if line := _MARKER_LINE.match(held):
-            return min(line.end(), len(self._held)), PARAGRAPH_END
-        for partial in (_PARTIAL_MARKER_LINE, _PARTIAL_LINE_PREFIX):
-            if not final and partial.fullmatch(self._held):
-                return None
-        if mark := _LINE_PREFIX.match(self._held):
-            self._ends_paragraph = ">" not in mark[0]
-            return mark.end(), PARAGRAPH_END if self._ends_paragraph else ""
-        self._at_line_start = False
-        self._in_table = self._held.lstrip(" \t").startswith("|")
-        return 0, ""
+    def _certain(self, leaf: _Leaf, text: str, *, waiting: bool) -> str:
+        """Return the words of a leaf that is arriving which no continuation can change."""
+        lead, start = _lead(leaf, ended=False)
+        if start < 0:
+            return ""
+        content, is_complete = leaf.content[start:], text.endswith("\n")
+        last_line = content.rfind("\n") + 1
+        if "|" in content[last_line:]:  # it may become the head of a table
+            content, is_complete = content[: max(0, last_line - 1)], True
+        for end in self._ends(leaf, content, is_complete=is_complete, waiting=waiting):
+            if end and self._renderer.is_certain(content[:end]):
+                self._closed = (leaf.start, end)
+                thinking = self._renderer.thinking
+                words = self._renderer.words(content[:end])
+                self._renderer.thinking = thinking
+                blank = " " if _SENTENCE_END.search(words) and re.match(r"[ \t]\S", content[end:]) else ""
+                return f"{leaf.number}{lead}{words}{blank}" if words.strip() else ""
+        return ""
 
-    def _inline(self, final: bool) -> tuple[int, str] | None:
-        first = self._held[0]
-        if plain := _PLAIN.match(self._held):
-            return plain.end(), plain[0]
-        if first == "\n":
-            ends, self._ends_paragraph, self._at_line_start = self._ends_paragraph, False, True
-            return 1, PARAGRAPH_END if ends else "\n"
-        if first in "*_~`":
-            return self._run(first, final)
-        if first == "|":
-            return 1, " " if self._in_table else "|"
-        if len(self._held) == 1 and not final:
-            return None
-        if first == "\\":
-            escaped = self._held[1:2]
-            mark = bool(escaped) and escaped in "\\`*_{}[]()#+-.!|<>~"
-            return (2, escaped) if mark else (1, first)
-        if first == "<":
-            return self._angle(final)
-        return self._link(final)
+    def _ends(self, leaf: _Leaf, content: str, *, is_complete: bool, waiting: bool) -> Iterator[int]:
+        """Yield places where the certain part of a content may end, the best first."""
+        if is_complete or (waiting and _SENTENCE_END.search(content)):
+            yield len(content)
+        blank = max(content.rfind(" "), content.rfind("\n"))
+        yield len(content[: blank + 1].rstrip())
+        closed = self._closed[1] if self._closed[0] == leaf.start else 0
+        mark = _MARK.search(content, closed)
+        if mark:
+            blank = max(content.rfind(" ", 0, mark.start()), content.rfind("\n", 0, mark.start()))
+            yield len(content[: blank + 1].rstrip())
 
-    def _run(self, mark: str, final: bool) -> tuple[int, str] | None:
-        length = len(self._held) - len(self._held.lstrip(mark))
-        if length == len(self._held) and not final:
-            return None
-        run, after = mark * length, self._held[length : length + 1]
-        if mark == "`" or (mark == "~" and length > 1):
-            return length, ""
-        alone = self._before.isspace() and (not after or after.isspace())
-        in_word = self._before.isalnum() and after.isalnum()
-        in_number = self._before.isdecimal() and after.isdecimal()
-        kept = mark == "~" or alone or (in_word if mark == "_" else in_number)
-        return length, run if kept else ""
+    def _cut(self, block: _Block, last: _Leaf, before: int, lines: list[str]) -> Iterator[str]:
+        """Drop the first part of a long block; the rest is then a block. `before`: words of its ended leaves."""
+        rest = lines[max(last.start + 1, len(lines) - 1) :]
+        opener = _SILENT_HTML.match(last.content) if last.kind == "html_block" else None
+        if last.kind == "code_block":
+            self._source = "\n".join(rest)
+            return
+        if last.kind == "fence":
+            lines = [lines[last.start], *rest]
+        elif opener:
+            lines = [opener[0] + ">" * opener[0][-1].isalpha(), *rest]
+        elif block.kind == "table":
+            head = [leaf for leaf in block.leaves if leaf.kind == "th"]
+            lines = [*lines[block.start : block.start + 2], *lines[last.start :]]
+            self._continued = True
+            self._returned = len(self._words(_Block("table", 0, head)))
+        elif last.start > block.start:
+            lines = lines[last.start :]
+            self._returned = max(0, self._returned - before)
+        elif len(last.content) > MAX_BLOCK:
+            end = _cut_at(last.content)
+            part = last._replace(content=last.content[:end])
+            yield self._words(_Block(block.kind, 0, [part]))[self._returned :].removesuffix(LINE_BREAK)
+            lines = [*last.content[end:].split("\n"), *lines[last.end :]]
+            self._returned, self._closed = 0, (0, 0)
+        else:
+            return
+        self._source = "\n".join(lines)
+        self._continued = True
 
-    def _link(self, final: bool) -> tuple[int, str] | None:
-        if link := _LINK.match(self._held):
-            self._held = link[1] + self._held[link.end() :]  # the link text may contain marks
-            return 0, ""
-        if not final and _PARTIAL_LINK.fullmatch(self._held):
-            return None
-        return 1, self._held[0]
 
-    def _angle(self, final: bool) -> tuple[int, str] | None:
-        if address := _AUTOLINK.match(self._held):
-            return address.end(), address[1]
-        if tag := _TAG.match(self._held):
-            return tag.end(), ""
-        if not final and _PARTIAL_TAG.fullmatch(self._held):
-            return None
-        return 1, self._held[0]
+def _begins_block(stack: list[str], name: str) -> bool:
+    """Whether a block that begins within these containers is one of those that are dropped alone."""
+    if not stack:
+        return name not in ("bullet_list", "ordered_list", "blockquote")
+    return stack == ["blockquote"] or (len(stack) == 1 and name == "list_item")
+
+
+def _leaf_has_ended(leaf: _Leaf, text: str) -> bool:
+    """Whether more text cannot belong to a leaf: a line follows, or it has a line of its own."""
+    complete = text.count("\n")
+    if leaf.kind in ("heading", "th", "td", "hr"):
+        return leaf.end <= complete
+    return leaf.end < complete + (not text.endswith("\n"))
+
+
+def _has_ended(block: _Block, text: str) -> bool:
+    """Whether more text cannot belong to the last block: an item or a table may go on after any line."""
+    has_end = block.kind in ("paragraph", "heading", "html_block", *_SILENT)
+    return has_end and all(_leaf_has_ended(leaf, text) for leaf in block.leaves)
+
+
+def _lead(leaf: _Leaf, *, ended: bool) -> tuple[str, int]:
+    """Return what is spoken for marks at the start of a leaf, and their length: -1 if more text decides."""
+    text = leaf.content
+    if not text.startswith("["):
+        return "", 0
+    if leaf.starts == "list_item" and (task := _TASK.match(text)):
+        return "", task.end()
+    if leaf.starts == "blockquote" and (alert := _ALERT.match(text)):
+        return (f"{alert[1].capitalize()}{LINE_BREAK}", alert.end()) if ended or "\n" in text else ("", -1)
+    if not ended:
+        return "", -1 if _MAYBE_DEFINITION.match(text) else 0
+    at = 0
+    while (definition := _DEFINITION.match(text, at)) and _URL_OR_PATH.match(definition[1]):
+        at = definition.end()
+    return "", at
+
+
+def _cut_at(content: str) -> int:
+    """Return where a content that is too long is cut: after the last blank, else at the limit."""
+    if len(content) <= MAX_BLOCK:
+        return len(content)
+    blank = max(content.rfind(" ", 0, MAX_BLOCK), content.rfind("\n", 0, MAX_BLOCK))
+    return blank + 1 or MAX_BLOCK
