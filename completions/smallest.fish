@@ -81,7 +81,7 @@ function _shtab_smallest_using
 end
 
 set -g _shtab_smallest_commands speak stream batch voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench report' 'bench locustfile' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' cache 'cache info' 'cache clear' serve login logout doctor completion
-set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffering --ca-file --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --jitter-ms --jobs --jsonl --language --lead-silence --limit --log --max-chars --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --profile --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speed --split --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
+set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffering --ca-file --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --input-format --jitter-ms --jobs --jsonl --language --lead-silence --limit --log --max-chars --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --profile --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speed --split --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
 
 complete -c smallest -e
 complete -c smallest -f
@@ -117,7 +117,7 @@ complete -c smallest -n '_shtab_smallest_using speak' -l device -xka "(_smallest
 complete -c smallest -n '_shtab_smallest_using speak' -l player -xka "(_smallest_program)" -d 'Play through ffplay, aplay, paplay, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
 complete -c smallest -n '_shtab_smallest_using speak' -l lead-silence -x -d 'Silence before playback, e.g. 0.5 or 500ms.'
 complete -c smallest -n '_shtab_smallest_using speak' -l ahead -x -d 'Maximum audio buffered ahead; 0 = unlimited. [default: 30]'
-complete -c smallest -n '_shtab_smallest_using speak' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write subtitles to FILE.srt, .vtt or .json.'
+complete -c smallest -n '_shtab_smallest_using speak' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write FILE.srt, .vtt or .json; each sentence is a request.'
 complete -c smallest -n '_shtab_smallest_using speak' -l cue -xka "sentence word" -d 'Subtitle unit; word needs ws and a voice with word timings. [default: sentence]'
 complete -c smallest -n '_shtab_smallest_using speak' -l follow -d 'Print the text on stderr as it is played.'
 complete -c smallest -n '_shtab_smallest_using speak' -l base-url -x -d 'Service URL. [default: https://api.smallest.ai]'
@@ -170,7 +170,7 @@ complete -c smallest -n '_shtab_smallest_using stream' -l device -xka "(_smalles
 complete -c smallest -n '_shtab_smallest_using stream' -l player -xka "(_smallest_program)" -d 'Play through ffplay, aplay, paplay, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
 complete -c smallest -n '_shtab_smallest_using stream' -l lead-silence -x -d 'Silence before playback, e.g. 0.5 or 500ms.'
 complete -c smallest -n '_shtab_smallest_using stream' -l ahead -x -d 'Maximum audio buffered ahead; 0 = unlimited. [default: 30]'
-complete -c smallest -n '_shtab_smallest_using stream' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write subtitles to FILE.srt, .vtt or .json.'
+complete -c smallest -n '_shtab_smallest_using stream' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write FILE.srt, .vtt or .json; each sentence is a request.'
 complete -c smallest -n '_shtab_smallest_using stream' -l cue -xka "sentence word" -d 'Subtitle unit; word needs ws and a voice with word timings. [default: sentence]'
 complete -c smallest -n '_shtab_smallest_using stream' -l follow -d 'Print the text on stderr as it is played.'
 complete -c smallest -n '_shtab_smallest_using stream' -l base-url -x -d 'Service URL. [default: https://api.smallest.ai]'
@@ -191,9 +191,11 @@ complete -c smallest -n '_shtab_smallest_using stream' -l debug -d 'Show resolve
 complete -c smallest -n '_shtab_smallest_using stream' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a batch -d 'Speak each row of a table into a file of its own.'
 complete -c smallest -n '_shtab_smallest_using batch' -s d -l dir -xka "(__fish_complete_directories)" -d 'Directory for the files (required).'
-complete -c smallest -n '_shtab_smallest_using batch' -l naming -xka "id index text" -d 'Name files after the id, the row number or the text.'
+complete -c smallest -n '_shtab_smallest_using batch' -l naming -xka "id index text" -d 'Name files after the id, the order of rows or the text.'
 complete -c smallest -n '_shtab_smallest_using batch' -l jobs -x -d 'Rows at the same time; your plan limits concurrent requests.'
 complete -c smallest -n '_shtab_smallest_using batch' -l resume -d 'Speak only rows that are missing, changed or failed.'
+complete -c smallest -n '_shtab_smallest_using batch' -l input-format -xka "csv tsv jsonl" -d 'Format of the table. [default: by extension]'
+complete -c smallest -n '_shtab_smallest_using batch' -l ignore-columns -d 'Do not warn about unknown columns.'
 complete -c smallest -n '_shtab_smallest_using batch' -s v -l voice -l voice-id -xka "(_smallest_list voices)" -d 'Voice id or name; ? lists the voices.'
 complete -c smallest -n '_shtab_smallest_using batch' -s m -l model -xka "(_smallest_list models)" -d 'Model. [default: the voice'"'"'s model]'
 complete -c smallest -n '_shtab_smallest_using batch' -s l -l language -xka "(_smallest_list languages)" -d 'Language of the text, e.g. en or hi.'
@@ -232,7 +234,7 @@ complete -c smallest -n '_shtab_smallest_using batch' -l verbose -d 'Show timing
 complete -c smallest -n '_shtab_smallest_using batch' -l debug -d 'Show resolved settings and wire events.'
 complete -c smallest -n '_shtab_smallest_using batch' -l dry-run -d 'Show what would be sent, and stop.'
 complete -c smallest -n '_shtab_smallest_using batch' -s h -l help -d 'Show this message and exit.'
-complete -c smallest -n '_shtab_smallest_using batch; and test $_shtab_smallest_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'A .csv, .tsv or .jsonl file.'
+complete -c smallest -n '_shtab_smallest_using batch; and test $_shtab_smallest_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'A .csv, .tsv or .jsonl file; - is stdin.'
 complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a voices -d 'List and search voices; voices play | clone | clones | delete.'
 complete -c smallest -n '_shtab_smallest_using voices' -l search -x -d 'Substring of id or name.'
 complete -c smallest -n '_shtab_smallest_using voices' -s l -l language -xka "(_smallest_list languages)" -d 'Language, e.g. hindi or hi.'

@@ -70,7 +70,9 @@ class SoundOptions(FileOptions):
 class CaptionOptions(Options):
     """Text shown with the audio: in a subtitle file, or on the terminal as it is played."""
 
-    subtitles: str | None = option("--subtitles FILE", "Write subtitles to FILE.srt, .vtt or .json.")
+    subtitles: str | None = option(
+        "--subtitles FILE", "Write FILE.srt, .vtt or .json; each sentence is a request."
+    )
     cue: Literal["sentence", "word"] | None = option(
         "--cue", "Subtitle unit; word needs ws and a voice with word timings. [default: sentence]"
     )

@@ -16,12 +16,19 @@ from pathlib import PurePath
 from smallest_cli.errors import UsageError
 from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
 from smallest_cli.security import printable
-from smallest_cli.text.graphemes import display_width, last_boundary
+from smallest_cli.text.graphemes import display_width, last_boundary, splits_grapheme
 
 COLUMNS = 42
 LINES = 2
 MILLISECONDS = 1000
 KINDS = ("srt", "vtt", "json")
+NOT_FIRST = frozenset(
+    "、。，．！？：；・…‥ー々〜～）］｝〕〉》」』】〙〗｠｡､･｣ｰ,.!?:;)]}»”"
+    "ぁぃぅぇぉっゃゅょゎゕゖゝゞァィゥェォッャュョヮヵヶヽヾㇰㇱㇲㇳㇴㇵㇶㇷㇸㇹㇺㇻㇼㇽㇾㇿｧｨｩｪｫｬｭｮｯ"
+)
+"""Characters that do not begin a line (kinsoku shori, JIS X 4051)."""
+NOT_LAST = frozenset("（［｛〔〈《「『【〘〖｟｢([{«“")
+"""Characters that do not end a line."""
 
 
 @dataclass(slots=True)
@@ -195,7 +202,7 @@ def spaced(text: str, rows: Iterable[str]) -> Iterator[str]:
 
 def _fill(text: str, columns: int) -> list[str]:
     rows = [""]
-    for word in text.split():
+    for word in _unbroken(text):
         if display_width(f"{rows[-1]} {word}".strip()) <= columns:
             rows[-1] = f"{rows[-1]} {word}".strip()
             continue
@@ -204,15 +211,32 @@ def _fill(text: str, columns: int) -> list[str]:
     return rows if rows[0] or len(rows) == 1 else rows[1:]
 
 
+def _unbroken(text: str) -> list[str]:
+    """Words, each with those that must be on its line: in French `« oui ! »` is one."""
+    words: list[str] = []
+    for word in text.split():
+        if words and (word[0] in NOT_FIRST or words[-1][-1] in NOT_LAST):
+            words[-1] += f" {word}"
+        else:
+            words.append(word)
+    return words
+
+
 def _split_word(word: str, columns: int) -> list[str]:
     """A word that is longer than a line, cut between grapheme clusters."""
     pieces = []
     while display_width(word) > columns:
         fits = next(at for at in range(len(word), 0, -1) if at == 1 or display_width(word[:at]) <= columns)
-        cut = last_boundary(word, fits)
-        pieces.append(word[:cut])
-        word = word[cut:]
+        last = last_boundary(word, fits)
+        cut = next((at for at in range(last, 0, -1) if _may_break(word, at)), last)
+        pieces.append(word[:cut].rstrip())
+        word = word[cut:].lstrip()
     return [*pieces, word] if word else pieces
+
+
+def _may_break(word: str, at: int) -> bool:
+    before, after = word[max(0, at - 2) : at].rstrip(), word[at : at + 2].lstrip()
+    return before[-1] not in NOT_LAST and after[0] not in NOT_FIRST and not splits_grapheme(word, at)
 
 
 def _timestamp(milliseconds: int, point: str) -> str:

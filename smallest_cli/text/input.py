@@ -107,7 +107,7 @@ def not_text_error(name: str, data: bytes | bytearray) -> UsageError:
     elif kind.startswith("text"):
         hint = "convert it first: iconv -f ENCODING -t UTF-8"
     else:
-        hint = f"it looks like {kind}; only text can be converted: iconv -f ENCODING -t UTF-8"
+        hint = f"it looks like {kind}; extract its text first, and convert that: iconv -f ENCODING -t UTF-8"
     return UsageError(f"{printable(name)} is not UTF-8 text: byte {byte}", hint=hint)
 
 
@@ -122,8 +122,9 @@ def _check_distinct(files: Sequence[str]) -> None:
         place = (status.st_dev, status.st_ino)
         if place in seen:
             first, second = _name(seen[place]), _name(path)
-            problem = f"{first} is given twice" if first == second else f"{first} and {second} are the same"
-            raise UsageError(f"--file: {problem}", hint="give each file once")
+            twice = f"{first} is given twice"
+            problem = twice if first == second else f"{first} and {second} are the same source"
+            raise UsageError(f"--file: {problem}", hint="give each source once")
         seen[place] = path
 
 

@@ -35,12 +35,7 @@ _DECIDED = re.compile(
     r"(?:\[[ xX]\][ \t]+)?(?:(?!```|~~~)[^\w\s<|\[]|_)*(?:[^\W\d_]|\d+[^\d.)\n]|\d+[.)][^\s\d])"
 )
 """Start of a line whose block cannot become another kind."""
-_FRONT_MATTER = re.compile(
-    r"(---|\+\+\+)[ \t]*\n(?:[ \t]*\n|#[^\n]*\n)*[\w.-]+[ \t]*[:=](?:.|\n)*?\n(\1|\.\.\.)[ \t]*\n"
-)
-_FRONT_MATTER_START = re.compile(
-    r"(?:-{0,3}|\+{0,3}|(?:---|\+\+\+)[ \t]*(?:\n(?:[ \t]*\n|#[^\n]*\n)*(?:#[^\n]*|[\w.-]*[ \t]*|[\w.-]+[ \t]*[:=](?:.|\n)*))?)\Z"
-)
+_FRONT_MATTER_KEY = re.compile(r"[\w.-]+[ \t]*[:=](?:\s|\Z)")
 _ALERT = re.compile(r"\[!(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\][ \t]*(?:\n|\Z)", re.IGNORECASE)
 _TASK = re.compile(r"\[[ xX]\](?:\s+|\Z)")
 _TITLE = r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\((?:\\.|[^()\\])*\)"
@@ -134,22 +129,24 @@ class MarkdownStripper:
             if len(self._source) > MAX_UNDECIDED:
                 self._source = _LONG_RUN.sub(r"\1", _LONG_DESTINATION.sub(r"\1", self._source))
             self._grown += len(chunk)
-            if (
-                _BLANKS.search(chunk)
-                and self._grown >= len(self._source) // 32
-                or len(self._source) > MAX_BLOCK
-            ):
+            has_grown = self._grown >= len(self._source) // 32 and _BLANKS.search(chunk)
+            if has_grown or len(self._source) > MAX_BLOCK:
                 self._source = _EMPTY_LINES.sub("\n\n", _DEEP_QUOTE.sub(r"\1", self._source))
                 yield from self._advance()
 
     def _skip_front_matter(self) -> bool:
         """Drop front matter from the start of the text; return whether it may still come."""
-        if found := _FRONT_MATTER.match(self._source):
-            self._source = self._source[found.end() :]
-        elif len(self._source) < MAX_BLOCK and _FRONT_MATTER_START.match(self._source):
-            return True
-        self._at_start = False
-        return False
+        mark, *lines = self._source.split("\n")
+        mark = mark.rstrip()
+        self._at_start = not lines and ("---".startswith(mark) or "+++".startswith(mark))
+        if lines and mark in ("---", "+++") and len(self._source) < MAX_BLOCK:
+            complete = [line.rstrip() for line in lines[:-1]]
+            first = next((line for line in complete if line and not line.startswith("#")), None)
+            if first is None or _FRONT_MATTER_KEY.match(first):
+                end = next((at for at, line in enumerate(complete) if line in (mark, "...")), None)
+                self._at_start = end is None
+                self._source = self._source if end is None else "\n".join(lines[end + 1 :])
+        return self._at_start
 
     # Blocks
 
@@ -295,7 +292,7 @@ class MarkdownStripper:
             yield len(content[: blank + 1].rstrip())
 
     def _cut(self, block: _Block, last: _Leaf, before: int, lines: list[str]) -> Iterator[str]:
-        """Drop the first part of a long block; the rest is then a block. `before`: words of its ended leaves."""
+        """Drop the first part of a long block; the rest is a block. `before`: words of the ended leaves."""
         rest = lines[max(last.start + 1, len(lines) - 1) :]
         opener = _SILENT_HTML.match(last.content) if last.kind == "html_block" else None
         if last.kind == "code_block":

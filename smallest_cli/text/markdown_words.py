@@ -24,21 +24,38 @@ MAX_BRACKETS = 100
 MAX_BRACKET_DEPTH = 16
 
 _BLOCK_ELEMENTS = frozenset(
-    "address article aside audio blockquote body br caption center col colgroup dd details dialog dir div dl"
-    " dt fieldset figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html"
-    " iframe legend li main menu nav noframes noscript ol optgroup option p picture pre script search section"
-    " select source style summary svg table tbody td template textarea tfoot th thead title tr ul video".split()
+    re.findall(
+        r"\w+",
+        """
+        address article aside audio blockquote body br caption center col colgroup dd details dialog dir
+        div dl dt fieldset figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 head header
+        hgroup hr html iframe legend li main menu nav noframes noscript ol optgroup option p picture pre
+        script search section select source style summary svg table tbody td template textarea tfoot th
+        thead title tr ul video
+        """,
+    )
 )
 _INLINE_ELEMENTS = frozenset(
-    "a abbr acronym applet area b base basefont bdi bdo big button canvas cite code data datalist del dfn em"
-    " embed font i img input ins kbd label link map mark marquee math meta meter nobr object output param"
-    " progress q rb rp rt rtc ruby s samp slot small span strike strong sub sup time track tt u var wbr".split()
+    re.findall(
+        r"\w+",
+        """
+        a abbr acronym applet area b base basefont bdi bdo big button canvas cite code data datalist del
+        dfn em embed font i img input ins kbd label link map mark marquee math meta meter nobr object
+        output param progress q rb rp rt rtc ruby s samp slot small span strike strong sub sup time
+        track tt u var wbr
+        """,
+    )
 )
 _SILENT_ELEMENTS = ("pre", "script", "style", "svg", "template", "textarea", "math")
 _BOOLEAN_ATTRIBUTES = frozenset(
-    "allowfullscreen async autofocus autoplay checked compact controls default defer disabled download hidden"
-    " inert ismap itemscope loop multiple muted nomodule noshade novalidate nowrap open playsinline readonly"
-    " required reversed selected".split()
+    re.findall(
+        r"\w+",
+        """
+        allowfullscreen async autofocus autoplay checked compact controls default defer disabled
+        download hidden inert ismap itemscope loop multiple muted nomodule noshade novalidate nowrap
+        open playsinline readonly required reversed selected
+        """,
+    )
 )
 _THOUGHT = ("think", "thinking")
 """Elements in which language models think before they answer."""

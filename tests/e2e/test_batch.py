@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from smallest_cli.files import collision_key, safe_name, unique_names
 from smallest_cli.models import VIAS
 from tests.support import ROOT
+from tests.support.audio import in_background, make_fifo
 from tests.support.command import SMALLEST, Ran, environment, smallest, speak
 from tests.support.fault_server import FaultServer, fault_server
 from tests.support.fault_server.steps import Audio, End, Reply, Status
@@ -221,7 +222,7 @@ def test_no_clobber_keeps_foreign_files(home: Path, server: Offline) -> None:
     for more in ([], ["--resume"], ["--dry-run"], ["--dry-run", "--resume"]):
         ran = batch(home, server, "--no-clobber", *more)
         assert (ran.code, ran.out) == (2, b"")
-        assert ran.lines[0] == "smallest: in.csv: row 1: out/a.wav exists"
+        assert ran.lines[0] == "smallest: in.csv: row 2: out/a.wav exists"
     assert len(server.log()) == before
     assert (home / "out" / "a.wav").read_text() == "precious"
     assert not (home / "out" / "b.wav").exists()
@@ -353,7 +354,7 @@ def assert_interrupted(home: Path, server: Offline, how: str, *options: str, par
     assert ran.code == -signal.SIGTERM, ran.err
     assert ran.lines == [
         "smallest: interrupted",
-        "  0 of 1 rows done; continue with --resume",
+        "  0 of 1 row done; continue with --resume",
         f"  partial audio saved to {home}/out/{part}",
     ]
 
@@ -390,7 +391,7 @@ def test_some_failed_rows_exit_13(home: Path) -> None:
     result = json.loads(ran.out)
     assert (result["done"], result["failed"], result["exit"]) == (25, 25, 13)
     assert sum(line.startswith("smallest: row ") for line in ran.lines) == 20
-    assert ran.lines[0].startswith("smallest: row 2 (n1): ")
+    assert ran.lines[0].startswith("smallest: row 3 (n1): ")
     assert "smallest: and 5 more" in ran.lines
     assert "smallest: 25 of 50 rows failed" in ran.lines
     assert result["hint"] == "run the same command with --resume to speak only what is missing"
@@ -427,7 +428,7 @@ def test_failed_row_is_reported_before_a_fatal_error(home: Path) -> None:
         ran = batch(home, server, "--json")
     result = json.loads(ran.out)
     assert (ran.code, result["done"], result["failed"], result["untried"]) == (4, 0, 1, 1)
-    assert ran.lines[0].startswith("smallest: row 1 (r1): ")
+    assert ran.lines[0].startswith("smallest: row 2 (r1): ")
 
 
 def test_five_failures_in_a_row_end_the_batch(home: Path) -> None:
@@ -443,15 +444,19 @@ def test_five_failures_in_a_row_end_the_batch(home: Path) -> None:
 
 BAD = {
     "no text column": ("id,words\na,b\n", ["no text column", "unknown column words"]),
-    "an id twice": ("id,text\na,b\nc,d\na,e\n", ["row 3 has the id of row 1"]),
-    "a speed": ("id,text,speed\na,b,1\nc,d,fast\ne,f,3\n", ["row 2: speed fast", "row 3: speed 3"]),
-    "a format": ("id,text,format\na,b,wave\n", ["row 1: --format: wave"]),
-    "an empty text": ("id,text\na, \n", ["row 1 has no text"]),
-    "a row too short": ("id,text\na\n", ["row 1 has 1 cells"]),
-    "a quote": ('id,text\na,"b\n', ["cannot be parsed"]),
+    "an id twice": ("id,text\na,b\nc,d\na,e\n", ["row 4 has the id of row 2"]),
+    "a speed": ("id,text,speed\na,b,1\nc,d,fast\ne,f,3\n", ["row 3: speed fast", "row 4: speed 3"]),
+    "a format": ("id,text,format\na,b,wave\n", ["row 2: --format: wave"]),
+    "an empty text": ("id,text\na, \n", ["row 2 has no text"]),
+    "a row too short": ("id,text\na\n", ["row 2 has 1 cell for 2 columns"]),
+    "a quote": ('id,text\na,b\nc,"d\n', ["row 3 cannot be parsed: a quote is never closed"]),
+    "a quoted part": ('id,text\na,"b" c\n', ["row 2 cannot be parsed: a closing quote is followed by text"]),
+    "lines": ('id,text\na,"b\n\nb"\n\nc,\n', ["row 4 (line 6) has no text"]),
+    "a comma": ("id,text,,\na,Hello, world,\n", ["row 2 has 3 cells for 2 columns"]),
+    "a typo": ("id,txt\na,b\n", ["no text column", "unknown column txt (did you mean text?)"]),
     "no ids": ("text\nhello\n", ["no id column"]),
     "no rows": ("id,text\n", ["has no rows"]),
-    "a clash": ("id,text,voice,model\na,b,meher,lightning_v3.1\n", ["row 1: meher is a voice of"]),
+    "a clash": ("id,text,voice,model\na,b,meher,lightning_v3.1\n", ["row 2: meher is a voice of"]),
 }
 
 
@@ -489,22 +494,115 @@ def test_jsonl_keys_ignore_case(home: Path, server: Offline) -> None:
     assert "row 1: column id is given twice" in batch(home, server, table="in.jsonl").lines[0]
 
 
-def test_wrong_delimiter_is_reported(home: Path, server: Offline) -> None:
-    write_table(home, "a;Good morning.", header="id;text")
+@pytest.mark.parametrize("delimiter", ",;\t|")
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("name", ["in.csv", "in.tsv"])
+def test_delimiter_is_that_of_the_header(
+    name: str, marked: bool, delimiter: str, home: Path, server: Offline
+) -> None:
+    """As spreadsheets write them where the comma is the decimal mark."""
+    rows = [
+        ["ID", "Text", "Speed", "Format", "", ""],
+        ["a", '"Yes; no, ""so"""', '"1,2"', " MP3 ", "", ""],
+        [""] * 6,
+    ]
+    rows += [["b", "Good night.", " ", "", "", ""]]
+    content = "\r\n".join([f"sep={delimiter}"] * marked + [delimiter.join(row) for row in rows])
+    (home / name).write_bytes(f"\ufeff{content}".encode())
+    ran = batch(home, server, "--naming", "index", "--json", table=name)
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out)["files"] == ["out/0001.mp3", "out/0002.wav"]
+    assert [(line["row"], line["id"]) for line in manifest(home)] == [(2, "a"), (4, "b")]
+    assert {'Yes; no, "so"', "Good night."} <= {each["text"] for each in server.log()}
+
+
+def test_quotes_in_a_tsv_are_text(home: Path, server: Offline) -> None:
+    texts = ['"I am in the hall.', '"Stop!" she cried.', 'It is 5"', "Go."]
+    write_table(
+        home, *(f"n{number}\t{text}" for number, text in enumerate(texts)), name="in.tsv", header="id\ttext"
+    )
+    before = len(server.log())
+    assert batch(home, server, table="in.tsv").code == 0
+    assert [each["text"] for each in server.log()[before:]] == texts
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin", "fifo"])
+@pytest.mark.parametrize("format", ["csv", "tsv", "jsonl"])
+def test_table_is_read_from_a_pipe_with_its_format(
+    format: str, source: str, home: Path, server: Offline
+) -> None:
+    contents = {
+        "csv": 'id,text\na,"Good, day."\n',
+        "tsv": "id\ttext\na\tGood, day.\n",
+        "jsonl": '\n{"id": "a", "text": "Good, day."}\n',
+    }
+    content = contents[format]
+    fifo = make_fifo(home)
+    more = ("--input-format", format, "--naming", "text")
+    with in_background((lambda: fifo.write_text(content)) if source == "fifo" else lambda: None):
+        ran = speak(home, server, source, "-d", "out", *more, command="batch", stdin=content.encode())
+    assert (ran.code, ran.out, ran.err) == (0, b"", "")
+    assert files(home) == ["Good-day.wav"]
+    assert [line["row"] for line in manifest(home)] == [2]
+
+
+@pytest.mark.parametrize("table", ["-", "/dev/stdin", "in.txt", "in"])
+def test_unknown_format_of_a_table_names_the_option(table: str, home: Path, server: Offline) -> None:
+    ran = batch(home, server, table=table)
+    name = "stdin" if table == "-" else table
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines == [
+        f"smallest: {name} is not a .csv, .tsv or .jsonl file",
+        "  name its format: --input-format csv, tsv or jsonl",
+    ]
+
+
+def test_input_format_overrides_the_extension(home: Path, server: Offline) -> None:
+    write_table(home, '{"id": "a", "text": "Good morning."}', header="")
+    ran = batch(home, server, "--input-format", "jsonl")
+    assert (ran.code, ran.err, files(home)) == (0, "", ["a.wav"])
+
+
+def test_table_and_key_cannot_both_be_stdin(home: Path, server: Offline) -> None:
+    more = ("--input-format", "csv", "--api-key-file", "-")
+    ran = batch(home, server, *more, table="-")
+    assert (ran.code, ran.lines[0]) == (2, "smallest: stdin cannot be both the text and the key")
+
+
+def test_unknown_columns_are_ignored_with_a_warning(home: Path, server: Offline) -> None:
+    write_table(home, "a,x,meher,Good morning.,", header="id,notes,voices,text,format")
     ran = batch(home, server)
-    assert "unknown column id;text" in ran.lines[0]
-    assert ran.lines[1] == "  a .csv is comma-separated, a .tsv is tab-separated"
-    write_table(home, "a,Good morning.", name="in.tsv")
-    assert batch(home, server, table="in.tsv").lines[1] == ran.lines[1]
-    write_table(home, "a,Good morning.", header="id,words")
-    assert len(batch(home, server).lines) == 1
+    known = "notes, voices (did you mean voice?)"
+    assert (ran.code, ran.lines) == (0, [f"smallest: warning: in.csv: ignoring unknown columns {known}"])
+    ran = batch(home, server, "--ignore-columns")
+    assert (ran.code, ran.err) == (0, "")
+    lines = [{"id": "a", "text": "Good morning.", "metadata": {"a": 1}}, {"id": "b", "text": "Good night."}]
+    (home / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    ran = batch(home, server, table="in.jsonl")
+    assert (ran.code, ran.lines) == (0, ["smallest: warning: in.jsonl: ignoring unknown column metadata"])
+    ran = batch(home, server, "--ignore-columns", "--quiet", table="in.jsonl")
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_columns_without_a_name_are_ignored(home: Path, server: Offline) -> None:
+    write_table(home, ",a,Good morning.,", ",b,Good night.,", header=",id,text,")
+    assert batch(home, server).lines == []
+    write_table(home, "0,a,Good morning.,", header=",id,text,")
+    assert batch(home, server).lines == ["smallest: warning: in.csv: ignoring unknown column without a name"]
+
+
+def test_utf16_table_is_refused_with_a_hint(home: Path, server: Offline) -> None:
+    (home / "in.csv").write_bytes("id;text\r\na;Grüße\r\n".encode("utf-16"))
+    ran = batch(home, server)
+    assert (ran.code, ran.lines[0]) == (2, "smallest: in.csv is not UTF-8 text: byte 1")
+    assert ran.lines[1] == "  it looks like UTF-16; convert it first: iconv -f UTF-16 -t UTF-8"
 
 
 def test_problems_are_reported_in_row_order(home: Path, server: Offline) -> None:
     lines = ['{"id": "a", "text": "b", "speed": 9}', "[1]", '{"id": "c", "text": ""}', "{}"]
     (home / "in.jsonl").write_text("\n".join(lines))
     write_table(home, "a,b,9", "c", "a,", 'd,e,1,"', header="id,text,speed")
-    for name, numbers in {"in.jsonl": "1234", "in.csv": "1235"}.items():
+    for name, numbers in {"in.jsonl": "1234", "in.csv": "2345"}.items():
         result = re.findall(r"(?:row|line) (\d)", batch(home, server, table=name).lines[0])
         assert "".join(result) == numbers
 
@@ -581,7 +679,7 @@ def test_finished_rows_do_not_count_for_max_chars(home: Path, server: Offline) -
     assert batch(home, server, "--max-chars", "20", "--resume").code == 0
     write_table(home, "a,Good\x07 day to you.")
     ran = batch(home, server)
-    assert ran.lines == ["smallest: warning: removed 1 control characters from the texts"]
+    assert ran.lines == ["smallest: warning: removed 1 control character from the texts"]
 
 
 def test_directory_is_locked_by_one_run(home: Path, server: Offline) -> None:

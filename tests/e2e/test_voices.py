@@ -524,6 +524,15 @@ def test_dictionary_create_list_show_update_use_delete(home: Path, server: Offli
         '[{"word": "SQL", "pronunciation": "sequel"}]',
         '{"items": [{"word": "SQL", "pronunciation": "sequel"}]}',
         '{"SQL": "sequel"}',
+        '{"word": "SQL", "pronunciation": "sequel"}',
+        '{"pronunciation": "sequel", "word": "SQL"}',
+        '{"items": {"word": "SQL", "pronunciation": "sequel"}}',
+        '{"items": {"SQL": "sequel"}}',
+        "SQL;sequel\n",
+        "SQL\tsequel\n",
+        "Word;Pronunciation\r\nSQL;sequel\r\n;\r\n",
+        "sep=|\nSQL|sequel\n",
+        "\n,,\nword,pronunciation,,\nSQL,sequel,,\n",
     ],
 )
 def test_dict_create_reads_csv_and_json(text: str, home: Path, server: Offline) -> None:
@@ -546,6 +555,31 @@ def test_invalid_dictionary_input_is_a_usage_error(
     ran = run(home, server, "dict", "create", *arguments, stdin=stdin)
     assert (ran.code, ran.out) == (2, b"")
     assert ran.lines[0].startswith("smallest: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a,b\n\nc,d,e\n", "words.csv: row 3 has 3 cells for 2 columns"),
+        ("a,b\nc\n", "words.csv: row 2 has 1 cell for 2 columns"),
+        (
+            'a,"b\nb"\nc,"d" e\n',
+            "words.csv: row 2 (line 3) cannot be parsed: a closing quote is followed by text",
+        ),
+        ('a,b\nc,"d\n', "words.csv: row 2 cannot be parsed: a quote is never closed"),
+        ("word;pronunciation\na,b\n", "words.csv: row 2 has 1 cell for 2 columns"),
+    ],
+)
+def test_invalid_csv_of_words_names_the_row(text: str, problem: str, home: Path, server: Offline) -> None:
+    (home / "words.csv").write_text(text)
+    ran = run(home, server, "dict", "create", "-f", "words.csv")
+    assert (ran.code, ran.out, ran.lines[0]) == (2, b"", f"smallest: {problem}")
+
+
+def test_mapping_with_the_words_of_the_header_and_others_is_a_mapping(home: Path, server: Offline) -> None:
+    words = {"word": "wurd", "pronunciation": "pronunsiation", "SQL": "sequel"}
+    ran = run(home, server, "dict", "create", "-f", "-", "--json", stdin=json.dumps(words).encode())
+    assert {each["word"]: each["pronunciation"] for each in json.loads(ran.out)["items"]} == words
 
 
 AWKWARD = {

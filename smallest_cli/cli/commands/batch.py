@@ -15,9 +15,9 @@ import typer
 from smallest_cli.cli.console import Console, print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import FileOptions, ReportOptions, ServiceOptions, SplitOptions, VoiceOptions
-from smallest_cli.cli.run_config import load_request, report_text
+from smallest_cli.cli.run_config import check_key_not_from_text, load_request, report_text
 from smallest_cli.cli.tables import print_facts
-from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError
+from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError, plural
 from smallest_cli.security import printable
 from smallest_cli.synthesis.batch import manifest as manifests
 from smallest_cli.synthesis.batch.items import BatchConfig, Item, plan_items
@@ -34,17 +34,21 @@ class BatchOptions(Options):
 
     dir: str | None = option("-d, --dir DIR", "Directory for the files (required).")
     naming: Literal["id", "index", "text"] = option(
-        "--naming", "Name files after the id, the row number or the text.", "id"
+        "--naming", "Name files after the id, the order of rows or the text.", "id"
     )
     jobs: int = option(
         "--jobs N", "Rows at the same time; your plan limits concurrent requests.", 1, min=1, max=64
     )
     resume: bool = option("--resume", "Speak only rows that are missing, changed or failed.", False)
+    input_format: Literal["csv", "tsv", "jsonl"] | None = option(
+        "--input-format", "Format of the table. [default: by extension]"
+    )
+    ignore_columns: bool = option("--ignore-columns", "Do not warn about unknown columns.", False)
 
 
 @grouped
 def batch(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .tsv or .jsonl file.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .tsv or .jsonl file; - is stdin.")],
     *,
     options: BatchOptions,
     voice: VoiceOptions,
@@ -70,7 +74,7 @@ def batch(
             keep_partial=files.partial == "keep",
             clobber=files.clobber,
         ),
-        file,
+        "stdin" if file == "-" else file,
         options.dir,
         naming=options.naming,
         format=files.format or "wav",
@@ -82,7 +86,9 @@ def batch(
         ),
         jobs=options.jobs,
     )
-    items = plan_items(read_rows(file), config, console.warn)
+    check_key_not_from_text([file], service.api_key_file, settings)
+    rows = read_rows(file, options.input_format, None if options.ignore_columns else console.warn)
+    items = plan_items(rows, config, console.warn)
     report_text(
         sum(item.script.removed for item in items),
         sum(item.script.dropped for item in items),
@@ -124,7 +130,7 @@ def _find_pending(
     pending = [item for item in items if not index.is_current(item)]
     if max_chars and sum(item.characters for item in pending) > max_chars:
         hint = "every character is billed; allow more with --max-chars"
-        raise UsageError(f"the texts together are longer than {max_chars} characters", hint=hint)
+        raise UsageError(f"the texts together are longer than {plural(max_chars, 'character')}", hint=hint)
     if not config.run.clobber:
         problems = [
             f"row {each.row}: {printable(each.path)} exists"
@@ -193,7 +199,7 @@ class Tally:
             error.summary = self.summary()
             complete = self.skipped + len(self.done)
             if complete or isinstance(error, Interrupted):
-                progress = f"{complete} of {self.rows} rows done; continue with --resume"
+                progress = f"{complete} of {plural(self.rows, 'row')} done; continue with --resume"
                 error.hint = f"{error.hint}; {progress}" if error.hint else progress
             raise
 
@@ -204,13 +210,13 @@ def _print_result(tally: Tally, console: Console, *, as_json: bool) -> None:
     resent = f" ({summary['characters_resent']} sent again)" if summary["characters_resent"] else ""
     console.info(
         f"{summary['done']} done  {tally.skipped} skipped  {summary['failed']} failed"
-        f"  {summary['seconds']:.1f} s  {summary['characters']} characters{resent}"
+        f"  {summary['seconds']:.1f} s  {plural(summary['characters'], 'character')}{resent}"
     )
     if tally.failed:
         _print_failures(tally.failed)
         untried = f"; {tally.untried} not attempted after {MAX_CONSECUTIVE_FAILURES} consecutive failures"
         error = BatchFailed(
-            f"{len(tally.failed)} of {tally.rows} rows failed{untried if tally.untried else ''}",
+            f"{len(tally.failed)} of {plural(tally.rows, 'row')} failed{untried if tally.untried else ''}",
             hint="run the same command with --resume to speak only what is missing",
         )
         error.summary = summary

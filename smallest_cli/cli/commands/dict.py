@@ -18,13 +18,15 @@ from smallest_cli.cli.options import AccountOptions
 from smallest_cli.cli.run_config import check_key_not_from_text
 from smallest_cli.cli.tables import print_result
 from smallest_cli.client.api import AccountClient
-from smallest_cli.errors import ProtocolError, RequestError, UsageError
+from smallest_cli.errors import ProtocolError, RequestError, UsageError, plural
 from smallest_cli.models import Dictionary
 from smallest_cli.security import escape, printable
 from smallest_cli.settings import load_settings
-from smallest_cli.text.input import read_texts
+from smallest_cli.text.input import is_unicode, read_texts
+from smallest_cli.text.table import read_table
 
 MAX_FILE_CHARS = 1_000_000
+MAX_WORD_CHARS = 100_000
 HEADER = ("word", "pronunciation")
 JSON_START = ("[", "{")
 
@@ -79,7 +81,7 @@ def show(id: Id, *, account_options: AccountOptions) -> None:
     if sys.stdout.isatty():
         print(_as_csv([(escape(word), escape(spoken)) for word, spoken in found.items]), end="")
         return
-    if not all(_is_text(word + spoken) for word, spoken in found.items):
+    if not all(is_unicode(word + spoken) for word, spoken in found.items):
         hint = "--json prints it escaped"
         raise ProtocolError("the dictionary contains a word that is not Unicode text", hint=hint)
     sys.stdout.buffer.write(_as_csv(found.items).encode())
@@ -150,11 +152,6 @@ def _as_csv(items: Sequence[tuple[str, str]]) -> str:
     return out.getvalue()
 
 
-def _is_text(word: str) -> bool:
-    """Whether it has no lone surrogates, which come from invalid bytes in argv or escapes in JSON."""
-    return not any("\ud800" <= character <= "\udfff" for character in word)
-
-
 def _is_header(row: Sequence[str]) -> bool:
     return tuple(cell.strip().lower() for cell in row) == HEADER
 
@@ -164,8 +161,9 @@ def _read(items: list[str], files: list[str], account_options: AccountOptions) -
     check_key_not_from_text(files, account_options.api_key_file, load_settings(account_options.as_dict()))
     pairs: list[tuple[str, str]] = []
     if files:
-        for text in read_texts([], files, MAX_FILE_CHARS):
-            pairs += _parse_json(text) if text.lstrip()[:1] in JSON_START else _parse_csv(text)
+        for path, text in zip(files, read_texts([], files, MAX_FILE_CHARS), strict=True):
+            is_json = text.lstrip()[:1] in JSON_START
+            pairs += _parse_json(text) if is_json else _parse_csv(text, "stdin" if path == "-" else path)
     for item in items:
         word, equals, spoken = item.partition("=")
         if not equals:
@@ -177,25 +175,31 @@ def _read(items: list[str], files: list[str], account_options: AccountOptions) -
     for word, spoken in pairs:
         if not word or not spoken:
             raise UsageError(f"empty word or pronunciation: {printable(f'{word}={spoken}', 60)}")
-        if not _is_text(word + spoken):
+        if len(word + spoken) > MAX_WORD_CHARS:
+            shown = printable(f"{word}={spoken}", 60)
+            raise UsageError(f"longer than {MAX_WORD_CHARS} characters: {shown}")
+        if not is_unicode(word + spoken):
             raise UsageError(f"{printable(f'{word}={spoken}', 60)} is not Unicode text")
     return dict(pairs)
 
 
-def _parse_csv(text: str) -> list[tuple[str, str]]:
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-    except csv.Error as error:
-        raise UsageError(f"invalid CSV: {printable(error)}") from None
-    if rows and _is_header(rows[0]):
+def _parse_csv(text: str, name: str) -> list[tuple[str, str]]:
+    """Parse words from CSV, or from a table with another delimiter; `name` is its file."""
+    rows, broken, error = read_table(text, ",", set(HEADER))
+    for row in rows:
+        if len(row.cells) != len(HEADER):
+            hint = "every row has two columns: word,pronunciation"
+            cells = plural(len(row.cells), "cell")
+            raise UsageError(f"{printable(name)}: {row.place} has {cells} for 2 columns", hint=hint)
+    if broken:
+        raise UsageError(f"{printable(name)}: {broken.place} cannot be parsed: {error}")
+    if rows and _is_header(rows[0].cells):
         del rows[0]
-    if any(len(row) != 2 for row in rows):
-        raise UsageError("every row of the CSV must have two columns: word,pronunciation")
-    return [(row[0], row[1]) for row in rows]
+    return [(word, spoken) for word, spoken in (row.cells for row in rows)]
 
 
 def _parse_json(text: str) -> list[tuple[str, str]]:
-    """Parse a list of items in the form of the API, an object with such a list, or a plain mapping."""
+    """Parse items in the form of the API: one, a list or an object with a list; or a plain mapping."""
     try:
         given = json.loads(text)
     except ValueError:
@@ -203,9 +207,11 @@ def _parse_json(text: str) -> list[tuple[str, str]]:
         raise UsageError("invalid JSON", hint=hint) from None
     except RecursionError:
         raise UsageError("the JSON is nested too deeply") from None
-    if isinstance(given, dict) and isinstance(given.get("items"), list):
+    if isinstance(given, dict) and isinstance(given.get("items"), list | dict):
         given = given["items"]
-    if isinstance(given, dict):
+    if isinstance(given, dict) and given.keys() == set(HEADER):
+        given = [given]  # one item, rather than a mapping of these two words
+    elif isinstance(given, dict):
         given = [{"word": word, "pronunciation": spoken} for word, spoken in given.items()]
     pairs = []
     for each in given:

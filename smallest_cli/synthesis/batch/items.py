@@ -30,7 +30,7 @@ class BatchConfig:
     """The file that the rows are from."""
     folder: str
     naming: str = "id"
-    """What files are named after: id, index or text."""
+    """What files are named after: id, index (the order of the rows) or text."""
     format: str = "wav"
     split: int = 250
     pause_s: float = 0.4
@@ -42,7 +42,10 @@ class BatchConfig:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file to be written. `key` is a hash of the text and of everything that changes its audio."""
+    """One file to be written. `key` is a hash of the text and of everything that changes its audio.
+
+    `row` is the number of its row in the file.
+    """
 
     row: int
     id: str | None
@@ -61,7 +64,7 @@ class Item:
 
 def plan_items(rows: Sequence[Row], config: BatchConfig, warn: Callable[[str], None]) -> list[Item]:
     """An item for each row, each with a path of its own in the folder. Raises UsageError for bad rows."""
-    problems = [f"row {row.number} has no id" for row in rows if row.id is None and config.naming == "id"]
+    problems = [f"{row.place} has no id" for row in rows if row.id is None and config.naming == "id"]
     if problems and all(row.id is None for row in rows):
         problems = ["no id column; --naming index and --naming text need none"]
     check_problems(problems, config.table)
@@ -73,7 +76,7 @@ def plan_items(rows: Sequence[Row], config: BatchConfig, warn: Callable[[str], N
             warnings.update(dict.fromkeys(row_warnings))
             items.append(_item(row, name, template, config))
         except UsageError as error:
-            problems.append(f"row {row.number}: {error}")
+            problems.append(f"{row.place}: {error}")
     if len({item.path for item in items}) < len(items):
         problems.append("two rows have the same file name")
     check_problems(problems, config.table)
@@ -85,10 +88,10 @@ def plan_items(rows: Sequence[Row], config: BatchConfig, warn: Callable[[str], N
 def _names(rows: Sequence[Row], naming: str) -> list[str]:
     if naming == "index":
         width = max(4, len(str(len(rows))))
-        return [f"{row.number:0{width}}" for row in rows]
+        return [f"{number:0{width}}" for number in range(1, len(rows) + 1)]
     if naming == "id":
         return unique_names([(row.id or "", row.id or "") for row in rows])
-    return unique_names([(_slug(row.text), row.id or repr(replace(row, number=0))) for row in rows])
+    return unique_names([(_slug(row.text), row.id or repr(replace(row, number=0, place=""))) for row in rows])
 
 
 def _slug(text: str) -> str:

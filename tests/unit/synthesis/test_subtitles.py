@@ -10,11 +10,21 @@ import wave
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smallest_cli.models import VIAS, WordTiming
-from smallest_cli.synthesis.subtitles import COLUMNS, LINES, Cue, SpokenSegment, cues_of, lines, render
+from smallest_cli.synthesis.subtitles import (
+    COLUMNS,
+    LINES,
+    NOT_FIRST,
+    NOT_LAST,
+    Cue,
+    SpokenSegment,
+    cues_of,
+    lines,
+    render,
+)
 from smallest_cli.text.graphemes import display_width
 from tests.support.command import SMALLEST, Ran, environment, smallest, speak
 from tests.support.fault_cases import FEW
@@ -141,6 +151,45 @@ def test_cues_are_parts_of_the_text_in_at_most_two_lines(text: str) -> None:
     assert all(row in text and display_width(row) <= COLUMNS for rows in cues for row in rows)
     assert all(len(rows) <= LINES for rows in cues)
     assert "".join(row for rows in cues for row in rows).replace(" ", "") == text.replace(" ", "")
+
+
+JAPANESE = st.text(
+    st.sampled_from("あ漢ア、。！？「」『（）…ーっャ" * 2 + "かさたなはまやらわ日本語"),
+    min_size=1,
+    max_size=150,
+)
+JOINED = re.compile(r"\s*[、。，．！？」』）】…ーっャ,.!?)»]\s*|\s*[（「『【«]\s*")
+
+
+@given(JAPANESE | st.lists(st.sampled_from(["oui", "!", "«", "»", "?", "Bonjour"]), min_size=1).map(" ".join))
+@example("彼は「" * 40)
+@example("すごーーい！と言った、そして「はい」と答えた。" * 9)
+def test_lines_follow_the_rules_of_japanese_line_breaking(text: str) -> None:
+    """No line begins with a closing mark or small kana, or ends with an opening one, if it can be avoided."""
+    rows = lines(text)
+    assert "".join("".join(rows).split()) == "".join(text.split())
+    assert all(display_width(row) <= COLUMNS for row in rows)
+    if max((len(run[0]) for run in re.finditer(f"({JOINED.pattern})+", text)), default=0) > 5:
+        return  # a run that may be longer than a line
+    assert not any(row[0] in NOT_FIRST for row in rows[1:]), rows
+    assert not any(row[-1] in NOT_LAST for row in rows[:-1]), rows
+
+
+@pytest.mark.parametrize(
+    ("text", "first_two"),
+    [
+        ("日" * 21 + "、" + "月" * 20 + "。", ["日" * 11, "日" * 10 + "、"]),
+        ("日" * 10 + "「" + "月" * 10 + "」", ["日" * 10 + "「月", "月" * 9 + "」"]),
+        ("チ" * 12 + "ャー" + "チ" * 9, ["チ" * 11, "チャー" + "チ" * 9]),
+        ("日" * 30 + " 、" + "月" * 30, ["日" * 16, "日" * 14 + " 、"]),
+        (
+            "Il a dit « oui ! » à tous, puis : « Bonjour ! »",
+            ["Il a dit « oui ! » à tous,", "puis : « Bonjour ! »"],
+        ),
+    ],
+)
+def test_line_breaks_beside_punctuation(text: str, first_two: list[str]) -> None:
+    assert lines(text)[:2] == first_two
 
 
 def test_combining_marks_have_no_width() -> None:

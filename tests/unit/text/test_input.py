@@ -66,7 +66,7 @@ def test_same_file_twice_is_a_usage_error(
     os.symlink("0.txt", "link.txt")
     os.link("0.txt", "hard.txt")
     error = refusal([], ["0.txt", "1.txt", second])
-    twice = "0.txt is given twice" if second == "0.txt" else f"0.txt and {second} are the same"
+    twice = "0.txt is given twice" if second == "0.txt" else f"0.txt and {second} are the same source"
     assert (str(error), error.exit_code) == (f"--file: {twice}", 2)
 
 
@@ -247,10 +247,13 @@ def test_stdin_can_be_one_of_several_files(tmp_path: Path) -> None:
 
 def test_stdin_twice_is_a_usage_error(tmp_path: Path) -> None:
     (path,) = write_files(tmp_path, "one")
-    hint = "; give each file once\n"
+    hint = "; give each source once\n"
     assert read("-", "-", given=b"Hello.") == f"2 --file: stdin is given twice{hint}"
-    assert read("-", "/dev/stdin", given=b"Hello.") == f"2 --file: stdin and /dev/stdin are the same{hint}"
-    assert read(path, "-", redirect=f"<{path}") == f"2 --file: {path} and stdin are the same{hint}"
+    assert (
+        read("-", "/dev/stdin", given=b"Hello.")
+        == f"2 --file: stdin and /dev/stdin are the same source{hint}"
+    )
+    assert read(path, "-", redirect=f"<{path}") == f"2 --file: {path} and stdin are the same source{hint}"
 
 
 def test_endless_stdin_is_refused_at_the_limit() -> None:
