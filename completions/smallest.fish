@@ -81,7 +81,7 @@ function _shtab_smallest_using
 end
 
 set -g _shtab_smallest_commands speak stream batch voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench report' 'bench locustfile' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' cache 'cache info' 'cache clear' serve login logout doctor completion
-set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffering --ca-file --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --input-format --jitter-ms --jobs --jsonl --language --lead-silence --limit --log --max-chars --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --profile --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speed --split --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
+set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffering --ca-file --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --input-format --jitter-ms --jobs --jsonl --language --lead-silence --limit --log --max-chars --max-lag --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --profile --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speaker --speed --split --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
 
 complete -c smallest -e
 complete -c smallest -f
@@ -90,6 +90,7 @@ complete -c smallest -n _shtab_smallest_using -s V -l version -d 'Print the vers
 complete -c smallest -n _shtab_smallest_using -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a speak -d 'Speak text: play it, save it, or pipe it.'
 complete -c smallest -n '_shtab_smallest_using speak' -l pause -x -d 'Silence between paragraphs.'
+complete -c smallest -n '_shtab_smallest_using speak' -l speaker -x -d 'Voice of lines that begin with NAME: (repeatable).'
 complete -c smallest -n '_shtab_smallest_using speak' -l split -x -d 'Maximum characters per request; 0 = no limit.'
 complete -c smallest -n '_shtab_smallest_using speak' -l max-chars -x -d 'Maximum text length; 0 = unlimited.'
 complete -c smallest -n '_shtab_smallest_using speak' -s f -l file -xka "(__fish_complete_path (commandline -ct))" -d 'Read text from FILE (repeatable); - is stdin.'
@@ -145,6 +146,10 @@ complete -c smallest -n '_shtab_smallest_using stream' -l flush-ms -x -d 'Flush 
 complete -c smallest -n '_shtab_smallest_using stream' -l strip-markdown -d 'Remove Markdown markup. [default: on unless stdin is a terminal]'
 complete -c smallest -n '_shtab_smallest_using stream' -l no-strip-markdown -d 'Remove Markdown markup. [default: on unless stdin is a terminal]'
 complete -c smallest -n '_shtab_smallest_using stream' -l drain -x -d 'With --buffering server: quiet that ends the run. [default: 5]'
+complete -c smallest -n '_shtab_smallest_using stream' -l lines -d 'Make every line a segment, e.g. of a log.'
+complete -c smallest -n '_shtab_smallest_using stream' -l max-lag -x -d 'With --lines: drop lines older than SECONDS.'
+complete -c smallest -n '_shtab_smallest_using stream' -l pause -x -d 'Silence between paragraphs. [default: 0.4]'
+complete -c smallest -n '_shtab_smallest_using stream' -l speaker -x -d 'Voice of lines that begin with NAME: (repeatable).'
 complete -c smallest -n '_shtab_smallest_using stream' -l max-chars -x -d 'Stop after this many characters; 0 = unlimited.'
 complete -c smallest -n '_shtab_smallest_using stream' -s v -l voice -l voice-id -xka "(_smallest_list voices)" -d 'Voice id or name; ? lists the voices.'
 complete -c smallest -n '_shtab_smallest_using stream' -s m -l model -xka "(_smallest_list models)" -d 'Model. [default: the voice'"'"'s model]'
@@ -215,6 +220,7 @@ complete -c smallest -n '_shtab_smallest_using batch' -l partial -xka "keep disc
 complete -c smallest -n '_shtab_smallest_using batch' -l cache -d 'Cache audio locally; repeats are free. [default: no-cache]'
 complete -c smallest -n '_shtab_smallest_using batch' -l no-cache -d 'Cache audio locally; repeats are free. [default: no-cache]'
 complete -c smallest -n '_shtab_smallest_using batch' -l pause -x -d 'Silence between paragraphs.'
+complete -c smallest -n '_shtab_smallest_using batch' -l speaker -x -d 'Voice of lines that begin with NAME: (repeatable).'
 complete -c smallest -n '_shtab_smallest_using batch' -l split -x -d 'Maximum characters per request; 0 = no limit.'
 complete -c smallest -n '_shtab_smallest_using batch' -l max-chars -x -d 'Maximum text length; 0 = unlimited.'
 complete -c smallest -n '_shtab_smallest_using batch' -l base-url -x -d 'Service URL. [default: https://api.smallest.ai]'
