@@ -31,6 +31,7 @@ BEFORE_WORDS = _words(
     ഡോ ശ്രീ ശ്രീമതി പ്രൊഫ അഡ്വ
     ଡ ଡା ଶ୍ରୀ ପ୍ରୋ
     ul
+    med jur kath ev.-luth вул журн див чл ім пгт δρ κα
     """
     # No names, but never at the end of a sentence.
     """
@@ -49,6 +50,8 @@ BEFORE_NUMBERS = _words(
     jan feb mar apr jun jul aug sep sept oct nov dec
     mon tue tues wed thu thur thurs fri sat sun
     tab cap bin app ann para sect
+    ene abr ago dic mié jue vie sáb dom lun
+    janv févr avr juil déc mär mrz okt dez giu lug ott ян фев авг сент окт нояб дек
     """
 )
 """Abbreviations if a number follows, else words."""
@@ -60,6 +63,7 @@ BEFORE_NUMERALS = _words(
     рис табл гл разд тел п пп см
     रु ता क्र पृ सं नं इ.स ई क्रमांक टेलि
     টা নং পৃ ரூ எண் பக் கி.பி கி.மு రూ నం పే క్రీ.శ క్రీ.పూ રૂ નં પૃ ઈ.સ ਰੁ ਨੰ ਪੰ ರೂ ಸಂ ಪು ಕ್ರಿ.ಶ രൂ നം പേ ഏ.ഡി ଟ
+    стор párr párrs
     """
 )
 """Abbreviations before a number, sometimes before a name, rarely at the end of a sentence."""
@@ -67,6 +71,7 @@ BEFORE_NUMERALS = _words(
 LAST_WORDS = _words(
     """
     etc usw ecc itd itp enz vb vd osv m.m mfl الخ إلخ etcétera ff
+    b.c a.d c.e b.c.e
     """
 )
 """Abbreviations that end a sentence unless it goes on in lower case."""
@@ -101,7 +106,7 @@ OWN = {
     "pt": _words("ex r"),
     "sv": _words("kl t.ex bl.a dvs s.k"),
     "tr": _words("kat no"),
-    "el": _words("κ κα δρ π.χ δηλ"),
+    "it": _words("es"),
 }
 """Abbreviations that are words of other languages: only used where the language is known."""
 
@@ -135,6 +140,7 @@ STARTERS = _words(
     """
     he she it they yours mine hers ours theirs we you i the this that these those there then when while where what why how who his her its
     their our my your in on at as so but and or if after before because although however yes no not now here
+    did do does is are was were has have had can could would should let please
     some many most all each both another one once since still
     er sie es wir ihr ich der die das ein eine dann danach da dort doch aber und wer wie was wo wenn nun man
     beide alle dies diese dieser dieses sein seine später heute jetzt auch
@@ -231,6 +237,14 @@ def own_abbreviations(language: str | None) -> frozenset[str]:
     """Return the abbreviations that only `language` has (ISO code, also with a region)."""
     return OWN.get((language or "").lower().partition("-")[0], frozenset())
 
+
+PREPOSITIONS = _words(
+    """
+    at on by in around about until till from since before after between every um am im bis seit vor nach
+    à en dans vers le a el en desde alle il nel às em no na в во к с до после около w o od do
+    """
+)
+"""First words of a phrase of time before what happened then."""
 
 SAYING_PARTICLE = re.compile("と(?:言|い[いうっ]|聞|きい|思|おも|叫|尋|問|答|、)")
 """A Japanese particle and verb after what is said without quotation marks."""

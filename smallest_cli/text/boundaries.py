@@ -23,18 +23,21 @@ _VIRAMAS = "\u094d\u09cd\u0a4d\u0acd\u0b4d\u0bcd\u0c4d\u0ccd\u0d4d"
 _L = f"(?:[^\\W_]|[{_MARKS}])"
 """A letter, digit or mark."""
 
-_FINAL_STOPS = "!?؟‼⁇⁈⁉！？"
+_FINAL_STOPS = "!?؟‼⁇⁈⁉！？;:"
 """Stops that are never part of a word."""
 _FULL_STOPS = "。｡।॥៕።፧։۔᱾᱿꯫෴"
 """Full stops of scripts in which a blank may be missing after them."""
 _SCRIPT_STOPS = _FULL_STOPS + "！？．؟។"
+_GREEK, _ARMENIAN = "\u0370-\u03ff\u1f00-\u1fff", "\u0531-\u0587"
 _STOPS = ".!?…‼⁇⁈⁉" + _SCRIPT_STOPS
 CLOSERS = "\"'”’»›)}」』）】》〉〕〗］｝*_\\]"
 _QUOTES = "\"'”’»›“‘«」』"
 _STOP = re.compile(
-    f"(?P<stops>[{_STOPS}]++(?:(?<=\\.)(?:[ \u00a0]\\.(?![^\\s.]))++|(?<=॥)\\s?\\d{{1,4}}\\s?॥)?+)"
+    # In Greek a semicolon, in Armenian often a colon. Stops may have blanks between them.
+    f"(?P<stops>(?:[{_STOPS}]++|(?<=[{_GREEK}]);|(?<=[{_ARMENIAN}]):(?=\\s|$))"
+    "(?:(?:[ \u00a0][.!?…]++(?=\\s|$))++|(?<=॥)\\s?\\d{1,4}\\s?॥)?+)"
     # A “ or « is closing in some languages, and a » may have a blank before it.
-    f"(?P<closers>(?:[{CLOSERS}]++|[“‘«](?=[\\s,.;:)]|$)|[ \u00a0\u202f]»(?=[\\s,.;:!?)]|$))*+)"
+    f"(?P<closers>(?:\\[\\d{{1,3}}\\]|[{CLOSERS}]++|[“‘«](?=[\\s,.;:)]|$)|[ \u00a0\u202f]»(?=[\\s,.;:!?)]|$))*+)"
     "(?P<blanks>\\s*)|\n\\s*"
 )
 _NEXT = re.compile(f"(?P<dash>[—–-]+\\s*)?[\"'“‘„«»‚‹›(\\[¿¡*_「『]*(?P<word>{_L}*)")
@@ -43,7 +46,9 @@ _PREVIOUS_WORD = re.compile(f"({_L}+)[^\\w.]+$")
 _INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_]{1,2})*|[^\W\d_]{1,2}(?:\.[^\W\d_]{1,2})+")
 _LIST_NUMBER = re.compile(r"(?:^|[:;]\s)\s*[(\[]?(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})$")
 _NO_VOWEL = re.compile(r"(?!.*(.)\1)[A-Zbcdfghjklmnpqrstvwxzß][bcdfghjklmnpqrstvwxzß]{1,4}")
+_SECOND_PART = re.compile(r"\b[^\W\d_]\.\s[^\W\d_]{2,3}$")
 _TIME = re.compile(r"(?i)\b[ap]\.\s?m$")
+_FOR_EXAMPLE = re.compile(r"(?i)\b(?:ad|per)\ses$")
 _ERA_OR_ETC = re.compile(r"(?i)\bи\s+(?:т\.\s?[дп]|др|пр)$|\bн\.\s?э$|\b[vn]\.\s?Chr$")
 _ROMAN = re.compile(r"[IVXLC]+")
 _ELLIPSIS = re.compile(r"[.…\s]{2,}|…")
@@ -148,6 +153,8 @@ class _Stop:
             )
         if self._following in (*",;:、，；：،",) or self._closers.startswith(("》", "〉")):
             return False
+        if self._sentence().count("《") > self._sentence().count("》"):
+            return False
         if self._closers[-1:] in ("）", ")") and self._text[self._start] not in "（(":
             return False
         if self._has_quote():
@@ -196,11 +203,11 @@ class _Stop:
             return not self._goes_on_after_time()
         previous = _PREVIOUS_WORD.search(self._before[: -len(word)])
         before = previous[1] if previous else ""
+        if word in known.UNITS and before[-1:].isdecimal():
+            return not (self._unknown or self._following.isdecimal() or self._is_introduction())
         if _ERA_OR_ETC.search(self._before) or lower in known.LAST_WORDS:
             return not self._unknown
-        if word in known.UNITS and (before[-1:].isdecimal() or before in known.UNITS):
-            return not self._unknown
-        if lower in known.BEFORE_WORDS:
+        if lower in known.BEFORE_WORDS or _FOR_EXAMPLE.search(self._before):
             return False
         if lower in known.BEFORE_NUMBERS and word != "P":
             return not (self._unknown or self._goes_on_with_number(lower))
@@ -216,11 +223,13 @@ class _Stop:
             return not (_is_indic_initial(word) and (after_initial or word not in known.SHORT_WORDS))
         if _INITIALS.fullmatch(word):
             return self._initial_ends(word, before)
-        if _NO_VOWEL.fullmatch(word) or (len(word) <= 3 and self._before[: -len(word)].endswith(". ")):
+        if _NO_VOWEL.fullmatch(word) or _SECOND_PART.search(self._before):
             return self._begins_sentence()
         return not (self._unknown and len(word) > 1 and _ROMAN.fullmatch(word))
 
     def _initial_ends(self, word: str, before: str) -> bool:
+        if self._before[: -len(word)].endswith("°"):
+            return True
         if word.isupper() and before.lower() in known.LABELS:
             return not self._following.isdecimal()
         if word == "I" and before.lower() in known.BEFORE_I:
@@ -253,7 +262,13 @@ class _Stop:
     def _goes_on_after_time(self) -> bool:
         word = self._next
         is_zone = len(word) > 1 and word.isupper()
-        return self._partial or is_zone or word.lower() in known.AFTER_TIMES
+        is_zone = is_zone or (len(word) == 1 and self._after_next == ".")
+        return self._partial or is_zone or word.lower() in known.AFTER_TIMES or self._is_introduction()
+
+    def _is_introduction(self) -> bool:
+        """Whether the sentence so far is only a time, as in "At 5 p.m. Ann came"."""
+        spoken = self._sentence().split(None, 7)
+        return len(spoken) <= 6 and spoken[0].lower() in known.PREPOSITIONS
 
     def _goes_on_with_number(self, abbreviation: str) -> bool:
         word = self._next
