@@ -32,6 +32,7 @@ BEFORE_WORDS = _words(
     ଡ ଡା ଶ୍ରୀ ପ୍ରୋ
     ul
     med jur kath ev.-luth вул журн див чл ім пгт δρ κα
+    ps p.s букв ок
     """
     # No names, but never at the end of a sentence.
     """
@@ -52,6 +53,7 @@ BEFORE_NUMBERS = _words(
     tab cap bin app ann para sect
     ene abr ago dic mié jue vie sáb dom lun
     janv févr avr juil déc mär mrz okt dez giu lug ott ян фев авг сент окт нояб дек
+    род ум pop
     """
 )
 """Abbreviations if a number follows, else words."""
@@ -84,15 +86,19 @@ EITHER = _words(
     uds evt ing cie éd fam gebr ges hbf jh jhd mio mrd tsd chr tägl urspr ugs österr schweiz
     cad sok mah apt bul müh yy
     др пр
-    er st mag rag ir mw bp rep ev sig hon им
+    st mag rag ir mw bp rep ev sig hon им
     """
 )
 """Abbreviations that end a sentence if a word that often begins one follows."""
+
+IN_CAPITALS = _words("ee uu mr mrs dr ps no")
+"""Abbreviations that are also written in capitals."""
 
 UNITS = _words(
     """
     m g l h s t km kg cm mm ml mg min sec hr hrs lb lbs oz ft yd in mi mph std
     г гг м л т в вв ч с км кг см мм мин сек руб коп тыс млн млрд шт чел r w zł gr
+    мл га кб мб гб грн хв год Вт кВт
     """
 )
 """Abbreviations after a number, which end a sentence unless it goes on in lower case."""
@@ -153,6 +159,7 @@ STARTERS = _words(
     o bu şu onlar ama sonra ve
     он она оно они мы вы я это этот эта эти потом затем но и а там тогда его её их в на когда что кто как все
     теперь здесь
+    unsere unser mein meine ihre unter bei für mit um
     """
 )
 """First words of sentences that are hardly ever names."""

@@ -45,9 +45,12 @@ _LAST_WORD = re.compile(f"{_L}+(?:\\.{_L}+)*$")
 _PREVIOUS_WORD = re.compile(f"({_L}+)[^\\w.]+$")
 _INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_]{1,2})*|[^\W\d_]{1,2}(?:\.[^\W\d_]{1,2})+")
 _LIST_NUMBER = re.compile(r"(?:^|[:;]\s)\s*[(\[]?(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})$")
-_NO_VOWEL = re.compile(r"(?!.*(.)\1)[A-Zbcdfghjklmnpqrstvwxzß][bcdfghjklmnpqrstvwxzß]{1,4}")
+_NO_VOWEL = re.compile(
+    r"(?!.*(.)\1)(?:[BCDFGHJKLMNPQRSTVWXZbcdfghjklmnpqrstvwxzß][bcdfghjklmnpqrstvwxzß]{1,4}"
+    r"|[БВГДЖЗКЛМНПРСТФХЦЧШЩбвгджзклмнпрстфхцчшщ][бвгджзклмнпрстфхцчшщ]{1,4})"
+)
 _SECOND_PART = re.compile(r"\b[^\W\d_]\.\s[^\W\d_]{2,3}$")
-_TIME = re.compile(r"(?i)\b[ap]\.\s?m$")
+_TIME = re.compile(r"(?i)(?<![^\W\d_])[ap]\.\s?m$")
 _FOR_EXAMPLE = re.compile(r"(?i)\b(?:ad|per)\ses$")
 _ERA_OR_ETC = re.compile(r"(?i)\bи\s+(?:т\.\s?[дп]|др|пр)$|\bн\.\s?э$|\b[vn]\.\s?Chr$")
 _ROMAN = re.compile(r"[IVXLC]+")
@@ -60,6 +63,8 @@ _LOOKBEHIND = 32
 """Characters before a stop in which its words are looked for."""
 _LOOKAHEAD = 60
 """Characters after a quote in which a verb of speech is looked for."""
+_LONG_SENTENCE = 500
+"""Characters of a sentence in which quotes are counted: all would take quadratic time."""
 SPOKEN = re.compile(r"[^\W_]")
 """A letter or digit: text without any cannot be spoken."""
 
@@ -128,7 +133,9 @@ class _Stop:
         if _ELLIPSIS.fullmatch(self._stops):
             word = _last_word(self._before)
             return not self._unknown and (not word or self._next.lower() != word.lower())
-        return self._stops != "." or self._word_ends()
+        if self._stops != ".":
+            return not self._unknown
+        return self._word_ends()
 
     def _is_between_ideographs(self) -> bool:
         before, after = self._text[self._at - 1 : self._at], self._text[self._end]
@@ -170,7 +177,7 @@ class _Stop:
         if self._unknown:
             sentence = self._sentence()
             # French has a blank before the stop, and a dash at the start may have one behind what is said.
-            doubtful = name or sentence[0] in "—–-" or self._before[-1:].isspace()
+            doubtful = name or self._text[self._start] in "—–-" or self._before[-1:].isspace()
             return not doubtful and sentence.count("«") <= sentence.count("»")
         if self._following.islower():
             if self._dash or name or self._before[-1:].isspace() or _has_open_quote(self._sentence()):
@@ -190,6 +197,8 @@ class _Stop:
         """Whether the full stop ends a sentence: not if an abbreviation, an initial or a number goes on."""
         word = _last_word(self._before)
         lower = word.lower()
+        if word.isupper() and len(word) > 1 and lower not in known.IN_CAPITALS and "." not in word:
+            lower = ""
         token = self._before.rpartition(" ")[2]
         if "=" in token or "/" in token or "@" in token:
             return True  # an address
@@ -225,10 +234,15 @@ class _Stop:
             return self._initial_ends(word, before)
         if _NO_VOWEL.fullmatch(word) or _SECOND_PART.search(self._before):
             return self._begins_sentence()
-        return not (self._unknown and len(word) > 1 and _ROMAN.fullmatch(word))
+        return not (self._unknown and self._is_doubtful(word, before))
+
+    def _is_doubtful(self, word: str, before: str) -> bool:
+        """Whether an unknown word is likely to be an abbreviation if the sentence goes on in lower case."""
+        is_unit = before[-1:].isdecimal() and len(word) <= 4
+        return is_unit or (len(word) > 1 and (word.isupper() or _ROMAN.fullmatch(word) is not None))
 
     def _initial_ends(self, word: str, before: str) -> bool:
-        if self._before[: -len(word)].endswith("°"):
+        if self._before[: -len(word)].endswith(("°", "'", "’")):
             return True
         if word.isupper() and before.lower() in known.LABELS:
             return not self._following.isdecimal()
@@ -304,7 +318,7 @@ class _Stop:
         return more and len(words) < 5
 
     def _sentence(self) -> str:
-        return self._text[self._start : self._end]
+        return self._text[max(self._start, self._end - _LONG_SENTENCE) : self._end]
 
 
 def _last_word(text: str) -> str:
