@@ -1,8 +1,8 @@
 """Sentence ends in complete text and in text that is arriving.
 
-The rules look at a stop, the word before it and the words after it. They know abbreviations, initials, ordinal
-numbers and quotes of many languages at once; abbreviations that are words of other languages are only used
-where the language is known. In doubt no sentence ends.
+The rules look at a stop, the word before it and the words after it. They know abbreviations, initials,
+ordinal numbers and quotes of many languages at once; abbreviations that are words of other languages are
+only used where the language is known. In doubt no sentence ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _STOP = re.compile(
     f"(?P<stops>(?:[{_STOPS}]++|(?<=[{_GREEK}]);|(?<=[{_ARMENIAN}]):(?=\\s|$))"
     "(?:(?:[ \u00a0][.!?…]++(?=\\s|$))++|(?<=॥)\\s?\\d{1,4}\\s?॥)?+)"
     # A “ or « is closing in some languages, and a » may have a blank before it.
-    f"(?P<closers>(?:\\[\\d{{1,3}}\\]|[{CLOSERS}]++|[“‘«](?=[\\s,.;:)]|$)|[ \u00a0\u202f]»(?=[\\s,.;:!?)]|$))*+)"
+    f"(?P<closers>(?:\\[\\d{{1,3}}\\]|[{CLOSERS}]++|[“‘«](?=[\\s,.;:)]|$)"
+    "|[ \u00a0\u202f]»(?=[\\s,.;:!?)]|$))*+)"
     "(?P<blanks>\\s*)|\n\\s*"
 )
 _NEXT = re.compile(f"(?P<dash>[—–-]+\\s*)?[\"'“‘„«»‚‹›(\\[¿¡*_「『]*(?P<word>{_L}*)")
@@ -49,15 +50,17 @@ _NO_VOWEL = re.compile(
     r"(?!.*(.)\1)(?:[BCDFGHJKLMNPQRSTVWXZbcdfghjklmnpqrstvwxzß][bcdfghjklmnpqrstvwxzß]{1,4}"
     r"|[БВГДЖЗКЛМНПРСТФХЦЧШЩбвгджзклмнпрстфхцчшщ][бвгджзклмнпрстфхцчшщ]{1,4})"
 )
+_ABBREVIATION_BEFORE = re.compile(r"[^\W\d_]{2}\.\s$")
+_INITIAL_BEFORE = re.compile(r"(?:^|\s)([^\s.]+)\.\s*$")
 _SECOND_PART = re.compile(r"\b[^\W\d_]\.\s[^\W\d_]{2,3}$")
 _TIME = re.compile(r"(?i)(?<![^\W\d_])[ap]\.\s?m$")
-_FOR_EXAMPLE = re.compile(r"(?i)\b(?:ad|per)\ses$")
-_ERA_OR_ETC = re.compile(r"(?i)\bи\s+(?:т\.\s?[дп]|др|пр)$|\bн\.\s?э$|\b[vn]\.\s?Chr$")
+_LAST_PARTS = frozenset(("д", "п", "др", "пр", "э", "chr"))
+_LAST_WORDS = re.compile(r"(?i)\bи\s+(?:т\.\s?[дп]|др|пр)$|\bн\.\s?э$|\b[vn]\.\s?Chr$")
 _ROMAN = re.compile(r"[IVXLC]+")
 _ELLIPSIS = re.compile(r"[.…\s]{2,}|…")
-_ADDRESS = re.compile(r"[./@=]\w")
-_CLAUSE = re.compile("[^.!?…。！？।۔,，、:;；\n“\"「«]*")
-_CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
+_CLAUSE = re.compile('[^.!?…。！？।۔,，、:;；\n“"「«]*')
+_SEPARATORS = frozenset(",;:、，；：،؛")
+_EMOTICON = re.compile(r"[:;][-']?[()DPp]")
 _PAIRS = ("“”", "「」", "『』", "（）", "()")
 _LOOKBEHIND = 32
 """Characters before a stop in which its words are looked for."""
@@ -82,9 +85,9 @@ def sentence_ends(text: str, *, arriving: bool = False, language: str | None = N
     for match in _STOP.finditer(text):
         spoken = spoken or SPOKEN.search(text, searched, match.end()) is not None
         searched = match.end()
-        if not spoken or splits_grapheme(text, searched):
+        if not spoken or (match["stops"] and not _Stop(text, start, match, arriving, own).ends()):
             continue
-        if match["stops"] is None or _Stop(text, start, match, arriving, own).ends():
+        if not splits_grapheme(text, searched):
             start, spoken = searched, False
             yield start
 
@@ -111,8 +114,8 @@ class _Stop:
         self._partial = arriving and following.end() == len(text)
 
     def ends(self) -> bool:
-        """Whether the sentence ends here, whatever follows."""
-        if self._unknown and self._closers:
+        """Whether the sentence ends here, whatever text may come."""
+        if self._unknown and (self._closers or self._has_open_guillemet()):
             return False
         if any(stop in _SCRIPT_STOPS for stop in self._stops):
             return self._script_stop_ends()
@@ -122,7 +125,7 @@ class _Stop:
             return self._is_between_ideographs()
         if not self._following and not self._arriving:
             return True
-        if self._before.endswith(("(", "[")) or self._following in (*",;:",):
+        if self._before.endswith(("(", "[")) or self._is_before_separator():
             return False
         if self._stops[-1] in _FINAL_STOPS and not self._closers:
             return self._final_stop_ends()
@@ -138,9 +141,13 @@ class _Stop:
         return self._word_ends()
 
     def _is_between_ideographs(self) -> bool:
-        before, after = self._text[self._at - 1 : self._at], self._text[self._end]
-        narrow = self._stops[-1] in _FINAL_STOPS and not self._closers
-        return narrow and bool(_CJK.match(before) and _CJK.match(after))
+        """Whether this is a "!" or "?" in Chinese or Japanese, where no blank follows it."""
+        if self._closers or self._stops[-1] not in _FINAL_STOPS:
+            return False
+        return all("\u3040" <= letter <= "\u9fff" for letter in (self._before[-1:], self._text[self._end]))
+
+    def _is_before_separator(self) -> bool:
+        return self._following in _SEPARATORS and not _EMOTICON.match(self._text, self._end)
 
     def _is_casual(self) -> bool:
         """Whether sentences of this text may begin in lower case."""
@@ -158,8 +165,10 @@ class _Stop:
             return self._blanks != "" or (
                 last in _FULL_STOPS and last != "॥" and not _has_open_quote(self._sentence())
             )
-        if self._following in (*",;:、，；：،",) or self._closers.startswith(("》", "〉")):
+        if self._is_before_separator() or self._closers.startswith(("》", "〉")):
             return False
+        if self._stops == "॥" and self._partial and self._following.isdecimal():
+            return False  # the number of a verse
         if self._sentence().count("《") > self._sentence().count("》"):
             return False
         if self._closers[-1:] in ("）", ")") and self._text[self._start] not in "（(":
@@ -175,15 +184,14 @@ class _Stop:
     def _final_stop_ends(self) -> bool:
         name = self._stops == "!" and self._is_name()
         if self._unknown:
-            sentence = self._sentence()
-            # French has a blank before the stop, and a dash at the start may have one behind what is said.
-            doubtful = name or self._text[self._start] in "—–-" or self._before[-1:].isspace()
-            return not doubtful and sentence.count("«") <= sentence.count("»")
+            # French has a blank before the stop, and what begins with a dash may have one behind it.
+            return not (name or self._text[self._start] in "—–-" or self._before[-1:].isspace())
         if self._following.islower():
             if self._dash or name or self._before[-1:].isspace() or _has_open_quote(self._sentence()):
                 return False
             return self._stops[-1] == "?" or self._is_casual()
-        return not name or self._begins_sentence() or _last_word(self._before).lower() not in known.EXCLAMATION_NAMES
+        is_known = _last_word(self._before).lower() in known.EXCLAMATION_NAMES
+        return not (name and is_known) or self._begins_sentence()
 
     def _is_name(self) -> bool:
         """Whether the "!" may belong to a name: a known one, or a word with a capital within the sentence."""
@@ -196,53 +204,50 @@ class _Stop:
     def _word_ends(self) -> bool:
         """Whether the full stop ends a sentence: not if an abbreviation, an initial or a number goes on."""
         word = _last_word(self._before)
-        lower = word.lower()
-        if word.isupper() and len(word) > 1 and lower not in known.IN_CAPITALS and "." not in word:
-            lower = ""
-        token = self._before.rpartition(" ")[2]
-        if "=" in token or "/" in token or "@" in token:
+        ahead = self._before[: len(self._before) - len(word)]
+        if any(mark in self._before.rpartition(" ")[2] for mark in "=/@"):
             return True  # an address
         if not word:
             return not (self._unknown and self._before[-1:].isspace())
-        if self._at - self._start < _LOOKBEHIND and _LIST_NUMBER.search(self._before):
+        is_list = len(word) <= 4 and self._at - self._start < _LOOKBEHIND
+        if is_list and _LIST_NUMBER.search(self._before):
             return False
         if word.isdecimal():
-            return len(word) > 3 or not self._is_ordinal(word)
-        if _TIME.search(self._before):
-            return not self._goes_on_after_time()
-        previous = _PREVIOUS_WORD.search(self._before[: -len(word)])
+            return len(word) > 3 or not self._is_ordinal(ahead)
+        previous = _PREVIOUS_WORD.search(ahead)
         before = previous[1] if previous else ""
+        lower = word.lower()
+        if lower[-1] == "m" and _TIME.search(self._before):
+            return not self._goes_on_after_time()
         if word in known.UNITS and before[-1:].isdecimal():
             return not (self._unknown or self._following.isdecimal() or self._is_introduction())
-        if _ERA_OR_ETC.search(self._before) or lower in known.LAST_WORDS:
+        if lower in _LAST_PARTS and _LAST_WORDS.search(self._before):
             return not self._unknown
-        if lower in known.BEFORE_WORDS or _FOR_EXAMPLE.search(self._before):
+        if word.isupper() and len(word) > 1 and "." not in word and lower not in known.IN_CAPITALS:
+            return not (self._unknown or _SECOND_PART.search(self._before))
+        if lower in known.LAST_WORDS:
+            return not self._unknown
+        if lower in known.BEFORE_WORDS or (lower == "es" and before.lower() in ("ad", "per")):
             return False
         if lower in known.BEFORE_NUMBERS and word != "P":
-            return not (self._unknown or self._goes_on_with_number(lower))
-        if (
-            lower in known.BEFORE_NUMERALS
-            or lower in known.EITHER
-            or lower in self._own
-            or lower.endswith("str")
-        ):
+            return not (self._unknown or self._goes_on_with_number())
+        if lower in known.BEFORE_NUMERALS or lower in known.EITHER or lower in self._own:
             return self._begins_sentence()
         if _is_indic(word):
-            after_initial = self._before[: -len(word)].rstrip().endswith(".")
-            return not (_is_indic_initial(word) and (after_initial or word not in known.SHORT_WORDS))
+            return not self._is_indic_initial(word, ahead)
         if _INITIALS.fullmatch(word):
-            return self._initial_ends(word, before)
-        if _NO_VOWEL.fullmatch(word) or _SECOND_PART.search(self._before):
+            return self._initial_ends(word, ahead, before)
+        second = len(word) <= 3 and _SECOND_PART.search(self._before)
+        if second or _NO_VOWEL.fullmatch(word) or lower.endswith("str"):
             return self._begins_sentence()
         return not (self._unknown and self._is_doubtful(word, before))
 
     def _is_doubtful(self, word: str, before: str) -> bool:
         """Whether an unknown word is likely to be an abbreviation if the sentence goes on in lower case."""
-        is_unit = before[-1:].isdecimal() and len(word) <= 4
-        return is_unit or (len(word) > 1 and (word.isupper() or _ROMAN.fullmatch(word) is not None))
+        return len(word) <= 4 and before[-1:].isdecimal()
 
-    def _initial_ends(self, word: str, before: str) -> bool:
-        if self._before[: -len(word)].endswith(("°", "'", "’")):
+    def _initial_ends(self, word: str, ahead: str, before: str) -> bool:
+        if len(word) == 1 and ahead.endswith(("°", "'", "’")):
             return True
         if word.isupper() and before.lower() in known.LABELS:
             return not self._following.isdecimal()
@@ -252,26 +257,33 @@ class _Stop:
 
     def _begins_sentence(self) -> bool:
         """Whether the next word is complete and hardly ever within a sentence when it has a capital."""
-        if self._partial or (len(self._next) == 1 and self._after_next == "."):
+        is_abbreviation = len(self._next) == 1 or self._next == "No"
+        if self._partial or (is_abbreviation and self._after_next == "."):
             return False
         if self._after_next in ("'", "’") and len(self._next) <= 2:
             return self._next.lower() in known.ELIDED
         return self._next.lower() in known.STARTERS
 
-    def _is_ordinal(self, number: str) -> bool:
+    def _is_indic_initial(self, word: str, ahead: str) -> bool:
+        if word not in known.SHORT_WORDS:
+            return _is_syllables_or_letters(word)
+        initial = _INITIAL_BEFORE.search(ahead)
+        return initial is not None and _is_syllables_or_letters(initial[1])
+
+    def _is_ordinal(self, ahead: str) -> bool:
         """Whether a German or Turkish ordinal number, or text that may still make it one."""
         if self._unknown:
-            return not self._before[: -len(number)].endswith(". ")
+            return not _ABBREVIATION_BEFORE.search(ahead)
         if not self._following.isupper():
             return False
         if self._partial:
             return True
         if self._next.lower() in known.ORDINAL_AFTER:
             return True
-        match = _PREVIOUS_WORD.search(self._before[: -len(number)])
+        match = _PREVIOUS_WORD.search(ahead)
         if not match or match[1].lower() not in known.ORDINAL_BEFORE:
             return False
-        return not self._begins_sentence() and not self._before.endswith(f"I am {number}")
+        return not self._begins_sentence() and not ahead.endswith("I am ")
 
     def _goes_on_after_time(self) -> bool:
         word = self._next
@@ -282,9 +294,10 @@ class _Stop:
     def _is_introduction(self) -> bool:
         """Whether the sentence so far is only a time, as in "At 5 p.m. Ann came"."""
         spoken = self._sentence().split(None, 7)
-        return len(spoken) <= 6 and spoken[0].lower() in known.PREPOSITIONS
+        is_phrase = len(spoken) <= 6 and spoken[0].lower() in known.PREPOSITIONS
+        return is_phrase and not self._begins_sentence()
 
-    def _goes_on_with_number(self, abbreviation: str) -> bool:
+    def _goes_on_with_number(self) -> bool:
         word = self._next
         if self._following.isdecimal():
             return True
@@ -317,6 +330,11 @@ class _Stop:
             return True
         return more and len(words) < 5
 
+    def _has_open_guillemet(self) -> bool:
+        """Whether a "»" may follow after a blank, as in French."""
+        sentence = self._sentence()
+        return sentence.count("«") > sentence.count("»")
+
     def _sentence(self) -> str:
         return self._text[max(self._start, self._end - _LONG_SENTENCE) : self._end]
 
@@ -330,7 +348,7 @@ def _is_indic(word: str) -> bool:
     return "\u0900" <= word[0] <= "\u0df3"
 
 
-def _is_indic_initial(word: str) -> bool:
+def _is_syllables_or_letters(word: str) -> bool:
     """Whether each part of the word is a syllable or the name of a Latin letter, as initials are."""
     parts = word.split(".")
     if len(parts) > 1:

@@ -1,7 +1,7 @@
-"""Sentence boundaries, and text split at them into segments: complete text, and text that is arriving.
+"""Text split at sentence ends into segments: complete text, and text that is arriving.
 
-The rules do not depend on the language: they use stops, blanks and a list of abbreviations, and do not end
-a sentence in doubt. The pieces of a text, joined, are always equal to the text.
+The pieces of a text, joined, are always equal to the text. A `language` is an ISO code, e.g. "hi";
+with None or "auto" the rules that fit all languages are used.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ _BLANKS = re.compile(r"\s+")
 # Complete text
 
 
-def split_segments(
-    paragraph: str, limit: int = SEGMENT_CHARS, *, language: str | None = None
-) -> list[str]:
+def split_segments(paragraph: str, limit: int = SEGMENT_CHARS, *, language: str | None = None) -> list[str]:
     """Split into pieces of at most `limit` characters, as few as the sentence ends allow; 0 splits nothing.
 
     Blanks stay with the piece before. A sentence longer than `limit` is split after a clause, else after
@@ -52,9 +50,7 @@ def split_segments(
     return pieces
 
 
-def split_sentences(
-    paragraph: str, limit: int = SEGMENT_CHARS, *, language: str | None = None
-) -> list[str]:
+def split_sentences(paragraph: str, limit: int = SEGMENT_CHARS, *, language: str | None = None) -> list[str]:
     """Split as `split_segments` does, with at most one sentence in a piece."""
     pieces: list[str] = []
     start = 0
@@ -101,10 +97,10 @@ def _best_cut(text: str, limit: int) -> int:
 class SentenceSplitter:
     """Sentences of text that is arriving, each as soon as its end is certain.
 
-    A full stop is certain when a blank follows it: a decimal or an address could go on. An ellipsis, or a
-    stop after "No", is certain when the next word has begun. A "!", "?", "。" or danda is certain at once
-    outside addresses and open quotes. So pieces may depend on how the text arrives (of "?" and "!" in two
-    fragments the second is late), but joined with `pending` they are always the text. At most `limit`
+    A ".", "!" or "?" is certain when a blank follows it: a decimal, an address or "?!" could go on. It needs
+    the next word, or its first letter, after an abbreviation, an initial, a number, an ellipsis, a closing
+    quote or a name as "Yahoo!". A "。" or danda is certain at once outside open quotes. So pieces may depend
+    on how the text arrives, but joined with `pending` they are always the text. At most `limit`
     characters are held between calls. A piece has no letter or digit only if it is the last one, or if
     more than `limit` such characters came in a row.
     """
