@@ -85,7 +85,7 @@ def sentence_ends(text: str, *, arriving: bool = False, language: str | None = N
     for match in _STOP.finditer(text):
         spoken = spoken or SPOKEN.search(text, searched, match.end()) is not None
         searched = match.end()
-        if not spoken or (match["stops"] and not _Stop(text, start, match, arriving, own).ends()):
+        if not spoken or not ("\n" in match[0] or _Stop(text, start, match, arriving, own).ends()):
             continue
         if not splits_grapheme(text, searched):
             start, spoken = searched, False
@@ -133,6 +133,7 @@ class _Stop:
             return False
         if self._has_quote() and self._goes_on_after_quote():
             return False
+        # "I... I do": a word that is said again
         if _ELLIPSIS.fullmatch(self._stops):
             word = _last_word(self._before)
             return not self._unknown and (not word or self._next.lower() != word.lower())
@@ -156,6 +157,7 @@ class _Stop:
     # Stops that need no blank
 
     def _script_stop_ends(self) -> bool:
+        """Whether a stop as "。" or a danda ends the sentence."""
         last = self._stops[-1]
         if self._stops == "．" and (self._unknown or self._following.isdecimal()):
             return False
@@ -182,6 +184,7 @@ class _Stop:
     # "!" and "?"
 
     def _final_stop_ends(self) -> bool:
+        """Whether "!" or "?" ends the sentence: not in a name as "Yahoo!", or before who said it."""
         name = self._stops == "!" and self._is_name()
         if self._unknown:
             # French has a blank before the stop, and what begins with a dash may have one behind it.
@@ -240,11 +243,8 @@ class _Stop:
         second = len(word) <= 3 and _SECOND_PART.search(self._before)
         if second or _NO_VOWEL.fullmatch(word) or lower.endswith("str"):
             return self._begins_sentence()
-        return not (self._unknown and self._is_doubtful(word, before))
-
-    def _is_doubtful(self, word: str, before: str) -> bool:
-        """Whether an unknown word is likely to be an abbreviation if the sentence goes on in lower case."""
-        return len(word) <= 4 and before[-1:].isdecimal()
+        # A short word after a number may be a unit, if the sentence goes on in lower case.
+        return not (self._unknown and len(word) <= 4 and before[-1:].isdecimal())
 
     def _initial_ends(self, word: str, ahead: str, before: str) -> bool:
         if len(word) == 1 and ahead.endswith(("°", "'", "’")):
@@ -287,8 +287,7 @@ class _Stop:
 
     def _goes_on_after_time(self) -> bool:
         word = self._next
-        is_zone = len(word) > 1 and word.isupper()
-        is_zone = is_zone or (len(word) == 1 and self._after_next == ".")
+        is_zone = word.isupper() and (len(word) > 1 or self._after_next == ".")
         return self._partial or is_zone or word.lower() in known.AFTER_TIMES or self._is_introduction()
 
     def _is_introduction(self) -> bool:

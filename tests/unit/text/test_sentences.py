@@ -167,7 +167,7 @@ def test_doubtful_end_waits_for_what_follows(held: str, then: str, released: str
 
 
 @pytest.mark.parametrize(
-    "text", ["He left. ", "So did I. ", "We need a plan B. ", "Why? ", "好。", "वह गया।"]
+    "text", ["He left. ", "So did I. ", "We need a plan B. ", "Why? ", "好。", "वह गया।", "See Dr.\n"]
 )
 def test_plain_end_is_certain_at_once(text: str) -> None:
     assert SentenceSplitter().feed(text) == [text]
