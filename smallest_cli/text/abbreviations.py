@@ -45,7 +45,7 @@ BEFORE_NUMBERS = _words(
     """
     no nos art sec fig figs ch eq p pp re jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed
     thu thur thurs fri sat sun tab cap bin app ann para sect pop ene abr ago dic mié jue vie sáb dom lun
-    janv févr avr juil déc mär mrz okt dez giu lug ott ян фев авг сент окт нояб дек род ум எண்
+    janv févr avr juil déc mär mrz okt dez giu lug ott ян фев авг сент окт нояб дек род ум எண் op
     """
 )
 """Abbreviations if a number follows, else words."""
@@ -81,14 +81,14 @@ EITHER = _words(
 )
 """Abbreviations that end a sentence if a word that often begins one follows."""
 
-IN_CAPITALS = _words("ee uu mr mrs dr ps no mm")
+IN_CAPITALS = _words("ee uu mr mrs dr ps no mm pvt ltd")
 """Abbreviations that are also written in capitals."""
 
 UNITS = _words(
     """
     m g l h s t km kg cm mm ml mg min sec hr hrs lb lbs oz ft yd in mi mph std
     г гг м л т в вв ч с км кг см мм мин сек руб коп тыс млн млрд шт чел мл га
-    кб мб гб грн хв год Вт кВт r w zł gr
+    кб мб гб грн хв год Вт кВт r w zł gr hab
     """
 )
 """Abbreviations after a number, which end a sentence unless it goes on in lower case."""
@@ -162,7 +162,7 @@ LABELS = _words(
     section part parts figure table appendix exhibit point points punkt punto ponto answer choice block
     building gate platform team row column level size step side room item case variant version ward zone
     unit hall track line grado letter buchstabe letra lettre note key war chapter schedule план группа
-    группы класс витамин витамина точка пункт вариант тип
+    группы класс витамин витамина точка пункт вариант тип article artikel artículo act
     """
 )
 """Words before a single letter that is no initial."""
