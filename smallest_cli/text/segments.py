@@ -164,7 +164,7 @@ def _split(line: str, limit: int, by_sentence: bool, language: str | None) -> It
     # The sentence rules take time to compile, so only a text that needs splitting imports them.
     from smallest_cli.text.sentences import split_segments, split_sentences
 
-    yield from (split_sentences if by_sentence else split_segments)(line, limit)
+    yield from (split_sentences if by_sentence else split_segments)(line, limit, language=language)
 
 
 class FinishedSegments:

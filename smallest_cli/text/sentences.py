@@ -1,7 +1,7 @@
-"""Sentence boundaries, and text split at them into segments: complete text, and text that is arriving.
+"""Text split at sentence ends into segments: complete text, and text that is arriving.
 
-The rules do not depend on the language: they use stops, blanks and a list of abbreviations, and do not end
-a sentence in doubt. The pieces of a text, joined, are always equal to the text.
+The pieces of a text, joined, are always equal to the text. A `language` is an ISO code, e.g. "hi";
+with None or "auto" the rules that fit all languages are used.
 """
 
 from __future__ import annotations
@@ -10,127 +10,19 @@ import re
 from collections.abc import Iterator
 
 from smallest_cli.models import SEGMENT_CHARS
+from smallest_cli.text.boundaries import CLOSERS, SPOKEN, sentence_ends
 from smallest_cli.text.graphemes import last_boundary, splits_grapheme
 
-_STOPS = ".!?…؟۔։።፧‼⁇⁈⁉"
-_FINAL_STOPS = "!?؟‼⁇⁈⁉"
-"""Stops that are never part of a word."""
-_SCRIPT_STOPS = "。！？．｡।॥။៕"
-"""Stops of scripts in which no blank follows them."""
-_CLOSERS = "\"'”’»›)}」』）】*_\\]"
-_STOP = re.compile(
-    f"(?P<stops>(?<![{_STOPS}])[{_STOPS}]++)(?P<closers>[{_CLOSERS}]*+)(?P<blanks>\\s+|$)"
-    f"|(?P<script>[{_SCRIPT_STOPS}][{_SCRIPT_STOPS}{_STOPS}]*)[{_CLOSERS}]*\\s*"
-    "|\n\\s*"
-)
-_CLAUSE_END = re.compile(f"[,;:—–،؛][{_CLOSERS}]*\\s+|[、，；：][{_CLOSERS}]*\\s*")
+_CLAUSE_END = re.compile(f"[,;:—–،؛][{CLOSERS}]*\\s+|[、，；：][{CLOSERS}]*\\s*")
 _BLANKS = re.compile(r"\s+")
-_COMPLETE_END = re.compile(
-    f"(?:\\s|[^\\W\\d_][{_CLOSERS}]*[{_STOPS}]+|[{_FINAL_STOPS}{_SCRIPT_STOPS}])[{_CLOSERS}]*\\Z"
-)
-_SPOKEN = re.compile(r"[^\W_]")
-"""A letter or digit: text without any cannot be spoken."""
-_NEXT_WORD = re.compile(r"[\"'“‘„«(\[¿¡*_]*(.?)", re.DOTALL)
-_LAST_WORD = re.compile(r"[^\W_]+(?:\.[^\W_]+)*$")
-_INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_]{1,2})*|[^\W\d_]{1,2}(?:\.[^\W\d_]{1,2})+")
-_LIST_NUMBER = re.compile(r"(?:^|[:;]\s)\s*[(\[]?(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})$")
-_ADDRESS = re.compile(r"[./@=]\w")
-_ELLIPSIS = re.compile("[.…]{2,}|…")
-_QUOTES = ("“”", "「」", "『』", "（）", "()")
-_LOOKBEHIND = 24
-"""Characters before a stop in which its word is looked for."""
-_ABBREVIATIONS = frozenset(
-    re.findall(
-        r"\w+",
-        """mr mrs ms messrs dr phd prof rev hon st mt ft ave blvd vs etc eg ie cf al inc ltd co corp jr sr
-        dept est approx gen col sgt capt lt maj cmdr adm gov sen rep pres ed eds usw bzw ca evtl ggf inkl zzgl
-        bspw vgl sog geb hr fr frl mme mlle mgr av sra srta dra ud uds""",
-    )
-)
-_BEFORE_NUMBERS = frozenset(
-    re.findall(
-        r"\w+",
-        """no nos vol vols pp fig figs sec ch eq art nr abs str pág núm tel
-        jan feb mar apr jun jul aug sep sept oct nov dec""",
-    )
-)
-"""Abbreviations if a number follows, else words."""
-
-
-def sentence_ends(text: str, *, arriving: bool = False) -> Iterator[int]:
-    """Yield the end of each sentence, after its closing marks and blanks.
-
-    Every sentence has a letter or digit. A line end counts as a paragraph's end. For text that is `arriving`,
-    an end at which more text could still continue the sentence is left out.
-    """
-    start = searched = 0
-    spoken = False
-    for match in _STOP.finditer(text):
-        spoken = spoken or _SPOKEN.search(text, searched, match.end()) is not None
-        searched = match.end()
-        if not (spoken and _is_end(text, start, match)):
-            continue
-        if arriving and searched == len(text) and not _is_certain(text[start:], match):
-            continue
-        start, spoken = searched, False
-        yield start
-
-
-def _is_end(text: str, start: int, match: re.Match[str]) -> bool:
-    if splits_grapheme(text, match.end()):
-        return False
-    if "\n" in match[0]:
-        return True
-    if match["script"]:
-        return not (match[0] == "．" and text[match.end() : match.end() + 1].isdecimal())
-    if match["stops"][-1] in _FINAL_STOPS and not match["closers"]:
-        return True
-    next_word = _NEXT_WORD.match(text, match.end())
-    following = next_word[1] if next_word else ""
-    if following.islower():
-        return False
-    return match["stops"] != "." or not _belongs_to_word(text, start, match.start(), following)
-
-
-def _belongs_to_word(text: str, start: int, stop: int, following: str) -> bool:
-    """Whether the full stop at `stop` belongs to an abbreviation, an initial or a list number."""
-    before = text[max(start, stop - _LOOKBEHIND) : stop]
-    word = _last_word(before)
-    if word in _BEFORE_NUMBERS:
-        return following.isdecimal()
-    if word in _ABBREVIATIONS or _INITIALS.fullmatch(word):
-        return True
-    return _LIST_NUMBER.search(before) is not None
-
-
-def _last_word(text: str) -> str:
-    word = _LAST_WORD.search(text)
-    return word[0].lower() if word else ""
-
-
-def _is_certain(sentence: str, match: re.Match[str]) -> bool:
-    """Whether no continuation of `sentence`, the end of the text so far, could undo its end."""
-    if "\n" in match[0]:
-        return True
-    if match["script"]:
-        return match["script"] != "．" and not _has_open_quote(sentence)
-    if match["blanks"]:
-        before = match.string[max(0, match.start() - _LOOKBEHIND) : match.start()]
-        return not _ELLIPSIS.fullmatch(match["stops"]) and _last_word(before) not in _BEFORE_NUMBERS
-    word = sentence.rsplit(None, 1)[-1]
-    return sentence[-1] in _FINAL_STOPS and not _ADDRESS.search(word) and not _has_open_quote(sentence)
-
-
-def _has_open_quote(sentence: str) -> bool:
-    """Whether a closing mark, which belongs to this sentence, is still missing."""
-    unclosed = any(sentence.count(pair[0]) > sentence.count(pair[1]) for pair in _QUOTES)
-    return unclosed or sentence.count('"') % 2 == 1
+_COMPLETE_END = re.compile(f"(?:\\s|[^\\W\\d_][{CLOSERS}]*[.…]+|[!?؟‼⁇⁈⁉。！？।॥។።])[{CLOSERS}]*\\Z")
+"""The end of a sentence, or of a word before a blank; a number with a stop may be a decimal."""
 
 
 # Complete text
 
 
-def split_segments(paragraph: str, limit: int = SEGMENT_CHARS) -> list[str]:
+def split_segments(paragraph: str, limit: int = SEGMENT_CHARS, *, language: str | None = None) -> list[str]:
     """Split into pieces of at most `limit` characters, as few as the sentence ends allow; 0 splits nothing.
 
     Blanks stay with the piece before. A sentence longer than `limit` is split after a clause, else after
@@ -143,7 +35,7 @@ def split_segments(paragraph: str, limit: int = SEGMENT_CHARS) -> list[str]:
         return [paragraph] if paragraph else []
     pieces: list[str] = []
     start = held = 0  # paragraph[start:held] is the sentences that share the next piece
-    for end in _complete_ends(paragraph):
+    for end in _complete_ends(paragraph, language):
         if end - start > limit and held > start:
             pieces.append(paragraph[start:held])
             start = held
@@ -160,24 +52,24 @@ def split_segments(paragraph: str, limit: int = SEGMENT_CHARS) -> list[str]:
     return pieces
 
 
-def split_sentences(paragraph: str, limit: int = SEGMENT_CHARS) -> list[str]:
+def split_sentences(paragraph: str, limit: int = SEGMENT_CHARS, *, language: str | None = None) -> list[str]:
     """Split as `split_segments` does, with at most one sentence in a piece."""
     pieces: list[str] = []
     start = 0
-    for end in _complete_ends(paragraph):
-        pieces += split_segments(paragraph[start:end], limit)
+    for end in _complete_ends(paragraph, language):
+        pieces += split_segments(paragraph[start:end], limit, language=language)
         start = end
     return pieces
 
 
-def _complete_ends(text: str) -> Iterator[int]:
+def _complete_ends(text: str, language: str | None) -> Iterator[int]:
     """Yield every sentence's end and the text's; unspoken text at the end joins the last sentence."""
-    ends = sentence_ends(text)
+    ends = sentence_ends(text, language=language)
     end = next(ends, len(text))
     for later in ends:
         yield end
         end = later
-    if _SPOKEN.search(text, end):
+    if SPOKEN.search(text, end):
         yield end
     yield len(text)
 
@@ -196,7 +88,7 @@ def _best_cut(text: str, limit: int) -> int:
     for kind, start in ((_CLAUSE_END, limit // 3), (_BLANKS, 0)):
         ends = (match.end() for match in kind.finditer(text, start))
         cuts = [end for end in ends if end <= limit and not splits_grapheme(text, end)]
-        if cuts and _SPOKEN.search(text, 0, cuts[-1]):
+        if cuts and SPOKEN.search(text, 0, cuts[-1]):
             return cuts[-1]
     return last_boundary(text, limit)
 
@@ -207,16 +99,21 @@ def _best_cut(text: str, limit: int) -> int:
 class SentenceSplitter:
     """Sentences of text that is arriving, each as soon as its end is certain.
 
-    A full stop is certain when a blank follows it: a decimal or an address could go on. An ellipsis, or a
-    stop after "No", is certain when the next word has begun. A "!", "?", "。" or danda is certain at once
-    outside addresses and open quotes. So pieces may depend on how the text arrives (of "?" and "!" in two
-    fragments the second is late), but joined with `pending` they are always the text. At most `limit`
+    A ".", "!" or "?" is certain when a blank follows it: a decimal, an address or "?!" could go on. It needs
+    the next word, or its first letter, after an abbreviation, an initial, a number, an ellipsis, a closing
+    quote or a name as "Yahoo!". A "。" or danda is certain at once outside open quotes. So pieces may depend
+    on how the text arrives, but joined with `pending` they are always the text. At most `limit`
     characters are held between calls. A piece has no letter or digit only if it is the last one, or if
     more than `limit` such characters came in a row.
     """
 
     def __init__(
-        self, limit: int = SEGMENT_CHARS, first_limit: int | None = None, piece_limit: int = 0
+        self,
+        limit: int = SEGMENT_CHARS,
+        first_limit: int | None = None,
+        piece_limit: int = 0,
+        *,
+        language: str | None = None,
     ) -> None:
         """Raises ValueError for a limit below 1: arriving text may have no end.
 
@@ -228,6 +125,7 @@ class SentenceSplitter:
         self._limit = limit
         self._piece_limit = min(limit, piece_limit or limit)
         self._first_limit = first_limit
+        self._language = language
         self.pending = ""
         """Text that was fed and not yet returned."""
 
@@ -236,7 +134,7 @@ class SentenceSplitter:
         text = self.pending + fragment
         pieces: list[str] = []
         start = 0
-        for end in sentence_ends(text, arriving=True):
+        for end in sentence_ends(text, arriving=True, language=self._language):
             pieces += self._split(text[start:end])
             start = end
         while len(text) - start > self._limit:
@@ -246,7 +144,7 @@ class SentenceSplitter:
         self.pending = text[start:]
         if not pieces and self._first_limit and len(text) >= self._first_limit:
             cut = max((match.end() for match in _CLAUSE_END.finditer(self.pending)), default=0)
-            if _SPOKEN.search(self.pending, 0, cut):
+            if SPOKEN.search(self.pending, 0, cut):
                 pieces, self.pending = [self.pending[:cut]], self.pending[cut:]
         if pieces:
             self._first_limit = None
@@ -260,7 +158,7 @@ class SentenceSplitter:
         text = self.pending
         if text.strip() and not _COMPLETE_END.search(text):
             text = text.removesuffix(text.split()[-1])
-        if not _SPOKEN.search(text):
+        if not SPOKEN.search(text):
             return []
         self.pending = self.pending[len(text) :]
         return self._split(text)
@@ -271,4 +169,5 @@ class SentenceSplitter:
         return pieces
 
     def _split(self, text: str) -> list[str]:
-        return split_segments(text, self._limit if len(text) <= self._limit else self._piece_limit)
+        limit = self._limit if len(text) <= self._limit else self._piece_limit
+        return split_segments(text, limit, language=self._language)

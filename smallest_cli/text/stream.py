@@ -124,7 +124,7 @@ class SegmentStream:
         self._cleaner = Cleaner()
         self._markdown = MarkdownStripper() if strip_markdown else None
         self._layout = Layout(speakers or (), by_line=by_line)
-        self._splitter = SentenceSplitter(limit, first_limit, max_chars)
+        self._splitter = SentenceSplitter(limit, first_limit, max_chars, language=template.language)
         self._writer = SegmentWriter(template, speakers or {}, pause_s)
         self._typed = typed
         self._limit = limit
