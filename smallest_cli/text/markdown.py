@@ -47,6 +47,8 @@ _MAYBE_DEFINITION = re.compile(
     r"\[(?!\^)(?:\\.|[^\[\]\\])*(?:\Z|\]:[ \t]*\n?[ \t]*(?:[^\s]*\Z|<|[^\s]*(?:/|\w\.\w)))|\[.?\Z"
 )
 _URL_OR_PATH = re.compile(r"<|/|\.\.?/|#|www\.|mailto:|.*(?:/|\w\.\w)")
+_BLANK_IN_LINE = re.compile(r"[ \t](?=[^\s\[!])")
+"""A blank that is spoken: one before a citation or at the end of a line is not."""
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]」』）]*\Z")
 _SILENT_HTML = re.compile(r"[ \t]*<(?:!--|!\[CDATA\[|[?!]|(?:pre|script|style|textarea)\b)", re.IGNORECASE)
 _MARK = re.compile(r"[*_~`\[<\\]")
@@ -275,7 +277,7 @@ class MarkdownStripper:
                 thinking = self._renderer.thinking
                 words = self._renderer.words(content[:end])
                 self._renderer.thinking = thinking
-                blank = " " if _SENTENCE_END.search(words) and re.match(r"[ \t]\S", content[end:]) else ""
+                blank = content[end] if _BLANK_IN_LINE.match(content, end) else ""
                 return f"{leaf.number}{lead}{words}{blank}" if words.strip() else ""
         return ""
 

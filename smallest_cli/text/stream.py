@@ -171,7 +171,8 @@ class SegmentStream:
     def release(self) -> None:
         """Make ready what no more text can change, up to the last blank: no more may come soon."""
         if self._markdown:
-            self._add(self._layout.feed(self._markdown.release()))
+            # What comes out of it ends with a word.
+            self._add(self._layout.feed(f"{self._markdown.release()} "))
         self._add(self._layout.release())
         self._add_pieces(self._splitter.flush() if self._at_line_end else self._splitter.release())
         self.pending = False

@@ -679,7 +679,7 @@ def test_finished_rows_do_not_count_for_max_chars(home: Path, server: Offline) -
     assert batch(home, server, "--max-chars", "20", "--resume").code == 0
     write_table(home, "a,Good\x07 day to you.")
     ran = batch(home, server)
-    assert ran.lines == ["smallest: warning: removed 1 control character from the texts"]
+    assert ran.lines == ["smallest: warning: removed 1 control character from the text"]
 
 
 def test_directory_is_locked_by_one_run(home: Path, server: Offline) -> None:

@@ -87,7 +87,8 @@ def test_dry_run_sends_no_request(home: Path, server: Offline) -> None:
     plan = json.loads(ran.out)
     assert (ran.code, ran.err) == (0, "")
     assert (plan["characters"], plan["voice"], plan["model"]) == (len(LONG), "meher", "lightning_v3.1_pro")
-    assert plan["segments"] > 10
+    assert len(plan["segments"]) > 10
+    assert "".join(each["text"] for each in plan["segments"]) == LONG
     ran = smallest(home, "speak", TEXT, "--dry-run")
     assert (ran.code, ran.err) == (0, "")
     assert b"characters\t31\n" in ran.out

@@ -275,7 +275,11 @@ def test_long_table_goes_through_the_pager_if_there_is_one(
     [
         (("doctor",), ["state", "check", "detail"], "missing"),
         (("dict", "list"), ["id", "words", "created"], ""),
-        (("speak", "Hello.", "--dry-run"), ["characters", "segments", "voice", "model"], "meher"),
+        (
+            ("speak", "Hello.", "--dry-run"),
+            ["characters", "price_usd", "voice", "model", "segments"],
+            "meher",
+        ),
         (("speak", "-v", "'?'"), ["id", "name", "model", "gender", "accent", "age", "languages"], "meher"),
         (("cache", "clear"), ["cleared", "segments", "cleared", "bytes"], "0"),
         (("voices", "clones"), ["id", "name", "model", "status", "language", "created"], ""),

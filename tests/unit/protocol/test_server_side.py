@@ -141,6 +141,7 @@ requests = st.builds(
     encoding=st.sampled_from(["pcm", "mp3", "wav", "ulaw", "alaw"]),
     number_language=st.none() | st.text(),
     math_notation=st.booleans(),
+    speaker=st.none(),
     dictionaries=st.lists(st.text(), max_size=3).map(tuple),
     word_timings=st.booleans(),
     completion_wait_ms=st.none() | st.integers(0, 10_000),
