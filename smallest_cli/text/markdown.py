@@ -35,6 +35,7 @@ _DECIDED = re.compile(
     r"(?:\[[ xX]\][ \t]+)?(?:(?!```|~~~)[^\w\s<|\[]|_)*(?:[^\W\d_]|\d+[^\d.)\n]|\d+[.)][^\s\d])"
 )
 """Start of a line whose block cannot become another kind."""
+_FRONT_MATTER_MARKS = ("", "-", "--", "---", "+", "++", "+++")
 _FRONT_MATTER_KEY = re.compile(r"[\w.-]+[ \t]*[:=](?:\s|\Z)")
 _ALERT = re.compile(r"\[!(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\][ \t]*(?:\n|\Z)", re.IGNORECASE)
 _TASK = re.compile(r"\[[ xX]\](?:\s+|\Z)")
@@ -43,15 +44,16 @@ _DEFINITION = re.compile(
     r"\[(?!\^)(?:\\.|[^\[\]\\])+\]:[ \t]*\n?[ \t]*(<[^<>\n]*>|[^\s<]\S*)"
     rf"(?:(?:[ \t]+|[ \t]*\n[ \t]*)(?:{_TITLE}))?[ \t]*(?:\n[ \t]*|\Z)"
 )
-_MAYBE_DEFINITION = re.compile(
-    r"\[(?!\^)(?:\\.|[^\[\]\\])*(?:\Z|\]:[ \t]*\n?[ \t]*(?:[^\s]*\Z|<|[^\s]*(?:/|\w\.\w)))|\[.?\Z"
-)
+_MAYBE_DEFINITION = re.compile(r"\[(?:\Z|(?!\^)(?:\\.|[^\[\]\\])*(?:\\?\Z|\](?:\Z|:[ \t]*\n?[ \t]*\S*\Z)))")
 _URL_OR_PATH = re.compile(r"<|/|\.\.?/|#|www\.|mailto:|.*(?:/|\w\.\w)")
 _BLANK_IN_LINE = re.compile(r"[ \t](?=[^\s\[!])")
 """A blank that is spoken: one before a citation or at the end of a line is not."""
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]」』）]*\Z")
 _SILENT_HTML = re.compile(r"[ \t]*<(?:!--|!\[CDATA\[|[?!]|(?:pre|script|style|textarea)\b)", re.IGNORECASE)
 _MARK = re.compile(r"[*_~`\[<\\]")
+_MARKUP = re.compile(r"\*\*|\]\(")
+_CODE = re.compile(r"\s*[a-z](?!\))|.*(?:[{}=$|\\]|[a-z_]{2}\((?!\w{0,3}\))|->|::|--\w)", re.DOTALL)
+"""Indented text that is code even in a document without any Markdown."""
 _SILENT = ("fence", "code_block", "hr")
 _CONTAINERS = ("bullet_list", "ordered_list", "list_item", "blockquote", "table")
 
@@ -98,8 +100,10 @@ class MarkdownStripper:
         self._continued = False
         """The first pending block is the rest of one that was too long."""
         self._after_item = self._has_text = False
-        if self._parser:
-            self._renderer.thinking = False
+        self._is_plain = True
+        """No Markdown was found yet: an indented block may be a paragraph, as in a licence."""
+        self._thinking = False
+        """The block begins within the thoughts of a language model."""
 
     def feed(self, fragment: str) -> str:
         """Add text; return the plain text that is certain now."""
@@ -140,7 +144,9 @@ class MarkdownStripper:
         """Drop front matter from the start of the text; return whether it may still come."""
         mark, *lines = self._source.split("\n")
         mark = mark.rstrip()
-        self._at_start = not lines and ("---".startswith(mark) or "+++".startswith(mark))
+        self._at_start = (
+            not lines and self._source[:3] in ("---", "+++", mark) and mark in _FRONT_MATTER_MARKS
+        )
         if lines and mark in ("---", "+++") and len(self._source) < MAX_BLOCK:
             complete = [line.rstrip() for line in lines[:-1]]
             first = next((line for line in complete if line and not line.startswith("#")), None)
@@ -163,7 +169,8 @@ class MarkdownStripper:
                 yield self._end_block(blocks[0])
                 self._source = "\n".join(lines[blocks[1].start :])
                 continue
-            open_block = None if final or _has_ended(blocks[-1], text) else blocks.pop()
+            is_open = blocks and not final and not _has_ended(blocks[-1], text)  # an empty quote has no block
+            open_block = blocks.pop() if is_open else None
             for block in blocks:
                 yield self._end_block(block)
             if open_block is None:
@@ -182,8 +189,10 @@ class MarkdownStripper:
     def _end_block(self, block: _Block) -> str:
         """Return the words of a block that has ended, without those that were returned."""
         words = self._words(block)
+        self._is_plain = self._is_plain and not _is_markdown(block)
         certain = words[self._returned :]
         self._has_text = self._has_text or bool(words)
+        self._thinking = self._renderer.thinking
         self._after_item, self._continued = block.kind == "list_item", False
         self._returned, self._closed = 0, (0, 0)
         return certain
@@ -224,18 +233,24 @@ class MarkdownStripper:
 
     def _words(self, block: _Block, leaf_count: int | None = None, open_words: str = "") -> str:
         """Return the words of a block, or of its first leaves, followed by those of an open leaf."""
+        self._renderer.thinking = self._thinking
         ended = block.leaves[:leaf_count]
         parts = [f"{words}{LINE_BREAK}" for leaf in ended if (words := self._leaf_words(leaf)).strip()]
         if not any((*parts, open_words)):
             return ""
+        return "".join((self._boundary(block), *parts, open_words))
+
+    def _boundary(self, block: _Block) -> str:
         joins = self._continued or not self._has_text or (self._after_item and block.kind == "list_item")
-        return "".join(("" if joins else PARAGRAPH_BREAK, *parts, open_words))
+        return "" if joins else PARAGRAPH_BREAK
 
     def _leaf_words(self, leaf: _Leaf) -> str:
+        if leaf.kind == "code_block" and self._is_plain and not _CODE.match(leaf.content):
+            return leaf.number + leaf.content
         if leaf.kind in _SILENT:
-            return ""
+            return leaf.number
         if leaf.kind == "html_block":
-            return self._renderer.html_words(leaf.content)
+            return leaf.number + self._renderer.html_words(leaf.content)
         lead, at = _lead(leaf, ended=True)
         words = [leaf.number, lead]
         content = leaf.content[at:]
@@ -247,20 +262,16 @@ class MarkdownStripper:
 
     def _open_words(self, block: _Block, text: str, lines: list[str], *, waiting: bool) -> Iterator[str]:
         """Return the words of the last block that are certain now, and bound what is kept of it."""
-        thinking = self._renderer.thinking
         last = block.leaves[-1] if block.leaves else None
-        is_open = last is not None and not _leaf_has_ended(last, text)
-        before = self._words(block, len(block.leaves) - is_open)
-        words = before
-        if last and is_open and last.kind in ("paragraph", "heading"):
-            words = self._words(block, len(block.leaves) - 1, self._certain(last, text, waiting=waiting))
+        ended = sum(_leaf_has_ended(leaf, text) for leaf in block.leaves)
+        words = self._words(block, ended)
+        if last and ended < len(block.leaves) and last.kind in ("paragraph", "heading"):
+            words = self._words(block, ended, self._certain(last, text, waiting=waiting))
         yield words[self._returned :]
         self._returned = max(self._returned, len(words))
         self._source = "\n".join(lines[block.start :])
         if last and len(self._source) > MAX_BLOCK:
-            yield from self._cut(block, last, len(before), lines)
-        else:
-            self._renderer.thinking = thinking
+            yield from self._cut(block, last, lines, ended)
 
     def _certain(self, leaf: _Leaf, text: str, *, waiting: bool) -> str:
         """Return the words of a leaf that is arriving which no continuation can change."""
@@ -293,8 +304,8 @@ class MarkdownStripper:
             blank = max(content.rfind(" ", 0, mark.start()), content.rfind("\n", 0, mark.start()))
             yield len(content[: blank + 1].rstrip())
 
-    def _cut(self, block: _Block, last: _Leaf, before: int, lines: list[str]) -> Iterator[str]:
-        """Drop the first part of a long block; the rest is a block. `before`: words of the ended leaves."""
+    def _cut(self, block: _Block, last: _Leaf, lines: list[str], ended: int) -> Iterator[str]:
+        """Drop the first part of a long block, which was returned; the rest is parsed as a block."""
         rest = lines[max(last.start + 1, len(lines) - 1) :]
         opener = _SILENT_HTML.match(last.content) if last.kind == "html_block" else None
         if last.kind == "code_block":
@@ -304,24 +315,28 @@ class MarkdownStripper:
             lines = [lines[last.start], *rest]
         elif opener:
             lines = [opener[0] + ">" * opener[0][-1].isalpha(), *rest]
-        elif block.kind == "table":
-            head = [leaf for leaf in block.leaves if leaf.kind == "th"]
+        elif block.kind == "table":  # its head, and the last row
+            kept = [leaf for leaf in block.leaves[:ended] if leaf.kind == "th" or leaf.start == last.start]
             lines = [*lines[block.start : block.start + 2], *lines[last.start :]]
             self._continued = True
-            self._returned = len(self._words(_Block("table", 0, head)))
+            self._returned = len(self._words(_Block("table", 0, kept)))
         elif last.start > block.start:
             lines = lines[last.start :]
-            self._returned = max(0, self._returned - before)
+            dropped = self._words(block, len(block.leaves) - 1) or self._boundary(block)
+            self._returned = max(0, self._returned - len(dropped))
         elif len(last.content) > MAX_BLOCK:
-            end = _cut_at(last.content)
+            definitions = _lead(last, ended=True)[1]
+            end = last.content.rfind("\n", 0, definitions) + 1 or _cut_at(last.content)
             part = last._replace(content=last.content[:end])
-            yield self._words(_Block(block.kind, 0, [part]))[self._returned :].removesuffix(LINE_BREAK)
-            lines = [*last.content[end:].split("\n"), *lines[last.end :]]
-            self._returned, self._closed = 0, (0, 0)
+            words = self._words(_Block(block.kind, 0, [part])).removesuffix(LINE_BREAK)
+            yield words[self._returned :]
+            blank = " " * lines[-1].endswith((" ", "\t"))  # which the parser removed
+            lines = [*f"{last.content[end:]}{blank}".split("\n"), *lines[last.end :]]
+            self._returned, self._closed = max(0, self._returned - len(words)), (0, 0)
         else:
             return
         self._source = "\n".join(lines)
-        self._continued = True
+        self._continued, self._thinking = True, self._renderer.thinking
 
 
 def _begins_block(stack: list[str], name: str) -> bool:
@@ -345,6 +360,13 @@ def _has_ended(block: _Block, text: str) -> bool:
     return has_end and all(_leaf_has_ended(leaf, text) for leaf in block.leaves)
 
 
+def _is_markdown(block: _Block) -> bool:
+    """Whether it has a mark that hardly occurs in plain text: numbered items do."""
+    has_bullet = block.kind == "list_item" and not any(leaf.number for leaf in block.leaves[:1])
+    has_markup = any(_MARKUP.search(leaf.content) for leaf in block.leaves)
+    return has_bullet or has_markup or block.kind in ("heading", "fence", "table", "html_block")
+
+
 def _lead(leaf: _Leaf, *, ended: bool) -> tuple[str, int]:
     """Return what is spoken for marks at the start of a leaf, and their length: -1 if more text decides."""
     text = leaf.content
@@ -354,11 +376,11 @@ def _lead(leaf: _Leaf, *, ended: bool) -> tuple[str, int]:
         return "", task.end()
     if leaf.starts == "blockquote" and (alert := _ALERT.match(text)):
         return (f"{alert[1].capitalize()}{LINE_BREAK}", alert.end()) if ended or "\n" in text else ("", -1)
-    if not ended:
-        return "", -1 if _MAYBE_DEFINITION.match(text) else 0
     at = 0
     while (definition := _DEFINITION.match(text, at)) and _URL_OR_PATH.match(definition[1]):
         at = definition.end()
+    if not ended and (at or _MAYBE_DEFINITION.match(text)):
+        return "", -1
     return "", at
 
 

@@ -128,6 +128,8 @@ class Renderer:
 
     def html_words(self, text: str) -> str:
         """Return the spoken text of a block of HTML."""
+        if text.lstrip().startswith("<!--") and "-->" not in text:
+            return ""
         words = []
         at = 0
         while tag := _find_tag(text, at):
