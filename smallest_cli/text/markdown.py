@@ -54,6 +54,7 @@ _MARK = re.compile(r"[*_~`\[<\\]")
 _MARKUP = re.compile(r"\*\*|\]\(")
 _CODE = re.compile(r"\s*[a-z](?!\))|.*(?:[{}=$|\\]|[a-z_]{2}\((?!\w{0,3}\))|->|::|--\w)", re.DOTALL)
 """Indented text that is code even in a document without any Markdown."""
+_PARAGRAPH_END = re.compile(r"\n\s*\n")
 _SILENT = ("fence", "code_block", "hr")
 _CONTAINERS = ("bullet_list", "ordered_list", "list_item", "blockquote", "table")
 
@@ -205,11 +206,15 @@ class MarkdownStripper:
         blocks: list[_Block] = []
         stack: list[str] = []
         kind = number = starts = ""
+        item = 0
         for token in tokens:
             name = re.sub("_(open|close)$", "", token.type)
             if token.nesting < 0:
                 if name in _CONTAINERS:
                     stack.pop()
+                if name == "list_item" and number:  # an item without text
+                    blocks[-1].leaves.append(_Leaf("paragraph", "", item, item + 1, number))
+                    number = ""
                 continue
             start, end = token.map or (0, 0)
             if token.type != "inline":
@@ -220,13 +225,11 @@ class MarkdownStripper:
                 if name in _CONTAINERS:
                     stack.append(name)
                 if name in ("blockquote", "list_item"):
-                    starts = name
+                    starts, item = name, start
                     number += f"{token.info}{token.markup} " if token.info else ""
                 continue
             blocks[-1].leaves.append(_Leaf(kind, token.content, start, end, number, starts))
             number = starts = ""
-        if number:  # an item without text
-            blocks[-1].leaves.append(_Leaf("paragraph", "", text.count("\n"), text.count("\n") + 1, number))
         return blocks
 
     # Words
@@ -245,8 +248,9 @@ class MarkdownStripper:
         return "" if joins else PARAGRAPH_BREAK
 
     def _leaf_words(self, leaf: _Leaf) -> str:
-        if leaf.kind == "code_block" and self._is_plain and not _CODE.match(leaf.content):
-            return leaf.number + leaf.content
+        if leaf.kind == "code_block" and self._is_plain:
+            parts = _PARAGRAPH_END.split(leaf.content)
+            return leaf.number + PARAGRAPH_BREAK.join(part for part in parts if not _CODE.match(part))
         if leaf.kind in _SILENT:
             return leaf.number
         if leaf.kind == "html_block":
@@ -363,7 +367,7 @@ def _has_ended(block: _Block, text: str) -> bool:
 def _is_markdown(block: _Block) -> bool:
     """Whether it has a mark that hardly occurs in plain text: numbered items do."""
     has_bullet = block.kind == "list_item" and not any(leaf.number for leaf in block.leaves[:1])
-    has_markup = any(_MARKUP.search(leaf.content) for leaf in block.leaves)
+    has_markup = any(leaf.kind != "code_block" and _MARKUP.search(leaf.content) for leaf in block.leaves)
     return has_bullet or has_markup or block.kind in ("heading", "fence", "table", "html_block")
 
 

@@ -72,8 +72,10 @@ _LABEL = re.compile(r"\[(?:\\.|[^\[\]\\])*\]", re.DOTALL)
 _BRACKET = re.compile(r"\\.|[\[\]]", re.DOTALL)
 _EMOJI_NAME = re.compile(r"(?<![\w:]):([a-z0-9_+-]+):(?!\w)")
 _OPEN_MARK = re.compile(
-    r"\[[^]]*\Z|\][\[(]?\Z|\](?:\[[^]]*|\((?:<[^>]*|(?:[^()\s]|\([^()\s]*\)?)*(?:\s+(?:[\"'(].*)?)?))\Z|<(?:[A-Za-z/!?][^>]*)?\Z",
-    re.DOTALL,
+    r"\[[^]]*\Z|\][\[(]?\Z|\]\[[^]]*\Z"
+    r"|\]\((?:<[^>]*|(?:[^()\s]|\([^()\s]*\)?)*(?:\s+(?:[\"'(].*)?)?)\Z"
+    r"|<(?:[a-z/!?][^>]*)?\Z|<think",
+    re.DOTALL | re.IGNORECASE,
 )
 """A bracket or tag in literal text that more text may close."""
 _UNSPACED_NAMES = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR", "BOPOMOFO")
@@ -193,7 +195,11 @@ class Renderer:
 def _is_element(tag: re.Match[str]) -> bool:
     """Whether it is a comment, a declaration, or a tag of HTML: anything else in <...> is text."""
     name = (tag["name"] or "").lower()
-    if not name or (name in _THOUGHT and not tag["attributes"]):
+    if name in _THOUGHT:
+        # Within a line it is a mention, unless the thought ends in the same paragraph.
+        starts_line = tag.start() == 0 or tag.string[tag.start() - 1] == "\n"
+        return bool(starts_line or tag["close"] or f"</{name}" in tag.string[tag.end() :].lower())
+    if not name:
         return True
     if name not in _BLOCK_ELEMENTS and name not in _INLINE_ELEMENTS:
         return False
