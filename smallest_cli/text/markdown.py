@@ -380,6 +380,8 @@ def _lead(leaf: _Leaf, *, ended: bool) -> tuple[str, int]:
         return "", task.end()
     if leaf.starts == "blockquote" and (alert := _ALERT.match(text)):
         return (f"{alert[1].capitalize()}{LINE_BREAK}", alert.end()) if ended or "\n" in text else ("", -1)
+    if leaf.kind != "paragraph":
+        return "", 0
     at = 0
     while (definition := _DEFINITION.match(text, at)) and _URL_OR_PATH.match(definition[1]):
         at = definition.end()

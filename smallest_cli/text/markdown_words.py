@@ -12,6 +12,7 @@ import re
 import unicodedata
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, table
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
@@ -88,6 +89,7 @@ class SpeechParser(MarkdownIt):
         super().__init__("commonmark", {"html": True, "maxNesting": MAX_NESTING})
         self.enable(["table", "strikethrough"])
         self.disable("reference")
+        self.block.ruler.at("table", _parse_table, {"alt": ["paragraph", "reference"]})
         self.inline.ruler.at("html_inline", _parse_tag)
         self.inline.ruler.before("emphasis", "star", _parse_star)
         self.inline.ruler.before("link", "bracket", _parse_bracket)
@@ -223,7 +225,13 @@ def _without_emoji(name: re.Match[str]) -> str:
     return ""
 
 
-# Rules of the parser: each handles what begins at `state.pos`, and returns whether it did
+# Rules of the parser: each handles what begins at `state.pos`, or a line, and returns whether it did
+
+
+def _parse_table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Parse a table unless its head begins another block, as `- a | b` does on GitHub."""
+    others = state.md.block.ruler.getRules("blockquote")
+    return not any(rule(state, start, end, True) for rule in others) and table(state, start, end, silent)
 
 
 def _parse_tag(state: StateInline, silent: bool) -> bool:
