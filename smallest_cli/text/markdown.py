@@ -70,7 +70,7 @@ class _Leaf(NamedTuple):
     number: str = ""
     """The numbers of the list items that begin with it."""
     starts: str = ""
-    """The container that begins with it: a quote may start with `[!NOTE]`, an item with `[x]`."""
+    """Its container, where that has marks of its own: `[!NOTE]` in a quote, `[x]` at the start of an item."""
 
 
 class _Block(NamedTuple):
@@ -100,7 +100,7 @@ class MarkdownStripper:
         """A leaf of that block, and the length of its content up to which all marks were closed."""
         self._continued = False
         """The first pending block is the rest of one that was too long."""
-        self._after_item = self._has_text = False
+        self._after_item = self._has_text = self._joined = False
         self._is_plain = True
         """No Markdown was found yet: an indented block may be a paragraph, as in a licence."""
         self._thinking = False
@@ -195,7 +195,9 @@ class MarkdownStripper:
         self._has_text = self._has_text or bool(words)
         self._thinking = self._renderer.thinking
         self._after_item, self._continued = block.kind == "list_item", False
-        self._returned, self._closed = 0, (0, 0)
+        # Words that were returned while more text did not come, and that now begin the next block.
+        self._returned = max(0, self._returned - len(words))
+        self._joined, self._closed = self._returned > 0, (0, 0)
         return certain
 
     def _parse(self, text: str) -> list[_Block]:
@@ -224,10 +226,11 @@ class MarkdownStripper:
             if token.nesting > 0:
                 if name in _CONTAINERS:
                     stack.append(name)
-                if name in ("blockquote", "list_item"):
+                if name == "list_item":
                     starts, item = name, start
                     number += f"{token.info}{token.markup} " if token.info else ""
                 continue
+            starts = "blockquote" if stack[-1:] == ["blockquote"] else starts
             blocks[-1].leaves.append(_Leaf(kind, token.content, start, end, number, starts))
             number = starts = ""
         return blocks
@@ -244,7 +247,12 @@ class MarkdownStripper:
         return "".join((self._boundary(block), *parts, open_words))
 
     def _boundary(self, block: _Block) -> str:
-        joins = self._continued or not self._has_text or (self._after_item and block.kind == "list_item")
+        joins = (
+            self._continued
+            or self._joined
+            or not self._has_text
+            or (self._after_item and block.kind == "list_item")
+        )
         return "" if joins else PARAGRAPH_BREAK
 
     def _leaf_words(self, leaf: _Leaf) -> str:
@@ -284,15 +292,17 @@ class MarkdownStripper:
             return ""
         content, is_complete = leaf.content[start:], text.endswith("\n")
         last_line = content.rfind("\n") + 1
-        if "|" in content[last_line:]:  # it may become the head of a table
-            content, is_complete = content[: max(0, last_line - 1)], True
+        is_head = "|" in content[last_line:] or not (is_complete or waiting or last_line == 0)
+        if is_head:  # the line may become the head of a table, which is another block
+            content, is_complete = content[:last_line].rstrip(), True
         for end in self._ends(leaf, content, is_complete=is_complete, waiting=waiting):
             if end and self._renderer.is_certain(content[:end]):
                 self._closed = (leaf.start, end)
                 thinking = self._renderer.thinking
                 words = self._renderer.words(content[:end])
                 self._renderer.thinking = thinking
-                blank = content[end] if _BLANK_IN_LINE.match(content, end) else ""
+                is_text = words[-1:] == content[end - 1]
+                blank = content[end] if is_text and _BLANK_IN_LINE.match(content, end) else ""
                 return f"{leaf.number}{lead}{words}{blank}" if words.strip() else ""
         return ""
 

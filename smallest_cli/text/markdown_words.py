@@ -71,11 +71,12 @@ _TAG = re.compile(
 _CITATION = re.compile(r"\[(?:\d+|\^[^\]\[\s]+)\](?!\()")
 _LABEL = re.compile(r"\[(?:\\.|[^\[\]\\])*\]", re.DOTALL)
 _BRACKET = re.compile(r"\\.|[\[\]]", re.DOTALL)
+_OTHER_BLOCK = re.compile(r">|(?:[-+*]|\d{1,9}[.)]|#{1,6})(?:[ \t]|\Z)")
 _EMOJI_NAME = re.compile(r"(?<![\w:]):([a-z0-9_+-]+):(?!\w)")
 _OPEN_MARK = re.compile(
-    r"\[[^]]*\Z|\][\[(]?\Z|\]\[[^]]*\Z"
+    r"\][\[(]?\Z|\]\[[^]]*\Z"
     r"|\]\((?:<[^>]*|(?:[^()\s]|\([^()\s]*\)?)*(?:\s+(?:[\"'(].*)?)?)\Z"
-    r"|<(?:[a-z/!?][^>]*)?\Z|<think",
+    r"|<(?:[a-z/!?][^>]*)?\Z|<(?:!--|\?|!\[|think)",
     re.DOTALL | re.IGNORECASE,
 )
 """A bracket or tag in literal text that more text may close."""
@@ -128,7 +129,7 @@ class Renderer:
         ):
             return False
         literal = "".join(token.content if token.type == "text" else "\0" for token in state.tokens)
-        return not _OPEN_MARK.search(literal)
+        return not _OPEN_MARK.search(literal) and not _has_open_bracket(literal)
 
     def html_words(self, text: str) -> str:
         """Return the spoken text of a block of HTML."""
@@ -194,6 +195,13 @@ class Renderer:
         return LINE_BREAK if name in _BLOCK_ELEMENTS else ""
 
 
+def _has_open_bracket(text: str) -> bool:
+    depth = 0
+    for bracket in re.findall(r"[\[\]]", text):
+        depth = depth + 1 if bracket == "[" else max(0, depth - 1)
+    return depth > 0
+
+
 def _is_element(tag: re.Match[str]) -> bool:
     """Whether it is a comment, a declaration, or a tag of HTML: anything else in <...> is text."""
     name = (tag["name"] or "").lower()
@@ -230,8 +238,8 @@ def _without_emoji(name: re.Match[str]) -> str:
 
 def _parse_table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Parse a table unless its head begins another block, as `- a | b` does on GitHub."""
-    others = state.md.block.ruler.getRules("blockquote")
-    return not any(rule(state, start, end, True) for rule in others) and table(state, start, end, silent)
+    head = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]]
+    return not _OTHER_BLOCK.match(head) and table(state, start, end, silent)
 
 
 def _parse_tag(state: StateInline, silent: bool) -> bool:

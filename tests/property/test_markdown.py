@@ -40,7 +40,7 @@ PREFIX = st.sampled_from(
     ["", "", "- ", "1. ", "7) ", "> ", "# ", "  ", "   - ", "> - ", "- [x] ", "| ", "    ", "[r]: ", "*"]
 )
 BLOCK_LINE = st.builds("{}{}".format, PREFIX, LINE) | st.sampled_from(
-    ["", "", "", "```", "~~~ py", "---", "===", "|---|---|", "<div>", "</div>", "<!--", "-->", "> [!NOTE]"]
+    ["", "", "", "```", "~~~ py", "---", "===", "| a | b |\n|---|---|", "\na | *b*\n--|--", "<div>", "</div>", "<!--", "-->", "> [!NOTE]"]
 )  # fmt: skip
 DOCUMENT = st.lists(BLOCK_LINE, max_size=12).map("\n".join)
 MARKS = st.text(alphabet="ab1 \n*_`#->[]()!\\<|~.:=&", max_size=80)
