@@ -301,8 +301,8 @@ class MarkdownStripper:
                 thinking = self._renderer.thinking
                 words = self._renderer.words(content[:end])
                 self._renderer.thinking = thinking
-                is_text = words[-1:] == content[end - 1]
-                blank = content[end] if is_text and _BLANK_IN_LINE.match(content, end) else ""
+                is_word = words and not words[-1].isspace()  # else the blank may be in a silent element
+                blank = content[end] if is_word and _BLANK_IN_LINE.match(content, end) else ""
                 return f"{leaf.number}{lead}{words}{blank}" if words.strip() else ""
         return ""
 

@@ -30,9 +30,9 @@ _BLOCK_ELEMENTS = frozenset(
         """
         address article aside audio blockquote body br caption center col colgroup dd details dialog dir
         div dl dt fieldset figcaption figure footer form frame frameset h1 h2 h3 h4 h5 h6 head header
-        hgroup hr html iframe legend li main menu nav noframes noscript ol optgroup option p picture pre
-        script search section select source style summary svg table tbody td template textarea tfoot th
-        thead title tr ul video
+        hgroup hr html iframe legend li main math menu nav noframes noscript ol optgroup option p
+        picture pre script search section select source style summary svg table tbody td template
+        textarea tfoot th thead title tr ul video
         """,
     )
 )
@@ -41,9 +41,9 @@ _INLINE_ELEMENTS = frozenset(
         r"\w+",
         """
         a abbr acronym applet area b base basefont bdi bdo big button canvas cite code data datalist del
-        dfn em embed font i img input ins kbd label link map mark marquee math meta meter nobr object
-        output param progress q rb rp rt rtc ruby s samp slot small span strike strong sub sup time
-        track tt u var wbr
+        dfn em embed font i img input ins kbd label link map mark marquee meta meter nobr object output
+        param progress q rb rp rt rtc ruby s samp slot small span strike strong sub sup time track tt u
+        var wbr
         """,
     )
 )

@@ -121,7 +121,7 @@ def test_syntax_is_removed_and_words_are_kept(text: str, expected: str) -> None:
         (["Hello there. How"], ["Hello there. "]),
         (["Hello ", "**there** ", "my ", "friend"], ["", "Hello ", "there ", ""]),
         (["See [the ", "docs](u) ", "now "], ["See", "", " the docs "]),
-        (["A line\n", "and more"], ["A line", "\nand "]),
+        (["A line\n", "and more", "\n"], ["A line", "", "\nand more"]),
         (["- one\n", "- two or "], ["one", "\u2028two "]),
         (["# Title\n"], ["Title\u2028"]),
         (["Text\n\n"], ["Text\u2028"]),
