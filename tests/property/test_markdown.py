@@ -44,32 +44,6 @@ OTHER_LINES = [
     *("| a | b |\n|---|---|", "\na | *b*\n--|--"),
 ]
 BLOCK_LINE = st.builds("{}{}".format, PREFIX, LINE) | st.sampled_from(OTHER_LINES)
-DOCUMENT = 60_000
-SHORT = 4_000
-"""Characters of a document that is cut at every token, not only at some places."""
-
-
-def spoken(*fragments: str) -> str:
-    plain = MarkdownStripper()
-    return "".join(map(plain.feed, fragments)) + plain.flush()
-
-
-# Generated documents
-
-INLINE = st.sampled_from(
-    [
-        *("word", "two words", "**bold**", "*it*", "_under_", "`code <b>`", "[link](http://a.b)", "[x][y]"),
-        *("![alt](i.png)", "<b>tag</b>", "<year>", "a*b", "&amp;", "~~gone~~", "[1]", "5 * 3", "a|b", "end."),
-        *("**open", "[open", "`open", "<open", ":rocket:", "https://a.b/c", "\\*", "snake_case", "दो_शब्द"),
-    ]
-)
-LINE = st.lists(INLINE, min_size=1, max_size=5).map(" ".join)
-PREFIX = st.sampled_from(
-    ["", "", "- ", "1. ", "7) ", "> ", "# ", "  ", "   - ", "> - ", "- [x] ", "| ", "    ", "[r]: ", "*"]
-)
-BLOCK_LINE = st.builds("{}{}".format, PREFIX, LINE) | st.sampled_from(
-    ["", "", "", "```", "~~~ py", "---", "===", "| a | b |\n|---|---|", "\na | *b*\n--|--", "<div>", "</div>", "<!--", "-->", "> [!NOTE]"]
-)  # fmt: skip
 DOCUMENT = st.lists(BLOCK_LINE, max_size=12).map("\n".join)
 MARKS = st.text(alphabet="ab1 \n*_`#->[]()!\\<|~.:=&", max_size=80)
 
