@@ -59,7 +59,7 @@ def test_text_that_cannot_be_spoken_is_not_sent_to_the_buffer_of_the_service(
     assert (ran.code, texts(server, before)) == (0, ["Hello there."])
     assert "removed 2 control characters" in ran.err
     ran = stream(home, server, *TEMPLATE, "--buffering", "server", "--drain", "0.5", stdin="🎉 ...".encode())
-    assert (ran.code, ran.lines[0]) == (2, "smallest: nothing to speak: no text came")
+    assert (ran.code, ran.lines[0]) == (2, "smallest: nothing to speak: the text has no letter or digit")
 
 
 @pytest.mark.parametrize("text", ["...", "🎉", "\u200b", "* * *", "[pause 1s]"])

@@ -145,6 +145,7 @@ def stream(
         max_chars=stream_options.max_chars,
         pause_s=0 if typed else PAUSE_S if stream_options.pause is None else stream_options.pause,
     )
+    cleaned = fragments if by_server else segments
     with session_on_console(config, console) as session:
         if by_server:
             session.converse(config.template, fragments, stream_options.drain or DRAIN_S)
@@ -172,9 +173,9 @@ def stream(
             read = plural(reader.characters, "character")
             raise UsageError(f"cannot read stdin: {reason}, after {read} of text")
         if not session.totals.byte_count:
-            raise UsageError("nothing to speak: no text came")
+            reason = "the text has no letter or digit" if cleaned.dropped else "no text came"
+            raise UsageError(f"nothing to speak: {reason}")
     if reader.broken:
         console.warn("the text was not all UTF-8; U+FFFD replaces what could not be decoded")
-    cleaned = fragments if by_server else segments
     report_text(cleaned.removed, cleaned.dropped, segments.warnings, console)
     print_summary(config, result(config, session), console, as_json=report.json)
