@@ -150,7 +150,7 @@ class MarkdownStripper:
         )
         if lines and mark in ("---", "+++") and len(self._source) < MAX_BLOCK:
             complete = [line.rstrip() for line in lines[:-1]]
-            first = next((line for line in complete if line and not line.startswith("#")), None)
+            first = next((line for line in complete if not line.startswith("#")), None)
             if first is None or _FRONT_MATTER_KEY.match(first):
                 end = next((at for at, line in enumerate(complete) if line in (mark, "...")), None)
                 self._at_start = end is None
