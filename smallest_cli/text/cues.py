@@ -16,12 +16,17 @@ _TIMED_WORD = re.compile(r"<\d\d:[\d:.]+>")
 _SENTENCE_END = re.compile(r"[.!?…。！？।][\"'”’»」』)]*$")
 
 
+def begins_subtitles(text: str) -> bool:
+    """Whether the start of a text is that of an SRT or WebVTT file."""
+    return _FIRST_CUE.match(text) is not None
+
+
 def subtitle_text(text: str) -> str | None:
     """Return the spoken lines of an SRT or WebVTT file, None for any other text.
 
     A cue that ends a sentence ends a paragraph, so that it is followed by a pause.
     """
-    if not _FIRST_CUE.match(text):
+    if not begins_subtitles(text):
         return None
     is_vtt = text.startswith("WEBVTT")
     scrolls = is_vtt and _TIMED_WORD.search(text)  # as captions made by a machine: each line is there twice

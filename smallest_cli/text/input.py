@@ -18,6 +18,7 @@ MAX_CHARACTER_BYTES = 4
 READ_SIZE = 256 * 1024
 FIRST_BLOCK = 1024
 """Bytes, or characters, that show what a file is."""
+SUBTITLES_NOTICE = "{} has subtitles: their text is spoken, not their numbers and times"
 _SIGNATURES = {
     # The byte order mark of UTF-32LE begins with that of UTF-16LE.
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -134,13 +135,18 @@ def _name(path: str) -> str:
 
 def _spoken(text: str, path: str, on_subtitles: Callable[[str], None]) -> str:
     """Return a text; of subtitles only what is spoken, with a notice."""
-    if "-->" in text[:FIRST_BLOCK] or text.startswith("WEBVTT"):
+    if may_be_subtitles(text):
         from smallest_cli.text.cues import subtitle_text  # few texts need it
 
         if (spoken := subtitle_text(text)) is not None:
-            on_subtitles(f"{_name(path)} has subtitles: their text is spoken, not their numbers and times")
+            on_subtitles(SUBTITLES_NOTICE.format(_name(path)))
             return spoken
     return text
+
+
+def may_be_subtitles(text: str) -> bool:
+    """Whether the start of a text has what every subtitle file has."""
+    return "-->" in text[:FIRST_BLOCK] or text.startswith("WEBVTT")
 
 
 def _too_long(max_chars: int) -> UsageError:

@@ -17,7 +17,7 @@ from smallest_cli.files import read_some
 from smallest_cli.models import SEGMENT_CHARS, Silence, SpeechRequest
 from smallest_cli.text.breaks import Item
 from smallest_cli.text.clean import Cleaner
-from smallest_cli.text.input import FIRST_BLOCK, describe_binary, not_text_error
+from smallest_cli.text.input import FIRST_BLOCK, describe_binary, may_be_subtitles, not_text_error
 from smallest_cli.text.layout import Layout
 from smallest_cli.text.markdown import MarkdownStripper
 from smallest_cli.text.segments import SegmentWriter, Speakers, is_speakable
@@ -45,11 +45,13 @@ class TextReader:
         self.error: OSError | None = None
         """The read error that ended the text early."""
         self.characters = 0
+        self.has_subtitles = False
+        """The text is a subtitle file: only what is spoken of it is returned."""
         self.refused: UsageError | None = None
         """The text began with bytes that are not UTF-8 text."""
         self._queue: queue.Queue[tuple[str | None, float]] = queue.Queue(queue_length)
         self._readable, self._wake = os.pipe()
-        texts = self._read(pieces) if isinstance(pieces, int) else iter(pieces)
+        texts = self._spoken(self._read(pieces)) if isinstance(pieces, int) else iter(pieces)
         threading.Thread(target=self._fill, args=(texts,), daemon=True).start()
 
     def fileno(self) -> int:
@@ -76,6 +78,19 @@ class TextReader:
         for text in chain(texts, [None]):
             self._queue.put((text, time.monotonic()))
             os.write(self._wake, b"\0")
+
+    def _spoken(self, texts: Iterator[str]) -> Iterator[str]:
+        for text in texts:
+            text = text.removeprefix("\ufeff")
+            if may_be_subtitles(text):
+                from smallest_cli.text.cues import begins_subtitles, subtitle_text
+
+                if begins_subtitles(text):
+                    self.has_subtitles = True
+                    text += "".join(texts)
+                    text = subtitle_text(text) or text
+            yield text
+            yield from texts
 
     def _read(self, descriptor: int) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")

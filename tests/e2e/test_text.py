@@ -196,6 +196,17 @@ def test_stream_of_bytes_that_are_not_text_is_refused(
     assert hint in ran.lines[1]
 
 
+@pytest.mark.parametrize("command", ["speak", "stream"])
+def test_only_the_text_of_subtitles_is_spoken(command: str, home: Path, server: Offline) -> None:
+    before = len(server.log())
+    cues = "1\n00:00:01,000 --> 00:00:02,000\n<i>Hello there.</i>\n\n2\n00:00:03,000 --> 00:00:04,000\nBye.\n"
+    ran = speak(home, server, *TEMPLATE, stdin=cues.encode(), command=command)
+    assert (ran.code, texts(server, before)) == (0, ["Hello there.", "Bye."])
+    assert ran.lines == [
+        "smallest: warning: stdin has subtitles: their text is spoken, not their numbers and times"
+    ]
+
+
 def test_cache_and_resume_know_the_voice_of_a_speaker(home: Path, server: Offline) -> None:
     for voice in ("magnus", "meher", "magnus"):
         ran = speak(home, server, *TEMPLATE, "--cache", "--json", "--speaker", f"A={voice}", "A: Hello.")

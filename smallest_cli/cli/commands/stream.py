@@ -32,7 +32,7 @@ from smallest_cli.errors import Incomplete, UsageError, plural
 from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS
 from smallest_cli.security import os_error_text
 from smallest_cli.synthesis.request import result
-from smallest_cli.text.input import join_words
+from smallest_cli.text.input import SUBTITLES_NOTICE, join_words
 from smallest_cli.text.stream import (
     LAGGING_QUEUE_LENGTH,
     QUEUE_LENGTH,
@@ -175,6 +175,8 @@ def stream(
         if not session.totals.byte_count:
             reason = "the text has no letter or digit" if cleaned.dropped else "no text came"
             raise UsageError(f"nothing to speak: {reason}")
+    if reader.has_subtitles:
+        console.warn(SUBTITLES_NOTICE.format("stdin"))
     if reader.broken:
         console.warn("the text was not all UTF-8; U+FFFD replaces what could not be decoded")
     report_text(cleaned.removed, cleaned.dropped, segments.warnings, console)
