@@ -48,7 +48,7 @@ _MAYBE_DEFINITION = re.compile(r"\[(?:\Z|(?!\^)(?:\\.|[^\[\]\\])*(?:\\?\Z|\](?:\
 _URL_OR_PATH = re.compile(r"<|/|\.\.?/|#|www\.|mailto:|.*(?:/|\w\.\w)")
 _BLANK_IN_LINE = re.compile(r"[ \t](?=[^\s\[!])")
 """A blank that is spoken: one before a citation or at the end of a line is not."""
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]」』）]*\Z")
+_SENTENCE_END = re.compile(r"(?:(?<!\d)\.|[!?…。！？])[\"'”’»)\]」』）]*\Z")
 _SILENT_HTML = re.compile(r"[ \t]*<(?:!--|!\[CDATA\[|[?!]|(?:pre|script|style|textarea)\b)", re.IGNORECASE)
 _MARK = re.compile(r"[*_~`\[<\\]")
 _MARKUP = re.compile(r"\*\*|\]\(")

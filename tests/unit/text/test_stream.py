@@ -73,6 +73,25 @@ def test_segments_and_pauses(fragments: Sequence[str | None], segments: list[str
     assert spoken(*fragments, pause_s=0.4) == segments
 
 
+@pytest.mark.parametrize(
+    ("fragments", "segments"),
+    [
+        (["Great job!", RELEASE, " 🎉"], ["Great job!"]),
+        (
+            ["It is inter", RELEASE, "esting. Pi is 3.", RELEASE, "14"],
+            ["It is", "interesting.", "Pi is", "3.14"],
+        ),
+        (["See [the ", RELEASE, "docs](http://a.b) now."], ["See", "the docs now."]),
+        (["A **bold", RELEASE, "** word"], ["A", "bold word"]),
+        (["A complete line\n", RELEASE, "another"], ["A complete line", "another"]),
+    ],
+)
+def test_text_of_markdown_is_released_up_to_a_blank_outside_open_marks(
+    fragments: Sequence[str | None], segments: list[str]
+) -> None:
+    assert spoken(*fragments, strip_markdown=True) == segments
+
+
 def test_markdown_structure_ends_segments() -> None:
     text = "# Shopping\n\nYou need:\n\n- apples\n- pears\n\nThat is all.\n\n| a | b |\n|---|---|\n| c | d |\n"
     wanted = [
