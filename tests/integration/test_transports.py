@@ -242,7 +242,7 @@ def test_endless_messages_between_segments_cause_reconnect(opened: Open) -> None
             sock.sendall(frames.frame(b"", 10) * 10_000)
 
     with fault_server(send_endlessly, COMPLETE_SEGMENT["ws"]) as server:
-        transport = opened("ws", server, timeout=0.2)
+        transport = opened("ws", server, timeout=2)
         list(transport.synthesize(REQUEST))
         second = list(transport.synthesize(REQUEST))
     assert [each.reused for each in second if isinstance(each, Opened)] == [False]
