@@ -161,7 +161,7 @@ def test_text_may_follow_after_flush() -> None:
 def test_hostile_runs_take_linear_time_and_bounded_memory(mark: str) -> None:
     """Quadratic time would exceed the test timeout."""
     plain = MarkdownStripper()
-    run = mark * (50_000 // len(mark))
+    run = mark * (30_000 // len(mark))
     for at in range(0, len(run), 1000):
         plain.feed(run[at : at + 1000])
         assert len(plain._source) <= 3 * MAX_BLOCK
@@ -175,13 +175,13 @@ def test_data_uri_of_any_length_is_not_spoken() -> None:
 
 
 def test_long_blocks_lose_no_word_and_no_number() -> None:
-    items = "".join(f"{number}. item **{number}** of\n   the list\n" for number in range(1, 1500))
-    table = "a | b\n---|---\n" + "".join(f"x{number} | y{number}\n" for number in range(1500))
-    line = "word " * 5000
+    items = "".join(f"{number}. item **{number}** of\n   the list\n" for number in range(1, 700))
+    table = "a | b\n---|---\n" + "".join(f"x{number} | y{number}\n" for number in range(700))
+    line = "word " * 2500
     for text in (items, table, line, items.replace("\n", "\n> "), f"```\n{line}\n```\nend"):
         assert re.findall(r"\w+", spoken(*cut(text, [97] * 1000))) == re.findall(r"\w+", spoken(text))
-    assert spoken(table).count("y") == 1500
-    assert spoken(items).endswith("1499. item 1499 of the list")
+    assert spoken(table).count("y") == 700
+    assert spoken(items).endswith("699. item 699 of the list")
 
 
 def test_deep_nesting_loses_no_word() -> None:
