@@ -17,15 +17,16 @@ def _words(text: str) -> frozenset[str]:
 
 BEFORE_WORDS = _words(
     """
-    mr mrs ms messrs mm ps p.s dr drs phd prof profs rev revd ste mt ft capt cpt sgt lt maj cmdr cdr adm gov
+    mr mrs ms messrs mm ps p.s amb supt attn jj ff rr ss cc dd nn dr drs phd prof profs rev revd ste mt ft
+    capt cpt sgt lt maj cmdr cdr adm gov
     sen pres gen col cpl pvt smt shri sri kum kumari adv fr sr sra srta sres dra dña ud uds vd vds lic arq
     mme mlle mgr pr hr hrn frl ing dipl sig.ra sigg dott dott.ssa prof.ssa avv geom med jur kath profa eng
     exa exmo sta sto dhr mevr mej ds ks św ul abp inż płk ppłk kpt doç sn öğr gör
     г-н г-жа ул пер просп пр-т пл бул наб обл р-н пос дер кв корп стр оф проф акад доц св гр тов зам нач
-    инж ген ред букв ок пгт вул журн див чл ім δρ κα
-    डॉ डा श्री श्रीमती सुश्री कु पं प्रो मि स्व मो मा सौ प्रा प्राचार्य अॅड ॲड चि ह.भ.प
+    инж ген ред букв ок буд пгт вул журн див чл ім δρ κα αγ นพ
+    डॉ डा एड इंजी श्री श्रीमती सुश्री कु पं प्रो मि स्व मो मा सौ प्रा प्राचार्य अॅड ॲड चि ह.भ.प
     ড ডা মো মোঃ মি মিসেস প্রো অধ্যা ডাঃ ইঞ্জি
-    திரு திருமதி செல்வி பேரா முனைவர் திருவாளர் டா
+    டாக்டர் திரு திருமதி செல்வி பேரா முனைவர் திருவாளர் டா
     డా డాక్ శ్రీ శ్రీమతి ప్రొ చి కుమారి
     ડૉ ડો શ્રી શ્રીમતી પ્રો કુ સ્વ પૂ
     ਡਾ ਸ ਸ੍ਰ ਸ੍ਰੀ ਸ਼੍ਰੀ ਪ੍ਰੋ ਗਿ
@@ -34,7 +35,7 @@ BEFORE_WORDS = _words(
     ଡ ଡା ଶ୍ରୀ ପ୍ରୋ
     vs eg ie cf e.g i.e z.b d.h u.a o.ä viz ca evtl ggf inkl zzgl exkl bspw vgl sog gem bzw zb dh geb gest
     insb insbes einschl ausschl abzgl betr bes versch p.ex c.-à-d c-à-d càd env ej p.ej ee cfr ad.es
-    bijv bv o.a d.w.z m.a.w i.v.m resp incl excl np m.in tzn tj ww zob wg zm bkz örn т.е т.к т.н напр
+    bijv bv o.a d.w.z m.a.w i.v.m resp incl excl np m.in tzn tj ww zob wg zm např bkz örn т.е т.к т.н напр
     см ср
     उदा அ.தா எ.கா ఉదా ઉદા ಉದಾ ഉദാ
     """
@@ -43,7 +44,8 @@ BEFORE_WORDS = _words(
 
 BEFORE_NUMBERS = _words(
     """
-    no nos art sec fig figs ch eq p pp re jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed
+    no nos art arts sec secs eqs matt aufl séc nº ur os σελ ún fig figs ch eq p pp re jan feb mar apr jun
+    jul aug sep sept oct nov dec mon tue tues wed
     thu thur thurs fri sat sun tab cap bin app ann para sect pop ene abr ago dic mié jue vie sáb dom lun
     janv févr avr juil déc mär mrz okt dez giu lug ott ян фев авг сент окт нояб дек род ум எண் op
     """
@@ -73,7 +75,7 @@ EITHER = _words(
     """
     inc ltd ltda co corp jr bros blvd ave av rd ln hwy sq dept univ assn govt est approx esq apt bldg mfg
     natl intl abbr acad phil ed eds trans al et.al lbs tbsp tsp oz qt gal mph
-    uu aa cía pza pl cjo dpto dto izq dcha prov aprox
+    uu aa oo hh mwst max misc deg cía pza pl cjo dpto dto izq dcha prov aprox
     uds evt ing cie éd fam gebr ges hbf jh jhd mio mrd tsd chr tägl urspr ugs österr schweiz
     cad sok mah bul müh yy
     st mag rag ir mw bp rep ev sig hon др пр им
@@ -81,7 +83,7 @@ EITHER = _words(
 )
 """Abbreviations that end a sentence if a word that often begins one follows."""
 
-IN_CAPITALS = _words("ee uu mr mrs dr ps no mm pvt ltd")
+IN_CAPITALS = _words("ee uu jj oo ff aa rr ss cc dd nn hh mr mrs dr ps no mm pvt ltd")
 """Abbreviations that are also written in capitals."""
 
 UNITS = _words(
@@ -186,7 +188,7 @@ ORDINAL_BEFORE = _words(
 
 ORDINAL_AFTER = _words(
     """
-    januar jänner februar märz april mai juni juli august september oktober november dezember
+    uhr januar jänner februar märz april mai juni juli august september oktober november dezember
     jahrhundert jahrhunderts jahrhunderten stock etage mal geburtstag geburtstages klasse auflage weltkrieg
     weltkriegs weltkrieges jahrestag bundesliga liga stockwerk lebensjahr semester kapitel bezirk
     dünya cadde sokak kat yüzyıl bölüm lig

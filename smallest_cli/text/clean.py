@@ -24,7 +24,7 @@ _ERASED = "\ufdd0"
 """Stands for an erased line while text is cleaned: a noncharacter, which is removed from the input."""
 _ERASE = re.compile(
     # A carriage return before an erase sequence or a spinner of Braille dots, or the erasure of a line.
-    f"\r(?:(?!\x1b\\[0?K){_CSI})*(?:\x1b\\[0?K|(?=[\u2801-\u28ff]))|{_LINE_ERASURE}\r?"
+    f"\r(?:(?!\x1b\\[0?K){_CSI})*(?:\x1b\\[0?K|(?=[\u2801-\u28ff]))|\r?{_LINE_ERASURE}\r?"
 )
 _REDRAWN = re.compile(f"{_ERASED}[^{_ERASED}\n]{{0,{MAX_REDRAWN}}}(?={_ERASED})")
 _LINE_END = re.compile("\r\n?|[\x0b\x85\u2028]")

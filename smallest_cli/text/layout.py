@@ -29,8 +29,8 @@ _UNSPACED = re.compile(
 )
 """Scripts without blanks between words: a wrapped line is joined to the next without one."""
 _TIME = r"(\d{1,6}(?:\.\d{1,6})?)(ms|s)"
-_PAUSE = re.compile(rf"\[pause[ \t]+{_TIME}\]|<break\s+time\s*=\s*[\"']{_TIME}[\"']\s*/?>(?:</break>)?")
-_PARTIAL_PAUSE = re.compile(
+PAUSE = re.compile(rf"\[pause[ \t]+{_TIME}\]|<break\s+time\s*=\s*[\"']{_TIME}[\"']\s*/?>(?:</break>)?")
+PARTIAL_PAUSE = re.compile(
     r"(?:\[(?:p(?:a(?:u(?:s(?:e(?:[ \t][^]\n]{0,20})?)?)?)?)?)?"
     r"|<(?:b(?:r(?:e(?:a(?:k(?:\s[^>]{0,40}(?:>(?:<[/break]{0,6})?)?)?)?)?)?)?)?)\Z"
 )
@@ -40,7 +40,7 @@ _BLOCK = re.compile(r"#{1,6}|([-=_*~#+])\1{2,}|\|.*", re.DOTALL)
 """The first word of a heading, rule or table row."""
 _ITEM = re.compile(r"[-*+•‣◦▪·–—]|\(?(\d{1,9})[.)]|\(?[a-z]\)")
 """The first word of a list item."""
-_NAME = re.compile(r"([^\W\d_][\w'.-]*):")
+_NAME = re.compile(r"([^\W\d_][\w'.-]*)[:：]")
 _OPENING = "\"'“‘«„(["
 _STOPS = ".!?:;…。！？：；"
 _BLANK, _WRAP, _LINE, _PARAGRAPH = range(1, 5)
@@ -84,7 +84,7 @@ class Layout:
     def feed(self, text: str) -> list[Item]:
         """Add text; return what is certain of it now. Raises UsageError for a pause that is too long."""
         text = self._held + text
-        partial = _PARTIAL_PAUSE.search(text, max(0, len(text) - MAX_NAME))
+        partial = PARTIAL_PAUSE.search(text, max(0, len(text) - MAX_NAME))
         at = partial.start() if partial else len(text)
         self._held = text[at:]
         return self._add(text[:at])
@@ -102,12 +102,12 @@ class Layout:
 
     def _add(self, text: str) -> list[Item]:
         self._end = self._end[-MAX_TAG:] + text
-        if "<" in self._end and (tag := _SSML.search(_PAUSE.sub("", self._end))):
+        if "<" in self._end and (tag := _SSML.search(PAUSE.sub("", self._end))):
             self.warnings[
                 f'{printable(tag[0], 40)} is read as text: of SSML only <break time="500ms"/> is known'
             ] = None
         start = 0
-        for pause in _PAUSE.finditer(text) if "[p" in text or "<b" in text else ():
+        for pause in PAUSE.finditer(text) if "[p" in text or "<b" in text else ():
             self._add_runs(text[start : pause.start()])
             self._add_pause(pause)
             start = pause.end()
@@ -186,7 +186,9 @@ class Layout:
     def _is_decided(self, start: str) -> bool:
         """Whether the beginning of a line's first word is enough to know what the line is."""
         if self._speakers:
-            return len(start) > MAX_NAME or any(start.startswith(f"{name}:") for name in self._speakers)
+            return len(start) > MAX_NAME or any(
+                start.startswith((f"{name}:", f"{name}：")) for name in self._speakers
+            )
         return (
             (self._gap != _WRAP and len(start) > 2 and start[0].isalpha())
             or len(start) > MAX_NAME
@@ -195,7 +197,7 @@ class Layout:
 
     def _start_line(self, *, complete: bool) -> None:
         word, self._start = self._start or "", None
-        name = next((name for name in self._speakers if word.startswith(f"{name}:")), None)
+        name = next((name for name in self._speakers if word.startswith((f"{name}:", f"{name}："))), None)
         if name is not None:
             self._add_break(paragraph=False)
             self._items.append(Speaker(name))

@@ -36,8 +36,8 @@ _DECIDED = re.compile(
 )
 """Start of a line whose block cannot become another kind."""
 _FRONT_MATTER_MARKS = ("", "-", "--", "---", "+", "++", "+++")
-_FRONT_MATTER_KEY = re.compile(r"[\w.-]+[ \t]*[:=](?:\s|\Z)")
-_ALERT = re.compile(r"\[!(NOTE|TIP|IMPORTANT|WARNING|CAUTION)\][ \t]*(?:\n|\Z)", re.IGNORECASE)
+_FRONT_MATTER_KEY = re.compile(r"[\w.-]+[ \t]*(?:=|:(?:\s|\Z))")
+_ALERT = re.compile(r"\[!([A-Za-z]+)\][+-]?(?:[ \t]*\n|[ \t]+|\Z)")
 _TASK = re.compile(r"\[[ xX]\](?:\s+|\Z)")
 _TITLE = r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\((?:\\.|[^()\\])*\)"
 _DEFINITION = re.compile(
@@ -45,7 +45,9 @@ _DEFINITION = re.compile(
     rf"(?:(?:[ \t]+|[ \t]*\n[ \t]*)(?:{_TITLE}))?[ \t]*(?:\n[ \t]*|\Z)"
 )
 _MAYBE_DEFINITION = re.compile(r"\[(?:\Z|(?!\^)(?:\\.|[^\[\]\\])*(?:\\?\Z|\](?:\Z|:[ \t]*\n?[ \t]*\S*\Z)))")
-_URL_OR_PATH = re.compile(r"<|/|\.\.?/|#|www\.|mailto:|.*(?:/|\w\.\w)")
+_URL_OR_PATH = re.compile(
+    r"(?!\d+/\d+\Z|.*[?!,;]\Z)(?:<[^<>]*[/.#][^<>]*>|/|\.\.?/|#[^\W\d]|www\.|mailto:|.*(?:/|\w\.[a-z0-9]))"
+)
 _BLANK_IN_LINE = re.compile(r"[ \t](?=[^\s\[!])")
 """A blank that is spoken: one before a citation or at the end of a line is not."""
 _SENTENCE_END = re.compile(r"(?:(?<!\d)\.|[!?…。！？])[\"'”’»)\]」』）]*\Z")
@@ -168,7 +170,9 @@ class MarkdownStripper:
             if self._continued and len(blocks) > 1:
                 # The rest of a long block has ended: what follows is parsed again, with indented code.
                 yield self._end_block(blocks[0])
-                self._source = "\n".join(lines[blocks[1].start :])
+                lines = lines[blocks[1].start :]
+                self._source = "\n".join(lines)
+                self._continued = lines[0].startswith((" ", "\t"))  # it may still be within its containers
                 continue
             is_open = blocks and not final and not _has_ended(blocks[-1], text)  # an empty quote has no block
             open_block = blocks.pop() if is_open else None
@@ -389,7 +393,8 @@ def _lead(leaf: _Leaf, *, ended: bool) -> tuple[str, int]:
     if leaf.starts == "list_item" and (task := _TASK.match(text)):
         return "", task.end()
     if leaf.starts == "blockquote" and (alert := _ALERT.match(text)):
-        return (f"{alert[1].capitalize()}{LINE_BREAK}", alert.end()) if ended or "\n" in text else ("", -1)
+        is_decided = ended or alert.end() < len(text)  # its title, or the text, has begun
+        return (f"{alert[1].capitalize()}{LINE_BREAK}", alert.end()) if is_decided else ("", -1)
     if leaf.kind != "paragraph":
         return "", 0
     at = 0

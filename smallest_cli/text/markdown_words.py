@@ -47,7 +47,7 @@ _INLINE_ELEMENTS = frozenset(
         """,
     )
 )
-_SILENT_ELEMENTS = ("pre", "script", "style", "svg", "template", "textarea", "math")
+_SILENT_ELEMENTS = ("pre", "script", "style", "svg", "template", "textarea")
 _BOOLEAN_ATTRIBUTES = frozenset(
     re.findall(
         r"\w+",
@@ -72,7 +72,7 @@ _CITATION = re.compile(r"\[(?:\d+|\^[^\]\[\s]+)\](?!\()")
 _LABEL = re.compile(r"\[(?:\\.|[^\[\]\\])*\]", re.DOTALL)
 _BRACKET = re.compile(r"\\.|[\[\]]", re.DOTALL)
 _OTHER_BLOCK = re.compile(r">|(?:[-+*]|\d{1,9}[.)]|#{1,6})(?:[ \t]|\Z)")
-_EMOJI_NAME = re.compile(r"(?<![\w:]):([a-z0-9_+-]+):(?!\w)")
+_EMOJI_NAME = re.compile(r"(?<!\w):([a-z0-9_+-]+):(?!\w)")
 _OPEN_MARK = re.compile(
     r"\][\[(]?\Z|\]\[[^]]*\Z"
     r"|\]\((?:<[^>]*|(?:[^()\s]|\([^()\s]*\)?)*(?:\s+(?:[\"'(].*)?)?)\Z"

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from smallest_cli.errors import UsageError
-from smallest_cli.models import MAX_REQUEST_CHARS, Silence, SpeechRequest
+from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS, Silence, SpeechRequest
 from smallest_cli.text.breaks import Break, Item, Mark, Pause, Speaker
 
 Speakers = Mapping[str, SpeechRequest]
@@ -88,7 +88,8 @@ class SegmentWriter:
         """Return the request for a piece of text, after the silence that ends a paragraph before it."""
         text = (self._unspoken + text).lstrip()
         if not is_speakable(text):
-            self._unspoken = text
+            self._unspoken = text[-SEGMENT_CHARS:]
+            self.dropped += len(text) - len(self._unspoken)
             return []
         if len(text) > MAX_REQUEST_CHARS and self._unspoken:
             self.dropped += len(self._unspoken)

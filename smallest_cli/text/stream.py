@@ -18,7 +18,7 @@ from smallest_cli.models import SEGMENT_CHARS, Silence, SpeechRequest
 from smallest_cli.text.breaks import Item
 from smallest_cli.text.clean import Cleaner
 from smallest_cli.text.input import FIRST_BLOCK, describe_binary, may_be_subtitles, not_text_error
-from smallest_cli.text.layout import Layout
+from smallest_cli.text.layout import MAX_NAME, PARTIAL_PAUSE, PAUSE, Layout
 from smallest_cli.text.markdown import MarkdownStripper
 from smallest_cli.text.segments import SegmentWriter, Speakers, is_speakable
 from smallest_cli.text.sentences import SentenceSplitter
@@ -330,6 +330,8 @@ class CleanFragments:
         self.ended = False
         self.dropped = self.characters = 0
         self.fileno = reader.fileno
+        self.pauses = 0
+        """Pauses that were removed: silence can only be inserted between requests."""
         self._reader = reader
         self._cleaner = Cleaner()
         self._held = ""
@@ -347,8 +349,13 @@ class CleanFragments:
                 return None
             self._held += self._cleaner.flush() if text is None else self._cleaner.feed(text)
             self.ended = text is None
-            if is_speakable(self._held):
-                text, self._held = self._held, ""
+            text, pauses = PAUSE.subn(" ", self._held)
+            self.pauses += pauses
+            partial = None if self.ended else PARTIAL_PAUSE.search(text, max(0, len(text) - MAX_NAME))
+            text, self._held = (text[: partial.start()], partial[0]) if partial else (text, "")
+            if not is_speakable(text):
+                self._held = text + self._held
+            else:
                 self.characters += len(text)
                 return text
         self.dropped, self._held = self.dropped + len(self._held.strip()), ""

@@ -173,8 +173,11 @@ def stream(
             read = plural(reader.characters, "character")
             raise UsageError(f"cannot read stdin: {reason}, after {read} of text")
         if not session.totals.byte_count:
-            reason = "the text has no letter or digit" if cleaned.dropped else "no text came"
+            reason = "nothing in the text is spoken" if reader.characters else "no text came"
+            reason = "the text has no letter or digit" if cleaned.dropped else reason
             raise UsageError(f"nothing to speak: {reason}")
+    if fragments.pauses:
+        console.warn(f"removed {plural(fragments.pauses, 'pause')}: they require --buffering sentence")
     if reader.has_subtitles:
         console.warn(SUBTITLES_NOTICE.format("stdin"))
     if reader.broken:

@@ -29,6 +29,7 @@ from tests.support.cuts import cut
         ("snake_case_ and _", "snake_case_ and _", 0),
         ("⠋ Loading\r⠙ Loading\r⠹ Loading\rDone\n", "⠋ Loading\n⠹ Loading\nDone\n", 2),
         ("10 %\r\x1b[K20 %\r\x1b[K30 %\r\x1b[KDone\n", "10 %\nDone\n", 3),
+        ("⠋ A\r\x1b[K⠙ A\r\x1b[2KDone.\n", "⠋ A\nDone.\n", 2),
         ("A\x1b[2K\rB\x1b[2K\rC", "A\nC", 2),
         (
             "one\r\ntwo\rthree\x0bfour\x85five\u2028six\u2029seven",

@@ -90,6 +90,7 @@ def test_line_ends_become_blanks_or_breaks(text: str, expected: str) -> None:
         ("alice: Hi\nSay ALICE: no", "alice: Hi|Say ALICE: no", ["alice"]),
         ("HOST: Hi\nHOST: ho", "HOST: Hi|HOST: ho", ["HOST"]),
         ("ALICE:Hi\n\nThe end: now", "|<ALICE>Hi¶The end: now", []),
+        ("ALICE：Hi", "|<ALICE>Hi", []),
         ("ALICE:\nHi [pause 1s]there", "|<ALICE>|Hi {1}there", []),
     ],
 )

@@ -34,7 +34,8 @@ FENCES = [
 BRACKETS = [
     ("[Host]: Welcome to the show.", "[Host]: Welcome to the show."),
     ("[12:05:33]: Server started.", "[12:05:33]: Server started."),
-    ("[ref]: https://a.b 'Title'\n[other]: <x y>\nText", "Text"),
+    ("[ref]: https://a.b 'Title'\n[other]: <x/y z>\nText", "Text"),
+    ("[Score]: 3/5\n\n[Bob]: #1\n\n[Al]: Hello.World", "[Score]: 3/5 ¶ [Bob]: #1 ¶ [Al]: Hello.World"),
     ("[a]: ./file.md\n\n[b]: #part\n", ""),
     ("[1]: text\n\n[^1]: A footnote.", "text ¶ A footnote."),
     ("2 million people [2][3]. More [^1] and [^note] x.", "2 million people. More and x."),
@@ -70,6 +71,7 @@ MARKS = [
     ("`Map<String, Integer>` and `x[0][1]`", "Map<String, Integer> and x[0][1]"),
     (r"not \*marked\*, \# \& \$ \% a\b", r"not *marked*, # & $ % a\b"),
     ("&amp; &mdash; &nbsp;&#39;", "& — '"),
+    (":smile::heart: yes", "yes"),
     ("Go :rocket: at 12:30:45 :nothing: now", "Go at 12:30:45 :nothing: now"),
 ]  # fmt: skip
 HTML = [
@@ -96,6 +98,7 @@ STRUCTURE = [
     ("Things:\n- one\n- [x] two\n* three", "Things: ¶ one | two | three"),
     ("- a\n- b\n\n* c\n\n> q1\n>\n> q2", "a | b | c ¶ q1 ¶ q2"),
     ("> [!NOTE]\n> Be careful.", "Note | Be careful."),
+    ("> [!tip]+ A title\n> And text", "Tip | A title And text"),
     ("> quoted\n> more", "quoted more"),
     ("A\n\n---\n\nB\n\n* * *\nC", "A ¶ B ¶ C"),
     ("| a | b |\n|---|---|\n| 1 | 2 |\n", "a | b | 1 | 2"),
@@ -182,6 +185,16 @@ def test_long_blocks_lose_no_word_and_no_number() -> None:
         assert re.findall(r"\w+", spoken(*cut(text, [97] * 1000))) == re.findall(r"\w+", spoken(text))
     assert spoken(table).count("y") == 700
     assert spoken(items).endswith("699. item 699 of the list")
+
+
+def test_indented_lines_of_a_long_table_of_html_are_no_code() -> None:
+    rows = "".join(
+        f"  <tr>\n    <td>w{number}</td>\n    <td>v{number}</td>\n  </tr>\n" for number in range(400)
+    )
+    text = f"# Title\n\n<table>\n{rows}</table>\n\nEnd."
+    for size in (64, 1000, len(text)):
+        found = re.findall(r"[wv]\d+", spoken(*cut(text, [size] * (len(text) // size))))
+        assert len(found) == 800
 
 
 def test_deep_nesting_loses_no_word() -> None:

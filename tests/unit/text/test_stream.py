@@ -127,6 +127,14 @@ def test_lines_that_were_read_before_a_time_are_dropped_and_counted() -> None:
     assert taken(segments) == ["Line 3.", "Line 4."]
 
 
+def test_pauses_are_removed_from_the_buffer_of_the_service() -> None:
+    fragments = CleanFragments(TextReader(["Hi there. [pau", "se 1s] Bye", '.<break time="1s"/>', " [pause"]))
+    found = ""
+    while not fragments.ended:
+        found += fragments.next(None) or ""
+    assert (" ".join(found.split()), fragments.pauses) == ("Hi there. Bye. [pause", 2)
+
+
 def test_ready_sentences_are_sent_together() -> None:
     """Sentences that arrive while one plays become one request, with one completion wait."""
     assert spoken("One. Two. Three. Four is a little longer. Five. ", limit=40) == [
