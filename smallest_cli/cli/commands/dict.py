@@ -209,7 +209,7 @@ def _parse_json(text: str) -> list[tuple[str, str]]:
         raise UsageError("the JSON is nested too deeply") from None
     if isinstance(given, dict) and isinstance(given.get("items"), list | dict):
         given = given["items"]
-    if isinstance(given, dict) and given.keys() >= set(HEADER):
+    if isinstance(given, dict) and given.keys() == set(HEADER):
         given = [given]  # one item, rather than a mapping of these two words
     elif isinstance(given, dict):
         given = [{"word": word, "pronunciation": spoken} for word, spoken in given.items()]
