@@ -10,6 +10,10 @@ PARAGRAPH_BREAK = "\u2029"
 """Ends a paragraph: a pause follows."""
 
 
+LAST_STOP = r"[.!?…。！？][\"'”’»)\]」』）]*\Z"
+"""A pattern: a stop at the end of a text, and the marks that close behind it."""
+
+
 class Break(NamedTuple):
     """The end of a line, or of a paragraph: what follows is a segment of its own."""
 

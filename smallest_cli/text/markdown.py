@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from smallest_cli.text.breaks import LINE_BREAK, PARAGRAPH_BREAK
+from smallest_cli.text.breaks import LAST_STOP, LINE_BREAK, PARAGRAPH_BREAK
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -245,7 +245,8 @@ class MarkdownStripper:
         """Return the words of a block, or of its first leaves, followed by those of an open leaf."""
         self._renderer.thinking = self._thinking
         ended = block.leaves[:leaf_count]
-        parts = [f"{words}{LINE_BREAK}" for leaf in ended if (words := self._leaf_words(leaf)).strip()]
+        # A blank is before every break, so that the blank behind a sentence can be returned with it.
+        parts = [f"{words} {LINE_BREAK}" for leaf in ended if (words := self._leaf_words(leaf)).strip()]
         if not any((*parts, open_words)):
             return ""
         return "".join((self._boundary(block), *parts, open_words))
@@ -294,9 +295,9 @@ class MarkdownStripper:
         lead, start = _lead(leaf, ended=False)
         if start < 0:
             return ""
-        content, is_complete = leaf.content[start:], text.endswith("\n")
+        content, is_complete = leaf.content[start:], text.endswith(("\n", " ", "\t"))
         last_line = content.rfind("\n") + 1
-        is_head = "|" in content[last_line:] or not (is_complete or waiting or last_line == 0)
+        is_head = "|" in content[last_line:] or not (text.endswith("\n") or waiting or last_line == 0)
         if is_head:  # the line may become the head of a table, which is another block
             content, is_complete = content[:last_line].rstrip(), True
         for end in self._ends(leaf, content, is_complete=is_complete, waiting=waiting):
@@ -307,6 +308,8 @@ class MarkdownStripper:
                 self._renderer.thinking = thinking
                 is_word = words and not words[-1].isspace()  # else the blank may be in a silent element
                 blank = content[end] if is_word and _BLANK_IN_LINE.match(content, end) else ""
+                if is_word and end == len(content) and text[-1] in " \t" and re.search(LAST_STOP, words):
+                    blank = " "
                 return f"{leaf.number}{lead}{words}{blank}" if words.strip() else ""
         return ""
 
@@ -346,7 +349,7 @@ class MarkdownStripper:
             definitions = _lead(last, ended=True)[1]
             end = last.content.rfind("\n", 0, definitions) + 1 or _cut_at(last.content)
             part = last._replace(content=last.content[:end])
-            words = self._words(_Block(block.kind, 0, [part])).removesuffix(LINE_BREAK)
+            words = self._words(_Block(block.kind, 0, [part])).removesuffix(f" {LINE_BREAK}")
             yield words[self._returned :]
             blank = " " * lines[-1].endswith((" ", "\t"))  # which the parser removed
             lines = [*f"{last.content[end:]}{blank}".split("\n"), *lines[last.end :]]

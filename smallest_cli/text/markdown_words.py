@@ -16,7 +16,7 @@ from markdown_it.rules_block import StateBlock, table
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from smallest_cli.text.breaks import LINE_BREAK
+from smallest_cli.text.breaks import LAST_STOP, LINE_BREAK
 
 MAX_NESTING = 400
 """Levels of nested blocks; a list takes two. Below the recursion limit."""
@@ -179,7 +179,7 @@ class Renderer:
             return token.content
         if token.type == "image":
             return self._spoken(token.children or [])
-        return {"softbreak": "\n", "hardbreak": LINE_BREAK}.get(token.type, "")
+        return {"softbreak": " \n", "hardbreak": f" {LINE_BREAK}"}.get(token.type, "")
 
     def _tag(self, tag: re.Match[str]) -> str:
         """Return what is spoken for a tag; note the start and the end of thoughts."""
@@ -287,10 +287,11 @@ def _parse_bracket(state: StateInline, silent: bool) -> bool:
         return True
     citation = None if is_image else _CITATION.match(state.src, start, state.posMax)
     if citation:
-        if not silent:
-            # The blank before it goes, and the colon of a footnote's text.
-            state.pending = state.pending.rstrip(" ")
+        # The blank before it goes, unless a sentence may have been returned with it.
+        if not silent and not re.search(LAST_STOP, before := state.pending.rstrip(" ")):
+            state.pending = before
         starts_line = start == 0 or state.src[start - 1] == "\n"
+        # The colon of a footnote's text goes, too.
         state.pos = citation.end() + (starts_line and state.src.startswith(":", citation.end()))
         return True
     end = state.md.helpers.parseLinkLabel(state, start, not is_image)
