@@ -18,7 +18,7 @@ MAX_PAUSE_S = 10.0
 MIN_COLUMNS = 60
 """Prose is not wrapped at less: lines that end earlier, though the next word has room, are separate."""
 SLACK = 8
-"""Columns that a line which was wrapped by hand may leave free."""
+"""Columns that a manually wrapped line may leave unused."""
 MAX_TAG = 100
 MAX_NAME = 64
 """Maximum characters of a speaker's name, and of the first word of a line that is waited for."""
