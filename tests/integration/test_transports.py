@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import socket
@@ -236,16 +237,26 @@ def then_closed(handler: Handler, closed: threading.Semaphore) -> Handler:
 
 @pytest.mark.timeout(30)
 def test_endless_messages_between_segments_cause_reconnect(opened: Open) -> None:
+    buffers_full = threading.Event()
+
     def send_endlessly(sock: socket.socket) -> None:
         speak_ws(chunk(PCM), COMPLETE)(sock)
-        sock.settimeout(None)  # one call of the kernel sends them all: no gap looks idle
-        messages = frames.frame(b"", 10) * 2_000_000
+        pings = frames.frame(b"", 10) * 2_000_000
+        sent = 0
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += sock.send(pings[sent % len(pings) :])
+        buffers_full.set()  # from here on the kernel alone can send for longer than the timeout
+        sock.setblocking(True)
+        sock.sendall(pings[sent % len(pings) :])
         while True:
-            sock.sendall(messages)
+            sock.sendall(pings)
 
     with fault_server(send_endlessly, COMPLETE_SEGMENT["ws"]) as server:
-        transport = opened("ws", server, timeout=2)
+        transport = opened("ws", server, timeout=1)
         list(transport.synthesize(REQUEST))
+        assert buffers_full.wait(20)
         second = list(transport.synthesize(REQUEST))
     assert [each.reused for each in second if isinstance(each, Opened)] == [False]
     assert pcm_of(second) == PCM
