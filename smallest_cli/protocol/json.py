@@ -9,9 +9,15 @@ from smallest_cli.errors import ProtocolError
 from smallest_cli.protocol.endpoints import Fields
 from smallest_cli.security import printable
 
+UNCHECKED_SIZE = 64 * 1024
+MAX_VALUES = 100_000
+"""Values need up to 60 bytes of memory for each of theirs; this limits them to some megabytes."""
+
 
 def decode_object(data: bytes | str) -> dict[str, Any]:
     """Decode a JSON object. Raises ProtocolError for anything else."""
+    if len(data) > UNCHECKED_SIZE and _count_values(data) > MAX_VALUES:
+        raise ProtocolError(f"a JSON message of more than {MAX_VALUES:,} values")
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError):
@@ -19,6 +25,13 @@ def decode_object(data: bytes | str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ProtocolError(f"not a JSON object: {excerpt(data)}")
     return fields
+
+
+def _count_values(data: bytes | str) -> int:
+    """Return an upper limit of the number of values."""
+    if isinstance(data, str):
+        return sum(data.count(each) for each in ",[{")
+    return sum(data.count(each) for each in (b",", b"[", b"{"))
 
 
 def excerpt(data: bytes | str) -> str:

@@ -288,7 +288,6 @@ class Session:
         for event in events:
             self._write(segment, event)
             self._notify(event)
-        self.pipeline.end_segment()
         self.pipeline.add_segment(segment.characters, None)
 
     def _handle(self, event: Event) -> None:
@@ -301,7 +300,6 @@ class Session:
                     self._write_ready(self._queue.popleft())
                 self._write(segment, event)
             case AudioEnded():
-                self.pipeline.end_segment()
                 self._queue.remove(segment)
                 self._awaiting_complete[event.segment] = segment
             case Refused():
@@ -314,7 +312,6 @@ class Session:
 
     def _complete(self, segment: _Segment, event: Completed) -> None:
         if self._awaiting_complete.pop(event.segment, None) is None:
-            self.pipeline.end_segment(event.request_id)
             self._queue.remove(segment)
         self.pipeline.add_segment(segment.characters, event.request_id)
         if segment.spoken:
