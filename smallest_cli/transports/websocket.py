@@ -330,7 +330,9 @@ class WebSocketTransport:
                         reception.accept("end marker", request_id=event.request_id)
                         reception.begin_segment()
                         completed, until = True, math.inf
-                    elif event != AudioChunk(b""):
+                    elif isinstance(event, AudioChunk) and not event.pcm:
+                        continue  # no sign of life
+                    else:
                         completed = False
                     yield event
                     if isinstance(event, AudioChunk) and reception.add(event.pcm):

@@ -188,7 +188,7 @@ class Connection:
             self._take(json.loads(self._data[:length]))
 
     def _take(self, fields: dict[str, Any]) -> None:
-        self.request, self.first = self.server.add_request(self.via, str(fields["text"]), self.head)
+        self.request, self.first = self.server.add_request(self.via, str(fields.get("text", "")), self.head)
 
     def open(self, extra: bytes = b"") -> None:
         """Accept the upgrade, with `extra` headers, and read the text, unless that is done."""
