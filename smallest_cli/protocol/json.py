@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from smallest_cli.errors import ProtocolError
@@ -42,6 +43,15 @@ def excerpt(data: bytes | str) -> str:
 def text_or_none(value: object) -> str | None:
     """The value if it is a string that is not empty."""
     return value if isinstance(value, str) and value else None
+
+
+def finite_or_none(value: object) -> float | None:
+    """The value if it is a finite number: Python's JSON also has NaN, Infinity and integers of any length."""
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def payload(fields: Fields) -> Fields:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from smallest_cli.errors import ProtocolError, RemoteError
 from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, WordTiming
 from smallest_cli.protocol.endpoints import ErrorForm, Fields
 from smallest_cli.protocol.errors import decode_error
-from smallest_cli.protocol.json import decode_object, payload
+from smallest_cli.protocol.json import decode_object, finite_or_none, payload
 from smallest_cli.security import redact
 
 AudioEvent = AudioChunk | WordTiming | Completed
@@ -125,12 +124,8 @@ def _decode_audio(audio: object) -> bytes:
 
 def _decode_word(fields: Fields, request_id: str | None, at_ns: int) -> WordTiming:
     word, number = fields.get("word"), fields.get("id", 0)
-    start = 0.0 if (start := fields.get("start")) is None else start
-    end = start if (end := fields.get("end")) is None else end
-    try:
-        timed = all(isinstance(time, int | float) and math.isfinite(time) for time in (start, end))
-    except OverflowError:
-        timed = False
-    if not (isinstance(word, str) and isinstance(number, int) and timed):
+    start = finite_or_none(0.0 if (start := fields.get("start")) is None else start)
+    end = finite_or_none(start if (end := fields.get("end")) is None else end)
+    if not (isinstance(word, str) and isinstance(number, int)) or start is None or end is None:
         raise ProtocolError("a malformed word timing")
-    return WordTiming(redact(word), float(start), float(end), number, request_id, at_ns=at_ns)
+    return WordTiming(redact(word), start, end, number, request_id, at_ns=at_ns)
