@@ -406,12 +406,13 @@ class Session:
         self._awaiting_complete.clear()
 
     def _closed_after_complete(self, error: RemoteError, segment: _Segment) -> bool:
-        """Whether the service closed a kept connection before it answered, for the first time in this run.
+        """Whether the service closed a kept WebSocket before it answered, for the first time in this run.
 
-        It may do so after each `complete` (waves/api.md, 0.2) or reply.
+        It may do so after each `complete` (waves/api.md, 0.2).
         """
         return (
-            (
+            isinstance(self.transport, Conversation)
+            and (
                 isinstance(error, ConnectionClosed)
                 or error.close_code in NORMAL_CLOSURES
                 or (isinstance(error, RateLimited) and error.close_code is not None)
