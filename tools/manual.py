@@ -49,11 +49,13 @@ def _command_page(command: Command, tree: Command) -> str:
         *_section("DESCRIPTION", [_plain(command.summary), *_paragraphs(command.details)]),
         *_section("OPTIONS", [*_arguments(command), *_options(command)]),
     ]
+    if command.examples:
+        lines += _section("EXAMPLES", _verbatim(command.examples))
     if command.children:
         lines.append(".SH COMMANDS")
     for child in command.children:
         lines += [f".SS {_plain(child.path)}", _plain(child.summary), *_paragraphs(child.details)]
-        lines += [*_arguments(child), *_options(child)]
+        lines += [*_arguments(child), *_options(child), *_verbatim(child.examples)]
     names = ("smallest", *(f"smallest-{each.name}" for each in tree.children if each != command))
     note = "Exit status, environment and files: see smallest(1)."
     lines += _section("SEE ALSO", [_plain(note), ".PP", _plain(", ".join(f"{name}(1)" for name in names))])
@@ -93,8 +95,12 @@ def _arguments(command: Command) -> list[str]:
 
 def _options(command: Command) -> list[str]:
     lines: list[str] = []
-    for each in command.options:
-        lines += [".TP", _flags(each), _plain(" ".join(filter(None, (each.help, each.notes))))]
+    groups = list(command.groups())
+    for name, members in groups:
+        if len(groups) > 1:
+            lines += [".PP", rf"\fB{_plain(name)}\fR"]
+        for each in members:
+            lines += [".TP", _flags(each), _plain(" ".join(filter(None, (each.help, each.notes))))]
     return lines
 
 
@@ -114,6 +120,13 @@ def _examples() -> list[str]:
     lines: list[str] = []
     for line, purpose in EXAMPLES.items():
         lines += [".PP", _plain(purpose), ".PP", ".nf", f"    {_plain(line)}", ".fi"]
+    return lines
+
+
+def _verbatim(examples: Iterable[str]) -> list[str]:
+    lines: list[str] = []
+    for line in examples:
+        lines += [".PP", ".nf", f"    {_plain(line)}", ".fi"]
     return lines
 
 

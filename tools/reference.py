@@ -44,9 +44,14 @@ def _section(command: Command) -> str:
         command.summary,
         *paragraphs,
     ]
+    if command.examples:
+        parts.append("Examples:\n\n" + "\n".join(f"    {line}" for line in command.examples))
     rows = [_argument(each) for each in command.arguments if each.help]
-    rows += [_option(each) for each in command.options]
-    return "\n\n".join(parts) + "\n\n" + _table(("option", "meaning"), rows)
+    if rows:
+        parts.append(_table(("argument", "meaning"), rows).rstrip())
+    for name, members in command.groups():
+        parts.append(_table((name, "meaning"), [_option(each) for each in members]).rstrip())
+    return "\n\n".join(parts) + "\n"
 
 
 def _argument(argument: Argument) -> tuple[str, str]:

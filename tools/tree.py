@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import typer
@@ -15,6 +17,7 @@ from smallest_cli.audio.formats import ALIASES, CODINGS
 from smallest_cli.bench.schema import SAMPLED
 from smallest_cli.cli import app as cli
 from smallest_cli.cli.commands.voices import SORTS
+from smallest_cli.cli.help import EXAMPLES, GROUPS, group_parameters
 from smallest_cli.models import APIS, SAMPLE_RATES, VIAS
 
 FILE, FOLDER, PROGRAM = "file", "folder", "program"
@@ -40,6 +43,7 @@ VALUES: dict[str, tuple[str, ...] | str] = {
     "--gender": ("female", "male"),
     "--sort": SORTS,
 }
+CONTEXT = cli.app.info.context_settings or {}
 ARGUMENTS: dict[tuple[str, str], str] = {
     ("smallest bench compare", "A"): FILE,
     ("smallest bench compare", "B"): FILE,
@@ -60,26 +64,17 @@ class Option:
     metavar: str | None
     """None for a flag."""
     help: str
-    default: str
-    """The default as shown, "" for none."""
     bounds: str
     """The range of numbers as shown, "" for any."""
     repeatable: bool
     values: tuple[str, ...] | str
-    required: bool
-    variable: str | None
-    """The environment variable that sets it too."""
+    group: str
+    """The group in --help."""
 
     @property
     def notes(self) -> str:
-        """Default, range, variable and "required" in brackets, as appended to the help text."""
-        notes = (
-            f"default: {self.default}" if self.default else "",
-            self.bounds,
-            f"env: {self.variable}" if self.variable else "",
-            "required" if self.required else "",
-        )
-        return f"[{'; '.join(filter(None, notes))}]" if any(notes) else ""
+        """The range in brackets, which --help does not show."""
+        return f"[{self.bounds}]" if self.bounds else ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,10 @@ class Argument:
 
 @dataclass(frozen=True)
 class Command:
-    """A command: `path` as typed, `summary` its first line of help, `details` the paragraphs after it."""
+    """A command: `path` as typed, `summary` its first line of help, `details` the paragraphs after it.
+
+    `options` are in the order of --help, group by group.
+    """
 
     path: str
     summary: str
@@ -101,12 +99,18 @@ class Command:
     options: tuple[Option, ...]
     arguments: tuple[Argument, ...]
     children: tuple[Command, ...]
+    examples: tuple[str, ...]
     help: str
     """The text of --help at 80 columns."""
 
     @property
     def name(self) -> str:
         return self.path.rpartition(" ")[2]
+
+    def groups(self) -> Iterator[tuple[str, list[Option]]]:
+        """The options by group."""
+        for name, members in groupby(self.options, attrgetter("group")):
+            yield name, list(members)
 
     def walk(self) -> Iterator[Command]:
         """This command and all its subcommands."""
@@ -117,7 +121,6 @@ class Command:
 
 def read_tree() -> Command:
     """Return the complete command line."""
-    cli.app.rich_markup_mode = None  # so that the output does not depend on the terminal width
     cli.register_names()
     help = _help(typer.main.get_command(cli.app), cli.app.info.name or "")
     cli.app.registered_commands.clear()
@@ -137,24 +140,20 @@ def _command(command: Any, path: str) -> Command:
         path=path,
         summary=summary.strip(),
         details=details.strip(),
-        options=(*map(_option, _of(command, "option")), HELP),
+        options=_options(command),
         arguments=tuple(_argument(each, path) for each in _of(command, "argument")),
         children=tuple(
             _command(child, f"{path} {name}") for name, child in getattr(command, "commands", {}).items()
         ),
+        examples=EXAMPLES.get(path, ()),
         help=_help(command, path),
     )
 
 
 def _help(command: Any, path: str) -> str:
     """Return the output of --help on a terminal of 80 columns, of which click uses 78."""
-    context = typer.Context(
-        command, info_name=path, terminal_width=78, **(cli.app.info.context_settings or {})
-    )
+    context = typer.Context(command, info_name=path, terminal_width=78, **CONTEXT)
     return str(command.get_help(context)) + "\n"
-
-
-HELP = Option(("-h", "--help"), (), None, "Show this message and exit.", "", "", False, (), False, None)
 
 
 def _of(command: Any, kind: str) -> list[Any]:
@@ -163,32 +162,32 @@ def _of(command: Any, kind: str) -> list[Any]:
     ]
 
 
-def _option(option: Any) -> Option:
+def _options(command: Any) -> tuple[Option, ...]:
+    """Return the options in the order of --help."""
+    groups = group_parameters(command.get_params(typer.Context(command, **CONTEXT)))
+    return tuple(
+        _option(each, name)
+        for name in sorted(groups, key=GROUPS.index)
+        for each in groups[name]
+        if each.param_type_name == "option"
+    )
+
+
+def _option(option: Any, group: str) -> Option:
     choices = tuple(map(str, getattr(option.type, "choices", ())))
     metavar = None if option.is_flag else option.metavar or "|".join(choices) or option.type.name.upper()
     long = max(option.opts, key=len)
     return Option(
-        flags=tuple(option.opts),
+        flags=tuple(sorted(option.opts, key=lambda name: name.startswith("--"))),
         off=tuple(option.secondary_opts),
         metavar=metavar,
         help=option.help or "",
-        default=_default(option),
         bounds=_bounds(option.type),
         repeatable=bool(option.multiple),
         values=choices
         or next((VALUES[each] for each in (*option.opts, long) if each in VALUES), _kind(metavar)),
-        required=bool(option.required),
-        variable=option.envvar,
+        group=group,
     )
-
-
-def _default(option: Any) -> str:
-    """Return the default to show: of an option with a value, or of a flag that is enabled."""
-    if option.default in (None, False, [], ()) or callable(option.default):
-        return ""
-    if option.default is True:
-        return str(option.opts[-1]).lstrip("-") if option.secondary_opts else ""
-    return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
 
 
 def _bounds(kind: Any) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +13,7 @@ import typer
 
 from smallest_cli import __version__
 from smallest_cli.cli.console import error_as_json, print_error, print_json, print_line
+from smallest_cli.cli.help import HelpTyper
 from smallest_cli.errors import BrokenPipe, Interrupted, MissingKeyError, SmallestError, UsageError
 from smallest_cli.security import printable
 from smallest_cli.signals import SIGPIPE, catch_signals, reraise_signal, restore_signals, unwatch
@@ -23,21 +22,13 @@ from smallest_cli.stdio import exhaustion_error, guard_stdout
 SIMILARITY = 0.75
 """Minimum similarity (0 to 1) of an option suggested for a mistyped one."""
 BUG = "this is a bug; please report it with the command and the version"
-MIN_RICH_COLUMNS = 110
-"""Minimum terminal width for rich help, in columns: below it, option names are truncated."""
 
-
-_rich_wanted = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-_is_wide = shutil.get_terminal_size().columns >= MIN_RICH_COLUMNS
-
-app = typer.Typer(
+app = HelpTyper(
     name="smallest",
     epilog="Exit codes 6, 7 and 8 may be retried; 9 left partial audio; everything else needs manual action.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Not "rich": it parses `[default: 15]` as markup.
-    rich_markup_mode="markdown" if _rich_wanted and _is_wide else None,
 )
 
 COMMANDS = {
@@ -53,8 +44,25 @@ COMMANDS = {
     "logout": ("auth.logout", "Remove saved API keys."),
     "doctor": ("doctor.doctor", "Check your setup."),
     "completion": ("completion.completion", "Generate shell completions."),
+    "help": ("help.show_help", "Show the help of a command."),
 }
 """Command name -> (module and attribute, help line). Only the command that runs is imported."""
+OTHER_NAMES = {
+    "say": "speak", "tts": "speak", "synthesize": "speak", "play": "speak",
+    "pipe": "stream", "voice": "voices",
+    "benchmark": "bench", "server": "serve", "dictionary": "dict", "auth": "login", "check": "doctor",
+    "completions": "completion", "version": "--version",
+}  # fmt: skip
+"""Commands as other tools call them."""
+OTHER_OPTIONS = {
+    "--rate": "--speed", "--lang": "--language", "--output-file": "--output", "--file-format": "--format",
+    "--output-format": "--format", "--encoding": "--format", "--audio-format": "--format",
+    "--input": "--file", "--text": "--file", "--text-file": "--file", "--transport": "--via",
+    "--protocol": "--via", "--url": "--base-url", "--host": "--base-url", "--endpoint": "--base-url",
+    "--offline": "--local", "--overwrite": "--clobber", "--silent": "--quiet", "--srt": "--subtitles",
+    "--vtt": "--subtitles", "--dictionary": "--dict", "--list-voices": "voices", "--speaker-id": "--voice",
+}  # fmt: skip
+"""Options as other tools call them."""
 CHILDREN = {"bench": ("bench.results", ("compare", "merge", "report", "locustfile"))}
 """Command name -> (module, subcommand names), for commands whose subcommands have their own module."""
 
@@ -74,7 +82,7 @@ def register_children(name: str) -> None:
     """Add a group with the subcommands of `name` to the app, in place of the command itself."""
     file, children = CHILDREN[name]
     module = import_module(f"smallest_cli.cli.commands.{file}")
-    group = typer.Typer(name=name, help=COMMANDS[name][1])
+    group = HelpTyper(name=name, help=COMMANDS[name][1])
     for child in children:
         group.command(child)(getattr(module, child))
     app.add_typer(group)
@@ -121,7 +129,9 @@ def run() -> NoReturn:
 def _run_command() -> int:
     """Run the command, print its failure if any, and return its exit code. Raises Interrupted."""
     try:
-        return _invoke()
+        _refuse_key_in_argv()
+        bare = len(sys.argv) == 1 and sys.stdout.isatty()
+        return invoke(["--help"] if bare else sys.argv[1:])
     except SmallestError as error:
         return _fail(error)
     except typer.TyperException as error:
@@ -134,17 +144,18 @@ def _run_command() -> int:
         return SmallestError.exit_code
 
 
-def _invoke() -> int:
-    _refuse_key_in_argv()
-    if sys.argv[1:2] and sys.argv[2:3] and sys.argv[2] in CHILDREN.get(sys.argv[1], ("", ()))[1]:
-        register_children(sys.argv[1])
-    elif sys.argv[1:2] and sys.argv[1] in COMMANDS:
-        register([sys.argv[1]])
-    else:
-        register_names()
+def invoke(arguments: list[str]) -> int:
+    """Run a command and return its exit code. Raises SmallestError and errors of Typer."""
+    app.registered_commands.clear()  # `help` runs a second one
+    match arguments:
+        case [name, child, *_] if child in CHILDREN.get(name, ("", ()))[1]:
+            register_children(name)
+        case [name, *_] if name in COMMANDS:
+            register([name])
+        case _:
+            register_names()
     command = typer.main.get_command(app)
-    bare = len(sys.argv) == 1 and sys.stdout.isatty()
-    code: int | None = command(["--help"] if bare else None, standalone_mode=False)
+    code: int | None = command(arguments, prog_name="smallest", standalone_mode=False)
     sys.stdout.flush()
     return code or 0
 
@@ -158,11 +169,37 @@ def _usage_error(error: typer.TyperException) -> UsageError:
     hint = f"see {context.command_path} --help" if context else ""
     if mistyped := getattr(error, "option_name", None):
         line = line.partition(" (Possible options")[0]
-        if near := get_close_matches(mistyped, getattr(error, "possibilities", None) or (), 1, SIMILARITY):
-            line += f" (did you mean {near[0]}?)"
+        similar = get_close_matches(mistyped, getattr(error, "possibilities", None) or (), 1, SIMILARITY)
+        known = {name for each in context.command.params for name in each.opts} if context else ()
+        if (other := OTHER_OPTIONS.get(mistyped)) in known:
+            similar = [other]
+        if similar:
+            line += f" (did you mean {similar[0]}?)"
     elif line.startswith("No such command") and context and context.info_name == "voices":
         hint = f"to find a voice: smallest voices --search {shlex.join(sys.argv[2:3])}"
+    elif line.startswith("No such command") and context and context.parent is None:
+        line = line.partition(". Did you mean")[0]
+        hint = _suggest_command(sys.argv[1:]) or hint
     return UsageError(line, hint=hint)
+
+
+def _suggest_command(arguments: list[str]) -> str:
+    """Return a hint for an unknown command: text is never spoken, and billed, without `speak`."""
+    from difflib import get_close_matches
+
+    word, *rest = arguments
+    similar = [OTHER_NAMES.get(word, ""), *get_close_matches(word, COMMANDS, 1, SIMILARITY)]
+    name = next(filter(None, similar), "")
+    if word == "help" or not (name or rest or " " in word):
+        return ""
+    words = [name, *rest] if name else ["speak", word, *rest]
+    return f"did you mean: smallest {' '.join(map(_quoted, words))}"
+
+
+def _quoted(word: str) -> str:
+    """Quote a word for a shell as people do."""
+    is_plain = " " in word and not set(word) & set('"$`\\!\n')
+    return f'"{word}"' if is_plain else shlex.quote(word)
 
 
 def _refuse_key_in_argv() -> None:

@@ -19,14 +19,40 @@ class _Declared(NamedTuple):
     info: OptionInfo
 
 
-def option(usage: str, help: str, default: Any = None, **parameters: Any) -> Any:
+ADVANCED = "Advanced"
+"""The group in --help of what one user in a hundred needs."""
+
+
+def option(
+    usage: str,
+    help: str,
+    default: Any = None,
+    *,
+    group: str | None = None,
+    advanced: bool = False,
+    **more: Any,
+) -> Any:
     """Declare a field of a group. `usage` is as in --help: `-v, --voice NAME`, or `-p, --play` for a flag.
 
-    `parameters` go to `typer.Option`.
+    The default is added to the help. `group` is that of --help, by default that of the class; `more` goes to
+    `typer.Option`.
     """
     words = usage.replace(",", " ").split()
     metavar = None if words[-1].startswith("-") else words.pop()
-    return _Declared(default, typer.Option(*words, metavar=metavar, help=help, **parameters))
+    help += _describe_default(default, words[-1])
+    panel = ADVANCED if advanced else group
+    info = typer.Option(*words, metavar=metavar, help=help, show_default=False, rich_help_panel=panel, **more)
+    return _Declared(default, info)
+
+
+def _describe_default(default: Any, name: str) -> str:
+    if default is ...:
+        return " [required]"
+    if default is True and "/" in name:
+        default = name.partition("/")[0].lstrip("-")
+    if default is None or isinstance(default, bool | list):
+        return ""
+    return f" [default: {default:g}]" if isinstance(default, float) else f" [default: {default}]"
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -37,12 +63,15 @@ class Options:
     """
 
     _declared: ClassVar[dict[str, OptionInfo]] = {}
+    _group: ClassVar[str | None] = None
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, group: str | None = None) -> None:
+        cls._group = group or cls._group
         own = inspect.get_annotations(cls)
         cls._declared = {name: info for name, info in cls._declared.items() if name not in own}
         for name in own:
             if isinstance(declared := vars(cls).get(name), _Declared):
+                declared.info.rich_help_panel = declared.info.rich_help_panel or cls._group
                 cls._declared[name] = declared.info
                 setattr(cls, name, declared.default)
 

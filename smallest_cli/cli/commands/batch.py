@@ -32,10 +32,10 @@ MAX_SHOWN_FAILURES = 20
 ROW = attrgetter("item.row")
 
 
-class BatchOptions(Options):
+class BatchOptions(Options, group="Table"):
     """Where the files of a batch go, and which rows are spoken."""
 
-    dir: str | None = option("-d, --dir DIR", "Directory for the files (required).")
+    dir: str | None = option("-d, --dir DIR", "Directory for the files [required].")
     naming: Literal["id", "index", "text"] = option(
         "--naming", "Name files after the id, the order of rows or the text.", "id"
     )

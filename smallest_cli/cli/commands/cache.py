@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import typer
-
+from smallest_cli.cli.help import HelpTyper
 from smallest_cli.cli.options import JsonOption
 from smallest_cli.cli.tables import print_facts
 from smallest_cli.client.cache import AudioCache, cache_folder
 from smallest_cli.settings import load_settings
 
-cache = typer.Typer(help="Manage the audio cache; cache info | clear.")
+cache = HelpTyper(help="Manage the audio cache; cache info | clear.")
 
 
 def _open() -> AudioCache:

@@ -13,6 +13,7 @@ import typer
 
 from smallest_cli.cli.account import open_account
 from smallest_cli.cli.console import print_json
+from smallest_cli.cli.help import HelpTyper
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import AccountOptions
 from smallest_cli.cli.run_config import check_key_not_from_text
@@ -30,7 +31,7 @@ MAX_WORD_CHARS = 100_000
 HEADER = ("word", "pronunciation")
 JSON_START = ("[", "{")
 
-dictionaries = typer.Typer(
+dictionaries = HelpTyper(
     help="Manage pronunciation dictionaries.\n\nPass an id that is printed here to `speak --dict ID`."
 )
 

@@ -14,11 +14,11 @@ from smallest_cli.errors import Interrupted, SettingsError, UsageError
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WILDCARD_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104
-_timing = partial(option, rich_help_panel="Timing")
-_fault = partial(option, rich_help_panel="Fault injection")
+_timing = partial(option, group="Timing")
+_fault = partial(option, group="Fault injection")
 
 
-class ServeOptions(Options):
+class ServeOptions(Options, group="Server"):
     """Server options. Fields have the names of those of `ServerConfig`; `profile` is added."""
 
     host: str = option(
@@ -36,7 +36,7 @@ class ServeOptions(Options):
     token: str | None = option(
         "--token KEY",
         "The only key accepted; without it any key is. Other users can read options: prefer the "
-        "environment variable.",
+        "variable. [env: SMALLEST_SERVE_TOKEN]",
         envvar="SMALLEST_SERVE_TOKEN",
     )
     tls_cert: str | None = option("--tls-cert FILE", "Certificate chain (PEM) for https and wss.")

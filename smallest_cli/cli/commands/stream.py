@@ -52,32 +52,37 @@ SENTENCE_OPTIONS = (
 """Options that require the client to split sentences."""
 
 
-class StreamOptions(Options):
+class StreamOptions(Options, group="Text"):
     """How streamed text is split."""
 
     buffering: Literal["sentence", "server"] = option(
-        "--buffering", "Where sentences are split: client or server (ws only).", "sentence"
+        "--buffering", "Where sentences are split: client or server (ws only).", "sentence", advanced=True
     )
     split: int | None = option(
         "--split N",
         f"Maximum characters per request. [default: {SEGMENT_CHARS}]",
         min=1,
         max=MAX_REQUEST_CHARS,
+        advanced=True,
     )
     first_chunk_chars: int | None = option(
-        "--first-chunk-chars N", "After N characters the first request may end at a clause.", min=1
+        "--first-chunk-chars N",
+        "After N characters the first request may end at a clause.",
+        min=1,
+        advanced=True,
     )
     flush_ms: int | None = option(
         "--flush-ms MS", f"Flush unfinished text after MS of silence. [default: {FLUSH_MS}]", min=1
     )
     strip_markdown: bool | None = option(
         "--strip-markdown/--no-strip-markdown",
-        "Remove Markdown markup. [default: on unless stdin is a terminal]",
+        "Remove Markdown. [default: on, but at a terminal]",
     )
     drain: float | None = option(
         "--drain SECONDS",
         f"With --buffering server: quiet that ends the run. [default: {DRAIN_S:g}]",
         min=0.1,
+        advanced=True,
     )
     lines: bool = option("--lines", "Make every line a segment, e.g. of a log.", False)
     max_lag: float | None = option(
@@ -85,7 +90,9 @@ class StreamOptions(Options):
     )
     pause: float | None = option("--pause SECONDS", f"{PAUSE_HELP} [default: {PAUSE_S:g}]", min=0, max=60)
     speaker: list[str] | None = option("--speaker NAME=VOICE", SPEAKER_HELP)
-    max_chars: int = option("--max-chars N", "Stop after this many characters; 0 = unlimited.", 0, min=0)
+    max_chars: int = option(
+        "--max-chars N", "Stop after this many characters; 0 = unlimited.", 0, min=0, advanced=True
+    )
 
 
 @grouped

@@ -14,6 +14,7 @@ from smallest_cli.cli import options
 from smallest_cli.cli.account import open_account
 from smallest_cli.cli.completion_lists import save_voices
 from smallest_cli.cli.console import Console, print_json
+from smallest_cli.cli.help import HelpTyper
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import AccountOptions, JsonOption
 from smallest_cli.cli.run_config import build_run_config, report_text, session_on_console
@@ -32,10 +33,10 @@ SORTS = ("id", "name", "model", "gender", "accent", "age")
 CLONE_TIMEOUT_S = 300.0
 SENTENCES = Path(__file__).parents[2] / "data" / "auditions.json"
 
-voices = typer.Typer(invoke_without_command=True)
+voices = HelpTyper(invoke_without_command=True)
 
 
-class FilterOptions(Options):
+class FilterOptions(Options, group="Search"):
     """Properties of voices, by the names of `VoiceFilter`."""
 
     search: str | None = option("--search TEXT", "Substring of id or name.")
@@ -47,7 +48,7 @@ class FilterOptions(Options):
     model: str | None = option("-m, --model NAME", "Model of the voices.")
 
 
-class ListOptions(Options):
+class ListOptions(Options, group="Search"):
     """Which voices are listed, and in which order."""
 
     limit: int | None = option("--limit N", "Maximum number of results.", min=1)
@@ -55,14 +56,14 @@ class ListOptions(Options):
     refresh: bool = option("--refresh", "Ask the service even if the saved list is fresh.", False)
 
 
-class PlayOptions(Options):
+class PlayOptions(Options, group="Playback"):
     """The sample text, and the output of the audio."""
 
     text: str | None = option("--text TEXT", "Text to speak. [default: a sentence in its language]")
     folder: str | None = option("-o, --output DIR", "Save a WAV file per voice in DIR, unplayed.")
 
 
-class CloneOptions(Options):
+class CloneOptions(Options, group="Voice"):
     """Properties of a cloned voice."""
 
     name: str = option("--name NAME", "Name of the new voice.", ...)

@@ -9,7 +9,7 @@ from smallest_cli.cli.option_groups import Options, option
 from smallest_cli.cli.options import ServiceOptions
 
 
-class LoadOptions(Options):
+class LoadOptions(Options, group="Measurement"):
     """Number of trials, transports, concurrency and rate."""
 
     count: int | None = option("-n, --count N", "Trials per arm. [default: 30]", min=1)
@@ -17,17 +17,15 @@ class LoadOptions(Options):
     concurrency: int | None = option(
         "-c, --concurrency N", "Maximum trials in flight. [default: 1; 5 with --rate]", min=1, max=1000
     )
-    rate: float | None = option(
-        "--rate N", "Start N per second regardless of completions; excess queues.", min=0.001
-    )
-    arrival: Arrival = option("--arrival", "Arrival process of --rate.", "poisson")
+    rate: float | None = option("--rate N", "Start N per second, whatever ends; excess queues.", min=0.001)
+    arrival: Arrival = option("--arrival", "Arrival process of --rate.", "poisson", advanced=True)
     transport: str | None = option("--transport LIST", "List of ws, sse, http. [default: all]")
     conn: str = option("--conn LIST", "List of warm, cold.", "warm,cold")
     warmup: int = option("--warmup N", "Uncounted uses of each connection.", 1, min=0)
-    seed: int | None = option("--seed N", "Seed of order and arrivals.", min=0)
+    seed: int | None = option("--seed N", "Seed of order and arrivals.", min=0, advanced=True)
 
 
-class CorpusOptions(Options):
+class CorpusOptions(Options, group="Text"):
     """The texts to speak."""
 
     text: list[str] | None = option("--text TEXT", "Speak TEXT (repeatable).")
@@ -37,32 +35,40 @@ class CorpusOptions(Options):
     )
 
 
-class OutcomeOptions(Options):
+class OutcomeOptions(Options, group="Results"):
     """Thresholds, files and limits."""
 
     buffer: str = option(
-        "--buffer LIST", "Prebuffers of the simulated player, in ms; ttfa uses the first.", BUFFERS
+        "--buffer LIST",
+        "Prebuffers of the simulated player, in ms; ttfa uses the first.",
+        BUFFERS,
+        advanced=True,
     )
     slo: list[str] | None = option(
         "--slo EXPR",
-        "Threshold (repeatable); exit 20 if missed. [ARM:]METRIC.STATISTIC<LIMIT, e.g. "
-        "ttfb.p95<300ms, ws/warm:ttfa.mean<0.5s; error_rate<1%; smooth@100>=99% (100 ms of --buffer). "
-        "Statistics: p50, p90, p95, p99, p99.9, mean, min, max. Units: ms, s, %.",
+        "Threshold (repeatable); exit 20 if missed: [ARM:]METRIC.STATISTIC<LIMIT, e.g. ttfb.p95<300ms, "
+        "ws/warm:ttfa.mean<0.5s, error_rate<1%, smooth@100>=99%. Statistics: p50, p90, p95, p99, p99.9, "
+        "mean, min, max. Units: ms, s, %.",
     )
     save: str | None = option("--save FILE", "Write the result as JSON.")
     jsonl: str | None = option("--jsonl FILE", "Write every raw trial.")
     save_audio: str | None = option("--save-audio DIR", "Write the audio of every trial.")
     max_chars: int | None = option(
         "--max-chars N",
-        "Maximum characters to send, warm-ups included; 0 = unlimited. [default: 20000]",
+        "Maximum characters to send; 0 = unlimited. [default: 20000]",
         min=0,
+        group="Measurement",
     )
-    yes: bool = option("--yes", "Do not ask for confirmation.", False)
-    calibrate: bool = option("--calibrate/--no-calibrate", "Self-test on the offline server first.", True)
+    yes: bool = option("--yes", "Do not ask for confirmation.", False, group="Output")
+    calibrate: bool = option(
+        "--calibrate/--no-calibrate", "Self-test on the offline server first.", True, advanced=True
+    )
 
 
 class MeasuredServiceOptions(ServiceOptions):
     """The service. A trial may use any transport and is never retried."""
 
-    via: str | None = option("--via TRANSPORT", "Same as --transport with one entry; auto: all.")
-    retries: int | None = option("--retries N", "Only 0: a failed trial is a result.")
+    via: str | None = option(
+        "--via TRANSPORT", "Same as --transport with one entry; auto: all.", advanced=True
+    )
+    retries: int | None = option("--retries N", "Only 0: a failed trial is a result.", advanced=True)
