@@ -80,7 +80,7 @@ function _shtab_smallest_using
   test "$_shtab_smallest_cmdpath" = "$argv"
 end
 
-set -g _shtab_smallest_commands speak stream batch voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench report' 'bench locustfile' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' cache 'cache info' 'cache clear' serve login logout doctor completion help
+set -g _shtab_smallest_commands speak stream batch voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench report' 'bench locustfile' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' config 'config path' 'config list' 'config get' 'config set' 'config unset' cache 'cache info' 'cache clear' serve login logout doctor completion help
 set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffering --ca-file --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --input-format --jitter-ms --jobs --jsonl --language --lead-silence --limit --log --max-chars --max-lag --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --profile --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speaker --speed --split --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
 
 complete -c smallest -e
@@ -445,6 +445,19 @@ complete -c smallest -n '_shtab_smallest_using dict delete' -l json -d 'Print on
 complete -c smallest -n '_shtab_smallest_using dict delete' -l base-url -x -d 'Service URL. [default: https://api.smallest.ai]'
 complete -c smallest -n '_shtab_smallest_using dict delete' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Trust the certificate authorities in FILE.'
 complete -c smallest -n '_shtab_smallest_using dict delete' -l plain-http -d 'Allow sending the key over plain http.'
+complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a config -d 'Show and change settings; config path | list | get | set | unset.'
+complete -c smallest -n '_shtab_smallest_using config' -s h -l help -d 'Show this message and exit.'
+complete -c smallest -n '_shtab_smallest_using config; and test $_shtab_smallest_npos -eq 0' -a path -d 'Print the path of config.toml, which need not exist.'
+complete -c smallest -n '_shtab_smallest_using config path' -s h -l help -d 'Show this message and exit.'
+complete -c smallest -n '_shtab_smallest_using config; and test $_shtab_smallest_npos -eq 0' -a list -d 'List all settings with their values and sources.'
+complete -c smallest -n '_shtab_smallest_using config list' -s h -l help -d 'Show this message and exit.'
+complete -c smallest -n '_shtab_smallest_using config list' -l json -d 'Print one JSON object on stdout.'
+complete -c smallest -n '_shtab_smallest_using config; and test $_shtab_smallest_npos -eq 0' -a get -d 'Print the value of a setting; nothing if it is not set and has no default.'
+complete -c smallest -n '_shtab_smallest_using config get' -s h -l help -d 'Show this message and exit.'
+complete -c smallest -n '_shtab_smallest_using config; and test $_shtab_smallest_npos -eq 0' -a set -d 'Change a setting in config.toml. Comments and other settings stay as they are.'
+complete -c smallest -n '_shtab_smallest_using config set' -s h -l help -d 'Show this message and exit.'
+complete -c smallest -n '_shtab_smallest_using config; and test $_shtab_smallest_npos -eq 0' -a unset -d 'Remove a setting from config.toml.'
+complete -c smallest -n '_shtab_smallest_using config unset' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a cache -d 'Manage the audio cache; cache info | clear.'
 complete -c smallest -n '_shtab_smallest_using cache' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using cache; and test $_shtab_smallest_npos -eq 0' -a info -d 'Show the folder, the size and the size limit in bytes.'

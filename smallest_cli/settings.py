@@ -115,6 +115,35 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
     return Settings(**values, sources=sources, warnings=tuple(_warn_of_unknown(in_file)))
 
 
+def setting_names() -> list[str]:
+    """Return the names of the settings that config.toml may hold."""
+    return [name for name in Settings._fields if _is_setting(name)]
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that is not a setting."""
+    if not _is_setting(name):
+        raise UsageError(f"unknown setting '{printable(name, 40)}'{_suggestion(name)}")
+
+
+def parse_setting(name: str, text: str) -> Any:
+    """Return the value of a setting as typed on the command line. Raises UsageError."""
+    kinds = _TYPES[name]
+    value: Any = text
+    try:
+        if kinds is _BOOLEAN:
+            value = _BOOLEANS[text.strip().lower()]
+        elif kinds is not _TEXT:
+            value = int(text) if kinds is _INTEGER or text.strip().isdecimal() else float(text)
+    except (ValueError, KeyError):
+        raise UsageError(f"{name} must be {_KIND_NAMES[kinds]}, not {printable(text, 40)}") from None
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise UsageError(f"{name} is empty" if not value.strip() else f"{name} holds a NUL")
+    if problem := _validation_error(name, value):
+        raise UsageError(f"{name}: {problem}")
+    return value
+
+
 def _is_setting(name: str) -> bool:
     """Whether config.toml may set it."""
     return name in _TYPES and name not in _FLAGS_ONLY
@@ -131,16 +160,18 @@ def _known(in_file: Mapping[str, Any], path: Path) -> _Layer:
 
 def _warn_of_unknown(in_file: Iterable[str]) -> Iterator[str]:
     for name in in_file:
-        if _is_setting(name):
-            continue
-        from difflib import get_close_matches  # most files have no unknown settings
+        if not _is_setting(name):
+            yield f"config.toml: unknown setting '{printable(name, 40)}'{_suggestion(name)}"
 
-        hint = ""
-        if "key" in name.lower() or "token" in name.lower():
-            hint = " (keys are saved by smallest login, or set in SMALLEST_API_KEY)"
-        elif nearest := get_close_matches(name, filter(_is_setting, _TYPES), 1):
-            hint = f" (did you mean '{nearest[0]}'?)"
-        yield f"config.toml: unknown setting '{printable(name, 40)}'{hint}"
+
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches  # most files have no unknown settings
+
+    if "key" in name.lower() or "token" in name.lower():
+        return " (keys are saved by smallest login, or set in SMALLEST_API_KEY)"
+    if nearest := get_close_matches(name, filter(_is_setting, _TYPES), 1):
+        return f" (did you mean '{nearest[0]}'?)"
+    return ""
 
 
 def _from_environment(environ: Mapping[str, str]) -> _Layer:
@@ -200,11 +231,17 @@ def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return user_config_path("smallest")
 
 
-def _load_file(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> str | None:
+    """Return the text of config.toml, None if it does not exist. Raises SettingsError."""
     with translate_os_errors(SettingsError, "read", path):
         text = _read_own(path)  # may be a symbolic link, e.g. into a dotfiles repository
     if text is None and os.path.islink(path):
         raise SettingsError(f"{printable(path)} is a symbolic link to nothing")
+    return text
+
+
+def _load_file(path: Path) -> dict[str, Any]:
+    text = read_config(path)
     if text is None:
         return {}
     import tomllib

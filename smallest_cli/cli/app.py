@@ -38,6 +38,7 @@ COMMANDS = {
     "voices": ("voices.voices", "List and search voices; voices play | clone | clones | delete."),
     "bench": ("bench.run.bench", "Measure latency; bench compare | merge | report | locustfile."),
     "dict": ("dict.dictionaries", "Manage pronunciation dictionaries."),
+    "config": ("config.configuration", "Show and change settings; config path | list | get | set | unset."),
     "cache": ("cache.cache", "Manage the audio cache; cache info | clear."),
     "serve": ("serve.serve", "Run the offline Waves-compatible server."),
     "login": ("auth.login", "Save an API key."),

@@ -69,6 +69,11 @@ EXAMPLES = {
         "smallest serve --profile documented",
         'smallest speak --base-url http://127.0.0.1:8080 "Hello." --play',
     ),
+    "smallest config": (
+        "smallest config set voice magnus",
+        "smallest config list",
+        "smallest config unset voice",
+    ),
     "smallest cache": ("smallest cache info", "smallest cache clear"),
     "smallest login": ("smallest login", "pass show smallest | smallest login"),
     "smallest doctor": ("smallest doctor", "smallest doctor --json"),

@@ -1,0 +1,100 @@
+"""`smallest config`: show and change config.toml."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from smallest_cli import settings as config
+from smallest_cli.cli.help import HelpTyper
+from smallest_cli.cli.option_groups import grouped
+from smallest_cli.cli.options import JsonOption
+from smallest_cli.cli.tables import print_result
+from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.security import printable, translate_os_errors
+
+configuration = HelpTyper(help="Show and change settings; config path | list | get | set | unset.")
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a setting, see config list.")]
+
+
+@configuration.command("path")
+def path() -> None:
+    """Print the path of config.toml, which need not exist."""
+    print(printable(config.config_path()))
+
+
+@configuration.command("list")
+def list_settings(as_json: JsonOption = False) -> None:
+    """List all settings with their values and sources.
+
+    A flag overrides a variable, a variable overrides config.toml.
+    """
+    resolved = config.load_settings({})
+    rows = [
+        {"name": name, "value": getattr(resolved, name), "source": resolved.sources.get(name, "default")}
+        for name in config.setting_names()
+    ]
+    print_result(
+        {"settings": rows},
+        ("name", "value", "source"),
+        [(str(row["name"]), _shown(row["value"]), str(row["source"])) for row in rows],
+        as_json=as_json,
+    )
+
+
+@configuration.command("get")
+@grouped
+def get(name: Name) -> None:
+    """Print the value of a setting; nothing if it is not set and has no default."""
+    config.check_name(name)
+    value = getattr(config.load_settings({}), name)
+    if value is not None:
+        print(printable(_shown(value)))
+
+
+@configuration.command("set")
+@grouped
+def set_value(
+    name: Name, value: Annotated[str, typer.Argument(metavar="VALUE", help="The new value.")]
+) -> None:
+    """Change a setting in config.toml. Comments and other settings stay as they are."""
+    config.check_name(name)
+    _edit(name, config.parse_setting(name, value))
+
+
+@configuration.command("unset")
+@grouped
+def unset(name: Name) -> None:
+    """Remove a setting from config.toml."""
+    _edit(name, None)
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _edit(name: str, value: str | float | bool | None) -> None:
+    """Write config.toml with one setting changed, or removed for None. Raises SettingsError, UsageError."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    from smallest_cli.files import atomic_write
+
+    path = config.config_path()
+    text = config.read_config(path)
+    try:
+        document = tomlkit.parse(text or "")
+    except TOMLKitError:
+        raise SettingsError(f"{printable(path)} is not valid TOML") from None
+    if value is None and name not in document:
+        raise UsageError(f"{printable(name, 40)} is not set in {printable(path)}")
+    if value is None:
+        del document[name]
+    else:
+        document[name] = value
+    mode = os.stat(path).st_mode & 0o777 if text is not None else 0o600
+    with translate_os_errors(SettingsError, "write", path):
+        data = f"{tomlkit.dumps(document).rstrip()}\n".encode()
+        atomic_write(path.resolve(), data, mode=mode, durable=True)  # a link keeps pointing at its file
