@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from smallest_cli.audio.sink import AudioQueue, Sink
+from smallest_cli.audio.audio_queue import AudioQueue
+from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import OutputError, SmallestError
 
 DRAIN_S = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from smallest_cli.audio.sink import MAX_QUEUED, AudioQueue
+from smallest_cli.audio.audio_queue import MAX_QUEUED, AudioQueue
 
 PIECE = bytes(1024 * 1024)
 COUNT = 3 * MAX_QUEUED // len(PIECE)
