@@ -11,7 +11,9 @@ PACKAGE = "smallest_cli"
 ROOT = Path(__file__).parent.parent / PACKAGE
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "security", "signals", "models", "files", "stdio", "settings", "voices", "data"}),
+    frozenset(
+        {"errors", "security", "signals", "models", "files", "stdio", "settings", "voices", "data", "extras"}
+    ),
     frozenset({"protocol", "network", "text", "audio"}),
     frozenset({"transports", "server"}),
     frozenset({"client"}),

@@ -16,6 +16,7 @@ from typing import Any
 from smallest_cli.audio.encoders import Encoder, WavEncoder, position
 from smallest_cli.audio.wav import ALAW, ULAW, header
 from smallest_cli.errors import OutputError, SettingsError
+from smallest_cli.extras import install_command
 from smallest_cli.files import write_all
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
@@ -32,7 +33,7 @@ def _load(coding: str) -> ModuleType:
     try:
         import soundfile
     except ImportError as error:
-        hint = "pip install soundfile, or use -o FILE.wav"
+        hint = f"{install_command('soundfile')}, or use -o FILE.wav"
         raise SettingsError(
             f"{coding} needs {printable(error.name)}, which is not installed", hint=hint
         ) from None
@@ -41,7 +42,7 @@ def _load(coding: str) -> ModuleType:
         raise SettingsError(f"{coding} needs libsndfile, which is not installed", hint=hint) from None
     if not soundfile.check_format(*KINDS[coding]):
         version = soundfile.__libsndfile_version__
-        hint = "pip install --upgrade soundfile brings 1.2; or use another --format"
+        hint = f"{install_command('--upgrade', 'soundfile')} brings 1.2; or use another --format"
         raise SettingsError(f"libsndfile {printable(version)} cannot write {coding}", hint=hint)
     library: ModuleType = soundfile
     return library

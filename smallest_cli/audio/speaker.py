@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from smallest_cli.audio.sink import PlaybackSink
 from smallest_cli.errors import DeviceError
+from smallest_cli.extras import install_command
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
 
@@ -205,7 +206,7 @@ def _load_library() -> Any:
     try:
         import sounddevice
     except ImportError:
-        hint = "pip install sounddevice, or use --player aplay or -o FILE"
+        hint = f"{install_command('sounddevice')}, or use --player aplay or -o FILE"
         raise DeviceError("the sounddevice package is missing", hint=hint) from None
     except OSError:
         hint = "apt install libportaudio2, or use --player aplay or -o FILE"

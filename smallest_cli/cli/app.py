@@ -15,6 +15,7 @@ from smallest_cli import __version__
 from smallest_cli.cli.console import error_as_json, print_error, print_json, print_line
 from smallest_cli.cli.help import HelpTyper
 from smallest_cli.errors import BrokenPipe, Interrupted, MissingKeyError, SmallestError, UsageError
+from smallest_cli.extras import LOCAL, is_installed
 from smallest_cli.security import printable
 from smallest_cli.signals import SIGPIPE, catch_signals, reraise_signal, restore_signals, unwatch
 from smallest_cli.stdio import exhaustion_error, guard_stdout
@@ -226,7 +227,7 @@ def _offline_command(arguments: list[str]) -> list[str]:
 def _fail(error: SmallestError) -> int:
     if isinstance(error, BrokenPipe):
         reraise_signal(SIGPIPE)
-    if isinstance(error, MissingKeyError):
+    if isinstance(error, MissingKeyError) and is_installed(LOCAL):
         error.hint += f"; or without a key: {shlex.join(_offline_command(sys.argv[1:]))}"
     _print_failure(error)
     return error.exit_code

@@ -16,7 +16,10 @@ from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import KEY_LENGTH, Secret, os_error_text, printable, translate_os_errors
 from smallest_cli.settings import DEFAULT_BASE_URL, config_folder, read_private
 
-NO_KEY_HINT = "set SMALLEST_API_KEY, or SMALLEST_API_KEY_FILE, or use --api-key-file FILE, or smallest login"
+NO_KEY_HINT = (
+    "get one at https://console.smallest.ai, then: smallest login (or set SMALLEST_API_KEY, "
+    "SMALLEST_API_KEY_FILE, or use --api-key-file FILE)"
+)
 VENDOR_FIELDS = ("api_key", "apiKey", "SMALLEST_API_KEY", "token")
 """Field names tried in the vendor's file, whose format is not documented."""
 

@@ -31,8 +31,8 @@ def login(
 ) -> None:
     """Save an API key.
 
-    The key is prompted for without echo, or read from stdin, and saved for the origin of the base URL once
-    the service has accepted it.
+    Get one at https://console.smallest.ai. The key is prompted for without echo, or read from stdin, and
+    saved for the origin of the base URL once the service has accepted it.
     """
     settings = load_settings(service_options.as_dict())
     key_file = service_options.api_key_file

@@ -11,12 +11,13 @@ import sys
 from collections.abc import AsyncGenerator
 
 from smallest_cli.errors import ServerError, SettingsError
+from smallest_cli.extras import LOCAL, install_command
 from smallest_cli.models import AudioChunk, SpeechRequest, WordTiming
 from smallest_cli.server.voice.ipc import AUDIO, END, FRAME, WORD, VoiceRequest
 from smallest_cli.server.voice.voice_map import resolve_espeak_voice
 from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES
 
-INSTALL = "pip install 'smallest-cli[local]'"
+INSTALL = install_command(*LOCAL.values())
 REQUIRED_MODULES = ("numpy", "soxr")  # for the voice process, from the extra `local`
 PROCESS_DIED = "the voice process died"
 BLOCK_MS = 160  # length of the service's audio blocks (waves/api.md, 3a)

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec.structs import fields
 
 from smallest_cli.cli.commands.serve import serve
+from smallest_cli.extras import LOCAL, install_command
 from smallest_cli.server.config import ServerConfig
 from tests.support.offline import (
     HTTP,
@@ -211,7 +212,8 @@ def test_missing_extra_names_what_to_install(tmp_path: Path, site: str, words: s
     ran = run_serve(PYTHONPATH=str(tmp_path))
     assert (ran.returncode, ran.stdout) == (3, "")
     assert ran.stderr.startswith(f"smallest: {words}")
-    assert ran.stderr.endswith("\n  pip install 'smallest-cli[local]'\n")
+    hint = install_command(*LOCAL.values())
+    assert ran.stderr.endswith(f"\n  {hint}\n")
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "smallest_cli.server"],
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
@@ -219,7 +221,7 @@ def test_missing_extra_names_what_to_install(tmp_path: Path, site: str, words: s
         stdout=subprocess.PIPE,
     ) as child:
         answer = json.loads(child.communicate(b"{}\n", timeout=20)[0])
-    assert (child.returncode, answer["exit"], answer["hint"]) == (3, 3, "pip install 'smallest-cli[local]'")
+    assert (child.returncode, answer["exit"], answer["hint"]) == (3, 3, hint)
     assert answer["error"].startswith(words)
 
 

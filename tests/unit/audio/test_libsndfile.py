@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from smallest_cli.audio.destinations import Destination, open_sinks
+from smallest_cli.extras import install_command
 from smallest_cli.models import AudioFormat
 from tests.support.command import environment
 
@@ -39,11 +40,14 @@ class SoundFile:
 """
 
 
+UPGRADE = install_command("--upgrade", "soundfile")
+
+
 @pytest.mark.parametrize(
     ("library", "expected"),
     [
         (WITHOUT_LIBSNDFILE, "3; flac needs libsndfile, which is not installed; apt install libsndfile1"),
-        (OLD, "3; libsndfile 1.0.\\x1b[2J cannot write flac; pip install --upgrade soundfile brings 1.2"),
+        (OLD, f"3; libsndfile 1.0.\\x1b[2J cannot write flac; {UPGRADE} brings 1.2"),
         (FAILING, "10; cannot encode flac: of its\\x1b own"),
     ],
     ids=["none", "old", "failing"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import JSON_HELP
 from smallest_cli.cli.run_config import check_not_overwriting
 from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.extras import LOCUST, install_command, is_installed
 
 
 def print_result(result: Result, *, json: bool) -> None:
@@ -164,6 +164,6 @@ def locustfile() -> None:
 
     For more streams than one process can run: docs/load.md.
     """
-    if not find_spec("locust"):
-        raise SettingsError("not installed: locust", hint="pip install 'smallest-cli[locust]'")
+    if not is_installed(LOCUST):
+        raise SettingsError("not installed: locust", hint=install_command(*LOCUST.values()))
     print(Path(__file__).parents[3] / "bench" / "locust" / "locustfile.py")
