@@ -12,6 +12,8 @@ from smallest_cli.synthesis.timeline import MILLISECOND
 
 NOTABLE_WAIT_MS = 200
 """Minimum wait for `complete` that is reported."""
+MINUTE_S = 60.0
+LINE_WIDTH = 80
 
 
 def print_summary(config: RunConfig, result: RunResult, console: Console, *, as_json: bool) -> None:
@@ -24,11 +26,29 @@ def print_summary(config: RunConfig, result: RunResult, console: Console, *, as_
     resent = f" ({result.resent} sent again)" if result.resent else ""
     cached = f"  {result.cached} cached" if result.cached else ""
     segments = f"  {totals.segments} segments" if totals.segments > 1 else ""
-    console.info(
-        f"{', '.join(each.name for each in config.destinations)}  {totals.seconds:.1f} s  "
-        f"first audio {_first_audio(result)}  total {result.total_ms / 1000:.2f} s"
+    total_s = result.total_ms / 1000
+    figures = (
+        f"{duration(totals.seconds)}  first audio {_first_audio(result)}  "
+        f"total {duration(total_s) if total_s >= MINUTE_S else f'{total_s:.2f} s'}"
         f"{segments}{cached}  {plural(totals.characters, 'character')}{resent}"
     )
+    names = ", ".join(each.name for each in config.destinations)
+    console.info(f"{shorten(names, LINE_WIDTH - len(figures) - 2)}  {figures}")
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: `4.2 s`, `12:04`, `1:02:03`."""
+    if seconds < MINUTE_S:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def shorten(name: str, width: int) -> str:
+    """Return the end of a long name, which differs most, at least 12 characters of it."""
+    width = max(width, 12)
+    return name if len(name) <= width else f"...{name[3 - width :]}"
 
 
 def _first_audio(result: RunResult, digits: int = 0) -> str:

@@ -181,6 +181,7 @@ def open_session(
             open_sinks(config.destinations, format, playing.append) as sink,
             open_transport(settings.via, service, dialer) as transport,
         ):
+            served_ns = time.perf_counter_ns() if settings.local else 0
             if on_sink:
                 on_sink(playing[0] if playing else sink)
             session = Session(
@@ -194,6 +195,7 @@ def open_session(
                 on_event=on_event,
                 warn=warn,
             )
+            session.started_ns = served_ns
             yield session
             if captions:
                 captions.ended = True
@@ -248,5 +250,5 @@ def _open_subtitles(
 
 def result(config: RunConfig, session: Session) -> RunResult:
     """Return the result of a run, after everything was closed."""
-    total_ms = (time.perf_counter_ns() - config.started_ns) / MILLISECOND
+    total_ms = (time.perf_counter_ns() - (session.started_ns or config.started_ns)) / MILLISECOND
     return RunResult(session.totals, session.timeline, session.resent, total_ms, session.cache_hits)

@@ -135,6 +135,8 @@ class Session:
         """Characters of all requests, including retries."""
         self.resent = 0
         """Characters sent by retries."""
+        self.started_ns = 0
+        """When the offline server was ready, which a user of the service need not start; else 0."""
 
     @property
     def totals(self) -> Totals:
