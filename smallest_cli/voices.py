@@ -24,6 +24,8 @@ MAX_AGE_S = 24 * 3600
 DEFAULT_VOICE, DEFAULT_MODEL = "meher", PRO_MODEL
 STANDARD_VOICE = "magnus"
 """The default of the standard model and of the older APIs."""
+CLONE_PREFIX = "voice_"
+"""How ids of cloned voices begin, which no list has (waves/api.md, 8)."""
 WORD_TIMING_VOICES = frozenset({"meher", "devansh", "kartik", "maithili", "liam", "avery"})
 WORD_TIMING_LANGUAGES = ("en", "hi")
 """The voices and languages for which the service sends word times (waves/api.md, 3c)."""
@@ -101,6 +103,15 @@ def cache_voices(base_url: str, voices: Iterable[Voice]) -> None:
         atomic_write(cache_path(), json.dumps(stored).encode())
 
 
+def describe_list(base_url: str) -> str:
+    """Return where the known voices of a service are from, and how old the list is."""
+    if cached_voices(base_url) is None:
+        return "bundled with this version"
+    age_s = max(0.0, time.time() - cache_path().stat().st_mtime)
+    age = f"{age_s / 3600:.0f} h" if age_s < MAX_AGE_S else f"{age_s / MAX_AGE_S:.0f} days"
+    return f"from {base_url}, {age} old"
+
+
 def known_voices(base_url: str) -> tuple[Voice, ...]:
     """Return a service's voices as far as they are known without a request."""
     return cached_voices(base_url) or bundled_voices()
@@ -129,6 +140,10 @@ def nearest_ids(name: str, n: int = 3, voices: Iterable[Voice] | None = None) ->
     return get_close_matches(name.strip().casefold(), [voice.id for voice in among], n, 0.6)
 
 
+class UnknownVoice(UsageError):
+    """A voice that the list of the service does not have."""
+
+
 class ResolvedVoice(NamedTuple):
     """A voice's id, its model (None if the API has none) and warnings for the user."""
 
@@ -143,7 +158,8 @@ def resolve_voice(
     """Resolve a voice and its model by the list of the service at `base_url`.
 
     Raises UsageError unless `force` if they belong to different pools: the service refuses such a pair, and
-    once answered it with wrong audio (waves/api.md, 0.5).
+    once answered it with wrong audio (waves/api.md, 0.5). Raises UnknownVoice for a voice that is not listed
+    and no clone, unless a model or `force` says that it is meant.
     """
     if api != "unified":
         return ResolvedVoice(voice or STANDARD_VOICE, model if api == "v3.1" else None)
@@ -167,6 +183,8 @@ def resolve_voice(
         unknown_voice = f"unknown voice '{printable(voice, 60)}'{hint}"
         if model is not None:
             return ResolvedVoice(voice, model, (unknown_model, unknown_voice))
+        if not (force or voice.startswith(CLONE_PREFIX)):
+            raise UnknownVoice(unknown_voice, hint="list them: smallest voices; send it anyway: --force")
         return ResolvedVoice(voice, DEFAULT_MODEL, (f"{unknown_voice}; trying it on {DEFAULT_MODEL}",))
     if model is None or model == known.model:
         return ResolvedVoice(known.id, known.model)

@@ -98,6 +98,14 @@ class Console:
         if not self._quiet:
             print_line(f"smallest: warning: {line}")
 
+    def confirms(self, question: str) -> bool:
+        """Ask at a terminal; False elsewhere, and by default."""
+        if not self._terminal or sys.stdin is None or not sys.stdin.isatty():
+            return False
+        from typer import confirm
+
+        return confirm(printable(question, LINE_LIMIT), err=True)
+
     def info(self, line: str) -> None:
         """Print a summary line, on a terminal or with --verbose."""
         if self._terminal or self._verbose:

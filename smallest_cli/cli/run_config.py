@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.destinations import Destination, check_distinct, choose_destinations
@@ -27,6 +28,7 @@ from smallest_cli.synthesis.request import (
     resolve_speakers,
 )
 from smallest_cli.synthesis.session import Session
+from smallest_cli.voices import UnknownVoice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,15 +59,21 @@ def load_request(
     settings = load_settings(voice.as_dict() | service.as_dict() | {"cache": cache})
     if "via" not in settings.sources and (needs_ws or service.completion_wait is not None):
         settings = settings._replace(via="ws")
-    template = build_request(
+    build = partial(
+        build_request,
         settings,
         number_language=voice.number_language,
         math_notation=voice.math_notation,
         dictionaries=voice.dictionary or (),
         v2_fields={name: getattr(voice, name) for name in ("consistency", "similarity", "enhancement")},
-        force=voice.force,
         warn=console.warn,
     )
+    try:
+        template = build(force=voice.force)
+    except UnknownVoice as error:
+        if report.json or not console.confirms(f"{error}. Send it anyway?"):
+            raise
+        template = build(force=True)
     if service.completion_wait is not None and settings.via != "ws":
         console.warn(f"--completion-wait has no effect over {settings.via}")
     for line in describe_settings(settings, template):

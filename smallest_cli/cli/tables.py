@@ -16,7 +16,7 @@ from smallest_cli.errors import DeviceError
 from smallest_cli.models import PRICES, Silence, SpeechRequest, Voice
 from smallest_cli.security import escape, printable
 from smallest_cli.text.graphemes import display_width
-from smallest_cli.voices import bundled_voices
+from smallest_cli.voices import DEFAULT_VOICE, STANDARD_VOICE, bundled_voices
 
 if TYPE_CHECKING:
     from smallest_cli.audio.speaker import Device
@@ -53,14 +53,19 @@ def list_output_devices() -> list[Device]:
 
 
 def print_voices(voices: Sequence[Voice], *, as_json: bool) -> None:
-    """Print voices, one per row; a table longer than the terminal goes through $PAGER."""
-    print_result(
-        {"voices": [voice._asdict() for voice in voices]},
-        VOICE_COLUMNS,
-        [tuple(_cell(getattr(voice, column)) for column in VOICE_COLUMNS) for voice in voices],
-        as_json=as_json,
-        paged=True,
-    )
+    """Print voices, one per row; a table longer than the terminal goes through $PAGER.
+
+    On a terminal defaults are marked, and a column that is empty for all is left out.
+    """
+    columns: Sequence[str] = VOICE_COLUMNS
+    marked: tuple[str, ...] = ()
+    if sys.stdout.isatty() and not as_json:
+        columns = [each for each in VOICE_COLUMNS if any(getattr(voice, each) for voice in voices)]
+        marked = (DEFAULT_VOICE, STANDARD_VOICE)
+    rows = [tuple(_cell(getattr(voice, column)) for column in columns) for voice in voices]
+    rows = [(f"{id} *" if id in marked else id, *others) for id, *others in rows]
+    as_objects = {"voices": [voice._asdict() for voice in voices]}
+    print_result(as_objects, columns, rows, as_json=as_json, paged=True)
 
 
 def _cell(value: object) -> str:

@@ -22,7 +22,7 @@ from smallest_cli.synthesis.pipeline import Pipeline, Totals
 from smallest_cli.synthesis.session import Session, ignore
 from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
 from smallest_cli.transports import open_transport
-from smallest_cli.voices import find_voice, known_voices, nearest_ids, resolve_voice
+from smallest_cli.voices import resolve_voice
 
 if TYPE_CHECKING:
     from smallest_cli.client.cache import AudioCache
@@ -110,12 +110,12 @@ def resolve_speakers(
             raise UsageError(f"--speaker: {printable(each, 40)} is not of the form NAME=VOICE")
         if name in speakers:
             raise UsageError(f"--speaker: {printable(name, 40)} is given twice")
-        known = known_voices(settings.base_url)
-        if settings.model is None and not force and not find_voice(voice, known):
-            nearest = ", ".join(nearest_ids(voice, voices=known))
-            hint = f"did you mean {nearest}?" if nearest else "--model NAME or --force sends it anyway"
-            raise UsageError(f"--speaker: unknown voice '{printable(voice, 60)}'", hint=hint)
-        chosen = resolve_voice(voice, settings.model, settings.api, base_url=settings.base_url, force=force)
+        try:
+            chosen = resolve_voice(
+                voice, settings.model, settings.api, base_url=settings.base_url, force=force
+            )
+        except UsageError as error:
+            raise UsageError(f"--speaker: {error}", hint=error.hint) from None
         for warning in chosen.warnings:
             warn(warning)
         speakers[name] = template._replace(voice=chosen.voice, model=chosen.model)

@@ -244,11 +244,13 @@ def test_completion_wait_without_effect_warns(via: str, home: Path, server: Offl
 
 
 def test_unknown_voice_suggests_similar_ones(home: Path, server: Offline) -> None:
+    before = len(server.log())
     ran = speak(home, server, TEXT, "-v", "mehr", "-o", "out.wav")
-    assert (ran.code, ran.out) == (5, b"")
-    assert "meher" in ran.lines[0]
-    assert ran.lines[1].startswith("smallest: ")
-    assert list(home.iterdir()) == []
+    assert (ran.code, ran.out) == (2, b"")
+    assert ran.lines[0].startswith("smallest: unknown voice 'mehr' (did you mean meher")
+    assert (list(home.iterdir()), len(server.log())) == ([], before)
+    forced = speak(home, server, TEXT, "-v", "mehr", "-o", "out.wav", "--force")
+    assert forced.code == 5
 
 
 def test_json_failure_prints_an_object(home: Path, server: Offline) -> None:

@@ -118,7 +118,7 @@ def test_pauses_are_silence_that_is_neither_sent_nor_counted(home: Path, server:
         ((), "One [pause 11s] two", "[pause 11s] is longer than 10 s"),
         (("--speaker", "BOB"), "x", "--speaker: BOB is not of the form NAME=VOICE"),
         (("--speaker", "A=meher", "--speaker", "A=blake"), "x", "--speaker: A is given twice"),
-        (("--speaker", "A=mehr"), "x", "--speaker: unknown voice 'mehr'"),
+        (("--speaker", "A=mehr"), "x", "--speaker: unknown voice 'mehr' (did you mean meher, mihir?)"),
     ],
 )
 def test_bad_pauses_and_speakers_are_usage_errors_before_any_request(

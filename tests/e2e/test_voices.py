@@ -191,14 +191,14 @@ def test_voice_list_is_saved_for_a_day(home: Path, server: Offline) -> None:
     assert run(home, server, "voices", "--limit", "1").code == 0
     saved = home / "cache" / "voices.json"
     with start_offline(token="sk_another_0123456789abcdef") as other:
-        text = saved.read_text().replace(server.base_url, other.base_url).replace("Jordan", "Saved Jordan")
+        text = saved.read_text().replace(server.base_url, other.base_url).replace("Kaitlyn", "Saved Kaitlyn")
         saved.write_text(text)
-        assert b"Saved Jordan" in run(home, other, "voices", "--limit", "1").out
+        assert b"Saved Kaitlyn" in run(home, other, "voices", "--limit", "1").out
         ran = run(home, other, "voices", "--limit", "1", "--refresh")
         assert (ran.code, ran.out) == (4, b"")
         os.utime(saved, (0, 0))
         ran = run(home, other, "voices", "--limit", "1")
-        assert (ran.code, b"Saved Jordan" in ran.out, "last known list" in ran.err) == (0, True, True)
+        assert (ran.code, b"Saved Kaitlyn" in ran.out, "last known list" in ran.err) == (0, True, True)
 
 
 def test_bundled_voices_are_listed_without_a_key(home: Path, server: Offline) -> None:
@@ -244,7 +244,9 @@ def run_on_terminal(home: Path, *arguments: str, columns: int = 120, rows: int =
 def test_table_fits_the_terminal_and_truncates_no_word(columns: int, home: Path, server: Offline) -> None:
     env = {"SMALLEST_API_KEY": KEY, "SMALLEST_BASE_URL": server.base_url}
     table = run_on_terminal(home, "voices", columns=columns, **env, SMALLEST_CACHE_DIR=str(home))
-    assert max(map(len, table.splitlines())) <= columns
+    *lines, summary = table.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert summary.startswith("264 of 264 voices, from http://127.0.0.1:")
     words = Counter(table.split())
     for row in rows(run(home, server, "voices")):
         words.subtract(word for cell in row for word in cell.split())
@@ -283,7 +285,7 @@ def test_long_table_goes_through_the_pager_if_there_is_one(
             ["characters", "price_usd", "voice", "model", "segments"],
             "meher",
         ),
-        (("speak", "-v", "'?'"), ["id", "name", "model", "gender", "accent", "age", "languages"], "meher"),
+        (("speak", "-v", "'?'"), ["id", "name", "model", "gender", "accent", "languages"], "meher *"),
         (("cache", "clear"), ["cleared", "segments", "cleared", "bytes"], "0"),
         (("voices", "clones"), ["id", "name", "model", "status", "language", "created"], ""),
     ],
@@ -321,7 +323,10 @@ def test_voices_play_json_lists_the_played_voices(home: Path, server: Offline) -
     ]  # fmt: skip
     spoken = json.loads(run(home, server, "speak", "Hello.", "--json", "-o", "out.wav").out)
     assert [each.keys() for each in played] == [spoken.keys()] * 2
+    before = len(server.log())
     ran = run(home, server, "voices", "play", "magnus", "magnos", "--json", "-o", ".")
+    assert (ran.code, json.loads(ran.out)["exit"], len(server.log())) == (2, 2, before)
+    ran = run(home, server, "voices", "play", "magnus", "magnos", "--force", "--json", "-o", ".")
     failed = json.loads(ran.out)
     assert (ran.code, failed["exit"]) == (5, 5)
     assert [each["voice"] for each in failed["voices"]] == ["magnus"]

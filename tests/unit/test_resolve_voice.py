@@ -8,7 +8,14 @@ import pytest
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Api, Voice
-from smallest_cli.voices import ResolvedVoice, bundled_voices, cache_voices, canonical_model, resolve_voice
+from smallest_cli.voices import (
+    ResolvedVoice,
+    UnknownVoice,
+    bundled_voices,
+    cache_voices,
+    canonical_model,
+    resolve_voice,
+)
 
 STANDARD, PRO = "lightning_v3.1", "lightning_v3.1_pro"
 
@@ -72,12 +79,15 @@ def test_unknown_model_gives_a_warning(voice: str | None) -> None:
 @pytest.mark.parametrize(
     ("voice", "names"),
     [
-        ("mehr", " (did you mean meher"), ("Magnuss", " (did you mean magnus"), ("qqqqqqqq", ""),
-        ("", ""), ("voice_qQzX7", ""),
+        ("mehr", " (did you mean meher"), ("Magnuss", " (did you mean magnus"), ("qqqqqqqq", ""), ("", ""),
     ],
 )  # fmt: skip
-def test_unknown_voice_suggests_the_nearest_and_is_sent_unchanged(voice: str, names: str) -> None:
-    found = resolve_voice(voice, None)
+def test_unknown_voice_is_refused_with_the_nearest_unless_it_is_meant(voice: str, names: str) -> None:
+    with pytest.raises(UnknownVoice) as caught:
+        resolve_voice(voice, None)
+    assert str(caught.value).startswith(f"unknown voice '{voice}'{names}")
+    assert resolve_voice(voice, PRO) == ResolvedVoice(voice, PRO)
+    found = resolve_voice(voice, None, force=True)
     assert (found.voice, found.model, len(found.warnings)) == (voice, PRO, 1)
     [warning] = found.warnings
     assert warning.startswith(f"unknown voice '{voice}'{names}")
@@ -85,8 +95,14 @@ def test_unknown_voice_suggests_the_nearest_and_is_sent_unchanged(voice: str, na
     assert ("did you mean" in warning) == bool(names)
 
 
+def test_clone_is_not_in_the_list() -> None:
+    found = resolve_voice("voice_qQzX7", None)
+    assert (found.voice, found.model, len(found.warnings)) == ("voice_qQzX7", PRO, 1)
+
+
 def test_warnings_escape_and_shorten_user_input() -> None:
-    for found in (resolve_voice("\x1b[31m" + "x" * 500, None), resolve_voice(None, "\x1b[31m" + "x" * 500)):
+    name = "\x1b[31m" + "x" * 500
+    for found in (resolve_voice(name, None, force=True), resolve_voice(None, name)):
         [warning] = found.warnings
         assert warning.isprintable()
         assert r"\x1b[31m" in warning
@@ -114,9 +130,9 @@ def test_cached_list_of_the_same_service_precedes_the_bundled_voices() -> None:
     here, elsewhere = "http://here", "http://elsewhere"
     cache_voices(here, [Voice("meher", "Meher", STANDARD), Voice("voice_1", "My Clone", PRO)])
     assert resolve_voice("meher", None, base_url=here) == ResolvedVoice("meher", STANDARD)
-    assert resolve_voice("my clone", None, base_url=here) == ResolvedVoice("voice_1", PRO)
+    assert resolve_voice("my clone", None, force=True, base_url=here) == ResolvedVoice("voice_1", PRO)
     assert resolve_voice("meher", None, base_url=elsewhere) == ResolvedVoice("meher", PRO)
-    assert resolve_voice("my clone", None, base_url=elsewhere).warnings
+    assert resolve_voice("my clone", None, force=True, base_url=elsewhere).warnings
     with pytest.raises(UsageError, match="not of lightning_v3.1_pro"):
         resolve_voice("meher", PRO, base_url=here)
     assert "did you mean voice_1?" in resolve_voice("voice_2", None, base_url=here).warnings[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,14 +102,20 @@ def list_voices(
     criteria, sort = catalog.VoiceFilter(**filter_options.as_dict()), list_options.sort
     if sort not in (None, *SORTS):
         raise errors.UsageError(f"--sort: not one of {', '.join(SORTS)}")
-    known = _load(load_settings(account_options.as_dict()), account_options, refresh=list_options.refresh)
+    settings = load_settings(account_options.as_dict())
+    known = _load(settings, account_options, refresh=list_options.refresh)
     found = catalog.filter_voices(known, criteria)
     if not found:
         hint = catalog.describe_alternatives(known, criteria)
         raise errors.UsageError(f"no voice matches {criteria.as_options()}", hint=hint)
+    found.sort(key=lambda voice: voice.model, reverse=True)  # the newest model first
     if sort:
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
-    print_voices(found[: list_options.limit], as_json=account_options.json)
+    shown = found[: list_options.limit]
+    print_voices(shown, as_json=account_options.json)
+    if not account_options.json:
+        source = "of the offline server" if settings.local else catalog.describe_list(settings.base_url)
+        Console().info(f"{len(shown)} of {errors.plural(len(known), 'voice')}, {source}; * default")
 
 
 def _load(settings: Settings, account_options: AccountOptions, *, refresh: bool) -> tuple[Voice, ...]:
@@ -156,14 +164,16 @@ def play_voices(
     # Ids come from the service, so they must not be used as paths.
     unique_ids = list(dict.fromkeys(ids.values()))
     files = dict(zip(unique_ids, unique_names([(id, id) for id in unique_ids]), strict=True))
+    runs = []  # all are checked before the first is paid for
+    for name in names:
+        output = [str(Path(folder, f"{files[ids[name]]}.wav"))] if folder else None
+        sound_options = options.SoundOptions(output=output, play=not folder)
+        of_voice = voice_options.replace(voice=ids[name])
+        runs.append((name, *build_run_config(of_voice, sound_options, service_options, run_options)))
     results: list[dict[str, Any]] = []
     try:
-        for name in names:
-            output = [str(Path(folder, f"{files[ids[name]]}.wav"))] if folder else None
-            sound_options = options.SoundOptions(output=output, play=not folder)
-            config, console = build_run_config(
-                voice_options.replace(voice=ids[name]), sound_options, service_options, run_options
-            )
+        for name, checked, console in runs:
+            config = replace(checked, started_ns=time.perf_counter_ns())
             text = join_words([play_options.text]) if play_options.text else sentence(found[name])
             pause_s = options.TextOptions().pause
             script = write_script([text], config.template, split=SEGMENT_CHARS, pause_s=pause_s)
