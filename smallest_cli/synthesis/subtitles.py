@@ -91,22 +91,16 @@ def subtitle_format(path: str) -> str:
 
 
 def cues_of(segments: Iterable[SpokenSegment], rate: int) -> list[Cue]:
-    """One cue for each complete segment, at `rate` frames per second, without control characters."""
+    """One cue for each complete segment, at `rate` frames per second."""
     return [
-        Cue(
-            each.start / rate,
-            each.end / rate,
-            clean(each.text)[0].strip(),
-            tuple(_words(each, rate)),
-            each.speaker and clean(each.speaker)[0],
-        )
+        Cue(each.start / rate, each.end / rate, each.text.strip(), tuple(_words(each, rate)), each.speaker)
         for each in segments
         if each.complete
     ]
 
 
 def _words(segment: SpokenSegment, rate: int) -> Iterator[Cue]:
-    """Words with rising times within the segment, whatever times the service sent."""
+    """Words with rising times within the segment, without control characters, whatever the service sent."""
     if not segment.words:
         return
     segment_start, segment_end = segment.start / rate, segment.end / rate

@@ -245,9 +245,7 @@ HOSTILE_WORDS = {
 @pytest.mark.parametrize("kind", ["srt", "vtt", "json"])
 def test_control_characters_of_words_are_not_written(kind: str) -> None:
     words = [WordTiming(word, number, number + 1) for number, word in enumerate(HOSTILE_WORDS)]
-    text, speaker = "Text \ud800of\u202e it.", "A\n\n\udcffB"
-    segment = SpokenSegment(text, 0, 12_000, words, complete=True, speaker=speaker)
-    cues = cues_of([segment], 1000)
+    cues = cues_of([SpokenSegment("Text.", 0, 12_000, words, complete=True)], 1000)
     assert [word.text for word in cues[0].words] == [word for word in HOSTILE_WORDS.values() if word]
     for by_word in (False, True):
         written = render(cues, kind, by_word=by_word).encode().decode()
