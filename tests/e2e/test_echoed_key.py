@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.command import Ran, smallest
 from tests.support.fault_server import Handler, fault_server
-from tests.support.fault_server.steps import Audio, End, Message, Reply
+from tests.support.fault_server.steps import Audio, Close, End, Message, Reply, Rst, Text
 from tests.support.frames import read_request
 
 KEY = "sk_Wq7/Zx3+Tn5=Lp9_Vb2Hd8Kf4Jm6"
@@ -161,6 +161,22 @@ def test_words_and_ids_of_a_stream(form: str, home: Path) -> None:
                 "--debug",
             )
             assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_messages_that_cannot_be_decoded_and_close_reasons(form: str, home: Path) -> None:
+    echo = FORMS[form](KEY).encode()
+    wait = ["--completion-wait", "0"]
+    for via, more, script in (
+        ("sse", [], (Reply(), Text(b"Bearer " + echo), Rst())),
+        ("sse", [], (Reply(kind=f"a/{quote(echo)}"), Rst())),
+        ("http", [], (Reply(kind=f"a/{quote(echo)}"), Rst())),
+        ("ws", wait, (Reply(), Text(echo), Rst())),
+        ("ws", wait, (Reply(), Close(4000, echo[:100].decode("utf-8", "ignore").encode()))),
+    ):
+        with fault_server(script) as server:
+            arguments = ["-o", "a.wav", "--via", via, "--retries", "0", "--json", "--debug", *more]
+            assert run(home, server.base_url, "speak", "Hi.", *arguments).code in (7, 8)
 
 
 def test_redirect_to_an_address_with_the_key(home: Path) -> None:

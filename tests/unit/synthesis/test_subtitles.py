@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smallest_cli.models import VIAS, WordTiming
+from smallest_cli.security import Secret
 from smallest_cli.synthesis.subtitles import (
     COLUMNS,
     LINES,
@@ -251,6 +252,14 @@ def test_control_characters_of_words_are_not_written(kind: str) -> None:
         written = render(cues, kind, by_word=by_word).encode().decode()
         assert written.replace("\n", "").isprintable()
         assert kind == "json" or "\n\n\n" not in written
+
+
+def test_key_between_sequences_of_a_word_is_redacted() -> None:
+    """Removing the sequences must not join what was not found before."""
+    Secret(KEY, "a test")
+    word = WordTiming("\x1b[1m".join(KEY), 0, 1)
+    (cue,) = cues_of([SpokenSegment("Text.", 0, 1000, [word], complete=True)], 1000)
+    assert [each.text for each in cue.words] == ["[key]"]
 
 
 # The command
