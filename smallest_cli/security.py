@@ -66,15 +66,16 @@ class Secret:
 
 
 def hide_key(key: str) -> None:
-    """Redact a key from now on, in base64 too; one of less than LONG_KEY characters only as a unit."""
+    """Redact a key from now on, in base64 and hex too; one shorter than LONG_KEY only as a unit."""
     from base64 import b64encode
 
     if FRAGMENT_LENGTH <= len(key) < LONG_KEY:
         _fragments.add(key.lower())
     elif len(key) >= LONG_KEY:
         # The number of bytes before it decides which of three forms it has in base64.
-        coded = [b64encode(b" " * at + key.encode("utf-8", "replace"))[4:-4].decode() for at in range(3)]
-        for form in map(str.lower, [key, *coded]):
+        data = key.encode("utf-8", "replace")
+        coded = [b64encode(b" " * at + data)[4:-4].decode() for at in range(3)]
+        for form in map(str.lower, [key, data.hex(), *coded]):
             ends = range(FRAGMENT_LENGTH, len(form) + 1)
             _fragments.update(form[end - FRAGMENT_LENGTH : end] for end in ends)
 

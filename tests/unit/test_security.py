@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from smallest_cli.errors import SettingsError
 from smallest_cli.models import Service
 from smallest_cli.security import KEY_LENGTH, SHOWN_LENGTH, Secret, escape, printable, redact_all
+from tests.support import echoes
 
 KEY = "sk_0123456789abcdefWXYZ"
 SECRET = Secret(KEY, "SMALLEST_API_KEY")
@@ -272,6 +273,15 @@ KEY_OF_20 = "sk_0123456789abcdefghij"
 def test_echoed_key_is_redacted(text: str, shown: str) -> None:
     Secret(KEY_OF_20, "a test")
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize("form", echoes.FORMS)
+def test_key_is_redacted_in_whatever_form_it_is_echoed(form: str) -> None:
+    Secret(echoes.KEY, "a test")
+    for before, after in (("", ""), ("Bearer ", " is wrong"), ("क्", "ष"), ("%", "%"), ("&#", ";")):
+        shown = printable(f"{before}{echoes.FORMS[form](echoes.KEY)}{after}")
+        assert not echoes.leaked(shown), shown
+        assert "[key]" in shown
 
 
 @pytest.mark.parametrize("length", [8, 19, 20, 64, KEY_LENGTH])
