@@ -8,7 +8,7 @@ from typing import Any
 
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import Clone, Dictionary, Voice
-from smallest_cli.protocol.json import decode_object, excerpt, finite_or_none, text_or_none
+from smallest_cli.protocol.json import decode_json, decode_object, finite_or_none, text_or_none
 
 DICTIONARIES_PATH = "/waves/v1/pronunciation-dicts"
 CLONES_PATH = "/waves/v1/voice-cloning"
@@ -45,10 +45,7 @@ def decode_dictionary(data: bytes) -> Dictionary:
 
 def decode_dictionaries(data: bytes) -> list[Dictionary]:
     """Decode the list of dictionaries, a bare array. Raises ProtocolError."""
-    try:
-        listed = json.loads(data)
-    except (ValueError, RecursionError):
-        raise ProtocolError(f"not a JSON message: {excerpt(data)}") from None
+    listed = decode_json(data)
     if not isinstance(listed, list):
         raise ProtocolError("malformed list of dictionaries")
     return [_dictionary(item) for item in listed]
