@@ -38,7 +38,7 @@ LOGS = {"status": "success", "page": 1, "pageSize": 50, "totalCount": 0, "totalP
 # The service publishes no limits for these; without any, memory and time are unlimited.
 MAX_STORED = 500  # dictionaries, and clones
 MAX_ITEMS = 1_000
-MAX_WORD_CHARS = 200
+MAX_WORD_CHARS = 500
 MAX_FIELD_CHARS = 2_000  # of a clone
 
 _NotEmpty = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_WORD_CHARS)]
