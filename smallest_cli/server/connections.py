@@ -34,7 +34,7 @@ class Connection(web.RequestHandler):
         super().__init__(server, loop=self._clock, auto_decompress=False)
         self._server, self._config, self._limit = server, config, limit
         self._deadline: asyncio.TimerHandle | None = None
-        self._begun = False
+        self._begun = self._lost = False
         self.waits = True  # for a request
         self.is_idle: Callable[[], bool] = lambda: False  # replaced by a WebSocket session
 
@@ -50,6 +50,7 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._expect_within(None)
+        self._lost = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -81,7 +82,7 @@ class Connection(web.RequestHandler):
             yield
         finally:
             self.waits = True
-            if self.connected:
+            if not self._lost:  # data that are not sent keep a closing connection open
                 self._expect_within(self._config.keep_alive_s)
 
     def is_open(self) -> bool:

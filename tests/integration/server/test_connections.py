@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import selectors
 import socket
 import subprocess
@@ -152,6 +153,22 @@ def test_reader_of_nothing_is_disconnected(via: str) -> None:
                 assert sock.recv(1)
                 eventually(lambda: server.post(HTTP["unified"], hello()).ok)
         assert "unfinished" in [each["status"] for each in server.log()]
+
+
+def test_unread_rest_of_a_closed_connection_is_dropped() -> None:
+    """The server has closed, but cannot send what is left."""
+    body = json.dumps(hello(text="Yes. " * 60, sample_rate=44_100)).encode()
+    with start_offline(keep_alive_s=SHORT_S, concurrency=99) as server:
+        before = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        with ExitStack() as stack:
+            for _ in range(9):
+                sock = stack.enter_context(socket.socket())
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                sock.connect(server.address)
+                head = post_head(server, len(body), SSE["unified"])
+                sock.sendall(head.replace(b"Host:", b"Connection: close\r\nHost:") + body)
+            eventually(lambda: len(server.log()) == 9)
+            eventually(lambda: len(os.listdir(f"/proc/{server.process.pid}/fd")) == before)
 
 
 def test_unfinished_messages_do_not_keep_a_websocket() -> None:
