@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,20 @@ def test_full_disk_ends_the_log_only() -> None:
         stderr = server.log_path.parent / "stderr"
         assert stderr.read_text() == "smallest: warning: the log /dev/full ends: No space left on device\n"
         stderr.write_text("")
+
+
+def test_audio_that_cannot_be_spooled_is_an_error() -> None:
+    def limit_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    long = hello(text="Far too long. " * 300, sample_rate=44_100)
+    with start_serve(preexec_fn=limit_files) as server:
+        assert server.post(HTTP["unified"], long).json()["error"] == "InternalServerError"
+        assert server.post(HTTP["unified"], hello()).ok
+        server.process.terminate()
+        assert isinstance(server.process, subprocess.Popen)
+        assert server.process.stderr
+        assert b"Traceback" not in server.process.stderr.read()
 
 
 def test_log_to_a_fifo_without_reader_is_an_error(tmp_path: Path) -> None:
