@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import selectors
 import socket
 import time
@@ -18,6 +19,8 @@ Clock = Callable[[], int]
 """Returns nanoseconds from an arbitrary start."""
 
 HEAD_LIMIT = 64 * 1024
+HEAD_END = re.compile(rb"\n\r?\n")
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 READ_SIZE = 64 * 1024
 MAX_SOCKET_TIMEOUT_S = 2_000_000.0
 """23 days: poll(2) takes its timeout as a 32-bit number of milliseconds."""
@@ -193,17 +196,22 @@ def max_time_exceeded() -> DeadlineExceeded:
     return error
 
 
-def read_head(connection: Connection) -> bytes:
-    """Read the head of an HTTP response, at most 64 KiB, up to and including its empty line.
+def read_final_head(connection: Connection) -> bytes:
+    """Read the head of an HTTP response up to and including its empty line; skip interim ones (1xx, not 101).
 
-    Bytes after it stay readable. Raises NetworkError where the connection ends before the empty line.
+    Bytes after it stay readable. Raises NetworkError where the connection ends before the empty line,
+    ProtocolError for a head of more than 64 KiB.
     """
-    connection.set_read_limit(HEAD_LIMIT)
-    head = b""
-    while (end := head.find(b"\r\n\r\n")) < 0:
-        data = connection.recv(READ_SIZE)
-        if not data:
-            raise ConnectionClosed("the connection was closed before an answer came")
-        head += data
-    connection.unread(head[end + 4 :])
-    return head[: end + 4]
+    while True:
+        connection.set_read_limit(HEAD_LIMIT)
+        head = b""
+        while not (end := HEAD_END.search(head)):
+            data = connection.recv(READ_SIZE)
+            if not data:
+                raise ConnectionClosed("the connection was closed before an answer came")
+            head += data
+        connection.unread(head[end.end() :])
+        head = head[: end.end()]
+        status = STATUS_LINE.match(head)
+        if not status or status[1] == b"101" or not status[1].startswith(b"1"):
+            return head

@@ -124,7 +124,8 @@ class Dialer:
         proxy = find_proxy(origin, self._environ)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         started = self.clock()
-        addresses = self._resolve(host, port, deadline)
+        named = proxy.name if proxy else printable(host)
+        addresses = self._resolve(host, port, named, deadline)
         # Checked on the addresses, not on the name: that may resolve to anything.
         is_local = not proxy and all(is_loopback(address[4][0]) for address in addresses)
         if not (origin.secure or self._plain_http or is_local):
@@ -133,7 +134,7 @@ class Dialer:
                 hint="use https, or --plain-http on a trusted network",
             )
         resolved = self.clock()
-        sock = connect_any(addresses, f"{printable(host)}:{port}", deadline)
+        sock = connect_any(addresses, named if proxy else f"{named}:{port}", deadline)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
@@ -143,10 +144,10 @@ class Dialer:
             raise
         return sock, Phases(dns=resolved - started, tcp=self.clock() - resolved)
 
-    def _resolve(self, host: str, port: int, deadline: Deadline) -> list[Address]:
+    def _resolve(self, host: str, port: int, named: str, deadline: Deadline) -> list[Address]:
         """Return the addresses of a host, looked up once for all connections."""
         if (host, port) not in self._addresses:
-            self._addresses[host, port] = resolve(host, port, deadline)
+            self._addresses[host, port] = resolve(host, port, named, deadline)
         return self._addresses[host, port]
 
     def _tls_context(self) -> ssl.SSLContext:
