@@ -36,6 +36,7 @@ class Dialer:
     `max_time`: seconds from now for everything that the connections do; None for no limit. `until` is its
     end, in seconds of `time.monotonic`.
     `plain_http`: allow http to another machine, although the key is sent unencrypted.
+    `ca_source`: where `ca_file` was set, for error messages.
     `environ`: where proxies and certificates are looked up. `clock`: nanoseconds, for the timestamps.
     """
 
@@ -45,6 +46,7 @@ class Dialer:
         timeout: float,
         max_time: float | None = None,
         ca_file: str | None = None,
+        ca_source: str = "",
         plain_http: bool = False,
         environ: Mapping[str, str] = os.environ,
         clock: Clock = time.perf_counter_ns,
@@ -53,6 +55,7 @@ class Dialer:
         self.clock = clock
         self.until = math.inf if max_time is None else time.monotonic() + max_time
         self._ca_file = ca_file
+        self._ca_source = ca_source
         self._plain_http = plain_http
         self._environ = environ
         self._context: ssl.SSLContext | None = None
@@ -67,6 +70,7 @@ class Dialer:
             timeout=settings.timeout,
             max_time=max_time,
             ca_file=settings.ca_file,
+            ca_source=settings.sources.get("ca_file", ""),
             plain_http=settings.plain_http,
         )
 
@@ -156,7 +160,7 @@ class Dialer:
 
         with self._context_lock:
             if self._context is None:
-                self._context = tls.create_context(self._ca_file, self._environ)
+                self._context = tls.create_context(self._ca_file, self._environ, self._ca_source)
             return self._context
 
     def _preload_context(self) -> None:
