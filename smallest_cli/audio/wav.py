@@ -54,10 +54,9 @@ class WavReader:
         self._format: AudioFormat | None = None
         self._in_data = False
         self._left = 0
-        self._trailer_left = 0
-        """Bytes of other chunks that may follow the data."""
+        self._trailer_size = self._padding = 0
+        """Bytes of other chunks that may follow the data, and those of padding before them."""
         self._trailer = bytearray()
-        self._chunk_left = 0
         self._last = b""
         self.states_length = False
 
@@ -89,20 +88,12 @@ class WavReader:
     def _skip(self, data: bytes) -> None:
         """Skip the chunks after the data. Raises ProtocolError for anything else, which would be audio."""
         self._trailer += data
-        while len(self._trailer) > 1:  # a single byte may be padding
-            if self._chunk_left:
-                skipped = len(self._trailer[: self._chunk_left])
-                del self._trailer[:skipped]
-                self._chunk_left -= skipped
-                self._trailer_left -= skipped
-                continue
-            size = int.from_bytes(self._trailer[4:8], "little")
-            needed = 8 + size if len(self._trailer) >= 8 else len(self._trailer)
-            if needed > min(self._trailer_left, MAX_HEADER) or not OTHER_CHUNK.fullmatch(self._trailer[:4]):
+        at = self._padding
+        while at < len(self._trailer) - 1:  # a single byte may be padding
+            size = int.from_bytes(self._trailer[at + 4 : at + 8], "little")
+            if at + 8 + size > self._trailer_size or not OTHER_CHUNK.fullmatch(self._trailer, at, at + 4):
                 raise ProtocolError("the service sent more audio than its WAV header states")
-            if needed < 8:
-                return
-            self._chunk_left = 8 + size + size % 2
+            at += 8 + size + size % 2
 
     def _parse_header(self) -> int | None:
         """Return the offset of the data, None if the header is not complete yet. Raises ProtocolError."""
@@ -120,8 +111,8 @@ class WavReader:
                 self._left = size if self.states_length else sys.maxsize
                 riff_size = int.from_bytes(head[4:8], "little")
                 # One more for the padding of an odd length, which some writers do not count.
-                self._trailer_left = max(0, riff_size - at - size) + 1
-                self._chunk_left = size % 2
+                self._trailer_size = min(max(0, riff_size - at - size) + 1, MAX_HEADER)
+                self._padding = size % 2
                 return at + 8
             if len(head) < at + 8 + size:
                 break

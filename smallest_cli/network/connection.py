@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 import selectors
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, NetworkError, ProtocolError
 from smallest_cli.models import Phases
@@ -20,6 +19,7 @@ Clock = Callable[[], int]
 
 HEAD_LIMIT = 64 * 1024
 HEAD_END = re.compile(rb"\n\r?\n")
+INTERIM_STATUS = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d\b")
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 READ_SIZE = 64 * 1024
 MAX_SOCKET_TIMEOUT_S = 2_000_000.0
@@ -40,7 +40,7 @@ class Deadline(NamedTuple):
 class Connection:
     """A connected socket with deadlines, a limit on what is read, and timestamps.
 
-    It has the socket methods that websocket-client and http.client call. `received_ns` is the clock right
+    It has the socket methods that websocket-client calls. `received_ns` is the clock right
     after the last read from the system, `sent_ns` right after the last write. `until` is the end of the
     run, in seconds of `time.monotonic`.
     """
@@ -156,10 +156,6 @@ class Connection:
             pass  # the next read raises it
         return True
 
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """Return a reader for http.client."""
-        return io.BufferedReader(_Reader(self), READ_SIZE)
-
     def gettimeout(self) -> float:
         """Return the seconds until the deadline."""
         return max(0.001, self._deadline - time.monotonic())
@@ -176,19 +172,6 @@ class Connection:
         self._sock.close()
 
 
-class _Reader(io.RawIOBase):
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._connection.recv(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
 def max_time_exceeded() -> DeadlineExceeded:
     """Return the error for the end of the run's --max-time; it is not retried."""
     error = DeadlineExceeded("the run took longer than --max-time allows")
@@ -199,8 +182,8 @@ def max_time_exceeded() -> DeadlineExceeded:
 def read_final_head(connection: Connection) -> bytes:
     """Read the head of an HTTP response up to and including its empty line; skip interim ones (1xx, not 101).
 
-    Bytes after it stay readable. Raises NetworkError where the connection ends before the empty line,
-    ProtocolError for a head of more than 64 KiB.
+    Bytes after it stay readable. Raises NetworkError where the connection ends before, ProtocolError for a
+    head of more than 64 KiB.
     """
     while True:
         connection.set_read_limit(HEAD_LIMIT)
@@ -211,7 +194,5 @@ def read_final_head(connection: Connection) -> bytes:
                 raise ConnectionClosed("the connection was closed before an answer came")
             head += data
         connection.unread(head[end.end() :])
-        head = head[: end.end()]
-        status = STATUS_LINE.match(head)
-        if not status or status[1] == b"101" or not status[1].startswith(b"1"):
-            return head
+        if not INTERIM_STATUS.match(head):
+            return head[: end.end()]

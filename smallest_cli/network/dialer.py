@@ -36,8 +36,8 @@ class Dialer:
     `max_time`: seconds from now for everything that the connections do; None for no limit. `until` is its
     end, in seconds of `time.monotonic`.
     `plain_http`: allow http to another machine, although the key is sent unencrypted.
-    `ca_source`: where `ca_file` was set, for error messages.
-    `environ`: where proxies and certificates are looked up. `clock`: nanoseconds, for the timestamps.
+    `environ`: where proxies and certificates are looked up. `ca_source`: where `ca_file` was set, for errors.
+    `clock`: nanoseconds, for the timestamps.
     """
 
     def __init__(

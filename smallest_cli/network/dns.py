@@ -24,10 +24,7 @@ Address = tuple[int, int, int, str, Any]
 
 
 def resolve(host: str, port: int, named: str, deadline: Deadline) -> list[Address]:
-    """Return the addresses of a host, the two families alternating (RFC 8305, 4).
-
-    `named` is for error messages. Raises ConnectError.
-    """
+    """Return the addresses of a host, `named` so in errors, families alternating. Raises ConnectError."""
     # getaddrinfo imports the IDNA codec for a str, which takes milliseconds; not for bytes.
     name = host.encode("ascii") if host.isascii() else host
     answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
@@ -47,6 +44,7 @@ def resolve(host: str, port: int, named: str, deadline: Deadline) -> list[Addres
         raise ConnectError(late, step="dns") from None
     if isinstance(found, Exception):
         raise ConnectError(f"cannot resolve {named}", step="dns") from None
+    # The two families alternate (RFC 8305, 4).
     preferred = [address for address in found if address[0] == found[0][0]]
     others = [address for address in found if address[0] != found[0][0]]
     return [address for address in chain.from_iterable(zip_longest(preferred, others)) if address]

@@ -18,8 +18,6 @@ from smallest_cli.network.origin import Origin, is_loopback
 from smallest_cli.security import printable
 
 PROXY_HINT = "use http://HOST:PORT"
-TRANSIENT_STATUSES = (408, 429)
-"""Refusals of 4xx after which another attempt may succeed."""
 
 
 class Proxy(NamedTuple):
@@ -75,18 +73,13 @@ def _is_excluded(origin: Origin, no_proxy: str) -> bool:
     except ValueError:
         address = None
     for entry in re.split(r"[\s,]+", no_proxy.lower()):
-        has_port = entry.count(":") == 1 or "]:" in entry
+        has_port = entry.count(":") == 1 or "]:" in entry  # not the colons of an IPv6 address
         # An entry of another port keeps it, and so matches no host.
-        name = entry.removesuffix(f":{origin.port}") if has_port else entry
-        if name == "*":
+        name = (entry.removesuffix(f":{origin.port}") if has_port else entry).strip(".[")
+        if name == "*" or (not address and name and f".{host}".endswith(f".{name}")):
             return True
-        if address is None:
-            name = name.strip(".")
-            if name and f".{host}".endswith(f".{name}"):
-                return True
-            continue
         with suppress(ValueError):
-            if address in ip_network(re.sub(r"[][]", "", name), strict=False):
+            if address and address in ip_network(name.replace("]", ""), strict=False):
                 return True
     return False
 
@@ -105,9 +98,9 @@ def open_tunnel(sock: socket.socket, proxy: Proxy, origin: Origin, clock: Clock,
     try:
         connection.send("\r\n".join([*lines, "", ""]).encode("ascii"))
         head = read_final_head(connection)
-    except DeadlineExceeded:
-        raise
     except (NetworkError, ProtocolError) as error:
+        if isinstance(error, DeadlineExceeded):
+            raise
         raise ConnectError(f"{proxy.name} failed: {error}") from None
     match = STATUS_LINE.match(head)
     if not match:
@@ -115,7 +108,7 @@ def open_tunnel(sock: socket.socket, proxy: Proxy, origin: Origin, clock: Clock,
     status = int(match[1])
     if not 200 <= status < 300:
         refused = ConnectError(f"{proxy.name} answered {status}")
-        refused.retryable = status >= 500 or status in TRANSIENT_STATUSES
+        refused.retryable = status >= 500 or status in (408, 429)
         if status == 407:
             refused.hint = f"set user name and password: {proxy.variable}=http://USER:PASSWORD@HOST:PORT"
         raise refused

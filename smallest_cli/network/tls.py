@@ -16,7 +16,6 @@ from smallest_cli.network.origin import Origin
 from smallest_cli.security import os_error_text, printable
 
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-CA_FOLDERS = "SSL_CERT_DIR"
 HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 """A certificate in OpenSSL's directory, as `openssl rehash` names it."""
 NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
@@ -35,10 +34,10 @@ def create_context(ca_file: str | None, environ: Mapping[str, str], source: str 
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     named = {source: ca_file} if ca_file else {}
     if not ca_file:
-        named |= {name: environ[name] for name in [*filter(environ.get, CA_VARIABLES)][:1]}
-        folders = environ.get(CA_FOLDERS, "")
+        named = {name: environ[name] for name in [*filter(environ.get, CA_VARIABLES)][:1]}
+        folders = environ.get("SSL_CERT_DIR", "")
         if folders and (not named or ("SSL_CERT_FILE" in named and _hashed_folders(folders))):
-            named[CA_FOLDERS] = folders
+            named["SSL_CERT_DIR"] = folders
     for source, path in named.items():
         _trust(context, path, source)
     if not named:
@@ -50,18 +49,18 @@ def create_context(ca_file: str | None, environ: Mapping[str, str], source: str 
 def _trust(context: ssl.SSLContext, path: str, source: str = "") -> None:
     """Trust the certificates of a file, or of one or more folders. Raises SettingsError."""
     prefix = f"{printable(source)}: " if source else ""
+    is_folder = os.path.isdir(os.path.expanduser(path))
     try:
         if folders := _hashed_folders(path):
             context.load_verify_locations(capath=os.pathsep.join(folders))
-        elif os.path.isdir(os.path.expanduser(path)):
-            hint = (
-                f"OpenSSL finds certificates in a directory by their hash: openssl rehash {printable(path)}"
-            )
-            raise SettingsError(f"{prefix}no certificate in {printable(path)}", hint=hint)
+        elif is_folder:
+            raise ssl.SSLError
         else:
             context.load_verify_locations(cafile=os.path.expanduser(path))
     except ssl.SSLError:
         hint = "use a PEM file: its first certificate begins with -----BEGIN CERTIFICATE-----"
+        if is_folder:
+            hint = f"OpenSSL finds certificates by their hash: openssl rehash {printable(path)}"
         raise SettingsError(f"{prefix}no certificate in {printable(path)}", hint=hint) from None
     except OSError as error:
         problem = f"{prefix}cannot read the certificates in {printable(path)}: {os_error_text(error)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 
 from smallest_cli import errors
 from smallest_cli.errors import RemoteError
@@ -44,14 +45,13 @@ PRIVATE_CLOSE_CODES = {3000: 401, 3003: 403, 3008: 408, 4001: 401, 4003: 403, 40
 """Close codes that stand for an HTTP status, as registered by IANA or by custom; 4400 to 4599 do, too."""
 
 
-def decode_error(fields: Fields, *, failed: bool = False) -> RemoteError | None:
-    """The error in a stream message, in any of the forms of waves/api.md, 5b; None without one.
+def decode_error(fields: Fields) -> RemoteError | None:
+    """The error in a stream message, in any of the forms of waves/api.md, 5b; None without one."""
+    failed = "error" in (fields.get("status"), payload(fields).get("status"))
+    return _stream_error(fields) if failed or fields.get("error") or fields.get("errors") else None
 
-    `failed`: it is an error, whatever its form.
-    """
-    failed = failed or "error" in (fields.get("status"), payload(fields).get("status"))
-    if not (failed or fields.get("error") or fields.get("errors")):
-        return None
+
+def _stream_error(fields: Fields) -> RemoteError:
     text = error_text(fields) or "no reason given"
     codes = (fields.get(name) for name in ("code", "statusCode", "status"))
     if code := next((code for code in codes if isinstance(code, int) and 400 <= code < 600), None):
@@ -71,9 +71,7 @@ def decode_error_event(data: bytes) -> RemoteError:
         fields = {}
     if not error_text(fields):
         fields["message"] = data.decode("utf-8", "replace")
-    error = decode_error(fields, failed=True)
-    assert error  # noqa: S101
-    return error
+    return _stream_error(fields)
 
 
 def error_text(fields: Fields) -> str:
@@ -148,25 +146,19 @@ def decode_retry_after(value: str | None, date: str | None) -> float | None:
     A date is compared with the reply's own `Date`, so that the local clock does not matter. The longest of
     several counts: a gateway may add its own to that of the service.
     """
-    waits = (_decode_wait(each, date) for each in re.split(DATE_OR_LIST, (value or "").strip()))
-    return max((wait for wait in waits if wait is not None), default=None)
+    waits = []
+    for each in re.split(DATE_OR_LIST, (value or "").strip()):
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", each):
+            waits.append(min(float(each), MAX_RETRY_AFTER_S))
+        elif each and date:
+            from datetime import UTC
+            from email.utils import parsedate_to_datetime
 
-
-def _decode_wait(value: str, date: str | None) -> float | None:
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-        return min(float(value), MAX_RETRY_AFTER_S)
-    if not value or not date:
-        return None
-    from datetime import UTC
-    from email.utils import parsedate_to_datetime
-
-    try:
-        times = (parsedate_to_datetime(text) for text in (value, date))
-        until, now = (time if time.tzinfo else time.replace(tzinfo=UTC) for time in times)
-        wait = (until - now).total_seconds()
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return max(0.0, wait)
+            with suppress(TypeError, ValueError, OverflowError):
+                times = (parsedate_to_datetime(text) for text in (each, date))
+                until, now = (time if time.tzinfo else time.replace(tzinfo=UTC) for time in times)
+                waits.append(max(0.0, (until - now).total_seconds()))
+    return max(waits, default=None)
 
 
 def decode_close(code: int, reason: str = "") -> RemoteError:

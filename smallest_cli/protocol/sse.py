@@ -9,7 +9,7 @@ from typing import Any
 
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import AudioChunk, Completed, Event
-from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, SSEShape
+from smallest_cli.protocol.endpoints import KEEP_ALIVE_TYPES, MESSAGE_LIMIT, SSEShape
 from smallest_cli.protocol.errors import decode_error_event
 from smallest_cli.protocol.messages import OLD_END, decode_events
 
@@ -34,6 +34,7 @@ def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes
 
 AUDIO_NAMES = (b"", b"message", b"audio")
 """Names of events that carry audio; message is the default (WHATWG HTML, 9.2.6)."""
+HEARTBEATS = (b"", *(each.encode() for each in KEEP_ALIVE_TYPES))
 END_NAMES = (b"complete", b"completed", b"done", b"end")
 """Names of events that may carry the end marker: the service sends it without a name."""
 
@@ -99,18 +100,14 @@ class EventStream:
 
 
 def _decode_event(name: bytes, data: bytes, at_ns: int) -> list[Event]:
-    """Return the events in a server-sent event. Raises the error that it reports, and ProtocolError.
-
-    Heartbeats, which are blank or have a name of their own, have no events.
-    """
+    """Decode a server-sent event; a heartbeat is blank, or has another name. Raises RemoteError."""
     if name == b"error":
         raise decode_error_event(data)
-    if name not in AUDIO_NAMES + END_NAMES or not data.strip():
+    if name not in AUDIO_NAMES + END_NAMES or data.strip() in HEARTBEATS:
         return []
     try:
-        events = decode_events(data, at_ns)
+        return decode_events(data, at_ns)
     except ProtocolError:
-        if name in END_NAMES:  # its name alone does not prove that the audio is complete
-            return []
-        raise
-    return events if name in AUDIO_NAMES or any(isinstance(each, Completed) for each in events) else []
+        if name in AUDIO_NAMES:
+            raise
+        return []  # the name of an end alone does not prove that the audio is complete

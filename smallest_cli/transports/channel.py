@@ -50,10 +50,7 @@ class Channel(ABC):
 def error_from_response(
     service: Service, status: int, headers: Mapping[str, str], body: bytes
 ) -> RemoteError:
-    """Return the error for an HTTP status other than 200; for 401 its hint says which key was sent.
-
-    `headers` must have lower-case names.
-    """
+    """Return the error for a status other than 200 (names of `headers` in lower case); 401 names the key."""
     if "retry-after" in headers and "date" not in headers:  # it may be a time of the day
         from email.utils import formatdate
 

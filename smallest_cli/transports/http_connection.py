@@ -8,6 +8,7 @@ retries: whether a request is sent again is decided by the caller.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import h11
 
@@ -25,8 +26,6 @@ JSON = "application/json"
 READ_SIZE = WRITE_SIZE = 64 * 1024
 END_TIMEOUT_S = 0.05
 """How long the end of a body may take after the service's own end marker, for the connection to be kept."""
-GZIP_OR_ZLIB = 32 + 15
-"""The value of zlib's `wbits` that reads both."""
 NO_ENCODING = frozenset({"", "identity", "none"})
 
 
@@ -202,10 +201,9 @@ class HTTPConnection:
         if self._is_encoded:  # although that was not asked for
             import zlib
 
-            try:
-                body = zlib.decompressobj(GZIP_OR_ZLIB).decompress(body, ERROR_BODY_LIMIT)
-            except zlib.error:
-                body = b""
+            encoded, body = body, b""
+            with suppress(zlib.error):  # 32 + 15: gzip or zlib
+                body = zlib.decompressobj(32 + 15).decompress(encoded, ERROR_BODY_LIMIT)
         return body[:ERROR_BODY_LIMIT]
 
     @property

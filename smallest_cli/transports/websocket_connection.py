@@ -17,7 +17,7 @@ from websocket import ABNF
 
 from smallest_cli.errors import NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import Opened, Service
-from smallest_cli.network.connection import STATUS_LINE, Connection, read_final_head
+from smallest_cli.network.connection import Connection, read_final_head
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
 from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, PATHS
@@ -27,6 +27,7 @@ CLOSE_TIMEOUT_S = 0.1
 CONTROL_LIMIT = 125
 """Maximum payload of a control frame in bytes (RFC 6455, 5.5)."""
 HANDSHAKE_HEADERS = (b"upgrade:", b"connection:", b"sec-websocket-accept:")
+SWITCHED = re.compile(rb"HTTP/1\.[01] 101\b")
 NO_STATUS = 1005
 """The close code of a close frame without one (RFC 6455, 7.1.5)."""
 
@@ -98,16 +99,13 @@ class WebSocketConnection:
             case ABNF.OPCODE_BINARY:
                 raise ProtocolError("the service sent a binary message")
             case ABNF.OPCODE_TEXT | ABNF.OPCODE_CONT:
-                partial = self._partial_message
-                if (frame.opcode == ABNF.OPCODE_CONT) != (partial is not None):
+                if (frame.opcode == ABNF.OPCODE_CONT) != (self._partial_message is not None):
                     raise ProtocolError("the service sent fragments out of order")
-                if frame.fin and partial is None:
-                    return bytes(frame.data)
-                partial = bytearray() if partial is None else partial
-                partial += frame.data
-                self._partial_message = None if frame.fin else partial
+                message = self._partial_message or bytearray()
+                message += frame.data
+                self._partial_message = None if frame.fin else message
                 if frame.fin:
-                    return bytes(partial)
+                    return bytes(message)
         return None
 
     def close(self) -> None:
@@ -148,8 +146,7 @@ class _UpgradeSocket:
 
     def _check_upgrade(self) -> None:
         head = read_final_head(self._connection)
-        status = STATUS_LINE.match(head)
-        if not status or status[1] != b"101":
+        if not SWITCHED.match(head):
             self._connection.unread(head)
             self._raise_rejection()
         if re.search(rb"\nsec-websocket-extensions:[ \t]*[^\s]", head, re.I):

@@ -130,6 +130,8 @@ END_DATA = b"data: " + json.dumps(SSE["end_data"]["data"]).encode()
         b"data",
         b"data: ",
         b"data:\ndata:",
+        b"data: ping",
+        b"data:keep-alive ",
         b"event: ping",
         b"event: ping\ndata: 2026-11-29 10:00:00",
         b"event: ping\ndata:",
