@@ -122,9 +122,7 @@ def decode_http_error(status: int, headers: Mapping[str, str], body: bytes) -> R
     wait_s = decode_retry_after(headers.get("retry-after"), headers.get("date"))
     after = f" (retry after {math.ceil(wait_s):,} s)" if wait_s else ""
     error = kind(f"the service answered {status}: {text}{after}", hint=hint, request_id=request_id)
-    error.status = status
-    if isinstance(error, errors.RateLimited | errors.ServerError):
-        error.retry_after = wait_s
+    error.status, error.retry_after = status, wait_s
     return error
 
 

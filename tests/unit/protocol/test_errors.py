@@ -176,9 +176,9 @@ def test_retry_after_seconds_and_dates(
 ) -> None:
     headers = {"retry-after": retry_after, "date": date}
     present = {name: value for name, value in headers.items() if value is not None}
-    for status in (429, 503):
+    for status in (408, 429, 503):
         error = decode_http_error(status, present, b"")
-        assert isinstance(error, RateLimited | ServerError)
+        assert error.retryable
         assert error.retry_after == seconds
 
 
