@@ -86,7 +86,7 @@ def _speech_handler(state: ServerState, api: Api, via: Via) -> Handler:
         if request.content_type != "application/json":
             return web.json_response({"error": "Content-Type must be application/json"}, status=415)
         try:
-            fields = decode_object(await request.read())
+            fields = decode_object(await request.read(), raw=True)
         except ProtocolError:
             return web.json_response(error_bodies.INVALID, status=400)
         if issues := validate(fields, state.rules(api, via)):

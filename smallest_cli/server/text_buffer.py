@@ -155,7 +155,7 @@ class MessageBuffer:
     def read(self, data: str | bytes) -> str | None:
         """Process one message; return an immediate reply, if any. Raises InvalidMessage."""
         try:
-            fields = decode_object(data)
+            fields = decode_object(data, raw=True)
         except ProtocolError:
             raise InvalidMessage from None
         if is_keep_alive(fields):

@@ -56,6 +56,7 @@ async def reply(send: Send, status: int, kind: str, *pieces: bytes) -> None:
 
 async def speak_websocket(receive: Receive, send: Send) -> None:
     """Answer each message of a WebSocket; close it as unauthorized for `REFUSED_TEXT`."""
+    number = 0
     while (message := await receive())["type"] != "websocket.disconnect":
         if message["type"] == "websocket.connect":
             await send({"type": "websocket.accept"})
@@ -64,7 +65,8 @@ async def speak_websocket(receive: Receive, send: Send) -> None:
         if request["text"] == REFUSED_TEXT:
             await send({"type": "websocket.close", "code": 4001, "reason": "invalid token"})
             return
+        number += 1
         audio = {"status": "chunk", "data": {"audio": base64.b64encode(PCM).decode()}}
         for fields in (audio, {"status": "complete"}):
-            text = json.dumps({"request_id": "task_1", **fields})
+            text = json.dumps({"request_id": f"task_{number}", **fields})
             await send({"type": "websocket.send", "text": text})
