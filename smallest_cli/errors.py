@@ -72,11 +72,13 @@ class MissingKeyError(SettingsError):
 class RemoteError(SmallestError):
     """An error of the service or the network.
 
-    `status` is the HTTP status, `close_code` the WebSocket close code, if there was one.
+    `status` is the HTTP status, `close_code` the WebSocket close code, `retry_after` the minimum wait in
+    seconds that the service requested, if there was one.
     """
 
     status: int | None = None
     close_code: int | None = None
+    retry_after: float | None = None
 
 
 class AuthError(RemoteError):
@@ -88,11 +90,8 @@ class RequestError(RemoteError):
 
 
 class RateLimited(RemoteError):
-    """`retry_after` is the minimum wait in seconds that the service requested, if any."""
-
     exit_code = 6
     retryable = True
-    retry_after: float | None = None
 
 
 class NetworkError(RemoteError):
@@ -127,11 +126,8 @@ class IncompleteResponse(NetworkError):
 
 
 class ServerError(RemoteError):
-    """`retry_after` as in RateLimited."""
-
     exit_code = 8
     retryable = True
-    retry_after: float | None = None
 
 
 class ProtocolError(ServerError):

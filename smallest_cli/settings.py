@@ -111,6 +111,8 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
             place = f"{source}: {name}" if source == str(path) else source
             raise error(f"{place}: {problem}")
     values = {name: value for name, (value, _) in resolved.items()}
+    if "ca_file" in values:
+        values["ca_file"] = os.path.expanduser(values["ca_file"])  # no shell does it in a file or after =
     sources = {name: source for name, (_, source) in resolved.items()}
     return Settings(**values, sources=sources, warnings=tuple(_warn_of_unknown(in_file)))
 

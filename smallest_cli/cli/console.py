@@ -171,6 +171,7 @@ def error_as_json(error: SmallestError | Interrupted) -> dict[str, Any]:
         "exit": error.exit_code,
         "hint": error.hint,
         "request_id": error.request_id,
+        "retry_after": getattr(error, "retry_after", None),
         "audio_seconds": error.audio_seconds,
         "partial": str(error.partial) if error.partial else None,
     }

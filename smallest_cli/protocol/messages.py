@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
@@ -110,10 +109,12 @@ def _decode_audio(audio: object) -> bytes:
     if not isinstance(audio, str):
         raise ProtocolError("an audio message whose audio is not a string")
     try:
-        if len(audio) % 4:
-            raise ValueError
-        return b64decode(audio, validate=True)
-    except (binascii.Error, ValueError):
+        try:
+            return b64decode(audio, validate=True)
+        except ValueError:  # with line ends, in the alphabet for URLs, or without padding (RFC 4648)
+            text = "".join(audio.split()).replace("-", "+").replace("_", "/")
+            return b64decode(text if "=" in text else text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
         raise ProtocolError("an audio message with invalid base64") from None
 
 
