@@ -13,13 +13,13 @@ import shlex
 import signal
 import subprocess
 import threading
-import time
 from contextlib import suppress
 
 from smallest_cli.audio.sink import PlaybackSink
 from smallest_cli.errors import DeviceError, UsageError
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import os_error_text, printable
+from smallest_cli.signals import running_s, stopped_with_us, wait_running
 
 PRESETS = {
     "ffplay": "ffplay -loglevel error -nodisp -autoexit -fflags nobuffer -flags low_delay -probesize 32"
@@ -84,6 +84,7 @@ class PlayerSink(PlaybackSink):
             raise DeviceError(f"the player {self._name} does not start: {os_error_text(error)}") from None
         if self._process.stdin is None or self._process.stderr is None:  # for the type checker
             raise DeviceError(f"the player {self._name} has no stdin")
+        stopped_with_us.add(self._process.pid)
         self._pipe, self._errors = self._process.stdin, self._process.stderr
         self._stderr = b""
         self._stderr_reader = threading.Thread(target=self._read_stderr, daemon=True)
@@ -106,7 +107,7 @@ class PlayerSink(PlaybackSink):
         self._check()
         if self._ended.is_set() and not self._cancelled:
             return self._queued
-        now = self._stopped or time.monotonic()
+        now = self._stopped or running_s()
         passed = round((now - self._began) * self._format.sample_rate) if self._began else 0
         return min(self._written // self._format.frame_size, passed)
 
@@ -119,7 +120,7 @@ class PlayerSink(PlaybackSink):
 
     def abort(self) -> None:
         """End the player and its children at once."""
-        self._stopped = self._stopped or time.monotonic()
+        self._stopped = self._stopped or running_s()
         self._cancelled = True
         self._queue.put(None)
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -156,6 +157,7 @@ class PlayerSink(PlaybackSink):
             self._kill(signal.SIGKILL)
             self._process.wait()
         finally:
+            stopped_with_us.discard(self._process.pid)
             self._ended.set()
 
     def _write_queue(self) -> bool:
@@ -164,10 +166,10 @@ class PlayerSink(PlaybackSink):
         os.set_blocking(pipe.fileno(), False)
         try:
             while (pcm := self._next()) is not None:
-                self._began = self._began or time.monotonic()
+                self._began = self._began or running_s()
                 left = memoryview(pcm)
                 while left and not self._cancelled:
-                    if not select.select([], [pipe], [], STALL_S)[1]:
+                    if not wait_running(lambda left_s: select.select([], [pipe], [], left_s)[1], STALL_S):
                         raise TimeoutError
                     count = os.write(pipe.fileno(), left[:PIPE_BYTES])
                     self._written += count

@@ -15,6 +15,7 @@ from smallest_cli.models import Api, Service
 from smallest_cli.network.origin import is_loopback, parse_base_url
 from smallest_cli.security import Secret, printable
 from smallest_cli.settings import Settings
+from smallest_cli.signals import wait_running
 
 START_TIMEOUT_S = 20.0
 
@@ -78,7 +79,7 @@ def _start(child: Any, behaviour: Mapping[str, Any]) -> dict[str, Any]:
     try:
         child.stdin.write(json.dumps(behaviour).encode() + b"\n")
         child.stdin.flush()
-        ready, _, _ = select.select([child.stdout], [], [], START_TIMEOUT_S)
+        ready = wait_running(lambda left_s: select.select([child.stdout], [], [], left_s)[0], START_TIMEOUT_S)
         reply = json.loads(child.stdout.readline()) if ready else {}
     except (OSError, ValueError):
         reply = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import selectors
-import time
 from collections import deque
 from collections.abc import Generator, Iterator
 
@@ -37,6 +36,7 @@ from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS
 from smallest_cli.protocol.messages import Message, decode_events, decode_message
 from smallest_cli.protocol.requests import KEEP_ALIVE, encode_request
+from smallest_cli.signals import running_s
 from smallest_cli.transports.websocket_connection import WebSocketConnection
 
 COMPLETION_GRACE_S = 1.0
@@ -90,7 +90,7 @@ class WebSocketTransport:
         """The service's ids of finished requests: late messages of theirs are dropped."""
         self._events: deque[Event] = deque()
         self._returned = 0.0
-        """When the last event was returned, in seconds of `time.monotonic`."""
+        """When the last event was returned, in seconds of `running_s`."""
 
     def send(self, request: SpeechRequest) -> int:
         """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
@@ -107,7 +107,7 @@ class WebSocketTransport:
         self._events.append(opened._replace(segment=number))
         self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
         early = bool(self._requests)
-        self._returned = time.monotonic()
+        self._returned = running_s()
         self._requests.append(_Request(number, _completion_wait(request), request.request_id, early=early))
         return number
 
@@ -119,11 +119,11 @@ class WebSocketTransport:
         a slow sink held back reading. Raises RemoteError.
         """
         if self._ws:
-            self._ws.connection.extend_deadline(time.monotonic() - self._returned)
+            self._ws.connection.extend_deadline(running_s() - self._returned)
         try:
             return self._receive(wake, timeout_s)
         finally:
-            self._returned = time.monotonic()
+            self._returned = running_s()
 
     def _receive(self, wake: HasFileno | None, timeout_s: float | None) -> Event | None:
         while not self._events:
@@ -318,7 +318,7 @@ class WebSocketTransport:
         except RemoteError as error:
             # Quiet or a normal close ends a conversation; an abnormal end or an error never does.
             is_end = isinstance(error, DeadlineExceeded) or error.close_code == NORMAL_CLOSURE
-            if not (completed and fragments.ended and is_end and time.monotonic() < self._dialer.until):
+            if not (completed and fragments.ended and is_end and running_s() < self._dialer.until):
                 raise
         finally:
             self.close()
@@ -376,8 +376,8 @@ def _wait_readable(connection: Connection, wake: HasFileno | None, timeout_s: fl
     """
     if connection.readable():
         return True
-    remaining_s = connection.gettimeout()
-    wait_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
+    left_s = connection.gettimeout()
+    wait_s = left_s if timeout_s is None else min(timeout_s, left_s)
     with selectors.DefaultSelector() as selector:
         selector.register(connection.fileno(), selectors.EVENT_READ)
         if wake is not None:
@@ -385,4 +385,4 @@ def _wait_readable(connection: Connection, wake: HasFileno | None, timeout_s: fl
         ready = selector.select(min(wait_s, MAX_WAIT_S))
     if ready:
         return connection.readable()
-    return wait_s == remaining_s and wait_s < MAX_WAIT_S
+    return connection.is_late()
