@@ -34,6 +34,8 @@ WAKE = getattr(signal, "SIGURG", None)
 """Interrupts a wait of the main thread. No other program sends it, and its handler does nothing."""
 WAKE_EVERY_S = 0.01
 UNWATCHED_WITHIN_S = 0.1
+SIMULTANEOUS = "ignored due to race condition"
+"""Python's message for a signal whose handler was removed by that of another one, which came with it."""
 TICK_S = 0.2
 MAX_TICK_S = 0.5
 """A longer time between two ticks of the watcher thread was a stop, or a wait for a processor."""
@@ -46,6 +48,8 @@ _tick = (math.inf, 0.0)
 """When the watcher thread ticked last (inf: it does not run), and the seconds stopped before."""
 
 _holds: list[None] = []
+_deferred: list[int] = []
+"""The received signal while it is not yet raised as Interrupted."""
 _seen = threading.Event()
 """Set once the received signal was raised as Interrupted."""
 _wakers: list[int] = []
@@ -55,10 +59,10 @@ _unwatched = threading.Event()
 
 def catch_signals() -> None:
     """Install handlers: the first signal raises Interrupted in the main thread, at any point."""
+    sys.unraisablehook = _raise_again
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # keep INT ignored for `cmd &` in a script
             signal.signal(number, _interrupt)
-    sys.unraisablehook = _raise_again
     if STOP is not None and signal.getsignal(STOP) is signal.SIG_DFL:
         signal.signal(STOP, _stop)
     if WAKE is not None:
@@ -85,7 +89,13 @@ def wait_running(wait: Callable[[float], T], seconds: float) -> T:
 
 
 def restore_signals() -> None:
-    """Restore default handlers, which end the process. Ignored signals stay ignored."""
+    """Restore default handlers, which end the process. Raises Interrupted for a signal that was deferred."""
+    _restore_signals()
+    if _deferred:
+        raise Interrupted(_deferred.pop())
+
+
+def _restore_signals() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is _interrupt:
             signal.signal(number, signal.SIG_DFL)
@@ -169,7 +179,7 @@ def _close(end: int) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    restore_signals()
+    _restore_signals()
     _unwind(number, frame)
 
 
@@ -197,11 +207,13 @@ def _unwind(number: int, frame: FrameType | None) -> None:
         _unwind_later(number)
     else:
         _seen.set()
+        _deferred.clear()
         raise Interrupted(number)
 
 
 def _unwind_later(number: int) -> None:
     _seen.clear()
+    _deferred[:] = [number]
     signal.signal(signal.SIGALRM, lambda _, frame: _unwind(number, frame))
     signal.setitimer(signal.ITIMER_REAL, LATER_S)
 
@@ -210,5 +222,5 @@ def _raise_again(unraisable: UnraisableHookArgs) -> None:
     """Raise Interrupted again later if it was raised in a finalizer, where exceptions are lost."""
     if isinstance(unraisable.exc_value, Interrupted) and HAS_TIMER:
         _unwind_later(unraisable.exc_value.signal_number)
-    else:
+    elif SIMULTANEOUS not in str(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
