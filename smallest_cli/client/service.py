@@ -13,7 +13,7 @@ from smallest_cli.client.credentials import find_key
 from smallest_cli.errors import ServerError, SettingsError
 from smallest_cli.models import Api, Service
 from smallest_cli.network.origin import is_loopback, parse_base_url
-from smallest_cli.security import Secret, printable
+from smallest_cli.security import Secret, child_environment, printable
 from smallest_cli.settings import Settings
 from smallest_cli.signals import wait_running
 
@@ -63,6 +63,7 @@ def open_local_service(api: Api = "unified", behaviour: Mapping[str, Any] | None
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env=child_environment(),
         start_new_session=True,  # keeps Ctrl-C from the child; it ends with its stdin
     ) as child:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import AsyncGenerator
 
 from smallest_cli.errors import ServerError, SettingsError
 from smallest_cli.models import AudioChunk, SpeechRequest, WordTiming
+from smallest_cli.security import child_environment
 from smallest_cli.server.voice.ipc import AUDIO, END, FRAME, WORD, VoiceRequest
 from smallest_cli.server.voice.voice_map import resolve_espeak_voice
 from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES
@@ -40,7 +40,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # the C library prints warnings about unusual text
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=child_environment() | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
 
     @property
