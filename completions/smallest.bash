@@ -709,6 +709,8 @@ _smallest_known_devices=''
 _smallest_known_players='ffplay
 aplay
 paplay
+mpv
+pw-play
 play
 sox'
 # The values of a list: as last saved in the cache, else as bundled. Python is not started.

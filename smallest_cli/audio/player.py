@@ -14,22 +14,56 @@ import signal
 import subprocess
 import threading
 from contextlib import suppress
+from typing import NamedTuple
 
+from smallest_cli.audio import wav
 from smallest_cli.audio.sink import PlaybackSink
 from smallest_cli.errors import DeviceError, UsageError
 from smallest_cli.models import AudioFormat
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import child_environment, os_error_text, printable
 from smallest_cli.signals import running_s, stopped_with_us, wait_running
 
-PRESETS = {
-    "ffplay": "ffplay -loglevel error -nodisp -autoexit -fflags nobuffer -flags low_delay -probesize 32"
-    " -analyzeduration 0 -f s16le -sample_rate {rate} -i -",
-    "aplay": "aplay -q -t raw -f S16_LE -r {rate} -c 1 -",
-    "paplay": "paplay --raw --format=s16le --rate={rate} --channels=1 --latency-msec=100",
-    "play": "play -q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 -",
-    "sox": "sox -q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 - -d",
+
+class Player(NamedTuple):
+    """A known player.
+
+    `arguments` make it play s16le, mono, from stdin, and start at once. `package` is its Debian package.
+    `tail`: it drops the end of what it reads. `header`: it reads WAV.
+    """
+
+    arguments: str
+    package: str
+    version: str = "--version"
+    tail: bool = False
+    header: bool = False
+
+
+PLAYERS = {
+    # It waits 1.8 s without these flags. `-fflags nobuffer` would drop the first 60 ms.
+    "ffplay": Player(
+        "-loglevel error -nodisp -autoexit -flags low_delay -probesize 32 -analyzeduration 0"
+        " -f s16le -sample_rate {rate} -i -",
+        package="ffmpeg",
+        version="-version",
+        tail=True,
+    ),
+    "aplay": Player("-q -t raw -f S16_LE -r {rate} -c 1 -", package="alsa-utils"),
+    "paplay": Player(
+        "--raw --format=s16le --rate={rate} --channels=1 --latency-msec=100", package="pulseaudio-utils"
+    ),
+    # Its PipeWire output drops samples at both ends; most systems with PipeWire provide PulseAudio, too.
+    "mpv": Player(
+        "--no-config --no-terminal --no-video --cache=no --ao=pulse, --demuxer=rawaudio"
+        " --demuxer-rawaudio-rate={rate} --demuxer-rawaudio-channels=1 -",
+        package="mpv",
+    ),
+    # What `-` is depends on its version.
+    "pw-play": Player("/dev/stdin", package="pipewire-bin", tail=True, header=True),
+    "play": Player("-q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 -", package="sox"),
+    "sox": Player("-q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 - -d", package="sox"),
 }
-"""Known players with flags that make them start at once (ffplay waits 1.8 s without)."""
+TAIL_S = 0.2
+"""Silence after the audio for players that drop the end: ffplay 60 ms, pw-play 5 ms."""
 PIPE_BYTES = 4096
 MAX_STDERR = 2000
 POLL_S = 0.1
@@ -44,14 +78,21 @@ def player_command(player: str, rate: int) -> list[str]:
     Raises UsageError.
     """
     try:
-        words = shlex.split(PRESETS.get(player.strip(), player))
+        words = shlex.split(player)
     except ValueError as error:
         problem = f"{printable(player, 60)} is not a valid command: {printable(error)}"
         raise UsageError(f"--player: {problem}") from None
     if not words:
-        raise UsageError("--player names no program", hint=f"try {', '.join(PRESETS)}")
+        raise UsageError("--player names no program", hint=f"try {', '.join(PLAYERS)}")
+    if known := find_player(player):
+        words += known.arguments.split()
     words[0] = os.path.expanduser(words[0])
     return [word.replace("{rate}", str(rate)) for word in words]
+
+
+def find_player(player: str) -> Player | None:
+    """Return the known player if it is given by its name alone."""
+    return PLAYERS.get(player.strip())
 
 
 class PlayerSink(PlaybackSink):
@@ -61,6 +102,10 @@ class PlayerSink(PlaybackSink):
         """Raises UsageError for an invalid command, DeviceError if it does not start."""
         command = player_command(player, format.sample_rate)
         self._name = printable(command[0], 60)
+        self._known = find_player(player)
+        is_bare = self._known is None and len(command) == 1
+        needs = f"give its arguments: it must play s16le at {format.sample_rate} Hz from stdin"
+        self._hint = f"{needs}; known players: {', '.join(PLAYERS)}" if is_bare else "use -o FILE"
         self._format = format
         self._queued = self._written = 0
         self._began = 0.0
@@ -74,11 +119,12 @@ class PlayerSink(PlaybackSink):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
+                env=child_environment(),
                 process_group=0,
                 pipesize=PIPE_BYTES,
             )
         except FileNotFoundError:
-            hint = f"try {', '.join(PRESETS)}, or use -o FILE"
+            hint = f"apt install {self._known.package}, or use -o FILE" if self._known else self._hint
             raise DeviceError(f"player not found: {self._name}", hint=hint) from None
         except OSError as error:
             raise DeviceError(f"the player {self._name} does not start: {os_error_text(error)}") from None
@@ -90,6 +136,8 @@ class PlayerSink(PlaybackSink):
         self._stderr_reader = threading.Thread(target=self._read_stderr, daemon=True)
         self._stderr_reader.start()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        if self._known and self._known.header:
+            self._queue.put(wav.header(format))
         self._ended = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -109,10 +157,12 @@ class PlayerSink(PlaybackSink):
             return self._queued
         now = self._stopped or running_s()
         passed = round((now - self._began) * self._format.sample_rate) if self._began else 0
-        return min(self._written // self._format.frame_size, passed)
+        return min(self._written // self._format.frame_size, self._queued, passed)
 
     def close(self) -> None:
         """Wait until the player has ended. Raises DeviceError if it failed."""
+        if self._known and self._known.tail:
+            self._queue.put(bytes(round(TAIL_S * self._format.sample_rate) * self._format.frame_size))
         self._queue.put(None)
         while not self._ended.wait(POLL_S):
             pass  # bounded waits, since a signal that comes just before one is handled only after it
@@ -148,17 +198,23 @@ class PlayerSink(PlaybackSink):
     def _run(self) -> None:
         try:
             complete = self._write_queue()
-            code = self._process.wait()
+            if not wait_running(self._wait, self._queued / self._format.sample_rate + STALL_S):
+                raise TimeoutError(f"has not ended {STALL_S:g} s after the audio")
+            code = self._process.returncode
             if not self._cancelled and (code or not complete):
                 self._failure = self._exit_error(code, complete)
-        except TimeoutError:
-            problem = f"the player {self._name} has read no audio for {STALL_S:g} s"
-            self._failure = DeviceError(problem, hint="use -o FILE")
+        except TimeoutError as error:
+            self._failure = DeviceError(f"the player {self._name} {error}", hint=self._hint)
             self._kill(signal.SIGKILL)
             self._process.wait()
         finally:
             stopped_with_us.discard(self._process.pid)
             self._ended.set()
+
+    def _wait(self, seconds: float) -> bool:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.returncode is not None
 
     def _write_queue(self) -> bool:
         """Write to the player; return whether it read everything. Raises TimeoutError if it stalls."""
@@ -170,7 +226,7 @@ class PlayerSink(PlaybackSink):
                 left = memoryview(pcm)
                 while left and not self._cancelled:
                     if not wait_running(lambda left_s: select.select([], [pipe], [], left_s)[1], STALL_S):
-                        raise TimeoutError
+                        raise TimeoutError(f"has read no audio for {STALL_S:g} s")
                     count = os.write(pipe.fileno(), left[:PIPE_BYTES])
                     self._written += count
                     left = left[count:]
@@ -194,4 +250,4 @@ class PlayerSink(PlaybackSink):
         self._stderr_reader.join(TERMINATE_S)  # a child of it may keep its stderr open
         lines = self._stderr.decode(errors="replace").split("\n")
         last = next((f": {printable(line.strip(), 120)}" for line in reversed(lines) if line.strip()), "")
-        return DeviceError(f"the player {self._name} exited with {how}{when}{last}", hint="use -o FILE")
+        return DeviceError(f"the player {self._name} exited with {how}{when}{last}", hint=self._hint)

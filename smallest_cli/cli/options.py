@@ -58,7 +58,7 @@ class SoundOptions(FileOptions):
     device: str | None = option("--device NAME", "Output device; ? lists the devices.")
     player: str | None = option(
         "--player CMD",
-        "Play through ffplay, aplay, paplay, play, sox or a command with {rate} in it"
+        "Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it"
         " (not run by a shell; use sh -c for pipes).",
     )
     lead_silence: str | None = option("--lead-silence TIME", "Silence before playback, e.g. 0.5 or 500ms.")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.audio.player import PLAYERS
 from smallest_cli.cli.commands.completion import FILES
 from tests.support import ROOT
 from tests.support.command import environment, smallest
@@ -119,7 +120,7 @@ def test_several_completions_are_listed(keyboard: Keyboard) -> None:
         ("smallest speak -l h", ["hi"]),
         ("smallest speak -f spe", ["speech.txt"]),
         ("smallest voices play -o fol", ["folder/"]),
-        ("smallest speak --player ", ["aplay", "ffplay", "paplay", "play", "sox"]),
+        ("smallest speak --player ", sorted(PLAYERS)),
     ],
 )
 def test_fish_offers(typed: str, offered: list[str], home: Path) -> None:
@@ -156,7 +157,7 @@ def test_players_are_completed_by_programs_not_shell_keywords(home: Path) -> Non
         (home / "bin" / name).write_text("#!/bin/sh\n")
         (home / "bin" / name).chmod(0o755)
     env = environment(home) | {"PATH": str(home / "bin")}
-    assert bash_offers(["smallest", "speak", "--player"], env) == ["ffplay", "aplay", "paplay", "play", "sox"]
+    assert bash_offers(["smallest", "speak", "--player"], env) == list(PLAYERS)
     assert bash_offers(["smallest", "speak", "--player"], env, "if") == ["iffy"]
     assert set(bash_offers(["smallest", "speak", "--player"], env, "a")) == {"aplay"}
 
