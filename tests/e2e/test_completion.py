@@ -150,6 +150,23 @@ def bash_offers(typed: list[str], env: dict[str, str], prefix: str = "") -> list
     return done.stdout.splitlines()
 
 
+@pytest.mark.parametrize("ifs", [r"$'\n'", "", ":", "e", "'- '"])
+def test_bash_completes_the_same_with_any_ifs(ifs: str, home: Path) -> None:
+    typed = ("''", "sp", "bench comp", "speak --via ''", "speak --via = ht", "speak --no-", "speak -v zo")
+    lines = [*typed, "speak --player p", "speak -f sp"]
+    code = f'. {SCRIPTS}/smallest.bash\noffer() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _smallest; '
+    code += "printf '%s\\n' \"${COMPREPLY[@]}\"; }\n" + "".join(f"offer smallest {line}\n" for line in lines)
+    command, env = [need("bash"), "-c"], environment(home)
+    plain, other = (
+        subprocess.run([*command, each], env=env, cwd=home, capture_output=True, text=True, check=True)
+        for each in (code, f"IFS={ifs}\n{code}")
+    )
+    assert (other.stdout, other.stderr) == (plain.stdout, "")
+    assert {"speak", "compare", "sse", "--no-clobber", "zora", "play", "speech.txt"} <= {
+        *plain.stdout.split("\n")
+    }
+
+
 def test_players_are_completed_by_programs_not_shell_keywords(home: Path) -> None:
     """The presets first, then programs on PATH."""
     (home / "bin").mkdir()
