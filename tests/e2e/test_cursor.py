@@ -1,0 +1,32 @@
+"""The cursor is never hidden: nothing would show it again after Ctrl-Z or SIGKILL."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import SMALLEST, environment
+from tests.support.offline import KEY, Offline
+from tests.support.programs import need
+
+TEXT = "'Good morning. The kettle is on.'"
+RUNS = {
+    "speak": (f"speak {TEXT} -o a.wav", "s of audio"),
+    "stream": (f"stream {TEXT} -o a.wav", "s of audio"),
+    "batch": ("batch a.csv -d out --naming index", "1/1"),
+    "bench": (f"bench {TEXT} -n 2 --warmup 0 --no-calibrate --yes", "in flight"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_progress_does_not_hide_the_cursor(name: str, home: Path, server: Offline) -> None:
+    arguments, drawn = RUNS[name]
+    (home / "a.csv").write_text("text\nHello.\n")
+    command = " ".join([*SMALLEST, arguments])
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url, TERM="xterm")
+    terminal = [need("script"), "-qec", command, "/dev/null"]
+    done = subprocess.run(terminal, cwd=home, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, drawn in done.stdout) == (0, True), done.stdout
+    assert "\x1b[?25l" not in done.stdout
