@@ -40,7 +40,6 @@ TICK_S = 0.2
 MAX_TICK_S = 0.5
 """A longer time between two ticks of the watcher thread was a stop, or a wait for a processor."""
 STOP = getattr(signal, "SIGTSTP", None)
-STOP_WAKES = 3
 
 stopped_with_us: set[int] = set()
 """Process groups that Ctrl-Z stops, and `fg` continues, together with this process."""
@@ -144,13 +143,9 @@ def _end_waits(came: int, wake: int) -> None:
                 continue
             if not (received := os.read(came, 1)):
                 return
-            tries = 0
-            while received[0] != wake and not _seen.wait(WAKE_EVERY_S):
+            while received[0] not in (wake, STOP) and not _seen.wait(WAKE_EVERY_S):
                 _count_stop()
                 signal.pthread_kill(main, wake)
-                tries += 1
-                if received[0] == STOP and tries == STOP_WAKES:
-                    break
     finally:
         _tick = (math.inf, _tick[1])
         _close(came)
@@ -185,11 +180,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _stop(number: int, _: FrameType | None) -> None:
     """Stop the players and this process; continue the players when it is continued."""
+    import termios
+
+    terminal = None
+    with suppress(termios.error):
+        terminal = termios.tcgetattr(0)
     _signal_groups(signal.SIGSTOP)
     try:
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)  # returns when the process is continued
         signal.signal(number, _stop)
+        if terminal and not terminal[3] & termios.ECHO and os.tcgetpgrp(0) == os.getpgrp():
+            termios.tcsetattr(0, termios.TCSANOW, terminal)  # a shell turned on echo: a key is typed
     finally:
         _signal_groups(signal.SIGCONT)
 

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import threading
 from contextlib import suppress
-from typing import NamedTuple
 
 from smallest_cli.audio import wav
 from smallest_cli.audio.sink import PlaybackSink
@@ -23,47 +22,24 @@ from smallest_cli.models import AudioFormat
 from smallest_cli.security import child_environment, os_error_text, printable
 from smallest_cli.signals import running_s, stopped_with_us, wait_running
 
-
-class Player(NamedTuple):
-    """A known player.
-
-    `arguments` make it play s16le, mono, from stdin, and start at once. `package` is its Debian package.
-    `tail`: it drops the end of what it reads. `header`: it reads WAV.
-    """
-
-    arguments: str
-    package: str
-    version: str = "--version"
-    tail: bool = False
-    header: bool = False
-
-
 PLAYERS = {
-    # It waits 1.8 s without these flags. `-fflags nobuffer` would drop the first 60 ms.
-    "ffplay": Player(
-        "-loglevel error -nodisp -autoexit -flags low_delay -probesize 32 -analyzeduration 0"
-        " -f s16le -sample_rate {rate} -i -",
-        package="ffmpeg",
-        version="-version",
-        tail=True,
-    ),
-    "aplay": Player("-q -t raw -f S16_LE -r {rate} -c 1 -", package="alsa-utils"),
-    "paplay": Player(
-        "--raw --format=s16le --rate={rate} --channels=1 --latency-msec=100", package="pulseaudio-utils"
-    ),
+    # It waits 1.8 s without these flags; `-fflags nobuffer` would drop the first 60 ms.
+    "ffplay": "-loglevel error -nodisp -autoexit -flags low_delay -probesize 32 -analyzeduration 0"
+    " -f s16le -sample_rate {rate} -i -",
+    "aplay": "-q -t raw -f S16_LE -r {rate} -c 1 -",
+    "paplay": "--raw --format=s16le --rate={rate} --channels=1 --latency-msec=100",
     # Its PipeWire output drops samples at both ends; most systems with PipeWire provide PulseAudio, too.
-    "mpv": Player(
-        "--no-config --no-terminal --no-video --cache=no --ao=pulse, --demuxer=rawaudio"
-        " --demuxer-rawaudio-rate={rate} --demuxer-rawaudio-channels=1 -",
-        package="mpv",
-    ),
-    # What `-` is depends on its version.
-    "pw-play": Player("/dev/stdin", package="pipewire-bin", tail=True, header=True),
-    "play": Player("-q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 -", package="sox"),
-    "sox": Player("-q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 - -d", package="sox"),
+    "mpv": "--no-config --no-terminal --no-video --cache=no --ao=pulse, --demuxer=rawaudio"
+    " --demuxer-rawaudio-rate={rate} --demuxer-rawaudio-channels=1 -",
+    "pw-play": "/dev/stdin",  # what `-` means depends on its version
+    "play": "-q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 -",
+    "sox": "-q --buffer 1024 -t raw -r {rate} -e signed -b 16 -c 1 - -d",
 }
+"""Known players with arguments that make them play s16le, mono, from stdin, and start at once."""
+READS_WAV = ("pw-play",)
+DROPS_END = ("ffplay", "pw-play")
+"""Players that drop the end of the audio (60 ms, 5 ms): silence follows it."""
 TAIL_S = 0.2
-"""Silence after the audio for players that drop the end: ffplay 60 ms, pw-play 5 ms."""
 PIPE_BYTES = 4096
 MAX_STDERR = 2000
 POLL_S = 0.1
@@ -84,15 +60,9 @@ def player_command(player: str, rate: int) -> list[str]:
         raise UsageError(f"--player: {problem}") from None
     if not words:
         raise UsageError("--player names no program", hint=f"try {', '.join(PLAYERS)}")
-    if known := find_player(player):
-        words += known.arguments.split()
+    words += PLAYERS.get(player.strip(), "").split()
     words[0] = os.path.expanduser(words[0])
     return [word.replace("{rate}", str(rate)) for word in words]
-
-
-def find_player(player: str) -> Player | None:
-    """Return the known player if it is given by its name alone."""
-    return PLAYERS.get(player.strip())
 
 
 class PlayerSink(PlaybackSink):
@@ -102,12 +72,16 @@ class PlayerSink(PlaybackSink):
         """Raises UsageError for an invalid command, DeviceError if it does not start."""
         command = player_command(player, format.sample_rate)
         self._name = printable(command[0], 60)
-        self._known = find_player(player)
-        is_bare = self._known is None and len(command) == 1
-        needs = f"give its arguments: it must play s16le at {format.sample_rate} Hz from stdin"
-        self._hint = f"{needs}; known players: {', '.join(PLAYERS)}" if is_bare else "use -o FILE"
+        self._hint = "use -o FILE"
+        known = f"known players: {', '.join(PLAYERS)}"
+        if len(command) == 1:  # no arguments, and not known
+            must = f"it must play s16le at {format.sample_rate} Hz from stdin"
+            self._hint = f"give its arguments: {must}; {known}"
         self._format = format
         self._queued = self._written = 0
+        self._head = wav.header(format) if player.strip() in READS_WAV else b""
+        drops_end = player.strip() in DROPS_END
+        self._tail = bytes(round(TAIL_S * format.sample_rate) * format.frame_size * drops_end)
         self._began = 0.0
         self._stopped: float | None = None
         self._failure: DeviceError | None = None
@@ -124,7 +98,7 @@ class PlayerSink(PlaybackSink):
                 pipesize=PIPE_BYTES,
             )
         except FileNotFoundError:
-            hint = f"apt install {self._known.package}, or use -o FILE" if self._known else self._hint
+            hint = f"{known}; or {self._hint}" if len(command) > 1 else self._hint
             raise DeviceError(f"player not found: {self._name}", hint=hint) from None
         except OSError as error:
             raise DeviceError(f"the player {self._name} does not start: {os_error_text(error)}") from None
@@ -136,8 +110,6 @@ class PlayerSink(PlaybackSink):
         self._stderr_reader = threading.Thread(target=self._read_stderr, daemon=True)
         self._stderr_reader.start()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        if self._known and self._known.header:
-            self._queue.put(wav.header(format))
         self._ended = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -145,7 +117,8 @@ class PlayerSink(PlaybackSink):
         """Queue whole frames; does not wait. Raises DeviceError if the player has ended."""
         self._check()
         self._queued += len(pcm) // self._format.frame_size
-        self._queue.put(pcm)
+        self._queue.put(self._head + pcm)
+        self._head = b""
 
     def frames_played(self) -> int:
         """Return the frames played, as far as is known: those written, and no more than the time allows.
@@ -161,8 +134,7 @@ class PlayerSink(PlaybackSink):
 
     def close(self) -> None:
         """Wait until the player has ended. Raises DeviceError if it failed."""
-        if self._known and self._known.tail:
-            self._queue.put(bytes(round(TAIL_S * self._format.sample_rate) * self._format.frame_size))
+        self._queue.put(self._tail)
         self._queue.put(None)
         while not self._ended.wait(POLL_S):
             pass  # bounded waits, since a signal that comes just before one is handled only after it

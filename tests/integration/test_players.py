@@ -112,7 +112,11 @@ def test_player_that_does_not_end_times_out(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("player", "problem", "hint"),
     [
-        ("mpv", "player not found: mpv", "apt install mpv, or use -o FILE"),
+        (
+            "mpv",
+            "player not found: mpv",
+            "known players: ffplay, aplay, paplay, mpv, pw-play, play, sox; or use -o FILE",
+        ),
         (
             "foo",
             "player not found: foo",

@@ -143,9 +143,9 @@ def _find_output_devices() -> str:
 def _find_players() -> str:
     """Run each player: one found on PATH may still be broken."""
     found = []
-    for name, player in PLAYERS.items():
+    for name in PLAYERS:
         with suppress(OSError, subprocess.SubprocessError):
-            command, env = [name, player.version], child_environment()
+            command, env = [name, "--help"], child_environment()
             subprocess.run(command, capture_output=True, timeout=PLAYER_TIMEOUT_S, check=True, env=env)
             found.append(name)
     if not found:

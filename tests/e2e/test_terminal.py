@@ -1,4 +1,4 @@
-"""The cursor is never hidden: nothing would show it again after Ctrl-Z or SIGKILL."""
+"""The terminal is usable after Ctrl-Z and any end, and shows no key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import SMALLEST, environment
-from tests.support.offline import KEY, Offline
+from tests.support.keyboard import PROMPT, at_keyboard
+from tests.support.offline import KEY, Offline, eventually
 from tests.support.programs import need
 
 TEXT = "'Good morning. The kettle is on.'"
@@ -22,6 +23,7 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_progress_does_not_hide_the_cursor(name: str, home: Path, server: Offline) -> None:
+    """Nothing would show it again after Ctrl-Z or SIGKILL."""
     arguments, drawn = RUNS[name]
     (home / "a.csv").write_text("text\nHello.\n")
     command = " ".join([*SMALLEST, arguments])
@@ -30,3 +32,21 @@ def test_progress_does_not_hide_the_cursor(name: str, home: Path, server: Offlin
     done = subprocess.run(terminal, cwd=home, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, drawn in done.stdout) == (0, True), done.stdout
     assert "\x1b[?25l" not in done.stdout
+
+
+def test_key_typed_after_ctrl_z_and_fg_is_not_shown(home: Path) -> None:
+    rc = home / "rc"
+    rc.write_text(f"PS1='{PROMPT} '\n")
+    command = ["bash", "--noprofile", "--rcfile", str(rc), "-i"]
+    with at_keyboard(command, environment(home), home) as shell:
+        shell.press(f"{' '.join(SMALLEST)} login --no-check\r")
+        shell.wait_for("not shown")
+        shell.press("\x1a")
+        shell.wait_for(PROMPT)
+        shell.press("fg\r")
+        shell.wait_for("smallest_cli login")
+        eventually(lambda: not shell.echoes())
+        shell.press(f"{KEY}\r")
+        shown = shell.wait_for("saved the key")
+    assert KEY not in shown
+    assert KEY in (home / "config" / "credentials.json").read_text()
