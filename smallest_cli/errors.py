@@ -16,6 +16,7 @@
           IncompleteResponse            7   incomplete response
         ServerError                     8   server error (may be retried)
           ProtocolError                 8   invalid response
+            UnusableAudio               8   a complete response without audio, or with half a sample
         SecurityError                  12   refused: redirect, key over plain text
           CertificateError             12   certificate not trusted
       Incomplete                        9   failed after audio began
@@ -135,6 +136,10 @@ class ServerError(RemoteError):
 
 class ProtocolError(ServerError):
     """The service sent something that the protocol does not allow."""
+
+
+class UnusableAudio(ProtocolError):
+    pass
 
 
 class SecurityError(RemoteError):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.models import APIS, SAMPLE_RATES, VIAS, Api, Via
-from smallest_cli.security import printable, translate_os_errors
+from smallest_cli.security import hide_typed_keys, printable, translate_os_errors
 
 DEFAULT_BASE_URL = "https://api.smallest.ai"
 FILE_LIMIT = 64 * 1024
@@ -207,6 +207,7 @@ def _load_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{printable(path)} is a symbolic link to nothing")
     if text is None:
         return {}
+    hide_typed_keys([text])
     import tomllib
 
     try:

@@ -44,8 +44,8 @@ class Connection:
     """A connected socket with deadlines, a limit on what is read, and timestamps.
 
     It has the socket methods that websocket-client and http.client call. `received_ns` is the clock right
-    after the last read from the system, `sent_ns` right after the last write. `until` is the end of the
-    run, in seconds of `running_s`.
+    after the last read from the system, `sent_ns` right after the last write. `waited_s` is the total time
+    of waiting for the peer. `until` is the end of the run, in seconds of `running_s`.
     """
 
     def __init__(self, sock: socket.socket, phases: Phases, clock: Clock, until: float = math.inf) -> None:
@@ -55,6 +55,7 @@ class Connection:
         self.clock = clock
         self.received_ns = 0
         self.sent_ns = 0
+        self.waited_s = 0.0
         self._buffer = b""
         self._position = 0
         self._awaited = ""
@@ -92,8 +93,10 @@ class Connection:
 
     def _fill_buffer(self) -> None:
         """Read once from the socket into the empty buffer. Raises OSError."""
+        began = running_s()
         self._buffer, self._position = self._sock.recv(READ_SIZE), 0
         self.received_ns = self.clock()
+        self.waited_s += running_s() - began
         self._read_limit -= len(self._buffer)
 
     def send(self, data: bytes) -> int:
