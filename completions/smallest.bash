@@ -740,6 +740,8 @@ _smallest_known_devices=''
 _smallest_known_players='ffplay
 aplay
 paplay
+mpv
+pw-play
 play
 sox'
 # The values of a list: as last saved in the cache, else as bundled. Python is not started.
@@ -928,7 +930,9 @@ _shtab_smallest() {
 
 complete -o bashdefault -F _shtab_smallest smallest
 # bash splits --flag=value into three words: rejoin them as --flag value.
+# IFS as bash sets it: shtab's functions split lists of words, whatever the user's is.
 _smallest() {
+  local IFS=$' \t\n'
   local -a words=()
   local each last="" place=0
   for each in "${COMP_WORDS[@]}"; do

@@ -9,7 +9,7 @@ set -g _smallest_known_voices 'jordan	male, american, english, lightning_v3.1' '
 set -g _smallest_known_models lightning_v3.1 lightning_v3.1_pro
 set -g _smallest_known_languages 'en	english' 'hi	hindi' 'mr	marathi' 'kn	kannada' 'ta	tamil' 'bn	bengali' 'gu	gujarati' 'te	telugu' 'ml	malayalam' 'pa	punjabi' 'or	odia' 'es	spanish' 'de	german' 'fr	french' 'it	italian' 'nl	dutch' 'sv	swedish' 'pt	portuguese' 'ru	russian' 'el	greek' 'fi	finnish' 'no	norwegian' 'pl	polish' 'ar	arabic' 'zh	chinese' 'id	indonesian' 'ja	japanese' 'ko	korean' 'ms	malay' 'tr	turkish' 'vi	vietnamese'
 set -g _smallest_known_devices
-set -g _smallest_known_players ffplay aplay paplay play sox
+set -g _smallest_known_players ffplay aplay paplay mpv pw-play play sox
 # The values of a list: as last saved in the cache, else as bundled. Python is not started.
 function _smallest_list
   set -l folder "$SMALLEST_CACHE_DIR"
@@ -106,7 +106,7 @@ complete -c smallest -n '_shtab_smallest_using speak' -l cache -d 'Keep audio: r
 complete -c smallest -n '_shtab_smallest_using speak' -l no-cache -d 'Keep audio: repeats are free. [default: no-cache]'
 complete -c smallest -n '_shtab_smallest_using speak' -s p -l play -d 'Play on the output device.'
 complete -c smallest -n '_shtab_smallest_using speak' -l device -xka "(_smallest_list devices)" -d 'Output device; ? lists the devices.'
-complete -c smallest -n '_shtab_smallest_using speak' -l player -xka "(_smallest_program)" -d 'Play through ffplay, aplay, paplay, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
+complete -c smallest -n '_shtab_smallest_using speak' -l player -xka "(_smallest_program)" -d 'Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
 complete -c smallest -n '_shtab_smallest_using speak' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write FILE.srt, .vtt or .json.'
 complete -c smallest -n '_shtab_smallest_using speak' -l cue -xka "sentence word" -d 'Subtitle unit; few voices have words. [default: sentence]'
 complete -c smallest -n '_shtab_smallest_using speak' -l follow -d 'Print the text on stderr as it is played.'
@@ -160,7 +160,7 @@ complete -c smallest -n '_shtab_smallest_using stream' -l cache -d 'Keep audio: 
 complete -c smallest -n '_shtab_smallest_using stream' -l no-cache -d 'Keep audio: repeats are free. [default: no-cache]'
 complete -c smallest -n '_shtab_smallest_using stream' -s p -l play -d 'Play on the output device.'
 complete -c smallest -n '_shtab_smallest_using stream' -l device -xka "(_smallest_list devices)" -d 'Output device; ? lists the devices.'
-complete -c smallest -n '_shtab_smallest_using stream' -l player -xka "(_smallest_program)" -d 'Play through ffplay, aplay, paplay, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
+complete -c smallest -n '_shtab_smallest_using stream' -l player -xka "(_smallest_program)" -d 'Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
 complete -c smallest -n '_shtab_smallest_using stream' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write FILE.srt, .vtt or .json.'
 complete -c smallest -n '_shtab_smallest_using stream' -l cue -xka "sentence word" -d 'Subtitle unit; few voices have words. [default: sentence]'
 complete -c smallest -n '_shtab_smallest_using stream' -l follow -d 'Print the text on stderr as it is played.'

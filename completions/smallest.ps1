@@ -11,7 +11,7 @@ $global:_smallest_known_voices = @('jordan', 'robert', 'johnny', 'lucas', 'magnu
 $global:_smallest_known_models = @('lightning_v3.1', 'lightning_v3.1_pro')
 $global:_smallest_known_languages = @('en', 'hi', 'mr', 'kn', 'ta', 'bn', 'gu', 'te', 'ml', 'pa', 'or', 'es', 'de', 'fr', 'it', 'nl', 'sv', 'pt', 'ru', 'el', 'fi', 'no', 'pl', 'ar', 'zh', 'id', 'ja', 'ko', 'ms', 'tr', 'vi')
 $global:_smallest_known_devices = @()
-$global:_smallest_known_players = @('ffplay', 'aplay', 'paplay', 'play', 'sox')
+$global:_smallest_known_players = @('ffplay', 'aplay', 'paplay', 'mpv', 'pw-play', 'play', 'sox')
 # The values of a list: as last saved in the cache, else as bundled. Python is not started.
 function _smallest_list {
   param([string]$Name, [string]$Typed, [string[]]$Known)
@@ -797,7 +797,7 @@ $_shtab_smallest_help = @{
     '_shtab_smallest_speak___pause' = 'Silence between paragraphs. [default: 0.4]'
     '_shtab_smallest_speak___plain_http' = 'Allow sending the key over plain http.'
     '_shtab_smallest_speak___play' = 'Play on the output device.'
-    '_shtab_smallest_speak___player' = 'Play through ffplay, aplay, paplay, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
+    '_shtab_smallest_speak___player' = 'Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
     '_shtab_smallest_speak___quiet' = 'Print errors only.'
     '_shtab_smallest_speak___retries' = 'Retries before the first audio. [default: 2]'
     '_shtab_smallest_speak___sample_rate' = '8000, 16000, 24000 or 44100. [default: 24000]'
@@ -865,7 +865,7 @@ $_shtab_smallest_help = @{
     '_shtab_smallest_stream___pause' = 'Silence between paragraphs. [default: 0.4]'
     '_shtab_smallest_stream___plain_http' = 'Allow sending the key over plain http.'
     '_shtab_smallest_stream___play' = 'Play on the output device.'
-    '_shtab_smallest_stream___player' = 'Play through ffplay, aplay, paplay, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
+    '_shtab_smallest_stream___player' = 'Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
     '_shtab_smallest_stream___quiet' = 'Print errors only.'
     '_shtab_smallest_stream___retries' = 'Retries before the first audio. [default: 2]'
     '_shtab_smallest_stream___sample_rate' = '8000, 16000, 24000 or 44100. [default: 24000]'

@@ -1,15 +1,18 @@
 """`python -m smallest_cli` and the `smallest` command."""
 
+# Not `signal`, which imports enum: milliseconds in which Ctrl-C would print a traceback.
+import _signal  # type: ignore[import-not-found]
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # until `catch_signals`, there is nothing to clean up
+
 import atexit
 import gc
-import signal
 import sys
 
 
 def main() -> None:
     """Run the command line; `--version` alone is handled before anything is imported."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during imports: no traceback
     if sys.argv[1:] in (["--version"], ["-V"]):
         from smallest_cli import __version__
 

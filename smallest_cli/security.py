@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import unicodedata
@@ -65,6 +66,11 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret is not written anywhere")
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment for a program to start: this one's without the key and the name of its file."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SMALLEST_API_KEY")}
 
 
 def hide_key(key: str) -> None:

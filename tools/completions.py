@@ -13,7 +13,7 @@ from typing import Any
 
 import shtab
 
-from smallest_cli.audio.player import PRESETS
+from smallest_cli.audio.player import PLAYERS
 from smallest_cli.cli.commands.completion import FILES
 from smallest_cli.cli.completion_lists import Row, model_rows, voice_rows
 from smallest_cli.voices import LANGUAGES, bundled_voices
@@ -44,7 +44,7 @@ def bundled_lists() -> dict[str, list[Row]]:
         tree.MODELS: model_rows(voices),
         tree.LANGUAGES: list(LANGUAGES.items()),
         tree.DEVICES: [],
-        "players": [(name, "") for name in PRESETS],
+        "players": [(name, "") for name in PLAYERS],
     }
 
 

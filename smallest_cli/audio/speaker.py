@@ -25,6 +25,7 @@ from smallest_cli.errors import DeviceError
 from smallest_cli.extras import install_command
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
+from smallest_cli.signals import running_s, wait_running
 
 LATENCY_S = 0.2
 """Buffer of the device, against delays of a busy machine. The first audio waits for up to a quarter of it."""
@@ -74,7 +75,7 @@ class SpeakerSink(PlaybackSink):
         self._format = format
         self._queued = 0
         self._position = _Position(0, 0, 0.0)
-        self._progress_at = time.monotonic()
+        self._progress_at = running_s()
         self._aborted_at: float | None = None
         self._failure: DeviceError | None = None
         self._complete = False
@@ -84,7 +85,7 @@ class SpeakerSink(PlaybackSink):
         # A daemon that also opens the device: a sound server that hangs would block us indefinitely.
         self._thread = threading.Thread(target=self._run, args=(device,), daemon=True)
         self._thread.start()
-        if not self._opened.wait(LOST_AFTER_S):
+        if not wait_running(self._opened.wait, LOST_AFTER_S):
             self._cancelled.set()
             raise DeviceError("the sound server does not respond", hint="use -o FILE")
         self._check()
@@ -94,7 +95,7 @@ class SpeakerSink(PlaybackSink):
         self._watch()
         self._check()
         if self._queued == self._position.written:
-            self._progress_at = time.monotonic()
+            self._progress_at = running_s()
         self._queued += len(pcm) // self._format.frame_size
         self._queue.put(pcm)
 
@@ -109,7 +110,7 @@ class SpeakerSink(PlaybackSink):
 
     def close(self) -> None:
         """Wait until the last sample was played. Raises DeviceError if the device failed."""
-        self._progress_at = time.monotonic()
+        self._progress_at = running_s()
         self._queue.put(None)
         while self._thread.is_alive() and not self._failure:
             self._thread.join(LOST_AFTER_S / 10)
@@ -132,7 +133,7 @@ class SpeakerSink(PlaybackSink):
     def _watch(self, *, ending: bool = False) -> None:
         """Set the failure if the device has audio to play and makes no progress, whatever it reports."""
         owing = self._thread.is_alive() and (ending or self._queued > self._position.written)
-        if owing and time.monotonic() - self._progress_at > LOST_AFTER_S and not self._failure:
+        if owing and running_s() - self._progress_at > LOST_AFTER_S and not self._failure:
             self._failure = DeviceError("the output device stopped playing", hint="use -o FILE")
             self._cancelled.set()
 
@@ -186,7 +187,7 @@ class SpeakerSink(PlaybackSink):
                 self.underruns += 1
             frames = len(piece) // self._format.frame_size
             self._update(self._position.written + frames, size - free + frames)
-            self._progress_at = time.monotonic()
+            self._progress_at = running_s()
 
     def _update(self, written: int, buffered: int) -> None:
         self._position = _Position(written, max(0, min(buffered, written)), time.monotonic())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from smallest_cli.audio.audio_queue import AudioQueue
 from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import OutputError, SmallestError
+from smallest_cli.signals import running_s
 
 DRAIN_S = 1.0
 """How long an abort lets a branch write its queue: enough for a file, maybe not for a slow pipe."""
@@ -62,7 +62,7 @@ class TeeSink:
 
     def abort(self) -> Path | None:
         """Stop every branch within a bounded time. Return the first partial file that is kept, if any."""
-        now = time.monotonic()
+        now = running_s()
         for branch in self._branches:
             branch.cancel(now + DRAIN_S)
         for branch in self._branches:
@@ -120,7 +120,7 @@ class _Branch:
         left = self._queue.qsize()
         while not self.ended.wait(STUCK_S):
             before, left = left, self._queue.qsize()
-            if time.monotonic() > deadline or (left == before and not self._closing):
+            if running_s() > deadline or (left == before and not self._closing):
                 self._abort_sink()
                 break
         return self._kept
@@ -154,4 +154,4 @@ class _Branch:
         self.sink.close()
 
     def _is_late(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
+        return self._deadline is not None and running_s() > self._deadline

@@ -115,9 +115,9 @@ def main(
 
 def run() -> NoReturn:
     """Run the command line and exit with its code; after a signal, re-raise that signal."""
-    catch_signals()
-    guard_stdout()
     try:
+        catch_signals()
+        guard_stdout()
         code = _run_command()
         restore_signals()
     except Interrupted as interruption:

@@ -22,6 +22,18 @@ def print_line(line: str) -> None:
         sys.stderr.flush()
 
 
+def rich_console() -> Any:
+    """Return a rich console on stderr that never hides the cursor.
+
+    It would stay hidden where the process is stopped or killed while something is drawn.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    console.show_cursor = lambda show=True: False  # type: ignore[method-assign]
+    return console
+
+
 class Progress:
     """Show the events of a run: a progress line on a terminal, or one line per event."""
 
@@ -44,10 +56,8 @@ class Progress:
             self._debug(f"{(event.at_ns - self._start_ns) / 1e6:10.3f} ms  {_describe(event)}")
         elif self._drawn and isinstance(event, models.AudioChunk):
             if self._status is None:
-                # Import after the request is sent: rich takes 40 ms.
-                from rich.console import Console as RichConsole
-
-                self._status = RichConsole(stderr=True).status("")
+                # After the request is sent: importing rich takes 40 ms.
+                self._status = rich_console().status("")
                 self._status.start()
             self._byte_count += len(event.pcm)
             self._status.update(f"{self._format.duration(self._byte_count):.1f} s of audio")
@@ -136,13 +146,12 @@ class Console:
             yield lambda _: None
             return
         from rich import progress
-        from rich.console import Console as RichConsole
 
         bar, time_left = progress.BarColumn(), progress.TimeRemainingColumn()
         columns: tuple[progress.ProgressColumn, ...] = (bar, progress.MofNCompleteColumn(), time_left)
         if upload:
             columns = (progress.TextColumn(upload, markup=False), bar, progress.DownloadColumn(), time_left)
-        with progress.Progress(*columns, console=RichConsole(stderr=True), transient=True) as bars:
+        with progress.Progress(*columns, console=rich_console(), transient=True) as bars:
             task = bars.add_task("", total=total)
             yield lambda steps: bars.advance(task, steps)
 

@@ -68,7 +68,7 @@ class SoundOptions(FileOptions):
     device: str | None = option("--device NAME", "Output device; ? lists the devices.", group="Playback")
     player: str | None = option(
         "--player CMD",
-        "Play through ffplay, aplay, paplay, play, sox or a command with {rate} in it"
+        "Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it"
         " (not run by a shell; use sh -c for pipes).",
         group="Playback",
     )

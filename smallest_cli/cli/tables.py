@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from smallest_cli.cli.console import print_json
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import PRICES, Silence, SpeechRequest, Voice
-from smallest_cli.security import escape, printable
+from smallest_cli.security import child_environment, escape, printable
 from smallest_cli.text.graphemes import display_width
 from smallest_cli.voices import DEFAULT_VOICE, STANDARD_VOICE, bundled_voices
 
@@ -151,7 +151,8 @@ def _page(lines: Sequence[str]) -> None:
         return
     import subprocess
 
-    subprocess.run(pager, input="\n".join(lines) + "\n", encoding="utf-8", check=False)
+    text, env = "\n".join(lines) + "\n", child_environment()
+    subprocess.run(pager, input=text, encoding="utf-8", check=False, env=env)
 
 
 def _lines(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -13,8 +13,9 @@ from smallest_cli.client.credentials import find_key
 from smallest_cli.errors import ServerError, SettingsError
 from smallest_cli.models import Api, Service
 from smallest_cli.network.origin import is_loopback, parse_base_url
-from smallest_cli.security import Secret, printable
+from smallest_cli.security import Secret, child_environment, printable
 from smallest_cli.settings import Settings
+from smallest_cli.signals import wait_running
 
 START_TIMEOUT_S = 20.0
 
@@ -62,6 +63,7 @@ def open_local_service(api: Api = "unified", behaviour: Mapping[str, Any] | None
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env=child_environment(),
         start_new_session=True,  # keeps Ctrl-C from the child; it ends with its stdin
     ) as child:
         try:
@@ -78,7 +80,7 @@ def _start(child: Any, behaviour: Mapping[str, Any]) -> dict[str, Any]:
     try:
         child.stdin.write(json.dumps(behaviour).encode() + b"\n")
         child.stdin.flush()
-        ready, _, _ = select.select([child.stdout], [], [], START_TIMEOUT_S)
+        ready = wait_running(lambda left_s: select.select([child.stdout], [], [], left_s)[0], START_TIMEOUT_S)
         reply = json.loads(child.stdout.readline()) if ready else {}
     except (OSError, ValueError):
         reply = {}

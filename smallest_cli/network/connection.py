@@ -6,14 +6,16 @@ import math
 import re
 import selectors
 import socket
-import time
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from functools import partial
+from typing import NamedTuple, NoReturn, TypeVar
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, NetworkError, ProtocolError
 from smallest_cli.models import Phases
 from smallest_cli.security import os_error_text
+from smallest_cli.signals import running_s
 
+T = TypeVar("T")
 Clock = Callable[[], int]
 """Returns nanoseconds from an arbitrary start."""
 
@@ -27,14 +29,18 @@ MAX_SOCKET_TIMEOUT_S = 2_000_000.0
 
 
 class Deadline(NamedTuple):
-    """Deadline for connecting: `at` in seconds of `time.monotonic`; `timeout_s` for error messages."""
+    """Deadline for connecting: `at` in seconds of `running_s`; `timeout_s` for error messages."""
 
     at: float
     timeout_s: float
 
     def remaining(self) -> float:
         """Return the seconds left, at least 0.001: a timeout of 0 would make a socket non-blocking."""
-        return max(0.001, self.at - time.monotonic())
+        return max(0.001, self.at - running_s())
+
+    def is_over(self) -> bool:
+        """Whether it has passed. A wait may end before it, if the process was stopped meanwhile."""
+        return running_s() >= self.at
 
 
 class Connection:
@@ -42,7 +48,7 @@ class Connection:
 
     It has the socket methods that websocket-client calls. `received_ns` is the clock right after the last
     read from the system, `sent_ns` right after the last write. `waited_s` is the total time of waiting for
-    the peer. `until` is the end of the run, in seconds of `time.monotonic`.
+    the peer. `until` is the end of the run, in seconds of `running_s`.
     """
 
     def __init__(self, sock: socket.socket, phases: Phases, clock: Clock, until: float = math.inf) -> None:
@@ -68,7 +74,7 @@ class Connection:
         """
         self._awaited = awaited
         self._timeout = seconds if timeout is None else timeout
-        self._deadline = min(time.monotonic() + seconds, self._until)
+        self._deadline = min(running_s() + seconds, self._until)
 
     def extend_deadline(self, seconds: float) -> None:
         """Extend the deadline by `seconds` in which the caller was busy and did not read."""
@@ -81,11 +87,7 @@ class Connection:
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Return at most `size` bytes, b"" at the end of the stream. Raises NetworkError, ProtocolError."""
         if self._position == len(self._buffer):
-            try:
-                self._sock.settimeout(self._remaining())
-                self._fill_buffer()
-            except OSError as error:
-                self._fail(error)
+            self._retry_after_stop(self._fill_buffer)
         if self._read_limit < 0:
             raise ProtocolError("the service sent a message that is too large")
         data = self._buffer[self._position : self._position + size]
@@ -94,37 +96,44 @@ class Connection:
 
     def _fill_buffer(self) -> None:
         """Read once from the socket into the empty buffer. Raises OSError."""
-        began = time.monotonic()
+        began = running_s()
         self._buffer, self._position = self._sock.recv(READ_SIZE), 0
         self.received_ns = self.clock()
-        self.waited_s += time.monotonic() - began
+        self.waited_s += running_s() - began
         self._read_limit -= len(self._buffer)
 
     def send(self, data: bytes) -> int:
         """Write all of `data`. Raises NetworkError."""
-        try:
-            self._sock.settimeout(self._remaining())
-            self._sock.sendall(data)
-        except OSError as error:
-            self._fail(error)
+        left = memoryview(data)
+        while left:
+            left = left[self._retry_after_stop(partial(self._sock.send, left)) :]
         self.sent_ns = self.clock()
         return len(data)
 
+    def _retry_after_stop(self, call: Callable[[], T]) -> T:
+        """Call until the deadline. A stop of the process may end the wait of a call before it."""
+        while True:
+            try:
+                self._sock.settimeout(self._remaining())
+                return call()
+            except TimeoutError:
+                continue  # `_remaining` raises if it is late
+            except OSError as error:
+                self._fail(error)
+
     def _remaining(self) -> float:
-        remaining = self._deadline - time.monotonic()
+        remaining = self._deadline - running_s()
         if remaining <= 0:
             self._fail_late()
         return min(remaining, MAX_SOCKET_TIMEOUT_S)
 
     def _fail(self, error: OSError) -> NoReturn:
-        if isinstance(error, TimeoutError):
-            self._fail_late()
         if isinstance(error, ConnectionError):
             raise ConnectionClosed("the connection was reset") from None
         raise NetworkError(f"the connection failed: {os_error_text(error)}") from None
 
     def _fail_late(self) -> NoReturn:
-        if time.monotonic() >= self._until:
+        if running_s() >= self._until:
             raise max_time_exceeded() from None
         raise DeadlineExceeded(f"no {self._awaited} within {self._timeout:g} s") from None
 
@@ -161,7 +170,11 @@ class Connection:
 
     def gettimeout(self) -> float:
         """Return the seconds until the deadline."""
-        return max(0.001, self._deadline - time.monotonic())
+        return max(0.001, self._deadline - running_s())
+
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return running_s() >= self._deadline
 
     def settimeout(self, _: float | None) -> None:
         """Do nothing: only `set_deadline` sets a deadline."""

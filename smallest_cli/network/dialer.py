@@ -22,6 +22,7 @@ from smallest_cli.network.preconnect import Preconnect
 from smallest_cli.network.proxy import find_proxy, open_tunnel
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings
+from smallest_cli.signals import running_s
 
 if TYPE_CHECKING:
     import ssl
@@ -34,7 +35,7 @@ class Dialer:
 
     `timeout`: seconds for a connection, from the look-up of the name to the end of the TLS handshake.
     `max_time`: seconds from now for everything that the connections do; None for no limit. `until` is its
-    end, in seconds of `time.monotonic`.
+    end, in seconds of `running_s`.
     `plain_http`: allow http to another machine, although the key is sent unencrypted.
     `environ`: where proxies and certificates are looked up. `ca_source`: where `ca_file` was set, for errors.
     `clock`: nanoseconds, for the timestamps.
@@ -53,7 +54,7 @@ class Dialer:
     ) -> None:
         self.timeout = timeout
         self.clock = clock
-        self.until = math.inf if max_time is None else time.monotonic() + max_time
+        self.until = math.inf if max_time is None else running_s() + max_time
         self._ca_file = ca_file
         self._ca_source = ca_source
         self._plain_http = plain_http
@@ -101,7 +102,7 @@ class Dialer:
 
     def _open(self, origin: Origin, on_handshake: OnSocket = lambda _: None) -> tuple[socket.socket, Phases]:
         """Connect to the origin, TLS included; `on_handshake` gets the socket before the handshake."""
-        now = time.monotonic()
+        now = running_s()
         if now >= self.until:
             raise max_time_exceeded()
         deadline = Deadline(min(now + self.timeout, self.until), self.timeout)

@@ -8,13 +8,14 @@ import queue
 import selectors
 import socket
 import threading
-import time
+from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any
 
 from smallest_cli.errors import ConnectError
 from smallest_cli.network.connection import Deadline
 from smallest_cli.security import os_error_text
+from smallest_cli.signals import running_s
 
 STAGGER_SECONDS = 0.25
 """Between the starts of two connection attempts (RFC 8305, 5)."""
@@ -37,9 +38,11 @@ def resolve(host: str, port: int, named: str, deadline: Deadline) -> list[Addres
 
     # In a thread: getaddrinfo cannot be interrupted, and Ctrl-C must not wait for a dead resolver.
     threading.Thread(target=look_up, daemon=True).start()
-    try:
-        found = answer.get(timeout=deadline.remaining())
-    except queue.Empty:
+    found: list[Any] | Exception | None = None
+    while found is None and not deadline.is_over():
+        with suppress(queue.Empty):
+            found = answer.get(timeout=deadline.remaining())
+    if found is None:
         late = f"resolving {named} took longer than {deadline.timeout_s:g} s"
         raise ConnectError(late, step="dns") from None
     if isinstance(found, Exception):
@@ -64,7 +67,7 @@ def connect_any(addresses: list[Address], name: str, deadline: Deadline) -> sock
                 if waiting and (error := _start(selector, waiting.pop())):
                     last_error = error
                     continue
-                remaining = deadline.at - time.monotonic()
+                remaining = deadline.at - running_s()
                 if remaining <= 0:
                     raise ConnectError(f"connecting to {name} took longer than {deadline.timeout_s:g} s")
                 for key, _ in selector.select(min(STAGGER_SECONDS, remaining) if waiting else remaining):

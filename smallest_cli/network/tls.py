@@ -111,7 +111,6 @@ def handshake(
 
     Raises CertificateError, ConnectError.
     """
-    sock.settimeout(deadline.remaining())
     try:
         # For a str the ssl module imports the IDNA codec, which takes milliseconds; gevent's takes str only.
         as_bytes = type(context).__module__ == "ssl" and origin.host.isascii()
@@ -119,7 +118,7 @@ def handshake(
         secured = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
         try:
             on_socket(secured)
-            secured.do_handshake()
+            _shake_hands(secured, deadline)
         except BaseException:
             secured.close()
             raise
@@ -130,6 +129,16 @@ def handshake(
         raise ConnectError(f"no TLS handshake within {deadline.timeout_s:g} s", step="tls") from None
     except OSError as error:
         raise _handshake_error(origin, error) from None
+
+
+def _shake_hands(secured: ssl.SSLSocket, deadline: Deadline) -> None:
+    while True:
+        secured.settimeout(deadline.remaining())
+        try:
+            return secured.do_handshake()
+        except TimeoutError:
+            if deadline.is_over():
+                raise
 
 
 def _handshake_error(origin: Origin, error: OSError) -> ConnectError:

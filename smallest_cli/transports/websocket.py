@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import selectors
-import time
 from collections import deque
 from collections.abc import Generator, Iterator
 
@@ -36,6 +35,7 @@ from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS
 from smallest_cli.protocol.messages import Message, decode_events, decode_message
 from smallest_cli.protocol.requests import KEEP_ALIVE, encode_request
+from smallest_cli.signals import running_s
 from smallest_cli.transports.reception import Reception, Witness
 from smallest_cli.transports.websocket_connection import WebSocketConnection
 
@@ -99,7 +99,7 @@ class WebSocketTransport:
         """The service's ids of finished requests of the connection: late messages of theirs are dropped."""
         self._events: deque[Event] = deque()
         self._returned = 0.0
-        """When the last event was returned, in seconds of `time.monotonic`."""
+        """When the last event was returned, in seconds of `running_s`."""
 
     def send(self, request: SpeechRequest) -> int:
         """Send a request; returns its number, the `segment` of its events. Raises RemoteError."""
@@ -116,7 +116,7 @@ class WebSocketTransport:
         self._events.append(opened._replace(segment=number))
         self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
         early = bool(self._requests)
-        self._returned = time.monotonic()
+        self._returned = running_s()
         self._requests.append(_Request(number, request, ws.connection, early=early))
         return number
 
@@ -128,11 +128,11 @@ class WebSocketTransport:
         a slow sink held back reading. Raises RemoteError.
         """
         if self._ws:
-            self._ws.connection.extend_deadline(time.monotonic() - self._returned)
+            self._ws.connection.extend_deadline(running_s() - self._returned)
         try:
             return self._receive(wake, timeout_s)
         finally:
-            self._returned = time.monotonic()
+            self._returned = running_s()
 
     def _receive(self, wake: HasFileno | None, timeout_s: float | None) -> Event | None:
         while not self._events:
@@ -322,8 +322,8 @@ class WebSocketTransport:
                     continue
                 wait_s = _completion_wait(request) + COMPLETION_GRACE_S
                 seconds = drain_s if completed else max(self._dialer.timeout, wait_s)
-                until = min(until, time.monotonic() + seconds) if fragments.ended else math.inf
-                remaining_s = min(seconds, until - time.monotonic())
+                until = min(until, running_s() + seconds) if fragments.ended else math.inf
+                remaining_s = min(seconds, until - running_s())
                 connection.set_deadline("end of the audio", remaining_s, seconds)
                 for event in decode_events(ws.receive(), connection.received_ns):
                     if isinstance(event, Completed):
@@ -340,7 +340,7 @@ class WebSocketTransport:
         except RemoteError as error:
             # Quiet or a normal close ends a conversation; an abnormal end or an error never does.
             is_quiet = isinstance(error, DeadlineExceeded) or error.close_code == NORMAL_CLOSURE
-            is_end = completed and fragments.ended and is_quiet and time.monotonic() < self._dialer.until
+            is_end = completed and fragments.ended and is_quiet and running_s() < self._dialer.until
             if not (is_end and reception.accept("quiet end")):
                 raise
         finally:
@@ -401,7 +401,7 @@ def _wait_readable(connection: Connection, wake: HasFileno | None, timeout_s: fl
     """
     if connection.readable():
         return True
-    began = time.monotonic()
+    began = running_s()
     remaining_s = connection.gettimeout()
     wait_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
     with selectors.DefaultSelector() as selector:
@@ -409,7 +409,7 @@ def _wait_readable(connection: Connection, wake: HasFileno | None, timeout_s: fl
         if wake is not None:
             selector.register(wake.fileno(), selectors.EVENT_READ)
         ready = selector.select(min(wait_s, MAX_WAIT_S))
-    connection.waited_s += time.monotonic() - began
+    connection.waited_s += running_s() - began
     if ready:
         return connection.readable()
-    return wait_s == remaining_s and wait_s < MAX_WAIT_S
+    return connection.is_late()

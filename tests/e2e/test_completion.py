@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from smallest_cli.audio.player import PLAYERS
 from smallest_cli.cli.commands.completion import FILES
 from tests.support import ROOT
 from tests.support.command import environment, smallest
@@ -119,7 +120,7 @@ def test_several_completions_are_listed(keyboard: Keyboard) -> None:
         ("smallest speak -l h", ["hi"]),
         ("smallest speak -f spe", ["speech.txt"]),
         ("smallest voices play -o fol", ["folder/"]),
-        ("smallest speak --player ", ["aplay", "ffplay", "paplay", "play", "sox"]),
+        ("smallest speak --player ", sorted(PLAYERS)),
     ],
 )
 def test_fish_offers(typed: str, offered: list[str], home: Path) -> None:
@@ -149,6 +150,23 @@ def bash_offers(typed: list[str], env: dict[str, str], prefix: str = "") -> list
     return done.stdout.splitlines()
 
 
+@pytest.mark.parametrize("ifs", [r"$'\n'", "", ":", "e", "'- '"])
+def test_bash_completes_the_same_with_any_ifs(ifs: str, home: Path) -> None:
+    typed = ("''", "sp", "bench comp", "speak --via ''", "speak --via = ht", "speak --no-", "speak -v zo")
+    lines = [*typed, "speak --player p", "speak -f sp"]
+    code = f'. {SCRIPTS}/smallest.bash\noffer() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($#-1)); _smallest; '
+    code += "printf '%s\\n' \"${COMPREPLY[@]}\"; }\n" + "".join(f"offer smallest {line}\n" for line in lines)
+    command, env = [need("bash"), "-c"], environment(home)
+    plain, other = (
+        subprocess.run([*command, each], env=env, cwd=home, capture_output=True, text=True, check=True)
+        for each in (code, f"IFS={ifs}\n{code}")
+    )
+    assert (other.stdout, other.stderr) == (plain.stdout, "")
+    assert {"speak", "compare", "sse", "--no-clobber", "zora", "play", "speech.txt"} <= {
+        *plain.stdout.split("\n")
+    }
+
+
 def test_players_are_completed_by_programs_not_shell_keywords(home: Path) -> None:
     """The presets first, then programs on PATH."""
     (home / "bin").mkdir()
@@ -156,7 +174,7 @@ def test_players_are_completed_by_programs_not_shell_keywords(home: Path) -> Non
         (home / "bin" / name).write_text("#!/bin/sh\n")
         (home / "bin" / name).chmod(0o755)
     env = environment(home) | {"PATH": str(home / "bin")}
-    assert bash_offers(["smallest", "speak", "--player"], env) == ["ffplay", "aplay", "paplay", "play", "sox"]
+    assert bash_offers(["smallest", "speak", "--player"], env) == list(PLAYERS)
     assert bash_offers(["smallest", "speak", "--player"], env, "if") == ["iffy"]
     assert set(bash_offers(["smallest", "speak", "--player"], env, "a")) == {"aplay"}
 

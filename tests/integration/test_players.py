@@ -6,20 +6,23 @@ import fcntl
 import json
 import os
 import pty
+import random
 import re
 import signal
 import struct
 import subprocess
 import sys
 import termios
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from smallest_cli.audio import wav
 from smallest_cli.audio.destinations import Destination, open_sinks
-from smallest_cli.audio.player import PlayerSink
+from smallest_cli.audio.player import PLAYERS, TAIL_S, PlayerSink
 from smallest_cli.errors import DeviceError
 from smallest_cli.models import AudioFormat
 from tests.support.command import SMALLEST, Ran, environment, smallest
@@ -56,7 +59,7 @@ def audio_env(pulse: Pulse) -> dict[str, str]:
     return env | {"SDL_AUDIODRIVER": "pulseaudio", "AUDIODRIVER": "alsa"}
 
 
-@pytest.mark.parametrize("name", ["aplay", "paplay", "ffplay", "play", "sox"])
+@pytest.mark.parametrize("name", sorted({*PLAYERS} - {"pw-play"}))
 def test_real_player_plays_all_audio(name: str, pulse: Pulse, home: Path, server: Offline) -> None:
     need(name)
     with pulse.recording() as recording:
@@ -68,6 +71,82 @@ def test_real_player_plays_all_audio(name: str, pulse: Pulse, home: Path, server
         assert without_silence(recording.pcm) == without_silence(pcm)
     else:  # these convert and dither
         assert abs(len(found) - len(pcm)) < RATE * SAMPLE // 2
+
+
+@pytest.mark.parametrize("name", sorted({*PLAYERS} - {"pw-play"}))
+def test_player_plays_every_sample(name: str, pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a player converts: the audio is loud at both ends, and nothing else is."""
+    need(name)
+    samples = array("h", random.Random(5).choices((-9000, 9000), k=RATE))
+    for variable, value in audio_env(pulse).items():
+        monkeypatch.setenv(variable, value)
+    with pulse.recording() as recording:
+        sink = PlayerSink(AudioFormat(RATE), name)
+        sink.write(samples.tobytes())
+        sink.close()
+    assert sink.frames_played() == RATE
+    loud = [9000 if each > 0 else -9000 for each in without_silence(recording.pcm) if abs(each) > 4000]
+    assert loud == list(samples)
+
+
+def test_pw_play_gets_a_wav_file(home: Path, server: Offline) -> None:
+    """Its real output was recorded on PipeWire 0.3.65, which needs a session bus."""
+    (home / "pw-play").write_text("#!/bin/sh\nprintf '%s ' \"$@\" > argv\ncat > got\n")
+    (home / "pw-play").chmod(0o755)
+    path = f"{home}:{os.environ['PATH']}"
+    ran = speak(home, server, TEXT, "-p", "--player", "pw-play", "-o", "a.pcm", PATH=path)
+    assert (ran.code, ran.err) == (0, "")
+    tail = bytes(round(TAIL_S * RATE) * SAMPLE)
+    assert (home / "argv").read_text() == "/dev/stdin "
+    assert (home / "got").read_bytes() == wav.header(AudioFormat(RATE)) + (home / "a.pcm").read_bytes() + tail
+
+
+def test_player_that_does_not_end_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smallest_cli.audio.player.STALL_S", 0.2)
+    sink = PlayerSink(AudioFormat(RATE), "sh -c 'cat; exec sleep 1000'")
+    sink.write(bytes(RATE))
+    with pytest.raises(DeviceError, match="the player sh has not ended 0.2 s after the audio"):
+        sink.close()
+
+
+@pytest.mark.parametrize(
+    ("player", "problem", "hint"),
+    [
+        (
+            "mpv",
+            "player not found: mpv",
+            "known players: ffplay, aplay, paplay, mpv, pw-play, play, sox; or use -o FILE",
+        ),
+        (
+            "foo",
+            "player not found: foo",
+            "give its arguments: it must play s16le at 24000 Hz from stdin; known",
+        ),
+        ("true", "true exited with status 0 before the end of the audio", "give its arguments: it must play"),
+        ("false -x", "false exited with status 1 before the end of the audio", "use -o FILE"),
+    ],
+)
+def test_failed_player_says_what_is_missing(
+    player: str, problem: str, hint: str, home: Path, server: Offline
+) -> None:
+    (home / "bin").mkdir()
+    for name in ("true", "false"):
+        (home / "bin" / name).symlink_to(need(name))
+    ran = speak(home, server, TEXT, "-p", "--player", player, PATH=str(home / "bin"))
+    assert (ran.code, ran.out) == (11, b"")
+    assert problem in ran.lines[0]
+    assert hint in ran.lines[1]
+
+
+def test_player_does_not_get_the_key(home: Path, server: Offline) -> None:
+    command = script(home, "import sys; open('env', 'wb').write(open('/proc/self/environ', 'rb').read());"
+                     "sys.stdin.buffer.read()")  # fmt: skip
+    ran = speak(
+        home, server, TEXT, "-p", "--player", command, SMALLEST_API_KEY_FILE="k", SMALLEST_VOICE="mia"
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert b"SMALLEST_VOICE=mia" in (home / "env").read_bytes()
+    assert b"API_KEY" not in (home / "env").read_bytes()
 
 
 @pytest.mark.parametrize("lead", ["0.5", "500ms"])

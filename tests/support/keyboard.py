@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import subprocess
+import termios
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,10 @@ class Keyboard:
 
     def press(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
+
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._terminal)[3] & termios.ECHO)
 
     def run(self, line: str) -> list[str]:
         """Type a line with its TABs and press Enter. Returns the arguments of the command."""

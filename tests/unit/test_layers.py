@@ -362,6 +362,37 @@ def test_wall_clock_use_is_found() -> None:
     assert wall_clock_users({"a": ast.parse(source)}) == {("a", "late")}
 
 
+# Programs that are started do not inherit the key
+
+STARTERS = frozenset({"Popen", "run", "call", "check_call", "check_output", "create_subprocess_exec"})
+
+
+def starts_with_key(tree: ast.Module) -> list[int]:
+    """Lines that start a program with an environment other than `child_environment()`."""
+    calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
+    names = {id(each): getattr(each.func, "attr", getattr(each.func, "id", "")) for each in calls}
+    given = "child_environment" in {*names.values()}
+    return [
+        call.lineno
+        for call in calls
+        if names[id(call)] in STARTERS
+        and "subprocess" in ast.unparse(call.func)
+        and not (given and any(each.arg == "env" for each in call.keywords))
+    ]
+
+
+def test_every_program_is_started_without_the_key() -> None:
+    assert {name: lines for name, tree in TREES.items() if (lines := starts_with_key(tree))} == {}
+    others = {"multiprocessing", "pty", "posix"}
+    for name, tree in TREES.items():
+        assert not others & {each.split(".")[0] for each in imports(name, tree, frozenset(TREES))}, name
+
+
+def test_program_started_with_the_key_is_found() -> None:
+    assert starts_with_key(ast.parse("import subprocess\nsubprocess.run(['x'])")) == [2]
+    assert starts_with_key(ast.parse("subprocess.run(['x'], env=os.environ)")) == [1]
+
+
 # Test modules share code through tests/support and fixtures, never by importing each other
 
 

@@ -53,24 +53,46 @@ def act():
 }
 
 
-@pytest.mark.parametrize("context", CONTEXTS)
-def test_signal_is_deferred_and_not_lost(context: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", BEFORE + CONTEXTS[context] + AFTER],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == ("held 2\n", "")
-
-
-def test_signal_is_raised_immediately_elsewhere() -> None:
-    code = BEFORE + "def act():\n    interrupt()\n" + AFTER
+def run(code: str) -> tuple[str, str]:
+    """Run Python code. Returns its stdout and stderr."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.stdout, done.stderr) == ("2\n", "")
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_signal_is_deferred_and_not_lost(context: str) -> None:
+    assert run(BEFORE + CONTEXTS[context] + AFTER) == ("held 2\n", "")
+
+
+def test_signal_is_raised_immediately_elsewhere() -> None:
+    assert run(BEFORE + "def act():\n    interrupt()\n" + AFTER) == ("2\n", "")
+
+
+def test_deferred_signal_is_raised_at_the_end_of_the_run() -> None:
+    code = """
+from smallest_cli.signals import restore_signals
+
+def act():
+    with uninterrupted():
+        interrupt()
+        restore_signals()
+"""
+    assert run(BEFORE + code + AFTER) == ("2\n", "")
+
+
+def test_signals_at_the_same_time_are_one() -> None:
+    """As from a terminal that is closed: SIGHUP and SIGTERM."""
+    code = """
+def act():
+    both = [signal.SIGHUP, signal.SIGTERM]
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    for number in both:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+"""
+    assert run(BEFORE + code + AFTER) == ("1\n", "")
 
 
 def test_signal_that_does_not_interrupt_a_wait_is_raised() -> None:

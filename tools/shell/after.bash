@@ -1,5 +1,7 @@
 # bash splits --flag=value into three words: rejoin them as --flag value.
+# IFS as bash sets it: shtab's functions split lists of words, whatever the user's is.
 _smallest() {
+  local IFS=$' \t\n'
   local -a words=()
   local each last="" place=0
   for each in "${COMP_WORDS[@]}"; do

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import typer
 
 from smallest_cli import __version__
+from smallest_cli.audio.player import PLAYERS
 from smallest_cli.cli.console import Console, describe_phases
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import AccountOptions
@@ -21,12 +22,11 @@ from smallest_cli.errors import DeviceError, SmallestError
 from smallest_cli.models import Opened, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.security import printable
+from smallest_cli.security import child_environment, printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.transports import open_transport
 from smallest_cli.voices import resolve_voice
 
-PLAYERS = {"ffplay": "-version"} | dict.fromkeys(("aplay", "sox", "mpv", "pw-play"), "--version")
 PLAYER_TIMEOUT_S = 5
 
 
@@ -143,10 +143,11 @@ def _find_output_devices() -> str:
 def _find_players() -> str:
     """Run each player: one found on PATH may still be broken."""
     found = []
-    for command in PLAYERS.items():
+    for name in PLAYERS:
         with suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(command, capture_output=True, timeout=PLAYER_TIMEOUT_S, check=True)
-            found.append(command[0])
+            command, env = [name, "--help"], child_environment()
+            subprocess.run(command, capture_output=True, timeout=PLAYER_TIMEOUT_S, check=True, env=env)
+            found.append(name)
     if not found:
         raise DeviceError("missing")
     return ", ".join(found)

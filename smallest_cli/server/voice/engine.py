@@ -15,6 +15,7 @@ from contextlib import suppress
 from smallest_cli.errors import ServerError, SettingsError
 from smallest_cli.extras import LOCAL, install_command
 from smallest_cli.models import AudioChunk, SpeechRequest, WordTiming
+from smallest_cli.security import child_environment
 from smallest_cli.server.voice.ipc import AUDIO, END, FRAME, WORD, VoiceRequest
 from smallest_cli.server.voice.voice_map import resolve_espeak_voice
 from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES
@@ -52,7 +53,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # the C library prints warnings about unusual text
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=child_environment() | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
                 process_group=0,  # to end its forks with it, whatever state they are in
             )
 

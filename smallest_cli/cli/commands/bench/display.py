@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from smallest_cli.bench.report.format import figure
 from smallest_cli.bench.workers import Progress, ignore
+from smallest_cli.cli.console import rich_console
 from smallest_cli.errors import plural
 from smallest_cli.security import printable
 
@@ -49,7 +50,6 @@ def live_view(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield ignore
         return
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
@@ -62,7 +62,7 @@ def live_view(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
             drawn = now
             live.update(Text("\n".join(progress_lines(progress))), refresh=True)
 
-    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+    with Live(console=rich_console(), auto_refresh=False, transient=True) as live:
         yield update
 
 
