@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smallest_cli.errors import OutputError, UsageError
-from smallest_cli.files import sync
+from smallest_cli.files import lock, remove_part, sync
 from smallest_cli.security import printable, translate_os_errors
 from smallest_cli.synthesis.batch.items import Item
 
@@ -77,7 +77,8 @@ class Manifest:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
             self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b", buffering=0)
         try:
-            self._lock_file()
+            if not lock(self._file.fileno()):
+                raise UsageError(f"another batch is running in {printable(self.folder)}")
             data = self._file.read()
             if data and not data.endswith(b"\n"):
                 self._file.write(b"\n")  # ends a line that a crash cut off
@@ -92,16 +93,6 @@ class Manifest:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._file.close()
-
-    def _lock_file(self) -> None:
-        try:
-            import fcntl
-
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another batch is running in {printable(self.folder)}") from None
-        except (ImportError, OSError):
-            return  # Windows, or a file system without locks
 
     def done(self, item: Item, seconds: float) -> None:
         """Note that the item's file is complete."""
@@ -143,7 +134,6 @@ def find_parts(folder: Path) -> Parts:
 
 
 def remove_parts(parts: Parts, item: Item) -> None:
-    """Remove the partial files of an item that is complete; one that cannot be removed stays."""
+    """Remove the partial files of an item that is complete, except those of a live run."""
     for part in parts.pop(item.path.name, ()):
-        with suppress(OSError):
-            part.unlink()
+        remove_part(part)
