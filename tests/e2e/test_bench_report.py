@@ -61,7 +61,8 @@ def found() -> Result:
 )
 def test_extreme_number_in_a_file_is_shown_or_refused(field: str, number: str, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    trials = [trial(n, 80, arm=ARMS[0]) for n in range(3)]
+    one_chunk = ((80 * MS, RATE),)
+    trials = [trial(n, arm=ARMS[0], chunks=one_chunk) for n in range(3)]
     *lines, last = raw_lines(run(arms=ARMS[:1]), trials)
     pattern = rf'("{field}": \[*)\d+'
     path.write_text("".join([*lines, re.sub(pattern, rf"\g<1>{number}", last, count=1)]))
