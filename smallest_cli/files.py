@@ -342,6 +342,8 @@ class FileTarget:
             found, size = os.fstat(target), os.fstat(self.descriptor).st_size
             if not stat.S_ISREG(found.st_mode) or self._old is None or found.st_uid != self._old.st_uid:
                 raise self._error("another program replaced it meanwhile")
+            if not lock(target):
+                raise self._error("another program has locked it")  # perhaps to write it in place, too
             try:
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(target, 0, size)  # a full disk is found before a byte is changed

@@ -18,6 +18,7 @@ from smallest_cli.security import printable, translate_os_errors
 
 DEFAULT_BASE_URL = "https://api.smallest.ai"
 FILE_LIMIT = 64 * 1024
+NOT_REGULAR = "not a regular file"
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 NO_HOME = Path(os.devnull)
 """A home directory that has no files and takes none, as that of some daemons."""
@@ -262,10 +263,10 @@ def _read_own(path: Path, forbidden: int, flags: int = 0) -> str | None:
         data, status = read_regular(path, FILE_LIMIT, flags)
     except (FileNotFoundError, NotADirectoryError):  # HOME of a daemon may be /dev/null
         return None
-    except PermissionError:
-        if os.path.lexists(path):
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG or os.path.lexists(path):
             raise
-        return None  # the home directory of another user
+        return None  # the home directory cannot be read: it is another user's, or a lost network drive
     if os.name == "posix" and status.st_uid not in (os.getuid(), 0):
         raise SettingsError(f"{printable(path)} is owned by another user")
     if os.name == "posix" and status.st_mode & forbidden:
@@ -286,8 +287,8 @@ def package_data(path: str) -> str:
     return str(loader.get_data(os.path.join(os.path.dirname(__file__), path)), "utf-8")
 
 
-def read_regular(path: Path, limit: int, flags: int = 0) -> tuple[bytes, os.stat_result]:
-    """Read a file without waiting, up to one byte more than `limit`; also return its status.
+def read_regular(path: Path, limit: int | None = None, flags: int = 0) -> tuple[bytes, os.stat_result]:
+    """Read a file without waiting, up to one byte more than a `limit`; also return its status.
 
     Raises OSError, also for anything but a regular file: a FIFO may block, and a device has no end.
     """
@@ -295,8 +296,8 @@ def read_regular(path: Path, limit: int, flags: int = 0) -> tuple[bytes, os.stat
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
+            raise OSError(errno.EINVAL, NOT_REGULAR)
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(limit + 1), status
+            return file.read(None if limit is None else limit + 1), status
     finally:
         os.close(descriptor)

@@ -506,7 +506,7 @@ def test_redirect_exits_12(home: Path) -> None:
     ("text", "mode", "word"),
     [
         ("voice = [", 0o600, "TOML"),
-        ('voice = "meher"', 0o644, "other users"),
+        ('voice = "meher"', 0o666, "other users"),
         ("timeout = true", 0o600, "timeout"),
     ],
 )

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import tempfile
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -156,6 +156,19 @@ def test_batch_leaves_the_part_file_of_a_live_run(tmp_path: Path, server: Offlin
     assert sorted(os.listdir(tmp_path / "out")) == ["a.wav", "a.wav.part", "manifest.jsonl"]
     live.commit()
     assert (tmp_path / "out" / "a.wav").read_bytes() == b"half"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_manifest_that_cannot_be_one_is_refused(
+    make: Callable[[Path], None], tmp_path: Path, server: Offline
+) -> None:
+    (tmp_path / "in.csv").write_text("id,text\na,Hi there\n")
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out" / "manifest.jsonl")
+    arguments = ("batch", "in.csv", "-d", "out", "--base-url", server.base_url)
+    for more in ((), ("--resume", "--dry-run")):
+        ran = smallest(tmp_path, *arguments, *more, env={"SMALLEST_API_KEY": KEY})
+        assert (ran.code, len(ran.lines), "manifest.jsonl" in ran.lines[0]) == (10, 1, True)
 
 
 # Open descriptors

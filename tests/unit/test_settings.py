@@ -352,7 +352,8 @@ def test_read_private_refuses_a_symlink(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("has_writer", [False, True])
-def test_fifo_is_refused_without_blocking(has_writer: bool, home: Home) -> None:
+def test_fifo_is_ignored_without_blocking(has_writer: bool, home: Home) -> None:
+    """What is written to it is not read: it is an error, so that settings do not vary."""
     os.mkfifo(home.file, 0o600)
     writer = os.open(home.file, os.O_RDWR) if has_writer else None
     assert "not a regular file" in str(home.refusal())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from smallest_cli.errors import OutputError, UsageError
 from smallest_cli.files import lock, remove_part, sync
 from smallest_cli.security import printable, translate_os_errors
+from smallest_cli.settings import NO_LINK, NOT_REGULAR, read_regular
 from smallest_cli.synthesis.batch.items import Item
 
 NAME = "manifest.jsonl"
@@ -58,7 +61,7 @@ def read_index(folder: str) -> ManifestIndex:
     """The index of a folder's manifest, which is not changed. Raises OutputError."""
     path = Path(folder, NAME)
     with translate_os_errors(OutputError, "read", path), suppress(FileNotFoundError):
-        return ManifestIndex(path.read_bytes())
+        return ManifestIndex(read_regular(path)[0])
     return ManifestIndex()
 
 
@@ -74,8 +77,11 @@ class Manifest:
         self._lock = threading.Lock()
         with translate_os_errors(OutputError, "write", self._path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_LINK
             self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b", buffering=0)
+            if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                self._file.close()
+                raise OSError(errno.EINVAL, NOT_REGULAR)  # reading a FIFO would block
         try:
             if not lock(self._file.fileno()):
                 raise UsageError(f"another batch is running in {printable(self.folder)}")
