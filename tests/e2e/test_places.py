@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from smallest_cli.client.service import open_local_service
 from smallest_cli.errors import SettingsError
+from smallest_cli.stdio import exhaustion_error
 from tests.support import ROOT
 from tests.support.command import SMALLEST, Ran
 from tests.support.offline import KEY, Offline
@@ -100,3 +102,10 @@ def test_offline_server_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) 
         open_local_service(),
     ):
         pass
+
+
+def test_no_more_processes_is_a_lack_of_resources() -> None:
+    """As for the pager of `voices`: fork fails with EAGAIN at the limit of processes."""
+    error = exhaustion_error(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+    assert error
+    assert (error.exit_code, str(error)) == (3, "out of resources: Resource temporarily unavailable")
