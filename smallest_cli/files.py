@@ -240,7 +240,7 @@ class FileTarget:
                     raise
                 import tempfile
 
-                descriptor, temporary = tempfile.mkstemp(".part", f"{shortened[:50]}.")
+                descriptor, temporary = tempfile.mkstemp(".part", f"{name[:50]}.")
                 part, self._in_place = Path(temporary), True
             if lock(descriptor) and leads_to(part, descriptor):
                 return part, descriptor
