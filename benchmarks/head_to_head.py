@@ -1,8 +1,9 @@
 """Compare tools under the same faults: false success on bad audio, and loss of the existing file.
 
 Each tool sends a request to a local server that fails in one way, and its output file already exists. Except
-in the first row no complete audio is sent, so exit code 0 is always wrong. All tools run with their default
-settings. The vendor's command and SDK and edge-tts are those of benchmarks/instead.py, in .venv-peers.
+in the rows "for comparison" no complete audio is sent, so exit code 0 is wrong. All tools run with their
+default settings. The vendor's command and SDK and edge-tts are those of benchmarks/instead.py, in
+.venv-peers.
 
 The `edge-tts` command has a hard-coded URL. A three-line program replaces that constant and calls the same
 function; its server implements enough of that protocol to send the first audio, without TLS.
@@ -22,11 +23,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.instead import PACKAGES, install
+from smallest_cli.audio import wav
+from smallest_cli.models import AudioFormat
 from tests.support import frames
 from tests.support.command import environment
 from tests.support.fault_cases import FEW
-from tests.support.fault_server import Connection, FaultServer, Script, Step, fault_server
-from tests.support.fault_server.steps import GOOD, Close, Fin, Raw, Reply, Rst, Status
+from tests.support.fault_server import SEGMENT, Connection, FaultServer, Script, Step, counter, fault_server
+from tests.support.fault_server.steps import CHUNK, GOOD, RATE, Close, Fin, Raw, Reply, Rst, Status
 from tests.support.frames import upgrade_reply
 from tests.support.invariants import KEY, OLD
 
@@ -34,7 +37,8 @@ PINNED = dict(package.split("==") for package in PACKAGES)
 ROOT = str(Path(__file__).parent.parent)
 TEXT = "Good morning."
 LIMIT_S = 60
-NO_FAULT = "nothing wrong, for comparison"
+NO_FAULT = "no fault, for comparison"
+LOWER_CASE = "no fault, header names in lower case, for comparison"
 CLOSED_PORT = "http://127.0.0.1:9"
 
 EDGE = """
@@ -83,10 +87,20 @@ def reply_fault(name: str, step: Step) -> Fault:
     return Fault(name, (step,), (step,), (step,))
 
 
+def http_fault(name: str, headers: bytes, body: bytes) -> Fault:
+    """A reply over HTTP that ends with `body`, followed by the end of the connection."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\n" + headers + b"\r\n\r\n"
+    return Fault(name, (Raw(head + body), Fin()), None, None)
+
+
 def faults(elsewhere: str) -> list[Fault]:
     """Return all faults. `elsewhere` is the URL that the redirect points to."""
     location = f"Location: {elsewhere}/x\r\n".encode()
     ends = (Raw(frames.close(1011, b"oh")), Close(1011))
+    whole = wav.header(AudioFormat(RATE), 2 * SEGMENT) + counter(0, SEGMENT)
+    cut = whole[: 44 + 2 * CHUNK]
+    chunk = b"%x\r\n%s\r\n" % (len(cut), cut)
+    quarter = wav.header(AudioFormat(RATE), SEGMENT // 2) + whole[44:]
     turn_end = frames.frame(b"X-RequestId:1\r\nPath:turn.end\r\n\r\n{}")
     return [
         Fault(NO_FAULT, GOOD, GOOD, (EdgeReply(), Raw(turn_end), Close(1000))),
@@ -94,6 +108,15 @@ def faults(elsewhere: str) -> list[Fault]:
         truncation_fault("closed mid-stream, with a length", "length", Fin()),
         truncation_fault("closed mid-stream, body until close", "close", Fin()),
         truncation_fault("reset mid-stream", "length", Rst()),
+        http_fault("closed mid-stream, `Content-Length: abc`", b"Content-Length: abc", cut),
+        http_fault(
+            "closed mid-stream, `Transfer-Encoding: gzip, chunked`",
+            b"Transfer-Encoding: gzip, chunked",
+            chunk,
+        ),
+        http_fault("closed within the last chunk's line", b"Transfer-Encoding: chunked", chunk + b"000"),
+        http_fault("WAV header of a quarter of the body", b"Content-Length: %d" % len(quarter), quarter),
+        Fault("WebSocket close 1000 mid-stream", None, (Reply(), FEW, Close(1000)), None),
         Fault("WebSocket close 1011 mid-stream", None, (Reply(), FEW, Close(1011)), (EdgeReply(), *ends)),
         reply_fault(
             "200 with an HTML page", Status(200, b"<html>log in</html>", b"Content-Type: text/html\r\n")
@@ -103,6 +126,17 @@ def faults(elsewhere: str) -> list[Fault]:
         Fault("connection refused", (), (), (), refused=True),
         reply_fault("307 to another host", Status(307, headers=location)),
         reply_fault("429, Retry-After: 1", Status(429, headers=b"Retry-After: 1\r\n")),
+        Fault(
+            LOWER_CASE,
+            (
+                Raw(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: audio/wav\r\ncontent-length: %d\r\n\r\n" % len(whole)
+                    + whole
+                ),
+            ),
+            None,
+            None,
+        ),
     ]
 
 
@@ -134,12 +168,12 @@ class Outcome:
     @property
     def cell(self) -> str:
         """The table cell, with bad outcomes in bold."""
-        if self.fault == NO_FAULT:
+        if self.fault in (NO_FAULT, LOWER_CASE):
             return f"exit {self.exit}, {'no new file' if self.kept else 'new file'}"
         ended = f"**no end in {LIMIT_S} s**" if self.exit is None else f"exit {self.exit}"
-        parts = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**spoilt**"]
+        parts = [ended if self.exit != 0 else "**exit 0**", "kept" if self.kept else "**damaged**"]
         if self.elsewhere:
-            parts.append("**asked the other host**")
+            parts.append("**request to the other host**")
         if "429" in self.fault:
             parts.append(f"{self.requests} request{'s' * (self.requests != 1)}")
         return ", ".join(parts)

@@ -184,7 +184,8 @@ def floor_latency(via: str, framing: str) -> float:
     sizes = list(map(len, messages(via, framing, PACED_BLOCKS)))
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        stamps, count, ends, due = [], 0, iter(sizes), next(iter(sizes))
+        stamps: list[int] = []
+        count, ends, due = 0, iter(sizes), next(iter(sizes))
         next(ends)
         while len(stamps) < len(sizes):
             count += len(sock.recv(65_536))

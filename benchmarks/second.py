@@ -21,7 +21,7 @@ def measure() -> Iterator[Figure]:
             with open_transport(via, service, Dialer(timeout=10)) as transport:
                 opened = []
                 for text in ("One.", "Two."):
-                    with closing(iter(transport.synthesize(SpeechRequest(text, "magnus")))) as events:
+                    with closing(transport.synthesize(SpeechRequest(text, "magnus"))) as events:
                         opened += [event for event in events if isinstance(event, Opened)]
             spent = opened[-1].phases
             reconnect_ns = spent.dns + spent.tcp + spent.tls + spent.upgrade

@@ -88,7 +88,8 @@ def text_at_server(base_url: str, key: str, log: Path, *options: str, via: str =
         log.write_text("")
         start = perf_counter_ns()
         subprocess.run(command, stdin=subprocess.DEVNULL, env=env, check=True)
-        return (json.loads(log.read_text().splitlines()[0])["received_ns"] - start) / 1e6
+        received_ns: int = json.loads(log.read_text().splitlines()[0])["received_ns"]
+        return (received_ns - start) / 1e6
 
     return measure_once
 

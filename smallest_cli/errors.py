@@ -16,6 +16,7 @@
           IncompleteResponse            7   incomplete response
         ServerError                     8   server error (may be retried)
           ProtocolError                 8   invalid response
+            UnusableAudio               8   a complete response without audio, or with half a sample
         SecurityError                  12   refused: redirect, key over plain text
           CertificateError             12   certificate not trusted
       Incomplete                        9   failed after audio began
@@ -71,11 +72,13 @@ class MissingKeyError(SettingsError):
 class RemoteError(SmallestError):
     """An error of the service or the network.
 
-    `status` is the HTTP status, `close_code` the WebSocket close code, if there was one.
+    `status` is the HTTP status, `close_code` the WebSocket close code, `retry_after` the minimum wait in
+    seconds that the service requested, if there was one.
     """
 
     status: int | None = None
     close_code: int | None = None
+    retry_after: float | None = None
 
 
 class AuthError(RemoteError):
@@ -87,11 +90,8 @@ class RequestError(RemoteError):
 
 
 class RateLimited(RemoteError):
-    """`retry_after` is the minimum wait in seconds that the service requested, if any."""
-
     exit_code = 6
     retryable = True
-    retry_after: float | None = None
 
 
 class NetworkError(RemoteError):
@@ -126,15 +126,16 @@ class IncompleteResponse(NetworkError):
 
 
 class ServerError(RemoteError):
-    """`retry_after` as in RateLimited."""
-
     exit_code = 8
     retryable = True
-    retry_after: float | None = None
 
 
 class ProtocolError(ServerError):
     """The service sent something that the protocol does not allow."""
+
+
+class UnusableAudio(ProtocolError):
+    pass
 
 
 class SecurityError(RemoteError):

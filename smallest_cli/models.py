@@ -5,7 +5,7 @@ Named tuples, because each dataclass adds 0.5 ms to the start of every command.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -251,7 +251,7 @@ class HasFileno(Protocol):
 class Transport(Protocol):
     """A transport to the service. It keeps its connection open between calls."""
 
-    def synthesize(self, request: SpeechRequest) -> Iterator[Event]:
+    def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:
         """Yield the events of one segment, `Completed` last. Raises RemoteError unless it is complete."""
 
     capacity: int

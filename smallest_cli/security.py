@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
 
 from smallest_cli.errors import SettingsError, SmallestError
 
@@ -15,9 +19,13 @@ FRAGMENT_LENGTH = 8
 LONG_KEY = 20
 """A shorter key is redacted only as a unit, not in parts."""
 REDACTED = "[key]"
+SHORT = 100
+_CODED = r"%[0-9a-f]{2}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|&#x[0-9a-f]{1,6};|&#[0-9]{1,7};"
+"""A character as it is in a URL, in JSON, in a quoted byte string and in HTML."""
+_LIKE_A_KEY = "(?:^-[a-z]|(?<![A-Za-z0-9]))(sk_[A-Za-z0-9_-]{12,})(?![A-Za-z0-9_.-])"
 
-_keys: set[str] = set()
 _fragments: set[str] = set()
+"""What is redacted, in lower case."""
 
 
 class Secret:
@@ -44,12 +52,7 @@ class Secret:
                 )
         self.__value = value
         self.source = source
-        if len(value) >= LONG_KEY:
-            _fragments.update(
-                value[at : at + FRAGMENT_LENGTH] for at in range(len(value) - FRAGMENT_LENGTH + 1)
-            )
-        elif len(value) >= FRAGMENT_LENGTH:
-            _keys.add(value)
+        hide_key(value)
 
     def reveal(self) -> str:
         """Return the key, for the Authorization header only."""
@@ -64,20 +67,87 @@ class Secret:
         raise TypeError("a secret is not written anywhere")
 
 
+def hide_key(key: str) -> None:
+    """Redact a key from now on, in base64 and hex too; one shorter than LONG_KEY only as a unit."""
+    from base64 import b64encode
+
+    if FRAGMENT_LENGTH <= len(key) < LONG_KEY:
+        _fragments.add(key.lower())
+    elif len(key) >= LONG_KEY:
+        # The number of bytes before it decides which of three forms it has in base64.
+        data = key.encode("utf-8", "replace")
+        coded = [b64encode(b" " * at + data)[4:-4].decode() for at in range(3)]
+        for form in map(str.lower, [key, data.hex(), *coded]):
+            ends = range(FRAGMENT_LENGTH, len(form) + 1)
+            _fragments.update(form[end - FRAGMENT_LENGTH : end] for end in ends)
+
+
+def hide_typed_keys(words: Iterable[str]) -> None:
+    """Redact from now on what looks like a key of the service, typed where none belongs."""
+    for word in words:
+        for typed in re.findall(_LIKE_A_KEY, word) if "sk_" in word else ():
+            hide_key(typed)
+
+
 def redact(text: str) -> str:
-    """Redact this run's keys, and parts of them, in untrusted text: a service may echo them."""
-    for key in _keys:
-        text = text.replace(key, REDACTED)
-    if not _fragments or len(text) < FRAGMENT_LENGTH:
+    """Redact keys, and parts of them, in untrusted text: a service may echo them.
+
+    They are found in upper case, escaped, and between characters that do not show.
+    """
+    if len(text) < FRAGMENT_LENGTH or not _fragments:
         return text
+    return _redact_short(text, len(_fragments)) if len(text) <= SHORT else _redact(text)
+
+
+@lru_cache(1024)
+def _redact_short(text: str, _: int) -> str:
+    """Redact a text that may come with each message, as names and ids do; the number of keys may grow."""
+    return _redact(text)
+
+
+def _redact(text: str) -> str:
+    pieces: Sequence[str] = text
+    shown = text.lower()
+    places: Sequence[int] = range(len(text))
+    if not (text.isascii() and text.isprintable()) or any(mark in text for mark in ("%", "\\", "&#")):
+        pieces = re.findall(f"{_CODED}|.", text, re.I | re.S)
+        characters = [*map(_shown, pieces)]
+        places = [at for at, character in enumerate(characters) if character]
+        shown = "".join(characters)
+    found: list[tuple[int, int]] = []
+    for size in {len(fragment) for fragment in _fragments}:
+        ends = range(size, len(shown) + 1)
+        found += [(end - size, end) for end in ends if shown[end - size : end] in _fragments]
     kept: list[str] = []
     end = 0
-    for at in range(len(text) - FRAGMENT_LENGTH + 1):
-        if text[at : at + FRAGMENT_LENGTH] in _fragments:
-            if at > end or not kept:
-                kept += [text[end:at], REDACTED]
-            end = at + FRAGMENT_LENGTH
-    return "".join([*kept, text[end:]])
+    for first, after in sorted(found):
+        if places[first] > end or not kept:
+            kept += [*pieces[end : places[first]], REDACTED]
+        end = max(end, places[after - 1] + 1)
+    return "".join([*kept, *pieces[end:]]) if kept else text
+
+
+def _shown(piece: str) -> str:
+    """Return the lower-case character that is meant by one that may be escaped, "" if it does not show."""
+    if len(piece) > 1:
+        base = 10 if piece[:2] == "&#" and piece[2].isdigit() else 16
+        piece = chr(min(int(piece.strip("%\\uUxX&#;"), base), sys.maxunicode))
+    piece = unicodedata.normalize("NFKC", piece)[0].lower()[0]
+    return " " if piece.isspace() else "" if unicodedata.category(piece)[0] in "CM" else piece
+
+
+def redact_all(value: Any) -> Any:
+    """Redact keys in all texts of a JSON value, but for those named "audio"."""
+    match value:
+        case str():
+            return redact(value)
+        case list() | tuple():
+            return [redact_all(each) for each in value]
+        case dict():
+            return {
+                redact(name): each if name == "audio" else redact_all(each) for name, each in value.items()
+            }
+    return value
 
 
 def printable(text: object, limit: int = SHOWN_LENGTH) -> str:
@@ -85,7 +155,11 @@ def printable(text: object, limit: int = SHOWN_LENGTH) -> str:
 
     Text of more than `limit` characters is truncated with an ellipsis.
     """
-    line = escape(redact(str(text)[: limit + KEY_LENGTH])[: limit + 1])
+    whole, most = str(text), limit + 8 * KEY_LENGTH
+    line = redact(whole[:most])
+    if len(whole) > most:
+        line = line[:-KEY_LENGTH]  # a key may be cut off there, and what was redacted before it was longer
+    line = escape(line[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

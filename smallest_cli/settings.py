@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.models import APIS, SAMPLE_RATES, VIAS, Api, Via
-from smallest_cli.security import printable, translate_os_errors
+from smallest_cli.security import hide_typed_keys, printable, translate_os_errors
 
 DEFAULT_BASE_URL = "https://api.smallest.ai"
 FILE_LIMIT = 64 * 1024
@@ -117,6 +117,8 @@ def load_settings(flags: Mapping[str, Any], environ: Mapping[str, str] = os.envi
             place = f"{source}: {name}" if source == str(path) else source
             raise error(f"{place}: {problem}")
     values = {name: value for name, (value, _) in resolved.items()}
+    if "ca_file" in values:
+        values["ca_file"] = os.path.expanduser(values["ca_file"])  # no shell does it in a file or after =
     sources = {name: source for name, (_, source) in resolved.items()}
     return Settings(**values, sources=sources, warnings=tuple(_warn_of_unknown(in_file)))
 
@@ -231,6 +233,7 @@ def _load_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{printable(path)} is a symbolic link to nothing")
     if text is None:
         return {}
+    hide_typed_keys([text])
     import tomllib
 
     try:

@@ -35,7 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def no_known_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys of other tests in this process are not redacted in this one."""
-    monkeypatch.setattr(security, "_keys", set())
     monkeypatch.setattr(security, "_fragments", set())
 
 

@@ -24,7 +24,9 @@ ENVIRONMENT = {
     "SMALLEST_SERVE_TOKEN": "The only key that smallest serve accepts.",
     "SMALLEST_CONFIG_DIR": "Folder of settings and keys.",
     "SMALLEST_CACHE_DIR": "Folder of the saved lists and of the audio cache.",
-    "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "Proxy, and hosts that are reached without it.",
+    "SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_DIR": "Certificate authorities without "
+    "SMALLEST_CA_FILE: the first that is set. SSL_CERT_DIR counts beside SSL_CERT_FILE, too.",
+    "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY": "Proxy; hosts and networks that are reached without it.",
     "NO_COLOR": "Disables colours.",
     "PAGER": "Pager for a long table of voices; empty = none. [default: less -FRX]",
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from smallest_cli.audio.audio_queue import AudioQueue
 from smallest_cli.audio.sink import Sink
 from smallest_cli.errors import OutputError, SmallestError
 
@@ -32,7 +32,7 @@ class TeeSink:
         self._branches = [_Branch(sink, self._failures) for sink in sinks]
 
     def write(self, pcm: bytes) -> None:
-        """Queue the frames for every live branch; does not wait."""
+        """Queue the frames for every live branch; waits only for one that has very much to write."""
         for branch in self._live():
             branch.put(pcm)
 
@@ -87,10 +87,10 @@ class _Branch:
         self._kept: Path | None = None
         self._deadline: float | None = None
         self._closing = False
-        self._queue: queue.SimpleQueue[bytes | int | None] = queue.SimpleQueue()
         # An event, because after a `join` that a signal interrupted the thread counts as ended
         # (https://github.com/python/cpython/issues/90882, until 3.13).
         self.ended = threading.Event()
+        self._queue = AudioQueue(self.ended.is_set)
         # A daemon, because a write to a pipe without a reader may never return.
         threading.Thread(target=self._run, daemon=True).start()
 

@@ -6,6 +6,7 @@ that sox, ffmpeg, aplay, libsndfile and Python's `wave` read to the end of the i
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 
@@ -16,6 +17,10 @@ UNKNOWN_DATA_SIZE = 0x7FFF_F000
 MAX_SIZE = 0xFFFF_FFFF
 LARGEST_DATA_SIZE = MAX_SIZE - 36
 PCM, ALAW, ULAW, EXTENSIBLE = 1, 6, 7, 0xFFFE
+SUBFORMAT_END = bytes.fromhex("000000001000800000aa00389b71")
+"""What follows the coding in the GUID of an extensible format that stands for one."""
+OTHER_CHUNK = re.compile(rb"(?!RIFF|data)[ -~]{2,4}")
+"""The name of a chunk that may follow the data, or its first characters."""
 MAX_HEADER = 65_536
 PLACEHOLDER_SIZE = 1_000_000_000
 """A stated size from here on is a placeholder for an unknown length: hours of audio for one request."""
@@ -49,9 +54,10 @@ class WavReader:
         self._format: AudioFormat | None = None
         self._in_data = False
         self._left = 0
-        self._trailer_left = 0
-        """Bytes of other chunks that may follow the data."""
+        self._trailer_size = self._padding = 0
+        """Bytes of other chunks that may follow the data, and those of padding before them."""
         self._trailer = bytearray()
+        self._last = b""
         self.states_length = False
 
     @property
@@ -69,6 +75,10 @@ class WavReader:
             data = bytes(self._header[data_at:])
             self._header.clear()
             self._in_data = True
+        if not self.states_length:  # then another file is not told from audio by the length
+            if b"WAVEfmt " in self._last + data:
+                raise ProtocolError("the service sent several WAV files of unknown length as one")
+            self._last = (self._last + data)[-7:]
         pcm = data[: self._left]
         self._left -= len(pcm)
         if len(pcm) < len(data):
@@ -76,11 +86,14 @@ class WavReader:
         return pcm
 
     def _skip(self, data: bytes) -> None:
-        """Skip the chunks after the data. Raises ProtocolError if more came than the header states."""
-        self._trailer_left -= len(data)
-        self._trailer += data[: 4 + 1 - len(self._trailer)]
-        if self._trailer_left < 0 or b"RIFF" in self._trailer:
-            raise ProtocolError("the service sent more audio than its WAV header states")
+        """Skip the chunks after the data. Raises ProtocolError for anything else, which would be audio."""
+        self._trailer += data
+        at = self._padding
+        while at < len(self._trailer) - 1:  # a single byte may be padding
+            size = int.from_bytes(self._trailer[at + 4 : at + 8], "little")
+            if at + 8 + size > self._trailer_size or not OTHER_CHUNK.fullmatch(self._trailer, at, at + 4):
+                raise ProtocolError("the service sent more audio than its WAV header states")
+            at += 8 + size + size % 2
 
     def _parse_header(self) -> int | None:
         """Return the offset of the data, None if the header is not complete yet. Raises ProtocolError."""
@@ -98,7 +111,8 @@ class WavReader:
                 self._left = size if self.states_length else sys.maxsize
                 riff_size = int.from_bytes(head[4:8], "little")
                 # One more for the padding of an odd length, which some writers do not count.
-                self._trailer_left = max(0, riff_size - at - size) + 1
+                self._trailer_size = min(max(0, riff_size - at - size) + 1, MAX_HEADER)
+                self._padding = size % 2
                 return at + 8
             if len(head) < at + 8 + size:
                 break
@@ -112,9 +126,14 @@ class WavReader:
     def _read_format(self, chunk: bytes) -> None:
         if len(chunk) < 16:
             raise ProtocolError("the service sent a truncated WAV header")
-        coding, channels, rate, _, _, bits = struct.unpack("<HHIIHH", chunk[:16])
-        if coding not in (PCM, EXTENSIBLE):
+        coding, channels, rate, _, frame, bits = struct.unpack("<HHIIHH", chunk[:16])
+        if coding == EXTENSIBLE and chunk[26:40] == SUBFORMAT_END:
+            valid_bits, _, coding = struct.unpack("<HIH", chunk[18:26])
+            bits = max(bits, valid_bits)
+        if coding != PCM:
             raise ProtocolError(f"the service sent a WAV file of coding {coding}, not PCM")
+        if bits % 8 or frame != channels * bits // 8:
+            raise ProtocolError(f"the service sent WAV frames of {frame} bytes for {channels} x {bits} bit")
         self._format = AudioFormat(rate, channels, bits // 8)
 
     def _check_format(self) -> None:

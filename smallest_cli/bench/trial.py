@@ -133,7 +133,7 @@ def attempt(
         request_id=next(filter(None, ids), None),
     )
     error_class, message = _silent_failure(trial, pcm)
-    if failure is not None:
+    if failure is not None and not (error_class and isinstance(failure, errors.UnusableAudio)):
         error_class = classify(failure, opened=opened is not None, audio_began=bool(pcm))
         message = str(failure)
     return Attempt(replace(trial, error=error_class, message=message), pcm, failure)

@@ -16,7 +16,7 @@ import typer
 from smallest_cli import __version__
 from smallest_cli.cli.console import error_as_json, print_error, print_json, print_line
 from smallest_cli.errors import BrokenPipe, Interrupted, MissingKeyError, SmallestError, UsageError
-from smallest_cli.security import printable
+from smallest_cli.security import hide_typed_keys, printable
 from smallest_cli.signals import SIGPIPE, catch_signals, reraise_signal, restore_signals, unwatch
 from smallest_cli.stdio import exhaustion_error, guard_stdout
 
@@ -155,6 +155,8 @@ def _usage_error(error: typer.TyperException) -> UsageError:
 
     line = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
+    if context and context.info_name == "login" and "extra argument" in line:
+        return _key_in_argv()
     hint = f"see {context.command_path} --help" if context else ""
     if mistyped := getattr(error, "option_name", None):
         line = line.partition(" (Possible options")[0]
@@ -166,13 +168,19 @@ def _usage_error(error: typer.TyperException) -> UsageError:
 
 
 def _refuse_key_in_argv() -> None:
-    """Reject options that pass a key: other users can read the arguments of a process."""
+    """Reject options that pass a key, since other users can read arguments; print none that is given."""
+    settings = (value for name, value in os.environ.items() if name.startswith("SMALLEST_"))
+    hide_typed_keys([*sys.argv[1:], *settings])
     options = sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None]
     if any(each.partition("=")[0] in ("--api-key", "--apikey", "--key") for each in options):
-        raise UsageError(
-            "API keys are not accepted on the command line, where other users can read them",
-            hint="set SMALLEST_API_KEY, or use --api-key-file FILE, or smallest login",
-        )
+        raise _key_in_argv()
+
+
+def _key_in_argv() -> UsageError:
+    return UsageError(
+        "API keys are not accepted on the command line, where other users can read them",
+        hint="set SMALLEST_API_KEY, or use --api-key-file FILE, or smallest login",
+    )
 
 
 def _offline_command(arguments: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from smallest_cli import models
 from smallest_cli.errors import Interrupted, SmallestError, plural
-from smallest_cli.security import printable
+from smallest_cli.security import printable, redact_all
 
 LINE_LIMIT = 1000
 
@@ -151,8 +151,8 @@ def print_error(error: SmallestError | Interrupted) -> None:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    """Print one object on stdout, in ASCII, so that it cannot control a terminal."""
-    print(json.dumps(result), flush=True)
+    """Print one object on stdout, without keys, and in ASCII, so that it cannot control a terminal."""
+    print(json.dumps(redact_all(result)), flush=True)
 
 
 def error_as_json(error: SmallestError | Interrupted) -> dict[str, Any]:
@@ -163,6 +163,7 @@ def error_as_json(error: SmallestError | Interrupted) -> dict[str, Any]:
         "exit": error.exit_code,
         "hint": error.hint,
         "request_id": error.request_id,
+        "retry_after": getattr(error, "retry_after", None),
         "audio_seconds": error.audio_seconds,
         "partial": str(error.partial) if error.partial else None,
     }

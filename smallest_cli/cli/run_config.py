@@ -49,7 +49,7 @@ def load_request(
 
     `needs_ws`: with transport auto use ws, as the command requires it.
     """
-    if service.ca_file is not None and not os.path.exists(service.ca_file):
+    if service.ca_file is not None and not os.path.exists(os.path.expanduser(service.ca_file)):
         raise SettingsError(f"--ca-file: no such file: {printable(service.ca_file)}")
     if report.quiet and (report.verbose or report.debug):
         raise UsageError(f"--quiet and --{'verbose' if report.verbose else 'debug'} cannot be combined")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 
 from smallest_cli.client.http_session import HTTPSession
@@ -29,6 +31,11 @@ class AccountClient:
     def dictionaries(self) -> list[Dictionary]:
         """List the pronunciation dictionaries."""
         return resources.decode_dictionaries(self._request("GET", resources.DICTIONARIES_PATH))
+
+    def dictionary_digest(self, ids: Iterable[str]) -> str:
+        """Return a hash of the content of dictionaries: an update changes it, and not their ids."""
+        items = {each.id: each.items for each in self.dictionaries()}
+        return hashlib.sha256(json.dumps([(id, items.get(id)) for id in ids]).encode()).hexdigest()
 
     def create_dictionary(self, items: Iterable[tuple[str, str]]) -> Dictionary:
         """Create a dictionary of (word, pronunciation) pairs; at least one."""

@@ -49,13 +49,16 @@ class AudioCache:
     """A private folder of at most `max_bytes`; the least recently used entries are removed first.
 
     Several processes may use it. An entry that cannot be read is a miss; one that cannot be written is not
-    kept. `service` is the base URL, or "local" for the offline server, whose port changes.
+    kept. `service` is the base URL, or "local" for the offline server, whose port changes. `dictionaries` is
+    a hash of the content of those that are used.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, service: str = "", api: str = "") -> None:
+    def __init__(
+        self, folder: Path, max_bytes: int, service: str = "", api: str = "", dictionaries: str = ""
+    ) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
-        self._scope = (VERSION, service.rstrip("/"), api)
+        self._scope = (VERSION, service.rstrip("/"), api, dictionaries)
 
     def get(self, request: SpeechRequest) -> CachedAudio | None:
         """Return the audio of a request; None if it is missing or damaged."""
@@ -129,8 +132,10 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return cache_path(environ).with_name("speech")
 
 
-def open_cache(settings: Settings, warn: Callable[[str], None]) -> AudioCache | None:
-    """Return the cache, creating its folder; None if that fails.
+def open_cache(
+    settings: Settings, warn: Callable[[str], None], *, dictionaries: str = ""
+) -> AudioCache | None:
+    """Return the cache, creating its folder; None if that fails. `dictionaries` as in AudioCache.
 
     Raises SettingsError if other users can read or write it.
     """
@@ -149,7 +154,7 @@ def open_cache(settings: Settings, warn: Callable[[str], None]) -> AudioCache | 
         hint = f"chmod 700 {printable(folder)}"
         raise SettingsError(f"{printable(folder)} is open to other users", hint=hint)
     service = "local" if settings.local else settings.base_url
-    return AudioCache(folder, settings.cache_max_mb * 1_000_000, service, settings.api)
+    return AudioCache(folder, settings.cache_max_mb * 1_000_000, service, settings.api, dictionaries)
 
 
 def audio_fields(request: SpeechRequest) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from smallest_cli.errors import MissingKeyError, OutputError, SettingsError, UsageError
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.security import KEY_LENGTH, Secret, printable, translate_os_errors
+from smallest_cli.security import KEY_LENGTH, LONG_KEY, Secret, hide_key, printable, translate_os_errors
 from smallest_cli.settings import (
     DEFAULT_BASE_URL,
     FILE_LIMIT,
@@ -75,16 +75,28 @@ def read_key_file(path: str, source: str) -> tuple[Secret, list[str]]:
     """
     if not path:
         raise UsageError(f"{source} is empty", hint="unset shell variable?")
-    with translate_os_errors(SettingsError, f"read the key file ({source})", path):
-        if path == "-":
-            line = sys.stdin.buffer.readline(KEY_LENGTH + 2) if sys.stdin else b""
-            return Secret(line.decode("utf-8", "replace"), "stdin"), []
-        with Path(path).open("rb") as file:
-            status = os.fstat(file.fileno())
-            text = file.read(2 * KEY_LENGTH).decode("utf-8", "replace")
+    if path == "-":
+        return _read_key_line(), []
+    if len(path) >= LONG_KEY and not {*path} & {*"/."} and not os.path.exists(path):
+        hide_key(path)  # the key itself may have been given
+    with translate_os_errors(SettingsError, f"read the key file ({source})", path), open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        text = file.read(2 * KEY_LENGTH).decode("utf-8", "replace")
     open_to_others = stat.S_ISREG(status.st_mode) and status.st_mode & 0o077
     warnings = [f"the key file {printable(path)} can be read by other users"] if open_to_others else []
     return Secret(text, source), warnings
+
+
+def _read_key_line() -> Secret:
+    """Read the key from the first line of stdin. Raises SettingsError, UsageError."""
+    from smallest_cli.files import read_some  # most keys come from elsewhere
+
+    line = b"" if sys.stdin else b"\n"
+    with translate_os_errors(UsageError, "read", "stdin"):
+        while b"\n" not in line and len(line) <= KEY_LENGTH:
+            more = read_some(sys.stdin.fileno(), KEY_LENGTH)
+            line += more or b"\n"
+    return Secret(line.partition(b"\n")[0].decode("utf-8", "replace"), "stdin")
 
 
 def reads_stdin(key_file: str | None, environ: Mapping[str, str] = os.environ) -> bool:

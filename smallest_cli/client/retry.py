@@ -98,8 +98,7 @@ class RetryPolicy:
         """Return the seconds to wait before a retry; None if the request must not be retried."""
         error = attempt.error
         max_wait_s = min(MAX_WAIT_S, FIRST_WAIT_S * 2.0**attempt.retries)
-        retry_after_s: float = getattr(error, "retry_after", None) or 0.0
-        wait_s = max(retry_after_s, self.random() * max_wait_s)
+        wait_s = max(error.retry_after or 0.0, self.random() * max_wait_s)
         left_s = min(self.max_total_wait_s, MAX_TOTAL_WAIT_S) - attempt.waited_s
         allowed = (
             error.retryable

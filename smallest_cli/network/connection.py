@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
+import re
 import selectors
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, NetworkError, ProtocolError
 from smallest_cli.models import Phases
@@ -18,6 +18,9 @@ Clock = Callable[[], int]
 """Returns nanoseconds from an arbitrary start."""
 
 HEAD_LIMIT = 64 * 1024
+HEAD_END = re.compile(rb"\n\r?\n")
+INTERIM_STATUS = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d\b")
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 READ_SIZE = 64 * 1024
 MAX_SOCKET_TIMEOUT_S = 2_000_000.0
 """23 days: poll(2) takes its timeout as a 32-bit number of milliseconds."""
@@ -37,9 +40,9 @@ class Deadline(NamedTuple):
 class Connection:
     """A connected socket with deadlines, a limit on what is read, and timestamps.
 
-    It has the socket methods that websocket-client and http.client call. `received_ns` is the clock right
-    after the last read from the system, `sent_ns` right after the last write. `until` is the end of the
-    run, in seconds of `time.monotonic`.
+    It has the socket methods that websocket-client calls. `received_ns` is the clock right after the last
+    read from the system, `sent_ns` right after the last write. `waited_s` is the total time of waiting for
+    the peer. `until` is the end of the run, in seconds of `time.monotonic`.
     """
 
     def __init__(self, sock: socket.socket, phases: Phases, clock: Clock, until: float = math.inf) -> None:
@@ -49,6 +52,7 @@ class Connection:
         self.clock = clock
         self.received_ns = 0
         self.sent_ns = 0
+        self.waited_s = 0.0
         self._buffer = b""
         self._position = 0
         self._awaited = ""
@@ -90,8 +94,10 @@ class Connection:
 
     def _fill_buffer(self) -> None:
         """Read once from the socket into the empty buffer. Raises OSError."""
+        began = time.monotonic()
         self._buffer, self._position = self._sock.recv(READ_SIZE), 0
         self.received_ns = self.clock()
+        self.waited_s += time.monotonic() - began
         self._read_limit -= len(self._buffer)
 
     def send(self, data: bytes) -> int:
@@ -153,10 +159,6 @@ class Connection:
             pass  # the next read raises it
         return True
 
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """Return a reader for http.client."""
-        return io.BufferedReader(_Reader(self), READ_SIZE)
-
     def gettimeout(self) -> float:
         """Return the seconds until the deadline."""
         return max(0.001, self._deadline - time.monotonic())
@@ -173,19 +175,6 @@ class Connection:
         self._sock.close()
 
 
-class _Reader(io.RawIOBase):
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._connection.recv(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
 def max_time_exceeded() -> DeadlineExceeded:
     """Return the error for the end of the run's --max-time; it is not retried."""
     error = DeadlineExceeded("the run took longer than --max-time allows")
@@ -193,17 +182,20 @@ def max_time_exceeded() -> DeadlineExceeded:
     return error
 
 
-def read_head(connection: Connection) -> bytes:
-    """Read the head of an HTTP response, at most 64 KiB, up to and including its empty line.
+def read_final_head(connection: Connection) -> bytes:
+    """Read the head of an HTTP response up to and including its empty line; skip interim ones (1xx, not 101).
 
-    Bytes after it stay readable. Raises NetworkError where the connection ends before the empty line.
+    Bytes after it stay readable. Raises NetworkError where the connection ends before, ProtocolError for a
+    head of more than 64 KiB.
     """
-    connection.set_read_limit(HEAD_LIMIT)
-    head = b""
-    while (end := head.find(b"\r\n\r\n")) < 0:
-        data = connection.recv(READ_SIZE)
-        if not data:
-            raise ConnectionClosed("the connection was closed before an answer came")
-        head += data
-    connection.unread(head[end + 4 :])
-    return head[: end + 4]
+    while True:
+        connection.set_read_limit(HEAD_LIMIT)
+        head = b""
+        while not (end := HEAD_END.search(head)):
+            data = connection.recv(READ_SIZE)
+            if not data:
+                raise ConnectionClosed("the connection was closed before an answer came")
+            head += data
+        connection.unread(head[end.end() :])
+        if not INTERIM_STATUS.match(head):
+            return head[: end.end()]

@@ -36,7 +36,8 @@ class Dialer:
     `max_time`: seconds from now for everything that the connections do; None for no limit. `until` is its
     end, in seconds of `time.monotonic`.
     `plain_http`: allow http to another machine, although the key is sent unencrypted.
-    `environ`: where proxies and certificates are looked up. `clock`: nanoseconds, for the timestamps.
+    `environ`: where proxies and certificates are looked up. `ca_source`: where `ca_file` was set, for errors.
+    `clock`: nanoseconds, for the timestamps.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Dialer:
         timeout: float,
         max_time: float | None = None,
         ca_file: str | None = None,
+        ca_source: str = "",
         plain_http: bool = False,
         environ: Mapping[str, str] = os.environ,
         clock: Clock = time.perf_counter_ns,
@@ -53,6 +55,7 @@ class Dialer:
         self.clock = clock
         self.until = math.inf if max_time is None else time.monotonic() + max_time
         self._ca_file = ca_file
+        self._ca_source = ca_source
         self._plain_http = plain_http
         self._environ = environ
         self._context: ssl.SSLContext | None = None
@@ -67,6 +70,7 @@ class Dialer:
             timeout=settings.timeout,
             max_time=max_time,
             ca_file=settings.ca_file,
+            ca_source=settings.sources.get("ca_file", ""),
             plain_http=settings.plain_http,
         )
 
@@ -124,7 +128,8 @@ class Dialer:
         proxy = find_proxy(origin, self._environ)
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         started = self.clock()
-        addresses = self._resolve(host, port, deadline)
+        named = proxy.name if proxy else printable(host)
+        addresses = self._resolve(host, port, named, deadline)
         # Checked on the addresses, not on the name: that may resolve to anything.
         is_local = not proxy and all(is_loopback(address[4][0]) for address in addresses)
         if not (origin.secure or self._plain_http or is_local):
@@ -133,7 +138,7 @@ class Dialer:
                 hint="use https, or --plain-http on a trusted network",
             )
         resolved = self.clock()
-        sock = connect_any(addresses, f"{printable(host)}:{port}", deadline)
+        sock = connect_any(addresses, named if proxy else f"{named}:{port}", deadline)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
@@ -143,10 +148,10 @@ class Dialer:
             raise
         return sock, Phases(dns=resolved - started, tcp=self.clock() - resolved)
 
-    def _resolve(self, host: str, port: int, deadline: Deadline) -> list[Address]:
+    def _resolve(self, host: str, port: int, named: str, deadline: Deadline) -> list[Address]:
         """Return the addresses of a host, looked up once for all connections."""
         if (host, port) not in self._addresses:
-            self._addresses[host, port] = resolve(host, port, deadline)
+            self._addresses[host, port] = resolve(host, port, named, deadline)
         return self._addresses[host, port]
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -155,7 +160,7 @@ class Dialer:
 
         with self._context_lock:
             if self._context is None:
-                self._context = tls.create_context(self._ca_file, self._environ)
+                self._context = tls.create_context(self._ca_file, self._environ, self._ca_source)
             return self._context
 
     def _preload_context(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from smallest_cli.errors import ConnectError
 from smallest_cli.network.connection import Deadline
-from smallest_cli.security import os_error_text, printable
+from smallest_cli.security import os_error_text
 
 STAGGER_SECONDS = 0.25
 """Between the starts of two connection attempts (RFC 8305, 5)."""
@@ -23,8 +23,8 @@ Address = tuple[int, int, int, str, Any]
 """As `socket.getaddrinfo` returns it: family, type, protocol, canonical name, address."""
 
 
-def resolve(host: str, port: int, deadline: Deadline) -> list[Address]:
-    """Return the addresses of a host, the two families alternating (RFC 8305, 4). Raises ConnectError."""
+def resolve(host: str, port: int, named: str, deadline: Deadline) -> list[Address]:
+    """Return the addresses of a host, `named` so in errors, families alternating. Raises ConnectError."""
     # getaddrinfo imports the IDNA codec for a str, which takes milliseconds; not for bytes.
     name = host.encode("ascii") if host.isascii() else host
     answer: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
@@ -40,10 +40,11 @@ def resolve(host: str, port: int, deadline: Deadline) -> list[Address]:
     try:
         found = answer.get(timeout=deadline.remaining())
     except queue.Empty:
-        late = f"resolving {printable(host)} took longer than {deadline.timeout_s:g} s"
+        late = f"resolving {named} took longer than {deadline.timeout_s:g} s"
         raise ConnectError(late, step="dns") from None
     if isinstance(found, Exception):
-        raise ConnectError(f"cannot resolve {printable(host)}", step="dns") from None
+        raise ConnectError(f"cannot resolve {named}", step="dns") from None
+    # The two families alternate (RFC 8305, 4).
     preferred = [address for address in found if address[0] == found[0][0]]
     others = [address for address in found if address[0] != found[0][0]]
     return [address for address in chain.from_iterable(zip_longest(preferred, others)) if address]

@@ -9,7 +9,8 @@ from smallest_cli.models import STANDARD_MODEL, Api, Via
 
 Fields = Mapping[str, Any]
 
-MESSAGE_LIMIT = 16 * 1024 * 1024  # bytes of a message or server-sent event that the client accepts
+MESSAGE_LIMIT = 4 * 1024 * 1024
+"""Bytes of a message or server-sent event that the client accepts: 35 s of audio. The service sends 14 KB."""
 ERROR_BODY_LIMIT = 64 * 1024
 
 SSEShape = Literal["live", "older", "seed"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
 import json
-import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -13,8 +11,7 @@ from smallest_cli.errors import ProtocolError, RemoteError
 from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest, WordTiming
 from smallest_cli.protocol.endpoints import ErrorForm, Fields
 from smallest_cli.protocol.errors import decode_error
-from smallest_cli.protocol.json import decode_object, payload
-from smallest_cli.security import redact
+from smallest_cli.protocol.json import decode_object, finite_or_none, payload, text_or_none
 
 AudioEvent = AudioChunk | WordTiming | Completed
 OLD_END: dict[str, Any] = {"status": "complete", "message": "All chunks sent", "done": True}
@@ -80,8 +77,8 @@ def decode_message(data: bytes | str, at_ns: int = 0) -> Message:
     status (waves/api.md, 3c). `error` is what the message reports. Raises ProtocolError when it is malformed.
     """
     fields = decode_object(data)
-    own_id = _id(fields.get("external_request_id"))
-    request_id = _id(fields.get("request_id"))
+    own_id = text_or_none(fields.get("external_request_id"))
+    request_id = text_or_none(fields.get("request_id"))
     if error := decode_error(fields):
         return Message((), error, own_id, request_id)
     inner = fields.get("data")
@@ -108,29 +105,23 @@ def decode_events(data: bytes | str, at_ns: int = 0) -> list[Event]:
     return list(message.events)
 
 
-def _id(value: object) -> str | None:
-    return redact(value) if isinstance(value, str) and value else None
-
-
 def _decode_audio(audio: object) -> bytes:
     if not isinstance(audio, str):
         raise ProtocolError("an audio message whose audio is not a string")
     try:
-        if len(audio) % 4:
-            raise ValueError
-        return b64decode(audio, validate=True)
-    except (binascii.Error, ValueError):
+        try:
+            return b64decode(audio, validate=True)
+        except ValueError:  # with line ends, in the alphabet for URLs, or without padding (RFC 4648)
+            text = "".join(audio.split()).replace("-", "+").replace("_", "/")
+            return b64decode(text if "=" in text else text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
         raise ProtocolError("an audio message with invalid base64") from None
 
 
 def _decode_word(fields: Fields, request_id: str | None, at_ns: int) -> WordTiming:
     word, number = fields.get("word"), fields.get("id", 0)
-    start = 0.0 if (start := fields.get("start")) is None else start
-    end = start if (end := fields.get("end")) is None else end
-    try:
-        timed = all(isinstance(time, int | float) and math.isfinite(time) for time in (start, end))
-    except OverflowError:
-        timed = False
-    if not (isinstance(word, str) and isinstance(number, int) and timed):
+    start = finite_or_none(0.0 if (start := fields.get("start")) is None else start)
+    end = finite_or_none(start if (end := fields.get("end")) is None else end)
+    if not (isinstance(word, str) and isinstance(number, int)) or start is None or end is None:
         raise ProtocolError("a malformed word timing")
-    return WordTiming(redact(word), float(start), float(end), number, request_id, at_ns=at_ns)
+    return WordTiming(word, start, end, number, request_id, at_ns=at_ns)

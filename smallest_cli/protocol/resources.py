@@ -8,7 +8,7 @@ from typing import Any
 
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import Clone, Dictionary, Voice
-from smallest_cli.protocol.json import decode_object, excerpt, text_or_none
+from smallest_cli.protocol.json import decode_json, decode_object, finite_or_none, text_or_none
 
 DICTIONARIES_PATH = "/waves/v1/pronunciation-dicts"
 CLONES_PATH = "/waves/v1/voice-cloning"
@@ -45,10 +45,7 @@ def decode_dictionary(data: bytes) -> Dictionary:
 
 def decode_dictionaries(data: bytes) -> list[Dictionary]:
     """Decode the list of dictionaries, a bare array. Raises ProtocolError."""
-    try:
-        listed = json.loads(data)
-    except (ValueError, RecursionError):
-        raise ProtocolError(f"not a JSON message: {excerpt(data)}") from None
+    listed = decode_json(data)
     if not isinstance(listed, list):
         raise ProtocolError("malformed list of dictionaries")
     return [_dictionary(item) for item in listed]
@@ -106,17 +103,17 @@ def _clone(fields: object) -> Clone:
 
 def decode_balance(data: bytes) -> float:
     """Decode the credit balance in US dollars; it may be negative. Raises ProtocolError."""
-    balance = _object(decode_object(data).get("data")).get("creditBalance")
-    if isinstance(balance, bool) or not isinstance(balance, int | float):
+    balance = finite_or_none(_object(decode_object(data).get("data")).get("creditBalance"))
+    if balance is None:
         raise ProtocolError("malformed balance")
-    return float(balance)
+    return balance
 
 
 def decode_concurrency(data: bytes) -> int | None:
     """Decode the concurrency limit of the account, None if not stated. Raises ProtocolError."""
     limits = _object(_object(decode_object(data).get("data")).get("limits"))
-    calls = limits.get("concurrentCalls")
-    return calls if isinstance(calls, int) else None
+    calls = finite_or_none(limits.get("concurrentCalls"))
+    return None if calls is None else round(calls)
 
 
 def encode_voices(voices: Iterable[Voice]) -> bytes:

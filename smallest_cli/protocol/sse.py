@@ -9,7 +9,8 @@ from typing import Any
 
 from smallest_cli.errors import ProtocolError
 from smallest_cli.models import AudioChunk, Completed, Event
-from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, SSEShape
+from smallest_cli.protocol.endpoints import KEEP_ALIVE_TYPES, MESSAGE_LIMIT, SSEShape
+from smallest_cli.protocol.errors import decode_error_event
 from smallest_cli.protocol.messages import OLD_END, decode_events
 
 
@@ -31,6 +32,13 @@ def encode_sse(event: AudioChunk | Completed, shape: SSEShape = "live") -> bytes
     return name + b"data: " + json.dumps(shapes[shape]).encode() + b"\n\n"
 
 
+AUDIO_NAMES = (b"", b"message", b"audio")
+"""Names of events that carry audio; message is the default (WHATWG HTML, 9.2.6)."""
+HEARTBEATS = (b"", *(each.encode() for each in KEEP_ALIVE_TYPES))
+END_NAMES = (b"complete", b"completed", b"done", b"end")
+"""Names of events that may carry the end marker: the service sends it without a name."""
+
+
 class EventStream:
     """Incremental parser of a server-sent event body (WHATWG HTML, 9.2; waves/api.md, 3b).
 
@@ -41,6 +49,7 @@ class EventStream:
     def __init__(self) -> None:
         self._partial: list[bytes] = []
         self._data: list[bytes] = []
+        self._name = b""
         self._buffered = 0
         self._after_cr = False
         self._first_line = True
@@ -49,15 +58,17 @@ class EventStream:
         """Yield the events that `data` completes, stamped `at_ns`. The iterator must be exhausted."""
         for line in self._lines(data):
             if not line:
-                if self._data:
-                    message, self._data = b"\n".join(self._data), []
-                    self._buffered = 0
-                    yield from decode_events(message, at_ns)
+                lines, name = self._data, self._name
+                self._data, self._name, self._buffered = [], b"", 0
+                if lines:
+                    yield from _decode_event(name, b"\n".join(lines), at_ns)
                 continue
-            name, _, value = line.partition(b":")
-            if name == b"data":
+            field, _, value = line.partition(b":")
+            if field == b"data":
                 self._data.append(value.removeprefix(b" "))
                 self._count(len(line))
+            elif field == b"event":
+                self._name = value.removeprefix(b" ")
 
     def _count(self, byte_count: int) -> None:
         self._buffered += byte_count
@@ -86,3 +97,17 @@ class EventStream:
             self._partial.append(partial)
             self._count(len(partial))
         return lines
+
+
+def _decode_event(name: bytes, data: bytes, at_ns: int) -> list[Event]:
+    """Decode a server-sent event; a heartbeat is blank, or has another name. Raises RemoteError."""
+    if name == b"error":
+        raise decode_error_event(data)
+    if name not in AUDIO_NAMES + END_NAMES or data.strip() in HEARTBEATS:
+        return []
+    try:
+        return decode_events(data, at_ns)
+    except ProtocolError:
+        if name in AUDIO_NAMES:
+            raise
+        return []  # the name of an end alone does not prove that the audio is complete

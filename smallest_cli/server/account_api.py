@@ -5,7 +5,7 @@ Dictionaries and clones are kept in memory while the server runs.
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -13,12 +13,16 @@ from secrets import token_hex
 from typing import Annotated, Any, TypedDict
 
 import msgspec
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from smallest_cli.errors import ProtocolError, ServerError
 from smallest_cli.models import MODELS
 from smallest_cli.protocol import resources
 from smallest_cli.protocol.endpoints import path_model
+from smallest_cli.protocol.json import decode_object
+from smallest_cli.server.config import TEXT_LIMIT
+from smallest_cli.server.error_bodies import INVALID
 
 LOGS_PATH = "/waves/v1/analytics/tts/logs"
 CLONE_FIELDS = ("displayName", "description", "accent", "tags", "language", "model")
@@ -31,7 +35,13 @@ BALANCE = {"creditBalance": 15, "planId": "plan_offline", "isEnterprise": False}
 SUBSCRIPTION = {"planId": "plan_offline", "subscriptionActive": True, "limits": {}, "features": {}}
 LOGS = {"status": "success", "page": 1, "pageSize": 50, "totalCount": 0, "totalPages": 0, "data": []}
 
-_NotEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+# The service publishes no limits for these; without any, memory and time are unlimited.
+MAX_STORED = 500  # dictionaries, and clones
+MAX_ITEMS = 1_000
+MAX_WORD_CHARS = 500
+MAX_FIELD_CHARS = 2_000  # of a clone
+
+_NotEmpty = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_WORD_CHARS)]
 
 
 class _Item(TypedDict):
@@ -41,7 +51,7 @@ class _Item(TypedDict):
 
 class _Body(TypedDict, total=False):
     id: str
-    items: list[_Item]
+    items: Annotated[list[_Item], msgspec.Meta(max_length=MAX_ITEMS)]
 
 
 class AccountAPI:
@@ -63,11 +73,21 @@ class AccountAPI:
         )
 
     def pronounce(self, text: str, ids: Iterable[str]) -> str:
-        """Replace words of the text with their pronunciations in the given dictionaries."""
-        for id in ids:
-            for item in self._dictionaries.get(id, {}).get("items", ()):
-                pronunciation = item["pronunciation"].replace("\\", r"\\")
-                text = re.sub(rf"\b{re.escape(item['word'])}\b", pronunciation, text, flags=re.I)
+        """Replace the words of dictionaries, of the first one that has it (waves/api.md, 6: case-sensitive).
+
+        Raises ServerError if that takes too many words, or makes too long a text.
+        """
+        words: dict[str, str] = {}
+        for id in dict.fromkeys(ids):
+            items = self._dictionaries.get(id, {}).get("items", ())
+            words = {item["word"]: item["pronunciation"] for item in items} | words
+            if len(words) > MAX_ITEMS:
+                raise ServerError(f"the dictionaries have more than {MAX_ITEMS} words")
+        if words:
+            longest_first = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+            text = re.sub(rf"\b(?:{longest_first})\b", lambda found: words[found[0]], text)
+        if len(text) > TEXT_LIMIT:
+            raise ServerError(f"the text has more than {TEXT_LIMIT} characters with its pronunciations")
         return text
 
     def routes(self) -> tuple[tuple[str, str, Handler], ...]:
@@ -91,6 +111,8 @@ class AccountAPI:
         body = await _read_body(request)
         if not body.get("items"):
             return web.json_response(INVALID_ITEMS, status=400)
+        if len(self._dictionaries) >= MAX_STORED:
+            return web.json_response({"error": f"More than {MAX_STORED} dictionaries"}, status=400)
         id = token_hex(12)
         dictionary = self._dictionaries[id] = {"id": id, "items": body["items"], "createdAt": _now()}
         return web.json_response(dictionary)
@@ -120,16 +142,20 @@ class AccountAPI:
     async def _create_clone(self, request: web.Request) -> web.StreamResponse:
         if not request.content_type.startswith("multipart/"):
             return web.json_response({"error": "No file provided"}, status=400)
+        if len(self._clones) >= MAX_STORED:
+            return web.json_response({"error": f"More than {MAX_STORED} clones"}, status=400)
         fields = {"accent": "general", "language": "en", "model": CLONE_MODELS[0]}
-        file_name, size = "", 0
-        async for part in await request.multipart():
-            if isinstance(part, BodyPartReader) and part.name == "file":
-                file_name = part.filename or "sample"
-                while data := await part.read_chunk():
-                    size += len(data)
-            elif isinstance(part, BodyPartReader) and part.name in CLONE_FIELDS:
-                fields[part.name] = await part.text()
-        if problem := _clone_problem(fields, size):
+        try:
+            form = await request.clone(client_max_size=2 * resources.CLONE_MAX_BYTES).post()
+        except (ValueError, LookupError, RuntimeError, AssertionError):  # of aiohttp, for a malformed body
+            return web.json_response(INVALID, status=400)
+        fields |= {
+            name: value[:MAX_FIELD_CHARS] for name in CLONE_FIELDS if isinstance(value := form.get(name), str)
+        }
+        file = form.get("file")
+        if not isinstance(file, web.FileField):
+            return web.json_response({"error": "No file provided"}, status=400)
+        if problem := _clone_problem(fields, file.file.seek(0, os.SEEK_END)):
             return web.json_response({"error": problem}, status=400)
         clone = {
             "_id": token_hex(12),
@@ -143,7 +169,7 @@ class AccountAPI:
             "cloningType": "instant",
             "modelIds": [fields["model"]],
             "model": {"_id": token_hex(12), "modelName": fields["model"]},
-            "audioFileNames": [file_name],
+            "audioFileNames": [file.filename[:MAX_FIELD_CHARS]],
             "samples": [],
             "organizationId": "offline",
             "createdAt": _now(),
@@ -176,9 +202,9 @@ def _clone_problem(fields: dict[str, str], size: int) -> str | None:
 async def _read_body(request: web.Request) -> _Body:
     """Return the fields of a body, {} if one of them is invalid."""
     try:
-        # json.loads accepts lone surrogates, which msgspec.json rejects.
-        return msgspec.convert(json.loads(await request.read()), _Body)
-    except (ValueError, msgspec.ValidationError):
+        # msgspec.json rejects lone surrogates.
+        return msgspec.convert(decode_object(await request.read()), _Body)
+    except (ProtocolError, msgspec.ValidationError):
         return {}
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from smallest_cli.errors import ProtocolError
@@ -13,6 +16,7 @@ from smallest_cli.protocol.resources import CLONES_PATH, encode_voices
 from smallest_cli.server import error_bodies
 from smallest_cli.server.account_api import constant_reply
 from smallest_cli.server.auth import LimitExceeded, check_origin
+from smallest_cli.server.connections import Connection
 from smallest_cli.server.faults import FaultSpec
 from smallest_cli.server.http import Exchange
 from smallest_cli.server.request_log import LogEntry
@@ -59,7 +63,10 @@ def _guard(state: ServerState, port: int) -> Middleware:
             status, message = rejected
             return web.json_response({"error": message}, status=status)
         try:
-            return await handler(request)
+            with cast(Connection, request.protocol).handling(request):
+                return await handler(request)
+        except (web.RequestPayloadError, HttpProcessingError):
+            return web.json_response(error_bodies.INVALID, status=400)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             return web.json_response(error_bodies.NOT_FOUND, status=404)
         except web.HTTPRequestEntityTooLarge:
@@ -86,7 +93,7 @@ def _speech_handler(state: ServerState, api: Api, via: Via) -> Handler:
         if request.content_type != "application/json":
             return web.json_response({"error": "Content-Type must be application/json"}, status=415)
         try:
-            fields = decode_object(await request.read())
+            fields = decode_object(await request.read(), raw=True)
         except ProtocolError:
             return web.json_response(error_bodies.INVALID, status=400)
         if issues := validate(fields, state.rules(api, via)):

@@ -54,6 +54,10 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     check_voice_model: bool = True
     # Seconds without a message after which a socket is closed (4b).
     idle_timeout_s: Annotated[float, Meta(ge=0.01, le=180)] = 60.0
+    # Seconds for a complete request, from its first byte to the last of its body.
+    request_timeout_s: Annotated[float, Meta(ge=0.01, le=3600)] = 30.0
+    # Seconds without a request, or without reading a reply, after which a connection is closed.
+    keep_alive_s: Annotated[float, Meta(ge=0.01, le=3600)] = 60.0
     # Close the socket after a plain `complete`, as documented; later requests are lost (4c.1).
     close_after_complete: bool = False
     # A plain request during another: its audio follows at once (`queue`), it starts after the other's

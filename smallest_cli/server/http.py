@@ -76,7 +76,7 @@ class Exchange:
                 async with aclosing(blocks):
                     async for block in blocks:
                         body.write(block)
-            except (Fault, ServerError) as error:
+            except (Fault, ServerError, OSError) as error:  # OSError: the disk is full
                 self.entry.status = str(error)
                 if isinstance(error, Fault) and error.spec.kind == "close":
                     return self._abort(web.Response())

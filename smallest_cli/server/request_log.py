@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, field
 from time import perf_counter_ns
 
 from smallest_cli.errors import OutputError
 from smallest_cli.models import Via
-from smallest_cli.security import translate_os_errors
+from smallest_cli.security import printable, translate_os_errors
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -39,23 +42,34 @@ class LogEntry:
 
 
 class RequestLog:
-    """Append entries to a file with mode 0600; do nothing when `path` is None. Raises OutputError."""
+    """Append entries to a file with mode 0600; do nothing when `path` is None. Raises OutputError.
+
+    Nothing waits: a FIFO without a reader is an error. An entry that cannot be written fails no request:
+    it ends the log, with a warning.
+    """
 
     def __init__(self, path: str | None) -> None:
-        self._file = None
-        if path is None:
-            return
-        with translate_os_errors(OutputError, "write the log", path):
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        # Line buffered: each entry can be read as soon as its request has ended.
-        self._file = os.fdopen(descriptor, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+        self._descriptor, self._path = -1, path
+        if path is not None:
+            with translate_os_errors(OutputError, "write the log", path):
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+                self._descriptor = os.open(path, flags, 0o600)
 
     def write(self, entry: LogEntry) -> None:
         """Append one line. Only the last four characters of the key are written."""
-        if self._file is not None:
-            values = asdict(entry) | {"characters": len(entry.text), "key": entry.key[-4:]}
-            self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
+        if self._descriptor < 0:
+            return
+        values = asdict(entry) | {"characters": len(entry.text), "key": entry.key[-4:]}
+        line = json.dumps(values, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+        try:
+            # Unbuffered: each entry can be read as soon as its request has ended.
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+        except OSError as error:
+            logger.warning("smallest: warning: the log %s ends: %s", printable(self._path), error.strerror)
+            self.close()
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import socket
 import ssl
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
@@ -16,11 +17,13 @@ from aiohttp.http import HttpProcessingError
 from smallest_cli.errors import UsageError
 from smallest_cli.server.app import create_app
 from smallest_cli.server.config import ServerConfig
+from smallest_cli.server.connections import Connection, connection_limit
 from smallest_cli.server.state import ServerState
 from smallest_cli.server.voice.engine import Engine
 
 Watch = Callable[[Callable[[], None]], None]
 BACKLOG = 1024
+ACCEPTED_AT_ONCE = 16  # before any of them is counted and one too many is closed
 # A wildcard address is not usable in a URL: announce loopback instead.
 URL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -31,6 +34,7 @@ def run(config: ServerConfig, engine: Engine, announce: Callable[[str], None], w
     `watch` receives a function that stops the server from any thread. Raises UsageError if the address
     or the certificate cannot be used.
     """
+    warnings.filterwarnings("ignore", module="aiohttp")  # about malformed requests
     asyncio.run(_serve(config, engine, announce, watch))
 
 
@@ -56,15 +60,24 @@ async def _serve(config: ServerConfig, engine: Engine, announce: Callable[[str],
     port = listener.getsockname()[1]
     # Cancel the handler, and so the synthesis, when a client disconnects.
     app = create_app(state, port)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
+    limit = connection_limit()
+    server = await loop.create_server(
+        lambda: Connection(cast(web.Server, runner.server), config, limit),
+        sock=listener,
+        ssl=tls,
+        ssl_handshake_timeout=config.request_timeout_s if tls else None,
+        backlog=ACCEPTED_AT_ONCE,
+    )
+    listener.listen(BACKLOG)  # for asyncio both are one number
     try:
-        await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
         host = URL_HOSTS.get(config.host, config.host)
         host = f"[{host}]" if ":" in host else host
         announce(f"{'https' if tls else 'http'}://{host}:{port}")
         await stop.wait()
     finally:
+        server.close()
         await runner.cleanup()
         state.request_log.close()
 

@@ -97,9 +97,12 @@ class BufferedText:
     timer: asyncio.TimerHandle | None = None
     request_id: str = field(default_factory=_new_request_id)
 
-    def add(self, request: SpeechRequest) -> None:
-        """Append a fragment verbatim; blank fragments before any text are dropped."""
-        if len(self.text) + len(request.text) > TEXT_LIMIT:
+    def add(self, request: SpeechRequest, waiting: int) -> None:
+        """Append a fragment verbatim; blank fragments before any text are dropped.
+
+        `waiting` is the number of characters in all buffers of the socket.
+        """
+        if waiting + len(request.text) > TEXT_LIMIT:
             raise InvalidMessage(custom_issue("text", f"more than {TEXT_LIMIT} characters are waiting"))
         if request.text.strip():
             self.request = request
@@ -148,6 +151,9 @@ class MessageBuffer:
         for context in list(self._buffers):
             self._drop(context)
 
+    def _waiting(self) -> int:
+        return sum(len(buffered.text) for buffered in self._buffers.values())
+
     def _drop(self, context: str | None) -> None:
         if context in self._buffers:
             self._buffers.pop(context).stop_timer()
@@ -155,7 +161,7 @@ class MessageBuffer:
     def read(self, data: str | bytes) -> str | None:
         """Process one message; return an immediate reply, if any. Raises InvalidMessage."""
         try:
-            fields = decode_object(data)
+            fields = decode_object(data, raw=True)
         except ProtocolError:
             raise InvalidMessage from None
         if is_keep_alive(fields):
@@ -207,7 +213,7 @@ class MessageBuffer:
 
     def _add_to_legacy(self, request: SpeechRequest, buffering: Buffering) -> None:
         buffered = self._buffers.setdefault(None, BufferedText(request))
-        buffered.add(request)
+        buffered.add(request, self._waiting())
         if buffering.flush or not buffering.more:
             self._drop(None)
             speaks = bool(buffered.text.strip())
@@ -239,7 +245,7 @@ class MessageBuffer:
                 raise InvalidMessage(custom_issue("context_id", f"more than {MAX_CONTEXTS} contexts"))
             buffered = self._buffers[context] = BufferedText(request)
         if not buffering.close:
-            buffered.add(request)
+            buffered.add(request, self._waiting())
         if buffering.more and not buffering.close:
             self._release(buffered, buffering.max_delay_ms)
         else:

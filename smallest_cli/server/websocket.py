@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import ExitStack, aclosing
 from time import perf_counter
+from typing import cast
 from uuid import uuid4
 
 from aiohttp import WSMsgType, web
@@ -19,6 +20,8 @@ from smallest_cli.protocol.endpoints import Fields
 from smallest_cli.protocol.messages import AudioEvent, encode_error_message, encode_message
 from smallest_cli.server import error_bodies
 from smallest_cli.server.auth import LimitExceeded
+from smallest_cli.server.config import TEXT_LIMIT
+from smallest_cli.server.connections import Connection
 from smallest_cli.server.faults import ABNORMAL, Fault
 from smallest_cli.server.request_log import LogEntry
 from smallest_cli.server.state import ServerState
@@ -41,6 +44,7 @@ class WebSocketSession:
         self._key = key
         self._session_id = None if api == "v2" else f"ws_{uuid4()}"  # v2 has no session id (2b)
         self._jobs: asyncio.Queue[Job] = asyncio.Queue(MAX_QUEUED_JOBS)
+        self._queued_chars = 0
         self._slot = ExitStack()
         self._busy = False
         self._buffer = MessageBuffer(state, api, self._enqueue)
@@ -48,6 +52,7 @@ class WebSocketSession:
 
     async def run(self) -> None:
         """Serve the socket until either side closes it."""
+        cast(Connection, self._http.protocol).is_idle = lambda: not (self._busy or self._completions)
         tasks = [asyncio.create_task(self._read_messages()), asyncio.create_task(self._run_jobs())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -104,7 +109,10 @@ class WebSocketSession:
     def _enqueue(self, job: Job) -> None:
         if job.closes and self._busy and self._config.second_request == "refuse":
             raise asyncio.QueueFull
+        if self._queued_chars > TEXT_LIMIT:
+            raise asyncio.QueueFull
         self._jobs.put_nowait(job)
+        self._queued_chars += len(job.request.text)
         self._busy = True
 
     # Synthesizing
@@ -116,6 +124,7 @@ class WebSocketSession:
             job = next_job or await self._jobs.get()
             next_job = None
             request = job.request
+            self._queued_chars -= len(request.text)
             entry = LogEntry(
                 "ws", request.text, self._key, request.voice, job.received_ns, request_id=job.request_id
             )

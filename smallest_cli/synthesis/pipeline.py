@@ -1,4 +1,4 @@
-"""Copy audio from events to a sink in whole frames. A segment that ends without audio is an error."""
+"""Copy audio from events to a sink in whole frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from smallest_cli.audio.sink import Sink
-from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, ServerError, SettingsError
+from smallest_cli.errors import Incomplete, ProtocolError, RemoteError, SettingsError
 from smallest_cli.models import AudioChunk, AudioFormat, Completed, Event, Sent
 from smallest_cli.stdio import translate_exhaustion
 
@@ -43,7 +43,6 @@ class Pipeline:
         self.sink = sink
         self.totals = Totals(format)
         self._remainder = b""
-        self._segment_start = 0
 
     def write(self, pcm: bytes) -> None:
         """Write the whole frames of a chunk; the rest waits for the next chunk. Raises OutputError."""
@@ -56,15 +55,6 @@ class Pipeline:
         """Write silence, which belongs to no segment."""
         format = self.totals.format
         self._write(bytes(round(seconds * format.sample_rate) * format.frame_size))
-        self._segment_start = self.totals.byte_count
-
-    def end_segment(self, request_id: str | None = None) -> None:
-        """End a segment. Raises ProtocolError for half a frame, ServerError for no audio."""
-        if self._remainder:
-            raise ProtocolError("the audio ended in half a sample")
-        if self.totals.byte_count == self._segment_start:
-            raise ServerError("the service sent no audio", request_id=request_id)
-        self._segment_start = self.totals.byte_count
 
     def add_segment(self, characters: int, request_id: str | None) -> None:
         """Count a complete segment."""
@@ -78,7 +68,7 @@ class Pipeline:
         if not self.sink.can_rewind:
             return False
         self.sink.rewind(frames)
-        self.totals.byte_count = self._segment_start = frames * self.totals.format.frame_size
+        self.totals.byte_count = frames * self.totals.format.frame_size
         self._remainder = b""
         return True
 
@@ -101,7 +91,6 @@ class Pipeline:
                         complete = False
                         self.write(pcm)
                     case Completed(request_id=request_id):
-                        self.end_segment(request_id)
                         self.add_segment(0, request_id)
                         complete = True
             if not complete:

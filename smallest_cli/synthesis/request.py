@@ -12,8 +12,8 @@ from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.audio.sink import Sink
 from smallest_cli.client.retry import MAX_TOTAL_WAIT_S, Budget, RetryPolicy
 from smallest_cli.client.service import open_service
-from smallest_cli.errors import Interrupted, SmallestError, UsageError
-from smallest_cli.models import AudioFormat, Event, SpeechRequest
+from smallest_cli.errors import Interrupted, RemoteError, SmallestError, UsageError
+from smallest_cli.models import AudioFormat, Event, Service, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import printable
@@ -169,12 +169,12 @@ def open_session(
     """
     settings, format = config.settings, config.template.format
     dialer = Dialer.from_settings(settings, max_time=config.max_time)
-    cache = open_cache_for(config, warn)
     session: Session | None = None
     playing: list[Sink] = []
     try:
         with (
             open_service(settings, config.key_file, warn) as service,
+            nullcontext(open_cache_for(config, service, dialer, warn)) as cache,
             # The cache may have all segments, so connect only for one that it does not have.
             nullcontext() if cache else dialer.preconnect(parse_base_url(service.base_url)),
             _open_subtitles(config, captions, warn),
@@ -207,13 +207,32 @@ def retry_policy(config: RunConfig) -> RetryPolicy:
     return RetryPolicy(config.settings.retries, max_total_wait_s=config.max_time or MAX_TOTAL_WAIT_S)
 
 
-def open_cache_for(config: RunConfig, warn: Callable[[str], None]) -> AudioCache | None:
-    """Return the audio cache of a run, None if it is off. Raises SettingsError."""
+def open_cache_for(
+    config: RunConfig, service: Service, dialer: Dialer, warn: Callable[[str], None]
+) -> AudioCache | None:
+    """Return the audio cache of a run, None if it is off. Raises SettingsError.
+
+    It is off, with a warning, if the dictionaries cannot be read: their content is part of the keys.
+    """
     if not config.settings.cache:
         return None
     from smallest_cli.client.cache import open_cache
 
-    return open_cache(config.settings, warn)
+    try:
+        digest = dictionary_digest(config.template, service, dialer)
+    except RemoteError as error:
+        warn(f"nothing is cached, as the dictionaries cannot be read: {error}")
+        return None
+    return open_cache(config.settings, warn, dictionaries=digest)
+
+
+def dictionary_digest(template: SpeechRequest, service: Service, dialer: Dialer) -> str:
+    """Return a hash of the content of the request's dictionaries, "" without any. Raises RemoteError."""
+    if not template.dictionaries:
+        return ""
+    from smallest_cli.client.api import AccountClient
+
+    return AccountClient(service, dialer).dictionary_digest(template.dictionaries)
 
 
 def _open_subtitles(

@@ -288,7 +288,6 @@ class Session:
         for event in events:
             self._write(segment, event)
             self._notify(event)
-        self.pipeline.end_segment()
         self.pipeline.add_segment(segment.characters, None)
 
     def _handle(self, event: Event) -> None:
@@ -301,7 +300,6 @@ class Session:
                     self._write_ready(self._queue.popleft())
                 self._write(segment, event)
             case AudioEnded():
-                self.pipeline.end_segment()
                 self._queue.remove(segment)
                 self._awaiting_complete[event.segment] = segment
             case Refused():
@@ -314,7 +312,6 @@ class Session:
 
     def _complete(self, segment: _Segment, event: Completed) -> None:
         if self._awaiting_complete.pop(event.segment, None) is None:
-            self.pipeline.end_segment(event.request_id)
             self._queue.remove(segment)
         self.pipeline.add_segment(segment.characters, event.request_id)
         if segment.spoken:
@@ -409,12 +406,13 @@ class Session:
         self._awaiting_complete.clear()
 
     def _closed_after_complete(self, error: RemoteError, segment: _Segment) -> bool:
-        """Whether the service closed a kept connection before it answered, for the first time in this run.
+        """Whether the service closed a kept WebSocket before it answered, for the first time in this run.
 
-        It may do so after each `complete` (waves/api.md, 0.2) or reply.
+        It may do so after each `complete` (waves/api.md, 0.2).
         """
         return (
-            (
+            isinstance(self.transport, Conversation)
+            and (
                 isinstance(error, ConnectionClosed)
                 or error.close_code in NORMAL_CLOSURES
                 or (isinstance(error, RateLimited) and error.close_code is not None)

@@ -15,8 +15,9 @@ from pathlib import PurePath
 
 from smallest_cli.errors import UsageError
 from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
-from smallest_cli.security import printable
-from smallest_cli.text.graphemes import display_width, last_boundary, splits_grapheme
+from smallest_cli.security import printable, redact
+from smallest_cli.text.clean import clean
+from smallest_cli.text.graphemes import clusters, display_width
 
 COLUMNS = 42
 LINES = 2
@@ -29,6 +30,8 @@ NOT_FIRST = frozenset(
 """Characters that do not begin a line (kinsoku shori, JIS X 4051)."""
 NOT_LAST = frozenset("（［｛〔〈《「『【〘〖｟｢([{«“")
 """Characters that do not end a line."""
+_Clusters = list[tuple[str, int]]
+"""Grapheme clusters, each with its width in columns."""
 
 
 @dataclass(slots=True)
@@ -97,7 +100,7 @@ def cues_of(segments: Iterable[SpokenSegment], rate: int) -> list[Cue]:
 
 
 def _words(segment: SpokenSegment, rate: int) -> Iterator[Cue]:
-    """Words with rising times within the segment, whatever times the service sent."""
+    """Words with rising times within the segment, without control characters, whatever the service sent."""
     if not segment.words:
         return
     segment_start, segment_end = segment.start / rate, segment.end / rate
@@ -105,7 +108,8 @@ def _words(segment: SpokenSegment, rate: int) -> Iterator[Cue]:
     starts = list(accumulate(starts, max))
     for word, start, following in zip(segment.words, starts, [*starts[1:], segment_end], strict=True):
         end = segment_start + word.end if word.end > word.start else following
-        yield Cue(start, max(start, min(end, following)), word.word)
+        if text := " ".join(redact(clean(word.word)[0]).split()):
+            yield Cue(start, max(start, min(end, following)), text)
 
 
 def is_timed(segment: SpokenSegment) -> bool:
@@ -176,18 +180,19 @@ def _merge(cues: Iterable[Cue]) -> Iterator[tuple[int, int, str]]:
 
 def lines(text: str, columns: int = COLUMNS) -> list[str]:
     """Text as lines of at most `columns`, about equally long; an even number of lines if two are too few."""
-    rows = _fill(text, columns)
+    words = [_measured(word, columns) for word in _unbroken(text)]
+    rows = _fill(words, columns)
     if len(rows) == 1:
         return rows
     most = -(-len(rows) // LINES) * LINES
     low, high = 1, columns
     while low < high:
         middle = (low + high) // 2
-        if len(_fill(text, middle)) <= most:
+        if len(_fill(words, middle)) <= most:
             high = middle
         else:
             low = middle + 1
-    return _fill(text, low)
+    return _fill(words, low)
 
 
 def spaced(text: str, rows: Iterable[str]) -> Iterator[str]:
@@ -200,43 +205,53 @@ def spaced(text: str, rows: Iterable[str]) -> Iterator[str]:
         at = end
 
 
-def _fill(text: str, columns: int) -> list[str]:
-    rows = [""]
-    for word in _unbroken(text):
-        if display_width(f"{rows[-1]} {word}".strip()) <= columns:
-            rows[-1] = f"{rows[-1]} {word}".strip()
-            continue
-        *full, rest = _split_word(word, columns)
-        rows += [*full, rest]
-    return rows if rows[0] or len(rows) == 1 else rows[1:]
+def _fill(words: Iterable[_Clusters], columns: int) -> list[str]:
+    rows, width = [""], columns
+    for word in words:
+        *full, (last, last_width) = _split_word(word, columns)
+        if not full and width + 1 + last_width <= columns:
+            rows[-1] += f" {last}"
+            width += 1 + last_width
+        else:
+            rows += [*(row for row, _ in full), last]
+            width = last_width
+    return rows[1:] or rows
 
 
 def _unbroken(text: str) -> list[str]:
     """Words, each with those that must be on its line: in French `« oui ! »` is one."""
-    words: list[str] = []
+    words: list[list[str]] = []
     for word in text.split():
-        if words and (word[0] in NOT_FIRST or words[-1][-1] in NOT_LAST):
-            words[-1] += f" {word}"
+        if words and (word[0] in NOT_FIRST or words[-1][-1][-1] in NOT_LAST):
+            words[-1].append(word)
         else:
-            words.append(word)
-    return words
+            words.append([word])
+    return [" ".join(joined) for joined in words]
 
 
-def _split_word(word: str, columns: int) -> list[str]:
-    """A word that is longer than a line, cut between grapheme clusters."""
-    pieces = []
-    while display_width(word) > columns:
-        fits = next(at for at in range(len(word), 0, -1) if at == 1 or display_width(word[:at]) <= columns)
-        last = last_boundary(word, fits)
-        cut = next((at for at in range(last, 0, -1) if _may_break(word, at)), last)
-        pieces.append(word[:cut].rstrip())
-        word = word[cut:].lstrip()
-    return [*pieces, word] if word else pieces
+def _measured(word: str, columns: int) -> _Clusters:
+    """The grapheme clusters of a word; one that is wider than a line is cut into its characters."""
+    found: _Clusters = []
+    for cluster, width in clusters(word):
+        found += [(cluster, width)] if width <= columns else [(each, display_width(each)) for each in cluster]
+    return found
 
 
-def _may_break(word: str, at: int) -> bool:
-    before, after = word[max(0, at - 2) : at].rstrip(), word[at : at + 2].lstrip()
-    return before[-1] not in NOT_LAST and after[0] not in NOT_FIRST and not splits_grapheme(word, at)
+def _split_word(word: _Clusters, columns: int) -> Iterator[tuple[str, int]]:
+    """The lines of a word, and their widths: cut between clusters, where a line may end if possible."""
+    ends = list(accumulate((width for _, width in word), initial=0))
+    start = last = 0
+    for at in range(1, len(word)):
+        if word[at][0] == " ":
+            continue  # a line ends after it
+        before = word[at - 2 if word[at - 1][0] == " " else at - 1][0]
+        if before[-1] not in NOT_LAST and word[at][0][0] not in NOT_FIRST:
+            last = at
+        while start < at and ends[at + 1] - ends[start] > columns:
+            cut = last if last > start else at
+            yield "".join(cluster for cluster, _ in word[start:cut]).rstrip(), ends[cut] - ends[start]
+            start = cut
+    yield "".join(cluster for cluster, _ in word[start:]), ends[-1] - ends[start]
 
 
 def _timestamp(milliseconds: int, point: str) -> str:

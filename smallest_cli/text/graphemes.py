@@ -5,6 +5,8 @@ wcwidth takes 20 ms to import, so it is loaded by the first text that needs it: 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 FIRST_COMBINING = "\u0300"
 WINDOW = 32
 """Characters before a place that decide whether it is a boundary."""
@@ -44,10 +46,28 @@ def last_boundary(text: str, at: int) -> int:
     return next(not_before_blank, boundaries[0] if boundaries else at)
 
 
+def clusters(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the grapheme clusters of a text, each with its width in columns, in linear time.
+
+    `width` of a complete text takes quadratic time for a row of flags. Control characters have no width.
+    """
+    if text.isascii():
+        yield from ((character, int(character.isprintable())) for character in text)
+        return
+    from wcwidth import iter_graphemes, width
+
+    joined, columns = [""], 0
+    for cluster in iter_graphemes(text):
+        if joined[-1] and not joined[-1].endswith("\u200d"):  # see splits_grapheme
+            yield "".join(joined), columns
+            joined, columns = [""], 0
+        joined.append(cluster)
+        columns += width(cluster, control_codes="ignore")
+    yield "".join(joined), columns
+
+
 def display_width(text: str) -> int:
     """Return the columns that `text` takes in a terminal; control characters count as none."""
     if text.isascii() and text.isprintable():
         return len(text)
-    from wcwidth import width
-
-    return width(text, control_codes="ignore")
+    return sum(columns for _, columns in clusters(text))

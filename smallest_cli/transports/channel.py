@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Mapping
@@ -49,8 +50,12 @@ class Channel(ABC):
 def error_from_response(
     service: Service, status: int, headers: Mapping[str, str], body: bytes
 ) -> RemoteError:
-    """Return the error for an HTTP status other than 200; for 401 its hint says which key was sent."""
-    error = decode_http_error(status, {name.lower(): value for name, value in headers.items()}, body)
+    """Return the error for a status other than 200 (names of `headers` in lower case); 401 names the key."""
+    if "retry-after" in headers and "date" not in headers:  # it may be a time of the day
+        from email.utils import formatdate
+
+        headers = {**headers, "date": formatdate(time.time(), usegmt=True)}
+    error = decode_http_error(status, headers, body)
     if status == 401:
         suffix = f" and ends {service.key}" if len(str(service.key)) > 1 else ""
         error.hint = f"the key is from {service.key.source}{suffix}"

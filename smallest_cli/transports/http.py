@@ -9,6 +9,7 @@ from smallest_cli.errors import IncompleteResponse
 from smallest_cli.models import AudioChunk, Completed, Event, SpeechRequest
 from smallest_cli.protocol.requests import encode_request
 from smallest_cli.transports.http_connection import HTTPChannel
+from smallest_cli.transports.reception import Reception, Witness
 
 
 class HTTPTransport(HTTPChannel):
@@ -27,13 +28,16 @@ class HTTPTransport(HTTPChannel):
         request_id = http.request_id
         is_framed = http.is_framed
         received_ns = 0
-        wav = WavReader(request.format)
+        wav, reception = WavReader(request.format), Reception(request, http.connection)
         while piece := http.read():
             received_ns = http.connection.received_ns
             if pcm := wav.feed(piece):
                 yield AudioChunk(pcm, request_id, at_ns=received_ns)
-            if len(pcm) >= request.format.frame_size:
-                http.connection.set_deadline("more audio", self._timeout)
-        if not (wav.complete if wav.states_length else is_framed):
+                if reception.add(pcm):
+                    http.connection.set_deadline("more audio", self._timeout)
+        witness: Witness | None = "framed body" if is_framed and not wav.states_length else None
+        if wav.complete:
+            witness = "stated length"
+        if not reception.accept(witness, request_id=request_id):
             raise IncompleteResponse("the reply ended before all of its audio came")
         yield Completed(request_id, at_ns=received_ns)

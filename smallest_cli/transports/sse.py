@@ -10,6 +10,7 @@ from smallest_cli.protocol.requests import encode_request
 from smallest_cli.protocol.sse import EventStream
 from smallest_cli.security import printable
 from smallest_cli.transports.http_connection import HTTPChannel
+from smallest_cli.transports.reception import Reception
 
 
 class SSETransport(HTTPChannel):
@@ -29,13 +30,15 @@ class SSETransport(HTTPChannel):
         if not content_type.lower().startswith("text/event-stream"):
             raise ProtocolError(f"the service sent {printable(content_type, 60)} instead of events")
         request_id = http.request_id
-        stream = EventStream()
+        stream, reception = EventStream(), Reception(request, http.connection)
         while piece := http.read():
             for event in stream.feed(piece, http.connection.received_ns):
                 if isinstance(event, Completed):
-                    yield event._replace(request_id=event.request_id or request_id)
+                    event = event._replace(request_id=event.request_id or request_id)
+                    reception.accept("end marker", request_id=event.request_id)
+                    yield event
                     return
                 yield event
-                if isinstance(event, AudioChunk) and len(event.pcm) >= request.format.frame_size:
+                if isinstance(event, AudioChunk) and reception.add(event.pcm):
                     http.connection.set_deadline("more audio", self._timeout)
         raise IncompleteResponse("the stream ended before its end marker")

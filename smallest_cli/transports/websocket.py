@@ -15,7 +15,6 @@ from smallest_cli.errors import (
     ProtocolError,
     RateLimited,
     RemoteError,
-    ServerError,
 )
 from smallest_cli.models import (
     AudioChunk,
@@ -37,6 +36,7 @@ from smallest_cli.network.dialer import Dialer
 from smallest_cli.protocol.endpoints import DEFAULT_COMPLETION_WAIT_MS
 from smallest_cli.protocol.messages import Message, decode_events, decode_message
 from smallest_cli.protocol.requests import KEEP_ALIVE, encode_request
+from smallest_cli.transports.reception import Reception, Witness
 from smallest_cli.transports.websocket_connection import WebSocketConnection
 
 COMPLETION_GRACE_S = 1.0
@@ -45,19 +45,18 @@ KEEP_ALIVE_AFTER_S = 15.0
 """Seconds without a message sent after which an idle connection gets a keep-alive."""
 MAX_WAIT_S = 1_000_000.0
 NORMAL_CLOSURE = 1000
-FRAME_SIZE = 2
-"""Less than a frame of audio does not extend the deadline: it could come indefinitely."""
 
 
 class _Request:
     """A request under way."""
 
-    def __init__(self, number: int, completion_wait_s: float, own_id: str | None, *, early: bool) -> None:
+    def __init__(self, number: int, request: SpeechRequest, connection: Connection, *, early: bool) -> None:
         self.number = number
         self.early = early
         """Whether it was sent while another was under way."""
-        self.completion_wait_s = completion_wait_s
-        self.own_id = own_id
+        self.completion_wait_s = _completion_wait(request)
+        self.own_id = request.request_id
+        self.reception = Reception(request, connection)
         self.service_id: str | None = None
         """The service's id of it, learned from the first message that is attributed to it."""
         self.started = False
@@ -65,6 +64,14 @@ class _Request:
         self.ended = False
         """Whether audio of a later request came: there is no more of this one."""
         self.error: RemoteError | None = None
+
+    def accept(self, witness: Witness, request_id: str | None = None) -> bool:
+        """Whether it is complete. What speaks against it is kept as `error`: audio is passed on before."""
+        try:
+            return self.reception.accept(witness, request_id=request_id)
+        except RemoteError as error:
+            self.error = self.error or error
+            return False
 
 
 class WebSocketTransport:
@@ -86,8 +93,10 @@ class WebSocketTransport:
         self._number = 0
         self._requests: list[_Request] = []
         """Under way, in the order in which they were sent."""
+        self._known_id: str | None = None
+        """The service's id of the first request."""
         self._finished_ids: set[str] = set()
-        """The service's ids of finished requests: late messages of theirs are dropped."""
+        """The service's ids of finished requests of the connection: late messages of theirs are dropped."""
         self._events: deque[Event] = deque()
         self._returned = 0.0
         """When the last event was returned, in seconds of `time.monotonic`."""
@@ -108,7 +117,7 @@ class WebSocketTransport:
         self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
         early = bool(self._requests)
         self._returned = time.monotonic()
-        self._requests.append(_Request(number, _completion_wait(request), request.request_id, early=early))
+        self._requests.append(_Request(number, request, ws.connection, early=early))
         return number
 
     def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
@@ -173,11 +182,13 @@ class WebSocketTransport:
                 raise _out_of_order()
             for earlier in self._requests[: self._requests.index(request)]:
                 if not earlier.ended:
+                    if not earlier.accept("later audio"):
+                        return
                     earlier.ended = True
                     self._events.append(AudioEnded(at_ns=connection.received_ns, segment=earlier.number))
             request.started = True
             self._events.append(event._replace(segment=request.number))
-            if isinstance(event, AudioChunk) and len(event.pcm) >= FRAME_SIZE:
+            if isinstance(event, AudioChunk) and request.reception.add(event.pcm):
                 self._await_more(connection, request)
 
     def _find(self, message: Message) -> _Request | None:
@@ -204,30 +215,26 @@ class WebSocketTransport:
         for request in self._requests:
             if request.service_id == service_id:
                 return request
-        is_finished = service_id in self._finished_ids
-        if is_finished and (self._ids_differ or only_completes):
+        if message.error:
+            return open_requests[0]
+        if service_id in self._finished_ids:
             return None
         unnamed = next((each for each in open_requests if each.service_id is None), None)
         if unnamed is None:
-            if message.error or is_finished:
-                return open_requests[0] if message.error else None
             raise ProtocolError("the service changed the id of a request")
         unnamed.service_id = service_id
-        if self._finished_ids and not is_finished:
-            self._ids_differ = True
+        self._known_id = self._known_id or service_id
+        self._ids_differ |= service_id != self._known_id
         return unnamed
 
     def _complete(self, request: _Request, event: Completed, connection: Connection) -> None:
         """Complete a request and, as audio comes in order, those before it."""
-        if request is not self._requests[0] and not request.started:
-            # Without audio of its own it proves nothing about those before it.
-            request.error = request.error or ServerError(
-                "the service sent no audio", request_id=event.request_id
-            )
-            return
-        done = self._requests[: self._requests.index(request) + 1]
-        del self._requests[: len(done)]
-        for each in done:
+        if not request.accept("end marker", event.request_id):
+            return  # without audio of its own it proves nothing about those before it, either
+        for each in self._requests[: self._requests.index(request) + 1]:
+            if each is not request and not each.accept("later end marker"):
+                return
+            self._requests.remove(each)
             if each.service_id:
                 self._finished_ids.add(each.service_id)
             request_id = event.request_id if each is request else each.service_id
@@ -292,16 +299,20 @@ class WebSocketTransport:
         yield opened
         older = self._service.api != "unified"
         context = None if older else os.urandom(8).hex()
+        reception = Reception(request, connection)
         completed = sent = False
+        until = math.inf  # when the audio must have ended; sent text and audio extend it
         try:
             while not (completed and fragments.ended and older):
                 if not fragments.ended and not connection.readable():
                     connection.set_deadline("text", math.inf)  # the source of the text may pause
                     if _wait_readable(connection, fragments, None) and not connection.readable():
                         connection.recv(0)  # raises: --max-time is over
-                for message in self._encode_fragments(request, fragments, context, sent=sent):
+                for text, message in self._encode_fragments(request, fragments, context, sent=sent):
                     connection.set_deadline("progress in sending the text", self._dialer.timeout)
                     ws.send(message)
+                    reception.expect(text)
+                    until = math.inf
                     if not sent:
                         yield Sent(at_ns=connection.sent_ns)
                     sent, completed = True, completed and not older
@@ -311,36 +322,50 @@ class WebSocketTransport:
                     continue
                 wait_s = _completion_wait(request) + COMPLETION_GRACE_S
                 seconds = drain_s if completed else max(self._dialer.timeout, wait_s)
-                connection.set_deadline("end of the audio", seconds)
+                until = min(until, time.monotonic() + seconds) if fragments.ended else math.inf
+                remaining_s = min(seconds, until - time.monotonic())
+                connection.set_deadline("end of the audio", remaining_s, seconds)
                 for event in decode_events(ws.receive(), connection.received_ns):
-                    completed = isinstance(event, Completed)
+                    if isinstance(event, Completed):
+                        reception.accept("end marker", request_id=event.request_id)
+                        reception.begin_segment()
+                        completed, until = True, math.inf
+                    elif isinstance(event, AudioChunk) and not event.pcm:
+                        continue  # no sign of life
+                    else:
+                        completed = False
                     yield event
+                    if isinstance(event, AudioChunk) and reception.add(event.pcm):
+                        until = math.inf
         except RemoteError as error:
             # Quiet or a normal close ends a conversation; an abnormal end or an error never does.
-            is_end = isinstance(error, DeadlineExceeded) or error.close_code == NORMAL_CLOSURE
-            if not (completed and fragments.ended and is_end and time.monotonic() < self._dialer.until):
+            is_quiet = isinstance(error, DeadlineExceeded) or error.close_code == NORMAL_CLOSURE
+            is_end = completed and fragments.ended and is_quiet and time.monotonic() < self._dialer.until
+            if not (is_end and reception.accept("quiet end")):
                 raise
         finally:
             self.close()
 
     def _encode_fragments(
         self, request: SpeechRequest, fragments: Fragments, context: str | None, *, sent: bool
-    ) -> Iterator[bytes]:
-        """Encode the text that has arrived and, after the last of it, the message that ends it."""
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield each text that has arrived with its message, and the message after the last of it."""
         if fragments.ended:
             return
         while (text := fragments.next()) is not None:
             sent = True
-            yield encode_request(request._replace(text=text), Buffering(more=True, context=context))
+            yield text, encode_request(request._replace(text=text), Buffering(more=True, context=context))
         if fragments.ended and sent:
             end = Buffering(flush=context is None, close=context is not None, context=context)
-            yield encode_request(request._replace(text=""), end)
+            yield "", encode_request(request._replace(text=""), end)
 
     def _open(self) -> tuple[WebSocketConnection, Opened]:
         """Return the open connection, or a new one, and the event for it."""
         ws, unreported = self._ws, self._unreported
         self._unreported = None
-        if ws is not None and ws.is_reusable(self._dialer.timeout):
+        # A late message of a finished request must be told from those of the next.
+        can_tell = self._ids_differ or not self._finished_ids
+        if ws is not None and can_tell and ws.is_reusable(self._dialer.timeout):
             return ws, unreported or Opened(Phases(), reused=True, at_ns=self._dialer.clock())
         self.close()
         ws = self._ws = WebSocketConnection(self._service, self._dialer)
@@ -376,6 +401,7 @@ def _wait_readable(connection: Connection, wake: HasFileno | None, timeout_s: fl
     """
     if connection.readable():
         return True
+    began = time.monotonic()
     remaining_s = connection.gettimeout()
     wait_s = remaining_s if timeout_s is None else min(timeout_s, remaining_s)
     with selectors.DefaultSelector() as selector:
@@ -383,6 +409,7 @@ def _wait_readable(connection: Connection, wake: HasFileno | None, timeout_s: fl
         if wake is not None:
             selector.register(wake.fileno(), selectors.EVENT_READ)
         ready = selector.select(min(wait_s, MAX_WAIT_S))
+    connection.waited_s += time.monotonic() - began
     if ready:
         return connection.readable()
     return wait_s == remaining_s and wait_s < MAX_WAIT_S

@@ -6,26 +6,28 @@ timestamps, and so that a rejected upgrade is read like any other error response
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import websocket
 from websocket import ABNF
 
 from smallest_cli.errors import NetworkError, ProtocolError, RemoteError
 from smallest_cli.models import Opened, Service
-from smallest_cli.network.connection import Connection, read_head
+from smallest_cli.network.connection import Connection, read_final_head
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.protocol.endpoints import ERROR_BODY_LIMIT, MESSAGE_LIMIT, PATHS
+from smallest_cli.protocol.endpoints import MESSAGE_LIMIT, PATHS
 from smallest_cli.protocol.errors import decode_close
-from smallest_cli.transports.channel import error_from_response
 
 CLOSE_TIMEOUT_S = 0.1
 CONTROL_LIMIT = 125
 """Maximum payload of a control frame in bytes (RFC 6455, 5.5)."""
+HANDSHAKE_HEADERS = (b"upgrade:", b"connection:", b"sec-websocket-accept:")
+SWITCHED = re.compile(rb"HTTP/1\.[01] 101\b")
 NO_STATUS = 1005
 """The close code of a close frame without one (RFC 6455, 7.1.5)."""
 
@@ -38,13 +40,14 @@ class WebSocketConnection:
         origin = parse_base_url(service.base_url)
         self.connection = dialer.connect(origin)
         self.connection.set_deadline("response to the upgrade", dialer.timeout)
-        self._partial_message = bytearray()
+        self._partial_message: bytearray | None = None
+        """The fragments of the message that is under way, None without one: a fragment may be empty."""
         started = dialer.clock()
         try:
             with _translate_errors():
                 self._socket: Any = websocket.create_connection(
                     origin.url("ws", PATHS[service.api]["ws"]),
-                    socket=_UpgradeSocket(self.connection, service),
+                    socket=_UpgradeSocket(self.connection, service, dialer),
                     header=[f"Authorization: Bearer {service.key.reveal()}"],
                     redirect_limit=0,
                     skip_utf8_validation=True,  # slow in pure Python, and the JSON decoder checks it too
@@ -80,7 +83,7 @@ class WebSocketConnection:
 
     def read_frame(self) -> bytes | None:
         """Read one frame; return the text message that it completes, if any. Answers pings."""
-        self.connection.set_read_limit(MESSAGE_LIMIT - len(self._partial_message))
+        self.connection.set_read_limit(MESSAGE_LIMIT - len(self._partial_message or b""))
         with _translate_errors():
             frame = self._socket.recv_frame()
             if frame.mask_value:
@@ -96,14 +99,13 @@ class WebSocketConnection:
             case ABNF.OPCODE_BINARY:
                 raise ProtocolError("the service sent a binary message")
             case ABNF.OPCODE_TEXT | ABNF.OPCODE_CONT:
-                if (frame.opcode == ABNF.OPCODE_CONT) != bool(self._partial_message):
+                if (frame.opcode == ABNF.OPCODE_CONT) != (self._partial_message is not None):
                     raise ProtocolError("the service sent fragments out of order")
-                if frame.fin and not self._partial_message:
-                    return bytes(frame.data)
-                self._partial_message += frame.data
+                message = self._partial_message or bytearray()
+                message += frame.data
+                self._partial_message = None if frame.fin else message
                 if frame.fin:
-                    message, self._partial_message = bytes(self._partial_message), bytearray()
-                    return message
+                    return bytes(message)
         return None
 
     def close(self) -> None:
@@ -121,13 +123,16 @@ class WebSocketConnection:
 class _UpgradeSocket:
     """The socket for websocket-client. Checks the response to the upgrade before the library reads it.
 
-    Raises the error of a status other than 101 with its body, which the library would read without limit or
-    lose. Removes cookies, which the library would store, and refuses compression, which was not offered.
+    Skips interim responses, which the library would take for the answer. Raises the error of a status other
+    than 101 with its body, which the library would read without limit or lose. Leaves out headers that are
+    not of the handshake: the library would store cookies, and fail for text that is not UTF-8. Refuses
+    compression, which was not offered.
     """
 
-    def __init__(self, connection: Connection, service: Service) -> None:
+    def __init__(self, connection: Connection, service: Service, dialer: Dialer) -> None:
         self._connection = connection
         self._service = service
+        self._dialer = dialer
         self._upgraded = False
 
     def __getattr__(self, name: str) -> Any:
@@ -140,31 +145,21 @@ class _UpgradeSocket:
         return self._connection.recv(size)
 
     def _check_upgrade(self) -> None:
-        head = read_head(self._connection)
-        status_line, *lines = head.split(b"\r\n")
-        if status_line.split(b" ")[1:2] != [b"101"]:
+        head = read_final_head(self._connection)
+        if not SWITCHED.match(head):
             self._connection.unread(head)
             self._raise_rejection()
-        if any(line.lower().startswith(b"sec-websocket-extensions:") for line in lines):
+        if re.search(rb"\nsec-websocket-extensions:[ \t]*[^\s]", head, re.I):
             raise ProtocolError("unexpected Sec-WebSocket-Extensions: none were offered")
-        lines = [line for line in lines if not line.lower().startswith(b"set-cookie:")]
-        self._connection.unread(b"\r\n".join([status_line, *lines]))
+        lines = [line for line in head.splitlines() if line.lower().startswith(HANDSHAKE_HEADERS)]
+        self._connection.unread(b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *lines, b"", b""]))
 
-    def _raise_rejection(self) -> None:
-        from http.client import HTTPException, HTTPResponse
+    def _raise_rejection(self) -> NoReturn:
+        from smallest_cli.transports.http_connection import HTTPConnection  # imports h11, for errors only
 
-        try:
-            response = HTTPResponse(self._connection)  # type: ignore[arg-type]
-            response.begin()
-        except HTTPException:
-            raise ProtocolError("the service did not answer in HTTP") from None
-        try:
-            body = response.read(ERROR_BODY_LIMIT)
-        except (HTTPException, NetworkError, ProtocolError):
-            body = b""  # the status is enough
-        if 200 <= response.status < 300:
-            raise ProtocolError(f"the service answered {response.status} instead of opening a WebSocket")
-        raise error_from_response(self._service, response.status, dict(response.getheaders()), body)
+        http = HTTPConnection(self._service, self._dialer, "/", "*/*", method="GET")
+        http.read_response_of(self._connection)
+        raise ProtocolError("the service answered 200 instead of opening a WebSocket")
 
 
 @contextmanager

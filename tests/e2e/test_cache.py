@@ -13,6 +13,8 @@ import pytest
 
 from smallest_cli.models import VIAS
 from tests.support.command import SMALLEST, Ran, environment, smallest
+from tests.support.fault_server import fault_server
+from tests.support.fault_server.steps import GOOD, Status
 from tests.support.offline import KEY, Offline, start_offline
 
 TEXT = "Good morning. The kettle is on."
@@ -51,6 +53,53 @@ def test_fully_cached_run_does_not_connect(home: Path) -> None:
     assert ran.code == 0
     assert "first audio cached" in ran.err
     assert "1 cached" in ran.err
+
+
+def account(home: Path, server: Offline, *arguments: str) -> Ran:
+    return smallest(home, *arguments, "--base-url", server.base_url, env={"SMALLEST_API_KEY": KEY})
+
+
+def create_dictionary(home: Path, server: Offline) -> str:
+    created = account(home, server, "dict", "create", "kettle=kitten", "--json")
+    assert created.code == 0, created.err
+    return str(json.loads(created.out)["id"])
+
+
+def update_dictionary(home: Path, server: Offline, id: str, pronunciation: str) -> None:
+    ran = account(home, server, "dict", "update", id, f"kettle={pronunciation}")
+    assert ran.code == 0, ran.err
+
+
+def test_updated_dictionary_misses_the_cache(home: Path, server: Offline) -> None:
+    id = create_dictionary(home, server)
+    cached = []
+    for pronunciation in ("kitten", "teapot", "kitten"):
+        update_dictionary(home, server, id, pronunciation)
+        result = parse_result(speak(home, server, TEXT, "--cache", "--dict", id, "-o", "a.wav", "--json"))
+        cached.append(result["cached"])
+    assert cached == [0, 0, result["segments"]]
+
+
+def test_batch_resume_speaks_again_after_a_dictionary_was_updated(home: Path, server: Offline) -> None:
+    id = create_dictionary(home, server)
+    (home / "in.csv").write_text("id,text\none,The kettle is on.\n")
+    done = []
+    for pronunciation in ("kitten", "kitten", "teapot"):
+        update_dictionary(home, server, id, pronunciation)
+        ran = speak(home, server, "in.csv", "-d", "out", "--resume", "--dict", id, "--json", command="batch")
+        done.append(parse_result(ran)["done"])
+    assert done == [1, 0, 1]
+
+
+def test_nothing_is_cached_if_the_dictionaries_cannot_be_read(home: Path) -> None:
+    with fault_server((Status(404),), GOOD) as server:
+        ran = smallest(
+            home, "speak", "--base-url", server.base_url, TEXT, "--cache", "--dict", "d", "-o", "a.wav",
+            env={"SMALLEST_API_KEY": KEY, "SMALLEST_CACHE_DIR": str(home / "cache")},
+        )  # fmt: skip
+    assert ran.code == 0
+    assert ran.lines[0].startswith("smallest: warning: nothing is cached, as the dictionaries cannot be read")
+    assert not (home / "cache" / "speech").exists()
 
 
 @pytest.mark.parametrize(

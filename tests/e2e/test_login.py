@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import stat
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from tests.support.command import SMALLEST, Ran, environment, smallest
 from tests.support.fault_server import answer, fault_server
 from tests.support.offline import KEY, Offline, start_offline
+from tests.support.runs import until
 
 
 def login(home: Path, server: Offline, *arguments: str, key: str = KEY) -> Ran:
@@ -89,6 +92,30 @@ def test_key_from_stdin(home: Path, server: Offline) -> None:
     assert smallest(home, "speak", *words, stdin=KEY.encode()).code == 0
     ran = smallest(home, "speak", "--local", "-o", "out.wav", "--api-key-file", "-", stdin=b"Hello.")
     assert ran.code == 0, ran.err  # --local needs no key
+
+
+@pytest.mark.parametrize("arguments", [("login",), ("login", "--api-key-file", "-"), ("voices", "--refresh")])
+def test_key_arrives_late_and_in_parts(arguments: tuple[str, ...], home: Path, server: Offline) -> None:
+    """Stdin does not block: another program may have set O_NONBLOCK."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    env = environment(home, SMALLEST_BASE_URL=server.base_url, SMALLEST_API_KEY_FILE="-")
+    os.write(writing, KEY[:9].encode())
+    with subprocess.Popen([*SMALLEST, *arguments], stdin=reading, env=env, stderr=subprocess.PIPE) as process:
+        until(lambda: fcntl.ioctl(reading, termios.FIONREAD, bytes(4)) == bytes(4))  # the first part is read
+        os.write(writing, KEY[9:].encode() + b"\n")
+        os.close(reading)
+        assert process.stderr
+        err = process.stderr.read().decode()
+        assert process.wait(30) == 0, err
+    os.close(writing)
+
+
+@pytest.mark.parametrize("arguments", [("login",), ("login", "--api-key-file", "-"), ("voices", "--refresh")])
+def test_unreadable_stdin_is_reported(arguments: tuple[str, ...], home: Path) -> None:
+    command = ["sh", "-c", 'exec "$@" 0>/dev/null', "sh", *SMALLEST]
+    ran = smallest(home, *arguments, env={"SMALLEST_API_KEY_FILE": "-"}, command=command)
+    assert (ran.code, ran.lines) == (2, ["smallest: cannot read stdin: Bad file descriptor"])
 
 
 def test_empty_key_file_option_does_not_prompt(home: Path, server: Offline) -> None:

@@ -114,7 +114,10 @@ def test_published_clones_and_dictionaries_are_decoded() -> None:
         (decode_dictionary, b'{"id": "1", "items": [{"word": "a"}]}'),
         (decode_deleted, b"{}"),
         (decode_clones, b'{"data": {}}'),
-        (decode_balance, b'{"data": {"creditBalance": "much"}}'),
+        *(
+            (decode_balance, b'{"data": {"creditBalance": %s}}' % balance)
+            for balance in (b'"much"', b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"9" * 400)
+        ),
     ):
         with pytest.raises(ProtocolError):
             decode(body)

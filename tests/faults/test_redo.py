@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import frames
 from tests.support.fault_cases import ALL, DATED, FEW, WS
-from tests.support.fault_server import SEGMENT, FaultServer, Script, counter, fault_server
+from tests.support.fault_server import SEGMENT, FaultServer, Script, Step, counter, fault_server
 from tests.support.fault_server.steps import (
     CHUNK,
     GOOD,
@@ -89,6 +89,22 @@ def test_repeated_segment_is_reported_and_counted(via: str, tmp_path: Path) -> N
     assert run.err.count(b"\n") == 1
     assert b"smallest: " in run.err
     assert b"; trying again in " in run.err
+
+
+@pytest.mark.parametrize("via", ["sse", "http"])
+@pytest.mark.parametrize("end", [Fin(), Rst()], ids=["closed", "reset"])
+@pytest.mark.parametrize("retries", [0, 2])
+def test_request_on_a_kept_connection_is_repeated_by_the_retry_policy_only(
+    via: str, end: Step, retries: int, tmp_path: Path
+) -> None:
+    """The service reads the second request and closes: it may have been billed."""
+    with fault_server(GOOD, (end,), GOOD) as server:
+        run = speak_text(tmp_path, server, via, *SPLIT, "--json", "--retries", str(retries))
+    result = json.loads(run.out)
+    resent = len(SENTENCES[1]) + 1 if retries else 0
+    assert (run.code, len(server.requests)) == ((0, 5) if retries else (9, 2))
+    assert result.get("characters_resent", 0) == resent
+    assert (b"; trying again in " in run.err) == bool(retries)
 
 
 @pytest.mark.parametrize("via", ALL)

@@ -185,8 +185,9 @@ def test_websocket_is_reused_for_second_segment(opened: Open) -> None:
     def script(sock: socket.socket) -> None:
         upgrade(sock)
         for _ in range(2):
-            frames.read_message(sock)
-            sock.sendall(chunk(PCM) + COMPLETE + frames.frame(b"still there?", 9))
+            echo = {"external_request_id": frames.read_message(sock)["request_id"]}
+            complete = frames.message(status="complete", request_id="task_1", **echo)
+            sock.sendall(chunk(PCM, **echo) + complete + frames.frame(b"still there?", 9))
 
     with fault_server(script) as server:
         transport = opened("ws", server)
@@ -284,8 +285,8 @@ def test_only_first_request_reports_connection_phases(via: Via, opened: Open) ->
             upgrade(sock)
         for _ in range(2):
             if via == "ws":
-                frames.read_message(sock)
-                sock.sendall(chunk(PCM) + COMPLETE)
+                echo = {"external_request_id": frames.read_message(sock)["request_id"]}
+                sock.sendall(chunk(PCM, **echo) + frames.message(status="complete", **echo))
             else:
                 COMPLETE_SEGMENT[via](sock)
 
@@ -311,8 +312,8 @@ def test_phases_of_lost_preconnection_are_not_reported(opened: Open) -> None:
     def speak_twice(sock: socket.socket) -> None:
         upgrade(sock)
         for _ in range(2):
-            frames.read_message(sock)
-            sock.sendall(chunk(PCM) + COMPLETE)
+            echo = {"external_request_id": frames.read_message(sock)["request_id"]}
+            sock.sendall(chunk(PCM, **echo) + frames.message(status="complete", **echo))
 
     with fault_server(close_after_upgrade, speak_twice) as server:
         transport = opened("ws", server)
@@ -326,6 +327,38 @@ def test_messages_of_another_request_are_dropped(opened: Open) -> None:
     stale = chunk(b"xx", "task_0", external_request_id="another request")
     with fault_server(speak_ws(stale, chunk(PCM), COMPLETE)) as server:
         assert pcm_of(list(opened("ws", server).synthesize(REQUEST))) == PCM
+
+
+@pytest.mark.parametrize("late", ["audio", "audio and complete"])
+def test_late_messages_of_a_finished_request_are_dropped_without_our_id(late: str, opened: Open) -> None:
+    """The service's own id tells them apart; until two are known, no connection is used twice."""
+    old = chunk(bytes(len(PCM)), "task_2") + (
+        frames.message(status="complete", request_id="task_2") if late == "audio and complete" else b""
+    )
+
+    def answer(number: int) -> bytes:
+        id = f"task_{number}"
+        return chunk(PCM, id) + frames.message(status="complete", request_id=id)
+
+    def speak_once(sock: socket.socket) -> None:
+        upgrade(sock)
+        frames.read_message(sock)
+        sock.sendall(answer(1))
+        wait_for_close(sock)
+
+    def speak_late(sock: socket.socket) -> None:
+        upgrade(sock)
+        frames.read_message(sock)
+        sock.sendall(answer(2))
+        frames.read_message(sock)
+        sock.sendall(old + answer(3))
+
+    with fault_server(speak_once, speak_late) as server:
+        transport = opened("ws", server)
+        events = [list(transport.synthesize(REQUEST)) for _ in range(3)]
+    assert [pcm_of(each) for each in events] == [PCM] * 3
+    reused = [each.reused for each in itertools.chain(*events) if isinstance(each, Opened)]
+    assert reused == [False, False, True]
 
 
 # Two requests under way on one socket

@@ -21,6 +21,7 @@ from tests.support.fault_server.steps import (
     Audio,
     Close,
     Drip,
+    EmptyAudio,
     End,
     Fin,
     HalfMessage,
@@ -57,7 +58,11 @@ class Case:
     @property
     def timeout(self) -> str:
         """Value of --timeout: short where the service stalls, else long enough for a slow machine."""
-        waits = any(isinstance(step, Stall | Drip | KeepAlive) for script in self.scripts for step in script)
+        waits = any(
+            isinstance(step, Stall | Drip | KeepAlive | EmptyAudio)
+            for script in self.scripts
+            for step in script
+        )
         return "0.5" if waits else "5"
 
 
@@ -197,6 +202,10 @@ PROTOCOL = (
             Raw(frames.frame(b"x" * 65536, 0, fin=False), 400), arguments=("--timeout", "5")),
     *broken("endless line", "75", SSE, Raw(b"10000\r\n" + b"x" * 65536 + b"\r\n", 400)),
     *broken("bad chunk size", "61", SSE, Raw(b"zz\r\n"), Stall(), before=7),
+    *broken("endless empty audio", "35", STREAMS, EmptyAudio(), before=7, says="no (more )?audio",
+            arguments=SHORT),
+    *broken("many small values", "56", STREAMS, Text(b'{"a":[' + b"0," * 200_000 + b"0]}"), Stall(),
+            says="100,000 values"),
 )  # fmt: skip
 
 CUT = (

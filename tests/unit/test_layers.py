@@ -319,6 +319,7 @@ def test_layer_0_uses_few_packages() -> None:
 WALL_CLOCK_USERS = {
     ("voices", "cached_voices"),  # file age: file times are wall-clock times
     ("client.cache", "_shrink"),  # likewise
+    ("transports.channel", "error_from_response"),  # Retry-After may be a date, of a reply without one
     ("bench.probe", "probing"),  # detects a clock change during a run
     ("bench.locust.worker_stats", "__post_init__"),  # likewise, in each worker of a distributed run
     ("bench.locust.worker_stats", "drift"),

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from smallest_cli.errors import SettingsError
 from smallest_cli.models import Service
-from smallest_cli.security import KEY_LENGTH, SHOWN_LENGTH, Secret, escape, printable
+from smallest_cli.security import KEY_LENGTH, SHOWN_LENGTH, Secret, escape, printable, redact_all
+from tests.support import echoes
 
 KEY = "sk_0123456789abcdefWXYZ"
 SECRET = Secret(KEY, "SMALLEST_API_KEY")
@@ -274,8 +275,33 @@ def test_echoed_key_is_redacted(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
+@pytest.mark.parametrize("form", echoes.FORMS)
+def test_key_is_redacted_in_whatever_form_it_is_echoed(form: str) -> None:
+    Secret(echoes.KEY, "a test")
+    for before, after in (("", ""), ("Bearer ", " is wrong"), ("क्", "ष"), ("%", "%"), ("&#", ";")):
+        shown = printable(f"{before}{echoes.FORMS[form](echoes.KEY)}{after}")
+        assert not echoes.leaked(shown), shown
+        assert "[key]" in shown
+
+
+@pytest.mark.parametrize("length", [8, 19, 20, 64, KEY_LENGTH])
+@pytest.mark.parametrize("limit", [20, 80, 300])
+def test_truncation_leaves_no_part_of_a_key(length: int, limit: int) -> None:
+    key = "".join(chr(33 + at * 7 % 90) for at in range(length)).replace('"', "a").replace("'", "b")
+    Secret(key, "a test")
+    for before in range(40):
+        shown = printable("." * before + f"{key} " * 900, limit)
+        assert key[:7] not in shown
+
+
 def test_short_key_is_redacted_only_if_complete() -> None:
     Secret("shortkey1", "a test")
     assert printable("the key shortkey1 and shortkey") == "the key [key] and shortkey"
     Secret("tiny", "a test")
     assert printable("a tiny key is not looked for") == "a tiny key is not looked for"
+
+
+def test_texts_of_a_json_value_are_redacted_but_audio_is_not() -> None:
+    Secret(KEY_OF_20, "a test")
+    value = {"audio": KEY_OF_20, "list": [KEY_OF_20, 1, None, {KEY_OF_20: (KEY_OF_20, 2.5)}]}
+    assert redact_all(value) == {"audio": KEY_OF_20, "list": ["[key]", 1, None, {"[key]": ["[key]", 2.5]}]}

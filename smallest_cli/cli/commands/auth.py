@@ -16,7 +16,7 @@ from smallest_cli.client.service import warn_of_plain_http
 from smallest_cli.errors import UsageError
 from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
-from smallest_cli.security import KEY_LENGTH, Secret, printable
+from smallest_cli.security import Secret, printable
 from smallest_cli.settings import load_settings
 
 
@@ -55,7 +55,7 @@ def _read_key() -> Secret:
     if sys.stdin is None:
         raise UsageError("stdin is closed", hint="use --api-key-file FILE")
     if not sys.stdin.isatty():
-        return Secret(sys.stdin.readline(KEY_LENGTH + 2), "stdin")
+        return read_key_file("-", "stdin")[0]
     from getpass import getpass
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Literal
@@ -17,13 +17,16 @@ from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import FileOptions, ReportOptions, ServiceOptions, SplitOptions, VoiceOptions
 from smallest_cli.cli.run_config import check_key_not_from_text, load_request, report_text
 from smallest_cli.cli.tables import print_facts
+from smallest_cli.client.service import open_service
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError, plural
+from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import printable
 from smallest_cli.synthesis.batch import manifest as manifests
 from smallest_cli.synthesis.batch.items import BatchConfig, Item, plan_items
 from smallest_cli.synthesis.batch.rows import check_problems, read_rows
 from smallest_cli.synthesis.batch.workers import MAX_CONSECUTIVE_FAILURES, Outcome, run_items
-from smallest_cli.synthesis.request import RunConfig, resolve_speakers
+from smallest_cli.synthesis.request import RunConfig, dictionary_digest, resolve_speakers
+from smallest_cli.synthesis.session import ignore
 
 MAX_SHOWN_FAILURES = 20
 ROW = attrgetter("item.row")
@@ -65,15 +68,17 @@ def batch(
     if options.dir is None:
         raise UsageError("batch needs a directory for its files", hint="name one: --dir DIR")
     console, settings, template = load_request(voice, service, report, files.cache)
+    run = RunConfig(
+        settings,
+        template,
+        key_file=service.api_key_file,
+        max_time=service.max_time,
+        keep_partial=files.partial == "keep",
+        clobber=files.clobber,
+    )
+    check_key_not_from_text([file], service.api_key_file, settings)
     config = BatchConfig(
-        RunConfig(
-            settings,
-            template,
-            key_file=service.api_key_file,
-            max_time=service.max_time,
-            keep_partial=files.partial == "keep",
-            clobber=files.clobber,
-        ),
+        run,
         "stdin" if file == "-" else file,
         options.dir,
         naming=options.naming,
@@ -86,8 +91,9 @@ def batch(
         ),
         jobs=options.jobs,
     )
-    check_key_not_from_text([file], service.api_key_file, settings)
     rows = read_rows(file, options.input_format, None if options.ignore_columns else console.warn)
+    if template.dictionaries and not report.dry_run:
+        config = replace(config, dictionaries=_read_dictionaries(run))
     items = plan_items(rows, config, console.warn)
     report_text(
         sum(item.script.removed for item in items),
@@ -121,6 +127,13 @@ def batch(
 
             run_items(config, pending, manifest, on_outcome, console.warn)
     _print_result(tally, console, as_json=report.json)
+
+
+def _read_dictionaries(run: RunConfig) -> str:
+    """Return a hash of the content of the dictionaries. Raises RemoteError."""
+    dialer = Dialer.from_settings(run.settings, max_time=run.max_time)
+    with open_service(run.settings, run.key_file, ignore) as service:
+        return dictionary_digest(run.template, service, dialer)
 
 
 def _find_pending(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 from smallest_cli.errors import ServerError, SettingsError
 from smallest_cli.models import AudioChunk, SpeechRequest, WordTiming
@@ -19,6 +21,9 @@ from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES
 INSTALL = "pip install 'smallest-cli[local]'"
 REQUIRED_MODULES = ("numpy", "soxr")  # for the voice process, from the extra `local`
 PROCESS_DIED = "the voice process died"
+REPLY_S = 10.0  # to start an utterance or to continue it, on a busy machine
+RETRY_S = 0.01
+LATE_S = 1.0
 BLOCK_MS = 160  # length of the service's audio blocks (waves/api.md, 3a)
 
 
@@ -28,9 +33,15 @@ def block_bytes(sample_rate: int) -> int:
 
 
 class Engine:
-    """A voice process, started without waiting, so that it loads in parallel with the server."""
+    """A voice process, started without waiting, so that it loads in parallel with the server.
+
+    One that has died or hangs is replaced by the next request.
+    """
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
             # -P: import nothing from the current directory.
@@ -41,6 +52,7 @@ class Engine:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # the C library prints warnings about unusual text
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                process_group=0,  # to end its forks with it, whatever state they are in
             )
 
     @property
@@ -61,9 +73,26 @@ class Engine:
             raise SettingsError(reply["error"], hint=INSTALL)
 
     def close(self) -> None:
-        """Stop the process. An active utterance ends when the reader closes its socket."""
+        """Kill the process and its forks: they have nothing to save, and a stopped one ends no other way."""
         self._control.close()
-        self._process.wait()
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    async def _pass(self, peer: socket.socket) -> None:
+        """Pass a socket to the voice process, which forks to serve it; start that anew if it has died."""
+        while True:
+            try:
+                self._control.setblocking(False)  # a stopped process reads nothing
+                socket.send_fds(self._control, [b"u"], [peer.fileno()])
+                return
+            except BlockingIOError:  # many others are not forked yet
+                await asyncio.sleep(RETRY_S)
+            except ConnectionError:
+                self._process.wait()  # its forks go on
+                dead = self._control
+                self._start()
+                dead.close()
 
     async def synthesize(
         self, request: SpeechRequest, encoding: str = "pcm"
@@ -73,20 +102,21 @@ class Engine:
         At normal speed the last block is padded with silence (waves/api.md, 3a). Any `encoding` but
         pcm is one chunk at the end. Closing the iterator ends the utterance. Raises ServerError.
         """
-        # One end of a new socket pair is passed to the voice process, which forks to serve it.
-        ours, theirs = socket.socketpair()
-        with theirs:
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
-            try:
-                socket.send_fds(self._control, [b"u"], [theirs.fileno()])
-            except OSError:
-                writer.transport.abort()
-                raise ServerError(PROCESS_DIED) from None
         try:
+            ours, theirs = socket.socketpair()
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+        except OSError as error:
+            raise ServerError(f"out of resources: {error.strerror}") from None
+        process = self._process
+        try:
+            with theirs:
+                async with asyncio.timeout(REPLY_S):
+                    await self._pass(theirs)
+            process = self._process
             writer.write(_voice_request(request, encoding).encode())
             while True:
-                kind, size = FRAME.unpack(await reader.readexactly(FRAME.size))
-                payload = await reader.readexactly(size)
+                kind, size = FRAME.unpack(await _read(reader, FRAME.size))
+                payload = await _read(reader, size)
                 if kind == AUDIO:
                     if payload:
                         yield AudioChunk(payload)
@@ -96,10 +126,26 @@ class Engine:
                     return
                 else:
                     raise ServerError(f"the voice failed: {payload.decode(errors='replace')}")
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its forks, too, since any of them may hang
+            raise ServerError("the voice process hangs") from None
+        except (asyncio.IncompleteReadError, OSError):
             raise ServerError(PROCESS_DIED) from None
         finally:
             writer.transport.abort()
+
+
+async def _read(reader: asyncio.StreamReader, size: int) -> bytes:
+    """Read that many bytes. Raises TimeoutError if they do not arrive while this process runs."""
+    while True:
+        try:
+            async with asyncio.timeout(REPLY_S) as limit:
+                return await reader.readexactly(size)
+        except TimeoutError:
+            # A timer that fires late: this process was stopped itself.
+            if asyncio.get_running_loop().time() - (limit.when() or 0.0) < LATE_S:
+                raise
 
 
 def _voice_request(request: SpeechRequest, encoding: str) -> VoiceRequest:

@@ -37,6 +37,8 @@ class BatchConfig:
     force: bool = False
     speakers: Speakers = field(default_factory=dict)
     """The voices of lines that begin with a name; a row's language and speed apply to them, too."""
+    dictionaries: str = ""
+    """A hash of the content of the dictionaries."""
     jobs: int = 1
 
 
@@ -131,6 +133,7 @@ def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig) -> 
         "coding": coding,
         "service": "local" if settings.local else settings.base_url,
         "api": settings.api,
+        "dictionaries": config.dictionaries,
     }
     key = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
     return Item(row.number, row.id, path, coding, template.voice, template.model or "", script, key)

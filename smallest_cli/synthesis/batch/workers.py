@@ -96,7 +96,7 @@ class _Workers:
         self._count = count
         self._on_outcome = on_outcome
         self._dialer = Dialer.from_settings(config.run.settings, max_time=config.run.max_time)
-        self._cache = open_cache_for(config.run, warn)
+        self._cache = open_cache_for(config.run, service, self._dialer, warn)
         self._policy = _StepBackPolicy(
             config.run.settings.retries,
             retry_policy(config.run).max_total_wait_s,

@@ -32,6 +32,7 @@ from tests.support.offline import (
     send,
     start_offline,
     statuses,
+    watched,
 )
 
 INTERNAL = {"error": "InternalServerError", "message": "An unexpected error occurred."}
@@ -252,14 +253,17 @@ def test_killed_fork_fails_one_utterance_only() -> None:
         ]
 
 
-def test_dead_voice_process_is_500() -> None:
-    with start_offline(concurrency=2) as server, server.open(max_queue=1, close_timeout=0) as ws:
-        send(ws, LONG)
-        next_message(ws)  # the running fork is not affected
-        os.kill(child_of(server.process.pid), signal.SIGKILL)
-        reply = server.post(HTTP["unified"], hello())
-        assert (reply.status_code, reply.json()) == (500, INTERNAL)
-        assert statuses(server.say(hello())) == ["error"]
+def test_dead_voice_process_fails_no_running_utterance() -> None:
+    with start_offline(concurrency=2) as server, server.open(max_queue=1) as ws:
+        text = "Quite long. " * 100
+        send(ws, hello(text=text))
+        messages = [next_message(ws)]
+        voice = child_of(server.process.pid)
+        with watched(voice) as ended:
+            os.kill(voice, signal.SIGKILL)
+            ended()
+        messages += receive(ws)
+        assert pcm_of(messages) == server.post(HTTP["unified"], hello(text=text)).content
 
 
 @pytest.mark.parametrize("coding", ["pcm", "mp3", "ulaw"])

@@ -54,7 +54,7 @@ TOKEN = "sk_test_of_a_token_0123"
 DISPUTED_POINTS = {
     "close_after_complete", "complete_per", "complete_wait_ms", "buffered_complete_wait_ms", "complete_form",
     "answer_empty_close", "sse_shape", "error_form", "chunked", "legacy", "honour_complete_wait",
-    "check_voice_model", "blocked_words", "second_request",
+    "check_voice_model", "blocked_words", "second_request", "request_timeout_s", "keep_alive_s",
 }  # fmt: skip
 """Fields of the JSON configuration that have no option."""
 

@@ -182,13 +182,13 @@ class Connection:
         lower = self.head.lower()
         self.via = "ws" if b"upgrade: websocket" in lower else "sse" if b"event-stream" in lower else "http"
         if self.via != "ws":
-            length = int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            length = int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
             while len(self._data) < length:
                 self._read_more()
-            self._take(json.loads(self._data[:length]))
+            self._take(json.loads(self._data[:length] or b"{}"))
 
     def _take(self, fields: dict[str, Any]) -> None:
-        self.request, self.first = self.server.add_request(self.via, str(fields["text"]), self.head)
+        self.request, self.first = self.server.add_request(self.via, str(fields.get("text", "")), self.head)
 
     def open(self, extra: bytes = b"") -> None:
         """Accept the upgrade, with `extra` headers, and read the text, unless that is done."""

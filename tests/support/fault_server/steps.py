@@ -196,6 +196,15 @@ class KeepAlive:
 
 
 @dataclass(frozen=True)
+class EmptyAudio:
+    """Audio messages without audio every 20 ms without end."""
+
+    def run(self, conn: Connection) -> None:
+        while not conn.server.release.wait(0.02):
+            conn.send(speech(conn, b""))
+
+
+@dataclass(frozen=True)
 class Stall:
     """Send nothing more until the client leaves."""
 

@@ -59,7 +59,7 @@ def no_leaked_threads() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(30)  # it may still have minutes of audio to encode
+        thread.join(60)  # it may still have a minute of audio to encode
         assert not thread.is_alive()
 
 
@@ -260,7 +260,7 @@ def test_signal_ends_a_run_blocked_on_a_pipe(coding: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("coding", ["opus", "mp3", "flac"])
 def test_signal_during_encoding_is_not_lost(coding: str, tmp_path: Path) -> None:
     """On the main thread it would be raised in a callback of libsndfile, which would print and ignore it."""
-    event, long_audio = threading.Event(), tone(24_000) * 300
+    event, long_audio = threading.Event(), tone(24_000) * 60
     destination = Destination(str(tmp_path / "out"), coding, keep=False)
     with signal_on(event), pytest.raises(Interrupted), open_sinks([destination], FORMAT) as sink:
         sink.write(tone(24_000))

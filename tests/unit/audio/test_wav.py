@@ -38,13 +38,22 @@ def fmt(coding: int = 1, channels: int = 1, rate: int = 24_000, bits: int = 16, 
     return chunk(b"fmt ", struct.pack("<HHIIHH", coding, channels, rate, rate * frame, frame, bits) + extra)
 
 
+def sized(bits: int, frame: int) -> bytes:
+    """A plain format of `bits` a sample and `frame` bytes a frame."""
+    return chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 24_000, 24_000 * frame, frame, bits))
+
+
 def riff(*chunks: bytes) -> bytes:
     body = b"WAVE" + b"".join(chunks)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-# After the 16 bytes of a plain format: 22 more, 16 valid bits, a speaker mask, the GUID of PCM.
-EXTENSION = struct.pack("<HHI", 22, 16, 4) + bytes.fromhex("0100000000001000800000aa00389b71")
+def extension(coding: int = 1, valid_bits: int = 16, guid: str = "000000001000800000aa00389b71") -> bytes:
+    """After the 16 bytes of a plain format: 22 more, the valid bits, a speaker mask, a GUID of the coding."""
+    return struct.pack("<HHIH", 22, valid_bits, 4, coding) + bytes.fromhex(guid)
+
+
+EXTENSION = extension()
 EXTENSIBLE = fmt(0xFFFE, extra=EXTENSION)
 DATA = chunk(b"data", PCM)
 LIST = chunk(b"LIST", b"INFOISFT\x0e\0\0\0Lavf60.16.100\0")
@@ -58,8 +67,11 @@ FILES = {
     "a chunk whose body contains 'data'": riff(fmt(), chunk(b"note", b"data\x04\0\0\0abcd"), DATA),
     "extended fmt": riff(fmt(extra=b"\0\0"), DATA),
     "extensible": riff(EXTENSIBLE, DATA),
+    "extensible, 12 valid bits": riff(fmt(0xFFFE, extra=extension(valid_bits=12)), DATA),
+    "extensible, no valid bits": riff(fmt(0xFFFE, extra=extension(valid_bits=0)), DATA),
     "extensible with fact": riff(EXTENSIBLE, chunk(b"fact", b"\x08\0\0\0"), DATA),
     "LIST after data": riff(fmt(), DATA, LIST),
+    "several chunks after data": riff(fmt(), DATA, LIST, chunk(b"id3 ", b"x"), chunk(b"junk", b""), LIST),
 }
 
 
@@ -200,6 +212,23 @@ def test_placeholder_size_states_no_length(size: int) -> None:
         (riff(fmt(coding=3, bits=32), DATA), None),  # float
         (riff(fmt(coding=7, bits=8), DATA), None),  # mu-law
         (riff(fmt(coding=0x55), DATA), None),  # mp3 in RIFF
+        (riff(fmt(0xFFFE, extra=extension(coding=3)), DATA), "coding 3"),
+        (riff(fmt(0xFFFE, bits=32, extra=extension(coding=3, valid_bits=32)), DATA), "coding 3"),
+        (riff(fmt(0xFFFE, bits=24, extra=extension(valid_bits=20)), DATA), "24 bit"),
+        (riff(fmt(0xFFFE, bits=32, extra=extension()), DATA), "32 bit"),
+        (riff(fmt(0xFFFE, extra=extension(valid_bits=20)), DATA), "20 bit"),
+        (riff(fmt(0xFFFE, extra=extension(coding=2)), DATA), "coding 2"),
+        (riff(fmt(0xFFFE, extra=extension(coding=7)), DATA), "coding 7"),
+        (riff(fmt(0xFFFE, extra=extension(guid="00" * 14)), DATA), "coding 65534"),
+        (riff(fmt(0xFFFE, extra=EXTENSION[:-1]), DATA), "coding 65534"),
+        (riff(fmt(0xFFFE, extra=b"\0\0"), DATA), "coding 65534"),
+        (riff(fmt(0xFFFE), DATA), "coding 65534"),
+        (riff(sized(bits=20, frame=3), DATA), "20 bit"),
+        (riff(sized(bits=20, frame=2), DATA), "20 bit"),
+        (riff(sized(bits=12, frame=2), DATA), "12 bit"),
+        (riff(sized(bits=16, frame=3), DATA), "frames of 3 bytes"),
+        (riff(sized(bits=16, frame=4), DATA), "frames of 4 bytes"),
+        (riff(sized(bits=16, frame=0), DATA), "frames of 0 bytes"),
         (riff(DATA, fmt()), None),
         (riff(chunk(b"fmt ", b"\x01\0\x01\0"), DATA), None),
         (riff(chunk(b"fmt ", b""), DATA), None),
@@ -302,6 +331,40 @@ def test_chunks_after_the_data_are_skipped(size: int) -> None:
     reader = wav.WavReader(RATE_24K)
     pcm = b"".join(reader.feed(bytes(body[at : at + size])) for at in range(0, len(body), size))
     assert (pcm, reader.complete) == (PCM, True)
+
+
+def joined(count: int, size: int = 6_000, stated: int | None = None) -> bytes:
+    """`count` files of `size` bytes, each of which states its own size or `stated`."""
+    return (wav.header(RATE_24K, size if stated is None else stated) + b"\x21\x43" * (size // 2)) * count
+
+
+MORE_THAN_STATED = {
+    "four files": joined(4),
+    "two files": joined(2),
+    "two files of one sample": joined(2, size=2),
+    "four files of unknown length": joined(4, stated=wav.LARGEST_DATA_SIZE),
+    "four files of size 0": joined(4, stated=0),
+    "four files of a placeholder": joined(4, stated=2_000_000_000),
+    "too small a size of data": b"RIFF" + struct.pack("<I", 24_036) + joined(1, 24_000, stated=6_000)[8:],
+    "silence after the data": b"RIFF" + struct.pack("<I", 24_036) + wav.header(RATE_24K, 6_000)[8:]
+    + bytes(24_000),
+    "text after the data": b"RIFF" + struct.pack("<I", 24_036) + wav.header(RATE_24K, 6_000)[8:]
+    + b"Abcd" * 6_000,
+    "two chunks of data": riff(fmt(), DATA, DATA),
+    "data after a LIST": riff(fmt(), DATA, LIST, DATA),
+    "a file as a chunk": riff(fmt(), DATA, riff(fmt(), DATA)),
+    "a RIFF size without end": b"RIFF" + b"\xff" * 4 + joined(1, 24_000, stated=6_000)[8:],
+    "a chunk beyond the file": riff(fmt(), DATA, b"LIST" + struct.pack("<I", 4_000) + b"abc"),
+    "two bytes": riff(fmt(), DATA) + b"\x21\x43",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MORE_THAN_STATED)
+@pytest.mark.parametrize("size", [1, 7, 1_000, 10**6])
+def test_audio_beyond_the_stated_size_is_never_cut(name: str, size: int) -> None:
+    body = MORE_THAN_STATED[name]
+    with pytest.raises(ProtocolError, match="more audio than|several WAV files"):
+        read(*(body[at : at + size] for at in range(0, len(body), size)))
 
 
 def test_implausibly_large_size_is_a_placeholder() -> None:

@@ -247,11 +247,11 @@ def test_unreadable_key_file_message(tmp_path: Path) -> None:
 READ_STDIN = """
 import sys
 from smallest_cli.client.credentials import read_key_file
-from smallest_cli.errors import SettingsError
+from smallest_cli.errors import SettingsError, UsageError
 try:
     key, warnings = read_key_file("-", "--api-key-file")
     print(key.reveal(), key.source, warnings)
-except SettingsError as error:
+except (SettingsError, UsageError) as error:
     print(error)
 """
 

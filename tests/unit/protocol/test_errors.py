@@ -145,6 +145,8 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
         ("Mon, 07 Nov 1994 08:49:37 GMT", DATE, 86_400.0),
         ("Sunday, 06-Nov-94 08:49:47 GMT", DATE, 10.0),
         ("Sun Nov  6 08:49:47 1994", "Sun Nov  6 08:49:37 1994", 10.0),
+        ("Sun Nov  6 08:49:47 1994", DATE, 10.0),
+        ("Sun, 06 Nov 1994 08:49:47 GMT", "Sun, 06 Nov 1994 08:49:37 -0000", 10.0),
         ("Sun, 06 Nov 1994 08:49:27 GMT", DATE, 0.0),
         ("Sun, 06 Nov 1994 08:49:47 GMT", None, None),
         ("Sun, 06 Nov 1994 08:49:47 GMT", "yesterday", None),
@@ -155,7 +157,16 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
         ("nan", DATE, None),
         ("inf", None, None),
         ("١", DATE, None),
-        ("9" * 400, DATE, None),
+        ("9999999999", None, 1e10 - 1),
+        ("9" * 400, DATE, 1e10),
+        ("1.50000000000", None, 1.5),
+        ("5, 30", None, 30.0),
+        ("30,5", None, 30.0),
+        ("soon, 5", None, 5.0),
+        ("5, Sun, 06 Nov 1994 08:49:47 GMT", DATE, 10.0),
+        ("Sun, 06 Nov 1994 08:49:47 GMT, 5", DATE, 10.0),
+        ("Sun, 06 Nov 1994 08:49:47 GMT, Sun, 06 Nov 1994 08:49:57 GMT", DATE, 20.0),
+        ("Sunday, 06-Nov-94 08:49:47 GMT, 5", DATE, 10.0),
         ("Sun, 99 Nov 9999 99:99:99 GMT", DATE, None),
         (None, DATE, None),
     ],
@@ -165,9 +176,9 @@ def test_retry_after_seconds_and_dates(
 ) -> None:
     headers = {"retry-after": retry_after, "date": date}
     present = {name: value for name, value in headers.items() if value is not None}
-    for status in (429, 503):
+    for status in (408, 429, 503):
         error = decode_http_error(status, present, b"")
-        assert isinstance(error, RateLimited | ServerError)
+        assert error.retryable
         assert error.retry_after == seconds
 
 
@@ -189,6 +200,19 @@ def test_arbitrary_retry_after_is_a_wait_or_none(value: str, date: str) -> None:
         (1011, (ServerError,)),
         (1012, (ConnectionClosed,)),
         (1013, (RateLimited,)),  # "server full" in a related API (4e)
+        (3000, (AuthError,)),
+        (3003, (AuthError,)),
+        (4000, (ServerError,)),
+        (4001, (AuthError,)),
+        (4003, (AuthError,)),
+        (4029, (RateLimited,)),
+        (4400, (RequestError,)),
+        (4401, (AuthError,)),
+        (4403, (AuthError,)),
+        (4404, (RequestError,)),
+        (4429, (RateLimited,)),
+        (4503, (ServerError,)),
+        (4600, (ServerError,)),
         (4999, (ServerError,)),
     ],
 )
@@ -199,6 +223,12 @@ def test_close_before_complete_is_an_error(code: int, kinds: tuple[type[RemoteEr
 def test_known_close_reason_selects_the_error() -> None:
     assert type(decode_close(1008, "Too many connections")) is RateLimited
     assert type(decode_close(1008, "Invalid sample rate")) is RequestError
+
+
+@pytest.mark.parametrize("reason", ["", "invalid token", "session timed out", "bearer required"])
+def test_close_code_of_a_rejected_key_outweighs_its_reason(reason: str) -> None:
+    error = decode_close(4001, reason)
+    assert (type(error), error.exit_code, error.hint) == (AuthError, 4, "check the API key")
 
 
 def test_close_reason_is_in_the_message() -> None:
@@ -218,3 +248,57 @@ def test_stream_error_has_the_hint_of_its_status(message: str, hint: str) -> Non
     assert error is not None
     assert hint in error.hint
     assert bool(hint) == bool(error.hint)
+
+
+JSON, PROBLEM = "application/json", "application/problem+json"
+TEXTS: list[tuple[str, bytes, str]] = [
+    (JSON, b'{"detail":"Not authenticated"}', "Not authenticated"),
+    (
+        JSON,
+        b'{"detail":[{"type":"missing","loc":["body","voice_id"],"msg":"Field required","input":{}}]}',
+        "body.voice_id: Field required",
+    ),
+    (JSON, b'{"detail":[{"loc":["body",0],"msg":"a"},{"loc":["query"],"msg":"b"}]}', "body.0: a; query: b"),
+    (JSON, b'{"detail":{"message":"Too long","code":7}}', "Too long"),
+    (JSON, b'{"detail":{"error":"Too long"}}', "Too long"),
+    (PROBLEM, b'{"type":"about:blank","title":"No credit","status":422,"detail":"0.1 left."}',
+     "No credit; 0.1 left"),
+    (PROBLEM, b'{"title":"Gone"}', "Gone"),
+    (JSON, b'\xef\xbb\xbf{"message":"with a mark"}', "with a mark"),
+    (JSON, b'{"errors":[{"title":"one","detail":"two"}]}', "one; two"),
+    (JSON, b'{"reason":"quota"}', '{"reason":"quota"}'),
+    ("text/plain; charset=utf-8", b"upstream connect error\n", "upstream connect error"),
+    ("Text/Plain", b"two\r\nlines", "two lines"),
+    ("text/html", b"404 page not found", "404 page not found"),
+    ("", b"no healthy upstream", "no healthy upstream"),
+    ("text/plain", b"\xff\x1b[2J", "\ufffd\\x1b[2J"),
+    ("text/plain", b"  \n", "text/plain"),
+    ("text/html", b"<html>502 Bad Gateway</html>", "text/html"),
+    ("", b" <html>", "no content type"),
+    ("audio/wav", b"RIFF", "audio/wav"),
+    (JSON, b'{"detail":', JSON),
+    (JSON, b"", JSON),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "body", "text"), TEXTS, ids=[str(case[1][:30]) for case in TEXTS])
+def test_error_body_of_any_gateway_keeps_its_words(kind: str, body: bytes, text: str) -> None:
+    headers = {"content-type": kind} if kind else {}
+    assert str(decode_http_error(422, headers, body)) == f"the service answered 422: {text}"
+
+
+def test_long_plain_text_is_shortened() -> None:
+    assert len(str(decode_http_error(503, {"content-type": "text/plain"}, b"x" * 60_000))) < 1_000
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_wait_that_the_service_asks_for_is_named(status: int) -> None:
+    error = decode_http_error(status, {"retry-after": "3600.5"}, b'{"message":"Busy"}')
+    assert str(error) == f"the service answered {status}: Busy (retry after 3,601 s)"
+    assert "retry after" not in str(decode_http_error(status, {"retry-after": "0"}, b""))
+
+
+@pytest.mark.parametrize("name", ["code", "statusCode", "status"])
+def test_status_in_a_stream_error_selects_the_error(name: str) -> None:
+    error = decode_error({name: 429, "error": "wait"})
+    assert (type(error), str(error)) == (RateLimited, "wait")

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smallest_cli.errors import (
-    ProtocolError,
-)
+from smallest_cli.errors import AuthError, ProtocolError, RateLimited, RemoteError, RequestError, ServerError
 from smallest_cli.models import AudioChunk, Completed, Event
 from smallest_cli.protocol.endpoints import MESSAGE_LIMIT
 from smallest_cli.protocol.sse import EventStream
@@ -119,6 +117,90 @@ def test_other_sse_fields_and_comments_are_ignored(noise: bytes) -> None:
 @pytest.mark.parametrize("name", [b"dat", b"datax", b"Data", b" data", b"data "])
 def test_similar_field_names_are_not_data(name: bytes) -> None:
     assert stream(name + b': {"done": true}\n\n') == []
+
+
+CHUNK_DATA = b"data: " + json.dumps(SSE["chunk_data"]["data"]).encode()
+END_DATA = b"data: " + json.dumps(SSE["end_data"]["data"]).encode()
+
+
+@pytest.mark.parametrize(
+    "heartbeat",
+    [
+        b"data:",
+        b"data",
+        b"data: ",
+        b"data:\ndata:",
+        b"data: ping",
+        b"data:keep-alive ",
+        b"event: ping",
+        b"event: ping\ndata: 2026-11-29 10:00:00",
+        b"event: ping\ndata:",
+        b"event:heartbeat\ndata: still here",
+        b'event: keepalive\ndata: "ping"',
+        b"event: audio\ndata:",
+        b"data: not JSON\nevent: ping",
+        b'event: usage\ndata: {"error": "none", "status": "error"}',
+        b'event: progress\ndata: {"done": true}',
+        b'event: transcript\ndata: {"audio": "?"}',
+        b"event: complete\ndata: [DONE]",
+        b'event: done\ndata: {"credits": 3}',
+        b'event: end\ndata: {"done": false}',
+        b"event: done\ndata:",
+        b": event: error",
+        b"event: error",
+    ],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_heartbeats_and_events_of_other_names_are_ignored(heartbeat: bytes, end: bytes) -> None:
+    events = [heartbeat, b"event: audio\n" + CHUNK_DATA, heartbeat, CHUNK_DATA, heartbeat, END_DATA]
+    raw = b"".join(event + b"\n\n" for event in events).replace(b"\n", end)
+    expected = [AudioChunk(PCM), AudioChunk(PCM), Completed()]
+    assert stream(raw) == stream(*(raw[at : at + 1] for at in range(len(raw)))) == expected
+
+
+@pytest.mark.parametrize("name", [b"", b"message", b"audio", b"complete", b"completed", b"done", b"end"])
+@pytest.mark.parametrize(
+    "data", [b'{"status":"200","done":true}', b'{"done":true}', b'{"status":"complete"}']
+)
+def test_end_marker_may_have_the_name_of_an_end(name: bytes, data: bytes) -> None:
+    assert stream(b"event: " + name + b"\ndata: " + data + b"\n\n") == [Completed()]
+
+
+def test_name_is_of_one_event_only() -> None:
+    assert stream(b"event: ping\n\n" + CHUNK_DATA + b"\n\n") == [AudioChunk(PCM)]
+    assert stream(b"event: ping\nevent: audio\n" + CHUNK_DATA + b"\n\n") == [AudioChunk(PCM)]
+    assert stream(b"event: audio\nevent\n" + CHUNK_DATA + b"\n\n") == [AudioChunk(PCM)]
+    assert stream(b"event: ping\n" + CHUNK_DATA + b"\n\n") == []
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "text"),
+    [
+        (b'{"message": "Invalid voice"}', RequestError, "Invalid voice"),
+        (b'{"error": {"message": "Oh", "code": 1}}', ServerError, "Oh"),
+        (b'{"detail": "quota used up"}', ServerError, "quota used up"),
+        (b'{"code": 429, "message": "wait"}', RateLimited, "wait"),
+        (b'{"title": "Forbidden", "status": 403}', AuthError, "Forbidden"),
+        (b'{"message": "Oh", "audio": "AAAA", "done": true}', ServerError, "Oh"),
+        (b"Concurrency limit reached", RateLimited, "Concurrency limit reached"),
+        (b"two\ndata: lines", ServerError, "two lines"),
+        (b'{"reason": "unknown form"}', ServerError, '{"reason": "unknown form"}'),
+        (b'"a string"', ServerError, '"a string"'),
+        (b"{broken", ServerError, "{broken"),
+        (b"\xff\x1b[2J", ServerError, "\ufffd\\x1b[2J"),
+        (b"", ServerError, "no reason given"),
+    ],
+)
+def test_event_named_error_keeps_its_words(data: bytes, kind: type[RemoteError], text: str) -> None:
+    caught = outcome(stream, b"event: error\ndata: " + data + b"\n\n")
+    assert isinstance(caught, RemoteError)
+    assert (type(caught), str(caught)) == (kind, text)
+
+
+@pytest.mark.parametrize("name", [b"", b"message", b"audio"])
+def test_audio_event_that_is_not_json_is_a_protocol_error(name: bytes) -> None:
+    for data in (b"{not json", b"[DONE]", b"null"):
+        assert isinstance(outcome(stream, b"event: " + name + b"\ndata: " + data + b"\n\n"), ProtocolError)
 
 
 SSE_KINDS: list[tuple[dict[str, Any], list[Event]]] = [

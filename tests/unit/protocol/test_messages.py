@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -172,3 +173,28 @@ def test_events_carry_their_timestamp() -> None:
     assert [event.at_ns for frame in frames for event in decode(frame, at_ns=77)] == [77, 77, 77]
     events = EventStream()
     assert [event.at_ns for event in events.feed(SSE_RAW, 78)] == [78, 78, 78]
+
+
+BYTES = bytes(range(256)) * 3 + b"\xfb\xff"  # with + and / in base64, and padding
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        pytest.param(base64.b64encode, id="standard"),
+        pytest.param(base64.urlsafe_b64encode, id="alphabet for URLs"),
+        pytest.param(lambda pcm: base64.b64encode(pcm).rstrip(b"="), id="unpadded"),
+        pytest.param(lambda pcm: base64.urlsafe_b64encode(pcm).rstrip(b"="), id="for URLs, unpadded"),
+        pytest.param(base64.encodebytes, id="lines"),
+        pytest.param(lambda pcm: base64.encodebytes(pcm).replace(b"\n", b"\r\n"), id="CRLF"),
+        pytest.param(lambda pcm: b" " + base64.b64encode(pcm) + b"\t\n", id="surrounded by blanks"),
+        pytest.param(
+            lambda pcm: base64.encodebytes(pcm).translate(bytes.maketrans(b"+/", b"-_")).replace(b"=", b""),
+            id="for URLs, lines, unpadded",
+        ),
+    ],
+)
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 57, 768, len(BYTES)])
+def test_every_form_of_base64_is_decoded(encode: Callable[[bytes], bytes], length: int) -> None:
+    pcm = BYTES[-length:] if length else b""
+    assert decode({"status": "chunk", "data": {"audio": encode(pcm).decode()}}) == [AudioChunk(pcm)]

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smallest_cli.models import VIAS, WordTiming
+from smallest_cli.security import Secret
 from smallest_cli.synthesis.subtitles import (
     COLUMNS,
     LINES,
@@ -192,6 +193,32 @@ def test_line_breaks_beside_punctuation(text: str, first_two: list[str]) -> None
     assert lines(text)[:2] == first_two
 
 
+RUNS = [
+    "今天天气很好，",
+    "天气 很好 ",
+    "word ",
+    "b",
+    "》",
+    "「",
+    "« ! ",
+    "\U0001f1ee\U0001f1f3",
+    "👩\u200d",
+    "a\u200d",
+]
+RUNS += ["e\u0301", "\u0301", "हिन्दी", "क्", "ที่", "\u200b", "\ufe0f", "»🏽"]
+
+
+@pytest.mark.parametrize("by_word", [False, True])
+@pytest.mark.parametrize("run", RUNS)
+def test_subtitles_take_linear_time(run: str, by_word: bool) -> None:
+    """Quadratic time would exceed the test timeout."""
+    text = (run * (100_000 // len(run))).strip()
+    cues = rows_of(text, by_word=by_word)
+    assert all(display_width(row) <= COLUMNS for rows in cues for row in rows)
+    assert all(len(rows) <= LINES for rows in cues)
+    assert "".join(row for rows in cues for row in rows).replace(" ", "") == text.replace(" ", "")
+
+
 def test_combining_marks_have_no_width() -> None:
     assert [display_width(each) for each in ("ที่", "हिन्दु", "é", "日")] == [1, 4, 1, 2]
 
@@ -204,6 +231,35 @@ def test_word_times_are_clamped_to_their_segment(times: list[tuple[float, float]
     assert edges == sorted(edges)
     assert cue.start == 1 <= edges[0]
     assert edges[-1] <= 11 == cue.end
+
+
+HOSTILE_WORDS = {
+    "a\ud800b\udfff": "ab",
+    "a\0b\x1b[2Jc\x9bmd\x7f": "abcd",
+    "\u202eab\u2066": "ab",
+    "1\r\n\r\n2\x0b3\u2028\u2029\x854": "1 2 3 4",
+    " \n ": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt", "json"])
+def test_control_characters_of_words_are_not_written(kind: str) -> None:
+    words = [WordTiming(word, number, number + 1) for number, word in enumerate(HOSTILE_WORDS)]
+    cues = cues_of([SpokenSegment("Text.", 0, 12_000, words, complete=True)], 1000)
+    assert [word.text for word in cues[0].words] == [word for word in HOSTILE_WORDS.values() if word]
+    for by_word in (False, True):
+        written = render(cues, kind, by_word=by_word).encode().decode()
+        assert written.replace("\n", "").isprintable()
+        assert kind == "json" or "\n\n\n" not in written
+
+
+def test_key_between_sequences_of_a_word_is_redacted() -> None:
+    """Removing the sequences must not join what was not found before."""
+    Secret(KEY, "a test")
+    word = WordTiming("\x1b[1m".join(KEY), 0, 1)
+    (cue,) = cues_of([SpokenSegment("Text.", 0, 1000, [word], complete=True)], 1000)
+    assert [each.text for each in cue.words] == ["[key]"]
 
 
 # The command
@@ -394,3 +450,13 @@ def test_words_of_a_failed_attempt_are_discarded(home: Path) -> None:
     assert (ran.code, len(server.requests)) == (0, 4)
     cues = json.loads((home / "a.json").read_text())
     assert [len(cue["words"]) for cue in cues] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt", "json"])
+def test_lone_surrogate_in_a_word_does_not_end_the_run(kind: str, home: Path) -> None:
+    data = {"word": "Sa\ud800id", "start": 0.01, "end": 0.02}
+    script = (Reply(), Message({"status": "word_timestamp", "data": data}), Audio(), End())
+    with fault_server(script) as server:
+        ran = speak_with_faults(home, server, "--subtitles", f"a.{kind}", "--cue", "word", "--verbose")
+    assert (ran.code, "bug" in ran.err) == (0, False), ran.err
+    assert (home / f"a.{kind}").read_text("utf-8").count("Said") == 3
