@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,6 +18,10 @@ from smallest_cli.security import hide_typed_keys, printable, translate_os_error
 
 DEFAULT_BASE_URL = "https://api.smallest.ai"
 FILE_LIMIT = 64 * 1024
+NOT_REGULAR = "not a regular file"
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+NO_HOME = Path(os.devnull)
+"""A home directory that has no files and takes none, as that of some daemons."""
 
 
 class Settings(NamedTuple):
@@ -226,17 +232,35 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder for settings and credentials."""
-    if named := environ.get("SMALLEST_CONFIG_DIR"):
-        return Path(named)
-    from platformdirs import user_config_path
+    return user_folder("config", environ.get("SMALLEST_CONFIG_DIR"))
 
-    return user_config_path("smallest")
+
+def user_folder(kind: str, named: str | None = None) -> Path:
+    """Return the folder `named`, else this user's own of a kind of platformdirs: config, cache or data.
+
+    Without a home directory it is below NO_HOME.
+    """
+    if named:
+        return Path(named)
+    import platformdirs
+
+    with suppress(RuntimeError):  # no home; older versions return a relative path, here and for a bad HOME
+        folder: Path = getattr(platformdirs, f"user_{kind}_path")("smallest")
+        if folder.is_absolute():
+            return folder
+    return NO_HOME / "smallest"
+
+
+def home_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the home directory, NO_HOME without one."""
+    home = environ.get("HOME") or os.path.expanduser("~")
+    return Path(home) if os.path.isabs(home) else NO_HOME
 
 
 def read_config(path: Path) -> str | None:
     """Return the text of config.toml, None if it does not exist. Raises SettingsError."""
     with translate_os_errors(SettingsError, "read", path):
-        text = _read_own(path)  # may be a symbolic link, e.g. into a dotfiles repository
+        text = _read_own(path, 0o022)  # may be a symbolic link, e.g. into a dotfiles repository
     if text is None and os.path.islink(path):
         raise SettingsError(f"{printable(path)} is a symbolic link to nothing")
     return text
@@ -267,28 +291,53 @@ def read_private(path: Path) -> str | None:
     if os.path.islink(path):
         raise SettingsError(f"{printable(path)} is a symbolic link")
     with translate_os_errors(SettingsError, "read", path):
-        return _read_own(path, getattr(os, "O_NOFOLLOW", 0))
+        return _read_own(path, 0o077, NO_LINK)
 
 
-def _read_own(path: Path, flags: int = 0) -> str | None:
-    """Read a file; None if it does not exist. Raises OSError, SettingsError if other users can access it."""
+def _read_own(path: Path, forbidden: int, flags: int = 0) -> str | None:
+    """Read a file of this user or root; None if it does not exist, or its folder cannot be read.
+
+    Raises OSError, and SettingsError if its mode has a bit of `forbidden`.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | flags | getattr(os, "O_NONBLOCK", 0))
+        data, status = read_regular(path, FILE_LIMIT, flags)
     except (FileNotFoundError, NotADirectoryError):  # HOME of a daemon may be /dev/null
         return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG or os.path.lexists(path):
+            raise
+        return None  # the home directory cannot be read: it is another user's, or a lost network drive
+    if os.name == "posix" and status.st_uid not in (os.getuid(), 0):
+        raise SettingsError(f"{printable(path)} is owned by another user")
+    if os.name == "posix" and status.st_mode & forbidden:
+        access, remedy = ("readable", "600") if forbidden & 0o044 else ("writable", "go-w")
+        hint = f"chmod {remedy} {printable(path)}"
+        raise SettingsError(f"{printable(path)} is {access} by other users", hint=hint)
+    if len(data) > FILE_LIMIT:
+        raise SettingsError(f"{printable(path)} is larger than {FILE_LIMIT // 1024} KiB")
     try:
-        status = os.fstat(descriptor)
-        if os.name == "posix" and status.st_uid not in (os.getuid(), 0):
-            raise SettingsError(f"{printable(path)} is owned by another user")
-        if os.name == "posix" and status.st_mode & 0o077:
-            remedy = f"chmod 600 {printable(path)}" if stat.S_ISREG(status.st_mode) else ""
-            raise SettingsError(f"{printable(path)} is readable by other users", hint=remedy)
-        with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(FILE_LIMIT + 1)
-        if len(data) > FILE_LIMIT:
-            raise SettingsError(f"{printable(path)} is larger than {FILE_LIMIT // 1024} KiB")
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise SettingsError(f"{printable(path)} is not UTF-8 text") from None
+
+
+def package_data(path: str) -> str:
+    """Return the text of a file of this package, which may be in a zip archive. Raises OSError."""
+    loader: Any = __spec__.loader
+    return str(loader.get_data(os.path.join(os.path.dirname(__file__), path)), "utf-8")
+
+
+def read_regular(path: Path, limit: int | None = None, flags: int = 0) -> tuple[bytes, os.stat_result]:
+    """Read a file without waiting, up to one byte more than a `limit`; also return its status.
+
+    Raises OSError, also for anything but a regular file: a FIFO may block, and a device has no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | flags | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, NOT_REGULAR)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(None if limit is None else limit + 1), status
     finally:
         os.close(descriptor)

@@ -90,7 +90,7 @@ class _Closed(io.RawIOBase):
         return len(data)
 
 
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # the last: no more processes
 NO_THREAD = "can't start new thread"
 """Python's message when the system refuses a thread; it has no exception of its own for that."""
 

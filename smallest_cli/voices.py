@@ -15,12 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from smallest_cli.errors import UsageError
+from smallest_cli.errors import OutputError, UsageError
 from smallest_cli.models import MODELS, PRO_MODEL, STANDARD_MODEL, Api, Voice
 from smallest_cli.security import printable
+from smallest_cli.settings import package_data, read_regular, user_folder
 
-BUNDLED = Path(__file__).parent / "data" / "catalogue.json"
 MAX_AGE_S = 24 * 3600
+LIST_LIMIT = 50_000_000
+"""Bytes of a stored list that are read at most; a longer one is cut and so not valid."""
 DEFAULT_VOICE, DEFAULT_MODEL = "meher", PRO_MODEL
 STANDARD_VOICE = "magnus"
 """The default of the standard model and of the older APIs."""
@@ -57,17 +59,13 @@ def bundled_voices() -> tuple[Voice, ...]:
             accent=row["accent"],
             languages=tuple(row["language"] or ()),
         )
-        for row in json.loads(BUNDLED.read_text("utf-8"))
+        for row in json.loads(package_data("data/catalogue.json"))
     )
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder for data that can be fetched again."""
-    if named := environ.get("SMALLEST_CACHE_DIR"):
-        return Path(named)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("smallest")
+    return user_folder("cache", environ.get("SMALLEST_CACHE_DIR"))
 
 
 def cache_path(environ: Mapping[str, str] = os.environ) -> Path:
@@ -84,14 +82,16 @@ def cached_voices(base_url: str, *, fresh: bool = False) -> tuple[Voice, ...] | 
     try:
         if fresh and not 0 <= time.time() - path.stat().st_mtime < MAX_AGE_S:
             return None
-        stored = json.loads(path.read_text("utf-8"))
+        stored = json.loads(read_regular(path, LIST_LIMIT)[0])
         if stored["base_url"] != base_url:
             return None
-        return tuple(
+        voices = tuple(
             Voice(**row | {name: tuple(row[name]) for name in _TAGS.values()}) for row in stored["voices"]
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None  # a damaged cache counts as missing
+    texts = (text for each in voices for text in (each.id, each.name, each.model, *each.languages))
+    return voices if all(isinstance(text, str) for text in texts) else None
 
 
 def cache_voices(base_url: str, voices: Iterable[Voice]) -> None:
@@ -99,7 +99,7 @@ def cache_voices(base_url: str, voices: Iterable[Voice]) -> None:
     from smallest_cli.files import atomic_write  # most runs write no list
 
     stored = {"base_url": base_url, "voices": [voice._asdict() for voice in voices]}
-    with suppress(OSError):
+    with suppress(OutputError):
         atomic_write(cache_path(), json.dumps(stored).encode())
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from smallest_cli.audio.formats import check_rate, choose_coding
+from smallest_cli.audio.formats import EXTENSIONS, check_rate, choose_coding
 from smallest_cli.audio.sink import PlaybackSink, Sink
 from smallest_cli.errors import Interrupted, SmallestError, UsageError
 from smallest_cli.models import AudioFormat
@@ -24,9 +24,6 @@ from smallest_cli.stdio import output_errors, stdout_kind
 
 if TYPE_CHECKING:
     from smallest_cli.audio.encoders import Encoder
-
-STDOUT_NAMES = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-"""Other names of `-`. Opened as files, they would replace the file that stdout is redirected to."""
 
 
 class Destination(NamedTuple):
@@ -71,8 +68,7 @@ def choose_destinations(
 ) -> list[Destination]:
     """Return the destinations of the options; without any, the kind of stdout decides. Raises UsageError."""
     kind = stdout_kind()
-    outputs = ["-" if output in STDOUT_NAMES else output for output in outputs]
-    codings = {output: choose_coding(output, format) for output in outputs}
+    codings = dict(_choose_output(output, format) for output in outputs)
     if not outputs and not play and kind in ("pipe", "file"):
         codings = {"-": choose_coding("-", format or ("wav" if kind == "file" else "pcm"))}
     elif not outputs and format:
@@ -87,6 +83,15 @@ def choose_destinations(
         unused = "--lead-silence" if device is None else "--device"
         raise UsageError(f"{unused} requires playback", hint="add --play")
     return found
+
+
+def _choose_output(output: str, format: str | None) -> tuple[str, str]:
+    """Return the output, `-` for any name of stdout, and its format. Raises UsageError."""
+    from smallest_cli.files import descriptor_of
+
+    number = descriptor_of(output)
+    is_named = number is None or os.path.splitext(output)[1].lower() in EXTENSIONS  # as a link to it may be
+    return "-" if number == 1 else output, choose_coding(output if is_named else "-", format)
 
 
 def check_distinct(outputs: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from smallest_cli.audio import wav
 from smallest_cli.errors import OutputError
-from smallest_cli.files import write_all
+from smallest_cli.files import rewrite_all, write_all
 
 SAMPLE = 2
 
@@ -100,7 +100,7 @@ class WavEncoder(Encoder):
     def finish(self) -> None:
         """Write the length so far into the header."""
         if self._start is not None:
-            os.pwrite(self._descriptor, self._header(self._data_size), self._start)
+            rewrite_all(self._descriptor, self._header(self._data_size), self._start)
             self._stated_size = self._data_size
 
 

@@ -17,7 +17,7 @@ from smallest_cli.audio.encoders import Encoder, WavEncoder, position
 from smallest_cli.audio.wav import ALAW, ULAW, header
 from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.extras import install_command
-from smallest_cli.files import write_all
+from smallest_cli.files import rewrite_all, write_all
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
 
@@ -54,7 +54,7 @@ class CompressedEncoder(Encoder):
     def __init__(self, coding: str, descriptor: int, format: AudioFormat) -> None:
         """Raises SettingsError if the library is missing or too old. Writes nothing yet."""
         start = position(descriptor)
-        rewrite = None if start is None else lambda data, at: os.pwrite(descriptor, data, start + at)
+        rewrite = None if start is None else lambda data, at: rewrite_all(descriptor, data, start + at)
         options = CONSTANT_BIT_RATE if coding == "mp3" and start is None else {}
         self._prepare(coding, SinkFile(partial(write_all, descriptor), rewrite), format, **options)
 

@@ -7,7 +7,6 @@ than the timestamps of the offline server ours are, i.e. the share of a time tha
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Progress, ignore, run_workers
 from smallest_cli.client.service import open_local_service
 from smallest_cli.errors import RemoteError, SettingsError, plural
+from smallest_cli.files import temporary_folder
 from smallest_cli.network.dialer import Dialer
 
 CALIBRATION_TRIALS = 20
@@ -81,23 +81,24 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
         max_chars=0,
         template=plan.template._replace(voice="magnus", model=None, dictionaries=()),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "log.jsonl")
-        behaviour = {"log": str(log), "concurrency": plan.concurrency, "first_byte_ms": CALIBRATION_DELAY_MS}
-        progress = Progress(test_plan.trials)
-        try:
-            with open_local_service(behaviour=behaviour) as service:
+    behaviour = {"concurrency": plan.concurrency, "first_byte_ms": CALIBRATION_DELAY_MS}
+    progress = Progress(test_plan.trials)
+    try:
+        with temporary_folder() as folder:
+            log = folder / "log.jsonl"
+            with open_local_service(behaviour=behaviour | {"log": str(log)}) as service:
                 run_workers(test_plan, service, Dialer(timeout=timeout), ignore, ignore, progress, Probe())
-        except SettingsError as error:
-            return SelfTest(None, reasons=(f"not calibrated: {error}",))
-        except RemoteError as error:
-            return SelfTest(None, doubts=(f"not calibrated: the offline server failed: {error}",))
-        measured = [trial for trial in progress.trials if trial.phase == "measure"]
-        if all(trial.error for trial in measured):
-            errors = ", ".join(sorted(progress.errors)) or "no trial was made"
-            doubt = f"not calibrated: every trial on the offline server failed ({errors})"
-            return SelfTest(None, doubts=(doubt,))
-        return SelfTest(measurement_error(measured, progress.origin_ns, log))
+            measured = [trial for trial in progress.trials if trial.phase == "measure"]
+            floor = measurement_error(measured, progress.origin_ns, log)
+    except SettingsError as error:
+        return SelfTest(None, reasons=(f"not calibrated: {error}",))
+    except RemoteError as error:
+        return SelfTest(None, doubts=(f"not calibrated: the offline server failed: {error}",))
+    if all(trial.error for trial in measured):
+        errors = ", ".join(sorted(progress.errors)) or "no trial was made"
+        doubt = f"not calibrated: every trial on the offline server failed ({errors})"
+        return SelfTest(None, doubts=(doubt,))
+    return SelfTest(floor)
 
 
 def evaluate(probe: Probe, self_test: SelfTest, trials: Sequence[Trial]) -> Calibration:

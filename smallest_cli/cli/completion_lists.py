@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from smallest_cli.errors import OutputError
 from smallest_cli.files import atomic_write
 from smallest_cli.models import Voice
 from smallest_cli.voices import LANGUAGE_CODES, cache_folder
@@ -54,5 +55,5 @@ def _save(name: str, rows: Iterable[Row]) -> None:
     path = cache_folder() / f"{name}.tsv"
     lines = (f"{_CONTROLS.sub(' ', value)}\t{_CONTROLS.sub(' ', text)}".rstrip() for value, text in rows)
     # Only completion needs the file: a read-only cache folder must not fail a command.
-    with suppress(OSError):
+    with suppress(OutputError):
         atomic_write(path, "".join(f"{line}\n" for line in lines).encode())

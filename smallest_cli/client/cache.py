@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from smallest_cli.errors import OutputError, SettingsError
 from smallest_cli.models import SpeechRequest, WordTiming
 from smallest_cli.security import os_error_text, printable, translate_os_errors
-from smallest_cli.settings import Settings
+from smallest_cli.settings import NO_LINK, Settings, read_regular
 from smallest_cli.voices import cache_path
 
 VERSION = 1
@@ -64,9 +64,7 @@ class AudioCache:
         """Return the audio of a request; None if it is missing or damaged."""
         path = self.folder / self._name(request)
         try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-            with os.fdopen(descriptor, "rb") as file:
-                head, _, pcm = file.read().partition(b"\n")
+            head, _, pcm = read_regular(path, self.max_bytes, NO_LINK)[0].partition(b"\n")
             fields = json.loads(head)
             words = tuple(WordTiming(*word) for word in fields["words"])
             if fields["sha256"] != _digest(fields["words"], pcm):
@@ -86,7 +84,7 @@ class AudioCache:
         head = json.dumps({"sha256": _digest(rows, pcm), "words": rows}).encode()
         if len(head) + len(pcm) >= self.max_bytes:
             return
-        with suppress(OSError):
+        with suppress(OutputError):
             atomic_write(self.folder / self._name(request), head + b"\n" + pcm, mode=0o600)
         self._shrink()
 
@@ -122,7 +120,7 @@ class AudioCache:
         found = []
         with suppress(OSError):
             for path in self.folder.iterdir():
-                if re.fullmatch(r"[0-9a-f]{64}(\.[0-9a-f]{8}\.part)?", path.name):
+                if re.fullmatch(r"[0-9a-f]{64}((\.[0-9a-f]{8})?\.part)?", path.name):
                     with suppress(OSError):
                         if stat.S_ISREG((status := path.lstat()).st_mode):
                             found.append((path, status))

@@ -13,16 +13,15 @@ from typing import NamedTuple
 
 from smallest_cli.errors import MissingKeyError, OutputError, SettingsError, UsageError
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.security import (
-    KEY_LENGTH,
-    LONG_KEY,
-    Secret,
-    hide_key,
-    os_error_text,
-    printable,
-    translate_os_errors,
+from smallest_cli.security import KEY_LENGTH, LONG_KEY, Secret, hide_key, printable, translate_os_errors
+from smallest_cli.settings import (
+    DEFAULT_BASE_URL,
+    FILE_LIMIT,
+    config_folder,
+    home_folder,
+    read_private,
+    read_regular,
 )
-from smallest_cli.settings import DEFAULT_BASE_URL, config_folder, read_private
 
 NO_KEY_HINT = (
     "get one at https://console.smallest.ai, then: smallest login (or set SMALLEST_API_KEY, "
@@ -128,7 +127,7 @@ def credentials_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 def vendor_path(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the credentials file of the vendor's command line; it is only read."""
-    return Path(environ.get("HOME") or Path.home()) / ".smallestai" / "credentials.json"
+    return home_folder(environ) / ".smallestai" / "credentials.json"
 
 
 def _load_saved(environ: Mapping[str, str]) -> dict[str, str]:
@@ -137,7 +136,7 @@ def _load_saved(environ: Mapping[str, str]) -> dict[str, str]:
     try:
         text = read_private(path)
         stored = {} if text is None else json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         stored = None
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored.values()):
         hint = "smallest logout removes it"
@@ -147,8 +146,8 @@ def _load_saved(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _read_vendor_key(environ: Mapping[str, str]) -> str | None:
     try:
-        fields = json.loads(vendor_path(environ).read_text("utf-8"))
-    except (OSError, ValueError):
+        fields = json.loads(read_regular(vendor_path(environ), FILE_LIMIT)[0])
+    except (OSError, ValueError, RecursionError):
         return None
     found = (fields.get(name) for name in VENDOR_FIELDS) if isinstance(fields, dict) else ()
     return next((key for key in found if isinstance(key, str) and key), None)
@@ -159,23 +158,25 @@ def store_key(base_url: str, key: Secret, environ: Mapping[str, str] = os.enviro
 
     Raises OutputError, and SettingsError if the present file is not valid.
     """
-    from smallest_cli.files import atomic_write  # most runs write no key
+    from smallest_cli.files import atomic_write, locked_folder, make_folder_of  # most runs write no key
 
     path = credentials_path(environ)
-    stored = _load_saved(environ) | {origin_of(base_url): key.reveal()}
-    try:
+    make_folder_of(path, 0o700)
+    with translate_os_errors(OutputError, "write", path), locked_folder(path.parent):
+        stored = _load_saved(environ) | {origin_of(base_url): key.reveal()}
         atomic_write(path, json.dumps(stored).encode(), mode=0o600, durable=True)
-    except OSError as error:
-        no_folder = f"{printable(path.parent)} is not a directory"
-        reason = no_folder if isinstance(error, FileExistsError) else os_error_text(error)
-        raise OutputError(f"cannot write {printable(path)}: {reason}") from None
     return path
 
 
 def forget_keys(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Remove the saved keys and return their file, None where there was none. Raises OutputError."""
+    from smallest_cli.files import locked_folder
+
     path = credentials_path(environ)
+    if not os.path.lexists(path):
+        return None
     with translate_os_errors(OutputError, "remove", path), suppress(FileNotFoundError):
-        path.unlink()
+        with locked_folder(path.parent):  # a login that is under way must not write the keys again
+            path.unlink()
         return path
     return None

@@ -13,7 +13,7 @@ from smallest_cli.client.credentials import find_key
 from smallest_cli.errors import ServerError, SettingsError
 from smallest_cli.models import Api, Service
 from smallest_cli.network.origin import is_loopback, parse_base_url
-from smallest_cli.security import Secret, child_environment, printable
+from smallest_cli.security import Secret, child_environment, printable, translate_os_errors
 from smallest_cli.settings import Settings
 from smallest_cli.signals import wait_running
 
@@ -57,15 +57,17 @@ def open_local_service(api: Api = "unified", behaviour: Mapping[str, Any] | None
     """
     import subprocess
 
-    with subprocess.Popen(
-        # -P: import nothing from the current directory.
-        [sys.executable, "-P", "-m", "smallest_cli.server"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=child_environment(),
-        start_new_session=True,  # keeps Ctrl-C from the child; it ends with its stdin
-    ) as child:
+    with translate_os_errors(SettingsError, "start", "the offline server"):  # e.g. no more processes
+        started = subprocess.Popen(
+            # -P: import nothing from the current directory.
+            [sys.executable, "-P", "-m", "smallest_cli.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=child_environment(),
+            start_new_session=True,  # keeps Ctrl-C from the child; it ends with its stdin
+        )
+    with started as child:
         try:
             reply = _start(child, behaviour or {})
             yield Service(reply["base_url"], Secret(reply["key"], "the offline server"), api)

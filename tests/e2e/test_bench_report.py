@@ -22,10 +22,11 @@ from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.schema import ArmId, Result
-from smallest_cli.bench.storage import as_text
+from smallest_cli.bench.storage import as_text, raw_lines, read_result
 from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Progress
 from smallest_cli.cli.commands.bench.display import progress_lines
+from smallest_cli.errors import UsageError
 from tests.support.command import environment, smallest
 from tests.support.programs import need
 from tests.support.trials import CALIBRATION, LOAD, MS, RATE, run, trial
@@ -52,6 +53,26 @@ def found() -> Result:
     failed = trial(41, arm=ARMS[0], error="http_5xx", message=f"the service answered 503: {HOSTILE}")
     calibration = CALIBRATION | {"verdict": "suspect", "reasons": ["a reason"]}
     return summarise(run(arms=ARMS, slo=["ttfb.p95<120ms"], calibration=calibration), [*trials, failed])
+
+
+@pytest.mark.parametrize("field", ["sent_ns", "chunks"])
+@pytest.mark.parametrize(
+    "number", ["1" * 400, "1" * 5_000, "1e400", str(10**18), str(10**18 - 1), "0", "5e-324", "-1"]
+)
+def test_extreme_number_in_a_file_is_shown_or_refused(field: str, number: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    one_chunk = ((80 * MS, RATE),)
+    trials = [trial(n, arm=ARMS[0], chunks=one_chunk) for n in range(3)]
+    *lines, last = raw_lines(run(arms=ARMS[:1]), trials)
+    pattern = rf'("{field}": \[*)\d+'
+    path.write_text("".join([*lines, re.sub(pattern, rf"\g<1>{number}", last, count=1)]))
+    try:
+        read = read_result(path)
+    except UsageError:
+        return
+    assert list(render(read, 80))
+    assert to_html(read)
+    assert to_markdown(read)
 
 
 class Page(HTMLParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 from pathlib import Path
@@ -135,14 +136,19 @@ def test_incomplete_segment_is_not_cached(home: Path) -> None:
     assert len(entries(home)) == 1
 
 
-@pytest.mark.parametrize("damage", ["short", "flipped", "empty", "no head"])
+@pytest.mark.parametrize("damage", ["short", "flipped", "empty", "no head", "nested", "FIFO", "folder"])
 def test_damaged_entry_is_a_miss(damage: str, home: Path, server: Offline) -> None:
     assert speak(home, server, TEXT, "--cache", "-o", "a.wav").code == 0
     (path,) = entries(home)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     wrong = {"short": data[:-10], "flipped": data, "empty": b"", "no head": b"\n" + data}
-    path.write_bytes(wrong[damage])
+    if damage in ("FIFO", "folder"):
+        path.unlink()
+        (os.mkfifo if damage == "FIFO" else os.mkdir)(path)
+        assert parse_result(speak(home, server, TEXT, "--cache", "-o", "b.wav", "--json"))["cached"] == 0
+        return
+    path.write_bytes(wrong.get(damage, b"[" * 100_000 + b"\n" + data))
     assert parse_result(speak(home, server, TEXT, "--cache", "-o", "b.wav", "--json"))["cached"] == 0
     assert (home / "a.wav").read_bytes() == (home / "b.wav").read_bytes()
     assert parse_result(speak(home, server, TEXT, "--cache", "-o", "b.wav", "--json"))["cached"] == 1

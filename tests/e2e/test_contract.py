@@ -290,7 +290,8 @@ def test_json_reports_a_signal(home: Path) -> None:
         143,
         "out.wav.part",
     )
-    assert result["audio_seconds"] == pytest.approx(len(samples(home / "out.wav.part")) / 48_000)
+    # The signal may come between the write of a block of 160 ms and its count.
+    assert result["audio_seconds"] == pytest.approx(len(samples(home / "out.wav.part")) / 48_000, abs=0.161)
 
 
 @contextmanager
@@ -506,7 +507,7 @@ def test_redirect_exits_12(home: Path) -> None:
     ("text", "mode", "word"),
     [
         ("voice = [", 0o600, "TOML"),
-        ('voice = "meher"', 0o644, "other users"),
+        ('voice = "meher"', 0o666, "other users"),
         ("timeout = true", 0o600, "timeout"),
     ],
 )

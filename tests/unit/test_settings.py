@@ -284,15 +284,28 @@ def test_invalid_toml_error_gives_the_position_and_no_content(text: str, positio
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o601])
 def test_file_readable_by_others_is_refused_with_chmod_hint(mode: int, home: Home) -> None:
-    home.write('voice = "meher"', mode)
+    """A file with keys; see the next test for config.toml."""
+    home.write("{}", mode)
+    with pytest.raises(SettingsError, match=f"^{home.file} is readable by other users$") as caught:
+        read_private(home.file)
+    assert (caught.value.hint, caught.value.exit_code) == (f"chmod 600 {home.file}", 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "refused"), [(0o644, False), (0o444, False), (0o755, False), (0o664, True), (0o602, True)]
+)
+def test_settings_may_be_readable_but_not_writable_by_others(mode: int, refused: bool, home: Home) -> None:
+    home.write('voice = "magnus"', mode)
+    if not refused:
+        assert home.load().voice == "magnus"
+        return
     error = home.refusal()
-    assert (str(error), error.hint) == (f"{home.file} is readable by other users", f"chmod 600 {home.file}")
-    assert error.exit_code == 3
+    assert (str(error), error.hint) == (f"{home.file} is writable by other users", f"chmod go-w {home.file}")
 
 
 UNUSABLE_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a folder": (Path.mkdir, "Is a directory"),
-    "a link to a device": (lambda path: path.symlink_to("/dev/null"), "is readable by other users"),
+    "a folder": (Path.mkdir, "not a regular file"),
+    "a link to a device": (lambda path: path.symlink_to("/dev/null"), "not a regular file"),
     "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a symbolic link to nothing"),
     "a link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
     "too large": (lambda path: path.write_bytes(b"#" * 65_537), "is larger than 64 KiB"),
@@ -317,9 +330,9 @@ def test_symlink_to_an_own_file_is_followed(home: Home) -> None:
     kept.chmod(0o600)
     home.file.symlink_to(kept)
     assert home.load().voice == "meher"
-    kept.chmod(0o644)
+    kept.chmod(0o666)
     error = home.refusal()
-    assert (str(error), error.hint) == (f"{home.file} is readable by other users", f"chmod 600 {home.file}")
+    assert (str(error), error.hint) == (f"{home.file} is writable by other users", f"chmod go-w {home.file}")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of a file")
@@ -338,9 +351,14 @@ def test_read_private_refuses_a_symlink(tmp_path: Path) -> None:
         read_private(tmp_path / "link")
 
 
-def test_fifo_is_ignored_without_blocking(home: Home) -> None:
+@pytest.mark.parametrize("has_writer", [False, True])
+def test_fifo_is_ignored_without_blocking(has_writer: bool, home: Home) -> None:
+    """What is written to it is not read: it is an error, so that settings do not vary."""
     os.mkfifo(home.file, 0o600)
-    assert home.load() == Settings()
+    writer = os.open(home.file, os.O_RDWR) if has_writer else None
+    assert "not a regular file" in str(home.refusal())
+    if writer is not None:
+        os.close(writer)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of a file")

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
+
+import pytest
 
 from smallest_cli.models import Voice
-from smallest_cli.voices import WORD_TIMING_VOICES, bundled_voices, find_voice, nearest_ids
+from smallest_cli.voices import (
+    WORD_TIMING_VOICES,
+    bundled_voices,
+    cache_path,
+    cache_voices,
+    cached_voices,
+    find_voice,
+    nearest_ids,
+)
 
 
 def test_snapshot_has_the_documented_counts() -> None:
@@ -49,6 +62,31 @@ def test_nearest_ids_finds_typos() -> None:
 def test_word_timing_voices_are_bundled() -> None:
     assert {"meher", "devansh", "kartik", "maithili", "liam", "avery"} == WORD_TIMING_VOICES
     assert all(find_voice(name) for name in WORD_TIMING_VOICES)
+
+
+FIELDS = Voice("a", "b", "c")._asdict()
+DAMAGED = {
+    "nested": "[" * 100_000, "a number": "1", "no list": '{"base_url": "x"}',
+    "null": '{"base_url": "x", "voices": null}',
+    "a number as id": json.dumps({"base_url": "x", "voices": [FIELDS | {"id": 1}]}),
+    "a number as language": json.dumps({"base_url": "x", "voices": [FIELDS | {"languages": [1]}]}),
+    "a row that is no object": '{"base_url": "x", "voices": [1]}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [*DAMAGED, "FIFO", "folder"])
+def test_damaged_list_of_voices_counts_as_missing(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMALLEST_CACHE_DIR", str(tmp_path))
+    cache_voices("x", [Voice("a", "b", "c", languages=("d",))])
+    assert cached_voices("x") == (Voice("a", "b", "c", languages=("d",)),)
+    cache_path().unlink()
+    if damage in DAMAGED:
+        cache_path().write_text(DAMAGED[damage])
+    else:
+        (os.mkfifo if damage == "FIFO" else os.mkdir)(cache_path())
+    assert cached_voices("x") is None
 
 
 def test_import_reads_no_file_and_no_difflib() -> None:

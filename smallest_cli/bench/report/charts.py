@@ -73,7 +73,7 @@ class _LogAxis:
         ticks: list[float] = []
         for value in (step * 10.0**exponent for exponent in exponents for step in steps):
             apart = not ticks or self.x(value) - self.x(ticks[-1]) > MIN_TICK_GAP
-            if self._low <= math.log10(value) <= self._high and apart:
+            if value and self._low <= math.log10(value) <= self._high and apart:
                 ticks.append(value)
         return ticks
 

@@ -118,7 +118,7 @@ def _axis(low: float, high: float, columns: int) -> str:
     marks = [" "] * columns
     steps = [m * 10**e for e in range(math.floor(low), math.ceil(high) + 1) for m in (1, 1.5, 2, 3, 5, 7)]
     last = -1
-    for value in [10**low, *(step for step in steps if low < math.log10(step) < high)]:
+    for value in [10**low, *(step for step in steps if step and low < math.log10(step) < high)]:
         label = f"{value:.3g} ms"
         at = int((math.log10(value) - low) / (high - low) * columns)
         if at > last and at + len(label) < columns:
@@ -151,7 +151,7 @@ def _bar(spans: list[tuple[str, float]], total: float, columns: int) -> str:
     drawn, at = "", 0.0
     for mark, ms in spans:
         at += ms
-        until = round(at / total * columns)
+        until = round(max(0.0, min(at / total, 1.0)) * columns)
         # A span of more than 0 ms gets at least one character.
         drawn += mark * max(until - len(drawn), 1 if ms > 0 and len(drawn) < columns else 0)
     return drawn[:columns]

@@ -72,5 +72,5 @@ def logout() -> None:
     for name in ("SMALLEST_API_KEY", "SMALLEST_API_KEY_FILE"):
         if os.environ.get(name):
             console.warn(f"{name} still provides a key")
-    if vendor_path().exists():
+    if os.path.exists(vendor_path()):
         console.warn(f"the vendor's file {printable(vendor_path())} may still provide a key")

@@ -12,11 +12,12 @@ from typing import Annotated, Literal
 import typer
 
 from smallest_cli.cli.console import print_line
-from smallest_cli.errors import OutputError, SettingsError
+from smallest_cli.errors import SettingsError
 from smallest_cli.files import atomic_write
-from smallest_cli.security import printable, translate_os_errors
+from smallest_cli.security import printable
+from smallest_cli.settings import home_folder, package_data, user_folder
 
-SCRIPT_FOLDERS = (Path(__file__).parents[2] / "completions", Path(__file__).parents[3] / "completions")
+SCRIPT_FOLDERS = ("completions", "../completions")
 """Directories of the scripts: in an installed package, and in the repository."""
 FILES = {"bash": "smallest.bash", "zsh": "_smallest", "fish": "smallest.fish", "powershell": "smallest.ps1"}
 """The script's file name for each shell."""
@@ -43,27 +44,32 @@ def completion(
         sys.stdout.write(script)
         return
     target, hint = _installation(shell)
-    with translate_os_errors(OutputError, "write", target):
-        atomic_write(target, script.encode(), durable=True)
+    atomic_write(target, script.encode(), durable=True)
     print_line(f"wrote {printable(target)}")
     print_line(f"  {hint}")
 
 
 def _read_script(shell: Shell) -> str:
     for folder in SCRIPT_FOLDERS:
-        with suppress(FileNotFoundError):
-            return (folder / FILES[shell]).read_text("utf-8")
+        with suppress(OSError):
+            return package_data(f"{folder}/{FILES[shell]}")
     raise SettingsError(f"the completion script {FILES[shell]} is missing", hint="reinstall smallest-cli")
+
+
+def _xdg_folder(variable: str, default: str) -> Path:
+    """Return the folder that a variable names, by default one in the home directory."""
+    named = os.environ.get(variable, "")
+    return Path(named) if os.path.isabs(named) else home_folder() / default  # as the specification says
 
 
 def _installation(shell: Shell) -> tuple[Path, str]:
     """Return where to install the script, and the step left to the user."""
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    data = _xdg_folder("XDG_DATA_HOME", ".local/share")
+    config = _xdg_folder("XDG_CONFIG_HOME", ".config")
     match shell:
         case "bash":
-            user_folder = os.environ.get("BASH_COMPLETION_USER_DIR", "").split(":")[0]
-            target = Path(user_folder or data / "bash-completion") / "completions" / "smallest"
+            named = os.environ.get("BASH_COMPLETION_USER_DIR", "").split(":")[0]
+            target = Path(named or data / "bash-completion") / "completions" / "smallest"
             line = f". {shlex.quote(printable(target, MAX_PATH))}"
             return target, f"bash-completion loads it in new shells; without it, add to ~/.bashrc: {line}"
         case "zsh":
@@ -73,8 +79,6 @@ def _installation(shell: Shell) -> tuple[Path, str]:
             return folder / "_smallest", f"add to ~/.zshrc, once: {line}"
         case "fish":
             return config / "fish" / "completions" / "smallest.fish", "fish loads it automatically"
-    from platformdirs import user_data_path
-
-    target = user_data_path("smallest") / "smallest.ps1"
+    target = user_folder("data") / "smallest.ps1"
     quoted = printable(target, MAX_PATH).replace("'", "''")
     return target, f"add to the file that $PROFILE names: . '{quoted}'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from smallest_cli.cli.help import HelpTyper
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import JsonOption
 from smallest_cli.cli.tables import print_result
-from smallest_cli.errors import SettingsError, UsageError
+from smallest_cli.errors import OutputError, SettingsError, UsageError
 from smallest_cli.security import printable, translate_os_errors
 
 configuration = HelpTyper(help="Show and change settings; config path | list | get | set | unset.")
@@ -76,25 +75,28 @@ def _shown(value: object) -> str:
 
 
 def _edit(name: str, value: str | float | bool | None) -> None:
-    """Write config.toml with one setting changed, or removed for None. Raises SettingsError, UsageError."""
+    """Write config.toml with one setting changed, or removed for None.
+
+    Raises OutputError, SettingsError, UsageError.
+    """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    from smallest_cli.files import atomic_write
+    from smallest_cli.files import atomic_write, locked_folder, make_folder_of
 
     path = config.config_path()
-    text = config.read_config(path)
-    try:
-        document = tomlkit.parse(text or "")
-    except TOMLKitError:
-        raise SettingsError(f"{printable(path)} is not valid TOML") from None
-    if value is None and name not in document:
-        raise UsageError(f"{printable(name, 40)} is not set in {printable(path)}")
-    if value is None:
-        del document[name]
-    else:
-        document[name] = value
-    mode = os.stat(path).st_mode & 0o777 if text is not None else 0o600
-    with translate_os_errors(SettingsError, "write", path):
+    make_folder_of(path, 0o700)
+    with translate_os_errors(OutputError, "write", path), locked_folder(path.parent):
+        text = config.read_config(path)
+        try:
+            document = tomlkit.parse(text or "")
+        except TOMLKitError:
+            raise SettingsError(f"{printable(path)} is not valid TOML") from None
+        if value is None and name not in document:
+            raise UsageError(f"{printable(name, 40)} is not set in {printable(path)}")
+        if value is None:
+            del document[name]
+        else:
+            document[name] = value
         data = f"{tomlkit.dumps(document).rstrip()}\n".encode()
-        atomic_write(path.resolve(), data, mode=mode, durable=True)  # a link keeps pointing at its file
+        atomic_write(path.resolve(), data, mode=0o600, durable=True)  # a link keeps pointing at its file

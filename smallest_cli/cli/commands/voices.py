@@ -26,14 +26,13 @@ from smallest_cli.client.cloning import encode_clone, read_sample, wait_for_clon
 from smallest_cli.files import unique_names
 from smallest_cli.models import SEGMENT_CHARS, Clone, Voice
 from smallest_cli.security import printable
-from smallest_cli.settings import Settings, load_settings
+from smallest_cli.settings import Settings, load_settings, package_data
 from smallest_cli.synthesis.request import result
 from smallest_cli.text.input import join_words
 from smallest_cli.text.segments import FinishedSegments, write_script
 
 SORTS = ("id", "name", "model", "gender", "accent", "age")
 CLONE_TIMEOUT_S = 300.0
-SENTENCES = Path(__file__).parents[2] / "data" / "auditions.json"
 
 voices = HelpTyper(invoke_without_command=True)
 
@@ -191,7 +190,7 @@ def play_voices(
 
 def sentence(voice: Voice | None) -> str:
     """Return the sample sentence for a voice: English if it speaks it, else its first known language."""
-    sentences: dict[str, str] = json.loads(SENTENCES.read_text("utf-8"))
+    sentences: dict[str, str] = json.loads(package_data("data/auditions.json"))
     languages = voice.languages if voice else ()
     if not languages or "english" in languages:
         return sentences["english"]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from smallest_cli.errors import OutputError, UsageError
-from smallest_cli.files import sync
+from smallest_cli.files import lock, remove_part, sync
 from smallest_cli.security import printable, translate_os_errors
+from smallest_cli.settings import NO_LINK, NOT_REGULAR, read_regular
 from smallest_cli.synthesis.batch.items import Item
 
 NAME = "manifest.jsonl"
@@ -58,7 +61,7 @@ def read_index(folder: str) -> ManifestIndex:
     """The index of a folder's manifest, which is not changed. Raises OutputError."""
     path = Path(folder, NAME)
     with translate_os_errors(OutputError, "read", path), suppress(FileNotFoundError):
-        return ManifestIndex(path.read_bytes())
+        return ManifestIndex(read_regular(path)[0])
     return ManifestIndex()
 
 
@@ -74,10 +77,14 @@ class Manifest:
         self._lock = threading.Lock()
         with translate_os_errors(OutputError, "write", self._path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_LINK
             self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b", buffering=0)
+            if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                self._file.close()
+                raise OSError(errno.EINVAL, NOT_REGULAR)  # reading a FIFO would block
         try:
-            self._lock_file()
+            if not lock(self._file.fileno()):
+                raise UsageError(f"another batch is running in {printable(self.folder)}")
             data = self._file.read()
             if data and not data.endswith(b"\n"):
                 self._file.write(b"\n")  # ends a line that a crash cut off
@@ -92,16 +99,6 @@ class Manifest:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._file.close()
-
-    def _lock_file(self) -> None:
-        try:
-            import fcntl
-
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another batch is running in {printable(self.folder)}") from None
-        except (ImportError, OSError):
-            return  # Windows, or a file system without locks
 
     def done(self, item: Item, seconds: float) -> None:
         """Note that the item's file is complete."""
@@ -143,7 +140,6 @@ def find_parts(folder: Path) -> Parts:
 
 
 def remove_parts(parts: Parts, item: Item) -> None:
-    """Remove the partial files of an item that is complete; one that cannot be removed stays."""
+    """Remove the partial files of an item that is complete, except those of a live run."""
     for part in parts.pop(item.path.name, ()):
-        with suppress(OSError):
-            part.unlink()
+        remove_part(part)

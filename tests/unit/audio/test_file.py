@@ -90,6 +90,7 @@ def test_removed_part_file_is_not_named_in_the_error(tmp_path: Path) -> None:
     ):
         sink.write(PCM)
         (tmp_path / "a.part").unlink()
+        raise OutputError("something else")
     assert caught.value.partial is None
 
 

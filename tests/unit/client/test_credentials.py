@@ -151,12 +151,12 @@ def test_config_folder_that_cannot_be_created(environ: dict[str, str], tmp_path:
     environ["SMALLEST_CONFIG_DIR"] = key_file(tmp_path / "file", "")
     shown = str(refusal(lambda: store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ), OutputError))
     assert shown.endswith(f"{tmp_path / 'file'} is not a directory")
-    assert "Not a directory" in str(refusal(lambda: forget_keys(environ), OutputError))
+    assert forget_keys(environ) is None
 
 
 def test_invalid_credentials_file_is_refused(environ: dict[str, str]) -> None:
     path = store_key(DEFAULT_BASE_URL, Secret(KEY, "x"), environ)
-    for text in (KEY, f'["{KEY}"]', f'{{"{KEY}": 1}}', f'{{"a": "{KEY}"', ""):
+    for text in (KEY, f'["{KEY}"]', f'{{"{KEY}": 1}}', f'{{"a": "{KEY}"', "", "[" * 50_000, '{"a":' * 10_000):
         path.write_text(text)
         error = refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ))
         assert str(error) == f"{path} was not written by smallest login"
@@ -167,11 +167,33 @@ def test_invalid_credentials_file_is_refused(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "1", "{}", '{"api_key": 1}', '{"api_key": ""}', '{"key": "sk_012345"}', "\udcff"]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "1",
+        "{}",
+        '{"api_key": 1}',
+        '{"api_key": ""}',
+        '{"key": "sk_012345"}',
+        "\udcff",
+        "[" * 50_000,
+    ],
 )
 def test_vendor_file_without_key_is_ignored(text: str, environ: dict[str, str]) -> None:
     write_vendor_file(environ, "")
     vendor_path(environ).write_bytes(text.encode(errors="surrogateescape"))
+    assert str(refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)) == "no API key"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_vendor_path_without_a_regular_file_is_ignored(
+    make: Callable[[Path], None], environ: dict[str, str]
+) -> None:
+    write_vendor_file(environ, "")
+    vendor_path(environ).unlink()
+    make(vendor_path(environ))
     assert str(refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)) == "no API key"
 
 

@@ -20,7 +20,7 @@ from smallest_cli.cli.commands.bench.options import CorpusOptions, OutcomeOption
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.cli.run_config import check_not_overwriting, check_not_overwriting_inputs
 from smallest_cli.errors import Interrupted, OutputError
-from smallest_cli.files import check_target
+from smallest_cli.files import check_target, write_file
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import os_error_text, translate_os_errors
 from smallest_cli.settings import Settings
@@ -91,8 +91,8 @@ class AudioSpool:
                 at = self._spool.seek(-size, os.SEEK_END)
                 pcm = self._spool.read(size)
                 path = directory / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
-                with translate_os_errors(OutputError, "write", path):
-                    path.write_bytes(wav.header(AudioFormat(trial.rate), len(pcm)) + pcm)
+                data = wav.header(AudioFormat(trial.rate), len(pcm)) + pcm
+                write_file(str(path), data, durable=False)
                 self._spool.truncate(at)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,6 +26,7 @@ from smallest_cli.cli.run_config import load_request
 from smallest_cli.cli.tables import answer_question
 from smallest_cli.client.service import open_local_service, open_service
 from smallest_cli.errors import Interrupted, OutputError, UsageError, plural
+from smallest_cli.files import temporary_folder
 from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import printable
@@ -119,7 +119,7 @@ def _open(
     """Open the service; for the offline server, also return the path of its request log."""
     if not settings.local:
         return opened.enter_context(open_service(settings, service_options.api_key_file, console.warn)), None
-    log = Path(opened.enter_context(tempfile.TemporaryDirectory()), "log.jsonl")
+    log = opened.enter_context(temporary_folder()) / "log.jsonl"
     behaviour = {"concurrency": plan.concurrency, "log": str(log)}
     return opened.enter_context(open_local_service(settings.api, behaviour)), log
 
