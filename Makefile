@@ -27,7 +27,7 @@ demo: $(READY) ## install, and speak into hello.wav with the offline server
 	@echo '  echo "Text from a pipe" | smallest speak --local --via sse -o - | aplay -q -t raw -f S16_LE -r 24000 -c 1 -'
 	@echo '  SMALLEST_API_KEY=... smallest speak "The real service" -o real.wav'
 
-soak: $(READY) ## run thousands of streams, half of them faulty: SOAK=2000 make soak
+soak: $(READY) ## run thousands of random streams, half of them with faults: make soak SOAK=2000
 	@$(BIN)/python -m tests.faults.soak $(or $(SOAK),10000)
 
 kills: $(READY) ## SIGKILL at random times; the target must be unchanged or complete: KILLS=2000 make kills

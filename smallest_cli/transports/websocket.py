@@ -338,8 +338,9 @@ class WebSocketTransport:
                     if isinstance(event, AudioChunk) and reception.add(event.pcm):
                         until = math.inf
         except RemoteError as error:
-            # Quiet or a normal close ends a conversation; an abnormal end or an error never does.
+            # Quiet or a normal close between messages ends a conversation; nothing else does.
             is_quiet = isinstance(error, DeadlineExceeded) or error.close_code == NORMAL_CLOSURE
+            is_quiet = is_quiet and not ws.is_within_message
             is_end = completed and fragments.ended and is_quiet and running_s() < self._dialer.until
             if not (is_end and reception.accept("quiet end")):
                 raise

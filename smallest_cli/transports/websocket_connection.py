@@ -81,6 +81,12 @@ class WebSocketConnection:
             pass
         return message
 
+    @property
+    def is_within_message(self) -> bool:
+        """Whether the beginning of a message was read, and not its end."""
+        frame = self._socket.frame_buffer  # where websocket-client keeps what it read of a frame
+        return self._partial_message is not None or bool(frame.recv_buffer) or not frame.needs_header()
+
     def read_frame(self) -> bytes | None:
         """Read one frame; return the text message that it completes, if any. Answers pings."""
         self.connection.set_read_limit(MESSAGE_LIMIT - len(self._partial_message or b""))

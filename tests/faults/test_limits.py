@@ -10,7 +10,18 @@ from smallest_cli.audio.wav import UNKNOWN_DATA_SIZE, header
 from smallest_cli.models import AudioFormat
 from tests.support.fault_cases import ALL
 from tests.support.fault_server import Step, fault_server
-from tests.support.fault_server.steps import RATE, Audio, EmptyAudio, End, KeepAlive, Reply
+from tests.support.fault_server.steps import (
+    RATE,
+    Audio,
+    EmptyAudio,
+    End,
+    HalfMessage,
+    KeepAlive,
+    Raw,
+    Reply,
+    Stall,
+)
+from tests.support.frames import frame
 from tests.support.invariants import assert_invariants
 from tests.support.runs import speak
 
@@ -54,6 +65,10 @@ BUFFERED = (
         ([Audio(), End(), KeepAlive()], 9, "no end of the audio within"),
         ([Audio(), End(), EmptyAudio()], 0, ""),
         ([Audio(), End(), End()], 9, "sent no audio"),
+        ([Audio(), End(), Stall()], 0, ""),
+        ([Audio(), End(), HalfMessage(), Stall()], 9, "no end of the audio within"),
+        ([Audio(), End(), Raw(frame(b"{", fin=False)), Stall()], 9, "no end of the audio within"),
+        ([Audio(), End(), Raw(b"\x81"), Stall()], 9, "no end of the audio within"),
         ([MORE, End()], 9, "more than"),
     ],
 )

@@ -51,6 +51,8 @@ class Request:
     request_id: str
     received_ns: int
     first_audio_ns: int | None = None
+    proven: bool = False
+    """Whether its answer is one that a client may take as complete."""
 
 
 class Step(Protocol):
@@ -83,6 +85,7 @@ class FaultServer:
     reached: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
     log_path: Path | None = None
+    delayed_s: float = 0.0
     _turn: int = 0
     _first: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -151,6 +154,7 @@ class Connection:
         self.upgraded = False
         self.framing = "length"
         self.request: Request | None = None
+        self.fields: dict[str, Any] = {}
         self.first = 0
         self.sent = 0
         self._data = b""
@@ -188,12 +192,13 @@ class Connection:
             self._take(json.loads(self._data[:length] or b"{}"))
 
     def _take(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
         self.request, self.first = self.server.add_request(self.via, str(fields.get("text", "")), self.head)
 
-    def open(self, extra: bytes = b"") -> None:
-        """Accept the upgrade, with `extra` headers, and read the text, unless that is done."""
+    def open(self, extra: bytes = b"", reply: bytes | None = None) -> None:
+        """Accept the upgrade, with `extra` headers or by `reply`, and read the text, unless that is done."""
         if self.via == "ws" and not self.upgraded:
-            self.send(upgrade_reply(self.head, extra))
+            self.send(reply or upgrade_reply(self.head, extra))
             self.upgraded = True
             self._take(read_message(self.sock))
 
