@@ -16,6 +16,7 @@ import threading
 from contextlib import suppress
 
 from smallest_cli.audio import wav
+from smallest_cli.audio.audio_queue import AudioQueue
 from smallest_cli.audio.sink import PlaybackSink
 from smallest_cli.errors import DeviceError, UsageError
 from smallest_cli.models import AudioFormat
@@ -109,12 +110,12 @@ class PlayerSink(PlaybackSink):
         self._stderr = b""
         self._stderr_reader = threading.Thread(target=self._read_stderr, daemon=True)
         self._stderr_reader.start()
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ended = threading.Event()
+        self._queue: AudioQueue[bytes | None] = AudioQueue(self._ended.is_set)
         threading.Thread(target=self._run, daemon=True).start()
 
     def write(self, pcm: bytes) -> None:
-        """Queue whole frames; does not wait. Raises DeviceError if the player has ended."""
+        """Queue whole frames; waits only if very many are queued. Raises DeviceError if the player has ended."""
         self._check()
         self._queued += len(pcm) // self._format.frame_size
         self._queue.put(self._head + pcm)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
-import queue
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
+from smallest_cli.audio.audio_queue import AudioQueue
 from smallest_cli.audio.sink import PlaybackSink
 from smallest_cli.errors import DeviceError
 from smallest_cli.extras import install_command
@@ -81,7 +81,7 @@ class SpeakerSink(PlaybackSink):
         self._complete = False
         self._opened = threading.Event()
         self._cancelled = threading.Event()
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._queue: AudioQueue[bytes | None] = AudioQueue(lambda: not self._thread.is_alive())
         # A daemon that also opens the device: a sound server that hangs would block us indefinitely.
         self._thread = threading.Thread(target=self._run, args=(device,), daemon=True)
         self._thread.start()
@@ -91,7 +91,7 @@ class SpeakerSink(PlaybackSink):
         self._check()
 
     def write(self, pcm: bytes) -> None:
-        """Queue whole frames; does not wait. Raises DeviceError if the device failed."""
+        """Queue whole frames; waits only if very many are queued. Raises DeviceError if the device failed."""
         self._watch()
         self._check()
         if self._queued == self._position.written:

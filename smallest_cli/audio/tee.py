@@ -90,7 +90,7 @@ class _Branch:
         # An event, because after a `join` that a signal interrupted the thread counts as ended
         # (https://github.com/python/cpython/issues/90882, until 3.13).
         self.ended = threading.Event()
-        self._queue = AudioQueue(self.ended.is_set)
+        self._queue: AudioQueue[bytes | int | None] = AudioQueue(self.ended.is_set)
         # A daemon, because a write to a pipe without a reader may never return.
         threading.Thread(target=self._run, daemon=True).start()
 

@@ -34,11 +34,11 @@ CLOSERS = "\"'”’»›)}」』）】》〉〕〗］｝*_\\]"
 _QUOTES = "\"'”’»›“‘«」』"
 _STOP = re.compile(
     # In Greek a semicolon, in Armenian often a colon. Stops may have blanks between them.
-    f"(?P<stops>(?:[{_STOPS}]++|(?<=[{_GREEK}]);|(?<=[{_ARMENIAN}]):(?=\\s|$))"
-    "(?:(?:[ \u00a0][.!?…]++(?=\\s|$))++|(?<=॥)\\s?\\d{1,4}\\s?॥)?+)"
+    f"(?P<stops>(?:[{_STOPS}]+|(?<=[{_GREEK}]);|(?<=[{_ARMENIAN}]):(?=\\s|$))"
+    "(?:(?:[ \u00a0][.!?…]+(?=\\s|$))+|(?<=॥)\\s?\\d{1,4}\\s?॥)?)"
     # A “ or « is closing in some languages, and a » may have a blank before it.
-    f"(?P<closers>(?:\\[\\d{{1,3}}\\]|[{CLOSERS}]++|[“‘«](?=[\\s,.;:)]|$)"
-    "|[ \u00a0\u202f]»(?=[\\s,.;:!?)]|$))*+)"
+    f"(?P<closers>(?:\\[\\d{{1,3}}\\]|[{CLOSERS}]+|[“‘«](?=[\\s,.;:)]|$)"
+    "|[ \u00a0\u202f]»(?=[\\s,.;:!?)]|$))*)"
     "(?P<blanks>\\s*)|\n\\s*"
 )
 _NEXT = re.compile(f"(?P<dash>[—–-]+\\s*)?[\"'“‘„«»‚‹›(\\[¿¡*_「『]*(?P<word>{_L}*)")

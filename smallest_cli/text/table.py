@@ -18,7 +18,7 @@ _DELIMITER_LINE = re.compile(r'"?sep=([^"\r\n])"?[ \t]*(?:\r\n?|\n|\Z)', re.IGNO
 
 def _quoted(*excluded: str) -> str:
     """A pattern of what is between the quotes of a cell that lacks one of these sets of characters."""
-    return "|".join(rf'[^"{each}]*+(?:""[^"{each}]*+)*+' for each in excluded)
+    return "|".join(rf'[^"{each}]*(?:""[^"{each}]*)*' for each in excluded)
 
 
 _CSV_QUOTED = _quoted("")

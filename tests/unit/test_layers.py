@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -409,3 +410,16 @@ def test_no_test_module_imports_another() -> None:
 def test_every_test_is_in_a_folder_with_a_mark() -> None:
     folders = {path.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")}
     assert folders == {"unit", "integration", "e2e", "faults", "property"}
+
+
+# Python before 3.11.5 matches groups with possessive quantifiers wrongly (Debian 12 has 3.11.2)
+
+
+def test_no_pattern_has_a_possessive_quantifier() -> None:
+    for name in TREES:
+        if name.split(".")[0] in ("text", "protocol", "network", "security", "settings", "synthesis"):
+            module = import_module(f"smallest_cli.{name}")
+            for constant, value in vars(module).items():
+                if isinstance(value, re.Pattern) and isinstance(value.pattern, str):
+                    parsed = re._parser.parse(value.pattern, value.flags)  # type: ignore[attr-defined]
+                    assert "POSSESSIVE" not in str(parsed), f"{name}.{constant}"

@@ -11,7 +11,7 @@ COUNT = 3 * MAX_QUEUED // len(PIECE)
 
 
 def test_order_is_kept_and_bytes_are_bounded() -> None:
-    queue = AudioQueue(lambda: False)
+    queue: AudioQueue[bytes | int | None] = AudioQueue(lambda: False)
 
     def produce() -> None:
         for number in range(COUNT):
@@ -29,7 +29,7 @@ def test_order_is_kept_and_bytes_are_bounded() -> None:
 
 def test_full_queue_does_not_wait_for_a_sink_that_has_ended() -> None:
     ended = threading.Event()
-    queue = AudioQueue(ended.is_set)
+    queue: AudioQueue[bytes | int | None] = AudioQueue(ended.is_set)
     for _ in range(MAX_QUEUED // len(PIECE) + 1):
         queue.put(PIECE)
     waiting = threading.Thread(target=queue.put, args=(PIECE,), daemon=True)
@@ -40,7 +40,7 @@ def test_full_queue_does_not_wait_for_a_sink_that_has_ended() -> None:
 
 
 def test_end_is_queued_even_if_the_queue_is_full() -> None:
-    queue = AudioQueue(lambda: False)
+    queue: AudioQueue[bytes | int | None] = AudioQueue(lambda: False)
     for _ in range(MAX_QUEUED // len(PIECE) + 1):
         queue.put(PIECE)
     queue.put(None)
