@@ -115,7 +115,7 @@ class PlayerSink(PlaybackSink):
         threading.Thread(target=self._run, daemon=True).start()
 
     def write(self, pcm: bytes) -> None:
-        """Queue whole frames; waits only if very many are queued. Raises DeviceError if the player has ended."""
+        """Queue whole frames; waits only if very many are. Raises DeviceError if the player has ended."""
         self._check()
         self._queued += len(pcm) // self._format.frame_size
         self._queue.put(self._head + pcm)
