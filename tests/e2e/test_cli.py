@@ -218,7 +218,7 @@ for words in json.loads(sys.argv[1]):
 """Prints pages of help, each in a fork of one process: 84 starts would take 10 s."""
 
 
-@pytest.fixture(scope="module", params=[60, 80, 120])
+@pytest.fixture(scope="module", params=[60, 80])
 def help_on_terminal(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[int, dict[str, str]]:

@@ -16,6 +16,8 @@ from tests.support.fault_server import Handler, fault_server
 from tests.support.fault_server.steps import Audio, Close, End, Message, Reply, Rst, Text
 from tests.support.frames import read_request
 
+pytestmark = pytest.mark.long
+
 SOME = ("plain", "upper case", "all quoted", "controls")
 """Of FORMS; a unit test has all of them."""
 

@@ -22,6 +22,8 @@ from tests.support.command import SMALLEST, Ran
 from tests.support.offline import KEY, Offline
 from tests.support.worlds import as_stranger
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

@@ -21,6 +21,8 @@ from tests.support.command import SMALLEST, Ran, environment, smallest
 from tests.support.offline import KEY, Offline
 from tests.support.worlds import STRANGER, as_stranger, with_mounts
 
+pytestmark = pytest.mark.long
+
 OLD = b"old " * 5_000
 """Longer than the new audio, of which nothing may be left over."""
 

@@ -18,6 +18,8 @@ from smallest_cli.transports import open_transport
 from tests.support import ROOT
 from tests.support.asgi_service import PCM, REFUSED_TEXT
 
+pytestmark = pytest.mark.long
+
 APP = "tests.support.asgi_service:app"
 COMMANDS = {
     "uvicorn, h11": ["uvicorn", "--http", "h11", "--fd", "{fd}"],

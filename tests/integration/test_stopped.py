@@ -24,6 +24,8 @@ from tests.support.offline import KEY, Offline, child_of, watched
 from tests.support.pulse import SAMPLE, need_pulse, start_pulse, without_silence
 from tests.support.runs import HUNG_S, Job, Running, context, state_of, until
 
+pytestmark = pytest.mark.long
+
 RATE = 24_000
 TEXT = "Good morning. The kettle is on."
 TIMEOUT_S, STOP_S = 3, 5

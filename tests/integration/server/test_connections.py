@@ -31,6 +31,8 @@ from tests.support.offline import (
     start_offline,
 )
 
+pytestmark = pytest.mark.long
+
 LONG = hello(text="Far too long. " * 300, sample_rate=44_100)
 SHORT_S = 0.3
 LONG_S = 60.0

@@ -22,6 +22,8 @@ from tests.support.offline import (
     start_serve,
 )
 
+pytestmark = pytest.mark.long
+
 DICTIONARIES = "/waves/v1/pronunciation-dicts"
 CLONES = "/waves/v1/voice-cloning"
 FIELDS = {"displayName": "Name"}

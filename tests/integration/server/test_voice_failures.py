@@ -26,6 +26,8 @@ from tests.support.offline import (
     watched,
 )
 
+pytestmark = pytest.mark.long
+
 LONG = hello(text="Far too long. " * 2_000, sample_rate=44_100)
 
 
