@@ -120,18 +120,22 @@ def open_sinks(
     destinations: Sequence[Destination],
     audio: AudioFormat,
     on_playback: Callable[[Sink], None] = lambda sink: None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Sink]:
     """Open all destinations as one sink; `on_playback` gets the sink of the output device, if there is one.
 
-    The sink is closed at the end. On an error it is aborted; `partial` of the error is the file kept.
+    Without PortAudio the first player that works plays, and `warn` gets a line that names it. The sink is
+    closed at the end. On an error it is aborted; `partial` of the error is the file kept.
     """
     opened: list[Sink] = []  # those to abort, also when the next one cannot be opened
     try:
         for destination in destinations:
             # Opening a FIFO may wait for its other end, so a signal must interrupt it. A player never waits.
             with uninterrupted() if destination.is_file or destination.player else nullcontext():
-                open_one = _open_playback if destination.output is None else _open_output
-                opened.append(open_one(destination, audio))
+                if destination.output is None:
+                    opened.append(_open_playback(destination, audio, warn))
+                else:
+                    opened.append(_open_output(destination, audio))
             if destination.output is None:
                 on_playback(opened[-1])
         if len(opened) > 1 or destinations[0].coding not in ("pcm", "wav"):
@@ -179,16 +183,25 @@ def _open_encoder(coding: str, descriptor: int, audio: AudioFormat) -> Encoder:
     return CompressedEncoder(coding, descriptor, audio)
 
 
-def _open_playback(destination: Destination, audio: AudioFormat) -> Sink:
+def _open_playback(destination: Destination, audio: AudioFormat, warn: Callable[[str], None]) -> Sink:
     sink: Sink
     if destination.player:
         from smallest_cli.audio.player import PlayerSink
 
         sink = PlayerSink(audio, destination.player)
     else:
-        from smallest_cli.audio.speaker import SpeakerSink
+        from smallest_cli.audio.speaker import LibraryMissing, SpeakerSink
 
-        sink = SpeakerSink(audio, destination.device)
+        try:
+            sink = SpeakerSink(audio, destination.device)
+        except LibraryMissing as error:
+            from smallest_cli.audio.player import PlayerSink, working_players
+
+            player = None if destination.device else next(working_players(), None)
+            if player is None:
+                raise
+            warn(f"{error}: {player} plays instead ({error.hint.partition(', or')[0]})")
+            sink = PlayerSink(audio, player)
     return LeadSink(sink, audio, destination.lead_s) if destination.lead_s else sink
 
 

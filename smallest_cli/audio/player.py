@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 
 from smallest_cli.audio import wav
@@ -45,6 +46,7 @@ PIPE_BYTES = 4096
 MAX_STDERR = 2000
 POLL_S = 0.1
 TERMINATE_S = 0.2
+CHECK_TIMEOUT_S = 5.0
 STALL_S = 60.0
 """A player that reads nothing for this long has stalled; players read every second or two."""
 
@@ -64,6 +66,15 @@ def player_command(player: str, rate: int) -> list[str]:
     words += PLAYERS.get(player.strip(), "").split()
     words[0] = os.path.expanduser(words[0])
     return [word.replace("{rate}", str(rate)) for word in words]
+
+
+def working_players() -> Iterator[str]:
+    """Yield the known players that run here: one found on PATH may still be broken."""
+    for name in PLAYERS:
+        with suppress(OSError, subprocess.SubprocessError):
+            command, env = [name, "--help"], child_environment()
+            subprocess.run(command, capture_output=True, timeout=CHECK_TIMEOUT_S, check=True, env=env)
+            yield name
 
 
 class PlayerSink(PlaybackSink):

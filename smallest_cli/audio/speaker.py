@@ -37,6 +37,10 @@ LOST_AFTER_S = 5.0
 ABORT_S = 0.1
 
 
+class LibraryMissing(DeviceError):
+    """PortAudio, or the package for it, is not installed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """An output device: its name, whether it is the default, and its own rate in Hz."""
@@ -208,10 +212,10 @@ def _load_library() -> Any:
         import sounddevice
     except ImportError:
         hint = f"{install_command('sounddevice')}, or use --player aplay or -o FILE"
-        raise DeviceError("the sounddevice package is missing", hint=hint) from None
+        raise LibraryMissing("the sounddevice package is missing", hint=hint) from None
     except OSError:
         hint = "apt install libportaudio2, or use --player aplay or -o FILE"
-        raise DeviceError("the PortAudio library is missing", hint=hint) from None
+        raise LibraryMissing("the PortAudio library is missing", hint=hint) from None
     # At exit it would terminate PortAudio, which blocks if the sound server hangs, and corrupts memory if
     # a thread is inside. We close the streams that we open.
     if handler := getattr(sounddevice, "_exit_handler", None):

@@ -178,7 +178,7 @@ def open_session(
             # The cache may have all segments, so connect only for one that it does not have.
             nullcontext() if cache else dialer.preconnect(parse_base_url(service.base_url)),
             _open_subtitles(config, captions, warn),
-            open_sinks(config.destinations, format, playing.append) as sink,
+            open_sinks(config.destinations, format, playing.append, warn) as sink,
             open_transport(settings.via, service, dialer) as transport,
         ):
             served_ns = time.perf_counter_ns() if settings.local else 0

@@ -454,3 +454,30 @@ def test_follow_does_not_show_unplayed_text_as_played(home: Path, server: Offlin
         screen.wait_for_end()
     assert "exited with status 3" in screen.output
     assert "iron" not in re.sub(r"\x1b\[2m.*?\x1b\[0m", "", screen.output)
+
+
+WITHOUT_PORTAUDIO = "import sys\nsys.modules['sounddevice'] = None\n"
+FAKE_PLAYER = '#!/bin/sh\n[ "$1" = --help ] || cat > "$HOME/played.pcm"\n'
+
+
+def test_first_working_player_plays_without_portaudio(home: Path, server: Offline) -> None:
+    """A player that is found but does not run is passed over."""
+    programs = home / "programs"
+    programs.mkdir()
+    for name, script in (("ffplay", "#!/bin/sh\nexit 1\n"), ("aplay", FAKE_PLAYER), ("mpv", FAKE_PLAYER)):
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    (home / "sitecustomize.py").write_text(WITHOUT_PORTAUDIO)
+    arguments = ("Good morning.", "--play", "-o", "out.pcm")
+    ran = speak(home, server, *arguments, PYTHONPATH=str(home), PATH=f"{programs}:/usr/bin:/bin")
+    assert (ran.code, len(ran.lines)) == (0, 1)
+    assert ran.lines[0].startswith(
+        "smallest: warning: the sounddevice package is missing: aplay plays instead ("
+    )
+    assert (home / "played.pcm").read_bytes() == (home / "out.pcm").read_bytes()
+
+
+def test_named_device_is_not_replaced_by_a_player(home: Path, server: Offline) -> None:
+    (home / "sitecustomize.py").write_text(WITHOUT_PORTAUDIO)
+    ran = speak(home, server, "Good morning.", "--play", "--device", "pulse", PYTHONPATH=str(home))
+    assert (ran.code, ran.lines[0]) == (11, "smallest: the sounddevice package is missing")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.audio.player import PLAYERS
+from smallest_cli.audio.player import working_players
 from smallest_cli.cli.console import Console, describe_phases
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import AccountOptions
@@ -22,12 +21,10 @@ from smallest_cli.errors import DeviceError, SmallestError
 from smallest_cli.models import Opened, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
-from smallest_cli.security import child_environment, printable
+from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.transports import open_transport
 from smallest_cli.voices import resolve_voice
-
-PLAYER_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True)
@@ -141,13 +138,7 @@ def _find_output_devices() -> str:
 
 
 def _find_players() -> str:
-    """Run each player: one found on PATH may still be broken."""
-    found = []
-    for name in PLAYERS:
-        with suppress(OSError, subprocess.SubprocessError):
-            command, env = [name, "--help"], child_environment()
-            subprocess.run(command, capture_output=True, timeout=PLAYER_TIMEOUT_S, check=True, env=env)
-            found.append(name)
+    found = list(working_players())
     if not found:
         raise DeviceError("missing")
     return ", ".join(found)

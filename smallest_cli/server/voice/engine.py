@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from smallest_cli.voices import WORD_TIMING_LANGUAGES, WORD_TIMING_VOICES
 
 INSTALL = install_command(*LOCAL.values())
 REQUIRED_MODULES = ("numpy", "soxr")  # for the voice process, from the extra `local`
+START_TIMEOUT_S = 20.0
 PROCESS_DIED = "the voice process died"
 REPLY_S = 10.0  # to start an utterance or to continue it, on a busy machine
 RETRY_S = 0.01
@@ -66,8 +68,10 @@ class Engine:
         """Wait until the engine is loaded. Raises SettingsError if a part is not installed."""
         from importlib.util import find_spec
 
-        with self._control.makefile("rb") as replies:
-            line = replies.readline()
+        line = b""
+        if select.select([self._control], [], [], START_TIMEOUT_S)[0]:
+            with self._control.makefile("rb") as replies:
+                line = replies.readline()
         if missing := [name for name in REQUIRED_MODULES if find_spec(name) is None]:
             raise SettingsError(f"{' and '.join(missing)} is not installed", hint=INSTALL)
         reply = json.loads(line) if line else {"error": "the voice process did not start"}

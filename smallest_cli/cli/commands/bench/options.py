@@ -12,7 +12,7 @@ from smallest_cli.cli.options import ServiceOptions
 class LoadOptions(Options, group="Measurement"):
     """Number of trials, transports, concurrency and rate."""
 
-    count: int | None = option("-n, --count N", "Trials per arm. [default: 30]", min=1)
+    count: int | None = option("-n, --count N", "Trials per arm. [default: 30]", min=1, max=1_000_000)
     duration: float | None = option("-d, --duration SECONDS", "Measure for SECONDS instead.", min=0.1)
     concurrency: int | None = option(
         "-c, --concurrency N", "Maximum trials in flight. [default: 1; 5 with --rate]", min=1, max=1000
@@ -21,7 +21,7 @@ class LoadOptions(Options, group="Measurement"):
     arrival: Arrival = option("--arrival", "Arrival process of --rate.", "poisson", advanced=True)
     transport: str | None = option("--transport LIST", "List of ws, sse, http. [default: all]")
     conn: str = option("--conn LIST", "List of warm, cold.", "warm,cold")
-    warmup: int = option("--warmup N", "Uncounted uses of each connection.", 1, min=0)
+    warmup: int = option("--warmup N", "Uncounted uses of each connection.", 1, min=0, max=1000)
     seed: int | None = option("--seed N", "Seed of order and arrivals.", min=0, advanced=True)
 
 
