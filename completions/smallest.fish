@@ -201,6 +201,7 @@ complete -c smallest -n '_shtab_smallest_using batch' -l jobs -x -d 'Rows at the
 complete -c smallest -n '_shtab_smallest_using batch' -l resume -d 'Speak only rows that are missing, changed or failed.'
 complete -c smallest -n '_shtab_smallest_using batch' -l input-format -xka "csv tsv jsonl" -d 'Format of the table. [default: by extension]'
 complete -c smallest -n '_shtab_smallest_using batch' -l ignore-columns -d 'Do not warn about unknown columns.'
+complete -c smallest -n '_shtab_smallest_using batch' -l yes -d 'Speak finished rows again without asking.'
 complete -c smallest -n '_shtab_smallest_using batch' -l pause -x -d 'Silence between paragraphs. [default: 0.4]'
 complete -c smallest -n '_shtab_smallest_using batch' -l speaker -x -d 'Voice of lines that begin with NAME: (repeatable).'
 complete -c smallest -n '_shtab_smallest_using batch' -s v -l voice -l voice-id -xka "(_smallest_list voices)" -d 'Voice id or name; ? lists the voices.'

@@ -59,6 +59,7 @@ def choose_destinations(
     audio: AudioFormat,
     *,
     play: bool = False,
+    implies_play: bool = False,
     format: str | None = None,
     device: str | None = None,
     player: str | None = None,
@@ -66,8 +67,12 @@ def choose_destinations(
     keep: bool = True,
     clobber: bool = True,
 ) -> list[Destination]:
-    """Return the destinations of the options; without any, the kind of stdout decides. Raises UsageError."""
+    """Return the destinations of the options; without any, the kind of stdout decides. Raises UsageError.
+
+    `implies_play`: an option was given that is about playback; it plays unless there is another destination.
+    """
     kind = stdout_kind()
+    play = play or (implies_play and not outputs and kind != "pipe")
     codings = dict(_choose_output(output, format) for output in outputs)
     if not outputs and not play and kind in ("pipe", "file"):
         codings = {"-": choose_coding("-", format or ("wav" if kind == "file" else "pcm"))}

@@ -15,6 +15,8 @@ EXTENSIONS = {
 }  # fmt: skip
 RATES = {"opus": (8_000, 16_000, 24_000)}
 """Formats that do not support every rate (Opus is 48 kHz inside, RFC 7845), with those they support."""
+HEADERLESS_G711, TELEPHONE_RATE = ("ulaw", "alaw"), 8000
+"""G.711 without a header, which readers take for telephone audio, and its rate in Hz."""
 
 
 def choose_coding(output: str, format: str | None = None) -> str:

@@ -11,11 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from smallest_cli.audio.destinations import Destination, check_distinct, choose_destinations
+from smallest_cli.audio.formats import HEADERLESS_G711, TELEPHONE_RATE
 from smallest_cli.cli.console import Console
 from smallest_cli.cli.options import CaptionOptions, RunOptions, ServiceOptions, SoundOptions, VoiceOptions
 from smallest_cli.client.credentials import key_files, reads_stdin
 from smallest_cli.errors import SettingsError, UsageError, plural
-from smallest_cli.models import SpeechRequest
+from smallest_cli.models import AudioFormat, SpeechRequest
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, config_path, load_settings
 from smallest_cli.stdio import stdout_kind
@@ -99,6 +100,7 @@ def build_run_config(
         sound.output or [],
         template.format,
         play=sound.play,
+        implies_play=captions.follow or sound.device is not None or sound.player is not None,
         format=sound.format,
         device=sound.device,
         player=_player(sound, settings),
@@ -106,6 +108,9 @@ def build_run_config(
         keep=sound.partial == "keep",
         clobber=sound.clobber,
     )
+    if "sample_rate" not in settings.sources and any(each.coding in HEADERLESS_G711 for each in destinations):
+        settings = settings._replace(sample_rate=TELEPHONE_RATE)
+        template = template._replace(format=AudioFormat(TELEPHONE_RATE))
     if report.json and stdout_kind() == "closed":
         raise UsageError("--json prints on stdout, which is closed")
     if report.json and not report.dry_run and any(each.output == "-" for each in destinations):

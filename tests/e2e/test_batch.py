@@ -176,6 +176,38 @@ def test_resume_runs_missing_and_changed_rows(home: Path, server: Offline) -> No
     assert (result["done"], result["skipped"]) == (5, 0)
 
 
+def test_finished_rows_are_not_paid_for_again_unasked(home: Path, server: Offline) -> None:
+    write_table(home, "a,Paid for once.", "b,Paid for as well.")
+    assert batch(home, server).code == 0
+    before = len(requests_with(server, "Paid for"))
+    ran = batch(home, server)
+    assert (ran.code, ran.lines) == (
+        2,
+        [
+            "smallest: 2 rows of 31 characters would be paid for again",
+            "  speak only the others with --resume, or all with --yes",
+        ],
+    )
+    assert batch(home, server, "--resume").code == 0
+    assert len(requests_with(server, "Paid for")) == before
+    assert batch(home, server, "--yes").code == 0
+    assert len(requests_with(server, "Paid for")) == before + 2
+
+
+@pytest.mark.parametrize(("more", "rate"), [((), 8000), (("-r", "16000"), 16_000)])
+def test_headerless_g711_is_telephone_audio(
+    more: tuple[str, ...], rate: int, home: Path, server: Offline
+) -> None:
+    write_table(home, "a,Good morning.,ulaw", "b,Good morning.,wav", header="id,text,format")
+    assert batch(home, server, *more).code == 0
+    spoken = json.loads(speak(home, server, "Good morning.", "-o", "a.al", "--json", *more).out)
+    assert spoken["sample_rate"] == rate
+    for path in (home / "a.al", home / "out" / "a.ulaw"):
+        assert len(path.read_bytes()) == round(spoken["seconds"] * rate)
+    with wave.open(str(home / "out" / "b.wav")) as file:
+        assert file.getframerate() == (rate if more else 24_000)
+
+
 def resumed(home: Path, server: Offline | FaultServer, *arguments: str) -> tuple[int, int]:
     """Resume a batch. Returns the number of rows that were spoken and skipped."""
     result = json.loads(batch(home, server, "--resume", "--json", *arguments).out)
@@ -574,13 +606,13 @@ def test_unknown_columns_are_ignored_with_a_warning(home: Path, server: Offline)
     ran = batch(home, server)
     known = "notes, voices (did you mean voice?)"
     assert (ran.code, ran.lines) == (0, [f"smallest: warning: in.csv: ignoring unknown columns {known}"])
-    ran = batch(home, server, "--ignore-columns")
+    ran = batch(home, server, "--ignore-columns", "--yes")
     assert (ran.code, ran.err) == (0, "")
     lines = [{"id": "a", "text": "Good morning.", "metadata": {"a": 1}}, {"id": "b", "text": "Good night."}]
     (home / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    ran = batch(home, server, table="in.jsonl")
+    ran = batch(home, server, "--yes", table="in.jsonl")
     assert (ran.code, ran.lines) == (0, ["smallest: warning: in.jsonl: ignoring unknown column metadata"])
-    ran = batch(home, server, "--ignore-columns", "--quiet", table="in.jsonl")
+    ran = batch(home, server, "--ignore-columns", "--quiet", "--yes", table="in.jsonl")
     assert (ran.code, ran.err) == (0, "")
 
 
@@ -588,7 +620,8 @@ def test_columns_without_a_name_are_ignored(home: Path, server: Offline) -> None
     write_table(home, ",a,Good morning.,", ",b,Good night.,", header=",id,text,")
     assert batch(home, server).lines == []
     write_table(home, "0,a,Good morning.,", header=",id,text,")
-    assert batch(home, server).lines == ["smallest: warning: in.csv: ignoring unknown column without a name"]
+    ran = batch(home, server, "--yes")
+    assert ran.lines == ["smallest: warning: in.csv: ignoring unknown column without a name"]
 
 
 def test_utf16_table_is_refused_with_a_hint(home: Path, server: Offline) -> None:

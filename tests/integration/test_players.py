@@ -481,3 +481,19 @@ def test_named_device_is_not_replaced_by_a_player(home: Path, server: Offline) -
     (home / "sitecustomize.py").write_text(WITHOUT_PORTAUDIO)
     ran = speak(home, server, "Good morning.", "--play", "--device", "pulse", PYTHONPATH=str(home))
     assert (ran.code, ran.lines[0]) == (11, "smallest: the sounddevice package is missing")
+
+
+@pytest.mark.parametrize("more", [[], ["-o", "out.wav", "--play"]])
+def test_player_implies_playback_unless_another_destination_is_given(
+    more: list[str], home: Path, server: Offline
+) -> None:
+    player = ["--player", f"sh -c 'cat > {home}/played.pcm'"]
+    env = environment(home, SMALLEST_API_KEY=KEY, SMALLEST_BASE_URL=server.base_url)
+    with (home / "stdout").open("wb") as stdout:
+        subprocess.run(
+            [*SMALLEST, "speak", "Good morning.", *player, *more],
+            stdout=stdout, env=env, cwd=home, timeout=50, check=True,
+        )  # fmt: skip
+    assert (home / "stdout").read_bytes() == b""
+    assert len((home / "played.pcm").read_bytes()) > 1000
+    assert (home / "out.wav").exists() == bool(more)

@@ -47,6 +47,7 @@ class BatchOptions(Options, group="Table"):
         "--input-format", "Format of the table. [default: by extension]"
     )
     ignore_columns: bool = option("--ignore-columns", "Do not warn about unknown columns.", False)
+    yes: bool = option("--yes", "Speak finished rows again without asking.", False)
 
 
 @grouped
@@ -110,6 +111,8 @@ def batch(
         _print_plan(pending, len(items) - len(pending), as_json=report.json)
         return
     pending = [] if options.resume else find_pending(manifests.ManifestIndex())
+    if not (options.resume or options.yes):
+        _confirm_repeat(items, manifests.read_index(options.dir), console)
     with manifests.Manifest(options.dir) as manifest:
         if options.resume:
             pending = find_pending(manifest.index)
@@ -134,6 +137,17 @@ def _read_dictionaries(run: RunConfig) -> str:
     dialer = Dialer.from_settings(run.settings, max_time=run.max_time)
     with open_service(run.settings, run.key_file, ignore) as service:
         return dictionary_digest(run.template, service, dialer)
+
+
+def _confirm_repeat(items: list[Item], index: manifests.ManifestIndex, console: Console) -> None:
+    """Ask before rows that are finished are paid for again. Raises UsageError without a confirmation."""
+    finished = [item for item in items if index.is_current(item)]
+    if not finished:
+        return
+    count = plural(sum(item.characters for item in finished), "character")
+    problem = f"{plural(len(finished), 'row')} of {count} would be paid for again"
+    if not console.confirms(f"{problem}. Continue?"):
+        raise UsageError(problem, hint="speak only the others with --resume, or all with --yes")
 
 
 def _find_pending(

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from smallest_cli.audio.formats import ALIASES, check_rate, choose_coding
+from smallest_cli.audio.formats import ALIASES, HEADERLESS_G711, TELEPHONE_RATE, check_rate, choose_coding
 from smallest_cli.client.cache import audio_fields
 from smallest_cli.errors import UsageError
 from smallest_cli.files import safe_name, unique_names
-from smallest_cli.models import Silence, SpeechRequest
+from smallest_cli.models import AudioFormat, Silence, SpeechRequest
 from smallest_cli.synthesis.batch.rows import Row, check_problems
 from smallest_cli.synthesis.request import RunConfig
 from smallest_cli.text.segments import Script, Speakers, write_script
@@ -120,6 +120,8 @@ def _template(row: Row, config: BatchConfig) -> tuple[SpeechRequest, tuple[str, 
 def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig) -> Item:
     format = row.format or config.format
     coding = choose_coding("-", format)
+    if coding in HEADERLESS_G711 and "sample_rate" not in config.run.settings.sources:
+        template = template._replace(format=AudioFormat(TELEPHONE_RATE))
     check_rate(coding, template.format.sample_rate)
     path = Path(config.folder, f"{name}.{ALIASES.get(format, format)}")
     speakers = {
