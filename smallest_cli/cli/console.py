@@ -6,13 +6,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smallest_cli import models
 from smallest_cli.errors import Interrupted, SmallestError, plural
 from smallest_cli.security import printable, redact_all
 
+if TYPE_CHECKING:
+    from smallest_cli.audio.sink import Sink
+
 LINE_LIMIT = 1000
+MINUTE_S = 60.0
 
 
 def print_line(line: str) -> None:
@@ -34,33 +38,69 @@ def rich_console() -> Any:
     return console
 
 
+def duration(seconds: float) -> str:
+    """Return a duration for people: `4.2 s`, `12:04`, `1:02:03`."""
+    if seconds < MINUTE_S:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def describe_progress(audio_s: float, done: int, total: int, elapsed_s: float) -> str:
+    """Return the progress line: of `total` segments (0: not known), `done` are complete."""
+    if total < 2:
+        return f"{duration(audio_s)} of audio"
+    left = f"  {duration(elapsed_s / done * (total - done))} left" if done else ""
+    return f"{done}/{total} segments  {100 * done // total} %{left}"
+
+
 class Progress:
     """Show the events of a run: a progress line on a terminal, or one line per event."""
 
     def __init__(
-        self, format: models.AudioFormat, *, drawn: bool, debug: Callable[[str], None] | None
+        self, format: models.AudioFormat, total: int, *, drawn: bool, debug: Callable[[str], None] | None
     ) -> None:
-        """`drawn`: whether to draw a progress line; `debug` is called with a line for each event."""
+        """`total`: number of segments, 0 if it is not known. `drawn`: whether to draw a progress line.
+
+        `debug` is called with a line for each event.
+        """
         self._format = format
+        self._total = total
         self._drawn = drawn
         self._debug = debug
         self._status: Any = None
-        self._byte_count = 0
+        self._byte_count = self._done = self._now_ns = 0
         self._start_ns: int | None = None
+        self._player: Sink | None = None
+
+    def watch(self, sink: Sink) -> None:
+        """Show the position of a sink that plays."""
+        self._player = sink
 
     def on_event(self, event: models.Event) -> None:
         """Show one event."""
+        if self._start_ns is None:
+            self._start_ns = event.at_ns
+        self._now_ns = event.at_ns
+        self._done += isinstance(event, models.Completed)
         if self._debug:
-            if self._start_ns is None:
-                self._start_ns = event.at_ns
             self._debug(f"{(event.at_ns - self._start_ns) / 1e6:10.3f} ms  {_describe(event)}")
         elif self._drawn and isinstance(event, models.AudioChunk):
             if self._status is None:
                 # After the request is sent: importing rich takes 40 ms.
-                self._status = rich_console().status("")
+                self._status = rich_console().status(self)
                 self._status.start()
             self._byte_count += len(event.pcm)
-            self._status.update(f"{self._format.duration(self._byte_count):.1f} s of audio")
+
+    def __rich__(self) -> str:
+        """Return the line, each time that it is drawn."""
+        elapsed_s = (self._now_ns - (self._start_ns or 0)) / 1e9
+        line = describe_progress(self._format.duration(self._byte_count), self._done, self._total, elapsed_s)
+        if self._player:
+            with suppress(SmallestError):  # the next write reports it
+                line += f"  {duration(self._player.frames_played() / self._format.sample_rate)} played"
+        return line
 
     def stop(self) -> None:
         """Erase the progress line."""
@@ -131,10 +171,10 @@ class Console:
         if self._debug:
             print_line(line)
 
-    def progress(self, format: models.AudioFormat, *, drawn: bool) -> Progress:
+    def progress(self, format: models.AudioFormat, total: int, *, drawn: bool) -> Progress:
         """Return an observer of events; `drawn`: whether the terminal is free for a progress line."""
         drawn = drawn and self._terminal and not self._debug
-        return Progress(format, drawn=drawn, debug=self.debug if self._debug else None)
+        return Progress(format, total, drawn=drawn, debug=self.debug if self._debug else None)
 
     @contextmanager
     def progress_bar(self, total: int, *, upload: str = "") -> Iterator[Callable[[int], None]]:

@@ -134,8 +134,13 @@ def build_run_config(
 
 
 @contextmanager
-def session_on_console(config: RunConfig, console: Console) -> Iterator[Session]:
-    """Open a session with progress and, with --follow, the text on stderr."""
+def session_on_console(
+    config: RunConfig, console: Console, segments: int = 0, *, drawn: bool = True
+) -> Iterator[Session]:
+    """Open a session with progress and, with --follow, the text on stderr.
+
+    `segments`: how many there are, if that is known. `drawn`: whether the terminal is free for progress.
+    """
     plan, format = config.captions, config.template.format
     captions: Captions | None = None
     live_text: LiveText | None = None
@@ -149,11 +154,13 @@ def session_on_console(config: RunConfig, console: Console) -> Iterator[Session]
 
             live_text = LiveText(captions.segments, format.sample_rate)
             stack.enter_context(live_text.shown())
-        progress = console.progress(format, drawn=live_text is None)
+        progress = console.progress(format, segments, drawn=drawn and live_text is None)
         stack.callback(progress.stop)
-        on_event, on_sink = progress.on_event, live_text.start if live_text else None
+        on_sink = live_text.start if live_text else None
+        if live_text is None and any(each.output is None for each in config.destinations):
+            on_sink = progress.watch
         opened = open_session(
-            config, warn=console.warn, captions=captions, on_event=on_event, on_sink=on_sink
+            config, warn=console.warn, captions=captions, on_event=progress.on_event, on_sink=on_sink
         )
         session = stack.enter_context(opened)
         if live_text:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from smallest_cli.cli.console import Console, describe_phases, print_json
+from smallest_cli.cli.console import MINUTE_S, Console, describe_phases, duration, print_json
 from smallest_cli.errors import plural
 from smallest_cli.synthesis.request import RunConfig, RunResult
 from smallest_cli.synthesis.timeline import MILLISECOND
 
 NOTABLE_WAIT_MS = 200
 """Minimum wait for `complete` that is reported."""
-MINUTE_S = 60.0
 LINE_WIDTH = 80
 
 
@@ -34,15 +33,6 @@ def print_summary(config: RunConfig, result: RunResult, console: Console, *, as_
     )
     names = ", ".join(each.name for each in config.destinations)
     console.info(f"{shorten(names, LINE_WIDTH - len(figures) - 2)}  {figures}")
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people: `4.2 s`, `12:04`, `1:02:03`."""
-    if seconds < MINUTE_S:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def shorten(name: str, width: int) -> str:

@@ -16,15 +16,17 @@ GIVEN = {"SMALLEST_API_KEY": KEY, "SMALLEST_API_KEY_FILE": "/key-file", "SMALLES
 DUMP = "#!/bin/sh\ncat /proc/self/environ >> dump\n"
 DUMP_CHILDREN = """
 import os, sys
+from contextlib import suppress
 sys.stdin.buffer.read()
 pids = [os.getppid()]
 with open("dump", "wb") as dump:
     for pid in pids:
-        with open(f"/proc/{pid}/task/{pid}/children") as children:
-            pids += map(int, children.read().split())
-        if pid != os.getppid():
-            with open(f"/proc/{pid}/environ", "rb") as environ:
-                dump.write(environ.read() + b"\\n")
+        with suppress(FileNotFoundError, ProcessLookupError):  # the process of an utterance has ended
+            with open(f"/proc/{pid}/task/{pid}/children") as children:
+                pids += map(int, children.read().split())
+            if pid != os.getppid():
+                with open(f"/proc/{pid}/environ", "rb") as environ:
+                    dump.write(environ.read() + b"\\n")
 """
 
 

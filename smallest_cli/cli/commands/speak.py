@@ -53,6 +53,6 @@ def speak(
             check_target(name)
         print_script(script, config.template, as_json=report.json)
         return
-    with run_config.session_on_console(config, console) as session:
+    with run_config.session_on_console(config, console, script.segments) as session:
         session.run(FinishedSegments(script.items))
     print_summary(config, result(config, session), console, as_json=report.json)

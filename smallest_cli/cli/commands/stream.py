@@ -153,7 +153,9 @@ def stream(
         pause_s=0 if typed else PAUSE_S if stream_options.pause is None else stream_options.pause,
     )
     cleaned = fragments if by_server else segments
-    with session_on_console(config, console) as session:
+    if typed:
+        console.info("Type a line and press Enter to speak it; Ctrl-D ends.")
+    with session_on_console(config, console, drawn=not typed) as session:
         if by_server:
             session.converse(config.template, fragments, stream_options.drain or DRAIN_S)
             session.totals.characters = fragments.characters
