@@ -1,4 +1,4 @@
-"""The commands in README, docs/recipes.md and docs/text.md work; README documents every exit code."""
+"""The commands in README and docs work; README documents every exit code."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.support.pulse import Pulse, need_pulse, start_pulse
 README = ROOT / "README.md"
 MAN = README.parent / "man"
 CI = README.parent / ".ci"
-PAGES = (README, README.parent / "docs" / "recipes.md", README.parent / "docs" / "text.md")
+PAGES = (README, *(README.parent / "docs" / name for name in ("guide.md", "recipes.md", "text.md")))
 RECIPES = [each for page in PAGES for each in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)]
-PRINTED = re.findall(r"```bash\n(.*?)```", README.read_text(), re.DOTALL)
+PRINTED = [each for page in PAGES for each in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)]
 RUN_BY_CI = ("make demo", "make test", "pipx install")
 INVALID_RUN = "smallest: invalid run: "  # on a busy machine
 LLM = """#!/bin/sh
