@@ -22,9 +22,9 @@ REMOTE_FONTS = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 PICTURES = {
     "speak": (
         'smallest speak --local "Text to speech, in a terminal." -o hello.wav',
-        'smallest speak --local "With timings." --verbose -o timed.wav',
+        'echo "Text from a pipe, with timings." | smallest speak --local --verbose -o piped.mp3',
         'smallest speak --local "With JSON output." --json -o json.wav',
-        'smallest speak "Without a key." -o real.wav; echo "exit code $?"',
+        "smallest voices --language spanish --limit 4",
     ),
     "voices": ("smallest voices -l hindi --gender female --limit 8",),
     "bench": ("smallest bench --local -n 60 --seed 1 | tail -n 13",),
