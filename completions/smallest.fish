@@ -505,6 +505,7 @@ complete -c smallest -n '_shtab_smallest_using doctor' -l timeout -x -d 'Timeout
 complete -c smallest -n '_shtab_smallest_using doctor' -l local -d 'Use the offline server: no key, no network.'
 complete -c smallest -n '_shtab_smallest_using doctor' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using doctor' -l json -d 'Print one JSON object on stdout.'
+complete -c smallest -n '_shtab_smallest_using doctor' -l verbose -d 'Show settings that are at their default, too.'
 complete -c smallest -n '_shtab_smallest_using doctor' -l base-url -x -d 'Service URL. [default: https://api.smallest.ai]'
 complete -c smallest -n '_shtab_smallest_using doctor' -l ca-file -xka "(__fish_complete_path (commandline -ct))" -d 'Trust the certificate authorities in FILE.'
 complete -c smallest -n '_shtab_smallest_using doctor' -l plain-http -d 'Allow sending the key over plain http.'

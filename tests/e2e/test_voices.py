@@ -644,12 +644,28 @@ def test_doctor_reports_a_healthy_service(home: Path, server: Offline) -> None:
     assert KEY.encode() not in ran.out
     for what in ("key", "connection", "key accepted", "credit", "offline voice", "base_url"):
         assert found[what]["ok"], found
-    assert "upgrade" in found["connection"]["detail"]
-    assert "SMALLEST_BASE_URL" in found["base_url"]["detail"]
-    assert (found["voice"]["detail"], found["model"]["detail"]) == (
-        "meher  (default)", "lightning_v3.1_pro  (default)",
-    )  # fmt: skip
+    assert "upgrade" in found["connection"]["value"]
+    assert found["base_url"] == {
+        "name": "base_url", "ok": True, "value": server.base_url, "source": "SMALLEST_BASE_URL", "hint": "",
+    }  # fmt: skip
+    assert (found["voice"]["value"], found["model"]["value"]) == ("meher", "lightning_v3.1_pro")
     assert "None" not in ran.out.decode()
+
+
+def test_doctor_shows_problems_first_and_defaults_only_on_request(home: Path, server: Offline) -> None:
+    short = rows(run(home, server, "doctor", PATH="/nowhere", PULSE_SERVER="unix:/nowhere"))
+    states = [row[0] for row in short]
+    assert states == sorted(states)  # "--" before "ok"
+    assert "timeout" not in {row[1] for row in short}
+    complete = rows(run(home, server, "doctor", "--verbose"))
+    assert ["ok", "timeout", "15.0  (default)"] in complete
+
+
+def test_doctor_names_the_proxy(home: Path) -> None:
+    env = {"SMALLEST_API_KEY": KEY, "HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": ""}
+    ran = smallest(home, "doctor", "--base-url", "https://api.invalid", "--json", env=env)
+    found = {each["name"]: each for each in json.loads(ran.out)["findings"]}
+    assert (found["proxy"]["value"], found["proxy"]["source"]) == ("proxy.example:3128", "HTTPS_PROXY")
 
 
 @pytest.mark.parametrize(
@@ -675,7 +691,7 @@ def test_doctor_exit_code_is_that_of_the_first_problem(
     ("env", "voice", "model"),
     [
         ({"SMALLEST_VOICE": "Magnus"}, "magnus  (SMALLEST_VOICE)", "lightning_v3.1  (the voice's own)"),
-        ({"SMALLEST_MODEL": "lightning-v3.1"}, "magnus  (default)", "lightning_v3.1  (SMALLEST_MODEL)"),
+        ({"SMALLEST_MODEL": "lightning-v3.1"}, "magnus  (the default)", "lightning_v3.1  (SMALLEST_MODEL)"),
     ],
 )
 def test_doctor_shows_the_resolved_voice_and_its_source(
@@ -696,7 +712,7 @@ def test_doctor_treats_output_devices_and_players_as_optional(home: Path, server
     found = {row[1]: row for row in rows(ran)}
     assert ran.code == 0, ran.out
     assert (found["output devices"][0], found["players"][0]) == ("--", "--")
-    assert found["output devices"][2].endswith("missing, needed by --play only")
+    assert "missing, needed by --play only" in found["output devices"][2]
     assert found["players"][2] == "missing, needed by --player only"
 
 
@@ -753,6 +769,7 @@ def test_account_command_shares_only_connection_options_with_speak(command: str)
         "smallest voices clone": {"-l", "--language", "-m", "--model", "--max-time"},
         "smallest dict create": {"-f", "--file"},
         "smallest dict update": {"-f", "--file"},
+        "smallest doctor": {"--verbose"},
     }
     flags = {flag for option in PAGES[path].options for flag in option.flags}
     expected = CONNECTION_FLAGS - ({"--local"} if path == "smallest login" else set())

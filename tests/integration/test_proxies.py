@@ -197,7 +197,7 @@ def test_doctor_names_a_dead_proxy(home: Path) -> None:
     port = dead_port()
     env = {"SMALLEST_API_KEY": KEY, "https_proxy": f"http://127.0.0.1:{port}"}
     ran = smallest(home, "doctor", "--base-url", "https://api.example", "--json", env=env)
-    found = {each["name"]: each["detail"] for each in json.loads(ran.out)["findings"]}
+    found = {each["name"]: each["value"] for each in json.loads(ran.out)["findings"]}
     assert ran.code == 7
     for name in ("connection", "key accepted"):
         assert found[name].startswith(f"cannot connect to the proxy 127.0.0.1:{port} (https_proxy): ")

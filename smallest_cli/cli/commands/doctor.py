@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import typer
 
 from smallest_cli import __version__
 from smallest_cli.audio.player import working_players
 from smallest_cli.cli.console import Console, describe_phases
-from smallest_cli.cli.option_groups import grouped
+from smallest_cli.cli.option_groups import grouped, option
 from smallest_cli.cli.options import AccountOptions
 from smallest_cli.cli.tables import list_output_devices, print_result
 from smallest_cli.client.api import AccountClient
@@ -21,20 +22,46 @@ from smallest_cli.errors import DeviceError, SmallestError
 from smallest_cli.models import Opened, SpeechRequest
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
+from smallest_cli.network.proxy import find_proxy
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.transports import open_transport
 from smallest_cli.voices import resolve_voice
 
+DEFAULT = "default"
+"""The source of a setting that nothing changes."""
+
+
+class DoctorOptions(AccountOptions, group="Output"):
+    """What is reported."""
+
+    verbose: bool = option("--verbose", "Show settings that are at their default, too.", False)
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `exit_code` is 0 if the check passed or is optional."""
+    """One line of the report. `exit_code` is 0 if the check passed or is optional.
+
+    `source` is where a value is from, `hint` what mends a problem.
+    """
 
     name: str
     ok: bool
-    detail: str
+    value: str
+    source: str = ""
+    hint: str = ""
     exit_code: int = 0
+
+    @property
+    def detail(self) -> str:
+        """The value with its source and hint, in one line."""
+        source = f"  ({self.source})" if self.source else ""
+        return f"{self.value}{source}{f' ({self.hint})' if self.hint else ''}"
+
+    def as_fields(self) -> dict[str, object]:
+        """Return the object of --json."""
+        names = ("name", "ok", "value", "source", "hint")
+        return {name: getattr(self, name) for name in names}
 
 
 class Report:
@@ -43,9 +70,9 @@ class Report:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
 
-    def add(self, name: str, detail: object) -> None:
+    def add(self, name: str, value: object, source: str = "") -> None:
         """Add the finding of a passed check."""
-        self.findings.append(Finding(name, True, printable(detail)))
+        self.findings.append(Finding(name, True, printable(value), printable(source)))
 
     @contextmanager
     def check(self, name: str, *, only_for: str = "") -> Iterator[None]:
@@ -53,18 +80,20 @@ class Report:
         try:
             yield
         except SmallestError as error:
-            detail = f"{error} ({error.hint})" if error.hint else str(error)
-            if only_for:
-                detail += f", needed by {only_for} only"
-            self.findings.append(Finding(name, False, printable(detail), 0 if only_for else error.exit_code))
+            value = f"{error}, needed by {only_for} only" if only_for else str(error)
+            code = 0 if only_for else error.exit_code
+            self.findings.append(
+                Finding(name, False, printable(value), "", printable(error.hint), exit_code=code)
+            )
 
 
 @grouped
-def doctor(*, account_options: AccountOptions) -> None:
+def doctor(*, account_options: DoctorOptions) -> None:
     """Check your setup.
 
-    The exit code is that of the first problem. Output devices, players and the offline voice are optional:
-    speaking to a file needs none of them.
+    Problems come first. Settings at their default are shown with --verbose only. The exit code is that of the
+    first problem. Output devices, players and the offline voice are optional: speaking to a file needs none
+    of them.
     """
     report = Report()
     report.add("version", f"smallest {__version__}, Python {sys.version.split()[0]}, {sys.platform}")
@@ -82,10 +111,12 @@ def doctor(*, account_options: AccountOptions) -> None:
     for name, find, needed_by in optional_parts:
         with report.check(name, only_for=needed_by):
             report.add(name, find())
+    first = sorted(report.findings, key=lambda each: (each.ok, not each.exit_code))
+    shown = [each for each in first if account_options.verbose or each.source != DEFAULT]
     print_result(
-        {"findings": [asdict(each) for each in report.findings]},
+        {"findings": [each.as_fields() for each in first]},
         ("state", "check", "detail"),
-        [("ok" if each.ok else "--", each.name, each.detail) for each in report.findings],
+        [("ok" if each.ok else "--", each.name, each.detail) for each in shown],
         as_json=account_options.json,
     )
     if code := next((each.exit_code for each in report.findings if each.exit_code), 0):
@@ -95,18 +126,20 @@ def doctor(*, account_options: AccountOptions) -> None:
 def _check_settings(report: Report, settings: Settings) -> None:
     with report.check("voice"):
         resolved = resolve_voice(settings.voice, settings.model, settings.api, base_url=settings.base_url)
-        report.add("voice", f"{resolved.voice}  ({settings.sources.get('voice', 'default')})")
-        model_source = settings.sources.get("model", "the voice's own" if settings.voice else "default")
-        report.add("model", f"{resolved.model or 'not set'}  ({model_source})")
+        report.add("voice", resolved.voice, settings.sources.get("voice", "the default"))
+        model_source = settings.sources.get("model", "the voice's own")
+        report.add("model", resolved.model or "not set", model_source)
         for warning in resolved.warnings:
             report.add("warning", warning)
     for name in settings._fields:
         if name not in ("voice", "model", "sources", "warnings"):
-            value, source = getattr(settings, name), settings.sources.get(name, "default")
+            value, source = getattr(settings, name), settings.sources.get(name, DEFAULT)
             with report.check(name):
                 if name == "base_url" and not settings.local:
-                    parse_base_url(value)
-                report.add(name, f"{'not set' if value is None else value}  ({source})")
+                    proxy = find_proxy(parse_base_url(value), os.environ)
+                    if proxy:
+                        report.add("proxy", f"{proxy.host}:{proxy.port}", proxy.variable)
+                report.add(name, "not set" if value is None else value, source)
     for warning in settings.warnings:
         report.add("warning", warning)
 
