@@ -472,6 +472,7 @@ complete -c smallest -n '_shtab_smallest_using serve' -l host -x -d 'Address to 
 complete -c smallest -n '_shtab_smallest_using serve' -l port -x -d 'Port to listen on; 0 picks a free one. [default: 0]'
 complete -c smallest -n '_shtab_smallest_using serve' -l profile -xka "live documented instant" -d 'Behaviour: live as observed today (`complete` after 4 s), documented (also closes the socket), instant (`complete` at once; for tests and demos). [default: live]'
 complete -c smallest -n '_shtab_smallest_using serve' -l token -x -d 'The only key accepted; without it any key is. Other users can read options: prefer the variable. [env: SMALLEST_SERVE_TOKEN]'
+complete -c smallest -n '_shtab_smallest_using serve' -l openai -d 'Also serve POST /v1/audio/speech, as OpenAI'"'"'s API.'
 complete -c smallest -n '_shtab_smallest_using serve' -l tls-cert -xka "(__fish_complete_path (commandline -ct))" -d 'Certificate chain (PEM) for https and wss.'
 complete -c smallest -n '_shtab_smallest_using serve' -l tls-key -xka "(__fish_complete_path (commandline -ct))" -d 'Private key (PEM) of the certificate.'
 complete -c smallest -n '_shtab_smallest_using serve' -l concurrency -x -d 'Concurrent syntheses per key; 5 times as many sockets may be open. [default: 1]'

@@ -13,7 +13,7 @@ from smallest_cli.models import Api, Via
 from smallest_cli.protocol.endpoints import HEALTH_PATH, PATHS
 from smallest_cli.protocol.json import decode_object
 from smallest_cli.protocol.resources import CLONES_PATH, encode_voices
-from smallest_cli.server import error_bodies
+from smallest_cli.server import error_bodies, openai_api
 from smallest_cli.server.account_api import constant_reply
 from smallest_cli.server.auth import LimitExceeded, check_origin
 from smallest_cli.server.connections import Connection
@@ -46,6 +46,8 @@ def create_app(state: ServerState, port: int) -> web.Application:
     routes.add_get("/waves/v1/{pool}/get_voices", state.key_required(_voices_handler(state)))
     for method, path, handler in state.account_api.routes():
         routes.add_route(method, path, state.key_required(handler))
+    if state.config.openai:
+        routes.add_post(openai_api.PATH, openai_api.OpenAIAPI(state).speech)
     # Both were retired on 2026-05-19 (waves/api.md, 1).
     for family, successor in (("lightning-large", V3_1_PATH), ("prof-voice-cloning", CLONES_PATH)):
         reply = constant_reply(error_bodies.retired(successor), 410)

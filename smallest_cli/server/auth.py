@@ -19,23 +19,25 @@ from smallest_cli.network.origin import is_loopback
 from smallest_cli.server.error_bodies import UNAUTHORIZED
 
 
-def key_required(token: str | None) -> Callable[[Handler], Handler]:
-    """Return a handler decorator: reply 401 without a valid key, else store it as `request["key"]`.
+def find_key(request: web.Request, token: str | None) -> str | None:
+    """Return the key of a request, None if it is missing or not valid.
 
     The only valid key is `token`; if that is None, any non-empty key is valid.
     """
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    key = key.strip()
+    # Constant-time comparison, against timing attacks.
+    same = token is None or hmac.compare_digest(key.encode(errors="replace"), token.encode(errors="replace"))
+    return key if scheme.lower() == "bearer" and key and same else None
 
-    def accepts(key: str) -> bool:
-        if token is None:
-            return bool(key)
-        # Constant-time comparison, against timing attacks.
-        return hmac.compare_digest(key.encode(errors="replace"), token.encode(errors="replace"))
+
+def key_required(token: str | None) -> Callable[[Handler], Handler]:
+    """Return a handler decorator: reply 401 without a valid key, else store it as `request["key"]`."""
 
     def required(handler: Handler) -> Handler:
         async def authenticated(request: web.Request) -> web.StreamResponse:
-            scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-            key = key.strip()
-            if scheme.lower() != "bearer" or not accepts(key):
+            key = find_key(request, token)
+            if key is None:
                 return web.json_response(UNAUTHORIZED, status=401)
             request["key"] = key
             return await handler(request)

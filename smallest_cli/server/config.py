@@ -73,6 +73,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     error_form: ErrorForm = "message"  # form of errors on the WebSocket (5b)
     chunked: bool = False  # send HTTP audio in chunks, without Content-Length
     legacy: Literal["on", "404", "410"] = "on"  # state of the v3.1 and v2 routes (1)
+    openai: bool = False  # also serve POST /v1/audio/speech in the form of OpenAI's API
     first_byte_ms: Annotated[float, Meta(ge=0, le=60_000)] = 0  # median time to the first audio
     first_byte_sigma: Annotated[float, Meta(ge=0, le=3)] = 0  # its spread: sigma of the lognormal
     realtime_factor: Annotated[float, Meta(ge=0, le=1_000)] = 0  # multiple of real time; 0 = unpaced

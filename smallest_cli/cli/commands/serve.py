@@ -39,6 +39,7 @@ class ServeOptions(Options, group="Server"):
         "variable. [env: SMALLEST_SERVE_TOKEN]",
         envvar="SMALLEST_SERVE_TOKEN",
     )
+    openai: bool = option("--openai", "Also serve POST /v1/audio/speech, as OpenAI's API.", False)
     tls_cert: str | None = option("--tls-cert FILE", "Certificate chain (PEM) for https and wss.")
     tls_key: str | None = option("--tls-key FILE", "Private key (PEM) of the certificate.")
     concurrency: int = option(
