@@ -293,7 +293,8 @@ def test_missing_key_ends_the_run_with_an_error(tmp_path: Path) -> None:
         (("--via", "tcp"), "--via: tcp is not a list of ws, sse, http", 2),
         (("--slo", "nonsense"), "invalid threshold: nonsense", 2),
         (("--slo", "http:ttfb.p50<1s"), "no arm of this run has such a figure", 2),
-        (("--voice", "no_such_voice"), "Invalid Voice ID", 22),
+        (("--voice", "no_such_voice"), "unknown voice 'no_such_voice'", 2),
+        (("--voice", "voice_no_such_clone"), "Invalid Voice ID", 22),
     ],
 )
 def test_option_that_prevents_every_trial_ends_the_run(
