@@ -29,7 +29,7 @@ demo: $(READY) ## install, and speak into hello.wav with the offline server
 	@echo 'hello.wav is written. Try next:'
 	@echo '  . .venv/bin/activate'
 	@echo '  smallest speak --local "Your own words" -o words.wav'
-	@echo '  echo "Text from a pipe" | smallest speak --local --via sse -o - | aplay -q -t raw -f S16_LE -r 24000 -c 1 -'
+	@echo '  echo "Text from a pipe" | smallest speak --local -o - | aplay -q -t raw -f S16_LE -r 24000 -c 1 -'
 	@echo '  SMALLEST_API_KEY=... smallest speak "The real service" -o real.wav'
 
 soak: $(READY) ### run thousands of random streams, half of them with faults: make soak SOAK=2000

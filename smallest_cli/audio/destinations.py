@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from smallest_cli.audio.formats import EXTENSIONS, check_rate, choose_coding
 from smallest_cli.audio.sink import PlaybackSink, Sink
-from smallest_cli.errors import Interrupted, SmallestError, UsageError
+from smallest_cli.errors import DeviceError, Interrupted, SmallestError, UsageError
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import printable
 from smallest_cli.signals import uninterrupted
@@ -154,6 +154,8 @@ def open_sinks(
         kept = [part for each in opened if (part := each.abort())]
         if isinstance(error, SmallestError | Interrupted):
             error.partial = kept[0] if kept else None
+        if isinstance(error, DeviceError) and len(destinations) > 1:
+            error.hint = error.hint.replace("use -o FILE", "drop --play")
         raise
 
 

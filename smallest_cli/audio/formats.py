@@ -36,6 +36,8 @@ def choose_coding(output: str, format: str | None = None) -> str:
         if format is not None:
             return format
         hint = f"use --format, or an extension: {' '.join(EXTENSIONS)}"
+        if os.path.isdir(output):
+            hint = f"name a file: {printable(os.path.join(output, 'speech.wav'))}"
         raise UsageError(_format_error(output, extension), hint=hint)
     if format in (None, named):
         return named

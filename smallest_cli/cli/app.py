@@ -139,6 +139,8 @@ def _run_command() -> int:
         return _fail(error)
     except typer.TyperException as error:
         return _fail(_usage_error(error))
+    except typer.Abort:  # the end of input at a question
+        return _fail(UsageError("aborted"))
     except Exception as error:
         if shortage := exhaustion_error(error):
             return _fail(shortage)
@@ -180,6 +182,8 @@ def _usage_error(error: typer.TyperException) -> UsageError:
             similar = [other]
         if similar:
             line += f" (did you mean {similar[0]}?)"
+        if context and context.parent is None and set(sys.argv[1:]) & set(COMMANDS):
+            hint = "put options after the command: smallest COMMAND [OPTIONS]"
     elif line.startswith("No such command") and context and context.info_name == "voices":
         hint = f"to find a voice: smallest voices --search {shlex.join(sys.argv[2:3])}"
     elif line.startswith("No such command") and context and context.parent is None:
@@ -195,7 +199,10 @@ def _suggest_command(arguments: list[str]) -> str:
     word, *rest = arguments
     similar = [OTHER_NAMES.get(word, ""), *get_close_matches(word, COMMANDS, 1, SIMILARITY)]
     name = next(filter(None, similar), "")
-    if word == "help" or not (name or rest or " " in word):
+    if word == "help":
+        similar = get_close_matches(rest[0], COMMANDS, 1, SIMILARITY) if rest else []
+        return f"did you mean: smallest help {similar[0]}" if similar else ""
+    if not (name or rest or " " in word):
         return ""
     words = [name, *rest] if name else ["speak", word, *rest]
     return f"did you mean: smallest {' '.join(map(_quoted, words))}"

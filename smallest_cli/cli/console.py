@@ -152,9 +152,12 @@ class Console:
         """Ask at a terminal; False elsewhere, and by default."""
         if not self._terminal or sys.stdin is None or not sys.stdin.isatty():
             return False
-        from typer import confirm
+        from typer import Abort, confirm
 
-        return confirm(printable(question, LINE_LIMIT), err=True)
+        try:
+            return confirm(printable(question, LINE_LIMIT), err=True)
+        except Abort:  # the end of input
+            return False
 
     def info(self, line: str) -> None:
         """Print a summary line, on a terminal or with --verbose."""

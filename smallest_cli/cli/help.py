@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 EXAMPLES = {
     "smallest": (
         'smallest speak "Hello, world." -o hello.wav',
-        "smallest voices --search british",
+        "smallest voices --accent british",
         "smallest speak --help",
     ),
     "smallest speak": (
@@ -67,7 +67,7 @@ EXAMPLES = {
     "smallest serve": (
         "smallest serve --port 8080",
         "smallest serve --profile documented",
-        'smallest speak --base-url http://127.0.0.1:8080 "Hello." --play',
+        'SMALLEST_API_KEY=any smallest speak --base-url http://127.0.0.1:8080 "Hello."',
     ),
     "smallest config": (
         "smallest config set voice magnus",

@@ -320,10 +320,10 @@ def test_interrupt_leaves_a_correct_manifest(jobs: str, home: Path) -> None:
         done = sum(line["status"] == "done" for line in manifest(home))
         assert stderr.splitlines()[:2] == [
             "smallest: interrupted",
-            f"  {done} of 12 rows done; continue with --resume",
+            f"  {done} of 12 rows done; continue with the same options and --resume",
         ]
         assert (result["done"], result["untried"], result["exit"]) == (done, 12 - done, 130)
-        assert result["hint"] == f"{done} of 12 rows done; continue with --resume"
+        assert result["hint"] == f"{done} of 12 rows done; continue with the same options and --resume"
         assert ("/out/n" in stderr) == any(name.endswith(".part") for name in files(home))
         done = {line["file"] for line in manifest(home) if line["status"] == "done"}
         assert {name for name in files(home) if not name.endswith(".part")} == done
@@ -370,7 +370,7 @@ def test_interrupt_does_not_wait_for_the_service(home: Path) -> None:
     assert speaker.returncode == -signal.SIGINT
     assert stderr.splitlines()[:2] == [
         "smallest: interrupted",
-        "  0 of 16 rows done; continue with --resume",
+        "  0 of 16 rows done; continue with the same options and --resume",
     ]
     assert manifest(home) == []
     assert not [name for name in files(home) if not name.endswith(".part")]
@@ -386,7 +386,7 @@ def assert_interrupted(home: Path, server: Offline, how: str, *options: str, par
     assert ran.code == -signal.SIGTERM, ran.err
     assert ran.lines == [
         "smallest: interrupted",
-        "  0 of 1 row done; continue with --resume",
+        "  0 of 1 row done; continue with the same options and --resume",
         f"  partial audio saved to {home}/out/{part}",
     ]
 
@@ -449,7 +449,7 @@ def test_fatal_error_reports_finished_rows(home: Path) -> None:
         assert (ran.code, result["exit"], "402" in result["error"]) == (4, 4, True)
         assert (result["done"], result["failed"], result["untried"]) == (1, 0, 2)
         assert (result["files"], result["characters"]) == (["out/r1.wav"], len("Number one."))
-        assert result["hint"].endswith("1 of 3 rows done; continue with --resume")
+        assert result["hint"].endswith("1 of 3 rows done; continue with the same options and --resume")
         assert f"  {result['hint']}" in ran.lines
         assert resumed(home, server, "--via", "sse") == (2, 1)
 

@@ -164,6 +164,8 @@ def test_only_a_similar_option_is_suggested(option: str, line: str, tmp_path: Pa
         (["speek", "hi"], "  did you mean: smallest speak hi"),
         (["xyzzy"], "  see smallest --help"),
         (["help", "xyzzy"], "  see smallest --help"),
+        (["help", "speek"], "  did you mean: smallest help speak"),
+        (["--local", "speak", "hi"], "  put options after the command: smallest COMMAND [OPTIONS]"),
     ],
 )
 def test_what_an_unknown_command_was_meant_to_be(words: list[str], hint: str, tmp_path: Path) -> None:
@@ -196,6 +198,20 @@ def test_examples_are_accepted(page: Command, tmp_path: Path) -> None:
 
 def test_help_has_colours_on_a_terminal_only(tmp_path: Path) -> None:
     assert b"\x1b" not in smallest(tmp_path, "speak", "--help").out
+
+
+def test_end_of_input_at_a_question_is_no(tmp_path: Path) -> None:
+    parent, child = pty.openpty()
+    os.write(parent, b"\x04")
+    done = subprocess.run(
+        [*SMALLEST, "speak", "Hi.", "--local", "-v", "mehar", "-o", "a.wav"],
+        stdin=child, stderr=child, stdout=subprocess.DEVNULL, env=environment(tmp_path, TERM="xterm"),
+        cwd=tmp_path, timeout=50, check=False,
+    )  # fmt: skip
+    shown = os.read(parent, 65_536).decode()
+    os.close(parent)
+    os.close(child)
+    assert (done.returncode, "Send it anyway?" in shown, "bug" in shown) == (2, True, False)
 
 
 def test_only_speak_batch_and_bench_have_dry_run() -> None:

@@ -50,13 +50,19 @@ class BatchOptions(Options, group="Table"):
     yes: bool = option("--yes", "Speak finished rows again without asking.", False)
 
 
+class BatchFileOptions(FileOptions):
+    """How the files are written."""
+
+    format: str | None = option("--format NAME", "wav pcm flac ogg opus mp3 ulaw alaw. [default: wav]")
+
+
 @grouped
 def batch(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .tsv or .jsonl file; - is stdin.")],
     *,
     options: BatchOptions,
     voice: VoiceOptions,
-    files: FileOptions,
+    files: BatchFileOptions,
     text: SplitOptions,
     service: ServiceOptions,
     report: ReportOptions,
@@ -111,7 +117,7 @@ def batch(
         _print_plan(pending, len(items) - len(pending), as_json=report.json)
         return
     pending = [] if options.resume else find_pending(manifests.ManifestIndex())
-    if not (options.resume or options.yes):
+    if not (options.resume or options.yes or settings.local):
         _confirm_repeat(items, manifests.read_index(options.dir), console)
     with manifests.Manifest(options.dir) as manifest:
         if options.resume:
@@ -226,7 +232,8 @@ class Tally:
             error.summary = self.summary()
             complete = self.skipped + len(self.done)
             if complete or isinstance(error, Interrupted):
-                progress = f"{complete} of {plural(self.rows, 'row')} done; continue with --resume"
+                done = f"{complete} of {plural(self.rows, 'row')} done"
+                progress = f"{done}; continue with the same options and --resume"
                 error.hint = f"{error.hint}; {progress}" if error.hint else progress
             raise
 

@@ -29,7 +29,7 @@ class ServeOptions(Options, group="Server"):
     port: int = option("--port PORT", "Port to listen on; 0 picks a free one.", 0)
     profile: Literal["live", "documented", "instant"] = option(
         "--profile",
-        "Behaviour: live as observed today (`complete` after 4 s), documented (also closes the socket), "
+        "Behaviour: live (as observed today: `complete` after 4 s), documented (also closes the socket), "
         "instant (`complete` at once; for tests and demos).",
         "live",
     )

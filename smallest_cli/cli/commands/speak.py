@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -32,6 +33,8 @@ def speak(
         answer_question(sound.device, as_json=report.json)
         return
     config, console = run_config.build_run_config(voice, sound, service, report, captions)
+    if words and len(words) == 1 and os.path.isfile(words[0]):
+        console.warn(f"'{words[0]}' is spoken as it is; to speak the text of that file: -f FILE")
     sources = text.file or ([] if words else ["-"])
     run_config.check_key_not_from_text(sources, service.api_key_file, config.settings)
     run_config.check_not_overwriting(sources, config.written_files, "the text is read from it")

@@ -76,11 +76,11 @@ class StreamOptions(Options, group="Text"):
     )
     strip_markdown: bool | None = option(
         "--strip-markdown/--no-strip-markdown",
-        "Remove Markdown. [default: on, but at a terminal]",
+        "Remove Markdown. [default: on; off at a terminal]",
     )
     drain: float | None = option(
         "--drain SECONDS",
-        f"With --buffering server: quiet that ends the run. [default: {DRAIN_S:g}]",
+        f"With --buffering server: silence that ends the run. [default: {DRAIN_S:g}]",
         min=0.1,
         advanced=True,
     )
@@ -108,7 +108,7 @@ def stream(
 ) -> None:
     """Speak text as it arrives, for example from an LLM.
 
-    Each sentence is spoken as soon as it is complete. At a terminal each line is, on Enter.
+    Each sentence is spoken as soon as it is complete; at a terminal, each line on Enter.
     """
     if "?" in (voice.voice, sound.device):
         from smallest_cli.cli.tables import answer_question

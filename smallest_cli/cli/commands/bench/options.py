@@ -17,7 +17,7 @@ class LoadOptions(Options, group="Measurement"):
     concurrency: int | None = option(
         "-c, --concurrency N", "Maximum trials in flight. [default: 1; 5 with --rate]", min=1, max=1000
     )
-    rate: float | None = option("--rate N", "Start N per second, whatever ends; excess queues.", min=0.001)
+    rate: float | None = option("--rate N", "Start N per second regardless of completions.", min=0.001)
     arrival: Arrival = option("--arrival", "Arrival process of --rate.", "poisson", advanced=True)
     transport: str | None = option("--transport LIST", "List of ws, sse, http. [default: all]")
     conn: str = option("--conn LIST", "List of warm, cold.", "warm,cold")
