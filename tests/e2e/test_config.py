@@ -42,7 +42,7 @@ def test_path_is_that_of_the_file(tmp_path: Path) -> None:
     ("name", "typed", "value"),
     [
         ("voice", "magnus", "magnus"), ("speed", "1.25", 1.25), ("speed", "2", 2), ("cache", "yes", True),
-        ("sample_rate", "8000", 8000), ("local", "off", False), ("player", "mpv --no-video -", None),
+        ("sample_rate", "8000", 8000), ("local", "off", False), ("player", "sh -c cat", None),
     ],
 )  # fmt: skip
 def test_set_value_is_used_and_shown(name: str, typed: str, value: object, tmp_path: Path) -> None:
@@ -105,6 +105,28 @@ def test_what_is_wrong_is_refused_and_changes_nothing(
     assert (ran.code, ran.out) == (code, b"")
     assert ran.lines[0].startswith(line)
     assert file_of(commented).read_text() == COMMENTED
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "warning"),
+    [
+        ("voice", "mehar", "saved, but unknown voice 'mehar' (did you mean meher"),
+        ("player", "no-such-player -q", "saved, but there is no program no-such-player here"),
+        ("model", "lightning_v3.1", "saved, but SMALLEST_MODEL overrides it"),
+    ],
+)
+def test_setting_without_the_wanted_effect_is_saved_with_a_warning(
+    name: str, value: str, warning: str, tmp_path: Path
+) -> None:
+    ran = config(tmp_path, "set", name, value, SMALLEST_MODEL="lightning_v3.1_pro")
+    assert (ran.code, len(ran.lines)) == (0, 1)
+    assert ran.lines[0].startswith(f"smallest: warning: {warning}")
+    assert value in file_of(tmp_path).read_text()
+
+
+def test_base_url_must_be_one(tmp_path: Path) -> None:
+    assert config(tmp_path, "set", "base_url", "gopher://x").code == 3
+    assert not file_of(tmp_path).exists()
 
 
 def test_key_is_not_a_setting(tmp_path: Path) -> None:

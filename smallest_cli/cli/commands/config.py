@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from smallest_cli import settings as config
+from smallest_cli.cli.console import Console
 from smallest_cli.cli.help import HelpTyper
 from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import JsonOption
 from smallest_cli.cli.tables import print_result
 from smallest_cli.errors import OutputError, SettingsError, UsageError
+from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import printable, translate_os_errors
+from smallest_cli.voices import UnknownVoice, resolve_voice
 
 configuration = HelpTyper(help="Show and change settings; config path | list | get | set | unset.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a setting, see config list.")]
@@ -60,7 +65,27 @@ def set_value(
 ) -> None:
     """Change a setting in config.toml. Comments and other settings stay as they are."""
     config.check_name(name)
-    _edit(name, config.parse_setting(name, value))
+    parsed = config.parse_setting(name, value)
+    if name == "base_url":
+        parse_base_url(value)
+    _edit(name, parsed)
+    _warn_of_effect(name, value)
+
+
+def _warn_of_effect(name: str, value: str) -> None:
+    """Warn of a value that is saved and will be refused, or has no effect."""
+    console = Console()
+    with suppress(SettingsError):  # another setting is invalid: the next command says so
+        source = config.load_settings({}).sources.get(name, "")
+        if source and source != str(config.config_path()):
+            console.warn(f"saved, but {source} overrides it")
+    if name == "voice":
+        try:
+            resolve_voice(value, None)
+        except UnknownVoice as error:
+            console.warn(f"saved, but {error}")
+    if name == "player" and not shutil.which(value.split()[0]):
+        console.warn(f"saved, but there is no program {printable(value.split()[0], 40)} here")
 
 
 @configuration.command("unset")
