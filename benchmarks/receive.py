@@ -29,6 +29,7 @@ from smallest_cli.models import VIAS, AudioFormat, Via
 FORMAT = AudioFormat(24_000)
 BLOCK = 7_680  # 160 ms, as sent by the service
 PACED_BLOCKS, PACE_S = 150, 0.02
+TEXT = "Hello. " * 600  # a shorter one could not be an hour of audio
 HOUR_BLOCKS = 3600 * FORMAT.byte_rate // BLOCK
 LATENCY_GOAL, LATENCY_SLACK_MS, CPU_GOAL = 2.0, 0.3, 3.5
 TRANSPORTS = (
@@ -146,8 +147,8 @@ class Server:
 
 def speak_command(port: int, via: str, *output: str) -> list[str]:
     """Return the `speak` command for a server port."""
-    url = f"http://127.0.0.1:{port}"
-    return [sys.executable, "-m", "smallest_cli", "speak", "--via", via, "--base-url", url, "Hello.", *output]
+    words = [TEXT, "--split", "0", "--via", via, "--base-url", f"http://127.0.0.1:{port}"]
+    return [sys.executable, "-m", "smallest_cli", "speak", *words, *output]
 
 
 ENV = os.environ | {"SMALLEST_API_KEY": "sk_benchmark"}
