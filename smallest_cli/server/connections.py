@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from aiohttp import web
@@ -13,13 +13,22 @@ from aiohttp import web
 from smallest_cli.server.config import ServerConfig
 
 OWN_DESCRIPTORS = 48  # event loop, log, voice process ..., and connections that are being accepted
+MAX_DESCRIPTORS = 65_536
 LATE_S = 1.0
 
 
 def connection_limit() -> int:
-    """Return how many connections may be open: each may need a second descriptor, for its voice."""
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    descriptors = 65_536 if soft == resource.RLIM_INFINITY else soft
+    """Return how many connections may be open, of as many descriptors as the system allows.
+
+    Each may need a second descriptor, for its voice.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if 0 <= soft < allowed:  # systems give 1024 to programs that do not ask for more
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+    descriptors = MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
     return max((descriptors - OWN_DESCRIPTORS) // 2, 4)
 
 

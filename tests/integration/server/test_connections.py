@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
 import selectors
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from smallest_cli.server.connections import MAX_DESCRIPTORS, connection_limit
 from tests.support.offline import (
     HTTP,
     KEY,
@@ -242,3 +244,16 @@ def test_unfinished_tls_handshakes_are_cut_off(tmp_path: Path) -> None:
     with start_offline(request_timeout_s=SHORT_S, **tls) as server:
         assert server.raw(b"") == b""
         assert server.raw(b"\x16\x03\x01") == b""
+
+
+def test_soft_limit_of_descriptors_is_raised_to_the_hard_one() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    low = min(64, soft)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
+    try:
+        limit = connection_limit()
+        raised = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert raised == (hard if 0 <= hard <= MAX_DESCRIPTORS else MAX_DESCRIPTORS)
+    assert limit > 100
