@@ -36,7 +36,7 @@ def choose_coding(output: str, format: str | None = None) -> str:
         if format is not None:
             return format
         hint = f"use --format, or an extension: {' '.join(EXTENSIONS)}"
-        if os.path.isdir(output):
+        if _is_directory(output):
             hint = f"name a file: {printable(os.path.join(output, 'speech.wav'))}"
         raise UsageError(_format_error(output, extension), hint=hint)
     if format in (None, named):
@@ -46,8 +46,12 @@ def choose_coding(output: str, format: str | None = None) -> str:
     raise UsageError(f"{printable(output)} has the extension of {named}, but --format is {format}")
 
 
+def _is_directory(output: str) -> bool:
+    return output.endswith(os.sep) or os.path.isdir(output)
+
+
 def _format_error(output: str, extension: str) -> str:
-    if output.endswith(os.sep) or os.path.isdir(output):
+    if _is_directory(output):
         return f"{printable(output)} is a directory, not a file to write"
     if not extension:
         return f"{printable(output)} has no extension that names a format"

@@ -107,19 +107,19 @@ def test_dry_run_checks_output_paths(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "words", "hint"),
     [
-        ("folder", "folder is a directory, not a file to write"),
-        ("y.wav/", "y.wav/ is a directory, not a file to write"),
-        ("plain", "plain has no extension that names a format"),
-        ("x.xyz", "x.xyz: unknown extension .xyz"),
+        ("folder", "folder is a directory, not a file to write", "name a file: folder/speech.wav"),
+        ("y.wav/", "y.wav/ is a directory, not a file to write", "name a file: y.wav/speech.wav"),
+        ("plain", "plain has no extension that names a format", "use --format, or an extension: .wav"),
+        ("x.xyz", "x.xyz: unknown extension .xyz", "use --format, or an extension: .wav"),
     ],
-)  # fmt: skip
-def test_unknown_output_format_is_explained(name: str, words: str, home: Path) -> None:
+)
+def test_unknown_output_format_is_explained(name: str, words: str, hint: str, home: Path) -> None:
     (home / "folder").mkdir()
     ran = smallest(home, "speak", TEXT, "-o", name)
     assert (ran.code, ran.lines[0]) == (2, f"smallest: {words}")
-    assert ran.lines[1].startswith("  use --format, or an extension: .wav")
+    assert ran.lines[1].startswith(f"  {hint}")
 
 
 def test_voice_question_mark_lists_voices(home: Path) -> None:
