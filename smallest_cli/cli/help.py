@@ -67,7 +67,7 @@ EXAMPLES = {
     "smallest serve": (
         "smallest serve --port 8080",
         "smallest serve --profile documented",
-        'SMALLEST_API_KEY=any smallest speak --base-url http://127.0.0.1:8080 "Hello."',
+        "SMALLEST_API_KEY=x smallest speak Hi --base-url http://localhost:8080",
     ),
     "smallest config": (
         "smallest config set voice magnus",
