@@ -63,7 +63,7 @@ OTHER_OPTIONS = {
     "--input": "--file", "--text": "--file", "--text-file": "--file", "--transport": "--via",
     "--protocol": "--via", "--url": "--base-url", "--host": "--base-url", "--endpoint": "--base-url",
     "--offline": "--local", "--overwrite": "--clobber", "--silent": "--quiet", "--srt": "--subtitles",
-    "--vtt": "--subtitles", "--dictionary": "--dict", "--list-voices": "voices", "--speaker-id": "--voice",
+    "--vtt": "--subtitles", "--dictionary": "--dict", "--speaker-id": "--voice",
 }  # fmt: skip
 """Options as other tools call them."""
 CHILDREN = {"bench": ("bench.results", ("compare", "merge", "report", "locustfile"))}

@@ -159,9 +159,14 @@ class Console:
         except Abort:  # the end of input
             return False
 
+    @property
+    def shows_info(self) -> bool:
+        """Whether summary lines are printed: on a terminal, or with --verbose."""
+        return self._terminal or self._verbose
+
     def info(self, line: str) -> None:
-        """Print a summary line, on a terminal or with --verbose."""
-        if self._terminal or self._verbose:
+        """Print a summary line, if they are shown."""
+        if self.shows_info:
             print_line(line)
 
     def detail(self, line: str) -> None:

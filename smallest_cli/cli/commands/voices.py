@@ -112,9 +112,10 @@ def list_voices(
         found.sort(key=lambda voice: str(getattr(voice, sort) or "~").casefold())
     shown = found[: list_options.limit]
     print_voices(shown, as_json=account_options.json)
-    if not account_options.json:
+    console = Console()
+    if console.shows_info and not account_options.json:  # else the saved list would be read for nothing
         source = "of the offline server" if settings.local else catalog.describe_list(settings.base_url)
-        Console().info(f"{len(shown)} of {errors.plural(len(known), 'voice')}, {source}; * default")
+        console.info(f"{len(shown)} of {errors.plural(len(known), 'voice')}, {source}; * default")
 
 
 def _load(settings: Settings, account_options: AccountOptions, *, refresh: bool) -> tuple[Voice, ...]:
