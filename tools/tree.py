@@ -121,6 +121,8 @@ class Command:
 
 def read_tree() -> Command:
     """Return the complete command line."""
+    cli.app.registered_commands.clear()  # of an earlier call
+    cli.app.registered_groups.clear()
     cli.register_names()
     help = _help(typer.main.get_command(cli.app), cli.app.info.name or "")
     cli.app.registered_commands.clear()
