@@ -96,9 +96,23 @@ class OpenAIAPI:
     async def _send_events(
         self, http: web.Request, body: _Body, speech: SpeechRequest, entry: LogEntry
     ) -> web.StreamResponse:
-        """Send pcm as it comes; other formats, which have a header or a frame structure, as one event."""
+        """Send pcm as it comes; other formats, which have a header or a frame structure, as one event.
+
+        A failure closes the connection: another reply may not follow one that has begun.
+        """
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(http)
+        try:
+            await self._write_events(response, body, speech, entry)
+        except (ServerError, OSError) as error:
+            entry.status = str(error)
+            if http.transport:
+                http.transport.close()
+        return response
+
+    async def _write_events(
+        self, response: web.StreamResponse, body: _Body, speech: SpeechRequest, entry: LogEntry
+    ) -> None:
         pcm = b""
         async with aclosing(self._blocks(speech, entry)) as blocks:
             async for block in blocks:
@@ -115,7 +129,6 @@ class OpenAIAPI:
         await response.write(_event("speech.audio.done", usage=tokens))
         await response.write_eof()
         entry.mark_completed()
-        return response
 
     async def _blocks(self, speech: SpeechRequest, entry: LogEntry) -> Any:
         async with aclosing(self._state.synthesize(speech, entry.received_ns)) as events:
