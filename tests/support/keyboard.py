@@ -44,6 +44,14 @@ class Keyboard:
     def press(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
 
+    def press_until(self, keys: str, pattern: str) -> str:
+        """Press keys, again if nothing comes of it, as a user would. Returns what was read up to `pattern`."""
+        for _ in range(5):
+            self.press(keys)
+            if select.select([self._terminal], [], [], 2.0)[0]:
+                break
+        return self.wait_for(pattern)
+
     def echoes(self) -> bool:
         """Whether the terminal shows what is typed."""
         return bool(termios.tcgetattr(self._terminal)[3] & termios.ECHO)
