@@ -45,7 +45,7 @@ class Keyboard:
         os.write(self._terminal, keys.encode())
 
     def press_until(self, keys: str, pattern: str) -> str:
-        """Press keys, again if nothing comes of it, as a user would. Returns what was read up to `pattern`."""
+        """Press keys, again if nothing comes of it. Returns what was read up to `pattern`."""
         for _ in range(5):
             self.press(keys)
             if select.select([self._terminal], [], [], 2.0)[0]:
