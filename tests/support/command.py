@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.support.forked import run_forked
 from tests.support.offline import KEY
 
-KEPT = ("PATH", "LANG", "LC_ALL", "COVERAGE_PROCESS_CONFIG")
+MEASURED = "COVERAGE_PROCESS_CONFIG"  # coverage starts with the interpreter
+KEPT = ("PATH", "LANG", "LC_ALL", MEASURED)
+AT_START = ("LANG", "LC_", "PYTHON")  # variables that the interpreter reads when it starts
 SMALLEST = [sys.executable, "-m", "smallest_cli"]
 LAUNCH = [sys.executable, "-m", "tests.support.launch"]
 
@@ -51,15 +54,15 @@ def smallest(
     command: Sequence[str] = SMALLEST,
     **options: Any,
 ) -> Ran:
-    """Run the command line to its end."""
-    options.setdefault("cwd", home)
+    """Run the command line to its end, forked unless options of the process or the interpreter are given."""
+    given, cwd = environment(home, **(env or {})), options.pop("cwd", home)
+    read_at_start = {name: value for name, value in given.items() if name.startswith(AT_START)}
+    can_fork = read_at_start.items() <= os.environ.items() and MEASURED not in given
+    if command is SMALLEST and not options and can_fork:
+        code, out, err = run_forked(arguments, stdin=stdin, env=given, cwd=cwd, timeout_s=50)
+        return Ran(code, out, err.decode())
     done = subprocess.run(
-        [*command, *arguments],
-        input=stdin,
-        capture_output=True,
-        env=environment(home, **(env or {})),
-        timeout=50,
-        **options,
+        [*command, *arguments], input=stdin, capture_output=True, env=given, cwd=cwd, timeout=50, **options
     )
     return Ran(done.returncode, done.stdout, done.stderr.decode())
 

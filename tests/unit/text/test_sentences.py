@@ -210,6 +210,6 @@ def test_language_decides_about_words_that_are_abbreviations_elsewhere(
 )
 def test_hostile_runs_take_linear_time(text: str) -> None:
     """Quadratic time would exceed the test timeout."""
-    run = text * (100_000 // len(text))
+    run = text * (40_000 // len(text))
     assert sum(1 for _ in sentence_ends(run)) < len(run)
     assert "".join(SentenceSplitter().feed(run)) in run
