@@ -81,7 +81,7 @@ function _shtab_smallest_using
 end
 
 set -g _shtab_smallest_commands speak stream batch voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench report' 'bench locustfile' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' config 'config path' 'config list' 'config get' 'config set' 'config unset' cache 'cache info' 'cache clear' serve login logout doctor completion help
-set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffering --ca-file --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --input-format --jitter-ms --jobs --jsonl --language --lead-silence --limit --log --max-chars --max-lag --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --profile --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speaker --speed --split --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
+set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffering --ca-file --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --input-format --jitter-ms --jobs --jsonl --language --lead-silence --limit --log --max-chars --max-lag --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --overlap --partial --pause --player --port --profile --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speaker --speed --split --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
 
 complete -c smallest -e
 complete -c smallest -f
@@ -107,6 +107,7 @@ complete -c smallest -n '_shtab_smallest_using speak' -l no-cache -d 'Keep audio
 complete -c smallest -n '_shtab_smallest_using speak' -s p -l play -d 'Play on the output device.'
 complete -c smallest -n '_shtab_smallest_using speak' -l device -xka "(_smallest_list devices)" -d 'Output device; ? lists the devices.'
 complete -c smallest -n '_shtab_smallest_using speak' -l player -xka "(_smallest_program)" -d 'Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
+complete -c smallest -n '_shtab_smallest_using speak' -l overlap -xka "wait interrupt mix" -d 'If another run plays: wait, interrupt, mix. [default: wait]'
 complete -c smallest -n '_shtab_smallest_using speak' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write FILE.srt, .vtt or .json.'
 complete -c smallest -n '_shtab_smallest_using speak' -l cue -xka "sentence word" -d 'Subtitle unit; few voices have words. [default: sentence]'
 complete -c smallest -n '_shtab_smallest_using speak' -l follow -d 'Print the text on stderr as it is played.'
@@ -161,6 +162,7 @@ complete -c smallest -n '_shtab_smallest_using stream' -l no-cache -d 'Keep audi
 complete -c smallest -n '_shtab_smallest_using stream' -s p -l play -d 'Play on the output device.'
 complete -c smallest -n '_shtab_smallest_using stream' -l device -xka "(_smallest_list devices)" -d 'Output device; ? lists the devices.'
 complete -c smallest -n '_shtab_smallest_using stream' -l player -xka "(_smallest_program)" -d 'Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it (not run by a shell; use sh -c for pipes).'
+complete -c smallest -n '_shtab_smallest_using stream' -l overlap -xka "wait interrupt mix" -d 'If another run plays: wait, interrupt, mix. [default: wait]'
 complete -c smallest -n '_shtab_smallest_using stream' -l subtitles -xka "(__fish_complete_path (commandline -ct))" -d 'Write FILE.srt, .vtt or .json.'
 complete -c smallest -n '_shtab_smallest_using stream' -l cue -xka "sentence word" -d 'Subtitle unit; few voices have words. [default: sentence]'
 complete -c smallest -n '_shtab_smallest_using stream' -l follow -d 'Print the text on stderr as it is played.'
@@ -270,6 +272,7 @@ complete -c smallest -n '_shtab_smallest_using voices play' -l dict -x -d 'Pronu
 complete -c smallest -n '_shtab_smallest_using voices play' -s r -l sample-rate -xka "8000 16000 24000 44100" -d '8000, 16000, 24000 or 44100. [default: 24000]'
 complete -c smallest -n '_shtab_smallest_using voices play' -s o -l output -xka "(__fish_complete_directories)" -d 'Save a WAV file per voice in DIR, unplayed.'
 complete -c smallest -n '_shtab_smallest_using voices play' -l text -x -d 'Text to speak. [default: a sentence in its language]'
+complete -c smallest -n '_shtab_smallest_using voices play' -l overlap -xka "wait interrupt mix" -d 'If another run plays: wait, interrupt, mix. [default: wait]'
 complete -c smallest -n '_shtab_smallest_using voices play' -l api-key-file -xka "(__fish_complete_path (commandline -ct))" -d 'Read the API key from FILE; - is stdin.'
 complete -c smallest -n '_shtab_smallest_using voices play' -l timeout -x -d 'For connect, first audio and gaps. [default: 15]'
 complete -c smallest -n '_shtab_smallest_using voices play' -l local -d 'Use the offline server: no key, no network.'

@@ -75,7 +75,7 @@ def copy_all(source: int, target: int) -> None:
         write_all(target, data)
 
 
-def lock(descriptor: int, *, wait: bool = False) -> bool:
+def lock(descriptor: int, *, wait: bool = False, shared: bool = False) -> bool:
     """Lock an open file or folder until it is closed; return False if another process holds the lock.
 
     Where locks are not supported there is none, and the result is True.
@@ -83,7 +83,8 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
     try:
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(descriptor, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except (ImportError, OSError):

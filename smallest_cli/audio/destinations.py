@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from smallest_cli.audio.formats import EXTENSIONS, check_rate, choose_coding
 from smallest_cli.audio.sink import PlaybackSink, Sink
@@ -24,13 +24,16 @@ from smallest_cli.stdio import output_errors, stdout_kind
 
 if TYPE_CHECKING:
     from smallest_cli.audio.encoders import Encoder
+    from smallest_cli.audio.playback_lock import PlaybackLock
+
+Overlap = Literal["wait", "interrupt", "mix"]
 
 
 class Destination(NamedTuple):
     """One destination: `output` is a path, `-` for stdout, or None for the output device.
 
     `keep`: keep a file that was not finished. `clobber`: replace an existing file. `player`: a command that
-    plays instead of PortAudio. `lead_s`: seconds of silence before the audio.
+    plays instead of PortAudio. `lead_s`: seconds of silence before the audio. `overlap`: see PlaybackLock.
     """
 
     output: str | None
@@ -40,6 +43,7 @@ class Destination(NamedTuple):
     clobber: bool = True
     player: str | None = None
     lead_s: float = 0.0
+    overlap: Overlap = "wait"
 
     @property
     def is_file(self) -> bool:
@@ -64,6 +68,7 @@ def choose_destinations(
     device: str | None = None,
     player: str | None = None,
     lead_s: float = 0.0,
+    overlap: Overlap | None = None,
     keep: bool = True,
     clobber: bool = True,
 ) -> list[Destination]:
@@ -83,9 +88,10 @@ def choose_destinations(
         check_rate(coding, audio.sample_rate)
     found = [Destination(path, coding, keep=keep, clobber=clobber) for path, coding in codings.items()]
     if play or not found:
-        found.append(Destination(None, device=device, player=player, lead_s=lead_s))
-    elif device is not None or lead_s > 0:
-        unused = "--lead-silence" if device is None else "--device"
+        overlap = overlap or "wait"
+        found.append(Destination(None, device=device, player=player, lead_s=lead_s, overlap=overlap))
+    elif device is not None or lead_s > 0 or overlap:
+        unused = "--device" if device is not None else "--overlap" if overlap else "--lead-silence"
         raise UsageError(f"{unused} requires playback", hint="add --play")
     return found
 
@@ -126,11 +132,12 @@ def open_sinks(
     audio: AudioFormat,
     on_playback: Callable[[Sink], None] = lambda sink: None,
     warn: Callable[[str], None] = lambda line: None,
+    lock: PlaybackLock | None = None,
 ) -> Iterator[Sink]:
     """Open all destinations as one sink; `on_playback` gets the sink of the output device, if there is one.
 
-    Without PortAudio the first player that works plays, and `warn` gets a line that names it. The sink is
-    closed at the end. On an error it is aborted; `partial` of the error is the file kept.
+    It plays under `lock`. Without PortAudio the first player that works plays, and `warn` gets a line that
+    names it. The sink is closed at the end, or aborted; `partial` of the error is then the file kept.
     """
     opened: list[Sink] = []  # those to abort, also when the next one cannot be opened
     try:
@@ -138,7 +145,8 @@ def open_sinks(
             # Opening a FIFO may wait for its other end, so a signal must interrupt it. A player never waits.
             with uninterrupted() if destination.is_file or destination.player else nullcontext():
                 if destination.output is None:
-                    opened.append(_open_playback(destination, audio, warn))
+                    sink = _open_playback(destination, audio, warn)
+                    opened.append(lock.guard(sink) if lock else sink)
                 else:
                     opened.append(_open_output(destination, audio))
             if destination.output is None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from smallest_cli.audio.destinations import Overlap
 from smallest_cli.cli.option_groups import Options, option
 from smallest_cli.models import SEGMENT_CHARS
 
@@ -58,6 +59,11 @@ class FileOptions(Options, group="Audio output"):
     cache: bool | None = option("--cache/--no-cache", "Keep audio: repeats are free. [default: no-cache]")
 
 
+OVERLAP = option(
+    "--overlap MODE", "If another run plays: wait, interrupt, mix. [default: wait]", group="Playback"
+)
+
+
 class SoundOptions(FileOptions):
     """Audio output: destinations and format."""
 
@@ -72,6 +78,7 @@ class SoundOptions(FileOptions):
         " (not run by a shell; use sh -c for pipes).",
         group="Playback",
     )
+    overlap: Overlap | None = OVERLAP
     lead_silence: str | None = option(
         "--lead-silence TIME", "Silence before playback, e.g. 0.5 or 500ms.", advanced=True
     )

@@ -100,11 +100,12 @@ def build_run_config(
         sound.output or [],
         template.format,
         play=sound.play,
-        implies_play=captions.follow or sound.device is not None or sound.player is not None,
+        implies_play=captions.follow or any((sound.device, sound.player, sound.overlap)),
         format=sound.format,
         device=sound.device,
         player=_player(sound, settings),
         lead_s=parse_seconds(sound.lead_silence),
+        overlap=sound.overlap,
         keep=sound.partial == "keep",
         clobber=sound.clobber,
     )
@@ -139,7 +140,7 @@ def session_on_console(
 ) -> Iterator[Session]:
     """Open a session with progress and, with --follow, the text on stderr.
 
-    `segments`: how many there are, if that is known. `drawn`: whether the terminal is free for progress.
+    `segments`: how many there are, if all are known. `drawn`: whether the terminal is free for progress.
     """
     plan, format = config.captions, config.template.format
     captions: Captions | None = None
@@ -159,8 +160,9 @@ def session_on_console(
         on_sink = live_text.start if live_text else None
         if live_text is None and any(each.output is None for each in config.destinations):
             on_sink = progress.watch
+        on_event, at_once = progress.on_event, segments > 0
         opened = open_session(
-            config, warn=console.warn, captions=captions, on_event=progress.on_event, on_sink=on_sink
+            config, at_once, warn=console.warn, captions=captions, on_event=on_event, on_sink=on_sink
         )
         session = stack.enter_context(opened)
         if live_text:

@@ -100,12 +100,15 @@ class Dialer:
         sock, phases = preconnect.result() if preconnect else self._open(origin)
         return Connection(sock, phases, self.clock, self.until)
 
+    def check_time(self) -> None:
+        """Raise DeadlineExceeded if `max_time` is over."""
+        if running_s() >= self.until:
+            raise max_time_exceeded()
+
     def _open(self, origin: Origin, on_handshake: OnSocket = lambda _: None) -> tuple[socket.socket, Phases]:
         """Connect to the origin, TLS included; `on_handshake` gets the socket before the handshake."""
-        now = running_s()
-        if now >= self.until:
-            raise max_time_exceeded()
-        deadline = Deadline(min(now + self.timeout, self.until), self.timeout)
+        self.check_time()
+        deadline = Deadline(min(running_s() + self.timeout, self.until), self.timeout)
         sock, phases = self._open_socket(origin, deadline)
         if not origin.secure:
             return sock, phases

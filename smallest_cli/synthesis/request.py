@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,6 +26,7 @@ from smallest_cli.transports import open_transport
 from smallest_cli.voices import resolve_voice
 
 if TYPE_CHECKING:
+    from smallest_cli.audio.playback_lock import PlaybackLock
     from smallest_cli.client.cache import AudioCache
     from smallest_cli.synthesis.captions import CaptionPlan, Captions
 
@@ -155,6 +157,7 @@ class RunResult(NamedTuple):
 @contextmanager
 def open_session(
     config: RunConfig,
+    at_once: bool,
     *,
     warn: Callable[[str], None],
     captions: Captions | None = None,
@@ -165,7 +168,8 @@ def open_session(
 
     The connection is made while the sinks and the transport are prepared; a path that cannot be written
     costs no request. `audio_seconds` of an error is the audio that came. `on_sink` gets the sink
-    that plays, or the slowest of all if none does.
+    that plays, or the slowest of all if none does. `at_once`: there is text, so
+    wait for other processes that play before a device or a connection is opened.
     """
     settings, format = config.settings, config.template.format
     dialer = Dialer.from_settings(settings, max_time=config.max_time)
@@ -174,11 +178,12 @@ def open_session(
     try:
         with (
             open_service(settings, config.key_file, warn) as service,
+            nullcontext(_open_playback_lock(config, dialer, warn, take=at_once)) as playback,
             nullcontext(open_cache_for(config, service, dialer, warn)) as cache,
             # The cache may have all segments, so connect only for one that it does not have.
             nullcontext() if cache else dialer.preconnect(parse_base_url(service.base_url)),
             _open_subtitles(config, captions, warn),
-            open_sinks(config.destinations, format, playing.append, warn) as sink,
+            open_sinks(config.destinations, format, playing.append, warn, playback) as sink,
             open_transport(settings.via, service, dialer) as transport,
         ):
             served_ns = time.perf_counter_ns() if settings.local else 0
@@ -192,6 +197,7 @@ def open_session(
                 ahead_s=config.ahead_s,
                 cache=cache,
                 captions=captions,
+                playback=playback,
                 on_event=on_event,
                 warn=warn,
             )
@@ -202,6 +208,21 @@ def open_session(
     except (SmallestError, Interrupted) as error:
         error.audio_seconds = session.totals.seconds if session else 0.0
         raise
+
+
+def _open_playback_lock(
+    config: RunConfig, dialer: Dialer, warn: Callable[[str], None], *, take: bool
+) -> PlaybackLock | None:
+    """Return the lock of a run that plays, None with --overlap mix. The sink that plays releases it."""
+    overlap = next((each.overlap for each in config.destinations if each.output is None), "mix")
+    if overlap == "mix" or os.name == "nt":  # no flock
+        return None
+    from smallest_cli.audio.playback_lock import PlaybackLock
+
+    lock = PlaybackLock(config.template.format, warn, dialer.check_time, overlap)
+    if take:
+        lock.take()
+    return lock
 
 
 def retry_policy(config: RunConfig) -> RetryPolicy:

@@ -38,6 +38,7 @@ from smallest_cli.synthesis.pipeline import POLL_S, Pipeline, Totals
 from smallest_cli.synthesis.timeline import Timeline
 
 if TYPE_CHECKING:
+    from smallest_cli.audio.playback_lock import PlaybackLock
     from smallest_cli.client.cache import AudioCache, CachedAudio
     from smallest_cli.synthesis.captions import Captions
     from smallest_cli.synthesis.subtitles import SpokenSegment
@@ -101,6 +102,7 @@ class Session:
         ahead_s: float = 0.0,
         cache: AudioCache | None = None,
         captions: Captions | None = None,
+        playback: PlaybackLock | None = None,
         on_event: Callable[[Event], None] = ignore,
         warn: Callable[[str], None] = ignore,
         wait: Callable[[float], object] | None = None,
@@ -112,6 +114,9 @@ class Session:
         self.timeline = Timeline()
         self.cache_hits = 0
         self.captions = captions
+        self.by_line = False
+        """Whether another process that waits may play between two requests."""
+        self._playback = playback
         self._policy = policy
         self._budget = budget
         self._ahead_s = ahead_s
@@ -174,6 +179,14 @@ class Session:
             raise UsageError("--buffering server requires --via ws")
         self.pipeline.copy(self._observed(self.transport.converse(request, fragments, drain_s)))
 
+    def take_playback(self) -> None:
+        """Wait until no other process plays. Raises DeviceError if the playback of this run has failed."""
+        if self._playback:
+            while not self._playback.take(KEEP_ALIVE_S):
+                if not self._awaiting_complete:
+                    self.stay_connected()
+            self.pipeline.sink.frames_played()
+
     def stay_connected(self) -> None:
         """Connect early, or keep the connection open. Raises RemoteError if it is not retryable.
 
@@ -194,9 +207,14 @@ class Session:
         while self._may_request():
             unsent = next((each for each in self._queue if each.is_unsent), None)
             if unsent is None:
+                if self.by_line and self._playback and not self._queue:
+                    self._playback.give_way(self.totals.frames)
                 item = segments.next()
                 if item is None:
+                    if self._playback and not self._queue:
+                        self._playback.finish(self.totals.frames)
                     return
+                self.take_playback()
                 unsent = _Segment(item)
                 self._queue.append(unsent)
                 if not isinstance(item, SpeechRequest):
@@ -222,6 +240,7 @@ class Session:
             and sent[0].started
             and len(self._queue) < MAX_QUEUE
             and not self._is_far_ahead()
+            and not (self.by_line and self._playback and self._playback.is_wanted())
         )
 
     def _is_far_ahead(self) -> bool:
@@ -361,7 +380,11 @@ class Session:
     def _observed(self, events: Iterable[Event]) -> Iterator[Event]:
         for event in events:
             self._notify(event)
+            if isinstance(event, AudioChunk):
+                self.take_playback()  # it may have been released: more than one `complete` comes
             yield event
+            if self._playback and isinstance(event, Completed):
+                self._playback.finish(self.totals.frames)
 
     def _retry(self, error: RemoteError) -> None:
         """Wait and prepare to resend the requests under way. Raises `error` if that is not allowed."""

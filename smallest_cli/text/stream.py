@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from smallest_cli.errors import UsageError
@@ -330,6 +330,8 @@ class CleanFragments:
         self.ended = False
         self.dropped = self.characters = 0
         self.fileno = reader.fileno
+        self.before_text: Callable[[], None] = lambda: None
+        """Called before a text is returned."""
         self.pauses = 0
         """Pauses that were removed: silence can only be inserted between requests."""
         self._reader = reader

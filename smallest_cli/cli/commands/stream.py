@@ -157,11 +157,13 @@ def stream(
         console.info("Type a line and press Enter to speak it; Ctrl-D ends.")
     with session_on_console(config, console, drawn=not typed) as session:
         if by_server:
+            fragments.before_text = session.take_playback
             session.converse(config.template, fragments, stream_options.drain or DRAIN_S)
             session.totals.characters = fragments.characters
         else:
             flush_s = (stream_options.flush_ms or FLUSH_MS) / 1000
             segments.prepare()
+            session.by_line = stream_options.lines
             session.stay_connected()
             arriving = ArrivingSegments(reader, segments, flush_s, math.inf if max_lag is None else max_lag)
             session.run(arriving)

@@ -12,6 +12,7 @@ import typer
 
 from smallest_cli import errors
 from smallest_cli import voices as catalog
+from smallest_cli.audio.destinations import Overlap
 from smallest_cli.cli import options
 from smallest_cli.cli.account import open_account
 from smallest_cli.cli.completion_lists import save_voices
@@ -62,6 +63,7 @@ class PlayOptions(Options, group="Playback"):
 
     text: str | None = option("--text TEXT", "Text to speak. [default: a sentence in its language]")
     folder: str | None = option("-o, --output DIR", "Save a WAV file per voice in DIR, unplayed.")
+    overlap: Overlap | None = options.OVERLAP
 
 
 class CloneOptions(Options, group="Voice"):
@@ -167,7 +169,7 @@ def play_voices(
     runs = []  # all are checked before the first is paid for
     for name in names:
         output = [str(Path(folder, f"{files[ids[name]]}.wav"))] if folder else None
-        sound_options = options.SoundOptions(output=output, play=not folder)
+        sound_options = options.SoundOptions(output=output, play=not folder, overlap=play_options.overlap)
         of_voice = voice_options.replace(voice=ids[name])
         runs.append((name, *build_run_config(of_voice, sound_options, service_options, run_options)))
     results: list[dict[str, Any]] = []
@@ -179,7 +181,7 @@ def play_voices(
             script = write_script([text], config.template, split=SEGMENT_CHARS, pause_s=pause_s)
             report_text(script.removed, script.dropped, script.warnings, console)
             Console(quiet=run_options.quiet, verbose=True).info(f"{ids[name]}  {config.template.model}")
-            with session_on_console(config, console) as session:
+            with session_on_console(config, console, script.segments) as session:
                 session.run(FinishedSegments(script.items))
             results.append(result_as_json(config, result(config, session)))
     except (errors.SmallestError, errors.Interrupted) as error:
