@@ -90,8 +90,8 @@ class PlaybackLock:
         threading.Thread(target=self._watch, args=(self._released,), daemon=True).start()
         return True
 
-    def finish(self, frames: int) -> None:
-        """Release the lock when this many frames of the run were played, unless it is taken again before."""
+    def finish(self, frames: int | None) -> None:
+        """Release the lock when so many frames of the run were played, unless taken again; None: never."""
         with self._mutex:
             self._last_frame = frames
 
@@ -204,6 +204,7 @@ class _GuardedSink(PlaybackSink):
 
     def close(self) -> None:
         self._lock.check()
+        self._lock.finish(None)  # a player ends some time after the audio
         self._sink.close()
         self._lock.check()  # an interrupted sink ends without an error of its own
         self._lock.end()

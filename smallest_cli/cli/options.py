@@ -60,7 +60,7 @@ class FileOptions(Options, group="Audio output"):
 
 
 OVERLAP = option(
-    "--overlap MODE", "If another run plays: wait, interrupt, mix. [default: wait]", group="Playback"
+    "--overlap MODE", "While others play: wait, interrupt, mix. [default: wait]", group="Playback"
 )
 
 

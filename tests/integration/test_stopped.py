@@ -201,6 +201,27 @@ def test_ctrl_c_during_a_stop_ends_the_player(home: Path) -> None:
     assert message.startswith(b"smallest: interrupted\n")
 
 
+def test_suspended_run_that_plays_cannot_be_interrupted(home: Path) -> None:
+    """The other run names the process; both can go on when it is continued."""
+    (home / "player.py").write_text(PLAYER)
+    os.mkfifo(home / "ready")
+    options = ["Good morning.", "-p", "--player", f"{sys.executable} {home / 'player.py'}"]
+    with fault_server(STAGES["within the audio"]) as server:
+        with start(home, server.base_url, *options) as running:
+            (home / "ready").read_text()
+            assert server.reached.wait(HUNG_S)
+            with stopped(running, signal.SIGTSTP):
+                with start(home, server.base_url, *options, "--overlap", "interrupt") as other:
+                    out, message = other.communicate(timeout=HUNG_S)
+                expected = f"smallest: process {running.pid} does not end its playback\n".encode()
+                assert (other.returncode, out) == (11, b"")
+                assert message.startswith(expected)
+            server.release.set()
+            assert running.communicate(timeout=HUNG_S) == (b"", b"")
+        assert running.returncode == 0
+        assert len(server.requests) == 1
+
+
 def test_pipe_loses_nothing_in_a_stop(tmp_path: Path) -> None:
     with fault_server(STAGES["within the audio"]) as server:
         running = Running(tmp_path, server.base_url, Job("", "", "sse", "pipe"))
