@@ -159,17 +159,17 @@ class PlaybackLock:
             return True
 
     def _release(self) -> None:
-        descriptors = [each for each in (self._held, self._place) if each is not None]
+        held, place = self._held, self._place
         self._held = self._place = self._last_frame = None
         self._released.set()
-        for descriptor in descriptors:
-            os.close(descriptor)
+        _close(held)
+        _close(place)
 
     def _lock(self, name: str, *, shared: bool = False) -> int | None:
         """Return the descriptor of a locked file, None if another process has locked it. Raises OSError."""
         descriptor = os.open(_open_folder() / name, os.O_RDWR | os.O_CREAT | SAFE_OPEN, 0o600)
         if not lock(descriptor, shared=shared):
-            os.close(descriptor)
+            _close(descriptor)
             return None
         if not shared:
             with suppress(OSError):  # a full disk
@@ -181,7 +181,7 @@ class PlaybackLock:
         with suppress(OSError):  # out of descriptors
             if (descriptor := self._lock(name, shared=shared)) is None:
                 return True
-            os.close(descriptor)
+            _close(descriptor)
         return False
 
     def _holder(self, name: str) -> str:
@@ -213,6 +213,12 @@ class _GuardedSink(PlaybackSink):
         kept = self._sink.abort()
         self._lock.end()
         return kept
+
+
+def _close(descriptor: int | None) -> None:
+    if descriptor is not None:
+        with suppress(OSError):  # close(2) releases the descriptor even when it fails
+            os.close(descriptor)
 
 
 def _open_folder() -> Path:

@@ -295,7 +295,7 @@ def test_streams_take_turns(buffering: str, room: Room) -> None:
 def test_other_runs_play_between_the_lines_of_a_stream(via: str, home: Path) -> None:
     first_line = (Reply("chunked"), Audio(CHUNK), Checkpoint(), Audio(3 * CHUNK), End())
     with fault_server(first_line, GOOD) as server, opened(home, server.base_url) as room:
-        first = room.start("a", "stream", "-p", "--lines", "--via", via)
+        first = room.start("a", "stream", "-p", "-q", "--lines", "--via", via)
         assert first.stdin
         first.stdin.write("One.\nTwo.\nThree.\nFour.\nFive.\n")
         first.stdin.close()
