@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from smallest_cli.cli.console import Console, print_json, print_line
+from smallest_cli.cli.console import RED, Console, print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import FileOptions, ReportOptions, ServiceOptions, SplitOptions, VoiceOptions
 from smallest_cli.cli.run_config import check_key_not_from_text, load_request, report_text
@@ -261,7 +261,6 @@ def _print_result(tally: Tally, console: Console, *, as_json: bool) -> None:
 
 def _print_failures(failed: list[Outcome]) -> None:
     for each in failed[:MAX_SHOWN_FAILURES]:
-        id = f" ({printable(each.item.id, 60)})" if each.item.id else ""
-        print_line(f"smallest: row {each.item.row}{id}: {each.error}")
+        print_line(f"smallest: {each.item.place}: {each.error}", RED)
     if len(failed) > MAX_SHOWN_FAILURES:
-        print_line(f"smallest: and {len(failed) - MAX_SHOWN_FAILURES} more")
+        print_line(f"smallest: and {len(failed) - MAX_SHOWN_FAILURES} more", RED)

@@ -13,6 +13,7 @@ from smallest_cli.client.cache import audio_fields
 from smallest_cli.errors import UsageError
 from smallest_cli.files import safe_name, unique_names
 from smallest_cli.models import AudioFormat, Silence, SpeechRequest
+from smallest_cli.security import printable
 from smallest_cli.synthesis.batch.rows import Row, check_problems
 from smallest_cli.synthesis.request import RunConfig
 from smallest_cli.text.segments import Script, Speakers, write_script
@@ -57,6 +58,11 @@ class Item:
     model: str
     script: Script
     key: str
+
+    @property
+    def place(self) -> str:
+        """The row in messages: its number and id."""
+        return f"row {self.row}{f' ({printable(self.id, 60)})' if self.id else ''}"
 
     @property
     def characters(self) -> int:
