@@ -69,7 +69,7 @@ class SoundOptions(FileOptions):
     player: str | None = option(
         "--player CMD",
         "Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it"
-        " (not run by a shell; use sh -c for pipes).",
+        " (not run by a shell; use sh -c for pipes); ? lists the players.",
         group="Playback",
     )
     lead_silence: str | None = option(

@@ -118,10 +118,14 @@ def batch(
         return
     pending = [] if options.resume else find_pending(manifests.ManifestIndex())
     if not (options.resume or options.yes or settings.local):
-        _confirm_repeat(items, manifests.read_index(options.dir), console)
+        index = manifests.read_index(options.dir)
+        _confirm_repeat(list(filter(index.is_current, items)), "", console)
     with manifests.Manifest(options.dir) as manifest:
         if options.resume:
             pending = find_pending(manifest.index)
+            if not (options.yes or settings.local):
+                repeated = list(filter(manifest.index.had_other_options, pending))
+                _confirm_repeat(repeated, "spoken with other options ", console)
             parts = manifests.find_parts(manifest.folder)
             for item in pending:
                 parts.pop(item.path.name, None)
@@ -145,15 +149,18 @@ def _read_dictionaries(run: RunConfig) -> str:
         return dictionary_digest(run.template, service, dialer)
 
 
-def _confirm_repeat(items: list[Item], index: manifests.ManifestIndex, console: Console) -> None:
-    """Ask before rows that are finished are paid for again. Raises UsageError without a confirmation."""
-    finished = [item for item in items if index.is_current(item)]
+def _confirm_repeat(finished: list[Item], how: str, console: Console) -> None:
+    """Ask before rows that are finished are paid for again; `how` is set where --resume does it.
+
+    Raises UsageError without a confirmation.
+    """
     if not finished:
         return
     count = plural(sum(item.characters for item in finished), "character")
-    problem = f"{plural(len(finished), 'row')} of {count} would be paid for again"
+    problem = f"{plural(len(finished), 'row')} of {count} {how}would be paid for again"
     if not console.confirms(f"{problem}. Continue?"):
-        raise UsageError(problem, hint="speak only the others with --resume, or all with --yes")
+        others = "give the options of that run" if how else "speak only the others with --resume"
+        raise UsageError(problem, hint=f"{others}, or all with --yes")
 
 
 def _find_pending(
