@@ -62,7 +62,7 @@ def player_command(player: str, rate: int) -> list[str]:
         problem = f"{printable(player, 60)} is not a valid command: {printable(error)}"
         raise UsageError(f"--player: {problem}") from None
     if not words:
-        raise UsageError("--player names no program", hint=f"try {', '.join(PLAYERS)}")
+        raise UsageError("--player is without a program", hint=f"try {', '.join(PLAYERS)}")
     words += PLAYERS.get(player.strip(), "").split()
     words[0] = os.path.expanduser(words[0])
     return [word.replace("{rate}", str(rate)) for word in words]

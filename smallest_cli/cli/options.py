@@ -42,7 +42,7 @@ class VoiceOptions(Options, group="Voice"):
     enhancement: int | None = option(
         "--enhancement LEVEL", "Enhancement, 0, 1 or 2 (--api v2 only).", advanced=True
     )
-    force: bool = option("--force", "Send a voice and a model that do not match.", False, advanced=True)
+    force: bool = option("--force", "Skip the checks of voice, model and language.", False, advanced=True)
 
 
 class FileOptions(Options, group="Audio output"):

@@ -1,6 +1,6 @@
 """Lines of text to sentences that can be joined: which line ends are wraps, where speakers and pauses are.
 
-A wrapped line ends because the next word had no room. Every other line end separates: a heading, list item,
+A wrapped line ends because the next word did not fit. Every other line end separates: a heading, list item,
 table row or line of verse. The result does not depend on where the text was cut.
 """
 
@@ -226,7 +226,7 @@ class Layout:
         nearest = get_close_matches(name.casefold(), known, 1, 0.75)
         if nearest or _NAME.fullmatch(word):
             meant = f" (did you mean {printable(known[nearest[0]], 40)}?)" if nearest else ""
-            self.warnings[f"{printable(name, 40)}: begins a line, but is no --speaker{meant}"] = None
+            self.warnings[f"{printable(name, 40)}: begins a line, but is not a --speaker{meant}"] = None
 
     def _kind(self, word: str) -> _Line:
         item = _ITEM.fullmatch(word)

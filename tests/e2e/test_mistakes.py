@@ -58,7 +58,7 @@ def test_language_is_checked_wherever_it_comes_from(source: str, home: Path, ser
 def test_name_that_resembles_a_speaker_is_a_warning(line: str, meant: str, home: Path) -> None:
     ran = smallest(home, "speak", *SPEAKERS, "--dry-run", stdin=f"ALICE: hello\n{line}\n".encode())
     (warning,) = ran.lines
-    assert warning.endswith(f": begins a line, but is no --speaker (did you mean {meant}?)")
+    assert warning.endswith(f": begins a line, but is not a --speaker (did you mean {meant}?)")
 
 
 @pytest.mark.parametrize(

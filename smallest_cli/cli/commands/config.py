@@ -78,7 +78,7 @@ def set_value(
 def _warn_of_effect(name: str, value: str) -> None:
     """Warn of a value that is saved and will be refused, or has no effect."""
     console = Console()
-    with suppress(SettingsError):  # another setting is invalid: the next command says so
+    with suppress(SettingsError):  # another setting is invalid: the next command reports it
         source = config.load_settings({}).sources.get(name, "")
         if source and source != str(config.config_path()):
             console.warn(f"saved, but {source} overrides it")
@@ -88,7 +88,7 @@ def _warn_of_effect(name: str, value: str) -> None:
         except UnknownVoice as error:
             console.warn(f"saved, but {error}")
     if name == "player" and not shutil.which(value.split()[0]):
-        console.warn(f"saved, but there is no program {printable(value.split()[0], 40)} here")
+        console.warn(f"saved, but {printable(value.split()[0], 40)} is not installed")
 
 
 @configuration.command("unset")
