@@ -133,10 +133,7 @@ def find_voice(name: str, voices: Iterable[Voice] | None = None) -> Voice | None
 
 
 def check_language(language: str | None) -> None:
-    """Raise UsageError for the name of a language, or a known code in another form, where a code belongs.
-
-    A code that is not known is for the service to judge.
-    """
+    """Raise UsageError for a language's name or a variant of a known code; the service judges others."""
     if language is None or language in LANGUAGES or language == "auto":
         return
     from difflib import get_close_matches  # only needed for such a mistake

@@ -110,7 +110,12 @@ class PlayerSink(PlaybackSink):
                 pipesize=PIPE_BYTES,
             )
         except FileNotFoundError:
+            from difflib import get_close_matches
+
             hint = f"{known}; or {self._hint}" if len(command) > 1 else self._hint
+            nearest = get_close_matches(command[0], PLAYERS, 1)
+            if nearest and nearest[0] != command[0]:
+                hint = f"did you mean {nearest[0]}? {hint}"
             raise DeviceError(f"player not found: {self._name}", hint=hint) from None
         except OSError as error:
             raise DeviceError(f"the player {self._name} does not start: {os_error_text(error)}") from None

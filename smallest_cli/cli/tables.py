@@ -126,7 +126,7 @@ def print_script(script: Script, template: SpeechRequest, *, local: bool, as_jso
     if as_json:
         print_json(facts | {"segments": list(_segments_as_fields(script))})
         return
-    shown = "0 (offline)" if local else facts["price_usd"] if is_known else "unknown"
+    shown = "0 (offline)" if local else f"{price:.6f}" if is_known else "unknown"
     print_facts(facts | {"segments": script.segments, "price_usd": shown})
     print()
     for item in script.items:

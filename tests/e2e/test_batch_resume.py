@@ -90,3 +90,12 @@ def test_question_at_a_terminal_can_be_declined(spoken: Path, server: Offline) -
     assert ran.code == 2
     assert "would be paid for again" in ran.err
     assert not [*(spoken / "out").glob("*.mp3")]
+
+
+@pytest.mark.parametrize("name", ["a.\\u0000", "", ".", "../a.wav", "a"])
+def test_manifest_with_a_strange_file_name_is_not_trusted(name: str, spoken: Path, server: Offline) -> None:
+    path = spoken / "out" / "manifest.jsonl"
+    path.write_text(path.read_text().replace('"a.wav"', f'"{name}"').replace('"options": "', '"options": "x'))
+    ran = batch(spoken, server, "--resume")
+    assert ran.code == 0
+    assert json.loads(ran.out)["done"] == 1

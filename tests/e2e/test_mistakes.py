@@ -134,3 +134,16 @@ def test_settings_without_a_value_show_what_applies(
     assert all(shown.values())
     listed = json.loads(smallest(home, "config", "list", "--json").out)["settings"]
     assert {each["name"] for each in listed if each["value"] is None} >= {"language", "player"}
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("mvp", "mpv"), ("aplya", "aplay"), ("ffpaly", "ffplay")])
+def test_mistyped_player_is_answered_with_the_one_meant(typed: str, meant: str, home: Path) -> None:
+    ran = smallest(home, "speak", "--local", "Hi", "-p", "--player", typed)
+    assert (ran.code, ran.lines[0]) == (11, f"smallest: player not found: {typed}")
+    assert ran.lines[1].startswith(f"  did you mean {meant}? ")
+
+
+@pytest.mark.parametrize(("characters", "price"), [(2, "0.000039"), (1000, "0.019500")])
+def test_price_of_a_dry_run_is_a_plain_number(characters: int, price: str, home: Path) -> None:
+    ran = smallest(home, "speak", "--dry-run", "a" * characters)
+    assert f"price_usd\t{price}" in ran.out.decode().splitlines()

@@ -150,10 +150,7 @@ def _read_dictionaries(run: RunConfig) -> str:
 
 
 def _confirm_repeat(finished: list[Item], how: str, console: Console) -> None:
-    """Ask before rows that are finished are paid for again; `how` is set where --resume does it.
-
-    Raises UsageError without a confirmation.
-    """
+    """Ask before finished rows are paid for again, `how` with --resume. Raises UsageError if declined."""
     if not finished:
         return
     count = plural(sum(item.characters for item in finished), "character")

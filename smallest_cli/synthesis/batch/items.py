@@ -148,14 +148,8 @@ def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig, opt
 def _options(config: BatchConfig) -> str:
     """Return a hash of the options that change the audio of rows which do not set them."""
     speakers = {name: audio_fields(each) for name, each in config.speakers.items()}
-    return _digest(
-        config,
-        template=audio_fields(config.run.template),
-        format=ALIASES.get(config.format, config.format),
-        split=config.split,
-        pause=config.pause_s,
-        speakers=speakers,
-    )
+    shared = [audio_fields(config.run.template), config.split, config.pause_s, speakers]
+    return _digest(config, format=ALIASES.get(config.format, config.format), shared=shared)
 
 
 def _digest(config: BatchConfig, **fields: object) -> str:

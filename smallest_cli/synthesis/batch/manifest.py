@@ -44,21 +44,17 @@ class ManifestIndex:
         return done.get("key") == item.key and self.is_unchanged(item.path)
 
     def had_other_options(self, item: Item) -> bool:
-        """Whether the item was done with other options than those of this run, and that file is unchanged.
-
-        A manifest of a version that did not note the options has none that differ.
-        """
+        """Whether the item was done with options that are noted and differ, and its file is unchanged."""
         done = self._last.get(item.path.stem, {})
-        return done.get("options", item.options) != item.options and self.is_unchanged(
-            item.path.with_name(Path(str(done["file"])).name)
-        )
+        path = item.path.with_name(Path(str(done.get("file", item.path))).name)
+        return done.get("options", item.options) != item.options and self.is_unchanged(path)
 
     def is_unchanged(self, path: Path) -> bool:
         """Whether a file has the content that was last written to it."""
         done = self._done.get(path.name, {})
         try:
             return path.stat().st_size == done.get("bytes") and _digest(path) == done.get("sha256")
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file has
             return False
 
 
