@@ -26,7 +26,7 @@ class VoiceOptions(Options, group="Voice"):
     language: str | None = option("-l, --language CODE", "Language of the text, e.g. en or hi.")
     speed: float | None = option("-s, --speed FACTOR", "Speed, 0.5-2.0. [default: 1]")
     sample_rate: int | None = option(
-        "-r, --sample-rate HZ", "8000, 16000, 24000 or 44100. [default: 24000]", group="Audio output"
+        "-r, --sample-rate HZ", "8000 (PBX), 16000, 24000, 44100. [default: 24000]", group="Audio output"
     )
     number_language: str | None = option(
         "--number-language CODE", "Language in which numbers are read.", advanced=True
