@@ -141,7 +141,7 @@ def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig, opt
     }
     script = write_script([row.text], template, split=config.split, pause_s=config.pause_s, speakers=speakers)
     items = [each.seconds if isinstance(each, Silence) else audio_fields(each) for each in script.items]
-    key = _digest(config, items=items, coding=coding)
+    key = _digest(config, items=items, coding=coding, dictionaries=config.dictionaries)
     return Item(row.number, row.id, path, coding, template.voice, template.model or "", script, key, options)
 
 
@@ -154,9 +154,5 @@ def _options(config: BatchConfig) -> str:
 
 def _digest(config: BatchConfig, **fields: object) -> str:
     settings = config.run.settings
-    fields |= {
-        "service": "local" if settings.local else settings.base_url,
-        "api": settings.api,
-        "dictionaries": config.dictionaries,
-    }
+    fields |= {"service": "local" if settings.local else settings.base_url, "api": settings.api}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
