@@ -53,9 +53,11 @@ head-to-head: $(READY) ### compare with other tools under the same faults (insta
 test test-long: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(READY) ## run the tests, except the long ones (4 minutes on two cores)
+	@echo 'running the tests: 4 minutes on two cores ...'
 	@$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m 'not long'
 
 test-long: $(READY) ## run the long tests: the fault matrix, signals, unreliable networks, Locust (minutes)
+	@echo 'running the long tests: several minutes ...'
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long
 
 lint: $(READY) ### ruff

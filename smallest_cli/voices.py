@@ -132,6 +132,19 @@ def find_voice(name: str, voices: Iterable[Voice] | None = None) -> Voice | None
     return next(by_id, None) or next(by_name, None)
 
 
+def check_language(language: str | None) -> None:
+    """Raise UsageError for a language's name or a variant of a known code; the service judges others."""
+    if language is None or language in LANGUAGES or language == "auto":
+        return
+    from difflib import get_close_matches  # only needed for such a mistake
+
+    codes = LANGUAGE_CODES | {code: code for code in LANGUAGES}
+    wanted = language.strip().casefold().replace("_", "-").partition("-")[0]
+    for name in [wanted] if wanted in codes else get_close_matches(wanted, LANGUAGE_CODES, 1, 0.75):
+        problem = f"unknown language '{printable(language, 40)}' (did you mean {codes[name]}?)"
+        raise UsageError(problem, hint="send it anyway: --force")
+
+
 def nearest_ids(name: str, n: int = 3, voices: Iterable[Voice] | None = None) -> list[str]:
     """Return up to `n` ids that resemble `name`, best match first."""
     from difflib import get_close_matches  # only needed for a misspelt voice

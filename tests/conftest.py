@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from smallest_cli import security
+from smallest_cli.errors import plural
 from tests.support.offline import Offline, start_offline
 
 TESTS = Path(__file__).parent
@@ -30,6 +32,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(folder)
         if folder in LONG:
             item.add_marker("long")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was skipped and which package would run it, one line for each reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(each.longrepr[-1]).removeprefix("Skipped: ") for each in skipped)
+    for reason, count in sorted(reasons.items()):
+        verb = reason.replace("needs", "need", 1) if count > 1 and reason.startswith("needs ") else reason
+        separator = " " if reason.startswith("needs ") else ": "
+        terminalreporter.write_line(f"skipped: {plural(count, 'test')}{separator}{verb}")
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ def player_command(player: str, rate: int) -> list[str]:
         problem = f"{printable(player, 60)} is not a valid command: {printable(error)}"
         raise UsageError(f"--player: {problem}") from None
     if not words:
-        raise UsageError("--player names no program", hint=f"try {', '.join(PLAYERS)}")
+        raise UsageError("--player is without a program", hint=f"try {', '.join(PLAYERS)}")
     words += PLAYERS.get(player.strip(), "").split()
     words[0] = os.path.expanduser(words[0])
     return [word.replace("{rate}", str(rate)) for word in words]
@@ -110,7 +110,12 @@ class PlayerSink(PlaybackSink):
                 pipesize=PIPE_BYTES,
             )
         except FileNotFoundError:
+            from difflib import get_close_matches
+
             hint = f"{known}; or {self._hint}" if len(command) > 1 else self._hint
+            nearest = get_close_matches(command[0], PLAYERS, 1)
+            if nearest and nearest[0] != command[0]:
+                hint = f"did you mean {nearest[0]}? {hint}"
             raise DeviceError(f"player not found: {self._name}", hint=hint) from None
         except OSError as error:
             raise DeviceError(f"the player {self._name} does not start: {os_error_text(error)}") from None

@@ -89,7 +89,7 @@ def compare_runs(
     if "ttfa" in metrics and not force:  # the simulated player starts after the first prebuffer
         different += differences(first.run, second.run, ["buffers_ms.0", "defs.onset"])
     if different:
-        hint = "compare them nevertheless with --force"
+        hint = "compare them anyway: --force"
         raise UsageError(f"these runs differ in {', '.join(different)}", hint=hint)
     before, after = ({arm.id: arm for arm in result.arms if arm.n} for result in (first, second))
     common = [name for name in before if name in after]

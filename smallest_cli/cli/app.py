@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from smallest_cli import __version__
-from smallest_cli.cli.console import error_as_json, print_error, print_json, print_line
+from smallest_cli.cli.console import DIM, LINE_LIMIT, RED, error_as_json, print_error, print_json, print_line
 from smallest_cli.cli.help import HelpTyper
 from smallest_cli.errors import BrokenPipe, Interrupted, MissingKeyError, SmallestError, UsageError
 from smallest_cli.extras import LOCAL, is_installed
@@ -144,8 +144,8 @@ def _run_command() -> int:
     except Exception as error:
         if shortage := exhaustion_error(error):
             return _fail(shortage)
-        print_line(f"smallest: {type(error).__name__}: {printable(error)}")
-        print_line(f"  {BUG}")
+        print_line(f"smallest: {type(error).__name__}: {printable(error)}", RED)
+        print_line(f"  {BUG}", DIM)
         return SmallestError.exit_code
 
 
@@ -189,7 +189,7 @@ def _usage_error(error: typer.TyperException) -> UsageError:
     elif line.startswith("No such command") and context and context.parent is None:
         line = line.partition(". Did you mean")[0]
         hint = _suggest_command(sys.argv[1:]) or hint
-    return UsageError(line, hint=hint)
+    return UsageError(line, hint=printable(hint, LINE_LIMIT))
 
 
 def _suggest_command(arguments: list[str]) -> str:
@@ -244,7 +244,8 @@ def _fail(error: SmallestError) -> int:
     if isinstance(error, BrokenPipe):
         reraise_signal(SIGPIPE)
     if isinstance(error, MissingKeyError) and is_installed(LOCAL):
-        error.hint += f"; or without a key: {shlex.join(_offline_command(sys.argv[1:]))}"
+        command = printable(shlex.join(_offline_command(sys.argv[1:])), LINE_LIMIT)
+        error.hint += f"\nor, without a key: {command}"
     _print_failure(error)
     return error.exit_code
 

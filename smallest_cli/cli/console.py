@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,14 +17,22 @@ if TYPE_CHECKING:
     from smallest_cli.audio.sink import Sink
 
 LINE_LIMIT = 1000
+RED, DIM = "31", "2"
+"""Styles of a terminal, as the numbers of its escape sequence."""
 MINUTE_S = 60.0
 
 
-def print_line(line: str) -> None:
-    """Print a line on stderr. Write errors, e.g. a closed stderr, are ignored."""
+def print_line(line: str, style: str = "") -> None:
+    """Print a line on stderr, on a terminal in a style. Write errors, e.g. a closed stderr, are ignored."""
     with suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(f"{printable(line, LINE_LIMIT)}\n")
+        text = printable(line, LINE_LIMIT)
+        sys.stderr.write(f"\x1b[{style}m{text}\x1b[0m\n" if style and _shows_styles() else f"{text}\n")
         sys.stderr.flush()
+
+
+def _shows_styles() -> bool:
+    wanted = not os.environ.get("NO_COLOR") and (os.environ.get("TERM") or "dumb") != "dumb"
+    return wanted and sys.stderr.isatty() and "--json" not in sys.argv
 
 
 def rich_console() -> Any:
@@ -206,13 +215,13 @@ class Console:
 
 def print_error(error: SmallestError | Interrupted) -> None:
     """Print the error in one line, then the hint, the partial file and the request id."""
-    print_line(f"smallest: {error}")
-    if error.hint:
-        print_line(f"  {error.hint}")
+    print_line(f"smallest: {error}", RED)
+    for line in filter(None, error.hint.split("\n")):
+        print_line(f"  {line}", DIM)
     if error.partial:
         print_line(f"  partial audio saved to {error.partial}")
     if error.request_id:
-        print_line(f"  request id {error.request_id}")
+        print_line(f"  request id {error.request_id}", DIM)
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ class VoiceOptions(Options, group="Voice"):
     language: str | None = option("-l, --language CODE", "Language of the text, e.g. en or hi.")
     speed: float | None = option("-s, --speed FACTOR", "Speed, 0.5-2.0. [default: 1]")
     sample_rate: int | None = option(
-        "-r, --sample-rate HZ", "8000, 16000, 24000 or 44100. [default: 24000]", group="Audio output"
+        "-r, --sample-rate HZ", "8000 (PBX), 16000, 24000, 44100. [default: 24000]", group="Audio output"
     )
     number_language: str | None = option(
         "--number-language CODE", "Language in which numbers are read.", advanced=True
@@ -43,7 +43,7 @@ class VoiceOptions(Options, group="Voice"):
     enhancement: int | None = option(
         "--enhancement LEVEL", "Enhancement, 0, 1 or 2 (--api v2 only).", advanced=True
     )
-    force: bool = option("--force", "Send a voice and a model that do not match.", False, advanced=True)
+    force: bool = option("--force", "Skip the checks of voice, model and language.", False, advanced=True)
 
 
 class FileOptions(Options, group="Audio output"):
@@ -75,7 +75,7 @@ class SoundOptions(FileOptions):
     player: str | None = option(
         "--player CMD",
         "Play through ffplay, aplay, paplay, mpv, pw-play, play, sox or a command with {rate} in it"
-        " (not run by a shell; use sh -c for pipes).",
+        " (not run by a shell; use sh -c for pipes); ? lists the players.",
         group="Playback",
     )
     overlap: Overlap | None = OVERLAP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from smallest_cli.synthesis.captions import CaptionPlan, Captions
 
 MAX_LEAD_S = 10
+FILE_NAMES = "txt|text|md|markdown|rst|srt|vtt|csv|tsv|jsonl?|html?|log|pdf|docx?|epub"
+"""Extensions that a text of one word hardly ends in."""
 
 
 def load_request(
@@ -193,6 +196,17 @@ def report_text(removed: int, dropped: int, warnings: Iterable[str], console: Co
         console.warn(f"removed {plural(removed, 'control character')} from the text")
     if dropped:
         console.detail(f"dropped {plural(dropped, 'character')} that cannot be spoken")
+
+
+def warn_of_file_name(words: Sequence[str], option: str, console: Console) -> None:
+    """Warn if the text is one word that is the name of a file, or looks like one; `option` reads a file."""
+    if len(words) != 1:
+        return
+    exists = os.path.isfile(words[0])
+    if exists or re.fullmatch(rf"\S+\.({FILE_NAMES})", words[0], re.IGNORECASE):
+        which = "that file" if exists else "a file"
+        name = printable(words[0], 60)
+        console.warn(f"'{name}' is spoken as it is; to speak the text of {which}: {option}")
 
 
 def check_key_not_from_text(texts: Iterable[str], key_file: str | None, settings: Settings) -> None:

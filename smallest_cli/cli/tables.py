@@ -26,8 +26,16 @@ VOICE_COLUMNS = ("id", "name", "model", "gender", "accent", "age", "languages")
 GAP = "  "
 
 
-def answer_question(device: str | None, *, as_json: bool) -> None:
-    """List the values of the option that was given as `?`: output devices, or voices. Raises DeviceError."""
+def answer_question(device: str | None, player: str | None = None, *, as_json: bool) -> None:
+    """List the players, output devices or voices, for an option that is `?`. Raises DeviceError."""
+    if player == "?":
+        from smallest_cli.audio.player import PLAYERS, working_players
+
+        works = set(working_players())
+        players = [{"name": name, "installed": name in works} for name in PLAYERS]
+        rows = [(name, "installed" if name in works else "not installed") for name in PLAYERS]
+        print_result({"players": players}, ("name", "state"), rows, as_json=as_json)
+        return
     if device != "?":
         print_voices(bundled_voices(), as_json=as_json)
         return
@@ -103,21 +111,23 @@ def print_facts(facts: Mapping[str, object], *, as_json: bool = False) -> None:
     print_result(facts, tuple(facts), rows, as_json=as_json)
 
 
-def print_script(script: Script, template: SpeechRequest, *, as_json: bool) -> None:
-    """Print what a run would request: its size, price, voice and segments."""
-    prices = [PRICES.get(each.model or "") for each in script.requests]
+def print_script(script: Script, template: SpeechRequest, *, local: bool, as_json: bool) -> None:
+    """Print what a run would request: its size, price, voice and segments. The offline server is free."""
+    prices = [0.0 if local else PRICES.get(each.model or "") for each in script.requests]
     lengths = [len(each.text) for each in script.requests]
     price = sum(price * length for price, length in zip(prices, lengths, strict=True) if price) / 10_000
+    is_known = None not in prices
     facts: dict[str, object] = {
         "characters": script.characters,
-        "price_usd": round(price, 6) if all(prices) else None,
+        "price_usd": round(price, 6) if is_known else None,
         "voice": template.voice,
         "model": template.model,
     }
     if as_json:
         print_json(facts | {"segments": list(_segments_as_fields(script))})
         return
-    print_facts(facts | {"segments": script.segments, "price_usd": facts["price_usd"] or "unknown"})
+    shown = "0 (offline)" if local else f"{price:.6f}" if is_known else "unknown"
+    print_facts(facts | {"segments": script.segments, "price_usd": shown})
     print()
     for item in script.items:
         if isinstance(item, Silence):

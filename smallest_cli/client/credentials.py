@@ -24,8 +24,8 @@ from smallest_cli.settings import (
 )
 
 NO_KEY_HINT = (
-    "get one at https://console.smallest.ai, then: smallest login (or set SMALLEST_API_KEY, "
-    "SMALLEST_API_KEY_FILE, or use --api-key-file FILE)"
+    "get one at https://console.smallest.ai, then: smallest login\n"
+    "or set SMALLEST_API_KEY or SMALLEST_API_KEY_FILE, or use --api-key-file FILE"
 )
 VENDOR_FIELDS = ("api_key", "apiKey", "SMALLEST_API_KEY", "token")
 """Field names tried in the vendor's file, whose format is not documented."""

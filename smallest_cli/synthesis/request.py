@@ -23,7 +23,7 @@ from smallest_cli.synthesis.pipeline import Pipeline, Totals
 from smallest_cli.synthesis.session import Session, ignore
 from smallest_cli.synthesis.timeline import MILLISECOND, Timeline
 from smallest_cli.transports import open_transport
-from smallest_cli.voices import resolve_voice
+from smallest_cli.voices import check_language, resolve_voice
 
 if TYPE_CHECKING:
     from smallest_cli.audio.playback_lock import PlaybackLock
@@ -76,6 +76,9 @@ def build_request(
     `v2_fields` may hold consistency, similarity and enhancement, which only the v2 API has (waves/api.md,
     2b). `force` sends a voice and a model that do not belong together. Raises UsageError.
     """
+    if not force:
+        check_language(settings.language)
+        check_language(number_language)
     chosen = resolve_voice(
         settings.voice, settings.model, settings.api, base_url=settings.base_url, force=force
     )

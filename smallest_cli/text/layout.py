@@ -1,6 +1,6 @@
 """Lines of text to sentences that can be joined: which line ends are wraps, where speakers and pauses are.
 
-A wrapped line ends because the next word had no room. Every other line end separates: a heading, list item,
+A wrapped line ends because the next word did not fit. Every other line end separates: a heading, list item,
 table row or line of verse. The result does not depend on where the text was cut.
 """
 
@@ -147,7 +147,8 @@ class Layout:
 
     def _add_blanks(self, run: str) -> None:
         if self._start:
-            if "\n" not in run and any(name.startswith(f"{self._start} ") for name in self._speakers):
+            start = f"{self._start} ".casefold()
+            if "\n" not in run and any(name.casefold().startswith(start) for name in self._speakers):
                 self._start += " "
                 return
             self._start_line(complete=True)
@@ -203,8 +204,8 @@ class Layout:
             self._items.append(Speaker(name))
             self._gap = self._line_ends = 0
             word = word[len(name) + 1 :]
-        elif self._speakers and complete and (unknown := _NAME.fullmatch(word)):
-            self.warnings[f"{printable(unknown[1], 40)}: begins a line, but is no --speaker"] = None
+        elif self._speakers and complete:
+            self._warn_of_name(word)
         self._line = self._kind(word)
         if self._gap == _WRAP:
             if self._separates(word):
@@ -213,6 +214,19 @@ class Layout:
                 self._blank_given = True
         if word:
             self._add_word(word)
+
+    def _warn_of_name(self, word: str) -> None:
+        """Warn if a line begins with a name that was not given, or with nearly one that was."""
+        name, colon, _ = word.replace("：", ":").partition(":")
+        if not colon:
+            return
+        from difflib import get_close_matches  # only for lines with a colon, in a dialogue
+
+        known = {each.casefold(): each for each in self._speakers}
+        nearest = get_close_matches(name.casefold(), known, 1, 0.75)
+        if nearest or _NAME.fullmatch(word):
+            meant = f" (did you mean {printable(known[nearest[0]], 40)}?)" if nearest else ""
+            self.warnings[f"{printable(name, 40)}: begins a line, but is not a --speaker{meant}"] = None
 
     def _kind(self, word: str) -> _Line:
         item = _ITEM.fullmatch(word)

@@ -172,7 +172,7 @@ def test_resume_runs_missing_and_changed_rows(home: Path, server: Offline) -> No
     assert requests_with(server, "ann to resume") == ["This is ann to resume."]
     result = json.loads(batch(home, server, "--resume", "--json").out)
     assert (result["done"], result["skipped"]) == (0, 5)
-    result = json.loads(batch(home, server, "--resume", "--json", "--speed", "1.5").out)
+    result = json.loads(batch(home, server, "--resume", "--yes", "--json", "--speed", "1.5").out)
     assert (result["done"], result["skipped"]) == (5, 0)
 
 

@@ -111,7 +111,7 @@ def test_what_is_wrong_is_refused_and_changes_nothing(
     ("name", "value", "warning"),
     [
         ("voice", "mehar", "saved, but unknown voice 'mehar' (did you mean meher"),
-        ("player", "no-such-player -q", "saved, but there is no program no-such-player here"),
+        ("player", "no-such-player -q", "saved, but no-such-player is not installed"),
         ("model", "lightning_v3.1", "saved, but SMALLEST_MODEL overrides it"),
     ],
 )

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(
         find_spec("locust") is None,
-        reason="the extra is not installed: pip install locust",
+        reason="needs the extra locust (pip install locust)",
     ),
 ]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import wave
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +165,29 @@ def test_relative_links_lead_to_files(page: str) -> None:
     for each in sorted(path.glob("*.md")) if path.is_dir() else [path]:
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", each.read_text()):
             assert "://" in link or (each.parent / link).exists(), f"{each.name}: {link}"
+
+
+def test_readme_is_short() -> None:
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 160
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.svg")), ids=lambda path: path.name)
+def test_picture_is_well_formed_and_loads_nothing(path: Path) -> None:
+    """A browser runs and loads nothing in an SVG that is an image; the picture shows no failure."""
+    text = path.read_text()
+    ElementTree.fromstring(text)
+    assert re.findall('https?://[^"]*', text) == ["http://www.w3.org/2000/svg"]
+    shown = "".join(ElementTree.fromstring(text).itertext())
+    assert not re.search("suspect|invalid|error|Traceback", shown.replace("measurement\u00a0error", ""))
+    assert "prefers-" in text or "<style>" not in text
+
+
+def test_first_picture_moves_and_others_do_not() -> None:
+    moving = [path.name for path in (ROOT / "docs").rglob("*.svg") if "@keyframes" in path.read_text()]
+    assert moving == ["speak.svg"]
+    assert README.read_text().index("speak.svg") < README.read_text().index("## Install")
 
 
 def test_sdist_has_every_document() -> None:

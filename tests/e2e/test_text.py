@@ -217,7 +217,7 @@ def test_cache_and_resume_know_the_voice_of_a_speaker(home: Path, server: Offlin
     (home / "rows.csv").write_text("id,text\none,A: Hello.\n")
     done = []
     for voice in ("magnus", "magnus", "meher"):
-        options = ("--base-url", server.base_url, "--resume", "--json", "--speaker", f"A={voice}")
+        options = ("--base-url", server.base_url, "--resume", "--yes", "--json", "--speaker", f"A={voice}")
         ran = smallest(home, "batch", "rows.csv", "-d", "out", *options, env={"SMALLEST_API_KEY": KEY})
         done.append(json.loads(ran.out)["done"])
     assert done == [1, 0, 1]

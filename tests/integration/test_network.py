@@ -27,6 +27,7 @@ from smallest_cli.network.tls import load_system_certificates
 from tests.support.command import smallest
 from tests.support.fault_server import fault_server, wait_for_close
 from tests.support.frames import read_request
+from tests.support.programs import OPENSSL
 
 
 def dialer(**options: object) -> Dialer:
@@ -250,7 +251,7 @@ def test_environment_variable_names_ca_file(authority: trustme.CA, variable: str
         dialer(environ={variable: ca}).connect(local(server.port, secure=True, host="localhost")).close()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl computes the names")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason=OPENSSL)
 @pytest.mark.parametrize("is_complete", [True, False])
 def test_hashed_folder_is_used_where_it_holds_all_of_the_bundle(
     authority: trustme.CA, is_complete: bool, tmp_path: Path

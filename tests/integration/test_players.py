@@ -271,7 +271,7 @@ def test_failed_player_is_reported_and_the_file_is_complete(how: str, home: Path
 
 REFUSED = {
     "no such program": (["-p", "--player", "no-such-player"], 11, "player not found: no-such-player"),
-    "no words": (["-p", "--player", " "], 2, "names no program"),
+    "no words": (["-p", "--player", " "], 2, "without a program"),
     "an unset variable": (["-p", "--player", ""], 2, "--player is empty"),
     "an unset device": (["-p", "--device", ""], 2, "--device is empty"),
     "an unclosed quote": (["-p", "--player", "aplay 'x"], 2, "is not a valid command"),

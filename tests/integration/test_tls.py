@@ -28,9 +28,10 @@ from tests.support.fault_server import fault_server, wait_for_close
 from tests.support.fault_server.steps import GOOD
 from tests.support.frames import read_request
 from tests.support.offline import KEY
+from tests.support.programs import OPENSSL
 from tests.support.runs import context
 
-NEEDS_OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl computes the names")
+NEEDS_OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason=OPENSSL)
 FILE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,3 +75,24 @@ def speak(
     """Run `speak`, or another `command` of the service, against `server` with its key."""
     given = {"SMALLEST_API_KEY": KEY} | env
     return smallest(home, command, "--base-url", server.base_url, *arguments, stdin=stdin, env=given)
+
+
+def on_terminal(home: Path, *arguments: str, stdin: bytes | None = None, **env: str) -> Ran:
+    """Run the command line with stderr, and stdin unless it is given, on a terminal."""
+    ours, theirs = pty.openpty()
+    command = [*SMALLEST, *arguments]
+    out = home / "stdout"
+    given = environment(home, **{"TERM": "xterm"} | env)
+    with out.open("wb") as stdout:
+        pipe = theirs if stdin is None else subprocess.PIPE
+        with subprocess.Popen(command, env=given, cwd=home, stdin=pipe, stderr=theirs, stdout=stdout) as run:
+            os.close(theirs)
+            if run.stdin:
+                run.stdin.write(stdin or b"")
+                run.stdin.close()
+            shown = b""
+            with suppress(OSError):  # EIO, once the other end is closed
+                while data := os.read(ours, 65_536):
+                    shown += data
+    os.close(ours)
+    return Ran(run.returncode, out.read_bytes(), shown.decode().replace("\r\n", "\n"))

@@ -28,7 +28,9 @@ HUNG_S = 30.0
 def need_pulse() -> None:
     """Skip and name the missing packages; on CI, which installs them, fail."""
     if missing := missing_packages():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"not installed: {missing}")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            f"needs pulseaudio (apt install {missing})"
+        )
 
 
 @cache

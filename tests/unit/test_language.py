@@ -18,6 +18,8 @@ FORBIDDEN = re.compile(
     | (?<![a-z]) is {gap} no {gap} (?:folder|setting|voice|number|file) (?![a-z])
     | what {gap} dangles
     | so {gap} many {gap} at {gap} once
+    | nevertheless | (?<![a-z]) had {gap} no {gap} room (?![a-z])
+    | (?<![a-z]) is {gap} no {gap} --
     """.replace("{gap}", r"[\s_#*-]+"),
     re.IGNORECASE | re.VERBOSE,
 )
@@ -75,6 +77,9 @@ def test_no_forbidden_word_occurs() -> None:
         "say what dangles",
         "so many at\nonce",
         "LOUDSPEAKER",
+        "compare them nevertheless",
+        "the next word had no room",
+        "HOST is no --speaker",
     ],
 )
 def test_forbidden_words_are_found(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from smallest_cli.cli.console import Console, print_json, print_line
+from smallest_cli.cli.console import RED, Console, print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import FileOptions, ReportOptions, ServiceOptions, SplitOptions, VoiceOptions
 from smallest_cli.cli.run_config import check_key_not_from_text, load_request, report_text
@@ -118,10 +118,14 @@ def batch(
         return
     pending = [] if options.resume else find_pending(manifests.ManifestIndex())
     if not (options.resume or options.yes or settings.local):
-        _confirm_repeat(items, manifests.read_index(options.dir), console)
+        index = manifests.read_index(options.dir)
+        _confirm_repeat(list(filter(index.is_current, items)), "", console)
     with manifests.Manifest(options.dir) as manifest:
         if options.resume:
             pending = find_pending(manifest.index)
+            if not (options.yes or settings.local):
+                repeated = list(filter(manifest.index.had_other_options, pending))
+                _confirm_repeat(repeated, "spoken with other options ", console)
             parts = manifests.find_parts(manifest.folder)
             for item in pending:
                 parts.pop(item.path.name, None)
@@ -145,15 +149,15 @@ def _read_dictionaries(run: RunConfig) -> str:
         return dictionary_digest(run.template, service, dialer)
 
 
-def _confirm_repeat(items: list[Item], index: manifests.ManifestIndex, console: Console) -> None:
-    """Ask before rows that are finished are paid for again. Raises UsageError without a confirmation."""
-    finished = [item for item in items if index.is_current(item)]
+def _confirm_repeat(finished: list[Item], how: str, console: Console) -> None:
+    """Ask before finished rows are paid for again, `how` with --resume. Raises UsageError if declined."""
     if not finished:
         return
     count = plural(sum(item.characters for item in finished), "character")
-    problem = f"{plural(len(finished), 'row')} of {count} would be paid for again"
+    problem = f"{plural(len(finished), 'row')} of {count} {how}would be paid for again"
     if not console.confirms(f"{problem}. Continue?"):
-        raise UsageError(problem, hint="speak only the others with --resume, or all with --yes")
+        others = "give the options of that run" if how else "speak only the others with --resume"
+        raise UsageError(problem, hint=f"{others}, or all with --yes")
 
 
 def _find_pending(
@@ -261,7 +265,6 @@ def _print_result(tally: Tally, console: Console, *, as_json: bool) -> None:
 
 def _print_failures(failed: list[Outcome]) -> None:
     for each in failed[:MAX_SHOWN_FAILURES]:
-        id = f" ({printable(each.item.id, 60)})" if each.item.id else ""
-        print_line(f"smallest: row {each.item.row}{id}: {each.error}")
+        print_line(f"smallest: {each.item.place}: {each.error}", RED)
     if len(failed) > MAX_SHOWN_FAILURES:
-        print_line(f"smallest: and {len(failed) - MAX_SHOWN_FAILURES} more")
+        print_line(f"smallest: and {len(failed) - MAX_SHOWN_FAILURES} more", RED)

@@ -43,7 +43,10 @@ def list_settings(as_json: JsonOption = False) -> None:
     print_result(
         {"settings": rows},
         ("name", "value", "source"),
-        [(str(row["name"]), _shown(row["value"]), str(row["source"])) for row in rows],
+        [
+            (str(row["name"]), _shown(row["value"]) or _unset(str(row["name"]), resolved), str(row["source"]))
+            for row in rows
+        ],
         as_json=as_json,
     )
 
@@ -75,7 +78,7 @@ def set_value(
 def _warn_of_effect(name: str, value: str) -> None:
     """Warn of a value that is saved and will be refused, or has no effect."""
     console = Console()
-    with suppress(SettingsError):  # another setting is invalid: the next command says so
+    with suppress(SettingsError):  # another setting is invalid: the next command reports it
         source = config.load_settings({}).sources.get(name, "")
         if source and source != str(config.config_path()):
             console.warn(f"saved, but {source} overrides it")
@@ -85,7 +88,7 @@ def _warn_of_effect(name: str, value: str) -> None:
         except UnknownVoice as error:
             console.warn(f"saved, but {error}")
     if name == "player" and not shutil.which(value.split()[0]):
-        console.warn(f"saved, but there is no program {printable(value.split()[0], 40)} here")
+        console.warn(f"saved, but {printable(value.split()[0], 40)} is not installed")
 
 
 @configuration.command("unset")
@@ -93,6 +96,18 @@ def _warn_of_effect(name: str, value: str) -> None:
 def unset(name: Name) -> None:
     """Remove a setting from config.toml."""
     _edit(name, None)
+
+
+def _unset(name: str, resolved: config.Settings) -> str:
+    """Return what applies where a setting has no value and no fixed default."""
+    url = resolved.base_url
+    chosen = resolve_voice(resolved.voice, resolved.model, resolved.api, base_url=url, force=True)
+    unset = {
+        "voice": f"(catalogue default: {chosen.voice})", "model": f"(of the voice: {chosen.model or 'none'})",
+        "language": "(not sent)", "ca_file": "(of the system)", "completion_wait": "(of the service)",
+        "player": "(PortAudio)",
+    }  # fmt: skip
+    return unset[name]
 
 
 def _shown(value: object) -> str:

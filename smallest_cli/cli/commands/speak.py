@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -27,14 +26,13 @@ def speak(
     report: options.ReportOptions,
 ) -> None:
     """Speak text: play it, save it, or pipe it."""
-    if "?" in (voice.voice, sound.device):
+    if "?" in (voice.voice, sound.device, sound.player):
         from smallest_cli.cli.tables import answer_question
 
-        answer_question(sound.device, as_json=report.json)
+        answer_question(sound.device, sound.player, as_json=report.json)
         return
     config, console = run_config.build_run_config(voice, sound, service, report, captions)
-    if words and len(words) == 1 and os.path.isfile(words[0]):
-        console.warn(f"'{words[0]}' is spoken as it is; to speak the text of that file: -f FILE")
+    run_config.warn_of_file_name(words or [], "-f FILE", console)
     sources = text.file or ([] if words else ["-"])
     run_config.check_key_not_from_text(sources, service.api_key_file, config.settings)
     run_config.check_not_overwriting(sources, config.written_files, "the text is read from it")
@@ -54,7 +52,7 @@ def speak(
 
         for name in config.written_files:
             check_target(name)
-        print_script(script, config.template, as_json=report.json)
+        print_script(script, config.template, local=config.settings.local, as_json=report.json)
         return
     with run_config.session_on_console(config, console, script.segments) as session:
         session.run(FinishedSegments(script.items))

@@ -26,6 +26,7 @@ from smallest_cli.cli.run_config import (
     report_text,
     resolve_voices,
     session_on_console,
+    warn_of_file_name,
 )
 from smallest_cli.cli.summary import print_summary
 from smallest_cli.errors import Incomplete, UsageError, plural
@@ -110,15 +111,16 @@ def stream(
 
     Each sentence is spoken as soon as it is complete; at a terminal, each line on Enter.
     """
-    if "?" in (voice.voice, sound.device):
+    if "?" in (voice.voice, sound.device, sound.player):
         from smallest_cli.cli.tables import answer_question
 
-        answer_question(sound.device, as_json=report.json)
+        answer_question(sound.device, sound.player, as_json=report.json)
         return
     if not words and sys.stdin is None:
         raise UsageError("stdin is closed", hint="pipe text in, or give it as arguments")
     by_server = stream_options.buffering == "server"
     config, console = build_run_config(voice, sound, service, report, captions, needs_ws=by_server)
+    warn_of_file_name(words or [], "< FILE", console)
     check_key_not_from_text([] if words else ["-"], service.api_key_file, config.settings)
     if by_server:
         given = captions.as_dict() | sound.as_dict() | stream_options.as_dict()

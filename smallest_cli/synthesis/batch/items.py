@@ -13,10 +13,11 @@ from smallest_cli.client.cache import audio_fields
 from smallest_cli.errors import UsageError
 from smallest_cli.files import safe_name, unique_names
 from smallest_cli.models import AudioFormat, Silence, SpeechRequest
+from smallest_cli.security import printable
 from smallest_cli.synthesis.batch.rows import Row, check_problems
 from smallest_cli.synthesis.request import RunConfig
 from smallest_cli.text.segments import Script, Speakers, write_script
-from smallest_cli.voices import resolve_voice
+from smallest_cli.voices import check_language, resolve_voice
 
 MAX_SLUG = 40
 
@@ -57,6 +58,13 @@ class Item:
     model: str
     script: Script
     key: str
+    options: str
+    """A hash of the options that all rows share."""
+
+    @property
+    def place(self) -> str:
+        """The row in messages: its number and id."""
+        return f"row {self.row}{f' ({printable(self.id, 60)})' if self.id else ''}"
 
     @property
     def characters(self) -> int:
@@ -72,11 +80,12 @@ def plan_items(rows: Sequence[Row], config: BatchConfig, warn: Callable[[str], N
     check_problems(problems, config.table)
     items = []
     warnings = {}
+    options = _options(config)
     for row, name in zip(rows, _names(rows, config.naming), strict=True):
         try:
             template, row_warnings = _template(row, config)
             warnings.update(dict.fromkeys(row_warnings))
-            items.append(_item(row, name, template, config))
+            items.append(_item(row, name, template, config, options))
         except UsageError as error:
             problems.append(f"{row.place}: {error}")
     if len({item.path for item in items}) < len(items):
@@ -104,6 +113,8 @@ def _template(row: Row, config: BatchConfig) -> tuple[SpeechRequest, tuple[str, 
     """The request of a row without its text, and warnings about its voice and model."""
     template, settings = config.run.template, config.run.settings
     warnings: tuple[str, ...] = ()
+    if not config.force:
+        check_language(row.language)
     if row.voice or row.model:
         chosen = resolve_voice(
             row.voice or settings.voice,
@@ -117,7 +128,7 @@ def _template(row: Row, config: BatchConfig) -> tuple[SpeechRequest, tuple[str, 
     return template._replace(language=row.language or template.language, speed=speed), warnings
 
 
-def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig) -> Item:
+def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig, options: str) -> Item:
     format = row.format or config.format
     coding = choose_coding("-", format)
     if coding in HEADERLESS_G711 and "sample_rate" not in config.run.settings.sources:
@@ -129,13 +140,19 @@ def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig) -> 
         for name, each in config.speakers.items()
     }
     script = write_script([row.text], template, split=config.split, pause_s=config.pause_s, speakers=speakers)
+    items = [each.seconds if isinstance(each, Silence) else audio_fields(each) for each in script.items]
+    key = _digest(config, items=items, coding=coding, dictionaries=config.dictionaries)
+    return Item(row.number, row.id, path, coding, template.voice, template.model or "", script, key, options)
+
+
+def _options(config: BatchConfig) -> str:
+    """Return a hash of the options that change the audio of rows which do not set them."""
+    speakers = {name: audio_fields(each) for name, each in config.speakers.items()}
+    shared = [audio_fields(config.run.template), config.split, config.pause_s, speakers]
+    return _digest(config, format=ALIASES.get(config.format, config.format), shared=shared)
+
+
+def _digest(config: BatchConfig, **fields: object) -> str:
     settings = config.run.settings
-    hashed = {
-        "items": [each.seconds if isinstance(each, Silence) else audio_fields(each) for each in script.items],
-        "coding": coding,
-        "service": "local" if settings.local else settings.base_url,
-        "api": settings.api,
-        "dictionaries": config.dictionaries,
-    }
-    key = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()
-    return Item(row.number, row.id, path, coding, template.voice, template.model or "", script, key)
+    fields |= {"service": "local" if settings.local else settings.base_url, "api": settings.api}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -27,11 +27,14 @@ class ManifestIndex:
 
     def __init__(self, data: bytes = b"") -> None:
         self._done: dict[str, dict[str, Any]] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+        """The last of them for a name without its extension, which may be that of another format."""
         for line in data.splitlines():
             try:
                 fields = json.loads(line)
                 if fields["status"] == "done":
-                    self._done[str(fields["file"])] = fields
+                    name = str(fields["file"])
+                    self._done[name] = self._last[Path(name).stem] = fields
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # cut off by a crash, or not ours: the item counts as not done
 
@@ -40,12 +43,18 @@ class ManifestIndex:
         done = self._done.get(item.path.name, {})
         return done.get("key") == item.key and self.is_unchanged(item.path)
 
+    def had_other_options(self, item: Item) -> bool:
+        """Whether the item was done with options that are noted and differ, and its file is unchanged."""
+        done = self._last.get(item.path.stem, {})
+        path = item.path.with_name(Path(str(done.get("file", item.path))).name)
+        return done.get("options", item.options) != item.options and self.is_unchanged(path)
+
     def is_unchanged(self, path: Path) -> bool:
         """Whether a file has the content that was last written to it."""
         done = self._done.get(path.name, {})
         try:
             return path.stat().st_size == done.get("bytes") and _digest(path) == done.get("sha256")
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file has
             return False
 
 
@@ -113,7 +122,7 @@ class Manifest:
     def _append(self, item: Item, fields: dict[str, Any]) -> None:
         line = {
             "id": item.id, "row": item.row, "file": item.path.name, "key": item.key,
-            "characters": item.characters,
+            "options": item.options, "characters": item.characters,
         }  # fmt: skip
         data = (json.dumps(line | fields) + "\n").encode()
         with translate_os_errors(OutputError, "write", self._path), self._lock:

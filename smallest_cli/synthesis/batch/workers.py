@@ -95,6 +95,7 @@ class _Workers:
         self._manifest = manifest
         self._count = count
         self._on_outcome = on_outcome
+        self._warn = warn
         self._dialer = Dialer.from_settings(config.run.settings, max_time=config.run.max_time)
         self._cache = open_cache_for(config.run, service, self._dialer, warn)
         self._policy = _StepBackPolicy(
@@ -173,7 +174,7 @@ class _Workers:
         session: Session | None = None
         try:
             with open_sinks([destination], run.template.format) as sink:
-                session = self._session(transport, sink)
+                session = self._session(item, transport, sink)
                 self._sinks[threading.get_ident()] = sink
                 try:
                     session.run(FinishedSegments(item.script.items))
@@ -197,13 +198,14 @@ class _Workers:
         self._report(outcome)
         return True
 
-    def _session(self, transport: Transport, sink: Sink) -> Session:
+    def _session(self, item: Item, transport: Transport, sink: Sink) -> Session:
         return Session(
             transport,
             Pipeline(sink, self._config.run.template.format),
             self._policy,
             self._budget,
             cache=self._cache,
+            warn=lambda line: self._warn(f"{item.place}: {line}"),
             is_cancelled=lambda: self._cancelled,
         )
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-from contextlib import closing
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.offline import (
+    DEADLINE,
     HTTP,
     SSE,
     Offline,
@@ -82,6 +86,66 @@ def test_stopped_utterance_is_an_error() -> None:
                 os.kill(pid, signal.SIGSTOP)
             last = (start + reply.raw.read()).split(b"\n\n")[-2]
         assert b'"status": "error"' in last or b'"status":"error"' in last
+        assert any(server.post(HTTP["unified"], hello()).content)
+
+
+@contextmanager
+def asked_for_events(server: Offline, format: str) -> Iterator[socket.socket]:
+    """Request speech events of the OpenAI API for a text of some minutes, on a socket of its own."""
+    fields = {"model": "tts-1", "voice": "alloy", "response_format": format, "stream_format": "sse"}
+    body = json.dumps(fields | {"input": "Far too long. " * 290}).encode()
+    head = (
+        f"POST /v1/audio/speech HTTP/1.1\r\nHost: 127.0.0.1:{server.address[1]}\r\n"
+        f"Authorization: Bearer {server.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(server.address, timeout=DEADLINE) as sock:
+        sock.sendall(head.encode() + body)
+        yield sock
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """Read until the server closes the connection, which it may reset."""
+    came = b""
+    with suppress(ConnectionResetError):
+        while data := sock.recv(65_536):
+            came += data
+    return came
+
+
+def assert_cut_off(came: bytes) -> None:
+    """Neither an end marker nor a second reply: the client must not take the audio for complete."""
+    assert came.startswith(b"HTTP/1.1 200 ")
+    assert came.count(b"HTTP/1.1") == 1
+    assert not came.endswith(b"0\r\n\r\n")
+    assert b"speech.audio.done" not in came
+
+
+@pytest.mark.parametrize("how", ["voice killed", "utterance killed", "utterance stopped"])
+def test_speech_events_end_with_the_connection_where_the_voice_fails(how: str) -> None:
+    with start_offline(openai=True) as server:
+        with asked_for_events(server, "pcm") as sock:
+            came = b""
+            while b"speech.audio.delta" not in came:
+                came += sock.recv(1_000)
+            voice = voice_of(server)
+            number = signal.SIGSTOP if how == "utterance stopped" else signal.SIGKILL
+            for pid in (*children_of(voice), *([voice] if how == "voice killed" else ())):
+                os.kill(pid, number)
+            assert_cut_off(came + read_to_end(sock))
+        assert server.log()[-1]["status"] != "complete"
+        assert any(server.post(HTTP["unified"], hello()).content)
+
+
+@pytest.mark.parametrize("format", ["pcm", "wav", "mp3"])
+def test_speech_events_end_with_the_connection_before_any_audio(format: str) -> None:
+    with start_offline(openai=True) as server:
+        assert server.post(HTTP["unified"], hello()).ok
+        os.kill(voice_of(server), signal.SIGSTOP)
+        with asked_for_events(server, format) as sock:
+            came = read_to_end(sock)
+        assert_cut_off(came)
+        assert b"speech.audio" not in came
         assert any(server.post(HTTP["unified"], hello()).content)
 
 

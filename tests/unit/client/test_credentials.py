@@ -103,7 +103,7 @@ def test_given_key_file_without_key_is_error(environ: dict[str, str], tmp_path: 
 def test_missing_key_hint_lists_all_ways(environ: dict[str, str]) -> None:
     error = refusal(lambda: find_key(None, DEFAULT_BASE_URL, environ), MissingKeyError)
     assert (str(error), error.exit_code) == ("no API key", 3)
-    for way in ("SMALLEST_API_KEY,", "SMALLEST_API_KEY_FILE", "--api-key-file FILE", "smallest login"):
+    for way in ("SMALLEST_API_KEY ", "SMALLEST_API_KEY_FILE", "--api-key-file FILE", "smallest login"):
         assert way in error.hint
 
 

@@ -16,7 +16,7 @@ from smallest_cli.bench.results import INVALID, summarise
 from smallest_cli.bench.schema import SAMPLED, Result, as_json
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.cli.commands.bench.display import print_lines, stdout_width
-from smallest_cli.cli.console import print_json, print_line
+from smallest_cli.cli.console import RED, print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import JSON_HELP
 from smallest_cli.cli.run_config import check_not_overwriting
@@ -33,13 +33,13 @@ def print_result(result: Result, *, json: bool) -> None:
         print_lines(render(result, stdout_width()))
     for each in result.slo:
         if not each.passed:
-            print_line(f"smallest: threshold: {threshold_text(each)}")
+            print_line(f"smallest: threshold: {threshold_text(each)}", RED)
     if result.exit == INVALID and any(arm.ok for arm in result.arms):
         reasons = result.run.calibration.reasons or [VERDICT_TEXTS["invalid"]]
-        print_line(f"smallest: invalid run: {'; '.join(reasons)}")
+        print_line(f"smallest: invalid run: {'; '.join(reasons)}", RED)
     elif result.exit == INVALID:
         failed = any(arm.n for arm in result.arms)
-        print_line(f"smallest: {'every trial failed' if failed else 'no trial was made'}")
+        print_line(f"smallest: {'every trial failed' if failed else 'no trial was made'}", RED)
 
 
 def exit_with(code: int) -> None:
