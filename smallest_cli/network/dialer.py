@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -118,7 +117,7 @@ class Dialer:
         except BaseException:
             sock.close()
             raise
-        return secured, replace(phases, tls=self.clock() - started)
+        return secured, phases.but(tls=self.clock() - started)
 
     def _take_preconnect(self) -> Preconnect | None:
         preconnect, self._preconnect = self._preconnect, None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import websocket
@@ -57,7 +56,7 @@ class WebSocketConnection:
             self.connection.close()
             raise
         ended = dialer.clock()
-        self.connection.phases = replace(self.connection.phases, upgrade=ended - started)
+        self.connection.phases = self.connection.phases.but(upgrade=ended - started)
         self.opened = Opened(self.connection.phases, at_ns=ended)
 
     def send(self, message: str | bytes) -> None:

@@ -1,7 +1,5 @@
 """`smallest speak`: speak text that is complete."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 

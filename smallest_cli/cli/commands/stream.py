@@ -1,10 +1,7 @@
 """`smallest stream`: speak text as it arrives."""
 
-from __future__ import annotations
-
 import math
 import sys
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -131,7 +128,7 @@ def stream(
     if max_lag is not None:
         if not stream_options.lines:
             raise UsageError("--max-lag requires --lines")
-        config = replace(config, ahead_s=min(config.ahead_s or max_lag, max_lag))
+        config = config.but(ahead_s=min(config.ahead_s or max_lag, max_lag))
     speakers = resolve_voices(stream_options.speaker, config, console, force=voice.force)
     typed = not words and sys.stdin.isatty()
     reader = TextReader(
