@@ -26,7 +26,7 @@ CLOSE_TIMEOUT_S = 0.1
 CONTROL_LIMIT = 125
 """Maximum payload of a control frame in bytes (RFC 6455, 5.5)."""
 HANDSHAKE_HEADERS = (b"upgrade:", b"connection:", b"sec-websocket-accept:")
-SWITCHED = re.compile(rb"HTTP/1\.[01] 101\b")
+SWITCHED = rb"HTTP/1\.[01] 101\b"
 NO_STATUS = 1005
 """The close code of a close frame without one (RFC 6455, 7.1.5)."""
 
@@ -151,7 +151,7 @@ class _UpgradeSocket:
 
     def _check_upgrade(self) -> None:
         head = read_final_head(self._connection)
-        if not SWITCHED.match(head):
+        if not re.match(SWITCHED, head):
             self._connection.unread(head)
             self._raise_rejection()
         if re.search(rb"\nsec-websocket-extensions:[ \t]*[^\s]", head, re.I):
