@@ -47,10 +47,10 @@ class Value:
 
     def __init__(self, *values: Any, **named: Any) -> None:
         """Take the fields in order or by name. Raises TypeError if one is missing, unknown or given twice."""
-        given = dict(zip(self._fields, values, strict=False), **named) if values else named
+        given = self.__dict__
+        given.update(zip(self._fields, values), **named)  # noqa: B905  (checked by their number)
         if len(given) < len(values) + len(named) or not self._required <= given.keys() <= self._fields.keys():
             raise TypeError(f"{type(self).__name__}({', '.join(self._fields)}): got {values} and {named}")
-        vars(self).update(given)
 
     def __setattr__(self, name: str, _: object) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
@@ -64,7 +64,11 @@ class Value:
 
     def but(self, **changes: Any) -> Self:
         """Return a copy with some values changed."""
-        return type(self)(**{**vars(self), **changes})
+        if not changes.keys() <= self._fields.keys():
+            raise TypeError(f"{type(self).__name__}({', '.join(self._fields)}): got {changes}")
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, **changes)
+        return copy
 
     def _compared(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self._fields if name not in self._not_compared)

@@ -55,6 +55,8 @@ class WebSocketConnection:
         except BaseException:
             self.connection.close()
             raise
+        # Not the library's socket: it would ask for the timeout on each of the three reads of a frame.
+        self._frames: Any = websocket.frame_buffer(self._read, skip_utf8_validation=True)
         ended = dialer.clock()
         self.connection.phases = self.connection.phases.but(upgrade=ended - started)
         self.opened = Opened(self.connection.phases, at_ns=ended)
@@ -83,21 +85,29 @@ class WebSocketConnection:
     @property
     def is_within_message(self) -> bool:
         """Whether the beginning of a message was read, and not its end."""
-        frame = self._socket.frame_buffer  # where websocket-client keeps what it read of a frame
-        return self._partial_message is not None or bool(frame.recv_buffer) or not frame.needs_header()
+        frames = self._frames
+        return self._partial_message is not None or bool(frames.recv_buffer) or not frames.needs_header()
+
+    def _read(self, size: int) -> bytes:
+        if data := self.connection.recv(size):
+            return data
+        raise decode_close(1006)
 
     def read_frame(self) -> bytes | None:
         """Read one frame; return the text message that it completes, if any. Answers pings."""
         self.connection.set_read_limit(MESSAGE_LIMIT - len(self._partial_message or b""))
-        with _translate_errors():
-            frame = self._socket.recv_frame()
-            if frame.mask_value:
-                raise ProtocolError("the service sent a masked frame")
-            if frame.opcode >= ABNF.OPCODE_CLOSE and (len(frame.data) > CONTROL_LIMIT or not frame.fin):
-                raise ProtocolError("the service sent a control frame that is too long or fragmented")
-            if frame.opcode == ABNF.OPCODE_PING:
-                self._socket.pong(frame.data)
+        try:  # for each frame: a context manager would take as long as the rest of this function
+            frame = self._frames.recv_frame()
+        except (websocket.WebSocketException, ValueError):
+            raise _violation() from None
+        if frame.mask_value:
+            raise ProtocolError("the service sent a masked frame")
+        if frame.opcode >= ABNF.OPCODE_CLOSE and (len(frame.data) > CONTROL_LIMIT or not frame.fin):
+            raise ProtocolError("the service sent a control frame that is too long or fragmented")
         match frame.opcode:
+            case ABNF.OPCODE_PING:
+                with _translate_errors():
+                    self._socket.pong(frame.data)
             case ABNF.OPCODE_CLOSE:
                 code = int.from_bytes(frame.data[:2], "big") if frame.data else NO_STATUS
                 raise decode_close(code, frame.data[2:].decode("utf-8", "replace"))
@@ -175,4 +185,8 @@ def _translate_errors() -> Iterator[None]:
     except websocket.WebSocketConnectionClosedException:
         raise decode_close(1006) from None
     except (websocket.WebSocketException, ValueError):
-        raise ProtocolError("the service violated the WebSocket protocol") from None
+        raise _violation() from None
+
+
+def _violation() -> ProtocolError:
+    return ProtocolError("the service violated the WebSocket protocol")
