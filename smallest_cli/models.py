@@ -48,7 +48,9 @@ class Value:
     def __init__(self, *values: Any, **named: Any) -> None:
         """Take the fields in order or by name. Raises TypeError if one is missing, unknown or given twice."""
         given = self.__dict__
-        given.update(zip(self._fields, values), **named)  # noqa: B905  (checked by their number)
+        if values:
+            given.update(zip(self._fields, values))  # noqa: B905  (their number is checked below)
+        given.update(named)
         if len(given) < len(values) + len(named) or not self._required <= given.keys() <= self._fields.keys():
             raise TypeError(f"{type(self).__name__}({', '.join(self._fields)}): got {values} and {named}")
 
