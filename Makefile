@@ -69,14 +69,20 @@ types: $(READY) ### mypy, strict
 
 check: lint types test test-long ## lint, types and all tests
 
+# Python starts of users find bytecode.
+bench bench-start bench-far bench-via bench-instead: export PYTHONDONTWRITEBYTECODE :=
+
 bench-memory: $(READY) ### memory over an hour of audio through each transport
 	@$(BIN)/python -m benchmarks.memory
 
 bench-stream: $(READY) ### time from the last byte of a sentence to its first audio, without the server's
 	@$(BIN)/python -m benchmarks.stream
 
-bench-far: $(READY) ### ws, sse and http at round trips of 0 to 200 ms, in each profile of serve (FAR=5 make bench-far; 15 minutes)
-	@$(BIN)/python -m benchmarks.far -n $(or $(FAR),9)
+bench-far: $(READY) ### speak, the vendor's tools and curl at round trips of 0 to 200 ms, and docs/far.svg (FAR=9 make bench-far; minutes)
+	@$(BIN)/python -m benchmarks.distance -n $(or $(FAR),5) --svg docs/far.svg
+
+bench-via: $(READY) ### ws, sse and http at round trips of 0 to 200 ms, in each profile of serve (VIA=5 make bench-via; 15 minutes)
+	@$(BIN)/python -m benchmarks.far -n $(or $(VIA),9)
 
 bench-writer: $(READY) ### time from a sentence to its audio after pauses of 1, 6 and 20 s (LONG=1 make bench-writer: 70 s too)
 	@$(BIN)/python -m benchmarks.slow_writer $(if $(LONG),--long)

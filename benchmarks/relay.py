@@ -20,24 +20,27 @@ from time import monotonic
 from urllib.parse import urlsplit
 
 SIZE = 65_536
-ADDRESS = "127.0.0.2"
+ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+"""Of this machine; each may have a relay to the same server."""
 
 
 @contextmanager
-def open_relay(base_url: str, round_trip_s: float, idle_s: float = math.inf) -> Iterator[str]:
+def open_relay(
+    base_url: str, round_trip_s: float, idle_s: float = math.inf, address: str = ADDRESSES[0]
+) -> Iterator[str]:
     """Start a relay to `base_url` with the given round-trip time. Yields the relay's URL.
 
     A connection without traffic for `idle_s` seconds is closed from the service's side. Raises SystemExit if
     the relay cannot listen.
     """
     parts = urlsplit(base_url)
-    arguments = (str(parts.port), str(round_trip_s), str(idle_s))
+    arguments = (address, str(parts.port), str(round_trip_s), str(idle_s))
     command = [sys.executable, "-m", "benchmarks.relay", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as relay:
         assert relay.stdout
         if not relay.stdout.readline():
-            sys.exit(f"the relay did not start: is {ADDRESS} an address of this machine?")
-        yield f"{parts.scheme}://{ADDRESS}:{parts.port}"
+            sys.exit(f"the relay did not start: is {address} an address of this machine?")
+        yield f"{parts.scheme}://{address}:{parts.port}"
         relay.terminate()
 
 
@@ -83,9 +86,9 @@ class Link:
                 target.sendall(data)
 
 
-def relay(port: int, round_trip_s: float, idle_s: float) -> None:
+def relay(address: str, port: int, round_trip_s: float, idle_s: float) -> None:
     """Accept connections until the process exits."""
-    with socket.create_server((ADDRESS, port)) as listener:
+    with socket.create_server((address, port)) as listener:
         print("ready", flush=True)
         while True:
             client, _ = listener.accept()
@@ -93,6 +96,6 @@ def relay(port: int, round_trip_s: float, idle_s: float) -> None:
 
 
 if __name__ == "__main__":
-    arguments = (int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
+    arguments = (sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
     threading.Thread(target=relay, args=arguments, daemon=True).start()
     sys.stdin.read()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import select
 import stat
@@ -488,6 +487,8 @@ def unique_names(wanted: Sequence[tuple[str, str]]) -> list[str]:
 
     A row appended later does not change the names of earlier rows.
     """
+    import hashlib  # 3 ms, most of them to load OpenSSL
+
     names: dict[str, str] = {}
     numbers: defaultdict[str, Iterator[int]] = defaultdict(count)  # for rows with the same id
     for base, id in wanted:

@@ -1,13 +1,9 @@
-"""Data types shared by all packages: requests, events, voices, the service. No I/O.
-
-Named tuples, because each dataclass adds 0.5 ms to the start of every command.
-"""
+"""Data types shared by all packages: requests, events, voices, the service. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, dataclass_transform, runtime_checkable
 
 from smallest_cli.errors import RemoteError
 from smallest_cli.security import Secret
@@ -26,6 +22,68 @@ MAX_REQUEST_CHARS = 8000
 """The service's limit on the text of a request, after trimming (waves/api.md, 0.4)."""
 SEGMENT_CHARS = 250
 """Maximum characters of a segment, as the vendor recommends and its server splits (waves/api.md, 4c)."""
+
+
+@dataclass_transform(frozen_default=True)
+class Value:
+    """Base of small immutable objects: records, and groups of options. Annotated names are the fields.
+
+    Construct with `Point(x=1, y=2)` or `Point(1, 2)`; a value in the class is the default of its field.
+    Values are equal if their classes and fields are. `point.but(y=3)` is a copy with other values.
+
+    Not a dataclass: the methods generated for one add 0.5 to 1 ms to the start of every command that imports
+    it; these are shared. A NamedTuple serves as well where it may be equal to other tuples.
+    """
+
+    _fields: ClassVar[dict[str, None]] = {}
+    """Names of the fields in order, those of base classes first. A dict, as an ordered set."""
+    _required: ClassVar[frozenset[str]] = frozenset()
+    _not_compared: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        own = (name for name, kind in cls.__annotations__.items() if "ClassVar" not in str(kind))
+        cls._fields = cls._fields | dict.fromkeys(own)
+        cls._required = frozenset(name for name in cls._fields if not hasattr(cls, name))
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        """Take the fields in order or by name. Raises TypeError if one is missing, unknown or given twice."""
+        given = self.__dict__
+        if values:
+            given.update(zip(self._fields, values))  # noqa: B905  (their number is checked below)
+        given.update(named)
+        if len(given) < len(values) + len(named) or not self._required <= given.keys() <= self._fields.keys():
+            raise TypeError(f"{type(self).__name__}({', '.join(self._fields)}): got {values} and {named}")
+
+    def __setattr__(self, name: str, _: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all fields by name."""
+        return {name: getattr(self, name) for name in self._fields}
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with some values changed."""
+        if not changes.keys() <= self._fields.keys():
+            raise TypeError(f"{type(self).__name__}({', '.join(self._fields)}): got {changes}")
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, **changes)
+        return copy
+
+    def _compared(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self._fields if name not in self._not_compared)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._compared() == other._compared()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._compared()))
+
+    def __repr__(self) -> str:
+        fields = (f"{name}={each!r}" for name, each in self.as_dict().items())
+        return f"{type(self).__name__}({', '.join(fields)})"
 
 
 class AudioFormat(NamedTuple):
@@ -141,8 +199,7 @@ class Service(NamedTuple):
     api: Api = "unified"
 
 
-@dataclass(frozen=True, slots=True)
-class Phases:
+class Phases(Value):
     """Duration of each step of opening a connection, in nanoseconds; 0 for a step that was skipped."""
 
     dns: int = 0
@@ -151,27 +208,13 @@ class Phases:
     upgrade: int = 0
 
 
-_T = TypeVar("_T", bound=tuple[Any, ...])
+class _Timed(Value):
+    """Base of the events: equal without their timestamp in nanoseconds and the number of their request."""
+
+    _not_compared = frozenset({"at_ns", "segment"})
 
 
-def _event(cls: type[_T]) -> type[_T]:
-    """Make events of one class equal without their timestamp and segment, and different from other tuples."""
-
-    def content(event: Any) -> tuple[Any, ...]:
-        return tuple(event._replace(at_ns=0, segment=0))
-
-    methods = {
-        "__eq__": lambda self, other: type(other) is cls and content(self) == content(other),
-        "__ne__": lambda self, other: type(other) is not cls or content(self) != content(other),
-        "__hash__": lambda self: hash(content(self)),
-    }
-    for name, method in methods.items():
-        setattr(cls, name, method)
-    return cls
-
-
-@_event
-class Opened(NamedTuple):
+class Opened(_Timed):
     """The connection that will carry the request is ready."""
 
     phases: Phases
@@ -180,16 +223,14 @@ class Opened(NamedTuple):
     segment: int = 0
 
 
-@_event
-class Sent(NamedTuple):
+class Sent(_Timed):
     """The last byte of the request was written to the socket."""
 
     at_ns: int = 0
     segment: int = 0
 
 
-@_event
-class AudioChunk(NamedTuple):
+class AudioChunk(_Timed):
     """Audio bytes of one message: s16le, not necessarily whole frames. `cached`: read from the cache."""
 
     pcm: bytes
@@ -199,8 +240,7 @@ class AudioChunk(NamedTuple):
     segment: int = 0
 
 
-@_event
-class WordTiming(NamedTuple):
+class WordTiming(_Timed):
     """Start and end of a word, in seconds from the start of its segment. `number` is its position."""
 
     word: str
@@ -212,16 +252,14 @@ class WordTiming(NamedTuple):
     segment: int = 0
 
 
-@_event
-class AudioEnded(NamedTuple):
+class AudioEnded(_Timed):
     """No more audio of the segment will come; whether it is complete is not yet known."""
 
     at_ns: int = 0
     segment: int = 0
 
 
-@_event
-class Completed(NamedTuple):
+class Completed(_Timed):
     """The segment is complete, by the service's end marker or by the stated length."""
 
     request_id: str | None = None
@@ -229,8 +267,7 @@ class Completed(NamedTuple):
     segment: int = 0
 
 
-@_event
-class Refused(NamedTuple):
+class Refused(_Timed):
     """The service refused a request that was sent while another was under way; `error` is its answer."""
 
     error: RemoteError

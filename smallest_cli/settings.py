@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -89,7 +90,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _KIND_NAMES: dict[tuple[type, ...], str] = {
     _TEXT: "a string", _NUMBER: "a number", _INTEGER: "a whole number", _BOOLEAN: "true or false",
 }  # fmt: skip
-_HOST = re.compile(r"\w+://(\[[^]/]*\]|[^:/?#@]+)(:\d*)?/")
+_HOST = r"\w+://(\[[^]/]*\]|[^:/?#@]+)(:\d*)?/"
+_XDG = {
+    "config": ("XDG_CONFIG_HOME", ".config"),
+    "cache": ("XDG_CACHE_HOME", ".cache"),
+    "data": ("XDG_DATA_HOME", ".local/share"),
+}
+"""Kind of folder -> its variable, and its default in the home directory (XDG Base Directory)."""
 _Layer = dict[str, tuple[Any, str]]
 """Settings of one source: name -> value and the source's name."""
 
@@ -214,7 +221,7 @@ def _validation_error(name: str, value: Any) -> str | None:
     }
     if name == "base_url":
         before, at, _ = value.rpartition("@")
-        if at and not _HOST.match(before):  # an @ before the path: the URL must not be printed
+        if at and not re.match(_HOST, before):  # an @ before the path: the URL must not be printed
             return "a base URL must not contain a user name or password"
     if name == "local" and not isinstance(value, bool):
         return f"{printable(value, 40)} is not one of {', '.join(_BOOLEANS)}"
@@ -236,13 +243,15 @@ def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def user_folder(kind: str, named: str | None = None) -> Path:
-    """Return the folder `named`, else this user's own of a kind of platformdirs: config, cache or data.
+    """Return the folder `named`, else this user's own of a kind: config, cache or data.
 
     Without a home directory it is below NO_HOME.
     """
     if named:
         return Path(named)
-    import platformdirs
+    if sys.platform == "linux":
+        return xdg_folder(kind) / "smallest"
+    import platformdirs  # 4 ms of a start
 
     with suppress(RuntimeError):  # no home; older versions return a relative path, here and for a bad HOME
         folder: Path = getattr(platformdirs, f"user_{kind}_path")("smallest")
@@ -251,9 +260,16 @@ def user_folder(kind: str, named: str | None = None) -> Path:
     return NO_HOME / "smallest"
 
 
+def xdg_folder(kind: str) -> Path:
+    """Return the folder of a kind by XDG's rule: config, cache or data."""
+    variable, default = _XDG[kind]
+    named = os.environ.get(variable, "")
+    return Path(named) if os.path.isabs(named) else home_folder() / default
+
+
 def home_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the home directory, NO_HOME without one."""
-    home = environ.get("HOME") or os.path.expanduser("~")
+    home = environ["HOME"] if "HOME" in environ else os.path.expanduser("~")
     return Path(home) if os.path.isabs(home) else NO_HOME
 
 

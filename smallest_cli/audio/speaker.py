@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from smallest_cli.audio.audio_queue import AudioQueue
 from smallest_cli.audio.sink import PlaybackSink
 from smallest_cli.errors import DeviceError
 from smallest_cli.extras import install_command
-from smallest_cli.models import AudioFormat
+from smallest_cli.models import AudioFormat, Value
 from smallest_cli.security import printable
 from smallest_cli.signals import running_s, wait_running
 
@@ -41,8 +40,7 @@ class LibraryMissing(DeviceError):
     """PortAudio, or the package for it, is not installed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Value):
     """An output device: its name, whether it is the default, and its own rate in Hz."""
 
     name: str

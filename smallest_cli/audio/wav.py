@@ -19,7 +19,7 @@ LARGEST_DATA_SIZE = MAX_SIZE - 36
 PCM, ALAW, ULAW, EXTENSIBLE = 1, 6, 7, 0xFFFE
 SUBFORMAT_END = bytes.fromhex("000000001000800000aa00389b71")
 """What follows the coding in the GUID of an extensible format that stands for one."""
-OTHER_CHUNK = re.compile(rb"(?!RIFF|data)[ -~]{2,4}")
+OTHER_CHUNK = rb"(?!RIFF|data)[ -~]{2,4}"
 """The name of a chunk that may follow the data, or its first characters."""
 MAX_HEADER = 65_536
 PLACEHOLDER_SIZE = 1_000_000_000
@@ -90,8 +90,8 @@ class WavReader:
         self._trailer += data
         at = self._padding
         while at < len(self._trailer) - 1:  # a single byte may be padding
-            size = int.from_bytes(self._trailer[at + 4 : at + 8], "little")
-            if at + 8 + size > self._trailer_size or not OTHER_CHUNK.fullmatch(self._trailer, at, at + 4):
+            name, size = self._trailer[at : at + 4], int.from_bytes(self._trailer[at + 4 : at + 8], "little")
+            if at + 8 + size > self._trailer_size or not re.fullmatch(OTHER_CHUNK, name):
                 raise ProtocolError("the service sent more audio than its WAV header states")
             at += 8 + size + size % 2
 

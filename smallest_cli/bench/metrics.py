@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import chain, pairwise
+
+from msgspec.structs import asdict
 
 from smallest_cli.bench.playback import SECOND, play, smallest_safe_buffer
 from smallest_cli.bench.schema import ArmId, Metric

@@ -16,7 +16,7 @@ from smallest_cli import errors
 from smallest_cli.bench.onset import find_onset
 from smallest_cli.bench.playback import Chunk
 from smallest_cli.bench.schema import ArmId, Count, Integer, Name, Positive
-from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent, SpeechRequest, Transport
+from smallest_cli.models import AudioChunk, Completed, Event, Opened, Sent, SpeechRequest, Transport
 
 Kind = TypeVar("Kind", bound=Event)
 ERROR_CLASSES = (
@@ -24,6 +24,15 @@ ERROR_CLASSES = (
     "timeout_stall", "truncated", "inaudible", "empty", "protocol", "reset", "refused",
 )  # fmt: skip
 """All error classes of failed trials. http_429 is the account's concurrency limit, over any transport."""
+
+
+class Phases(Struct, frozen=True):
+    """`models.Phases`, as it is in a file."""
+
+    dns: Count = 0
+    tcp: Count = 0
+    tls: Count = 0
+    upgrade: Count = 0
 
 
 class Trial(Struct, frozen=True, kw_only=True):
@@ -124,7 +133,7 @@ def attempt(
         started_ns=started - origin_ns,
         ended_ns=ended - origin_ns,
         opened_ns=opened.at_ns - origin_ns if opened else None,
-        phases=opened.phases if opened else None,
+        phases=Phases(**opened.phases.as_dict()) if opened else None,
         reused=opened.reused if opened else None,
         sent_ns=sent.at_ns - origin_ns if sent else None,
         chunks=tuple(_chunks(audio, sent.at_ns)) if sent else (),

@@ -6,12 +6,13 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, dataclass_transform, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
 from typer.models import OptionInfo
 
 from smallest_cli.errors import UsageError
+from smallest_cli.models import Value
 
 
 class _Declared(NamedTuple):
@@ -55,11 +56,11 @@ def _describe_default(default: Any, name: str) -> str:
     return f" [default: {default:g}]" if isinstance(default, float) else f" [default: {default}]"
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
-class Options:
-    """A group: each annotated name is a field, declared by `option` or as `Annotated[...] = default`.
+class Options(Value):
+    """A group: each field is declared by `option`, or as `Annotated[...] = default`.
 
-    Not a dataclass: generating its methods would add 0.5 ms per group to every start.
+    A module with groups or commands has no `from __future__ import annotations`: strings would have to be
+    evaluated, which takes milliseconds.
     """
 
     _declared: ClassVar[dict[str, OptionInfo]] = {}
@@ -67,36 +68,22 @@ class Options:
 
     def __init_subclass__(cls, group: str | None = None) -> None:
         cls._group = group or cls._group
-        own = inspect.get_annotations(cls)
+        own = cls.__annotations__
         cls._declared = {name: info for name, info in cls._declared.items() if name not in own}
         for name in own:
             if isinstance(declared := vars(cls).get(name), _Declared):
                 declared.info.rich_help_panel = declared.info.rich_help_panel or cls._group
                 cls._declared[name] = declared.info
                 setattr(cls, name, declared.default)
-
-    def __init__(self, **values: Any) -> None:
-        vars(self).update(values)
+        super().__init_subclass__()
 
     @classmethod
     def parameters(cls) -> dict[str, Any]:
         """Return the type of each field by name, annotated for Typer."""
-        hints, declared = get_type_hints(cls, include_extras=True), cls._declared
-        annotated = {name: Annotated[hints[name], info] for name, info in declared.items()}
-        return {name: annotated.get(name, hints[name]) for name in _fields(cls)}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all fields by name."""
-        return {name: getattr(self, name) for name in _fields(type(self))}
-
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some values replaced."""
-        return type(self)(**self.as_dict() | changes)
-
-
-def _fields(group: type[Options]) -> dict[str, None]:
-    """Names of the fields in order, those of base classes first. A dict, as an ordered set."""
-    return {name: None for each in reversed(group.__mro__[:-2]) for name in inspect.get_annotations(each)}
+        bases = reversed(cls.__mro__[:-1])
+        types = {name: kind for each in bases for name, kind in each.__annotations__.items()}
+        annotated = {name: Annotated[types[name], info] for name, info in cls._declared.items()}
+        return {name: annotated.get(name, types[name]) for name in cls._fields}
 
 
 def _check_values(values: dict[str, Any], annotations: dict[str, Any]) -> None:
@@ -123,24 +110,23 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     The returned function raises UsageError for an option value that is empty or not a finite number.
     """
-    hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type[Options]] = {}
     for name, parameter in inspect.signature(command).parameters.items():
-        if isinstance(hint := hints[name], type) and issubclass(hint, Options):
+        if isinstance(hint := parameter.annotation, type) and issubclass(hint, Options):
             groups[name] = hint
             parameters += [
                 parameter.replace(name=field, annotation=annotation, default=getattr(hint, field))
                 for field, annotation in hint.parameters().items()
             ]
         else:
-            parameters.append(parameter.replace(annotation=hint))
+            parameters.append(parameter)
 
     @wraps(command)
     def wrapper(**values: Any) -> None:
         _check_values(values, wrapper.__annotations__)
         for name, group in groups.items():
-            values[name] = group(**{field: values.pop(field) for field in _fields(group)})
+            values[name] = group(**{field: values.pop(field) for field in group._fields})
         command(**values)
 
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -1,7 +1,5 @@
 """Options shared by commands. An option that was not given is None; its setting then applies."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import typer

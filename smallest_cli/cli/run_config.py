@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -132,6 +133,7 @@ def build_run_config(
         ahead_s=AHEAD_S if sound.ahead is None else sound.ahead,
         keep_partial=sound.partial == "keep",
         clobber=sound.clobber,
+        started_ns=time.perf_counter_ns(),
     )
     check_not_overwriting_inputs(settings, service.api_key_file, config.written_files)
     return config, console

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,7 @@ def answer_question(device: str | None, player: str | None = None, *, as_json: b
     if not devices:
         raise DeviceError("no output device found", hint="use -o FILE")
     print_result(
-        {"devices": [asdict(each) for each in devices]},
+        {"devices": [each.as_dict() for each in devices]},
         ("name", "default", "rate"),
         [(each.name, "default" if each.default else "", f"{each.rate} Hz") for each in devices],
         as_json=as_json,

@@ -20,9 +20,9 @@ Clock = Callable[[], int]
 """Returns nanoseconds from an arbitrary start."""
 
 HEAD_LIMIT = 64 * 1024
-HEAD_END = re.compile(rb"\n\r?\n")
-INTERIM_STATUS = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d\b")
-STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
+HEAD_END = rb"\n\r?\n"
+INTERIM_STATUS = rb"HTTP/1\.[01] 1(?!01)\d\d\b"
+STATUS_LINE = rb"HTTP/1\.[01] (\d{3})\b"
 READ_SIZE = 64 * 1024
 MAX_SOCKET_TIMEOUT_S = 2_000_000.0
 """23 days: poll(2) takes its timeout as a 32-bit number of milliseconds."""
@@ -204,11 +204,11 @@ def read_final_head(connection: Connection) -> bytes:
     while True:
         connection.set_read_limit(HEAD_LIMIT)
         head = b""
-        while not (end := HEAD_END.search(head)):
+        while not (end := re.search(HEAD_END, head)):
             data = connection.recv(READ_SIZE)
             if not data:
                 raise ConnectionClosed("the connection was closed before an answer came")
             head += data
         connection.unread(head[end.end() :])
-        if not INTERIM_STATUS.match(head):
+        if not re.match(INTERIM_STATUS, head):
             return head[: end.end()]

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -81,17 +80,17 @@ class Dialer:
 
         An unused connection is closed at the end of the context.
         """
-        # Reading the certificates takes as long as connecting and releases the interpreter lock.
-        reader = threading.Thread(target=self._preload_context, daemon=True) if origin.secure else None
-        if reader:
-            reader.start()
         self._preconnect = Preconnect(partial(self._open, origin))
+        # Meanwhile: reading the certificates takes as long as connecting and releases the interpreter lock.
+        reader = threading.Thread(target=self._preload_context, daemon=True) if origin.secure else None
         try:
+            if reader:
+                reader.start()
             yield
         finally:
             if preconnect := self._take_preconnect():
                 preconnect.abandon()
-            if reader:
+            if reader and reader.ident:  # it was started
                 reader.join()
 
     def connect(self, origin: Origin) -> Connection:
@@ -121,7 +120,7 @@ class Dialer:
         except BaseException:
             sock.close()
             raise
-        return secured, replace(phases, tls=self.clock() - started)
+        return secured, phases.but(tls=self.clock() - started)
 
     def _take_preconnect(self) -> Preconnect | None:
         preconnect, self._preconnect = self._preconnect, None

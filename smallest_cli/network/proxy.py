@@ -102,7 +102,7 @@ def open_tunnel(sock: socket.socket, proxy: Proxy, origin: Origin, clock: Clock,
         if isinstance(error, DeadlineExceeded):
             raise
         raise ConnectError(f"{proxy.name} failed: {error}") from None
-    match = STATUS_LINE.match(head)
+    match = re.match(STATUS_LINE, head)
     if not match:
         raise ConnectError(f"{proxy.name} did not answer in HTTP")
     status = int(match[1])

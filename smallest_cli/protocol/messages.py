@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
+from base64 import b64encode
+from binascii import a2b_base64
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -110,10 +111,10 @@ def _decode_audio(audio: object) -> bytes:
         raise ProtocolError("an audio message whose audio is not a string")
     try:
         try:
-            return b64decode(audio, validate=True)
+            return a2b_base64(audio, strict_mode=True)
         except ValueError:  # with line ends, in the alphabet for URLs, or without padding (RFC 4648)
             text = "".join(audio.split()).replace("-", "+").replace("_", "/")
-            return b64decode(text if "=" in text else text + "=" * (-len(text) % 4), validate=True)
+            return a2b_base64(text if "=" in text else text + "=" * (-len(text) % 4), strict_mode=True)
     except ValueError:
         raise ProtocolError("an audio message with invalid base64") from None
 

@@ -209,7 +209,7 @@ class WebSocketSession:
             return None
 
     async def _send(self, event: AudioEvent, job: Job) -> None:
-        event = event._replace(request_id=job.request_id)
+        event = event.but(request_id=job.request_id)
         older = self._config.complete_form == "older"
         await self._socket.send_str(encode_message(event, self._session_id, job.request, older=older))
 

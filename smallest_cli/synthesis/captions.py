@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
 
 from smallest_cli.audio.destinations import Destination
 from smallest_cli.errors import BrokenPipe, DeviceError, Incomplete, Interrupted, SmallestError, UsageError
-from smallest_cli.models import AudioFormat, SpeechRequest
+from smallest_cli.models import AudioFormat, SpeechRequest, Value
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings
 from smallest_cli.signals import uninterrupted
@@ -19,8 +18,7 @@ HARMLESS = (DeviceError, Interrupted, BrokenPipe)
 """Errors that do not make subtitles wrong once all text was spoken."""
 
 
-@dataclass(frozen=True, slots=True)
-class CaptionPlan:
+class CaptionPlan(Value):
     """The options of a run: a subtitle file, one cue for each word, text shown as it is played.
 
     `timed`: word times are requested.
@@ -41,7 +39,7 @@ def plan_captions(
     reason = "" if force or not (plan.by_word or plan.follow) else untimed_reason(template, settings)
     if plan.by_word and reason:
         raise UsageError(f"--cue word: {reason}", hint="--cue sentence works with every voice and transport")
-    return replace(plan, timed=plan.by_word or (plan.follow and not reason))
+    return plan.but(timed=plan.by_word or (plan.follow and not reason))
 
 
 def untimed_reason(template: SpeechRequest, settings: Settings) -> str:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smallest_cli.audio.destinations import Destination, open_sinks
@@ -14,7 +13,7 @@ from smallest_cli.audio.sink import Sink
 from smallest_cli.client.retry import MAX_TOTAL_WAIT_S, Budget, RetryPolicy
 from smallest_cli.client.service import open_service
 from smallest_cli.errors import Interrupted, RemoteError, SmallestError, UsageError
-from smallest_cli.models import AudioFormat, Event, Service, SpeechRequest
+from smallest_cli.models import AudioFormat, Event, Service, SpeechRequest, Value
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import printable
@@ -35,8 +34,7 @@ MAX_NAME = 64
 """Maximum characters of a speaker's name."""
 
 
-@dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Value):
     """Everything that a run needs, checked before any file, device or socket is opened."""
 
     settings: Settings
@@ -51,7 +49,8 @@ class RunConfig:
     """The next segment is requested when less than this is still to be played; 0 for at once."""
     keep_partial: bool = True
     clobber: bool = True
-    started_ns: int = field(default_factory=time.perf_counter_ns)
+    started_ns: int = 0
+    """When the command started, by `time.perf_counter_ns`."""
 
     @property
     def written_files(self) -> list[str]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import PurePath
 
 from smallest_cli.errors import UsageError
-from smallest_cli.models import AudioChunk, Completed, Event, WordTiming
+from smallest_cli.models import AudioChunk, Completed, Event, Value, WordTiming
 from smallest_cli.security import printable, redact
 from smallest_cli.text.clean import clean
 from smallest_cli.text.graphemes import clusters, display_width
@@ -71,8 +71,7 @@ class SpokenSegment:
         self.frames = self._byte_count = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Cue:
+class Cue(Value):
     """A text and when it is spoken, in seconds from the start of the audio; its words if they are timed."""
 
     start: float
@@ -135,7 +134,7 @@ def render(cues: Sequence[Cue], kind: str, *, by_word: bool = False) -> str:
 
 
 def _with_speaker(cue: Cue) -> Cue:
-    return replace(cue, text=f"{cue.speaker}: {cue.text}") if cue.speaker else cue
+    return cue.but(text=f"{cue.speaker}: {cue.text}") if cue.speaker else cue
 
 
 def _as_fields(cue: Cue) -> dict[str, object]:
@@ -154,12 +153,12 @@ def _split(cues: Iterable[Cue]) -> Iterator[Cue]:
         rows = list(spaced(f"{text} ", lines(text)))
         texts = ["".join(rows[at : at + LINES]) for at in range(0, len(rows), LINES)]
         if len(texts) == 1:
-            yield replace(cue, text=texts[0])
+            yield cue.but(text=texts[0])
             continue
         done = list(accumulate((display_width(text.rstrip()) for text in texts), initial=0))
         times = [cue.start + (cue.end - cue.start) * part / done[-1] for part in done[:-1]]
         for text, start, end in zip(texts, times, [*times[1:], cue.end], strict=True):
-            yield replace(cue, start=start, end=end, text=text, words=())
+            yield cue.but(start=start, end=end, text=text, words=())
 
 
 def _merge(cues: Iterable[Cue]) -> Iterator[tuple[int, int, str]]:

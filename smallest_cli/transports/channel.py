@@ -35,7 +35,7 @@ class Channel(ABC):
         """Return the next event; ignores `wake` and `timeout_s`. Raises RemoteError."""
         assert self._events is not None, "nothing was sent"  # noqa: S101
         event = self._sent.popleft() if self._sent else next(self._events)
-        return event._replace(segment=self._number)
+        return event.but(segment=self._number)
 
     @abstractmethod
     def synthesize(self, request: SpeechRequest) -> Generator[Event, None, None]:

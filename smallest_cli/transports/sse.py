@@ -34,7 +34,7 @@ class SSETransport(HTTPChannel):
         while piece := http.read():
             for event in stream.feed(piece, http.connection.received_ns):
                 if isinstance(event, Completed):
-                    event = event._replace(request_id=event.request_id or request_id)
+                    event = event.but(request_id=event.request_id or request_id)
                     reception.accept("end marker", request_id=event.request_id)
                     yield event
                     return

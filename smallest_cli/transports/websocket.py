@@ -113,7 +113,7 @@ class WebSocketTransport:
             ws, opened = self._open()
             ws.connection.set_deadline("audio", self._dialer.timeout)
         ws.send(encode_request(request))
-        self._events.append(opened._replace(segment=number))
+        self._events.append(opened.but(segment=number))
         self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
         early = bool(self._requests)
         self._returned = running_s()
@@ -187,7 +187,7 @@ class WebSocketTransport:
                     earlier.ended = True
                     self._events.append(AudioEnded(at_ns=connection.received_ns, segment=earlier.number))
             request.started = True
-            self._events.append(event._replace(segment=request.number))
+            self._events.append(event.but(segment=request.number))
             if isinstance(event, AudioChunk) and request.reception.add(event.pcm):
                 self._await_more(connection, request)
 
@@ -238,7 +238,7 @@ class WebSocketTransport:
             if each.service_id:
                 self._finished_ids.add(each.service_id)
             request_id = event.request_id if each is request else each.service_id
-            self._events.append(event._replace(request_id=request_id, segment=each.number))
+            self._events.append(event.but(request_id=request_id, segment=each.number))
         if self._requests and not self._requests[0].started:
             connection.set_deadline("audio", self._dialer.timeout)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import websocket
@@ -27,7 +26,7 @@ CLOSE_TIMEOUT_S = 0.1
 CONTROL_LIMIT = 125
 """Maximum payload of a control frame in bytes (RFC 6455, 5.5)."""
 HANDSHAKE_HEADERS = (b"upgrade:", b"connection:", b"sec-websocket-accept:")
-SWITCHED = re.compile(rb"HTTP/1\.[01] 101\b")
+SWITCHED = rb"HTTP/1\.[01] 101\b"
 NO_STATUS = 1005
 """The close code of a close frame without one (RFC 6455, 7.1.5)."""
 
@@ -56,8 +55,10 @@ class WebSocketConnection:
         except BaseException:
             self.connection.close()
             raise
+        # Not the library's socket: it would ask for the timeout on each of the three reads of a frame.
+        self._frames: Any = websocket.frame_buffer(self._read, skip_utf8_validation=True)
         ended = dialer.clock()
-        self.connection.phases = replace(self.connection.phases, upgrade=ended - started)
+        self.connection.phases = self.connection.phases.but(upgrade=ended - started)
         self.opened = Opened(self.connection.phases, at_ns=ended)
 
     def send(self, message: str | bytes) -> None:
@@ -84,21 +85,29 @@ class WebSocketConnection:
     @property
     def is_within_message(self) -> bool:
         """Whether the beginning of a message was read, and not its end."""
-        frame = self._socket.frame_buffer  # where websocket-client keeps what it read of a frame
-        return self._partial_message is not None or bool(frame.recv_buffer) or not frame.needs_header()
+        frames = self._frames
+        return self._partial_message is not None or bool(frames.recv_buffer) or not frames.needs_header()
+
+    def _read(self, size: int) -> bytes:
+        if data := self.connection.recv(size):
+            return data
+        raise decode_close(1006)
 
     def read_frame(self) -> bytes | None:
         """Read one frame; return the text message that it completes, if any. Answers pings."""
         self.connection.set_read_limit(MESSAGE_LIMIT - len(self._partial_message or b""))
-        with _translate_errors():
-            frame = self._socket.recv_frame()
-            if frame.mask_value:
-                raise ProtocolError("the service sent a masked frame")
-            if frame.opcode >= ABNF.OPCODE_CLOSE and (len(frame.data) > CONTROL_LIMIT or not frame.fin):
-                raise ProtocolError("the service sent a control frame that is too long or fragmented")
-            if frame.opcode == ABNF.OPCODE_PING:
-                self._socket.pong(frame.data)
+        try:  # for each frame: a context manager would take as long as the rest of this function
+            frame = self._frames.recv_frame()
+        except (websocket.WebSocketException, ValueError):
+            raise _violation() from None
+        if frame.mask_value:
+            raise ProtocolError("the service sent a masked frame")
+        if frame.opcode >= ABNF.OPCODE_CLOSE and (len(frame.data) > CONTROL_LIMIT or not frame.fin):
+            raise ProtocolError("the service sent a control frame that is too long or fragmented")
         match frame.opcode:
+            case ABNF.OPCODE_PING:
+                with _translate_errors():
+                    self._socket.pong(frame.data)
             case ABNF.OPCODE_CLOSE:
                 code = int.from_bytes(frame.data[:2], "big") if frame.data else NO_STATUS
                 raise decode_close(code, frame.data[2:].decode("utf-8", "replace"))
@@ -152,7 +161,7 @@ class _UpgradeSocket:
 
     def _check_upgrade(self) -> None:
         head = read_final_head(self._connection)
-        if not SWITCHED.match(head):
+        if not re.match(SWITCHED, head):
             self._connection.unread(head)
             self._raise_rejection()
         if re.search(rb"\nsec-websocket-extensions:[ \t]*[^\s]", head, re.I):
@@ -176,4 +185,8 @@ def _translate_errors() -> Iterator[None]:
     except websocket.WebSocketConnectionClosedException:
         raise decode_close(1006) from None
     except (websocket.WebSocketException, ValueError):
-        raise ProtocolError("the service violated the WebSocket protocol") from None
+        raise _violation() from None
+
+
+def _violation() -> ProtocolError:
+    return ProtocolError("the service violated the WebSocket protocol")

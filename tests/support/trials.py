@@ -11,8 +11,7 @@ from msgspec import convert
 from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.playback import Chunk
 from smallest_cli.bench.schema import ArmId, Run, as_json, decode_hook
-from smallest_cli.bench.trial import Trial
-from smallest_cli.models import Phases
+from smallest_cli.bench.trial import Phases, Trial
 from tests.support.command import Ran, smallest
 
 MS = 1_000_000

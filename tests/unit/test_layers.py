@@ -363,6 +363,31 @@ def test_wall_clock_use_is_found() -> None:
     assert wall_clock_users({"a": ast.parse(source)}) == {("a", "late")}
 
 
+# One base for small immutable objects: a frozen dataclass adds 0.5 to 1 ms to the start of its users
+
+
+def frozen_dataclasses(tree: ast.Module) -> list[str]:
+    """Classes with `@dataclass(frozen=True)`, however it is imported."""
+    return [
+        each.name
+        for each in ast.walk(tree)
+        if isinstance(each, ast.ClassDef)
+        for decorator in map(ast.unparse, each.decorator_list)
+        if "dataclass(" in decorator and "frozen=True" in decorator
+    ]
+
+
+def test_small_immutable_objects_are_values() -> None:
+    fast = {name: tree for name, tree in TREES.items() if name.split(".")[0] not in ("bench", "server")}
+    found = {name: classes for name, tree in fast.items() if (classes := frozen_dataclasses(tree))}
+    assert found == {}, "use models.Value"
+
+
+def test_frozen_dataclass_is_found() -> None:
+    source = "@dataclasses.dataclass(slots=True, frozen=True)\nclass A: ...\n@dataclass\nclass B: ..."
+    assert frozen_dataclasses(ast.parse(source)) == ["A"]
+
+
 # Programs that are started do not inherit the key
 
 STARTERS = frozenset({"Popen", "run", "call", "check_call", "check_output", "create_subprocess_exec"})

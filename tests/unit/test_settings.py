@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 
 from smallest_cli.errors import SettingsError, SmallestError, UsageError
-from smallest_cli.settings import DEFAULT_BASE_URL, Settings, config_folder, load_settings, read_private
+from smallest_cli.settings import (
+    DEFAULT_BASE_URL,
+    NO_HOME,
+    Settings,
+    config_folder,
+    home_folder,
+    load_settings,
+    read_private,
+    user_folder,
+)
 from tests.support.command import smallest
 
 SECRET = "sk_0123456789abcdef"
@@ -404,3 +415,30 @@ def test_no_command_shows_the_password_of_a_base_url(command: tuple[str, ...], t
 @pytest.mark.parametrize("url", ["http://host/@team", "https://host:9/a@b/@c", "http://[::1]:9/@x"])
 def test_base_url_path_may_contain_an_at_sign(url: str, home: Home) -> None:
     assert home.load(base_url=url).base_url == url
+
+
+FOLDERS = {"config": ".config", "cache": ".cache", "data": ".local/share"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="XDG's rule")
+@pytest.mark.parametrize("kind", FOLDERS)
+@pytest.mark.parametrize("named", [None, "", "relative", "/elsewhere", "/else where/"])
+def test_user_folder_on_linux_is_that_of_platformdirs(
+    kind: str, named: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/x")
+    monkeypatch.delenv(f"XDG_{kind.upper()}_HOME", raising=False)
+    if named is not None:
+        monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", named)
+    expected = Path(named or "") if named and named[0] == "/" else Path("/home/x", FOLDERS[kind])
+    assert user_folder(kind) == expected / "smallest"
+    assert user_folder(kind) == getattr(platformdirs, f"user_{kind}_path")("smallest")
+
+
+@pytest.mark.parametrize("home", ["", "relative", "~"])
+def test_home_that_is_not_absolute_is_none(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", home)
+    assert home_folder() == NO_HOME
+    for kind in FOLDERS:
+        monkeypatch.delenv(f"XDG_{kind.upper()}_HOME", raising=False)
+        assert user_folder(kind).is_relative_to(NO_HOME)

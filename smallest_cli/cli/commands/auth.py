@@ -1,7 +1,5 @@
 """`smallest login` and `smallest logout`: save and remove API keys."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Annotated

@@ -1,11 +1,8 @@
 """`smallest batch`: one file for each row of a table."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Literal
@@ -19,6 +16,7 @@ from smallest_cli.cli.run_config import check_key_not_from_text, load_request, r
 from smallest_cli.cli.tables import print_facts
 from smallest_cli.client.service import open_service
 from smallest_cli.errors import BatchFailed, Interrupted, SmallestError, UsageError, plural
+from smallest_cli.models import Value
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import printable
 from smallest_cli.synthesis.batch import manifest as manifests
@@ -100,7 +98,7 @@ def batch(
     )
     rows = read_rows(file, options.input_format, None if options.ignore_columns else console.warn)
     if template.dictionaries and not report.dry_run:
-        config = replace(config, dictionaries=_read_dictionaries(run))
+        config = config.but(dictionaries=_read_dictionaries(run))
     items = plan_items(rows, config, console.warn)
     report_text(
         sum(item.script.removed for item in items),
@@ -131,7 +129,7 @@ def batch(
                 parts.pop(item.path.name, None)
             for item in items:  # those not pending: their partial files are stale
                 manifests.remove_parts(parts, item)
-        tally = Tally(len(items), len(items) - len(pending))
+        tally = Tally(len(items), len(items) - len(pending), [])
         with tally.reported_on_error(), console.progress_bar(len(pending)) as advance:
 
             def on_outcome(outcome: Outcome) -> None:
@@ -191,13 +189,12 @@ def _print_plan(items: list[Item], skipped: int, *, as_json: bool) -> None:
     print_facts(plan if as_json else lines, as_json=as_json)
 
 
-@dataclass(frozen=True)
-class Tally:
+class Tally(Value):
     """Outcomes of a batch, in order of completion. `skipped` rows were done in an earlier run."""
 
     rows: int
     skipped: int
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Outcome]
 
     @property
     def done(self) -> list[Outcome]:

@@ -15,7 +15,7 @@ from smallest_cli.cli.console import print_line
 from smallest_cli.errors import SettingsError
 from smallest_cli.files import atomic_write
 from smallest_cli.security import printable
-from smallest_cli.settings import home_folder, package_data, user_folder
+from smallest_cli.settings import package_data, user_folder, xdg_folder
 
 SCRIPT_FOLDERS = ("completions", "../completions")
 """Directories of the scripts: in an installed package, and in the repository."""
@@ -56,16 +56,10 @@ def _read_script(shell: Shell) -> str:
     raise SettingsError(f"the completion script {FILES[shell]} is missing", hint="reinstall smallest-cli")
 
 
-def _xdg_folder(variable: str, default: str) -> Path:
-    """Return the folder that a variable names, by default one in the home directory."""
-    named = os.environ.get(variable, "")
-    return Path(named) if os.path.isabs(named) else home_folder() / default  # as the specification says
-
-
 def _installation(shell: Shell) -> tuple[Path, str]:
     """Return where to install the script, and the step left to the user."""
-    data = _xdg_folder("XDG_DATA_HOME", ".local/share")
-    config = _xdg_folder("XDG_CONFIG_HOME", ".config")
+    data = xdg_folder("data")
+    config = xdg_folder("config")
     match shell:
         case "bash":
             named = os.environ.get("BASH_COMPLETION_USER_DIR", "").split(":")[0]

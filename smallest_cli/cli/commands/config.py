@@ -1,7 +1,5 @@
 """`smallest config`: show and change config.toml."""
 
-from __future__ import annotations
-
 import shutil
 from contextlib import suppress
 from typing import Annotated

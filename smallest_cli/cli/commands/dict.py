@@ -1,7 +1,5 @@
 """`smallest dict`: manage pronunciation dictionaries."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

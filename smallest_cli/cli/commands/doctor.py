@@ -1,12 +1,9 @@
 """`smallest doctor`: check the settings, the service, the key and the audio devices."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import typer
 
@@ -19,7 +16,7 @@ from smallest_cli.cli.tables import list_output_devices, print_result
 from smallest_cli.client.api import AccountClient
 from smallest_cli.client.service import open_local_service, open_service
 from smallest_cli.errors import DeviceError, SmallestError
-from smallest_cli.models import Opened, SpeechRequest
+from smallest_cli.models import Opened, SpeechRequest, Value
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.network.origin import parse_base_url
 from smallest_cli.network.proxy import find_proxy
@@ -38,8 +35,7 @@ class DoctorOptions(AccountOptions, group="Output"):
     verbose: bool = option("--verbose", "Show settings that are at their default, too.", False)
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Value):
     """One line of the report. `exit_code` is 0 if the check passed or is optional.
 
     `source` is where a value is from, `hint` what mends a problem.

@@ -1,7 +1,5 @@
 """`smallest help`."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

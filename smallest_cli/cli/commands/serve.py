@@ -1,7 +1,5 @@
 """`smallest serve`: the offline server in the foreground."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """`smallest speak`: speak text that is complete."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,10 +1,7 @@
 """`smallest stream`: speak text as it arrives."""
 
-from __future__ import annotations
-
 import math
 import sys
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -34,14 +31,6 @@ from smallest_cli.models import MAX_REQUEST_CHARS, SEGMENT_CHARS
 from smallest_cli.security import os_error_text
 from smallest_cli.synthesis.request import result
 from smallest_cli.text.input import SUBTITLES_NOTICE, join_words
-from smallest_cli.text.stream import (
-    LAGGING_QUEUE_LENGTH,
-    QUEUE_LENGTH,
-    ArrivingSegments,
-    CleanFragments,
-    SegmentStream,
-    TextReader,
-)
 
 FLUSH_MS = 1500
 DRAIN_S = 5.0
@@ -133,31 +122,42 @@ def stream(
     if max_lag is not None:
         if not stream_options.lines:
             raise UsageError("--max-lag requires --lines")
-        config = replace(config, ahead_s=min(config.ahead_s or max_lag, max_lag))
+        config = config.but(ahead_s=min(config.ahead_s or max_lag, max_lag))
     speakers = resolve_voices(stream_options.speaker, config, console, force=voice.force)
     typed = not words and sys.stdin.isatty()
-    reader = TextReader(
-        [join_words(words)] if words else sys.stdin.fileno(),
-        QUEUE_LENGTH if max_lag is None else LAGGING_QUEUE_LENGTH,
-    )
-    fragments = CleanFragments(reader)
-    strip = stream_options.strip_markdown
-    segments = SegmentStream(
-        config.template,
-        speakers,
-        limit=stream_options.split or SEGMENT_CHARS,
-        first_limit=stream_options.first_chunk_chars,
-        strip_markdown=not (typed or words or stream_options.lines) if strip is None else strip,
-        typed=typed,
-        by_line=stream_options.lines,
-        by_sentence=config.captions is not None,
-        max_chars=stream_options.max_chars,
-        pause_s=0 if typed else PAUSE_S if stream_options.pause is None else stream_options.pause,
-    )
-    cleaned = fragments if by_server else segments
+    given_text = join_words(words or [])
     if typed:
         console.info("Type a line and press Enter to speak it; Ctrl-D ends.")
     with session_on_console(config, console, drawn=not typed) as session:
+        # While the connection is made: these and their patterns take 15 ms.
+        from smallest_cli.text.stream import (
+            LAGGING_QUEUE_LENGTH,
+            QUEUE_LENGTH,
+            ArrivingSegments,
+            CleanFragments,
+            SegmentStream,
+            TextReader,
+        )
+
+        reader = TextReader(
+            [given_text] if words else sys.stdin.fileno(),
+            QUEUE_LENGTH if max_lag is None else LAGGING_QUEUE_LENGTH,
+        )
+        fragments = CleanFragments(reader)
+        strip = stream_options.strip_markdown
+        segments = SegmentStream(
+            config.template,
+            speakers,
+            limit=stream_options.split or SEGMENT_CHARS,
+            first_limit=stream_options.first_chunk_chars,
+            strip_markdown=not (typed or words or stream_options.lines) if strip is None else strip,
+            typed=typed,
+            by_line=stream_options.lines,
+            by_sentence=config.captions is not None,
+            max_chars=stream_options.max_chars,
+            pause_s=0 if typed else PAUSE_S if stream_options.pause is None else stream_options.pause,
+        )
+        cleaned = fragments if by_server else segments
         if by_server:
             fragments.before_text = session.take_playback
             session.converse(config.template, fragments, stream_options.drain or DRAIN_S)

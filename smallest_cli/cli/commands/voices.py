@@ -1,10 +1,7 @@
 """`smallest voices`: list, search, play and clone voices."""
 
-from __future__ import annotations
-
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -170,12 +167,12 @@ def play_voices(
     for name in names:
         output = [str(Path(folder, f"{files[ids[name]]}.wav"))] if folder else None
         sound_options = options.SoundOptions(output=output, play=not folder, overlap=play_options.overlap)
-        of_voice = voice_options.replace(voice=ids[name])
+        of_voice = voice_options.but(voice=ids[name])
         runs.append((name, *build_run_config(of_voice, sound_options, service_options, run_options)))
     results: list[dict[str, Any]] = []
     try:
         for name, checked, console in runs:
-            config = replace(checked, started_ns=time.perf_counter_ns())
+            config = checked.but(started_ns=time.perf_counter_ns())
             text = join_words([play_options.text]) if play_options.text else sentence(found[name])
             pause_s = options.TextOptions().pause
             script = write_script([text], config.template, split=SEGMENT_CHARS, pause_s=pause_s)

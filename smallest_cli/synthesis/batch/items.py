@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from smallest_cli.audio.formats import ALIASES, HEADERLESS_G711, TELEPHONE_RATE, check_rate, choose_coding
 from smallest_cli.client.cache import audio_fields
 from smallest_cli.errors import UsageError
 from smallest_cli.files import safe_name, unique_names
-from smallest_cli.models import AudioFormat, Silence, SpeechRequest
+from smallest_cli.models import AudioFormat, Silence, SpeechRequest, Value
 from smallest_cli.security import printable
 from smallest_cli.synthesis.batch.rows import Row, check_problems
 from smallest_cli.synthesis.request import RunConfig
@@ -22,8 +22,7 @@ from smallest_cli.voices import check_language, resolve_voice
 MAX_SLUG = 40
 
 
-@dataclass(frozen=True)
-class BatchConfig:
+class BatchConfig(Value):
     """What all rows share. `run` has no destinations: each row is a file in `folder`."""
 
     run: RunConfig
@@ -36,15 +35,14 @@ class BatchConfig:
     split: int = 250
     pause_s: float = 0.4
     force: bool = False
-    speakers: Speakers = field(default_factory=dict)
+    speakers: Speakers = MappingProxyType({})
     """The voices of lines that begin with a name; a row's language and speed apply to them, too."""
     dictionaries: str = ""
     """A hash of the content of the dictionaries."""
     jobs: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Value):
     """One file to be written. `key` is a hash of the text and of everything that changes its audio.
 
     `row` is the number of its row in the file.
@@ -102,7 +100,7 @@ def _names(rows: Sequence[Row], naming: str) -> list[str]:
         return [f"{number:0{width}}" for number in range(1, len(rows) + 1)]
     if naming == "id":
         return unique_names([(row.id or "", row.id or "") for row in rows])
-    return unique_names([(_slug(row.text), row.id or repr(replace(row, number=0, place=""))) for row in rows])
+    return unique_names([(_slug(row.text), row.id or repr(row.but(number=0, place=""))) for row in rows])
 
 
 def _slug(text: str) -> str:

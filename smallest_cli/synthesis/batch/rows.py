@@ -6,11 +6,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
 from smallest_cli.errors import UsageError, plural
+from smallest_cli.models import Value
 from smallest_cli.security import printable
 from smallest_cli.text.input import read_texts
 from smallest_cli.text.table import read_table
@@ -21,8 +21,7 @@ FORMATS = (*DELIMITERS, "jsonl")
 SHOWN_PROBLEMS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Value):
     """One row. None is a column that is empty or missing.
 
     `number` is that of the row in a spreadsheet, where the header is row 1, or of the line in JSON Lines;

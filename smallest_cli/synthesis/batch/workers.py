@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from smallest_cli import errors
@@ -16,7 +15,7 @@ from smallest_cli.audio.destinations import Destination, open_sinks
 from smallest_cli.audio.sink import Sink
 from smallest_cli.client.retry import Attempt, Budget, RetryPolicy
 from smallest_cli.client.service import open_service
-from smallest_cli.models import Service, Transport
+from smallest_cli.models import Service, Transport, Value
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.synthesis.batch.items import BatchConfig, Item
 from smallest_cli.synthesis.batch.manifest import Manifest, find_parts, remove_parts
@@ -36,8 +35,7 @@ MAX_CONSECUTIVE_FAILURES = 5
 """After as many of those in a row the remaining items are not attempted: they would take hours to fail."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Value):
     """What became of an item; `error` is None where its file is complete."""
 
     item: Item

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -198,3 +200,9 @@ def test_fragments_for_the_service_are_clean_and_speakable(pieces: list[str], si
     assert fragments.characters == len("".join(found))
     assert "\x1b" not in "".join(found)
     assert letters(found) == letters([text.replace("\x1b[1m", "")])
+
+
+def test_command_imports_the_text_steps_after_it_began_to_connect() -> None:
+    steps = {f"smallest_cli.text.{name}" for name in ("stream", "sentences", "boundaries", "layout", "clean")}
+    code = f"import sys, smallest_cli.cli.commands.stream; sys.exit(' '.join({steps} & {{*sys.modules}}))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b"\n"

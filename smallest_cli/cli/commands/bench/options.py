@@ -1,7 +1,5 @@
 """Option groups of `smallest bench`."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from smallest_cli.bench.plan import BUFFERS, Arrival

@@ -1,7 +1,5 @@
 """`smallest bench compare | merge | report | locustfile`: evaluate saved runs. No network."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`smallest bench`: measure latency over each transport, and how much audio a player must buffer."""
 
-from __future__ import annotations
-
 import sys
 from contextlib import ExitStack
 from difflib import get_close_matches
