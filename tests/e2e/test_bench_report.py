@@ -173,8 +173,8 @@ def test_charts_stay_within_their_view_box(found: Result) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
-def test_terminal_lines_fit_the_width(found: Result, width: int) -> None:
-    lines = [line for _, line in render(found, width)]
+def test_verbose_lines_fit_the_width(found: Result, width: int) -> None:
+    lines = [line for _, line in render(found, width, verbose=True)]
     assert max(map(len, lines)) <= width
     shown = "\n".join(lines)
     assert "error_rate" not in shown
@@ -214,7 +214,7 @@ def test_markdown_marks_unstreamed_arms_and_missing_intervals(found: Result) -> 
 
 
 def test_gap_has_no_interval_and_every_report_says_why(found: Result) -> None:
-    for text in (to_html(found), "\n".join(line for _, line in render(found, 80))):
+    for text in (to_html(found), "\n".join(line for _, line in render(found, 80, verbose=True))):
         assert "gap has no interval: values of one trial depend on each other" in text
     assert "[?, ?]" not in to_html(found)
 

@@ -9,6 +9,7 @@ from smallest_cli.bench.schema import ArmResult, Estimate, Load, MetricSummary, 
 from smallest_cli.errors import plural
 
 MAX_ERROR_RATE = 0.05  # an arm that fails more often is not recommended, however fast it is
+MAX_NAMED = 2  # more arms that fail too often are counted
 MAX_TAIL_WAIT_MS = 1000.0
 SHARES = ("p99", "p95", "p90")
 
@@ -100,16 +101,21 @@ def _late_completions(tried: Sequence[ArmResult]) -> Iterator[str]:
 def _failures(tried: Sequence[ArmResult]) -> Iterator[str]:
     unfit = [arm for arm in tried if arm.error_rate > MAX_ERROR_RATE]
     if unfit:
-        failed = [
-            f"{arm.id}, {arm.n - arm.ok} of {plural(arm.n, 'trial')} ({error_counts(arm)})" for arm in unfit
-        ]
-        yield f"Failed too often: {'; '.join(failed)}."
+        groups = [[arm] for arm in unfit] if len(unfit) <= MAX_NAMED else [unfit]
+        yield f"Failed too often: {'; '.join(map(_failed, groups))}."
     others = [arm for arm in tried if arm not in unfit]
     if count := sum(arm.n - arm.ok for arm in others):
         classes = dict.fromkeys(name for arm in others for name in arm.errors)
         other = "other " if unfit else ""
         total = plural(sum(arm.n for arm in others), f"{other}trial")
         yield f"{count} of {total} failed ({', '.join(classes)})."
+
+
+def _failed(arms: Sequence[ArmResult]) -> str:
+    """Name arms, and count their failed trials by class."""
+    failed, total = sum(arm.n - arm.ok for arm in arms), sum(arm.n for arm in arms)
+    names = str(arms[0].id) if len(arms) == 1 else f"{len(arms)} arms"
+    return f"{names}, {failed} of {plural(total, 'trial')} ({error_counts(*arms)})"
 
 
 def _limits(tried: Sequence[ArmResult], load: Load) -> Iterator[str]:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
 from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
 from smallest_cli.bench.schema import ArmResult, Estimate, MetricSummary, Result, Run, ThresholdResult
 from smallest_cli.errors import plural
+from smallest_cli.security import printable
+
+MAX_MESSAGE = 80  # characters of a message in a list of failures
+MAX_NAMED = 3  # more arms are counted
 
 VERDICT_TEXTS = {
     "ok": "measurement overhead is negligible",
@@ -20,18 +28,35 @@ OVERVIEW_COLUMNS = {
         ("ttfb", "p95", "p95"),
         ("ttfb", "p99", "p99"),
         ("ttfa", "p50", "TTFA p50"),
-        ("min_safe_buffer", "p95", "min. buffer p95"),
+        ("min_safe_buffer", "p95", "min. buffer"),
+        ("rtf", "p50", "RTF"),
     ),
     "open": (
         ("ttfb_e2e", "p50", "e2e p50"),
         ("ttfb_e2e", "p95", "p95"),
         ("ttfb_e2e", "p99", "p99"),
         ("ttfb", "p50", "TTFB p50"),
-        ("min_safe_buffer", "p95", "min. buffer p95"),
+        ("min_safe_buffer", "p95", "min. buffer"),
+        ("rtf", "p50", "RTF"),
     ),
 }
 """Columns of the overview by load model: metric, quantile, title. The first is the time that a client waits:
-in an open loop it counts from the scheduled time, since a time from sending omits queueing."""
+in an open loop it counts from the scheduled time, since a time from sending omits queueing. `min. buffer` is
+what 95 % of trials play without a stall."""
+INTERVAL = "95 % CI"
+OPTIONAL_COLUMNS = ("RTF", "min. buffer", "TTFA p50", INTERVAL, "p99", "p95", "ok")
+"""What a narrow overview leaves out, in this order."""
+
+
+def overview(result: Result) -> dict[str, list[str]]:
+    """Return the columns of the overview by title: the arms, then `cells` formatted for each."""
+    (metric, quantile, first), *others = OVERVIEW_COLUMNS[result.run.load.model]
+    arms = result.arms
+    columns = {"arm": [str(arm.id) for arm in arms], "ok": [f"{arm.ok}/{arm.n}" for arm in arms]}
+    columns[first] = [overview_cell(arm, metric, quantile) for arm in arms]
+    found = [arm.metrics.get(metric) for arm in arms]
+    columns[INTERVAL] = [interval(each.quantile(quantile)) if each else "-" for each in found]
+    return columns | {title: [overview_cell(arm, name, q) for arm in arms] for name, q, title in others}
 
 
 def figure(value: float | None, unit: str = "ms") -> str:
@@ -43,10 +68,18 @@ def figure(value: float | None, unit: str = "ms") -> str:
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+def plain(value: float) -> str:
+    """Format a number of an axis: two significant digits or all of its integer part, without an exponent."""
+    if value >= 10:
+        return f"{value:.0f}"
+    digits = max(0, 1 - math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:.0f}"
+
+
 def overview_cell(arm: ArmResult, metric: str, quantile: str) -> str:
     """Format one cell of the overview; a dash where the arm lacks the metric."""
     found = arm.metrics.get(metric)
-    return figure(found.quantile(quantile).v) if found else "-"
+    return figure(found.quantile(quantile).v, found.unit) if found else "-"
 
 
 def metric_cells(found: MetricSummary) -> list[str]:
@@ -102,12 +135,18 @@ def notes(arm: ArmResult) -> list[str]:
             f"{count} outlier{'s' * (count > 1)} in ttfb, not dropped: mean {figure(ttfb.mean)} ms, "
             f"{figure(ttfb.mean_without_outliers)} ms without"
         )
-    if arm.first_is_outlier:
-        found.append("the first measured trial is an outlier: use a longer --warmup")
     if any(metric.at_least for metric in arm.metrics.values()):
         found.append("*_censored counts trials that timed out with the time they waited, marked >=")
-    if count := arm.reopened:
-        found.append(f"{count} trial{'s' * (count > 1)} had to reopen a warm connection")
+    return found + warnings(arm)
+
+
+def warnings(arm: ArmResult) -> list[str]:
+    """Return the notes of an arm that every report shows: what was not measured as planned."""
+    found = []
+    if arm.first_is_outlier:
+        found.append("the first measured trial is an outlier: use a longer --warmup")
+    if arm.reopened:
+        found.append(f"{plural(arm.reopened, 'trial')} had to reopen a warm connection")
     return found
 
 
@@ -117,9 +156,48 @@ def verdict_text(result: Result) -> str:
     return text if any(arm.ok for arm in result.arms) else f"{text}, but no trial succeeded"
 
 
-def error_counts(arm: ArmResult) -> str:
-    """Return the number of failed trials by error class."""
-    return ", ".join(f"{count} {name}" for name, count in arm.errors.items()) or "none"
+def error_counts(*arms: ArmResult) -> str:
+    """Return the number of failed trials of the arms by error class."""
+    errors = sum((Counter(arm.errors) for arm in arms), Counter[str]())
+    return ", ".join(f"{count} {name}" for name, count in errors.items()) or "none"
+
+
+def warmups_text(result: Result) -> str:
+    """Return the number of warm-ups, and of those that failed by error class."""
+    warmups = result.warmups
+    counted = plural(warmups.n, "warm-up")
+    if not warmups.errors:
+        return counted
+    failed = ", ".join(f"{count} {name}" for name, count in warmups.errors.items())
+    return f"{sum(warmups.errors.values())} of {counted} failed ({failed})"
+
+
+def all_warnings(result: Result) -> list[str]:
+    """Return the warnings of all arms, each once with its arms."""
+    arms: dict[str, list[str]] = {}
+    for arm in result.arms:
+        for warning in warnings(arm):
+            arms.setdefault(warning, []).append(arm.id)
+    return [f"{_named(names, len(result.arms))}: {warning}" for warning, names in arms.items()]
+
+
+def failures(result: Result) -> list[str]:
+    """Describe the failed trials, most frequent first: count and class, arms, and the first message."""
+    kinds: dict[tuple[str, str], dict[str, int]] = {}
+    for arm in result.arms:
+        for name, count in arm.errors.items():
+            kinds.setdefault((name, arm.messages.get(name, "")), {})[arm.id] = count
+    ordered = sorted(kinds.items(), key=lambda kind: -sum(kind[1].values()))
+    return [
+        f"failed: {sum(arms.values())} {name} in {_named(list(arms), len(result.arms))}"
+        + (f": {printable(message, MAX_MESSAGE)}" if message else "")
+        for (name, message), arms in ordered
+    ]
+
+
+def _named(arms: Sequence[str], of: int) -> str:
+    """Name up to `MAX_NAMED` arms, or count them."""
+    return ", ".join(arms) if len(arms) <= MAX_NAMED else f"{len(arms)} of {of} arms"
 
 
 def load_text(run: Run) -> str:
@@ -139,19 +217,42 @@ def load_text(run: Run) -> str:
 
 def threshold_text(each: ThresholdResult) -> str:
     """Format a threshold, its figure, and pass or FAIL."""
+    value, *doubt = _outcome(each).partition(" (")
     outcome = "pass" if each.passed else "FAIL"
-    if each.ci and not each.confident:
-        bound = each.ci[each.passed == ("<" in each.expr)]
-        doubt = "CI spans the limit"
-        if bound is None:
-            doubt = f"open CI: {'trials timed out' if each.why == GIVEN_UP else 'too few trials'}"
-        outcome += f" ({doubt})"
+    return f"{each.expr}  {each.arm or 'no arm'}  {value}: {outcome}{''.join(doubt)}"
+
+
+def _outcome(each: ThresholdResult) -> str:
+    """Format the figure, and why it is in doubt on which side of the limit it is."""
     value = "no such figure"
     if each.value is not None:
         unit = f" {each.unit}" if each.unit in ("ms", "s") else ""
         value = f"{100 * each.value:.4g} %" if each.unit == "share" else figure(each.value, each.unit) + unit
         value = f"{'at least ' * each.at_least}{value}"
-    return f"{each.expr}  {each.arm or 'no arm'}  {value}: {outcome}"
+    if not each.ci or each.confident:
+        return value
+    doubt = "CI spans the limit"
+    if each.ci[each.passed == ("<" in each.expr)] is None:
+        doubt = f"open CI: {'trials timed out' if each.why == GIVEN_UP else 'too few trials'}"
+    return f"{value} ({doubt})"
+
+
+def thresholds(result: Result) -> Iterator[tuple[str, bool]]:
+    """Yield one line for each threshold, and whether every arm met it.
+
+    The worst arms that missed it are listed with their figures; if none did, the one that came closest.
+    """
+    for expression in dict.fromkeys(each.expr for each in result.slo):
+        arms = [each for each in result.slo if each.expr == expression]
+        ordered = sorted(arms, key=lambda each: each.value or 0.0, reverse="<" in expression)
+        missed = [each for each in ordered if not each.passed]
+        if len(arms) == 1:
+            yield threshold_text(arms[0]), not missed
+            continue
+        outcome = f"FAIL in {len(missed)} of {len(arms)} arms" if missed else f"pass in {len(arms)} arms"
+        listed = [f"{each.arm} {_outcome(each)}" for each in (missed[:MAX_NAMED] or ordered[:1])]
+        more = ", ..." if len(missed) > MAX_NAMED else ""
+        yield f"{expression}  {outcome}: {', '.join(listed)}{more}", not missed
 
 
 def comparison_text(row: Row) -> str:

@@ -130,11 +130,11 @@ def test_censored_threshold_without_timeouts_is_the_plain_one() -> None:
 
 def test_every_report_marks_lower_bounds() -> None:
     found = summarise(run(), [*NINETEEN, timed_out(19, 2000)])
-    screen = "\n".join(line for _, line in render(found, 80))
+    screen = "\n".join(line for _, line in render(found, 80, verbose=True))
     assert ">=2000" in screen
     assert ">=2000" in to_markdown(found)
     assert "&gt;=2000" in to_html(found)
-    assert all(len(line) <= 80 for _, line in render(found, 80))
+    assert all(len(line) <= 80 for _, line in render(found, 80, verbose=True))
 
 
 def test_run_of_timeouts_only_can_be_rendered() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from smallest_cli.audio.destinations import check_distinct
-from smallest_cli.bench.report.format import VERDICT_TEXTS, threshold_text
+from smallest_cli.bench.report.format import VERDICT_TEXTS, thresholds
 from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import INVALID, summarise
 from smallest_cli.bench.schema import SAMPLED, Result, as_json
@@ -24,16 +24,16 @@ from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.extras import LOCUST, install_command, is_installed
 
 
-def print_result(result: Result, *, json: bool) -> None:
+def print_result(result: Result, *, json: bool, verbose: bool = False) -> None:
     """Print a result as tables or JSON on stdout, and failures on stderr."""
     if json:
         sys.stdout.write(as_text(result))
         sys.stdout.flush()
     else:
-        print_lines(render(result, stdout_width()))
-    for each in result.slo:
-        if not each.passed:
-            print_line(f"smallest: threshold: {threshold_text(each)}")
+        print_lines(render(result, stdout_width(), verbose=verbose))
+    for text, passed in thresholds(result):
+        if not passed:
+            print_line(f"smallest: threshold: {text}")
     if result.exit == INVALID and any(arm.ok for arm in result.arms):
         reasons = result.run.calibration.reasons or [VERDICT_TEXTS["invalid"]]
         print_line(f"smallest: invalid run: {'; '.join(reasons)}")
@@ -92,6 +92,7 @@ class MergeOptions(Options):
     jsonl: str | None = option("--jsonl FILE", "Write all raw trials.")
     save: str | None = option("--save FILE", "Write the result as JSON.")
     json: bool = option("--json", JSON_HELP, False)
+    verbose: bool = option("--verbose", "Print every metric of each arm.", False)
 
 
 @grouped
@@ -112,7 +113,7 @@ def merge(
         write_text(Path(options.jsonl), "".join(raw_lines(run, trials)))
     if options.save is not None:
         write_text(Path(options.save), as_text(result))
-    print_result(result, json=options.json)
+    print_result(result, json=options.json, verbose=options.verbose)
     exit_with(result.exit)
 
 

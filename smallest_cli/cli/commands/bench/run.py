@@ -82,7 +82,7 @@ def bench(
             made = sum(trial.phase == "measure" for trial in measured.trials)
             trials = f"{made} of {plural(plan.trials, 'trial')}" if plan.trials else plural(made, "trial")
             console.warn(f"{measured.run.cut_short} ended the run early after {trials}")
-        _finish(measured, spool, outcome, json=report.json)
+        _finish(measured, spool, outcome, report)
 
 
 def _reject_subcommands(word: str) -> None:
@@ -125,7 +125,10 @@ def _open(
 
 
 def _finish(
-    measured: Measurement, spool: outputs.AudioSpool | None, outcome: options.OutcomeOptions, *, json: bool
+    measured: Measurement,
+    spool: outputs.AudioSpool | None,
+    outcome: options.OutcomeOptions,
+    report: ReportOptions,
 ) -> None:
     """Write and print the result, complete or partial, then exit with its code or signal."""
     result = summarise(measured.run, measured.trials)
@@ -133,7 +136,7 @@ def _finish(
     for failure in failures:
         if isinstance(failure, OutputError):
             print_error(failure)
-    print_result(result, json=json)
+    print_result(result, json=report.json, verbose=report.verbose)
     for signalled in (measured.interruption, *failures):
         if isinstance(signalled, Interrupted):
             # Re-raising would print the error on stdout, after the result.
