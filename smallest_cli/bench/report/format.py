@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
 from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
-from smallest_cli.bench.schema import ArmResult, Estimate, MetricSummary, Result, Run, ThresholdResult
+from smallest_cli.bench.schema import ArmResult, Delays, Estimate, MetricSummary, Result, Run, ThresholdResult
 from smallest_cli.errors import plural
-from smallest_cli.security import printable
 
-MAX_MESSAGE = 80  # characters of a message in a list of failures
 MAX_NAMED = 3  # more arms are counted
 
 VERDICT_TEXTS = {
@@ -181,18 +180,17 @@ def all_warnings(result: Result) -> list[str]:
     return [f"{_named(names, len(result.arms))}: {warning}" for warning, names in arms.items()]
 
 
-def failures(result: Result) -> list[str]:
-    """Describe the failed trials, most frequent first: count and class, arms, and the first message."""
+def failures(result: Result) -> list[tuple[int, str, str, str]]:
+    """Return the kinds of failed trials, most frequent first: count, class, arms, and the first message."""
     kinds: dict[tuple[str, str], dict[str, int]] = {}
     for arm in result.arms:
         for name, count in arm.errors.items():
             kinds.setdefault((name, arm.messages.get(name, "")), {})[arm.id] = count
-    ordered = sorted(kinds.items(), key=lambda kind: -sum(kind[1].values()))
-    return [
-        f"failed: {sum(arms.values())} {name} in {_named(list(arms), len(result.arms))}"
-        + (f": {printable(message, MAX_MESSAGE)}" if message else "")
-        for (name, message), arms in ordered
+    found = [
+        (sum(arms.values()), name, _named(list(arms), len(result.arms)), message)
+        for (name, message), arms in kinds.items()
     ]
+    return sorted(found, key=lambda kind: -kind[0])
 
 
 def _named(arms: Sequence[str], of: int) -> str:
@@ -217,12 +215,18 @@ def load_text(run: Run) -> str:
 
 def threshold_text(each: ThresholdResult) -> str:
     """Format a threshold, its figure, and pass or FAIL."""
-    value, *doubt = _outcome(each).partition(" (")
+    expression, arm, value, outcome = threshold_cells(each)
+    return f"{expression}  {arm}  {value}: {outcome}"
+
+
+def threshold_cells(each: ThresholdResult) -> tuple[str, str, str, str]:
+    """Format a threshold: its expression, the arm, the figure, and pass or FAIL with a doubt."""
+    value, doubt = _outcome(each)
     outcome = "pass" if each.passed else "FAIL"
-    return f"{each.expr}  {each.arm or 'no arm'}  {value}: {outcome}{''.join(doubt)}"
+    return each.expr, each.arm or "no arm", value, f"{outcome}{f' ({doubt})' * bool(doubt)}"
 
 
-def _outcome(each: ThresholdResult) -> str:
+def _outcome(each: ThresholdResult) -> tuple[str, str]:
     """Format the figure, and why it is in doubt on which side of the limit it is."""
     value = "no such figure"
     if each.value is not None:
@@ -230,11 +234,10 @@ def _outcome(each: ThresholdResult) -> str:
         value = f"{100 * each.value:.4g} %" if each.unit == "share" else figure(each.value, each.unit) + unit
         value = f"{'at least ' * each.at_least}{value}"
     if not each.ci or each.confident:
-        return value
-    doubt = "CI spans the limit"
-    if each.ci[each.passed == ("<" in each.expr)] is None:
-        doubt = f"open CI: {'trials timed out' if each.why == GIVEN_UP else 'too few trials'}"
-    return f"{value} ({doubt})"
+        return value, ""
+    if each.ci[each.passed == ("<" in each.expr)] is not None:
+        return value, "CI spans the limit"
+    return value, f"open CI: {'trials timed out' if each.why == GIVEN_UP else 'too few trials'}"
 
 
 def thresholds(result: Result) -> Iterator[tuple[str, bool]]:
@@ -250,7 +253,11 @@ def thresholds(result: Result) -> Iterator[tuple[str, bool]]:
             yield threshold_text(arms[0]), not missed
             continue
         outcome = f"FAIL in {len(missed)} of {len(arms)} arms" if missed else f"pass in {len(arms)} arms"
-        listed = [f"{each.arm} {_outcome(each)}" for each in (missed[:MAX_NAMED] or ordered[:1])]
+        listed = [
+            f"{each.arm} {value}{f' ({doubt})' * bool(doubt)}"
+            for each in (missed[:MAX_NAMED] or ordered[:1])
+            for value, doubt in [_outcome(each)]
+        ]
         more = ", ..." if len(missed) > MAX_NAMED else ""
         yield f"{expression}  {outcome}: {', '.join(listed)}{more}", not missed
 
@@ -279,6 +286,43 @@ def overall_text(compared: RunComparison) -> str:
         why.append("B lacks figures that A has")
     why += [f"every trial of {run} failed" for run in compared.failed]
     return compared.verdict + (f": {', '.join(why)}" if why else "")
+
+
+def conditions(result: Result) -> list[tuple[str, str]]:
+    """Return the names and values of what a reader needs to judge or repeat the run."""
+    run, calibration = result.run, result.run.calibration
+    texts = run.texts.values()
+    lengths = [n for text in texts if isinstance(text, dict) and isinstance(n := text.get("characters"), int)]
+    spread = f" of {min(lengths)} to {max(lengths)} characters" if lengths else ""
+    window = f", measured for {run.window.seconds:.1f} s" if run.window else ""
+    trials = sum(arm.n for arm in result.arms)
+    return [
+        ("Service", f"{run.target.base_url}, API {run.target.api}"),
+        ("Request", _listed(run.request)),
+        ("Started", f"{run.started_utc}{window}"),
+        ("Client", _listed(run.client) or "unknown"),
+        ("Trials", f"{trials} in {plural(len(result.arms), 'arm')}, seed {run.seed}"),
+        ("Load", load_text(run)),
+        ("Warm-ups", warmups_text(result)),
+        ("Texts", f"{plural(len(texts), 'text')}{spread}"),
+        ("Measurement error", delays_text(calibration.floor_ms)),
+        ("Scheduler delay", delays_text(calibration.lag_ms)),
+        ("Run", ", ".join([run.id, *(run.merged or ())])),
+    ]
+
+
+def _listed(facts: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None
+    )
+
+
+def delays_text(delays: Delays | None) -> str:
+    """Summarise delays in ms."""
+    if delays is None:
+        return "not measured"
+    p50, p99, worst = map(figure, (delays.p50, delays.p99, delays.max))
+    return f"p50 {p50} ms, p99 {p99} ms, max {worst} ms, n {delays.n}"
 
 
 def provenance(run: Run) -> str:

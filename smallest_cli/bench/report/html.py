@@ -10,11 +10,24 @@ from markupsafe import Markup
 
 from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
-from smallest_cli.bench.report.charts import MAX_LENGTH, distributions, smoothness, waterfall
+from smallest_cli.bench.report.charts import (
+    MAX_LENGTH,
+    colour,
+    distributions,
+    drift,
+    smoothness,
+    timelines,
+)
 from smallest_cli.bench.schema import Result
 from smallest_cli.security import printable
 
 TEMPLATE = "report.html.j2"
+DISTRIBUTION_NOTE = (
+    "Share of trials with audio within a time in ms, on a logarithmic axis. Dots: p50, p95 and p99."
+)
+DRIFT_NOTE = "In ms, in the order of the run: a trend or a step means that the conditions changed meanwhile."
+TIMELINE_NOTE = "Connecting, waiting and arrivals; under them the audio that arrived; dashed: the end marker."
+BUFFER_NOTE = "Share of trials that play without a stall, by how long the player waits after the first audio."
 
 
 def to_html(result: Result) -> str:
@@ -22,6 +35,15 @@ def to_html(result: Result) -> str:
     arms = result.arms
     metric = format.OVERVIEW_COLUMNS[result.run.load.model][0][0]
     figures = {arm.id: {name: found.p50.v for name, found in arm.metrics.items()} for arm in arms}
+    since = "the scheduled time" if metric == "ttfb_e2e" else "sending"
+    # The charts escape their texts.
+    charts = (
+        (f"Time to first audio byte, from {since}", DISTRIBUTION_NOTE, distributions(arms, metric)),
+        ("Trials over time", DRIFT_NOTE, drift(arms, metric)),
+        ("Median trial of each arm", TIMELINE_NOTE, timelines(arms, "median")),
+        ("Worst trial of each arm", TIMELINE_NOTE, timelines(arms, "worst")),
+        ("How much to buffer", BUFFER_NOTE, smoothness(arms)),
+    )
     # Strings in a result come from servers and files: autoescape protects the browser, `printable` a
     # terminal to which the page is printed.
     environment = Environment(
@@ -38,9 +60,8 @@ def to_html(result: Result) -> str:
         run=result.run,
         advice=advice(result),
         columns=format.OVERVIEW_COLUMNS[result.run.load.model],
-        since=", from the scheduled time" if metric == "ttfb_e2e" else "",
-        distributions=Markup(distributions(arms, metric)),  # noqa: S704 - charts escape their texts
-        smoothness=Markup(smoothness(arms)),  # noqa: S704
-        waterfalls={arm.id: Markup(waterfall(arm)) for arm in arms},  # noqa: S704
+        used=dict.fromkeys(name for arm in arms for name in arm.metrics),
+        colour=colour,
+        charts=[(title, note, Markup(drawn)) for title, note, drawn in charts if drawn],  # noqa: S704
         figures=Markup(json.dumps(figures).replace("<", "\\u003c")),  # noqa: S704 - JSON in a data element
     )

@@ -12,6 +12,7 @@ from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.schema import ArmResult, Result, Run
 from smallest_cli.errors import plural
+from smallest_cli.security import printable
 
 Line = tuple[str, str]  # a style (title, head, bars, good, warn, bad, dim or none) and a line
 
@@ -24,6 +25,7 @@ NAME_WIDTH = 18
 METRIC_WIDTHS = (9, 19, 9, 9, 9)
 MIN_FIGURES = 40  # columns for figures, which a long arm id leaves
 MAX_FAILURES = 3
+MAX_MESSAGE = 80  # characters of a message in the list of failures
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
 
@@ -153,8 +155,9 @@ def _failures(result: Result, width: int, limit: int | None) -> Iterator[Line]:
     if result.warmups.errors:
         yield from _wrapped(format.warmups_text(result), width, "bad")
     failures = format.failures(result)
-    for text in failures[:limit]:
-        yield from _wrapped(text, width, "bad")
+    for count, name, arms, message in failures[:limit]:
+        reason = f": {printable(message, MAX_MESSAGE)}" if message else ""
+        yield from _wrapped(f"failed: {count} {name} in {arms}{reason}", width, "bad")
     if limit is not None and (more := len(failures) - limit) > 0:
         yield "dim", f"{plural(more, 'more kind')} of failure: --verbose"[:width]
     for text in format.all_warnings(result):
