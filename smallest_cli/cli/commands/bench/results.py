@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,7 @@ from smallest_cli.cli.options import JSON_HELP
 from smallest_cli.cli.run_config import check_not_overwriting
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.extras import LOCUST, install_command, is_installed
+from smallest_cli.security import printable
 
 
 def print_result(result: Result, *, json: bool, verbose: bool = False) -> None:
@@ -117,12 +118,20 @@ def merge(
     exit_with(result.exit)
 
 
+Format = Literal["html", "md", "csv", "junit", "github", "openmetrics", "benchmark-action"]
+EXTENSIONS: dict[str, Format] = {
+    ".html": "html", ".md": "md", ".csv": "csv", ".xml": "junit", ".prom": "openmetrics"
+}  # fmt: skip
+
+
 class FormatOptions(Options):
     """In which formats a result is written."""
 
-    html: str | None = option("--html FILE", "Write HTML; - is stdout.")
-    md: str | None = option("--md FILE", "Write Markdown; - is stdout.")
-    csv: str | None = option("--csv FILE", "Write CSV; - is stdout.")
+    format: Format | None = option("--format", "Format. [default: by -o, else md]")
+    output: str = option("-o, --output FILE", "Write to FILE; - is stdout.", "-")
+    html: str | None = option("--html FILE", "Write HTML, too.", advanced=True)
+    md: str | None = option("--md FILE", "Write Markdown, too.", advanced=True)
+    csv: str | None = option("--csv FILE", "Write CSV, too.", advanced=True)
 
 
 @grouped
@@ -130,27 +139,46 @@ def report(
     file: Annotated[str, typer.Argument(metavar="FILE", help="File of --save or --jsonl.")],
     formats: FormatOptions,
 ) -> None:
-    """Render a result as HTML, Markdown or CSV. [default: Markdown on stdout]"""
-    from smallest_cli.bench.report.export import to_csv, to_markdown
+    """Render a result for readers, CI services or monitoring.
 
-    names = formats.as_dict()
-    if not any(names.values()):
-        names["md"] = "-"
-    if list(names.values()).count("-") > 1:
+    junit is XML for CI services, github are annotations of GitHub Actions, openmetrics is for Prometheus,
+    benchmark-action for github-action-benchmark (customSmallerIsBetter). Several formats can be written at
+    once.
+    """
+    named = [(kind, name) for kind in ("html", "md", "csv") if (name := getattr(formats, kind))]
+    if formats.format or formats.output != "-" or not named:
+        by_name = "md" if formats.output == "-" else EXTENSIONS.get(Path(formats.output).suffix.lower())
+        if not (kind := formats.format or by_name):
+            raise UsageError(f"unknown format: {printable(formats.output)}", hint="add --format")
+        named.append((kind, formats.output))
+    if [name for _, name in named].count("-") > 1:
         raise UsageError("only one format can be written to stdout")
-    _check_outputs([file], *names.values())
+    _check_outputs([file], *(name for _, name in named))
     result = read_result(Path(file))
-    texts = [(names["md"], to_markdown), (names["csv"], to_csv)]
-    if names["html"]:
-        from smallest_cli.bench.report.html import to_html  # imports Jinja2
-
-        texts.append((names["html"], to_html))
-    rendered = [(name, render_as(result)) for name, render_as in texts if name]
+    rendered = [(name, _renderer(kind)(result)) for kind, name in named]
     for name, text in rendered:
         if name == "-":
             sys.stdout.write(text)
         else:
             write_text(Path(name), text)
+
+
+def _renderer(kind: str) -> Callable[[Result], str]:
+    """Import what renders a format."""
+    if kind == "html":
+        from smallest_cli.bench.report.html import to_html  # imports Jinja2
+
+        return to_html
+    from smallest_cli.bench.report import ci, export
+
+    return {
+        "md": export.to_markdown,
+        "csv": export.to_csv,
+        "junit": ci.to_junit,
+        "github": ci.to_github,
+        "openmetrics": ci.to_openmetrics,
+        "benchmark-action": ci.to_benchmark_action,
+    }[kind]
 
 
 def _check_outputs(read: Sequence[str], *written: str | None) -> None:

@@ -1,0 +1,176 @@
+"""Export a result in the formats that CI services and monitoring read.
+
+Names and labels of the figures are stable: dashboards refer to them. Text of a result comes from servers and
+files, so `printable` makes it one line, and each format escapes what it would interpret.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+from smallest_cli.bench.distribution import QUANTILES
+from smallest_cli.bench.report import format
+from smallest_cli.bench.report.advice import advice
+from smallest_cli.bench.results import INVALID, MISSED
+from smallest_cli.bench.schema import MetricSummary, Result
+from smallest_cli.security import printable
+
+MAX_LENGTH = 1000
+SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+SMALLER_IS_BETTER = ("ttfb", "ttfb_cold", "ttfb_e2e", "ttfa", "min_safe_buffer", "last_audio", "rtf")
+PLOTTED = ("p50", "p95")
+BASE_UNITS = {"ms": ("seconds", 1000.0), "s": ("seconds", 1.0), "x": ("ratio", 1.0)}
+"""Units of Prometheus, and the divisor; any other unit keeps its name."""
+
+
+def to_junit(result: Result) -> str:
+    """Render JUnit XML (of Ant and Jenkins): the run is a test case, and each threshold on each arm.
+
+    A missed threshold is a failure, a run without a verdict an error; it skips the thresholds.
+    """
+    run, invalid = result.run, result.exit == INVALID
+    judged = result.exit in (0, MISSED)
+    why = _line(_reason(result))
+    cases = [_case("run", "valid", "" if judged else _element("error", type="run", message=why))]
+    for each in result.slo:
+        _, arm, value, outcome = format.threshold_cells(each)
+        found = ""
+        if invalid:
+            found = _element("skipped", message="the run is invalid")
+        elif not each.passed:
+            found = _element("failure", type="threshold", message=f"{_line(value)}: {_line(outcome)}")
+        cases.append(_case(arm, each.expr, found))
+    started = SECONDS.match(run.started_utc)
+    properties = (_element("property", name=name, value=_line(v)) for name, v in format.conditions(result))
+    suite = _element(
+        "testsuite",
+        _element("properties", *properties),
+        *cases,
+        _element("system-out", _markup("\n".join(_messages(result)))),
+        name="smallest bench",
+        tests=len(cases),
+        failures=0 if invalid else sum(not each.passed for each in result.slo),
+        errors=int(not judged),
+        skipped=len(result.slo) if invalid else 0,
+        time=f"{run.window.seconds if run.window else 0:.3f}",
+        **({"timestamp": started[0]} if started else {}),
+    )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{_element("testsuites", suite)}\n'
+
+
+def _case(arm: str, name: str, found: str) -> str:
+    return _element("testcase", found, classname=_line(arm), name=_line(name), time="0")
+
+
+def _element(tag: str, *content: str, **attributes: object) -> str:
+    given = "".join(f' {name}="{_markup(str(value))}"' for name, value in attributes.items())
+    return f"<{tag}{given}>{''.join(content)}</{tag}>"
+
+
+def _markup(text: str) -> str:
+    """Escape text for XML. It is printable already, so it has no character that XML forbids."""
+    return escape(text, quote=True)
+
+
+def _line(text: str) -> str:
+    return printable(text, MAX_LENGTH)
+
+
+def _reason(result: Result) -> str:
+    """Explain a run that has no verdict, or is suspect."""
+    return "; ".join([format.verdict_text(result), *result.run.calibration.reasons])
+
+
+def _messages(result: Result) -> Iterator[str]:
+    """Yield the advice, the verdict, and what failed, one line each."""
+    yield _line(advice(result))
+    yield _line(f"{result.run.calibration.verdict}: {_reason(result)}")
+    if result.warmups.errors:
+        yield _line(format.warmups_text(result))
+    for count, name, arms, message in format.failures(result):
+        yield _line(f"{count} {name} in {arms}: {message}")
+
+
+def to_github(result: Result) -> str:
+    """Render workflow commands of GitHub Actions: annotations that its runner reads from stdout.
+
+    Each threshold is one annotation for all arms, since GitHub shows ten of a kind for a step.
+    """
+    lines = []
+    for text, passed in format.thresholds(result):
+        if not passed:
+            lines.append(_command("error", "threshold missed", text))
+    if result.exit not in (0, MISSED):
+        lines.append(_command("error", "run without a verdict", _reason(result)))
+    elif result.run.calibration.verdict != "ok":
+        lines.append(_command("warning", "suspect run", _reason(result)))
+    if result.warmups.errors:
+        lines.append(_command("warning", "failed warm-ups", format.warmups_text(result)))
+    for count, name, arms, message in format.failures(result):
+        lines.append(_command("warning", f"{count} failed: {name}", f"{arms}: {message}"))
+    return "\n".join([*lines, _command("notice", "smallest bench", advice(result))]) + "\n"
+
+
+def _command(kind: str, title: str, message: str) -> str:
+    """Format a workflow command. `%` begins its escapes; `:` and `,` end a property."""
+    title, message = (_line(text).replace("%", "%25") for text in (title, message))
+    title = title.replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={title}::{message}"
+
+
+def to_openmetrics(result: Result) -> str:
+    """Render gauges in the text format of OpenMetrics, which Prometheus's older format contains.
+
+    Quantiles 0 and 1 are minimum and maximum. Times are in seconds.
+    """
+    families: dict[str, list[tuple[dict[str, str], float]]] = {}
+    trials, met = families.setdefault("trials", []), families.setdefault("threshold_met", [])
+    for arm in result.arms:
+        counts = {"ok": arm.ok} | arm.errors
+        trials += [({"arm": arm.id, "outcome": name}, count) for name, count in counts.items()]
+        for metric, found in arm.metrics.items():
+            unit, divisor = BASE_UNITS.get(found.unit, (found.unit.lower(), 1.0))
+            labels = {"arm": arm.id, "metric": metric}
+            families.setdefault(unit, []).extend(
+                (labels | {"quantile": f"{share:g}"}, value / divisor) for share, value in _quantiles(found)
+            )
+    passed = {(each.arm, each.expr): int(each.passed) for each in result.slo}  # one may be given twice
+    met += [({"arm": arm, "threshold": text}, value) for (arm, text), value in passed.items()]
+    families["valid"] = [({"verdict": result.run.calibration.verdict}, int(result.exit in (0, MISSED)))]
+    lines = []
+    for name, samples in families.items():
+        lines.append(f"# TYPE smallest_bench_{name} gauge")
+        for labels, value in samples:
+            shown = ",".join(f'{label}="{_label(text)}"' for label, text in labels.items())
+            lines.append(f"smallest_bench_{name}{{{shown}}} {value:.9g}")
+    return "\n".join([*lines, "# EOF"]) + "\n"
+
+
+def _quantiles(found: MetricSummary) -> list[tuple[float, float]]:
+    between = [(share, found.quantile(name).v) for name, share in QUANTILES.items()]
+    return [(0, found.min), *between, (1, found.max)]
+
+
+def _label(text: str) -> str:
+    return _line(text).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def to_benchmark_action(result: Result) -> str:
+    """Render the JSON that github-action-benchmark reads as `customSmallerIsBetter`."""
+    found: list[dict[str, Any]] = []
+    for arm in result.arms:
+        extra = f"{arm.ok} of {arm.n} ok; errors: {format.error_counts(arm)}"
+        for metric in SMALLER_IS_BETTER:
+            if summary := arm.metrics.get(metric):
+                for name in PLOTTED:
+                    figure = summary.quantile(name)
+                    spread = format.interval(figure, summary.unit)
+                    entry = {"name": f"{arm.id} {metric} {name}", "unit": summary.unit, "value": figure.v}
+                    found.append(entry | {"range": spread, "extra": extra})
+        rate = {"name": f"{arm.id} error_rate", "unit": "%", "value": 100 * arm.error_rate}
+        found.append(rate | {"extra": extra})
+    return json.dumps(found, indent=1) + "\n"
