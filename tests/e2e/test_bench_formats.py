@@ -266,3 +266,23 @@ def test_unclear_or_clashing_outputs_are_refused(
     assert (ran.code, ran.out) == (2, b"")
     assert lines is None or ran.lines == lines
     assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["r.json"]
+
+
+class Named(str):
+    """An arm's id of any characters."""
+
+    via, conn, load = "ws", "warm", "c1"
+
+
+@pytest.mark.parametrize("name", ['a"b\\', "a\nb", "<a>&b", "a,b=c{d}", "a::b%0A"])
+def test_arm_of_any_name_is_escaped(name: str) -> None:
+    found = measured()
+    arm = replace(found.arms[0], id=cast(Any, Named(name)))
+    slo = [replace(found.slo[0], arm=name)]
+    found = replace(found, arms=[arm, *found.arms[1:]], slo=slo)
+    shown = name.replace("\n", " ")
+    for family in parse_openmetrics(ci.to_openmetrics(found)):
+        assert {sample.labels.get("arm") for sample in family.samples} <= {None, shown, *ARMS}
+    assert (shown, SLO[0]) in outcomes(junit(found))
+    assert annotations(found)
+    assert json.loads(ci.to_benchmark_action(found))[0]["name"] == f"{name} ttfb p50"
