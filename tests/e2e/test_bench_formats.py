@@ -89,8 +89,10 @@ def test_junit_has_a_case_for_the_run_and_each_threshold_of_each_arm() -> None:
     assert failure.attrib["message"].startswith("70.0 ms: FAIL")
     assert suite.attrib["timestamp"] == "2026-11-21T00:00:00"
     properties = {each.attrib["name"]: each.attrib["value"] for each in suite.iter("property")}
-    assert properties["Warm-ups"] == "2 of 3 warm-ups failed (2 dns)"
-    assert "1 http_5xx in sse/warm/c1: it is down" in (suite.findtext("system-out") or "")
+    assert (properties["run"], properties["voice"]) == ("17", "meher")
+    assert "2 of 3 warm-ups failed (2 dns)\n1 http_5xx in sse/warm/c1: it is down" in (
+        suite.findtext("system-out") or ""
+    )
 
 
 def test_junit_of_an_invalid_run_is_an_error_and_skips_thresholds() -> None:
@@ -130,12 +132,13 @@ def test_github_annotates_missed_thresholds_failures_and_advice() -> None:
     shown = annotations(found)
     assert [(kind, title) for kind, title, _ in shown] == [
         ("error", "threshold missed"), ("error", "threshold missed"), ("warning", "suspect run"),
-        ("warning", "failed warm-ups"), ("warning", "1 failed: http_5xx"), ("notice", "smallest bench"),
+        ("warning", "failed trials"), ("warning", "failed trials"), ("notice", "smallest bench"),
     ]  # fmt: skip
     assert shown[0][2] == "ttfb.p50<60ms  FAIL in 2 of 3 arms: sse/warm/c1 90.0 ms, ws/cold/c1 70.0 ms"
     assert shown[1][2].startswith("error_rate<1%  FAIL in 1 of 3 arms: sse/warm/c1 9.091 %")
     assert shown[2][2].endswith("the machine was busy")
-    assert shown[4][2] == "sse/warm/c1: it is down"
+    assert shown[3][2] == "2 of 3 warm-ups failed (2 dns)"
+    assert shown[4][2] == "1 http_5xx in sse/warm/c1: it is down"
     assert shown[5][2] == advice(found)
     assert [kind for kind, *_ in annotations(measured(verdict="invalid"))].count("error") == 3
 

@@ -6,7 +6,7 @@ A chart is as wide as the text column of a phone, so that its text is never scal
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 
 from smallest_cli.bench.report.format import figure, plain
@@ -23,7 +23,6 @@ MAX_NAME = 32  # characters of an arm id in a chart
 SMALLEST = 1e-9  # ms; shorter times, which only a file can have, are drawn as this
 ROW = 40  # height of a timeline
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
-"""Percentiles marked in a distribution. p99 is too near to p95 for a label."""
 
 
 class Scale:
@@ -118,26 +117,22 @@ def _across(scale: Scale, bottom: float, unit: str = "ms") -> Iterator[str]:
     yield _text(WIDTH - RIGHT, bottom + 28, unit, anchor="end")
 
 
-def _up(marks: Sequence[tuple[float, str]]) -> Iterator[str]:
-    """Draw a vertical axis of (y, label) marks."""
-    for y, label in marks:
-        yield _line(LEFT, y, WIDTH - RIGHT, y, "grid")
-        yield _text(LEFT - 5, y + 4, label, anchor="end")
+def _up(marks: Mapping[float, str], at: Callable[[float], float]) -> Iterator[str]:
+    """Draw a vertical axis: a line and a label for each mark."""
+    for value, label in marks.items():
+        yield _line(LEFT, at(value), WIDTH - RIGHT, at(value), "grid")
+        yield _text(LEFT - 5, at(value) + 4, label, anchor="end")
 
 
-def _shares(marked: dict[int, str]) -> list[tuple[float, str]]:
-    return [(_share_at(share / 100), label) for share, label in marked.items()]
-
-
-def _share_at(share: float) -> float:
-    return TOP + HEIGHT * (1 - share)
+def _share_at(percent: float) -> float:
+    return TOP + HEIGHT * (1 - percent / 100)
 
 
 def _thinned(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Return at most about `MAX_POINTS` of the values in order, each with the share of values up to it."""
+    """Return at most about `MAX_POINTS` of the values in order, each with the percentage up to it."""
     ordered, stride = sorted(values), max(1, len(values) // MAX_POINTS)
     kept = {*range(0, len(ordered), stride), len(ordered) - 1}
-    return [(ordered[index], (index + 1) / len(ordered)) for index in sorted(kept)]
+    return [(ordered[index], 100 * (index + 1) / len(ordered)) for index in sorted(kept)]
 
 
 def _steps(values: Sequence[float], scale: Scale, start: float) -> list[tuple[float, float]]:
@@ -156,8 +151,8 @@ def distributions(arms: Sequence[ArmResult], metric: str) -> str:
     if not values:
         return ""
     scale = Scale.of(values, LEFT, WIDTH - RIGHT)
-    marks = {0: "0 %"} | {share: name if share < 99 else "" for name, share in PERCENTILES.items()}
-    parts = [*_up(_shares(marks)), *_across(scale, TOP + HEIGHT)]
+    marks: dict[float, str] = {0: "0 %", 50: "p50", 95: "p95", 99: ""}  # p99 has no space for a label
+    parts = [*_up(marks, _share_at), *_across(scale, TOP + HEIGHT)]
     for number, each in shown:
         if each:
             parts.append(_curve(_steps(each, scale, 0.0), number))
@@ -169,7 +164,7 @@ def _percentiles(arm: ArmResult, metric: str, scale: Scale, number: int) -> Iter
     for name, share in PERCENTILES.items():
         value = arm.metrics[metric].quantile(name).v
         title = f"{arm.id} {name} {figure(value)} ms"
-        yield _dot(scale.at(value), _share_at(share / 100), 3, number, title)
+        yield _dot(scale.at(value), _share_at(share), 3, number, title)
 
 
 def drift(arms: Sequence[ArmResult], metric: str) -> str:
@@ -186,7 +181,7 @@ def drift(arms: Sequence[ArmResult], metric: str) -> str:
     first, last = min(trial for trial, _ in points), max(trial for trial, _ in points)
     across = Scale(first, max(last, first + 5), LEFT, WIDTH - RIGHT)
     up = Scale.of([value for _, value in points], TOP + HEIGHT, TOP)
-    parts = [*_up([(up.at(value), plain(value)) for value in up.ticks()])]
+    parts = [*_up({value: plain(value) for value in up.ticks()}, up.at)]
     parts += _across(across, TOP + HEIGHT, "number of the trial")
     for number, each in shown:
         for trial, value in each[:: max(1, len(each) // MAX_POINTS)]:
@@ -202,7 +197,7 @@ def smoothness(arms: Sequence[ArmResult]) -> str:
     if longest is None:
         return ""
     scale = Scale(0.0, longest * 1.1 or 100.0, LEFT, WIDTH - RIGHT)
-    parts = [*_up(_shares({share: f"{share} %" for share in (0, 25, 50, 75, 100)}))]
+    parts = [*_up({share: f"{share} %" for share in (0, 25, 50, 75, 100)}, _share_at)]
     parts += _across(scale, TOP + HEIGHT)
     parts += [_curve(_steps(needs, scale, 0.0), number) for number, needs in shown if needs]
     return _svg(TOP + HEIGHT + 32, parts, "share of trials without a stall by prebuffer")

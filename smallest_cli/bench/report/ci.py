@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from html import escape
 from typing import Any
 
 from smallest_cli.bench.distribution import QUANTILES
 from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.results import INVALID, MISSED
-from smallest_cli.bench.schema import MetricSummary, Result
+from smallest_cli.bench.schema import Result
 from smallest_cli.security import printable
 
 MAX_LENGTH = 1000
@@ -32,52 +31,19 @@ def to_junit(result: Result) -> str:
 
     A missed threshold is a failure, a run without a verdict an error; it skips the thresholds.
     """
-    run, invalid = result.run, result.exit == INVALID
-    judged = result.exit in (0, MISSED)
-    why = _line(_reason(result))
-    cases = [_case("run", "valid", "" if judged else _element("error", type="run", message=why))]
-    for each in result.slo:
-        _, arm, value, outcome = format.threshold_cells(each)
-        found = ""
-        if invalid:
-            found = _element("skipped", message="the run is invalid")
-        elif not each.passed:
-            found = _element("failure", type="threshold", message=f"{_line(value)}: {_line(outcome)}")
-        cases.append(_case(arm, each.expr, found))
-    started = SECONDS.match(run.started_utc)
-    properties = (_element("property", name=name, value=_line(v)) for name, v in format.conditions(result))
-    suite = _element(
-        "testsuite",
-        _element("properties", *properties),
-        *cases,
-        _element("system-out", _markup("\n".join(_messages(result)))),
-        name="smallest bench",
-        tests=len(cases),
-        failures=0 if invalid else sum(not each.passed for each in result.slo),
-        errors=int(not judged),
-        skipped=len(result.slo) if invalid else 0,
-        time=f"{run.window.seconds if run.window else 0:.3f}",
-        **({"timestamp": started[0]} if started else {}),
+    from smallest_cli.bench.report.html import fill_template  # imports Jinja2
+
+    started = SECONDS.match(result.run.started_utc)
+    return fill_template(
+        "junit.xml.j2",
+        result=result,
+        run=result.run,
+        invalid=result.exit == INVALID,
+        judged=result.exit in (0, MISSED),
+        reason=_reason(result),
+        started=started[0] if started else None,
+        messages=[advice(result), f"{result.run.calibration.verdict}: {_reason(result)}", *_failures(result)],
     )
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{_element("testsuites", suite)}\n'
-
-
-def _case(arm: str, name: str, found: str) -> str:
-    return _element("testcase", found, classname=_line(arm), name=_line(name), time="0")
-
-
-def _element(tag: str, *content: str, **attributes: object) -> str:
-    given = "".join(f' {name}="{_markup(str(value))}"' for name, value in attributes.items())
-    return f"<{tag}{given}>{''.join(content)}</{tag}>"
-
-
-def _markup(text: str) -> str:
-    """Escape text for XML. It is printable already, so it has no character that XML forbids."""
-    return escape(text, quote=True)
-
-
-def _line(text: str) -> str:
-    return printable(text, MAX_LENGTH)
 
 
 def _reason(result: Result) -> str:
@@ -85,14 +51,12 @@ def _reason(result: Result) -> str:
     return "; ".join([format.verdict_text(result), *result.run.calibration.reasons])
 
 
-def _messages(result: Result) -> Iterator[str]:
-    """Yield the advice, the verdict, and what failed, one line each."""
-    yield _line(advice(result))
-    yield _line(f"{result.run.calibration.verdict}: {_reason(result)}")
+def _failures(result: Result) -> Iterator[str]:
+    """Describe failed warm-ups and each kind of failed trials."""
     if result.warmups.errors:
-        yield _line(format.warmups_text(result))
+        yield format.warmups_text(result)
     for count, name, arms, message in format.failures(result):
-        yield _line(f"{count} {name} in {arms}: {message}")
+        yield f"{count} {name} in {arms}: {message}"
 
 
 def to_github(result: Result) -> str:
@@ -100,26 +64,21 @@ def to_github(result: Result) -> str:
 
     Each threshold is one annotation for all arms, since GitHub shows ten of a kind for a step.
     """
-    lines = []
-    for text, passed in format.thresholds(result):
-        if not passed:
-            lines.append(_command("error", "threshold missed", text))
+    found = [("error", "threshold missed", text) for text, passed in format.thresholds(result) if not passed]
     if result.exit not in (0, MISSED):
-        lines.append(_command("error", "run without a verdict", _reason(result)))
+        found.append(("error", "run without a verdict", _reason(result)))
     elif result.run.calibration.verdict != "ok":
-        lines.append(_command("warning", "suspect run", _reason(result)))
-    if result.warmups.errors:
-        lines.append(_command("warning", "failed warm-ups", format.warmups_text(result)))
-    for count, name, arms, message in format.failures(result):
-        lines.append(_command("warning", f"{count} failed: {name}", f"{arms}: {message}"))
-    return "\n".join([*lines, _command("notice", "smallest bench", advice(result))]) + "\n"
+        found.append(("warning", "suspect run", _reason(result)))
+    found += [("warning", "failed trials", text) for text in _failures(result)]
+    found.append(("notice", "smallest bench", advice(result)))
+    return "".join(_command(*each) for each in found)
 
 
 def _command(kind: str, title: str, message: str) -> str:
     """Format a workflow command. `%` begins its escapes; `:` and `,` end a property."""
-    title, message = (_line(text).replace("%", "%25") for text in (title, message))
+    title, message = (printable(text, MAX_LENGTH).replace("%", "%25") for text in (title, message))
     title = title.replace(":", "%3A").replace(",", "%2C")
-    return f"::{kind} title={title}::{message}"
+    return f"::{kind} title={title}::{message}\n"
 
 
 def to_openmetrics(result: Result) -> str:
@@ -135,8 +94,10 @@ def to_openmetrics(result: Result) -> str:
         for metric, found in arm.metrics.items():
             unit, divisor = BASE_UNITS.get(found.unit, (found.unit.lower(), 1.0))
             labels = {"arm": arm.id, "metric": metric}
+            shares = {share: found.quantile(name).v for name, share in QUANTILES.items()}
             families.setdefault(unit, []).extend(
-                (labels | {"quantile": f"{share:g}"}, value / divisor) for share, value in _quantiles(found)
+                (labels | {"quantile": f"{share:g}"}, value / divisor)
+                for share, value in sorted((shares | {0: found.min, 1: found.max}).items())
             )
     passed = {(each.arm, each.expr): int(each.passed) for each in result.slo}  # one may be given twice
     met += [({"arm": arm, "threshold": text}, value) for (arm, text), value in passed.items()]
@@ -150,13 +111,8 @@ def to_openmetrics(result: Result) -> str:
     return "\n".join([*lines, "# EOF"]) + "\n"
 
 
-def _quantiles(found: MetricSummary) -> list[tuple[float, float]]:
-    between = [(share, found.quantile(name).v) for name, share in QUANTILES.items()]
-    return [(0, found.min), *between, (1, found.max)]
-
-
 def _label(text: str) -> str:
-    return _line(text).replace("\\", "\\\\").replace('"', '\\"')
+    return printable(text, MAX_LENGTH).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def to_benchmark_action(result: Result) -> str:

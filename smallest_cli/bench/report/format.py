@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
 from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
@@ -23,22 +22,14 @@ NOT_STREAMED = "not streamed: the reply is complete before it is sent"
 METRIC_COLUMNS = ("p50", "95 % CI", "p95", "p99", "max")
 OVERVIEW_COLUMNS = {
     "closed": (
-        ("ttfb", "p50", "TTFB p50"),
-        ("ttfb", "p95", "p95"),
-        ("ttfb", "p99", "p99"),
-        ("ttfa", "p50", "TTFA p50"),
-        ("min_safe_buffer", "p95", "min. buffer"),
-        ("rtf", "p50", "RTF"),
+        ("ttfb", "p50", "TTFB p50"), ("ttfb", "p95", "p95"), ("ttfb", "p99", "p99"),
+        ("ttfa", "p50", "TTFA p50"), ("min_safe_buffer", "p95", "min. buffer"), ("rtf", "p50", "RTF"),
     ),
     "open": (
-        ("ttfb_e2e", "p50", "e2e p50"),
-        ("ttfb_e2e", "p95", "p95"),
-        ("ttfb_e2e", "p99", "p99"),
-        ("ttfb", "p50", "TTFB p50"),
-        ("min_safe_buffer", "p95", "min. buffer"),
-        ("rtf", "p50", "RTF"),
+        ("ttfb_e2e", "p50", "e2e p50"), ("ttfb_e2e", "p95", "p95"), ("ttfb_e2e", "p99", "p99"),
+        ("ttfb", "p50", "TTFB p50"), ("min_safe_buffer", "p95", "min. buffer"), ("rtf", "p50", "RTF"),
     ),
-}
+}  # fmt: skip
 """Columns of the overview by load model: metric, quantile, title. The first is the time that a client waits:
 in an open loop it counts from the scheduled time, since a time from sending omits queueing. `min. buffer` is
 what 95 % of trials play without a stall."""
@@ -215,29 +206,22 @@ def load_text(run: Run) -> str:
 
 def threshold_text(each: ThresholdResult) -> str:
     """Format a threshold, its figure, and pass or FAIL."""
-    expression, arm, value, outcome = threshold_cells(each)
-    return f"{expression}  {arm}  {value}: {outcome}"
+    value, doubt = threshold_cells(each)
+    return f"{each.expr}  {each.arm or 'no arm'}  {value}: {'pass' if each.passed else 'FAIL'}{doubt}"
 
 
-def threshold_cells(each: ThresholdResult) -> tuple[str, str, str, str]:
-    """Format a threshold: its expression, the arm, the figure, and pass or FAIL with a doubt."""
-    value, doubt = _outcome(each)
-    outcome = "pass" if each.passed else "FAIL"
-    return each.expr, each.arm or "no arm", value, f"{outcome}{f' ({doubt})' * bool(doubt)}"
-
-
-def _outcome(each: ThresholdResult) -> tuple[str, str]:
-    """Format the figure, and why it is in doubt on which side of the limit it is."""
-    value = "no such figure"
+def threshold_cells(each: ThresholdResult) -> tuple[str, str]:
+    """Format the figure, and why it is in doubt on which side of the limit it is, "" if it is not."""
+    value, doubt = "no such figure", ""
     if each.value is not None:
         unit = f" {each.unit}" if each.unit in ("ms", "s") else ""
         value = f"{100 * each.value:.4g} %" if each.unit == "share" else figure(each.value, each.unit) + unit
         value = f"{'at least ' * each.at_least}{value}"
-    if not each.ci or each.confident:
-        return value, ""
-    if each.ci[each.passed == ("<" in each.expr)] is not None:
-        return value, "CI spans the limit"
-    return value, f"open CI: {'trials timed out' if each.why == GIVEN_UP else 'too few trials'}"
+    if each.ci and not each.confident:
+        doubt = " (CI spans the limit)"
+        if each.ci[each.passed == ("<" in each.expr)] is None:
+            doubt = f" (open CI: {'trials timed out' if each.why == GIVEN_UP else 'too few trials'})"
+    return value, doubt
 
 
 def thresholds(result: Result) -> Iterator[tuple[str, bool]]:
@@ -245,21 +229,18 @@ def thresholds(result: Result) -> Iterator[tuple[str, bool]]:
 
     The worst arms that missed it are listed with their figures; if none did, the one that came closest.
     """
-    for expression in dict.fromkeys(each.expr for each in result.slo):
-        arms = [each for each in result.slo if each.expr == expression]
-        ordered = sorted(arms, key=lambda each: each.value or 0.0, reverse="<" in expression)
-        missed = [each for each in ordered if not each.passed]
+    for text in dict.fromkeys(each.expr for each in result.slo):
+        arms = [each for each in result.slo if each.expr == text]
+        arms.sort(key=lambda each: (each.passed, (each.value or 0.0) * (-1 if "<" in each.expr else 1)))
+        missed = sum(not each.passed for each in arms)
         if len(arms) == 1:
             yield threshold_text(arms[0]), not missed
             continue
-        outcome = f"FAIL in {len(missed)} of {len(arms)} arms" if missed else f"pass in {len(arms)} arms"
         listed = [
-            f"{each.arm} {value}{f' ({doubt})' * bool(doubt)}"
-            for each in (missed[:MAX_NAMED] or ordered[:1])
-            for value, doubt in [_outcome(each)]
+            f"{each.arm} {''.join(threshold_cells(each))}" for each in arms[: min(missed, MAX_NAMED) or 1]
         ]
-        more = ", ..." if len(missed) > MAX_NAMED else ""
-        yield f"{expression}  {outcome}: {', '.join(listed)}{more}", not missed
+        outcome = f"FAIL in {missed} of {len(arms)} arms" if missed else f"pass in {len(arms)} arms"
+        yield f"{text}  {outcome}: {', '.join(listed)}{', ...' * (missed > MAX_NAMED)}", not missed
 
 
 def comparison_text(row: Row) -> str:
@@ -288,41 +269,11 @@ def overall_text(compared: RunComparison) -> str:
     return compared.verdict + (f": {', '.join(why)}" if why else "")
 
 
-def conditions(result: Result) -> list[tuple[str, str]]:
-    """Return the names and values of what a reader needs to judge or repeat the run."""
-    run, calibration = result.run, result.run.calibration
-    texts = run.texts.values()
-    lengths = [n for text in texts if isinstance(text, dict) and isinstance(n := text.get("characters"), int)]
-    spread = f" of {min(lengths)} to {max(lengths)} characters" if lengths else ""
-    window = f", measured for {run.window.seconds:.1f} s" if run.window else ""
-    trials = sum(arm.n for arm in result.arms)
-    return [
-        ("Service", f"{run.target.base_url}, API {run.target.api}"),
-        ("Request", _listed(run.request)),
-        ("Started", f"{run.started_utc}{window}"),
-        ("Client", _listed(run.client) or "unknown"),
-        ("Trials", f"{trials} in {plural(len(result.arms), 'arm')}, seed {run.seed}"),
-        ("Load", load_text(run)),
-        ("Warm-ups", warmups_text(result)),
-        ("Texts", f"{plural(len(texts), 'text')}{spread}"),
-        ("Measurement error", delays_text(calibration.floor_ms)),
-        ("Scheduler delay", delays_text(calibration.lag_ms)),
-        ("Run", ", ".join([run.id, *(run.merged or ())])),
-    ]
-
-
-def _listed(facts: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value is not None
-    )
-
-
 def delays_text(delays: Delays | None) -> str:
     """Summarise delays in ms."""
     if delays is None:
         return "not measured"
-    p50, p99, worst = map(figure, (delays.p50, delays.p99, delays.max))
-    return f"p50 {p50} ms, p99 {p99} ms, max {worst} ms, n {delays.n}"
+    return f"p50 {figure(delays.p50)} ms, p99 {figure(delays.p99)} ms, n {delays.n}"
 
 
 def provenance(run: Run) -> str:

@@ -10,16 +10,15 @@ from typing import Any
 from smallest_cli.bench.compare import RunComparison
 from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
-from smallest_cli.bench.schema import ArmResult, Result, Run
+from smallest_cli.bench.schema import ArmResult, Result
 from smallest_cli.errors import plural
 from smallest_cli.security import printable
 
-Line = tuple[str, str]  # a style (title, head, bars, good, warn, bad, dim or none) and a line
+Line = tuple[str, str]  # a style (title, head, cyan, good, warn, bad, dim or none) and a line
 
 VERDICT_STYLES = {"ok": "good", "suspect": "warn", "invalid": "bad"}
 COMPARISON_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
 FAILURE_STYLES = {"more": "bad", "fewer": "good", "unclear": "warn"}
-WIDE = 150  # columns from which metric definitions fit beside their rows
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 18
 METRIC_WIDTHS = (9, 19, 9, 9, 9)
@@ -40,7 +39,7 @@ def render(result: Result, width: int, *, verbose: bool = False) -> Iterator[Lin
     yield "", ""
     if verbose:
         for arm in result.arms:
-            yield from _arm(arm, run, width)
+            yield from _arm(arm, width)
             yield "", ""
         yield from _definitions(result, width)
         yield from _timelines(result, width)
@@ -53,7 +52,7 @@ def render(result: Result, width: int, *, verbose: bool = False) -> Iterator[Lin
         yield "dim", "every metric, definitions, timelines: --verbose"[:width]
 
 
-def _arm(arm: ArmResult, run: Run, width: int) -> Iterator[Line]:
+def _arm(arm: ArmResult, width: int) -> Iterator[Line]:
     kind = "" if arm.streaming else f"  ({format.NOT_STREAMED})"
     yield "title", f"{arm.id}  {arm.ok} of {arm.n} ok{kind}"
     if arm.errors:
@@ -63,12 +62,10 @@ def _arm(arm: ArmResult, run: Run, width: int) -> Iterator[Line]:
             yield from _wrapped(f"  {name}: {message}", width, "dim")
     if not arm.metrics:
         return
-    wide = width >= WIDE
-    yield "head", _row("", format.METRIC_COLUMNS, METRIC_WIDTHS) + ("   from -> to" if wide else "")
+    yield "head", _row("", format.METRIC_COLUMNS, METRIC_WIDTHS)
     for name, found in arm.metrics.items():
         label = name if found.unit == "ms" else f"{name} ({found.unit})"
-        line = _row(label, format.metric_cells(found), METRIC_WIDTHS)
-        yield "", f"{line}   {format.definition(run, name)}"[:width] if wide else line
+        yield "", _row(label, format.metric_cells(found), METRIC_WIDTHS)
     for buffer, smooth, ttfa, stalls, _ in format.player_cells(arm):
         label = f"{'buffer ' + buffer:<{NAME_WIDTH}}"
         yield "", f"{label} {smooth} without a stall, TTFA p50 {ttfa}, {stalls} stalls"
@@ -100,9 +97,9 @@ def _overview(result: Result, width: int) -> Iterator[Line]:
 
 
 def _definitions(result: Result, width: int) -> Iterator[Line]:
-    """List metric definitions if they do not fit in the rows."""
+    """List the definitions of the metrics."""
     used = dict.fromkeys(name for arm in result.arms for name in arm.metrics)
-    if width >= WIDE or not used:
+    if not used:
         return
     yield "head", "from -> to"
     indent = " " * (NAME_WIDTH + 1)
@@ -130,7 +127,7 @@ def _histogram(result: Result, width: int) -> Iterator[Line]:
         for value in each:
             counts[min(columns - 1, int((math.log10(value) - low) / (high - low) * columns))] += 1
         bars = "".join(BARS[math.ceil(count / max(counts) * (len(BARS) - 1))] for count in counts)
-        yield "bars", f"{name[: indent - 1]:<{indent}}{bars}".rstrip()
+        yield "cyan", f"{name[: indent - 1]:<{indent}}{bars}".rstrip()
     yield "dim", " " * indent + _axis(low, high, columns)
     yield "", ""
 
@@ -199,9 +196,7 @@ def _conclusion(result: Result, width: int) -> Iterator[Line]:
         yield from _wrapped(text, width, "good" if passed else "bad")
     calibration = result.run.calibration
     named = (("measurement error", calibration.floor_ms), ("scheduler delay", calibration.lag_ms))
-    delays = [
-        f"{name} p50 {format.figure(ms.p50)} ms, p99 {format.figure(ms.p99)} ms" for name, ms in named if ms
-    ]
+    delays = [f"{name} {format.delays_text(each)}" for name, each in named if each]
     style = VERDICT_STYLES[calibration.verdict] if any(arm.ok for arm in result.arms) else "bad"
     text = f"verdict: {calibration.verdict}, {format.verdict_text(result)}"
     yield from _wrapped(text + (f" ({'; '.join(delays)})" if delays else ""), width, style)

@@ -18,14 +18,7 @@ from smallest_cli.security import printable
 PLAIN_WIDTH = 80
 MAX_LINE = 10_000
 REDRAW_SECONDS = 0.5
-STYLES = {
-    "title": "bold",
-    "head": "bold cyan",
-    "bars": "cyan",
-    "good": "green",
-    "warn": "yellow",
-    "bad": "red",
-}
+STYLES = {"title": "bold", "head": "bold cyan", "good": "green", "warn": "yellow", "bad": "red"}
 
 
 def print_lines(lines: Iterable[tuple[str, str]]) -> None:
