@@ -251,6 +251,15 @@ def test_command_writes_the_format_of_the_option_or_the_extension(tmp_path: Path
         assert (tmp_path / name).read_text() == render(found)
 
 
+@pytest.mark.parametrize("kind", ["html", "junit", "md"])
+def test_format_on_stdout_is_utf_8_in_any_locale(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(as_text(measured("नमस्ते → 🎉")))
+    words = ("bench", "report", "r.json", "--format", kind)
+    ran = smallest(tmp_path, *words, env={"PYTHONIOENCODING": "ascii"})
+    assert (ran.code, ran.err) == (0, "")
+    assert "नमस्ते → 🎉" in ran.out.decode()
+
+
 @pytest.mark.parametrize(
     ("options", "lines"),
     [

@@ -24,6 +24,7 @@ NAME_WIDTH = 18
 METRIC_WIDTHS = (9, 19, 9, 9, 9)
 MIN_FIGURES = 40  # columns for figures, which a long arm id leaves
 MAX_FAILURES = 3
+MAX_BARS = 64  # more would be mostly gaps
 MAX_MESSAGE = 80  # characters of a message in the list of failures
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
@@ -118,7 +119,7 @@ def _histogram(result: Result, width: int) -> Iterator[Line]:
         return
     low, high = math.log10(min(values) * 0.95), math.log10(max(values) * 1.05)
     indent = min(max(map(len, samples)), width // 2) + 1
-    columns = width - indent
+    columns = min(width - indent, MAX_BARS)
     yield "head", f"{metric}, trials by time (logarithmic)"[:width]
     for name, each in samples.items():
         if not each:

@@ -158,7 +158,8 @@ def report(
     rendered = [(name, _renderer(kind)(result)) for kind, name in named]
     for name, text in rendered:
         if name == "-":
-            sys.stdout.write(text)
+            sys.stdout.buffer.write(text.encode())  # as in a file: some formats declare UTF-8
+            sys.stdout.flush()
         else:
             write_text(Path(name), text)
 
