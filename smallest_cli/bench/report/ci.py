@@ -86,21 +86,18 @@ def to_openmetrics(result: Result) -> str:
 
     Quantiles 0 and 1 are minimum and maximum. Times are in seconds.
     """
-    families: dict[str, list[tuple[dict[str, str], float]]] = {}
-    trials, met = families.setdefault("trials", []), families.setdefault("threshold_met", [])
+    families: dict[str, list[tuple[dict[str, str], float]]] = {"trials": [], "threshold_met": []}
     for arm in result.arms:
         counts = {"ok": arm.ok} | arm.errors
-        trials += [({"arm": arm.id, "outcome": name}, count) for name, count in counts.items()]
+        families["trials"] += [({"arm": arm.id, "outcome": name}, count) for name, count in counts.items()]
         for metric, found in arm.metrics.items():
             unit, divisor = BASE_UNITS.get(found.unit, (found.unit.lower(), 1.0))
-            labels = {"arm": arm.id, "metric": metric}
             shares = {share: found.quantile(name).v for name, share in QUANTILES.items()}
-            families.setdefault(unit, []).extend(
-                (labels | {"quantile": f"{share:g}"}, value / divisor)
-                for share, value in sorted((shares | {0: found.min, 1: found.max}).items())
-            )
+            for share, value in sorted((shares | {0: found.min, 1: found.max}).items()):
+                labels = {"arm": arm.id, "metric": metric, "quantile": f"{share:g}"}
+                families.setdefault(unit, []).append((labels, value / divisor))
     passed = {(each.arm, each.expr): int(each.passed) for each in result.slo}  # one may be given twice
-    met += [({"arm": arm, "threshold": text}, value) for (arm, text), value in passed.items()]
+    families["threshold_met"] += [({"arm": arm, "threshold": text}, v) for (arm, text), v in passed.items()]
     families["valid"] = [({"verdict": result.run.calibration.verdict}, int(result.exit in (0, MISSED)))]
     lines = []
     for name, samples in families.items():
@@ -120,13 +117,11 @@ def to_benchmark_action(result: Result) -> str:
     found: list[dict[str, Any]] = []
     for arm in result.arms:
         extra = f"{arm.ok} of {arm.n} ok; errors: {format.error_counts(arm)}"
-        for metric in SMALLER_IS_BETTER:
-            if summary := arm.metrics.get(metric):
-                for name in PLOTTED:
-                    figure = summary.quantile(name)
-                    spread = format.interval(figure, summary.unit)
-                    entry = {"name": f"{arm.id} {metric} {name}", "unit": summary.unit, "value": figure.v}
-                    found.append(entry | {"range": spread, "extra": extra})
-        rate = {"name": f"{arm.id} error_rate", "unit": "%", "value": 100 * arm.error_rate}
-        found.append(rate | {"extra": extra})
+        chosen = [(metric, name) for metric in SMALLER_IS_BETTER if metric in arm.metrics for name in PLOTTED]
+        for metric, name in chosen:
+            unit, figure = arm.metrics[metric].unit, arm.metrics[metric].quantile(name)
+            entry = {"name": f"{arm.id} {metric} {name}", "unit": unit, "value": figure.v}
+            found.append(entry | {"range": format.interval(figure, unit), "extra": extra})
+        entry = {"name": f"{arm.id} error_rate", "unit": "%", "value": 100 * arm.error_rate}
+        found.append(entry | {"extra": extra})
     return json.dumps(found, indent=1) + "\n"

@@ -20,13 +20,9 @@ def to_html(result: Result) -> str:
     arms = result.arms
     metric = format.OVERVIEW_COLUMNS[result.run.load.model][0][0]
     figures = {arm.id: {name: found.p50.v for name, found in arm.metrics.items()} for arm in arms}
-    drawn = {
-        "distributions": charts.distributions(arms, metric),
-        "drift": charts.drift(arms, metric),
-        "median": charts.timelines(arms, "median"),
-        "worst": charts.timelines(arms, "worst"),
-        "smoothness": charts.smoothness(arms),
-    }
+    drawn = {name: charts.timelines(arms, name) for name in ("median", "worst")}
+    drawn["distributions"], drawn["drift"] = charts.distributions(arms, metric), charts.drift(arms, metric)
+    drawn["smoothness"] = charts.smoothness(arms)
     return fill_template(
         "report.html.j2",
         result=result,

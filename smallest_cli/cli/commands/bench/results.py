@@ -119,9 +119,13 @@ def merge(
 
 
 Format = Literal["html", "md", "csv", "junit", "github", "openmetrics", "benchmark-action"]
-EXTENSIONS: dict[str, Format] = {
-    ".html": "html", ".md": "md", ".csv": "csv", ".xml": "junit", ".prom": "openmetrics"
-}  # fmt: skip
+NAMED: dict[str, Format] = {
+    ".html": "html",
+    ".md": "md",
+    ".csv": "csv",
+    ".xml": "junit",
+    ".prom": "openmetrics",
+}
 
 
 class FormatOptions(Options):
@@ -142,12 +146,11 @@ def report(
     """Render a result for readers, CI services or monitoring.
 
     junit is XML for CI services, github are annotations of GitHub Actions, openmetrics is for Prometheus,
-    benchmark-action for github-action-benchmark (customSmallerIsBetter). Several formats can be written at
-    once.
+    benchmark-action for github-action-benchmark (customSmallerIsBetter).
     """
     named = [(kind, name) for kind in ("html", "md", "csv") if (name := getattr(formats, kind))]
     if formats.format or formats.output != "-" or not named:
-        by_name = "md" if formats.output == "-" else EXTENSIONS.get(Path(formats.output).suffix.lower())
+        by_name = "md" if formats.output == "-" else NAMED.get(Path(formats.output).suffix.lower())
         if not (kind := formats.format or by_name):
             raise UsageError(f"unknown format: {printable(formats.output)}", hint="add --format")
         named.append((kind, formats.output))
