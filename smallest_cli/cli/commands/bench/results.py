@@ -119,13 +119,8 @@ def merge(
 
 
 Format = Literal["html", "md", "csv", "junit", "github", "openmetrics", "benchmark-action"]
-NAMED: dict[str, Format] = {
-    ".html": "html",
-    ".md": "md",
-    ".csv": "csv",
-    ".xml": "junit",
-    ".prom": "openmetrics",
-}
+SUFFIXES: dict[str, Format] = {".html": "html", ".csv": "csv", ".xml": "junit", ".prom": "openmetrics"}
+SUFFIXES |= {"": "md", ".md": "md"}
 
 
 class FormatOptions(Options):
@@ -150,8 +145,7 @@ def report(
     """
     named = [(kind, name) for kind in ("html", "md", "csv") if (name := getattr(formats, kind))]
     if formats.format or formats.output != "-" or not named:
-        by_name = "md" if formats.output == "-" else NAMED.get(Path(formats.output).suffix.lower())
-        if not (kind := formats.format or by_name):
+        if not (kind := formats.format or SUFFIXES.get(Path(formats.output).suffix.lower())):
             raise UsageError(f"unknown format: {printable(formats.output)}", hint="add --format")
         named.append((kind, formats.output))
     if [name for _, name in named].count("-") > 1:
