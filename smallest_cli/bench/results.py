@@ -22,7 +22,7 @@ MAX_ARRIVALS = 400  # approximate maximum of arrivals in a timeline
 MIN_SHARE = 0.25
 """A trial with less audio than this share of the usual for its text is `truncated`. Voices and models differ
 by less."""
-MISSED, INVALID = 20, 22
+MISSED, INVALID, INCONCLUSIVE = 20, 22, 23
 
 
 def summarise(run: Run, trials: Sequence[Trial]) -> Result:

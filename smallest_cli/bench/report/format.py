@@ -154,11 +154,20 @@ def threshold_text(each: ThresholdResult) -> str:
     return f"{each.expr}  {each.arm or 'no arm'}  {value}: {outcome}"
 
 
+def comparison_head(compared: RunComparison) -> str:
+    """Return the confidence of a comparison and what it takes for a change to count."""
+    limits = f"{compared.min_effect * 100:g} % or {compared.min_effect_ms:g} ms"
+    return (
+        f"A vs B, {100 * compared.confidence:.4g} % CI per arm; changes under {limits} do not matter, shifts "
+        f"under {figure(compared.noise_ms)} ms (scheduler delay, p99) may be the machine's"
+    )
+
+
 def comparison_text(row: Row) -> str:
     """Format the comparison of one metric of one arm."""
     by = f"{figure(row.shift_ms.v)} ms {interval(row.shift_ms)}"
     more = f"; about {plural(row.needed_n, 'trial')} per run would decide" if row.needed_n else ""
-    return f"{row.verdict}: shift {by}, significant from {figure(row.matters_from_ms)} ms{more}"
+    return f"{row.verdict}: shift {by}, matters from {figure(row.matters_from_ms)} ms{more}"
 
 
 def error_rate_text(row: ErrorRow) -> str:
@@ -177,6 +186,9 @@ def overall_text(compared: RunComparison) -> str:
     if any(each.missing_in == "B" for each in compared.not_compared):
         why.append("B lacks figures that A has")
     why += [f"every trial of {run} failed" for run in compared.failed]
+    if not compared.forced:
+        doubtful = [run for run, verdict in zip("AB", compared.verdicts, strict=True) if verdict == "suspect"]
+        why += [f"run {run} is suspect (--force ignores it)" for run in doubtful]
     return compared.verdict + (f": {', '.join(why)}" if why else "")
 
 

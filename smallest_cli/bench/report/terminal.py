@@ -175,9 +175,7 @@ def _conclusion(result: Result, width: int) -> Iterator[Line]:
 
 def render_comparison(compared: RunComparison, width: int) -> Iterator[Line]:
     """Render the comparison of two runs."""
-    limits = f"{compared.min_effect * 100:g} % or {compared.min_effect_ms:g} ms"
-    head = f"A vs B, {100 * compared.confidence:.4g} % CI per arm; changes under {limits} are not significant"
-    yield from _wrapped(head, width, "dim")
+    yield from _wrapped(format.comparison_head(compared), width, "dim")
     for row in compared.comparisons:
         text = f"{row.arm}  {row.metric}  {format.comparison_text(row)}"
         yield from _wrapped(text, width, COMPARISON_STYLES[row.verdict])

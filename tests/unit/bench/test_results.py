@@ -589,8 +589,8 @@ def test_trial_survives_a_json_round_trip() -> None:
 
 
 def compared(by: float, n: int = 60, **fields: object) -> str:
-    before = summarise(run(), [trial(i, 100 + i % 20) for i in range(n)])
-    after = summarise(run(**fields), [trial(i, (100 + i % 20) * by) for i in range(n)])
+    before = summarise(run(), [trial(i, 100 + 7 * i % 20) for i in range(n)])
+    after = summarise(run(**fields), [trial(i, (100 + 7 * i % 20) * by) for i in range(n)])
     return str(compare_runs(before, after, ["ttfb"], 0.05).verdict)
 
 
@@ -642,7 +642,7 @@ TWO = ["ws/warm/c1", "sse/warm/c1"]
 
 def failing(share: float, arms: list[str] = TWO, n: int = 40) -> Result:
     """A run in which this share of the trials of the first arm failed."""
-    good = [trial(i, 100 + i % 20, arm=arm) for arm in arms for i in range(n)]
+    good = [trial(i, 100 + 7 * i % 20, arm=arm) for arm in arms for i in range(n)]
     bad = [
         replace(each, error="http_5xx") if each.arm == TWO[0] and each.index < share * n else each
         for each in good

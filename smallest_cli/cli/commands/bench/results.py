@@ -55,9 +55,9 @@ class CompareOptions(Options):
         "--metric LIST", f"Metrics: {', '.join(SAMPLED)}. [default: ttfb; ttfb_e2e of an open loop]"
     )
     min_effect: float = option(
-        "--min-effect PERCENT", "Smallest significant change; never less than 1 ms.", 5.0, min=0
+        "--min-effect PERCENT", "Smallest change that matters; never less than 1 ms.", 2.0, min=0
     )
-    force: bool = option("--force", "Compare runs with different conditions.", False)
+    force: bool = option("--force", "Compare different conditions, and judge by suspect runs.", False)
     json: bool = option("--json", JSON_HELP, False)
 
 
@@ -70,7 +70,7 @@ def compare(
     """Compare two runs: is B faster, slower, equivalent, or inconclusive?
 
     Exit codes: 21 B is slower somewhere or fails more often, 22 a run is invalid or has no successful trial,
-    23 inconclusive.
+    23 inconclusive, e.g. too few trials or a suspect run.
     """
     from smallest_cli.bench.compare import compare_runs
 
