@@ -341,7 +341,7 @@ complete -c smallest -n '_shtab_smallest_using bench' -s l -l language -xka "(_s
 complete -c smallest -n '_shtab_smallest_using bench' -s s -l speed -x -d 'Speed, 0.5-2.0. [default: 1]'
 complete -c smallest -n '_shtab_smallest_using bench' -l dict -x -d 'Pronunciation dictionary (repeatable).'
 complete -c smallest -n '_shtab_smallest_using bench' -s r -l sample-rate -xka "8000 16000 24000 44100" -d '8000, 16000, 24000 or 44100. [default: 24000]'
-complete -c smallest -n '_shtab_smallest_using bench' -l slo -x -d 'Threshold (repeatable); exit 20 if missed: [ARM:]METRIC.STATISTIC<LIMIT, e.g. ttfb.p95<300ms, ws/warm:ttfa.mean<0.5s, error_rate<1%, smooth@100>=99%. Statistics: p50, p90, p95, p99, p99.9, mean, min, max. Units: ms, s, %.'
+complete -c smallest -n '_shtab_smallest_using bench' -l slo -x -d 'Threshold (repeatable); exit 20 if missed, 23 if too few trials: [ARM:]METRIC.STATISTIC<LIMIT, e.g. ttfb.p95<300ms, ws/warm:ttfa.mean<0.5s, error_rate<1%, smooth@100>=99%. Statistics: p50, p90, p95, p99, p99.9, mean, min, max. Units: ms, s, %.'
 complete -c smallest -n '_shtab_smallest_using bench' -l save -xka "(__fish_complete_path (commandline -ct))" -d 'Write the result as JSON.'
 complete -c smallest -n '_shtab_smallest_using bench' -l jsonl -xka "(__fish_complete_path (commandline -ct))" -d 'Write every raw trial.'
 complete -c smallest -n '_shtab_smallest_using bench' -l save-audio -xka "(__fish_complete_directories)" -d 'Write the audio of every trial.'

@@ -564,7 +564,7 @@ $_shtab_smallest_help = @{
     '_shtab_smallest_bench___save_audio' = 'Write the audio of every trial.'
     '_shtab_smallest_bench___seed' = 'Seed of order and arrivals.'
     '_shtab_smallest_bench___similarity' = 'Similarity, 0-1 (--api v2 only).'
-    '_shtab_smallest_bench___slo' = 'Threshold (repeatable); exit 20 if missed: [ARM:]METRIC.STATISTIC<LIMIT, e.g. ttfb.p95<300ms, ws/warm:ttfa.mean<0.5s, error_rate<1%, smooth@100>=99%. Statistics: p50, p90, p95, p99, p99.9, mean, min, max. Units: ms, s, %.'
+    '_shtab_smallest_bench___slo' = 'Threshold (repeatable); exit 20 if missed, 23 if too few trials: [ARM:]METRIC.STATISTIC<LIMIT, e.g. ttfb.p95<300ms, ws/warm:ttfa.mean<0.5s, error_rate<1%, smooth@100>=99%. Statistics: p50, p90, p95, p99, p99.9, mean, min, max. Units: ms, s, %.'
     '_shtab_smallest_bench___speed' = 'Speed, 0.5-2.0. [default: 1]'
     '_shtab_smallest_bench___text' = 'Speak TEXT (repeatable).'
     '_shtab_smallest_bench___timeout' = 'For connect, first audio and gaps. [default: 15]'

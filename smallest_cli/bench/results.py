@@ -43,7 +43,9 @@ def summarise(run: Run, trials: Sequence[Trial]) -> Result:
 def assemble(run: Run, window: Window, arms: list[ArmResult], warmups: Warmups) -> Result:
     """Build a result from its parts: evaluate the run's thresholds and choose the exit code."""
     thresholds = [each for text in run.slo for each in evaluate(text, arms)]
-    code = 0 if all(each.passed for each in thresholds) else MISSED
+    code = INCONCLUSIVE if any(each.inconclusive for each in thresholds) else 0
+    if not all(each.passed or each.inconclusive for each in thresholds):
+        code = MISSED
     if run.calibration.verdict == "invalid" or not any(arm.ok for arm in arms):
         code = INVALID  # thresholds do not apply
     return Result(run=replace(run, window=window), arms=arms, slo=thresholds, warmups=warmups, exit=code)

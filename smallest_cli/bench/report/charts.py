@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from smallest_cli.bench.distribution import QUANTILES
 from smallest_cli.bench.schema import ArmResult, Timeline
+from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.errors import plural
 from smallest_cli.security import printable
 
@@ -110,6 +112,8 @@ def _histogram(arm: ArmResult, metric: str, axis: _LogAxis, top: float, kind: st
             parts.append(_box(left, base - height, width, height, kind, plural(count, "trial")))
     parts += [_line(axis.x(value), base + 2, axis.x(value), base + 8, f"rug {kind}") for value in values]
     for name in ("p50", "p95"):
+        if arm.metrics[metric].n < fewest_for(QUANTILES[name]):
+            continue
         x = axis.x(arm.metrics[metric].quantile(name).v)
         parts += [_line(x, top + 2, x, base, "mark"), _text(x + 3, top + 9, name, "tick")]
     return parts

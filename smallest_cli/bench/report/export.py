@@ -9,6 +9,7 @@ from smallest_cli.bench.distribution import QUANTILES
 from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.schema import ArmResult, Result, Run
+from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.security import printable
 
 MAX_LENGTH = 10_000
@@ -63,7 +64,8 @@ def _escape(text: str) -> str:
 
 
 def to_csv(result: Result) -> str:
-    """Render one row for each arm and metric; an open bound of a quantile is empty.
+    """Render one row for each arm and metric; an open bound of a quantile is empty, and so is
+    a quantile that would be the maximum.
 
     Each arm starts with rows of counts, which have only an `n`: its trials, the successful ones, and each
     class of error. The last column names the statistics that are lower bounds.
@@ -79,7 +81,8 @@ def to_csv(result: Result) -> str:
         writer.writerows([arm.id, name, "trials", count, *empty] for name, count in counts.items())
         for metric, found in arm.metrics.items():
             row = [arm.id, metric, *(getattr(found, name) for name in CSV_COLUMNS[2:])]
-            for quantile in map(found.quantile, QUANTILES):
-                row += [quantile.v, quantile.lo, quantile.hi]
+            for name, p in QUANTILES.items():
+                quantile = found.quantile(name)
+                row += [quantile.v if found.n >= fewest_for(p) else None, quantile.lo, quantile.hi]
             writer.writerow([*row, " ".join(found.at_least or ())])
     return out.getvalue()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
-from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
+from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP, QUANTILES
 from smallest_cli.bench.schema import ArmResult, Estimate, MetricSummary, Result, Run, ThresholdResult
+from smallest_cli.bench.stats.quantiles import fewest_for, least_size
 from smallest_cli.errors import plural
 
 VERDICT_TEXTS = {
@@ -44,15 +45,21 @@ def figure(value: float | None, unit: str = "ms") -> str:
 
 
 def overview_cell(arm: ArmResult, metric: str, quantile: str) -> str:
-    """Format one cell of the overview; a dash where the arm lacks the metric."""
+    """Format one cell of the overview; a dash where the arm lacks the metric, or has too few trials."""
     found = arm.metrics.get(metric)
-    return figure(found.quantile(quantile).v) if found else "-"
+    return quantile_figure(found, quantile) if found else "-"
+
+
+def quantile_figure(found: MetricSummary, name: str) -> str:
+    """Format a quantile; a dash if it would be the maximum, for too few trials."""
+    return figure(found.quantile(name).v, found.unit) if found.n >= fewest_for(QUANTILES[name]) else "-"
 
 
 def metric_cells(found: MetricSummary) -> list[str]:
     """Format a metric under `METRIC_COLUMNS`."""
-    values = {"p50": found.p50.v, "p95": found.p95.v, "p99": found.p99.v, "max": found.max}
-    p50, *others = (f"{'>=' * found.is_bound(name)}{figure(v, found.unit)}" for name, v in values.items())
+    shown = {name: quantile_figure(found, name) for name in ("p50", "p95", "p99")}
+    shown["max"] = figure(found.max, found.unit)
+    p50, *others = (">=" * (found.is_bound(name) and text != "-") + text for name, text in shown.items())
     return [p50, interval(found.p50, found.unit), *others]
 
 
@@ -67,13 +74,15 @@ def interval(found: Estimate, unit: str = "ms") -> str:
 
 def player_cells(arm: ArmResult) -> list[tuple[str, str, str, str, str]]:
     """Format the simulated player: prebuffer, share without a stall, TTFA p50, stalls, stalled p95."""
+    played = arm.metrics.get("min_safe_buffer")
+    enough = played is not None and played.n >= fewest_for(0.95)
     return [
         (
             f"{row.buffer_ms:g} ms",
             f"{row.smooth:.1%}",
             f"{figure(row.ttfa_p50)} ms",
             f"{row.stalls_mean:.1f}",
-            f"{figure(row.stall_total_p95)} ms",
+            f"{figure(row.stall_total_p95)} ms" if enough else "-",
         )
         for row in arm.player
     ]
@@ -89,9 +98,11 @@ def notes(arm: ArmResult) -> list[str]:
     """Return the caveats on the figures of an arm."""
     ttfb, found = arm.metrics.get("ttfb"), []
     if ttfb is not None:
-        open_ended = {name: ttfb.quantile(name).why or "" for name in ("p50", "p95", "p99")}
-        needed = [f"{name} needs n>={why[2:]}" for name, why in open_ended.items() if why.startswith("n<")]
-        found += [f"open CI (?): {', '.join(needed)}"] if needed else []
+        few = [(name, fewest_for(QUANTILES[name])) for name in ("p95", "p99")]
+        needed = [f"{name} from {n} trials" for name, n in few if ttfb.n < n]
+        found += [f"a quantile that would be the maximum is not shown: {', '.join(needed)}"] if needed else []
+        if ttfb.p50.hi is None:
+            found.append(f"open CI (?): p50 needs {least_size(0.5)} trials")
     found += [
         f"{name} has no interval: {DEPENDENT}"
         for name, metric in arm.metrics.items()
@@ -138,19 +149,21 @@ def load_text(run: Run) -> str:
 
 
 def threshold_text(each: ThresholdResult) -> str:
-    """Format a threshold, its figure, and pass or FAIL."""
-    outcome = "pass" if each.passed else "FAIL"
-    if each.ci and not each.confident:
-        bound = each.ci[each.passed == ("<" in each.expr)]
+    """Format a threshold, its figure with the interval, and pass, FAIL or INCONCLUSIVE."""
+    outcome = "pass" if each.passed else "INCONCLUSIVE" if each.inconclusive else "FAIL"
+    if each.inconclusive or (each.ci and not each.confident):
         doubt = "CI spans the limit"
-        if bound is None:
-            doubt = f"open CI: {'trials timed out' if each.why == GIVEN_UP else 'too few trials'}"
+        if each.why and (each.ci or (None, None))[(outcome != "FAIL") == ("<" in each.expr)] is None:
+            doubt = f"open CI: needs {each.why.removeprefix('n<')} trials"
+            if each.why == GIVEN_UP:
+                doubt = "open CI: trials timed out"
         outcome += f" ({doubt})"
     value = "no such figure"
     if each.value is not None:
         unit = f" {each.unit}" if each.unit in ("ms", "s") else ""
         value = f"{100 * each.value:.4g} %" if each.unit == "share" else figure(each.value, each.unit) + unit
         value = f"{'at least ' * each.at_least}{value}"
+        value += f" {interval(Estimate(each.value, *each.ci), each.unit)}" if each.ci else ""
     return f"{each.expr}  {each.arm or 'no arm'}  {value}: {outcome}"
 
 

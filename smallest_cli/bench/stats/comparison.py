@@ -178,7 +178,8 @@ def _width_factor(first: Sequence[float], second: Sequence[float], confidence: f
     own, other = dependence(first), dependence(second)
     critical, freedom = NormalDist().inv_cdf((1 + confidence) / 2), max(1.0, n / own + m / other - 2)
     # The quantile of Student's t by that of the normal distribution: dependent samples are worth few values.
-    student = 1 + (critical**2 + 1) / (4 * freedom)
+    square = critical**2
+    student = 1 + (square + 1) / (4 * freedom) + (5 * square**2 + 16 * square + 3) / (96 * freedom**2)
     return student * math.sqrt((own * m + other * n) / (n + m))
 
 
