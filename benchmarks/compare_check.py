@@ -54,7 +54,7 @@ NOISES = (
     Noise("independent trials, 20 %", 0.2),
     Noise("the same, runs differ by 0.5 %", 0.2, runs=0.005),
     Noise("successive trials correlate by 0.5, 12 %", 0.12, correlation=0.5),
-    Noise("by 0.8, 6 %; runs differ by 0.5 %", 0.06, runs=0.005, correlation=0.8),
+    Noise("by 0.8, 5 %; runs differ by 0.5 %", 0.05, runs=0.005, correlation=0.8),
 )
 
 

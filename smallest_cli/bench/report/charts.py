@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from smallest_cli.bench.distribution import QUANTILES
+from smallest_cli.bench.report.axis import plain_number, ticks
 from smallest_cli.bench.schema import ArmResult, Timeline
 from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.errors import plural
@@ -19,8 +20,6 @@ BINS = 60
 COLOURS = 6
 CURVE_POINTS = 60
 MIN_TICK_GAP = 52
-TICK_STEPS = (1, 2, 5)
-NARROW_TICK_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 
 
 def markup(text: object) -> str:
@@ -69,15 +68,12 @@ class _LogAxis:
         return LABEL + number / BINS * (WIDTH - LABEL - RIGHT)
 
     def ticks(self) -> list[float]:
-        """Return round values, more of them on a short axis."""
-        steps = NARROW_TICK_STEPS if self._high - self._low < 0.8 else TICK_STEPS
-        exponents = range(math.floor(self._low), math.ceil(self._high) + 1)
-        ticks: list[float] = []
-        for value in (step * 10.0**exponent for exponent in exponents for step in steps):
-            apart = not ticks or self.x(value) - self.x(ticks[-1]) > MIN_TICK_GAP
-            if value and self._low <= math.log10(value) <= self._high and apart:
-                ticks.append(value)
-        return ticks
+        """Return round values, as many as have space for their labels."""
+        found: list[float] = []
+        for value in ticks(10**self._low, 10**self._high):
+            if not found or self.x(value) - self.x(found[-1]) > MIN_TICK_GAP:
+                found.append(value)
+        return found
 
 
 def distributions(arms: Sequence[ArmResult], metric: str) -> str:
@@ -92,7 +88,7 @@ def distributions(arms: Sequence[ArmResult], metric: str) -> str:
     bottom = 8 + ROW * len(shown)
     for tick in axis.ticks():
         parts.append(_line(axis.x(tick), 4, axis.x(tick), bottom, "grid"))
-        parts.append(_text(axis.x(tick), bottom + 16, f"{tick:g} ms", "tick", "middle"))
+        parts.append(_text(axis.x(tick), bottom + 16, f"{plain_number(tick)} ms", "tick", "middle"))
     for place, (number, arm) in enumerate(shown):
         parts += _histogram(arm, metric, axis, 8 + ROW * place, f"c{number % COLOURS}")
     return _svg(bottom + 24, parts, f"distribution of {metric} for each arm, logarithmic")
@@ -145,7 +141,7 @@ def _linear_ticks(total: float, left: float, width: float, y: float) -> list[str
     step = step / 5 if total / step < 2 else step / 2 if total / step < 5 else step
     parts, tick = [], 0.0
     while tick <= total * 0.97:
-        parts.append(_text(left + tick / total * width, y, f"{tick:g} ms", "tick", "middle"))
+        parts.append(_text(left + tick / total * width, y, f"{plain_number(tick)} ms", "tick", "middle"))
         tick += step
     return parts
 

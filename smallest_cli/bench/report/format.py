@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
 from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP, QUANTILES
+from smallest_cli.bench.report.axis import plain_number
 from smallest_cli.bench.schema import ArmResult, Estimate, MetricSummary, Result, Run, ThresholdResult
 from smallest_cli.bench.stats.quantiles import fewest_for, least_size
 from smallest_cli.errors import plural
@@ -78,7 +79,7 @@ def player_cells(arm: ArmResult) -> list[tuple[str, str, str, str, str]]:
     enough = played is not None and played.n >= fewest_for(0.95)
     return [
         (
-            f"{row.buffer_ms:g} ms",
+            f"{plain_number(row.buffer_ms)} ms",
             f"{row.smooth:.1%}",
             f"{figure(row.ttfa_p50)} ms",
             f"{row.stalls_mean:.1f}",
@@ -140,7 +141,8 @@ def load_text(run: Run) -> str:
     if run.cut_short:
         short = f", ended early by {run.cut_short}"
     if load.model == "open":
-        return f"open loop, {load.rate:g}/s {load.arrival}, at most {load.concurrency} in flight{short}"
+        rate = plain_number(load.rate or 0)
+        return f"open loop, {rate}/s {load.arrival}, at most {load.concurrency} in flight{short}"
     by = f", by {load.engine}" if load.engine else ""
     return (
         f"closed loop, {load.concurrency} in flight{by}{short}: each waits for a reply before the next "
@@ -169,7 +171,7 @@ def threshold_text(each: ThresholdResult) -> str:
 
 def comparison_head(compared: RunComparison) -> str:
     """Return the confidence of a comparison and what it takes for a change to count."""
-    limits = f"{compared.min_effect * 100:g} % or {compared.min_effect_ms:g} ms"
+    limits = f"{plain_number(compared.min_effect * 100)} % or {plain_number(compared.min_effect_ms)} ms"
     return (
         f"A vs B, {100 * compared.confidence:.4g} % CI per arm; changes under {limits} do not matter, shifts "
         f"under {figure(compared.noise_ms)} ms (scheduler delay, p99) may be the machine's"

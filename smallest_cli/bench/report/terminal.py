@@ -10,6 +10,7 @@ from typing import Any
 from smallest_cli.bench.compare import RunComparison
 from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
+from smallest_cli.bench.report.axis import plain_number, ticks
 from smallest_cli.bench.schema import ArmResult, Result, Run
 
 Line = tuple[str, str]  # a style (title, head, good, warn, bad, dim or none) and a line
@@ -115,15 +116,13 @@ def _distributions(result: Result, width: int) -> Iterator[Line]:
 
 
 def _axis(low: float, high: float, columns: int) -> str:
-    marks = [" "] * columns
-    steps = [m * 10**e for e in range(math.floor(low), math.ceil(high) + 1) for m in (1, 1.5, 2, 3, 5, 7)]
-    last = -1
-    for value in [10**low, *(step for step in steps if step and low < math.log10(step) < high)]:
-        label = f"{value:.3g} ms"
+    marks, free = [" "] * columns, 0
+    for value in ticks(10**low, 10**high):
+        label = f"{plain_number(value)} ms"
         at = int((math.log10(value) - low) / (high - low) * columns)
-        if at > last and at + len(label) < columns:
+        if at >= free and at + len(label) <= columns:
             marks[at : at + len(label)] = label
-            last = at + len(label) + 1
+            free = at + len(label) + 2
     return "".join(marks).rstrip()
 
 
