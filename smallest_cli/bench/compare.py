@@ -140,6 +140,12 @@ def compare_runs(
     )
 
 
+def arms_of(row: Row, first: Result, second: Result) -> tuple[ArmResult, ArmResult]:
+    """Return the arm of a row in both results."""
+    a, b = (next(arm for arm in result.arms if arm.id == row.arm and arm.n) for result in (first, second))
+    return a, b
+
+
 def _error_row(name: str, before: ArmResult, after: ArmResult, confidence: float) -> ErrorRow:
     a, b = ((arm.n - arm.ok, arm.n) for arm in (before, after))
     tail = (1 - confidence) / 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from smallest_cli.bench.compare import RunComparison, arms_of
 from smallest_cli.bench.distribution import QUANTILES
 from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
@@ -31,6 +32,23 @@ def to_markdown(result: Result) -> str:
     lines += [f"- {_escape(format.threshold_text(each))}" for each in result.slo]
     for arm in result.arms:
         lines += _arm(arm, run)
+    return "\n".join(lines) + "\n"
+
+
+def comparison_to_markdown(compared: RunComparison, first: Result, second: Result) -> str:
+    """Render the comparison of the results `first` (A) and `second` (B) as a section."""
+    lines = ["# Comparison of speech latency", "", f"**{_escape(format.overall_text(compared))}**", ""]
+    for name, run in (("A", first.run), ("B", second.run)):
+        lines.append(f"- {name}: {_escape(format.conditions_text(run))}.")
+    lines += ["", f"{_escape(format.comparison_head(compared))}.", ""]
+    if compared.comparisons:
+        columns = format.COMPARISON_COLUMNS
+        lines += [f"| {' | '.join(columns)} |", f"|---|---{'|--:' * (len(columns) - 3)}|---|"]
+    for row in compared.comparisons:
+        medians = (arm.metrics[row.metric].p50 for arm in arms_of(row, first, second))
+        lines.append(f"| {' | '.join(map(_escape, format.comparison_cells(row, *medians)))} |")
+    lines += ["", *(f"- {_escape(f'{row.arm}: {format.error_rate_text(row)}')}" for row in compared.errors)]
+    lines += [f"- {_escape(format.not_compared_text(each))}" for each in compared.not_compared]
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
+from smallest_cli.bench.compare import ErrorRow, NotCompared, Row, RunComparison
 from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP, QUANTILES
 from smallest_cli.bench.report.axis import plain_number
 from smallest_cli.bench.schema import ArmResult, Estimate, MetricSummary, Result, Run, ThresholdResult
@@ -181,14 +181,34 @@ def comparison_head(compared: RunComparison) -> str:
 def comparison_text(row: Row) -> str:
     """Format the comparison of one metric of one arm."""
     by = f"{figure(row.shift_ms.v)} ms {interval(row.shift_ms)}"
-    more = f"; about {plural(row.needed_n, 'trial')} per run would decide" if row.needed_n else ""
-    return f"{row.verdict}: shift {by}, matters from {figure(row.matters_from_ms)} ms{more}"
+    return f"{row.verdict}: shift {by}, matters from {figure(row.matters_from_ms)} ms{_needed(row)}"
+
+
+COMPARISON_COLUMNS = ("arm", "metric", "n", "A p50", "B p50", "shift", "matters from", "verdict")
+
+
+def comparison_cells(row: Row, before: Estimate, after: Estimate) -> tuple[str, ...]:
+    """Format the comparison of a metric under `COMPARISON_COLUMNS`, with the medians of A and B."""
+    figures = (f"{figure(found.v)} {interval(found)}" for found in (before, after, row.shift_ms))
+    verdict = row.verdict + _needed(row)
+    return (row.arm, row.metric, f"{row.n[0]}, {row.n[1]}", *figures, figure(row.matters_from_ms), verdict)
+
+
+def _needed(row: Row) -> str:
+    return f"; about {plural(row.needed_n, 'trial')} per run would decide" if row.needed_n else ""
+
+
+def not_compared_text(missing: NotCompared) -> str:
+    """Format why an arm or metric is not compared."""
+    return "  ".join(filter(None, (missing.arm, missing.metric, f"not compared: {missing.why}")))
 
 
 def error_rate_text(row: ErrorRow) -> str:
     """Format the comparison of the error rates of one arm."""
     counts = zip(row.failed, row.n, row.error_rate, strict=True)
     before, after = (f"{failed} of {n} ({rate:.1%})" for failed, n, rate in counts)
+    if row.verdict == "none":
+        return "no trial failed in either run"
     change = "no significant difference in" if row.verdict == "unclear" else row.verdict
     return f"{change} failures: {before} in A, {after} in B"
 
@@ -205,6 +225,11 @@ def overall_text(compared: RunComparison) -> str:
         doubtful = [run for run, verdict in zip("AB", compared.verdicts, strict=True) if verdict == "suspect"]
         why += [f"run {run} is suspect (--force ignores it)" for run in doubtful]
     return compared.verdict + (f": {', '.join(why)}" if why else "")
+
+
+def conditions_text(run: Run) -> str:
+    """Describe a compared run: its provenance, load and verdict."""
+    return f"{provenance(run)}; {load_text(run)}; verdict {run.calibration.verdict}"
 
 
 def provenance(run: Run) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from smallest_cli.bench.compare import RunComparison, arms_of
 from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.report.charts import MAX_LENGTH, distributions, smoothness, waterfall
+from smallest_cli.bench.report.overlay import overlay
 from smallest_cli.bench.schema import Result
 from smallest_cli.security import printable
 
-TEMPLATE = "report.html.j2"
+TEMPLATE, COMPARISON_TEMPLATE = "report.html.j2", "compare.html.j2"
 
 
 def to_html(result: Result) -> str:
@@ -22,17 +25,8 @@ def to_html(result: Result) -> str:
     arms = result.arms
     metric = format.OVERVIEW_COLUMNS[result.run.load.model][0][0]
     figures = {arm.id: {name: found.p50.v for name, found in arm.metrics.items()} for arm in arms}
-    # Strings in a result come from servers and files: autoescape protects the browser, `printable` a
-    # terminal to which the page is printed.
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) else printable(value, MAX_LENGTH),
-    )
-    template = environment.from_string(resources.files(__package__).joinpath(TEMPLATE).read_text("utf-8"))
-    return template.render(
+    return _render(
+        TEMPLATE,
         format=format,
         result=result,
         run=result.run,
@@ -44,3 +38,34 @@ def to_html(result: Result) -> str:
         waterfalls={arm.id: Markup(waterfall(arm)) for arm in arms},  # noqa: S704
         figures=Markup(json.dumps(figures).replace("<", "\\u003c")),  # noqa: S704 - JSON in a data element
     )
+
+
+def comparison_to_html(compared: RunComparison, first: Result, second: Result) -> str:
+    """Render the page of a comparison of the results `first` (A) and `second` (B)."""
+    pairs = [(row, *arms_of(row, first, second)) for row in compared.comparisons]
+    return _render(
+        COMPARISON_TEMPLATE,
+        format=format,
+        compared=compared,
+        runs=[("A", first.run), ("B", second.run)],
+        medians=[(a.metrics[row.metric].p50, b.metrics[row.metric].p50) for row, a, b in pairs],
+        missing=map(format.not_compared_text, compared.not_compared),
+        charts=[
+            overlay(f"{row.arm}  {row.metric}", a.samples.of(row.metric), b.samples.of(row.metric))
+            for row, a, b in pairs
+        ],
+    )
+
+
+def _render(template: str, **values: Any) -> str:
+    # Strings in a result come from servers and files: autoescape protects the browser, `printable` a
+    # terminal to which the page is printed.
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else printable(value, MAX_LENGTH),
+    )
+    source = resources.files(__package__).joinpath(template).read_text("utf-8")
+    return environment.from_string(source).render(values)

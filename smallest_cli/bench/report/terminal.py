@@ -185,8 +185,7 @@ def render_comparison(compared: RunComparison, width: int) -> Iterator[Line]:
         text = f"{each.arm}  {format.error_rate_text(each)}"
         yield from _wrapped(text, width, FAILURE_STYLES[each.verdict])
     for missing in compared.not_compared:
-        parts = filter(None, (missing.arm, missing.metric, f"not compared: {missing.why}"))
-        yield from _wrapped("  ".join(parts), width, "warn")
+        yield from _wrapped(format.not_compared_text(missing), width, "warn")
     for name, verdict in zip("AB", compared.verdicts, strict=True):
         if verdict != "ok":
             yield from _wrapped(f"run {name} is {verdict}: {format.VERDICT_TEXTS[verdict]}", width, "warn")

@@ -5,23 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from smallest_cli.audio.destinations import check_distinct
-from smallest_cli.bench.report.format import VERDICT_TEXTS, threshold_text
+from smallest_cli.bench.report.format import VERDICT_TEXTS, overall_text, threshold_text
 from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import INVALID, summarise
 from smallest_cli.bench.schema import SAMPLED, Result, as_json
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.cli.commands.bench.display import print_lines, stdout_width
+from smallest_cli.cli.commands.bench.display import PLAIN_WIDTH, print_lines, stdout_width
 from smallest_cli.cli.console import print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import JSON_HELP
 from smallest_cli.cli.run_config import check_not_overwriting
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.extras import LOCUST, install_command, is_installed
+from smallest_cli.security import printable
 
 
 def print_result(result: Result, *, json: bool) -> None:
@@ -58,6 +59,8 @@ class CompareOptions(Options):
         "--min-effect PERCENT", "Smallest change that matters; never less than 1 ms.", 2.0, min=0
     )
     force: bool = option("--force", "Compare different conditions, and judge by suspect runs.", False)
+    format: Literal["text", "html", "md"] = option("--format", "Format of the comparison.", "text")
+    output: str | None = option("-o, --output FILE", "Write to FILE; - is stdout.")
     json: bool = option("--json", JSON_HELP, False)
 
 
@@ -73,15 +76,37 @@ def compare(
     23 inconclusive, e.g. too few trials or a suspect run.
     """
     from smallest_cli.bench.compare import compare_runs
+    from smallest_cli.bench.report.export import comparison_to_markdown
 
     metrics = [each.strip() for each in options.metric.split(",")] if options.metric else []
     if not set(metrics) <= set(SAMPLED):
         raise UsageError(f"--metric takes a list of {', '.join(SAMPLED)}")
-    runs = read_result(Path(first)), read_result(Path(second))
-    compared = compare_runs(*runs, metrics, options.min_effect / 100, force=options.force)
+    file = None if options.output in (None, "-") else options.output
+    if options.json and options.format != "text" and file is None:
+        raise UsageError(
+            "only one format can be written to stdout", hint=f"write {options.format} with -o FILE"
+        )
+    _check_outputs([first, second], file)
+    a, b = read_result(Path(first)), read_result(Path(second))
+    compared = compare_runs(a, b, metrics, options.min_effect / 100, force=options.force)
+    text = ""
+    if options.format == "html":
+        from smallest_cli.bench.report.html import comparison_to_html  # imports Jinja2
+
+        text = comparison_to_html(compared, a, b)
+    elif options.format == "md":
+        text = comparison_to_markdown(compared, a, b)
+    elif file is not None:
+        text = "".join(f"{printable(line)}\n" for _, line in render_comparison(compared, PLAIN_WIDTH))
+    if file is not None:
+        write_text(Path(file), text)
+        if compared.exit:
+            print_line(f"smallest: {overall_text(compared)}")
     if options.json:
         print_json(as_json(compared))
-    else:
+    elif file is None and text:
+        sys.stdout.write(text)
+    elif file is None:
         print_lines(render_comparison(compared, stdout_width()))
     exit_with(compared.exit)
 
