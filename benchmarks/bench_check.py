@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compare_check import CHANGE, MAX_FALSE, MIN_FOUND, NOISES, share
 from smallest_cli.audio import wav
-from smallest_cli.bench.stats.comparison import compare
 from smallest_cli.bench.stats.quantiles import estimate, quantile
 from smallest_cli.client.service import open_local_service
 from smallest_cli.models import AudioFormat
@@ -232,17 +232,12 @@ def check_coverage() -> CheckResult:
 
 
 def check_comparisons() -> CheckResult:
-    rng = random.Random(2)
-
-    def sample(n: int, factor: float = 1.0) -> list[float]:
-        return [factor * rng.lognormvariate(5.3, 0.3) for _ in range(n)]
-
-    false_alarms = sum(
-        compare(sample(100), sample(100), 0.0).word in ("faster", "slower") for _ in range(1000)
-    )
-    detected = sum(compare(sample(300), sample(300, 1.1), 0.05).word == "slower" for _ in range(300))
-    details = f"false alarms {false_alarms / 1000:.1%}  a 10 % shift found {detected / 300:.1%}"
-    return CheckResult(details, false_alarms <= 60 and detected >= 285)
+    noise, rng = NOISES[0], random.Random(2)
+    false = {n: share(noise, rng, n, 400, 1.0)[1] for n in (30, 100)}
+    found = share(noise, rng, 300, 300, CHANGE)[0]
+    rates = ", ".join(f"{rate:.1%} at n={n}" for n, rate in false.items())
+    details = f"false verdicts {rates}; a 10 % shift found {found:.1%} at n=300"
+    return CheckResult(details, max(false.values()) <= MAX_FALSE and found >= MIN_FOUND)
 
 
 CHECKS: dict[str, Callable[[], CheckResult]] = {

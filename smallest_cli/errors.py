@@ -27,8 +27,8 @@
     Interrupted               129 130 143   a signal; a BaseException
 
 `bench` ends with 20 to 23 for what it measured: a missed threshold, a regression, an invalid run, an
-inconclusive comparison (bench/results.py and bench/compare.py). The codes are part of the interface and do
-not change.
+inconclusive threshold or comparison (bench/results.py and bench/compare.py). The codes are part of the
+interface and do not change.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ MAX_ARRIVALS = 400  # approximate maximum of arrivals in a timeline
 MIN_SHARE = 0.25
 """A trial with less audio than this share of the usual for its text is `truncated`. Voices and models differ
 by less."""
-MISSED, INVALID = 20, 22
+MISSED, INVALID, INCONCLUSIVE = 20, 22, 23
 
 
 def summarise(run: Run, trials: Sequence[Trial]) -> Result:
@@ -43,7 +43,9 @@ def summarise(run: Run, trials: Sequence[Trial]) -> Result:
 def assemble(run: Run, window: Window, arms: list[ArmResult], warmups: Warmups) -> Result:
     """Build a result from its parts: evaluate the run's thresholds and choose the exit code."""
     thresholds = [each for text in run.slo for each in evaluate(text, arms)]
-    code = 0 if all(each.passed for each in thresholds) else MISSED
+    code = INCONCLUSIVE if any(each.inconclusive for each in thresholds) else 0
+    if not all(each.passed or each.inconclusive for each in thresholds):
+        code = MISSED
     if run.calibration.verdict == "invalid" or not any(arm.ok for arm in arms):
         code = INVALID  # thresholds do not apply
     return Result(run=replace(run, window=window), arms=arms, slo=thresholds, warmups=warmups, exit=code)

@@ -290,6 +290,7 @@ class ThresholdResult(Struct, kw_only=True):
     unit: Literal["share", "ms", "s", "x"] = "x"
     ci: tuple[Number | None, Number | None] | None
     passed: bool = field(name="pass")
+    inconclusive: bool = False  # not passed, because the trials are too few to tell
     confident: bool  # whether the complete interval is on the same side of the limit
     at_least: bool = False
     why: str | None = None

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from smallest_cli.bench.distribution import DEPENDENT, QUANTILES
 from smallest_cli.bench.metrics import CENSORED, METRICS, has_metric
-from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, ThresholdResult
+from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, MetricSummary, ThresholdResult
+from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.errors import UsageError
 from smallest_cli.security import printable
 
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _UNITS = {"ms": ("ms", 1.0), "s": ("ms", 1000.0), "%": ("share", 0.01), "": ("", 1.0)}
-_STATISTICS = ("p50", "p90", "p95", "p99", "p99.9", "mean", "min", "max")
+_STATISTICS = (*QUANTILES, "mean", "min", "max")
 _FORM = re.compile(
     r"(?:(?P<arm>[a-z0-9./]+):)?(?P<what>error_rate|smooth@(?P<buffer>[0-9.]+)|(?P<metric>[a-z0-9_]+)\."
     r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
@@ -103,37 +105,56 @@ def check_thresholds(texts: Sequence[str], arms: Sequence[ArmId], buffers_ms: Se
 
 
 def evaluate(text: str, arms: Sequence[ArmResult]) -> list[ThresholdResult]:
-    """Evaluate a threshold on every arm it applies to. An arm without the figure fails."""
+    """Evaluate a threshold on every arm it applies to. An arm without the figure fails.
+
+    The estimate decides, except that it is inconclusive where the trials are too few: the quantile would be
+    the maximum (p95 of less than 20 trials, p99 of less than 100), or its interval is open towards the limit
+    and some trial is beyond it.
+    """
     threshold = parse_threshold(text)
     selected = [arm for arm in arms if threshold.applies_to(arm.id)]
     if not selected:
-        return [_result(threshold, threshold.arm, None, False)]
+        return [_result(threshold, threshold.arm, None, None)]
     return [_result(threshold, arm.id, *_figure(threshold, arm)) for arm in selected]
 
 
-def _figure(threshold: Threshold, arm: ArmResult) -> tuple[Estimate | None, bool]:
-    """Return an arm's figure, and whether it is a lower bound."""
+def _figure(threshold: Threshold, arm: ArmResult) -> tuple[Estimate | None, MetricSummary | None]:
+    """Return an arm's figure, and the summary that it is from."""
     if threshold.what == "error_rate":
-        return Estimate(arm.error_rate, None, None), False
+        return Estimate(arm.error_rate, None, None), None
     if threshold.buffer_ms is not None:
         shares = [row.smooth for row in arm.player if row.buffer_ms == threshold.buffer_ms]
-        return (Estimate(shares[0], None, None) if shares else None), False
+        return (Estimate(shares[0], None, None) if shares else None), None
     metric, statistic = threshold.metric or "", threshold.statistic or ""
     # Without a timeout a censored metric equals the plain one.
     summary = arm.metrics.get(metric) or arm.metrics.get(CENSORED.get(metric, ""))
     if summary is None:
-        return None, False
+        return None, None
     found = getattr(summary, statistic.replace(".", "_"))
-    figure = found if isinstance(found, Estimate) else Estimate(found, None, None)
-    return figure, summary.is_bound(statistic)
+    return (found if isinstance(found, Estimate) else Estimate(found, None, None)), summary
 
 
-def _result(threshold: Threshold, arm: str, figure: Estimate | None, at_least: bool) -> ThresholdResult:
+def _result(
+    threshold: Threshold, arm: str, figure: Estimate | None, summary: MetricSummary | None
+) -> ThresholdResult:
     value, low, high = (figure.v, figure.lo, figure.hi) if figure else (None, None, None)
+    below, statistic = threshold.sign.startswith("<"), threshold.statistic or ""
+    at_least = summary is not None and summary.is_bound(statistic)
     # A lower bound below the limit does not show that the true value is.
-    open_above = at_least and threshold.sign.startswith("<")
-    passed = value is not None and not open_above and threshold.holds(value)
-    nearest = high if passed == threshold.sign.startswith("<") else low
+    met = value is not None and not (at_least and below) and threshold.holds(value)
+    nearest = high if met == below else low
+    why = (figure.why or None) if figure else None
+    # Whether the bound nearest to the limit is on the same side as the value.
+    confident = nearest is not None and threshold.holds(nearest) == met
+    inconclusive = False
+    if met and not confident and summary is not None and statistic in QUANTILES:
+        fewest = fewest_for(QUANTILES[statistic])
+        if summary.n < fewest:
+            inconclusive, why = True, f"n<{fewest}"
+        elif why not in (None, DEPENDENT) and nearest is None:
+            # An open interval does not reach the limit if no trial does.
+            farthest, bounded = (summary.max, summary.is_bound("max")) if below else (summary.min, False)
+            inconclusive = bounded or not threshold.holds(farthest)
     return ThresholdResult(
         expr=threshold.text,
         arm=arm,
@@ -141,9 +162,9 @@ def _result(threshold: Threshold, arm: str, figure: Estimate | None, at_least: b
         unit=cast(Any, threshold.unit),
         # Dependent values (gaps) have no interval.
         ci=None if low is None and high is None else (low, high),
-        passed=passed,
-        # Whether the bound nearest to the limit is on the same side as the value.
-        confident=nearest is not None and threshold.holds(nearest) == passed,
+        passed=met and not inconclusive,
+        inconclusive=inconclusive,
+        confident=confident,
         at_least=at_least,
-        why=(figure.why or None) if figure else None,
+        why=why,
     )

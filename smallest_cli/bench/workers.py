@@ -17,7 +17,7 @@ from typing import Literal
 from smallest_cli.bench.plan import Job, Plan
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe, probing
-from smallest_cli.bench.stats.quantiles import quantile
+from smallest_cli.bench.stats.quantiles import fewest_for, quantile
 from smallest_cli.bench.trial import Attempt, Trial, attempt
 from smallest_cli.errors import AuthError, Interrupted, RequestError, SecurityError
 from smallest_cli.models import Service, Transport
@@ -64,9 +64,9 @@ class Progress:
             self.cut_short = "--max-time"
 
     def ttfb_ms(self, p: float, last: int = 200) -> float | None:
-        """Return a quantile of the time to first audio, in ms, over the `last` trials."""
+        """Return a quantile of the time to first audio, in ms, over the `last` trials; None for too few."""
         recent = [trial.first_audio_ns for trial in self.trials[-last:] if not trial.error]
-        return quantile(sorted(recent), p) / 1e6 if recent else None
+        return quantile(sorted(recent), p) / 1e6 if len(recent) >= fewest_for(p) else None
 
 
 OnProgress = Callable[[Progress], None]

@@ -420,8 +420,8 @@ def save(path: Path, trials: list[Trial], **fields: object) -> str:
     ],
 )
 def test_two_runs_are_compared(factor: float, n: int, verdict: str, code: int, tmp_path: Path) -> None:
-    before = save(tmp_path / "a.json", [trial(i, 100 + i % 20) for i in range(n)])
-    after = save(tmp_path / "b.json", [trial(i, factor * (100 + i % 20)) for i in range(n)])
+    before = save(tmp_path / "a.json", [trial(i, 100 + 7 * i % 20) for i in range(n)])
+    after = save(tmp_path / "b.json", [trial(i, factor * (100 + 7 * i % 20)) for i in range(n)])
     ran = smallest(tmp_path, "bench", "compare", before, after)
     assert ran.code == code, ran.err
     assert f"overall: {verdict}" in ran.out.decode()

@@ -109,7 +109,7 @@ class Page(HTMLParser):
 def check_page(page: Page, found: Result) -> None:
     for arm in found.arms:
         assert page.figures[arm.id, "ttfb.p50"] == figure(arm.metrics["ttfb"].p50.v)
-        assert page.figures[arm.id, "ttfb.p99"] == figure(arm.metrics["ttfb"].p99.v)
+        assert page.figures[arm.id, "ttfb.p99"] == "-"  # of 40 trials it would be the maximum
         safe = arm.metrics["min_safe_buffer"].p95.v if arm.streaming else None
         assert page.figures[arm.id, "min_safe_buffer.p95"] == figure(safe)
     assert page.texts["advice"] == advice(found)
@@ -355,7 +355,7 @@ def test_progress_lines() -> None:
     lines = progress_lines(progress)
     assert "3 of 10 trials" in lines[0]
     assert "1 in flight" in lines[0]
-    assert "p50 50.0 ms  p95 51.0 ms" in lines[1]
+    assert "p50 50.0 ms  p95 - ms" in lines[1]
     assert lines[2] == "errors: 1 dns"
 
 

@@ -11,6 +11,7 @@ from html import escape
 
 from smallest_cli.bench.report.format import figure, plain
 from smallest_cli.bench.schema import ArmResult, Timeline
+from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.security import printable
 
 MAX_LENGTH = 10_000
@@ -162,6 +163,8 @@ def distributions(arms: Sequence[ArmResult], metric: str) -> str:
 
 def _percentiles(arm: ArmResult, metric: str, scale: Scale, number: int) -> Iterator[str]:
     for name, share in PERCENTILES.items():
+        if arm.metrics[metric].n < fewest_for(share / 100):
+            continue
         value = arm.metrics[metric].quantile(name).v
         title = f"{arm.id} {name} {figure(value)} ms"
         yield _dot(scale.at(value), _share_at(share), 3, number, title)

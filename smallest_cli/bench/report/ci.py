@@ -14,7 +14,7 @@ from typing import Any
 from smallest_cli.bench.distribution import QUANTILES
 from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
-from smallest_cli.bench.results import INVALID, MISSED
+from smallest_cli.bench.results import INVALID
 from smallest_cli.bench.schema import Result
 from smallest_cli.security import printable
 
@@ -29,7 +29,8 @@ BASE_UNITS = {"ms": ("seconds", 1000.0), "s": ("seconds", 1.0), "x": ("ratio", 1
 def to_junit(result: Result) -> str:
     """Render JUnit XML (of Ant and Jenkins): the run is a test case, and each threshold on each arm.
 
-    A missed threshold is a failure, a run without a verdict an error; it skips the thresholds.
+    A missed threshold is a failure, one with too few trials is skipped. An invalid run is an error, and skips
+    the thresholds.
     """
     from smallest_cli.bench.report.html import fill_template  # imports Jinja2
 
@@ -39,7 +40,6 @@ def to_junit(result: Result) -> str:
         result=result,
         run=result.run,
         invalid=result.exit == INVALID,
-        judged=result.exit in (0, MISSED),
         reason=_reason(result),
         started=started[0] if started else None,
         messages=[advice(result), f"{result.run.calibration.verdict}: {_reason(result)}", *_failures(result)],
@@ -64,9 +64,11 @@ def to_github(result: Result) -> str:
 
     Each threshold is one annotation for all arms, since GitHub shows ten of a kind for a step.
     """
-    found = [("error", "threshold missed", text) for text, passed in format.thresholds(result) if not passed]
-    if result.exit not in (0, MISSED):
-        found.append(("error", "run without a verdict", _reason(result)))
+    titles = {"FAIL": ("error", "threshold missed"), "INCONCLUSIVE": ("warning", "too few trials")}
+    outcomes = [(text, outcome) for text, outcome in format.thresholds(result) if outcome != "pass"]
+    found = [(*titles[outcome], text) for text, outcome in outcomes]
+    if result.exit == INVALID:
+        found.append(("error", "invalid run", _reason(result)))
     elif result.run.calibration.verdict != "ok":
         found.append(("warning", "suspect run", _reason(result)))
     found += [("warning", "failed trials", text) for text in _failures(result)]
@@ -96,9 +98,9 @@ def to_openmetrics(result: Result) -> str:
             for share, value in sorted((shares | {0: found.min, 1: found.max}).items()):
                 labels = {"arm": arm.id, "metric": metric, "quantile": f"{share:g}"}
                 families.setdefault(unit, []).append((labels, value / divisor))
-    passed = {(each.arm, each.expr): int(each.passed) for each in result.slo}  # one may be given twice
+    passed = {(each.arm, each.expr): int(each.passed) for each in result.slo if not each.inconclusive}
     families["threshold_met"] += [({"arm": arm, "threshold": text}, v) for (arm, text), v in passed.items()]
-    families["valid"] = [({"verdict": result.run.calibration.verdict}, int(result.exit in (0, MISSED)))]
+    families["valid"] = [({"verdict": result.run.calibration.verdict}, int(result.exit != INVALID))]
     lines = []
     for name, samples in families.items():
         lines.append(f"# TYPE smallest_bench_{name} gauge")

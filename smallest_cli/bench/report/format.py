@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
-from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
-from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
+from smallest_cli.bench.compare import ErrorRow, NotCompared, Row, RunComparison
+from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP, QUANTILES
+from smallest_cli.bench.report.axis import plain_number
 from smallest_cli.bench.schema import ArmResult, Delays, Estimate, MetricSummary, Result, Run, ThresholdResult
+from smallest_cli.bench.stats.quantiles import fewest_for, least_size
 from smallest_cli.errors import plural
 
 MAX_NAMED = 3  # more arms are counted
+Outcome = Literal["FAIL", "INCONCLUSIVE", "pass"]
+OUTCOMES: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE", "pass")
+"""Of a threshold, the worst first."""
 
 VERDICT_TEXTS = {
     "ok": "measurement overhead is negligible",
@@ -67,15 +73,21 @@ def plain(value: float) -> str:
 
 
 def overview_cell(arm: ArmResult, metric: str, quantile: str) -> str:
-    """Format one cell of the overview; a dash where the arm lacks the metric."""
+    """Format one cell of the overview; a dash where the arm lacks the metric, or has too few trials."""
     found = arm.metrics.get(metric)
-    return figure(found.quantile(quantile).v, found.unit) if found else "-"
+    return quantile_figure(found, quantile) if found else "-"
+
+
+def quantile_figure(found: MetricSummary, name: str) -> str:
+    """Format a quantile; a dash if it would be the maximum, for too few trials."""
+    return figure(found.quantile(name).v, found.unit) if found.n >= fewest_for(QUANTILES[name]) else "-"
 
 
 def metric_cells(found: MetricSummary) -> list[str]:
     """Format a metric under `METRIC_COLUMNS`."""
-    values = {"p50": found.p50.v, "p95": found.p95.v, "p99": found.p99.v, "max": found.max}
-    p50, *others = (f"{'>=' * found.is_bound(name)}{figure(v, found.unit)}" for name, v in values.items())
+    shown = {name: quantile_figure(found, name) for name in ("p50", "p95", "p99")}
+    shown["max"] = figure(found.max, found.unit)
+    p50, *others = (">=" * (found.is_bound(name) and text != "-") + text for name, text in shown.items())
     return [p50, interval(found.p50, found.unit), *others]
 
 
@@ -90,13 +102,15 @@ def interval(found: Estimate, unit: str = "ms") -> str:
 
 def player_cells(arm: ArmResult) -> list[tuple[str, str, str, str, str]]:
     """Format the simulated player: prebuffer, share without a stall, TTFA p50, stalls, stalled p95."""
+    played = arm.metrics.get("min_safe_buffer")
+    enough = played is not None and played.n >= fewest_for(0.95)
     return [
         (
-            f"{row.buffer_ms:g} ms",
+            f"{plain_number(row.buffer_ms)} ms",
             f"{row.smooth:.1%}",
             f"{figure(row.ttfa_p50)} ms",
             f"{row.stalls_mean:.1f}",
-            f"{figure(row.stall_total_p95)} ms",
+            f"{figure(row.stall_total_p95)} ms" if enough else "-",
         )
         for row in arm.player
     ]
@@ -112,9 +126,11 @@ def notes(arm: ArmResult) -> list[str]:
     """Return the caveats on the figures of an arm."""
     ttfb, found = arm.metrics.get("ttfb"), []
     if ttfb is not None:
-        open_ended = {name: ttfb.quantile(name).why or "" for name in ("p50", "p95", "p99")}
-        needed = [f"{name} needs n>={why[2:]}" for name, why in open_ended.items() if why.startswith("n<")]
-        found += [f"open CI (?): {', '.join(needed)}"] if needed else []
+        few = [(name, fewest_for(QUANTILES[name])) for name in ("p95", "p99")]
+        needed = [f"{name} from {n} trials" for name, n in few if ttfb.n < n]
+        found += [f"a quantile that would be the maximum is not shown: {', '.join(needed)}"] if needed else []
+        if ttfb.p50.hi is None:
+            found.append(f"open CI (?): p50 needs {least_size(0.5)} trials")
     found += [
         f"{name} has no interval: {DEPENDENT}"
         for name, metric in arm.metrics.items()
@@ -196,7 +212,8 @@ def load_text(run: Run) -> str:
     if run.cut_short:
         short = f", ended early by {run.cut_short}"
     if load.model == "open":
-        return f"open loop, {load.rate:g}/s {load.arrival}, at most {load.concurrency} in flight{short}"
+        rate = plain_number(load.rate or 0)
+        return f"open loop, {rate}/s {load.arrival}, at most {load.concurrency} in flight{short}"
     by = f", by {load.engine}" if load.engine else ""
     return (
         f"closed loop, {load.concurrency} in flight{by}{short}: each waits for a reply before the next "
@@ -205,55 +222,94 @@ def load_text(run: Run) -> str:
 
 
 def threshold_text(each: ThresholdResult) -> str:
-    """Format a threshold, its figure, and pass or FAIL."""
-    value, doubt = threshold_cells(each)
-    return f"{each.expr}  {each.arm or 'no arm'}  {value}: {'pass' if each.passed else 'FAIL'}{doubt}"
+    """Format a threshold, its figure with the interval, and pass, FAIL or INCONCLUSIVE."""
+    value, outcome = threshold_cells(each)
+    return f"{each.expr}  {each.arm or 'no arm'}  {value}: {outcome}"
 
 
 def threshold_cells(each: ThresholdResult) -> tuple[str, str]:
-    """Format the figure, and why it is in doubt on which side of the limit it is, "" if it is not."""
-    value, doubt = "no such figure", ""
+    """Format the figure with its interval, and the outcome with why it is in doubt."""
+    value, outcome, shown = "no such figure", _outcome(each), str(_outcome(each))
+    if each.inconclusive or (each.ci and not each.confident):
+        doubt = "CI spans the limit"
+        if each.why and (each.ci or (None, None))[(outcome != "FAIL") == ("<" in each.expr)] is None:
+            doubt = f"open CI: needs {each.why.removeprefix('n<')} trials"
+            if each.why == GIVEN_UP:
+                doubt = "open CI: trials timed out"
+        shown += f" ({doubt})"
     if each.value is not None:
         unit = f" {each.unit}" if each.unit in ("ms", "s") else ""
         value = f"{100 * each.value:.4g} %" if each.unit == "share" else figure(each.value, each.unit) + unit
         value = f"{'at least ' * each.at_least}{value}"
-    if each.ci and not each.confident:
-        doubt = " (CI spans the limit)"
-        if each.ci[each.passed == ("<" in each.expr)] is None:
-            doubt = f" (open CI: {'trials timed out' if each.why == GIVEN_UP else 'too few trials'})"
-    return value, doubt
+        value += f" {interval(Estimate(each.value, *each.ci), each.unit)}" if each.ci else ""
+    return value, shown
 
 
-def thresholds(result: Result) -> Iterator[tuple[str, bool]]:
-    """Yield one line for each threshold, and whether every arm met it.
+def _outcome(each: ThresholdResult) -> Outcome:
+    return "pass" if each.passed else "INCONCLUSIVE" if each.inconclusive else "FAIL"
 
-    The worst arms that missed it are listed with their figures; if none did, the one that came closest.
+
+def thresholds(result: Result) -> Iterator[tuple[str, Outcome]]:
+    """Yield one line for each threshold, and its worst outcome.
+
+    The worst arms are listed with their figures; if every arm met it, the one that came closest.
     """
     for text in dict.fromkeys(each.expr for each in result.slo):
         arms = [each for each in result.slo if each.expr == text]
-        arms.sort(key=lambda each: (each.passed, (each.value or 0.0) * (-1 if "<" in each.expr else 1)))
-        missed = sum(not each.passed for each in arms)
+        sign = -1 if "<" in text else 1
+        arms.sort(key=lambda each: (OUTCOMES.index(_outcome(each)), (each.value or 0.0) * sign))
+        worst = _outcome(arms[0])
         if len(arms) == 1:
-            yield threshold_text(arms[0]), not missed
+            yield threshold_text(arms[0]), worst
             continue
-        listed = [
-            f"{each.arm} {''.join(threshold_cells(each))}" for each in arms[: min(missed, MAX_NAMED) or 1]
-        ]
-        outcome = f"FAIL in {missed} of {len(arms)} arms" if missed else f"pass in {len(arms)} arms"
-        yield f"{text}  {outcome}: {', '.join(listed)}{', ...' * (missed > MAX_NAMED)}", not missed
+        alike = [each for each in arms if _outcome(each) == worst]
+        most = 1 if worst == "pass" else MAX_NAMED
+        cells = [(each.arm, *threshold_cells(each)) for each in alike[:most]]
+        listed = [f"{arm} {value}{shown.removeprefix(worst)}" for arm, value, shown in cells]
+        more = ", ..." * (len(alike) > most > 1)
+        yield f"{text}  {worst} in {len(alike)} of {len(arms)} arms: {', '.join(listed)}{more}", worst
+
+
+def comparison_head(compared: RunComparison) -> str:
+    """Return the confidence of a comparison and what it takes for a change to count."""
+    limits = f"{plain_number(compared.min_effect * 100)} % or {plain_number(compared.min_effect_ms)} ms"
+    return (
+        f"A vs B, {100 * compared.confidence:.4g} % CI per arm; changes under {limits} do not matter, shifts "
+        f"under {figure(compared.noise_ms)} ms (scheduler delay, p99) may be the machine's"
+    )
 
 
 def comparison_text(row: Row) -> str:
     """Format the comparison of one metric of one arm."""
     by = f"{figure(row.shift_ms.v)} ms {interval(row.shift_ms)}"
-    more = f"; about {plural(row.needed_n, 'trial')} per run would decide" if row.needed_n else ""
-    return f"{row.verdict}: shift {by}, significant from {figure(row.matters_from_ms)} ms{more}"
+    return f"{row.verdict}: shift {by}, matters from {figure(row.matters_from_ms)} ms{_needed(row)}"
+
+
+COMPARISON_COLUMNS = ("arm", "metric", "n", "A p50", "B p50", "shift", "matters from", "verdict")
+
+
+def comparison_cells(row: Row, before: Estimate, after: Estimate) -> tuple[str, ...]:
+    """Format the comparison of a metric under `COMPARISON_COLUMNS`, with the medians of A and B."""
+    figures = (f"{figure(found.v)} {interval(found)}" for found in (before, after, row.shift_ms))
+    verdict = row.verdict + _needed(row)
+    return (row.arm, row.metric, f"{row.n[0]}, {row.n[1]}", *figures, figure(row.matters_from_ms), verdict)
+
+
+def _needed(row: Row) -> str:
+    return f"; about {plural(row.needed_n, 'trial')} per run would decide" if row.needed_n else ""
+
+
+def not_compared_text(missing: NotCompared) -> str:
+    """Format why an arm or metric is not compared."""
+    return "  ".join(filter(None, (missing.arm, missing.metric, f"not compared: {missing.why}")))
 
 
 def error_rate_text(row: ErrorRow) -> str:
     """Format the comparison of the error rates of one arm."""
     counts = zip(row.failed, row.n, row.error_rate, strict=True)
     before, after = (f"{failed} of {n} ({rate:.1%})" for failed, n, rate in counts)
+    if row.verdict == "none":
+        return "no trial failed in either run"
     change = "no significant difference in" if row.verdict == "unclear" else row.verdict
     return f"{change} failures: {before} in A, {after} in B"
 
@@ -266,6 +322,9 @@ def overall_text(compared: RunComparison) -> str:
     if any(each.missing_in == "B" for each in compared.not_compared):
         why.append("B lacks figures that A has")
     why += [f"every trial of {run} failed" for run in compared.failed]
+    if not compared.forced:
+        doubtful = [run for run, verdict in zip("AB", compared.verdicts, strict=True) if verdict == "suspect"]
+        why += [f"run {run} is suspect (--force ignores it)" for run in doubtful]
     return compared.verdict + (f": {', '.join(why)}" if why else "")
 
 
@@ -274,6 +333,11 @@ def delays_text(delays: Delays | None) -> str:
     if delays is None:
         return "not measured"
     return f"p50 {figure(delays.p50)} ms, p99 {figure(delays.p99)} ms, n {delays.n}"
+
+
+def conditions_text(run: Run) -> str:
+    """Describe a compared run: its provenance, load and verdict."""
+    return f"{provenance(run)}; {load_text(run)}; verdict {run.calibration.verdict}"
 
 
 def provenance(run: Run) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from smallest_cli.bench.compare import RunComparison, arms_of
 from smallest_cli.bench.report import charts, format
 from smallest_cli.bench.report.advice import advice
+from smallest_cli.bench.report.overlay import overlay
 from smallest_cli.bench.schema import Result
 from smallest_cli.security import printable
 
@@ -34,6 +36,22 @@ def to_html(result: Result) -> str:
         since="the scheduled time" if metric == "ttfb_e2e" else "sending",
         charts={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704 - they escape their texts
         figures=Markup(json.dumps(figures).replace("<", "\\u003c")),  # noqa: S704 - JSON in a data element
+    )
+
+
+def comparison_to_html(compared: RunComparison, first: Result, second: Result) -> str:
+    """Render the page of a comparison of the results `first` (A) and `second` (B)."""
+    pairs = [(row, *arms_of(row, first, second)) for row in compared.comparisons]
+    return fill_template(
+        "compare.html.j2",
+        compared=compared,
+        runs=[("A", first.run), ("B", second.run)],
+        medians=[(a.metrics[row.metric].p50, b.metrics[row.metric].p50) for row, a, b in pairs],
+        missing=map(format.not_compared_text, compared.not_compared),
+        charts=[
+            overlay(f"{row.arm}  {row.metric}", a.samples.of(row.metric), b.samples.of(row.metric))
+            for row, a, b in pairs
+        ],
     )
 
 

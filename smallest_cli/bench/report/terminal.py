@@ -17,6 +17,7 @@ from smallest_cli.security import printable
 Line = tuple[str, str]  # a style (title, head, cyan, good, warn, bad, dim or none) and a line
 
 VERDICT_STYLES = {"ok": "good", "suspect": "warn", "invalid": "bad"}
+OUTCOME_STYLES = {"pass": "good", "INCONCLUSIVE": "warn", "FAIL": "bad"}
 COMPARISON_STYLES = {"faster": "good", "equivalent": "good", "slower": "bad", "inconclusive": "warn"}
 FAILURE_STYLES = {"more": "bad", "fewer": "good", "unclear": "warn"}
 BARS = " ▁▂▃▄▅▆▇█"
@@ -193,8 +194,8 @@ def _bar(spans: list[tuple[str, float]], total: float, columns: int) -> str:
 
 
 def _conclusion(result: Result, width: int) -> Iterator[Line]:
-    for text, passed in format.thresholds(result):
-        yield from _wrapped(text, width, "good" if passed else "bad")
+    for text, outcome in format.thresholds(result):
+        yield from _wrapped(text, width, OUTCOME_STYLES[outcome])
     calibration = result.run.calibration
     named = (("measurement error", calibration.floor_ms), ("scheduler delay", calibration.lag_ms))
     delays = [f"{name} {format.delays_text(each)}" for name, each in named if each]
@@ -208,9 +209,7 @@ def _conclusion(result: Result, width: int) -> Iterator[Line]:
 
 def render_comparison(compared: RunComparison, width: int) -> Iterator[Line]:
     """Render the comparison of two runs."""
-    limits = f"{compared.min_effect * 100:g} % or {compared.min_effect_ms:g} ms"
-    head = f"A vs B, {100 * compared.confidence:.4g} % CI per arm; changes under {limits} are not significant"
-    yield from _wrapped(head, width, "dim")
+    yield from _wrapped(format.comparison_head(compared), width, "dim")
     for row in compared.comparisons:
         text = f"{row.arm}  {row.metric}  {format.comparison_text(row)}"
         yield from _wrapped(text, width, COMPARISON_STYLES[row.verdict])
@@ -221,8 +220,7 @@ def render_comparison(compared: RunComparison, width: int) -> Iterator[Line]:
         text = f"{each.arm}  {format.error_rate_text(each)}"
         yield from _wrapped(text, width, FAILURE_STYLES[each.verdict])
     for missing in compared.not_compared:
-        parts = filter(None, (missing.arm, missing.metric, f"not compared: {missing.why}"))
-        yield from _wrapped("  ".join(parts), width, "warn")
+        yield from _wrapped(format.not_compared_text(missing), width, "warn")
     for name, verdict in zip("AB", compared.verdicts, strict=True):
         if verdict != "ok":
             yield from _wrapped(f"run {name} is {verdict}: {format.VERDICT_TEXTS[verdict]}", width, "warn")

@@ -46,9 +46,9 @@ class OutcomeOptions(Options, group="Results"):
     )
     slo: list[str] | None = option(
         "--slo EXPR",
-        "Threshold (repeatable); exit 20 if missed: [ARM:]METRIC.STATISTIC<LIMIT, e.g. ttfb.p95<300ms, "
-        "ws/warm:ttfa.mean<0.5s, error_rate<1%, smooth@100>=99%. Statistics: p50, p90, p95, p99, p99.9, "
-        "mean, min, max. Units: ms, s, %.",
+        "Threshold (repeatable); exit 20 if missed, 23 if too few trials: [ARM:]METRIC.STATISTIC<LIMIT, "
+        "e.g. ttfb.p95<300ms, ws/warm:ttfa.mean<0.5s, error_rate<1%, smooth@100>=99%. Statistics: p50, p90, "
+        "p95, p99, p99.9, mean, min, max. Units: ms, s, %.",
     )
     save: str | None = option("--save FILE", "Write the result as JSON.")
     jsonl: str | None = option("--jsonl FILE", "Write every raw trial.")

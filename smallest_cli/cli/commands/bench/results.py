@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 import typer
 
 from smallest_cli.audio.destinations import check_distinct
-from smallest_cli.bench.report.format import VERDICT_TEXTS, thresholds
+from smallest_cli.bench.report.format import VERDICT_TEXTS, overall_text, thresholds
 from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import INVALID, summarise
 from smallest_cli.bench.schema import SAMPLED, Result, as_json
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.cli.commands.bench.display import print_lines, stdout_width
+from smallest_cli.cli.commands.bench.display import PLAIN_WIDTH, print_lines, stdout_width
 from smallest_cli.cli.console import print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import JSON_HELP
@@ -32,8 +32,8 @@ def print_result(result: Result, *, json: bool, verbose: bool = False) -> None:
         sys.stdout.flush()
     else:
         print_lines(render(result, stdout_width(), verbose=verbose))
-    for text, passed in thresholds(result):
-        if not passed:
+    for text, outcome in thresholds(result):
+        if outcome != "pass":
             print_line(f"smallest: threshold: {text}")
     if result.exit == INVALID and any(arm.ok for arm in result.arms):
         reasons = result.run.calibration.reasons or [VERDICT_TEXTS["invalid"]]
@@ -56,9 +56,11 @@ class CompareOptions(Options):
         "--metric LIST", f"Metrics: {', '.join(SAMPLED)}. [default: ttfb; ttfb_e2e of an open loop]"
     )
     min_effect: float = option(
-        "--min-effect PERCENT", "Smallest significant change; never less than 1 ms.", 5.0, min=0
+        "--min-effect PERCENT", "Smallest change that matters; never less than 1 ms.", 2.0, min=0
     )
-    force: bool = option("--force", "Compare runs with different conditions.", False)
+    force: bool = option("--force", "Compare different conditions, and judge by suspect runs.", False)
+    format: Literal["text", "html", "md"] = option("--format", "Format of the comparison.", "text")
+    output: str | None = option("-o, --output FILE", "Write to FILE; - is stdout.")
     json: bool = option("--json", JSON_HELP, False)
 
 
@@ -71,18 +73,40 @@ def compare(
     """Compare two runs: is B faster, slower, equivalent, or inconclusive?
 
     Exit codes: 21 B is slower somewhere or fails more often, 22 a run is invalid or has no successful trial,
-    23 inconclusive.
+    23 inconclusive, e.g. too few trials or a suspect run.
     """
     from smallest_cli.bench.compare import compare_runs
+    from smallest_cli.bench.report.export import comparison_to_markdown
 
     metrics = [each.strip() for each in options.metric.split(",")] if options.metric else []
     if not set(metrics) <= set(SAMPLED):
         raise UsageError(f"--metric takes a list of {', '.join(SAMPLED)}")
-    runs = read_result(Path(first)), read_result(Path(second))
-    compared = compare_runs(*runs, metrics, options.min_effect / 100, force=options.force)
+    file = None if options.output in (None, "-") else options.output
+    if options.json and options.format != "text" and file is None:
+        raise UsageError(
+            "only one format can be written to stdout", hint=f"write {options.format} with -o FILE"
+        )
+    _check_outputs([first, second], file)
+    a, b = read_result(Path(first)), read_result(Path(second))
+    compared = compare_runs(a, b, metrics, options.min_effect / 100, force=options.force)
+    text = ""
+    if options.format == "html":
+        from smallest_cli.bench.report.html import comparison_to_html  # imports Jinja2
+
+        text = comparison_to_html(compared, a, b)
+    elif options.format == "md":
+        text = comparison_to_markdown(compared, a, b)
+    elif file is not None:
+        text = "".join(f"{printable(line)}\n" for _, line in render_comparison(compared, PLAIN_WIDTH))
+    if file is not None:
+        write_text(Path(file), text)
+        if compared.exit:
+            print_line(f"smallest: {overall_text(compared)}")
     if options.json:
         print_json(as_json(compared))
-    else:
+    elif file is None and text:
+        sys.stdout.write(text)
+    elif file is None:
         print_lines(render_comparison(compared, stdout_width()))
     exit_with(compared.exit)
 

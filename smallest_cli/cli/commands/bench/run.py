@@ -51,7 +51,8 @@ def bench(
     """Measure latency; bench compare | merge | report | locustfile.
 
     Each subcommand has its own --help. Ctrl-C ends a run early: what was measured so far is printed and
-    written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed.
+    written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed, 23 too few
+    trials to tell whether a threshold is met.
     """
     if words and "--" not in sys.argv:
         _reject_subcommands(words[0])
