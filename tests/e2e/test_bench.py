@@ -110,6 +110,7 @@ def test_default_output_is_tables_and_advice(tmp_path: Path) -> None:
     if "verdict: invalid" not in shown:
         assert "With ws and a warm connection" in shown
     assert "verdict: " in shown
+    assert "not shown: p95 from 20 trials, p99 from 100 trials" in " ".join(shown.split())
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert "3 trials over 1 arm," in ran.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from smallest_cli.bench.compare import ErrorRow, NotCompared, Row, RunComparison
@@ -15,6 +15,7 @@ from smallest_cli.bench.stats.quantiles import fewest_for, least_size
 from smallest_cli.errors import plural
 
 MAX_NAMED = 3  # more arms are counted
+MAX_LISTED = 2  # arms that missed a threshold, with their figures
 Outcome = Literal["FAIL", "INCONCLUSIVE", "pass"]
 OUTCOMES: tuple[Outcome, ...] = ("FAIL", "INCONCLUSIVE", "pass")
 """Of a threshold, the worst first."""
@@ -124,13 +125,7 @@ def definition(run: Run, metric: str, arrow: str = "->") -> str:
 
 def notes(arm: ArmResult) -> list[str]:
     """Return the caveats on the figures of an arm."""
-    ttfb, found = arm.metrics.get("ttfb"), []
-    if ttfb is not None:
-        few = [(name, fewest_for(QUANTILES[name])) for name in ("p95", "p99")]
-        needed = [f"{name} from {n} trials" for name, n in few if ttfb.n < n]
-        found += [f"a quantile that would be the maximum is not shown: {', '.join(needed)}"] if needed else []
-        if ttfb.p50.hi is None:
-            found.append(f"open CI (?): p50 needs {least_size(0.5)} trials")
+    ttfb, found = arm.metrics.get("ttfb"), limits(arm)
     found += [
         f"{name} has no interval: {DEPENDENT}"
         for name, metric in arm.metrics.items()
@@ -144,6 +139,16 @@ def notes(arm: ArmResult) -> list[str]:
     if any(metric.at_least for metric in arm.metrics.values()):
         found.append("*_censored counts trials that timed out with the time they waited, marked >=")
     return found + warnings(arm)
+
+
+def limits(arm: ArmResult) -> list[str]:
+    """Return the notes of an arm about what too few trials do not give."""
+    if (ttfb := arm.metrics.get("ttfb")) is None:
+        return []
+    few = [(name, fewest_for(QUANTILES[name])) for name in ("p95", "p99")]
+    needed = [f"{name} from {n} trials" for name, n in few if ttfb.n < n]
+    found = [f"a quantile that would be the maximum is not shown: {', '.join(needed)}"] if needed else []
+    return found + [f"open CI (?): p50 needs {least_size(0.5)} trials"] * (ttfb.p50.hi is None)
 
 
 def warnings(arm: ArmResult) -> list[str]:
@@ -178,13 +183,13 @@ def warmups_text(result: Result) -> str:
     return f"{sum(warmups.errors.values())} of {counted} failed ({failed})"
 
 
-def all_warnings(result: Result) -> list[str]:
-    """Return the warnings of all arms, each once with its arms."""
+def grouped_notes(result: Result, notes_of: Callable[[ArmResult], list[str]]) -> list[str]:
+    """Return the notes of all arms, each once with its arms."""
     arms: dict[str, list[str]] = {}
     for arm in result.arms:
-        for warning in warnings(arm):
-            arms.setdefault(warning, []).append(arm.id)
-    return [f"{_named(names, len(result.arms))}: {warning}" for warning, names in arms.items()]
+        for note in notes_of(arm):
+            arms.setdefault(note, []).append(arm.id)
+    return [f"{_named(names, len(result.arms))}: {note}" for note, names in arms.items()]
 
 
 def failures(result: Result) -> list[tuple[int, str, str, str]]:
@@ -263,7 +268,7 @@ def thresholds(result: Result) -> Iterator[tuple[str, Outcome]]:
             yield threshold_text(arms[0]), worst
             continue
         alike = [each for each in arms if _outcome(each) == worst]
-        most = 1 if worst == "pass" else MAX_NAMED
+        most = 1 if worst == "pass" else MAX_LISTED
         cells = [(each.arm, *threshold_cells(each)) for each in alike[:most]]
         listed = [f"{arm} {value}{shown.removeprefix(worst)}" for arm, value, shown in cells]
         more = ", ..." * (len(alike) > most > 1)

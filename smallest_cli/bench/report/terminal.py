@@ -26,7 +26,7 @@ METRIC_WIDTHS = (9, 19, 9, 9, 9)
 MIN_FIGURES = 40  # columns for figures, which a long arm id leaves
 MAX_FAILURES = 3
 MAX_BARS = 64  # more would be mostly gaps
-MAX_MESSAGE = 80  # characters of a message in the list of failures
+MAX_MESSAGE = 60  # characters of a message in the list of failures: one line of 100 columns
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
 
@@ -159,8 +159,10 @@ def _failures(result: Result, width: int, limit: int | None) -> Iterator[Line]:
         yield from _wrapped(f"failed: {count} {name} in {arms}{reason}", width, "bad")
     if limit is not None and (more := len(failures) - limit) > 0:
         yield "dim", f"{plural(more, 'more kind')} of failure: --verbose"[:width]
-    for text in format.all_warnings(result):
+    for text in format.grouped_notes(result, format.warnings):
         yield from _wrapped(text, width, "warn")
+    for text in format.grouped_notes(result, format.limits):
+        yield from _wrapped(text, width, "dim")
 
 
 def _timelines(result: Result, width: int) -> Iterator[Line]:

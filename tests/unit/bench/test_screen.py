@@ -94,9 +94,9 @@ def test_failures_beyond_the_limit_are_counted() -> None:
 def test_threshold_over_arms_is_one_line_with_the_arms_that_missed_it() -> None:
     shown = " ".join(line.strip() for line in lines(busy_run(), 100))
     assert "ttfb.p95<100ms FAIL in 6 of 6 arms: http/cold/c1 151.0 ms" in shown.replace("  ", " ")
-    assert "ttfa.p50<9s pass in 6 arms: http/cold/c1" in shown.replace("  ", " ")
+    assert "ttfa.p50<9s pass in 6 of 6 arms: http/cold/c1" in shown.replace("  ", " ")
     one = lines(summarise(run(slo=["ttfb.p50<90ms"]), [trial(n) for n in range(9)]), 100)
-    assert "ttfb.p50<90ms  ws/warm/c1  50.0 ms: pass" in one
+    assert "ttfb.p50<90ms  ws/warm/c1  50.0 ms [50.0, 50.0]: pass" in one
 
 
 @pytest.mark.parametrize(
