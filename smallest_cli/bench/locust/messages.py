@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.msgpack import Decoder, encode
 
+from smallest_cli import __version__
 from smallest_cli.bench.calibration import SelfTest, evaluate_delays
 from smallest_cli.bench.distribution import STEPS, Distribution
 from smallest_cli.bench.schema import Calibration, Conditions, Warmups, decode_hook
@@ -25,9 +26,22 @@ def distribution_of(values_ns: Iterable[int] = ()) -> Distribution:
     return found
 
 
+def version_mismatch(worker: str | None, master: str | None) -> str | None:
+    """Return why a worker cannot take part in a run: figures of two versions may not mean the same."""
+    if worker == master:
+        return None
+    versions = f"the worker runs smallest {worker or '(unknown)'}, the master {master or '(unknown)'}"
+    return f"{versions}: install the same version on both"
+
+
+class _Versioned(Struct):
+    version: str | None = None
+
+
 class Message(Struct, kw_only=True):
     """New data of one process. `last`: no message will follow."""
 
+    version: str = __version__
     conditions: Conditions | None  # None if the process cannot run trials; `problem` is the reason
     problem: str | None
     self_test: SelfTest
@@ -46,8 +60,26 @@ class Message(Struct, kw_only=True):
 
     @staticmethod
     def decode(data: bytes) -> Message:
-        """Decode the bytes that another process encoded."""
+        """Decode the bytes that another process encoded; of another version's, keep only the problem."""
+        if problem := version_mismatch(Decoder(_Versioned).decode(data).version, __version__):
+            return _empty(problem)
         return Decoder(Message, dec_hook=decode_hook).decode(data)
+
+
+def _empty(problem: str) -> Message:
+    return Message(
+        conditions=None,
+        problem=problem,
+        self_test=SelfTest(None),
+        cut_short=None,
+        drift_s=0.0,
+        window_ns=0,
+        last=True,
+        arms={},
+        warmups=Warmups(0, {}),
+        lag=distribution_of(),
+        stamped=distribution_of(),
+    )
 
 
 class Totals:

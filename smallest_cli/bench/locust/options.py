@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from smallest_cli import __version__
 from smallest_cli.bench.corpus import CORPORA
 from smallest_cli.bench.plan import BUFFERS, MAX_CHARS, Plan, make_texts, parse_arms, parse_buffers
 from smallest_cli.bench.schema import ArmId
@@ -54,8 +55,10 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 def share_counts(options: Any, workers: int) -> None:
-    """Add the numbers of users and workers to the options that Locust sends from master to workers."""
+    """Add the numbers of users and workers to the options that Locust sends from master to workers, and our
+    version."""
     options.smallest_users, options.smallest_workers = options.num_users, max(1, workers)
+    options.smallest_version = __version__
 
 
 @dataclass(frozen=True)
