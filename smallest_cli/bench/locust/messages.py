@@ -13,7 +13,8 @@ from msgspec.msgpack import Decoder, encode
 
 from smallest_cli.bench.calibration import SelfTest, evaluate_delays
 from smallest_cli.bench.distribution import STEPS, Distribution
-from smallest_cli.bench.schema import Calibration, Conditions, Warmups, decode_hook
+from smallest_cli.bench.plan import make_arms
+from smallest_cli.bench.schema import Arm, Calibration, Conditions, Warmups
 from smallest_cli.bench.tally import Tally
 
 
@@ -23,6 +24,11 @@ def distribution_of(values_ns: Iterable[int] = ()) -> Distribution:
     for ns in values_ns:
         found.add(max(ns, 0))
     return found
+
+
+def with_users(arms: Iterable[Arm], users: int) -> dict[str, Arm]:
+    """Return the arms with the number of users of a run, by the ids that they had before it was known."""
+    return {arm.id: make_arms([arm.via], [arm.conn], [users])[0] for arm in arms}
 
 
 class Message(Struct, kw_only=True):
@@ -42,12 +48,12 @@ class Message(Struct, kw_only=True):
 
     def encode(self) -> bytes:
         """Return the message as bytes, which Locust does not encode again."""
-        return encode(self, enc_hook=str)
+        return encode(self)
 
     @staticmethod
     def decode(data: bytes) -> Message:
         """Decode the bytes that another process encoded."""
-        return Decoder(Message, dec_hook=decode_hook).decode(data)
+        return Decoder(Message).decode(data)
 
 
 class Totals:

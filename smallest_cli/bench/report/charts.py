@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from smallest_cli.bench.schema import ArmResult, Timeline
+from smallest_cli.bench.schema import ArmResult, Estimate, Sweep, Timeline
 from smallest_cli.errors import plural
 from smallest_cli.security import printable
 
@@ -188,6 +188,45 @@ def smoothness(arms: Sequence[ArmResult]) -> str:
         parts += [_box(x, y - 9, 18, 9, f"c{number % COLOURS}"), _text(x + 24, y, arm.id, "tick")]
     rows = (len(shown) + 2) // 3
     return _svg(top + height + 32 + 16 * rows, parts, "share of trials without a stall by prebuffer")
+
+
+def sweep_chart(sweep: Sweep) -> str:
+    """Draw throughput and ttfb p95 with their intervals by concurrency, and the knee as a dashed line."""
+    left, top, height, gap = 56.0, 18.0, 120.0, 46.0
+    rows: tuple[tuple[str, list[Estimate | None]], ...] = (
+        ("trials/s", [each.trials_per_s for each in sweep.levels]),
+        ("ttfb p95, ms", [each.ttfb_p95 for each in sweep.levels]),
+    )
+    step = (WIDTH - left - RIGHT) / len(sweep.levels)
+    xs = [left + step * (number + 0.5) for number in range(len(sweep.levels))]
+    bottom = top + len(rows) * height + gap
+    parts: list[str] = []
+    for x, each in zip(xs, sweep.levels, strict=True):
+        parts.append(_text(x, bottom + 16, f"{each.concurrency} in flight", "tick", "middle"))
+        if each.concurrency == sweep.knee:
+            parts += [_line(x, top - 6, x, bottom, "mark"), _text(x + 4, top, "knee", "tick")]
+    for row, (title, values) in enumerate(rows):
+        base = top + height + row * (height + gap)
+        parts.append(_text(left, base - height - 6, title, "name"))
+        parts.append(_line(left, base, WIDTH - RIGHT, base, "grid"))
+        parts += _points(xs, values, base, height, f"c{2 * row}")
+    return _svg(bottom + 24, parts, f"throughput and ttfb p95 by concurrency, {sweep.why}")
+
+
+def _points(
+    xs: Sequence[float], values: Sequence[Estimate | None], base: float, height: float, kind: str
+) -> list[str]:
+    """Draw each estimate as a point with its interval, on a curve from `base` up to `height`."""
+    drawn = [(x, each) for x, each in zip(xs, values, strict=True) if each]
+    scale = height / (max((max(each.v, each.hi or 0.0) for _, each in drawn), default=0.0) or 1.0)
+    path = " ".join(f"{x:.1f},{base - each.v * scale:.1f}" for x, each in drawn)
+    parts = [f'<polyline points="{path}" class="curve {kind}"/>']
+    for x, each in drawn:
+        low, high = (each.v if bound is None else bound for bound in (each.lo, each.hi))
+        y = base - each.v * scale
+        parts.append(_line(x, base - low * scale, x, base - high * scale, f"rug {kind}"))
+        parts += [_box(x - 3, y - 3, 6, 6, kind), _text(x + 6, y - 5, f"{each.v:.4g}", "tick")]
+    return parts
 
 
 def _curve(needs: Sequence[float], longest: float) -> list[tuple[float, float]]:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from smallest_cli.bench.compare import ErrorRow, Row, RunComparison
 from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP
-from smallest_cli.bench.schema import ArmResult, Estimate, MetricSummary, Result, Run, ThresholdResult
+from smallest_cli.bench.schema import (
+    ArmResult,
+    Estimate,
+    MetricSummary,
+    Result,
+    Run,
+    Sweep,
+    ThresholdResult,
+)
 from smallest_cli.errors import plural
+from smallest_cli.models import LATE_WRITE_NS
 
 VERDICT_TEXTS = {
     "ok": "measurement overhead is negligible",
@@ -13,6 +22,7 @@ VERDICT_TEXTS = {
     "invalid": "measurement overhead exceeds the limit",
 }
 NOT_STREAMED = "not streamed: the reply is complete before it is sent"
+SWEEP_COLUMNS = ("in flight", "trials/s", "95 % CI", "audio s/s", "ttfb p95 ms")
 METRIC_COLUMNS = ("p50", "95 % CI", "p95", "p99", "max")
 OVERVIEW_COLUMNS = {
     "closed": (
@@ -106,9 +116,33 @@ def notes(arm: ArmResult) -> list[str]:
         found.append("the first measured trial is an outlier: use a longer --warmup")
     if any(metric.at_least for metric in arm.metrics.values()):
         found.append("*_censored counts trials that timed out with the time they waited, marked >=")
+    if count := arm.slow_sends:
+        late = f"sending took more than {LATE_WRITE_NS / 1e6:g} ms, times count from its start"
+        found.append(f"{plural(count, 'trial')}: {late}")
     if count := arm.reopened:
         found.append(f"{count} trial{'s' * (count > 1)} had to reopen a warm connection")
     return found
+
+
+def warmups_text(result: Result) -> str:
+    """Return how many warm-ups failed, "" for none."""
+    errors = result.warmups.errors
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(errors.items()))
+    return f"warm-ups: {sum(errors.values())} of {result.warmups.n} failed ({counts})" if errors else ""
+
+
+def sweep_rows(sweep: Sweep) -> list[tuple[str, ...]]:
+    """Format the levels of a sweep under `SWEEP_COLUMNS`."""
+    return [
+        (
+            f"{each.concurrency}{' (knee)' * (each.concurrency == sweep.knee)}",
+            figure(each.trials_per_s.v, "x"),
+            interval(each.trials_per_s, "x"),
+            figure(each.audio_s_per_s, "x"),
+            figure(each.ttfb_p95.v if each.ttfb_p95 else None),
+        )
+        for each in sweep.levels
+    ]
 
 
 def verdict_text(result: Result) -> str:
@@ -131,8 +165,9 @@ def load_text(run: Run) -> str:
     if load.model == "open":
         return f"open loop, {load.rate:g}/s {load.arrival}, at most {load.concurrency} in flight{short}"
     by = f", by {load.engine}" if load.engine else ""
+    levels = ", ".join(map(str, load.levels or [load.concurrency]))
     return (
-        f"closed loop, {load.concurrency} in flight{by}{short}: each waits for a reply before the next "
+        f"closed loop, {levels} in flight{by}{short}: each waits for a reply before the next "
         "request, so it understates the waits of independent callers"
     )
 

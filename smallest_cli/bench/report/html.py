@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
-from smallest_cli.bench.report.charts import MAX_LENGTH, distributions, smoothness, waterfall
+from smallest_cli.bench.report.charts import MAX_LENGTH, distributions, smoothness, sweep_chart, waterfall
 from smallest_cli.bench.schema import Result
 from smallest_cli.security import printable
 
@@ -41,6 +41,7 @@ def to_html(result: Result) -> str:
         since=", from the scheduled time" if metric == "ttfb_e2e" else "",
         distributions=Markup(distributions(arms, metric)),  # noqa: S704 - charts escape their texts
         smoothness=Markup(smoothness(arms)),  # noqa: S704
+        sweeps=[(sweep, Markup(sweep_chart(sweep))) for sweep in result.sweep or ()],  # noqa: S704
         waterfalls={arm.id: Markup(waterfall(arm)) for arm in arms},  # noqa: S704
         figures=Markup(json.dumps(figures).replace("<", "\\u003c")),  # noqa: S704 - JSON in a data element
     )

@@ -21,6 +21,7 @@ WIDE = 150  # columns from which metric definitions fit beside their rows
 BARS = " ▁▂▃▄▅▆▇█"
 NAME_WIDTH = 18
 METRIC_WIDTHS = (9, 19, 9, 9, 9)
+SWEEP_WIDTHS = (10, 16, 12, 13)
 OVERVIEW_WIDTHS = (9, 10, 8, 8, 10, 17)
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
@@ -38,6 +39,7 @@ def render(result: Result, width: int) -> Iterator[Line]:
     yield from _distributions(result, width)
     yield from _timelines(result, width)
     # The overview is the last table, so that it is still visible on the terminal.
+    yield from _sweeps(result, width)
     yield from _overview(result)
     yield from _conclusion(result, width)
 
@@ -77,6 +79,15 @@ def _overview(result: Result) -> Iterator[Line]:
         cells = (format.overview_cell(arm, metric, quantile) for metric, quantile, _ in columns)
         yield "", _row(arm.id, (f"{arm.ok}/{arm.n}", *cells), OVERVIEW_WIDTHS)
     yield "", ""
+
+
+def _sweeps(result: Result, width: int) -> Iterator[Line]:
+    for sweep in result.sweep or ():
+        yield from _wrapped(f"sweep of {sweep.levels[0].arm}: {sweep.why}", width, "head")
+        yield "head", _row("in flight", format.SWEEP_COLUMNS[1:], SWEEP_WIDTHS)
+        for level, *cells in format.sweep_rows(sweep):
+            yield "", _row(level, cells, SWEEP_WIDTHS)
+        yield "", ""
 
 
 def _definitions(result: Result, width: int) -> Iterator[Line]:
@@ -160,6 +171,8 @@ def _bar(spans: list[tuple[str, float]], total: float, columns: int) -> str:
 def _conclusion(result: Result, width: int) -> Iterator[Line]:
     for each in result.slo:
         yield from _wrapped(format.threshold_text(each), width, "good" if each.passed else "bad")
+    if failed := format.warmups_text(result):
+        yield from _wrapped(failed, width, "warn")
     calibration = result.run.calibration
     named = (("measurement error", calibration.floor_ms), ("scheduler delay", calibration.lag_ms))
     delays = [

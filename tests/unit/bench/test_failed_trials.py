@@ -14,12 +14,13 @@ from smallest_cli.bench.report.format import threshold_text
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import summarise
-from smallest_cli.bench.schema import ArmId, ArmResult, Result, as_json, decode_hook
+from smallest_cli.bench.schema import ArmResult, Result, as_json
 from smallest_cli.bench.storage import as_text, check_result
 from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 from tests.support.trials import MS, RATE, run, trial
+from tests.support.trials import arm as arm_named
 
 
 def timed_out(index: int, waited_ms: int, **fields: Any) -> Trial:
@@ -31,7 +32,7 @@ def timed_out(index: int, waited_ms: int, **fields: Any) -> Trial:
 def arm_of(trials: list[Trial], **fields: Any) -> ArmResult:
     found = summarise(run(**fields), trials)
     check_result(found)
-    assert Decoder(Result, dec_hook=decode_hook).decode(as_text(found)) == found
+    assert Decoder(Result).decode(as_text(found)) == found
     return found.arms[0]
 
 
@@ -156,7 +157,7 @@ def test_merged_tallies_count_timeouts() -> None:
     merged.merge(there)
     exact, tallied = (
         arm_of([*NINETEEN, timed_out(19, 2000), STALLED]),
-        merged.as_result(ArmId.decode("ws/warm/c1")),
+        merged.as_result(arm_named("ws/warm/c1")),
     )
     for name in ("ttfb_censored", "complete_censored"):
         raw, counted = exact.metrics[name], tallied.metrics[name]
