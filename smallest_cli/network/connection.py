@@ -106,13 +106,11 @@ class Connection:
     def send(self, data: bytes) -> int:
         """Write all of `data`. Raises NetworkError."""
         left = memoryview(data)
-        began = self.clock()
         while left:
             began = self.clock()
             left = left[self._retry_after_stop(partial(self._sock.send, left)) :]
-        ended = self.clock()
-        self.write_ns = ended - began
-        self.sent_ns = began if self.write_ns > LATE_WRITE_NS else ended
+            self.write_ns = self.clock() - began
+            self.sent_ns = began if self.write_ns > LATE_WRITE_NS else began + self.write_ns
         return len(data)
 
     def _retry_after_stop(self, call: Callable[[], T]) -> T:

@@ -6,7 +6,8 @@ import gc
 import time
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
+from functools import partial
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from smallest_cli.bench.trial import ERROR_CLASSES, Attempt, attempt
 from smallest_cli.bench.workers import CharacterBudget, JobQueue, Progress, gc_paused, run_workers
 from smallest_cli.errors import RequestError
 from smallest_cli.models import VIAS, AudioFormat, Service, SpeechRequest, Via
+from smallest_cli.network.connection import Clock
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
@@ -92,10 +94,16 @@ def test_conditions_hold_every_request_field() -> None:
 
 
 def run_attempt(
-    script: Script, via: Via, folder: Path, timeout: float = 5.0, *, base_url: str | None = None
+    script: Script,
+    via: Via,
+    folder: Path,
+    timeout: float = 5.0,
+    *,
+    base_url: str | None = None,
+    clock: Clock = time.perf_counter_ns,
 ) -> Attempt:
     blank = trial(arm=f"{via}/cold/c1", **BLANK)
-    dialer = Dialer(timeout=timeout)
+    dialer = Dialer(timeout=timeout, clock=clock)
     with start_fault_server(folder, *script) as faulty:
         service = Service(base_url or faulty.base_url, Secret(KEY, "a test"))
         with open_transport(via, service, dialer) as transport:
@@ -111,6 +119,17 @@ def test_successful_attempt(via: Via, tmp_path: Path) -> None:
     assert made.trial.request_id == "req_1"
     assert made.trial.completed_ns is not None
     assert len(made.pcm) == RATE // 5
+
+
+@pytest.mark.parametrize("via", VIAS)
+@pytest.mark.parametrize(("tick_ns", "late"), [(MS // 10, None), (2 * MS, 2 * MS)])
+def test_write_that_took_long_is_marked(tick_ns: int, late: int | None, via: Via, tmp_path: Path) -> None:
+    """The clock advances with each look at it, as if the thread were suspended between them."""
+    made = run_attempt((*PLAY, End()), via, tmp_path, clock=partial(next, count(0, tick_ns)))
+    assert made.trial.error is None
+    assert made.trial.late_write_ns == late
+    # From before the write to the read that brought the audio: two looks at the clock at least.
+    assert made.trial.first_audio_ns >= (2 if late else 1) * tick_ns
 
 
 FAILURES: list[tuple[str, Via, Script]] = [
@@ -280,6 +299,24 @@ def test_calibration_uses_the_concurrency_of_the_plan() -> None:
     assert (reasons, doubts) == ((), ())
     assert floor is not None
     assert 50 <= floor.n <= 60
+
+
+def test_calibration_ends_with_the_time_of_the_run() -> None:
+    self_test = calibrate(PLAN, 2, Dialer(timeout=5, max_time=-1.0))
+    assert (self_test.floor, self_test.doubts) == (None, ())
+    assert self_test.reasons == ("--max-time cut the self-test short",)
+
+
+def test_failed_warm_ups_make_the_run_suspect() -> None:
+    calm, good = Probe([MS // 10] * 100), [trial(n) for n in range(10)]
+    warm = [trial(-1, phase="warmup", error=error) for error in (None, "reset", "timeout_connect")]
+    found = evaluate(calm, SelfTest(LATE), [*warm, *good])
+    assert (found.verdict, found.reasons) == (
+        "suspect",
+        ["2 of 3 warm-ups failed: warm trials may be cold"],
+    )
+    assert evaluate(calm, SelfTest(LATE), [*warm[:1], *good]).verdict == "ok"
+    assert evaluate(calm, SelfTest(LATE), [*warm[1:], *good]).verdict == "suspect"
 
 
 def test_failed_calibration_makes_the_run_suspect() -> None:
