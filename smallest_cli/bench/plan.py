@@ -162,16 +162,12 @@ class Plan:
                 jobs.append(Job(next(numbers), arm, block, text, due_ns))
             yield jobs
 
-    def requests(self, trials: int | None = None) -> Iterator[Job]:
-        """Yield the warm-ups and that many trials (default: all)."""
-        warm_ups = (job for worker in range(self.concurrency) for job in self.warm_up(worker))
-        return chain(warm_ups, islice(self.jobs(), trials))
-
     def characters(self, trials: int | None = None) -> int | None:
         """Return the characters of that many trials (default: all) and the warm-ups; None if unknown."""
         if self.count is None and trials is None:
             return None
-        return sum(len(job.text.words) for job in self.requests(trials))
+        warm_ups = (job for worker in range(self.concurrency) for job in self.warm_up(worker))
+        return sum(len(job.text.words) for job in chain(warm_ups, islice(self.jobs(), trials)))
 
 
 Choice = TypeVar("Choice", bound=str)
@@ -209,17 +205,11 @@ def _parse_numbers(
     return list(dict.fromkeys(numbers))
 
 
-def parse_arms(
-    vias: str | Sequence[str],
-    conns: str | Sequence[str],
-    flag: str,
-    levels: Sequence[int] = (1,),
-    rate: float | None = None,
-    variants: Sequence[Variant] = (),
-) -> tuple[Arm, ...]:
-    """Parse lists of transports (of the option `flag`) and connections, and make arms. Raises UsageError."""
-    chosen = _parse_choices(vias, VIAS, flag), _parse_choices(conns, CONNS, "--conn")
-    return make_arms(*chosen, levels, rate, variants)
+def parse_kinds(
+    vias: str | Sequence[str], conns: str | Sequence[str], flag: str
+) -> tuple[list[Via], list[Conn]]:
+    """Parse lists of transports (of the option `flag`) and connections. Raises UsageError."""
+    return _parse_choices(vias, VIAS, flag), _parse_choices(conns, CONNS, "--conn")
 
 
 def make_arms(

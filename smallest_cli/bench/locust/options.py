@@ -12,7 +12,15 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from smallest_cli.bench.corpus import CORPORA
-from smallest_cli.bench.plan import BUFFERS, MAX_CHARS, Plan, make_texts, parse_arms, parse_buffers
+from smallest_cli.bench.plan import (
+    BUFFERS,
+    MAX_CHARS,
+    Plan,
+    make_arms,
+    make_texts,
+    parse_buffers,
+    parse_kinds,
+)
 from smallest_cli.bench.thresholds import check_thresholds
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.security import printable
@@ -96,7 +104,7 @@ def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadCo
     if limit is None:
         limit = MAX_CHARS if settings.base_url == DEFAULT_BASE_URL else 0
     plan = Plan(
-        arms=parse_arms(options.via, options.conn, "--via", [0]),
+        arms=make_arms(*parse_kinds(options.via, options.conn, "--via"), [0]),
         texts=make_texts([options.text] if options.text else [], options.corpus, template),
         template=template,
         count=None,
@@ -144,6 +152,6 @@ def _number(options: Any, name: str, kind: Callable[[str], Number]) -> Number | 
 
 def _thresholds(options: Any) -> list[str]:
     found = [each.strip() for each in options.slo.split(";") if each.strip()]
-    arms = parse_arms(options.via, options.conn, "--via", [_users(options)])
+    arms = make_arms(*parse_kinds(options.via, options.conn, "--via"), [_users(options)])
     check_thresholds(found, arms, parse_buffers(options.buffer or "0"))
     return found

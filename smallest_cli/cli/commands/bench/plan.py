@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import secrets
 import sys
-from functools import partial
 
 import typer
 from msgspec import UNSET
 
-from smallest_cli.bench.plan import (
-    CONNS,
-    MAX_CHARS,
-    OPEN_IN_FLIGHT,
-    Plan,
-    make_texts,
-    parse_arms,
-    parse_levels,
-)
-from smallest_cli.cli.commands.bench.options import (
-    CorpusOptions,
-    LoadOptions,
-    MeasuredServiceOptions,
-    OutcomeOptions,
-)
+from smallest_cli.bench import plan as planning
+from smallest_cli.bench.plan import CONNS, MAX_CHARS, OPEN_IN_FLIGHT, Plan, make_arms, make_texts
+from smallest_cli.cli.commands.bench import options
 from smallest_cli.cli.commands.bench.variants import Variants
 from smallest_cli.cli.console import print_line
 from smallest_cli.errors import UsageError, plural
@@ -32,11 +19,11 @@ from smallest_cli.text.input import join_words, read_texts
 
 
 def make_plan(
-    load: LoadOptions,
-    texts: CorpusOptions,
+    load: options.LoadOptions,
+    texts: options.CorpusOptions,
     words: list[str],
-    outcome: OutcomeOptions,
-    service_options: MeasuredServiceOptions,
+    outcome: options.OutcomeOptions,
+    service_options: options.MeasuredServiceOptions,
     variants: Variants,
 ) -> Plan:
     """Build the plan. Raises UsageError."""
@@ -46,26 +33,20 @@ def make_plan(
     if service_options.via is not None and load.transport is not None:
         raise UsageError("--via and --transport cannot be combined: drop one")
     vias = load.transport if service_options.via in (None, "auto") else service_options.via
-    levels = parse_levels(load.concurrency or ["1" if load.rate is None else str(OPEN_IN_FLIGHT)])
+    levels = planning.parse_levels(load.concurrency or ["1" if load.rate is None else str(OPEN_IN_FLIGHT)])
     if load.rate is not None and len(levels) > 1:
         raise UsageError("--rate cannot be combined with several --concurrency: give one")
-    arms_at = partial(
-        parse_arms,
-        vias or VIAS,
-        load.conn or CONNS,
-        "--transport",
-        rate=load.rate,
-        variants=list(variants.all),
-    )
+    kinds = planning.parse_kinds(vias or VIAS, load.conn or CONNS, "--transport")
     given = [join_words([text]) for text in texts.text or []]
     if words or texts.file:
         given += read_texts(words, texts.file or [], 0)
     count = None if load.duration is not None else load.count or 30
     if count is not None:  # more workers than trials would only open connections
-        levels = list(dict.fromkeys(min(level, count * len(arms_at(levels=[1]))) for level in levels))
+        most = count * len(kinds[0]) * len(kinds[1]) * len(variants.all)
+        levels = list(dict.fromkeys(min(level, most) for level in levels))
     max_chars = 0 if settings.local else MAX_CHARS
     plan = Plan(
-        arms=arms_at(levels=levels),
+        arms=make_arms(*kinds, levels, load.rate, list(variants.all)),
         texts=make_texts(given, texts.corpus, template),
         template=template,
         count=count,
