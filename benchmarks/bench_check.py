@@ -25,7 +25,7 @@ from benchmarks.compare_check import CHANGE, MAX_FALSE, MIN_FOUND, NOISES, share
 from smallest_cli.audio import wav
 from smallest_cli.bench.stats.quantiles import estimate, quantile
 from smallest_cli.client.service import open_local_service
-from smallest_cli.models import AudioFormat
+from smallest_cli.models import VIAS, AudioFormat
 from tests.support.fault_server import FaultProcess, Script, start_fault_server
 from tests.support.fault_server.steps import End, Reply, Tone, Wait
 
@@ -145,15 +145,15 @@ def verdict(run: Run) -> str:
     return str(run["run"]["calibration"]["verdict"])
 
 
-def check_lognormal() -> CheckResult:
-    return check_error(*measure(20, (100, 0.4), "--transport", "ws", "--conn", "warm", "-n", "2000"))
+def check_lognormal(via: str) -> CheckResult:
+    return check_error(*measure(20, (100, 0.4), "--transport", via, "--conn", "warm", "-n", "2000"))
 
 
 def scenario_server(name: str, folder: str) -> AbstractContextManager[FaultProcess]:
     return start_fault_server(Path(folder), *SCENARIOS[name])
 
 
-def check_light_server() -> CheckResult:
+def check_light_server(via: str) -> CheckResult:
     """Like `check_lognormal`, with a server that only sleeps."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -168,7 +168,7 @@ def check_light_server() -> CheckResult:
             "-n",
             "2000",
             "--transport",
-            "ws",
+            via,
             "--conn",
             "warm",
         )
@@ -241,9 +241,9 @@ def check_comparisons() -> CheckResult:
 
 
 CHECKS: dict[str, Callable[[], CheckResult]] = {
-    **{f"fixed 50 ms, {via}": partial(check_fixed, via) for via in ("ws", "sse", "http")},
-    "lognormal 100 ms, 20 at once": check_lognormal,
-    "the same, a light server": check_light_server,
+    **{f"fixed 50 ms, {via}": partial(check_fixed, via) for via in VIAS},
+    **{f"lognormal 100 ms, 20 at once, {via}": partial(check_lognormal, via) for via in VIAS},
+    **{f"the same, a light server, {via}": partial(check_light_server, via) for via in VIAS},
     "100 at once": check_hundred,
     "early headers, sse": lambda: check_scenario("early headers", "sse", {"ttfb": (50, 2)}),
     "early WAV header, http": lambda: check_scenario("early wav header", "http", {"ttfb": (50, 2)}),
@@ -273,7 +273,7 @@ def main() -> int:
             noisy = not result.passed and result.verdict != "ok"
             retry = noisy and attempt < TRIES
             state = "ok" if result.passed else "again" if retry else "not judged" if noisy else "FAIL"
-            print(f"{name:<30} {result.details}  {state}{note}", flush=True)
+            print(f"{name:<34} {result.details}  {state}{note}", flush=True)
             if not retry:
                 break
         failures += not result.passed and not noisy

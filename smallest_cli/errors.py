@@ -10,6 +10,7 @@
         RateLimited                     6   rate or concurrency limit (may be retried)
         NetworkError                    7   the network failed (may be retried)
           ConnectError                  7   DNS, TCP or TLS failed
+            ConnectTimeout              7   connecting took too long
             TLSError                    7   the server does not speak TLS (not retried)
           DeadlineExceeded              7   timeout
           ConnectionClosed              7   connection closed
@@ -105,6 +106,10 @@ class ConnectError(NetworkError):
     def __init__(self, message: str, *, step: str = "connect") -> None:
         super().__init__(message)
         self.step = step
+
+
+class ConnectTimeout(ConnectError):
+    """A step of connecting did not end in time."""
 
 
 class TLSError(ConnectError):

@@ -28,6 +28,9 @@ SEGMENT_CHARS = 250
 """Maximum characters of a segment, as the vendor recommends and its server splits (waves/api.md, 4c)."""
 
 
+LATE_WRITE_NS = 1_000_000
+
+
 class AudioFormat(NamedTuple):
     """The PCM format used internally: signed 16-bit little-endian (s16le), mono."""
 
@@ -157,8 +160,10 @@ _T = TypeVar("_T", bound=tuple[Any, ...])
 def _event(cls: type[_T]) -> type[_T]:
     """Make events of one class equal without their timestamp and segment, and different from other tuples."""
 
+    blank = dict.fromkeys({"at_ns", "segment", "write_ns"} & {*cls._fields}, 0)  # type: ignore[attr-defined]
+
     def content(event: Any) -> tuple[Any, ...]:
-        return tuple(event._replace(at_ns=0, segment=0))
+        return tuple(event._replace(**blank))
 
     methods = {
         "__eq__": lambda self, other: type(other) is cls and content(self) == content(other),
@@ -182,10 +187,15 @@ class Opened(NamedTuple):
 
 @_event
 class Sent(NamedTuple):
-    """The last byte of the request was written to the socket."""
+    """The last byte of the request was written to the socket.
+
+    `write_ns` is how long that write took. If it is more than `LATE_WRITE_NS`, the thread was not running or
+    the socket was full, and the byte may have left at any time in it: `at_ns` is then its start.
+    """
 
     at_ns: int = 0
     segment: int = 0
+    write_ns: int = 0
 
 
 @_event

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from smallest_cli.bench.merge import LOAD, differences
 from smallest_cli.bench.results import INCONCLUSIVE, INVALID
-from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, Result, Verdict
+from smallest_cli.bench.schema import ArmResult, Estimate, Result, Verdict
 from smallest_cli.bench.stats.comparison import Word, compare, rise
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
 from smallest_cli.errors import UsageError
@@ -21,7 +21,7 @@ MUST_MATCH = ("request", "texts", "target.api", *LOAD)
 REGRESSION = 21
 EXIT_CODES = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
 
-Arms = Mapping[ArmId, ArmResult]
+Arms = Mapping[str, ArmResult]
 
 
 class Row(Struct):

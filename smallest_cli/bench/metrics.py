@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import chain, pairwise
 
 from smallest_cli.bench.playback import SECOND, play, smallest_safe_buffer
-from smallest_cli.bench.schema import ArmId, Metric
+from smallest_cli.bench.schema import Arm, Metric
 from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Trial
 
@@ -39,13 +39,14 @@ METRICS: dict[str, Metric] = {
     "rtfx": Metric("x", "", "audio / last_audio: higher is faster"),
     "rtf_stream": Metric("x", "", "time / audio after the first arrival; above 1 must stall"),
     "ttfb_censored": Metric("ms", "request sent, connection open", "first audio arrived, or given up"),
+    "ttfb_cold_censored": Metric("ms", "DNS query", "first audio arrived, or given up"),
     "ttfb_e2e_censored": Metric("ms", "scheduled time", "first audio arrived, or given up"),
     "complete_censored": Metric("ms", "request sent", "end marker arrived, or given up"),
 }
-CENSORED = {"ttfb_censored": "ttfb", "ttfb_e2e_censored": "ttfb_e2e", "complete_censored": "complete"}
+CENSORED = {f"{name}_censored": name for name in ("ttfb", "ttfb_cold", "ttfb_e2e", "complete")}
 """Metrics that also count trials that timed out, each with the time it waited: a lower bound of the true
 value."""
-TIMEOUTS = ("timeout_first", "timeout_stall")
+TIMEOUTS = ("timeout_connect", "timeout_first", "timeout_stall")
 CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
 STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
 SCHEDULED = frozenset({"ttfb_e2e", "sched_delay"})
@@ -64,8 +65,14 @@ def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
 
 def lower_bounds(trial: Trial) -> dict[str, float]:
     """Return the values a timed-out trial adds to the censored metrics: the nanoseconds it waited."""
-    if trial.error not in TIMEOUTS or trial.sent_ns is None:
+    if trial.error not in TIMEOUTS:
         return {}
+    if trial.sent_ns is None:  # given up while connecting
+        found: dict[str, float]
+        found = {} if trial.reused else {"ttfb_cold_censored": max(0, trial.ended_ns - trial.started_ns)}
+        if trial.scheduled_ns is not None:
+            found["ttfb_e2e_censored"] = max(0, trial.ended_ns - trial.scheduled_ns)
+        return found
     waited = max(0, trial.ended_ns - trial.sent_ns)
     return {"complete_censored": waited} | ({} if trial.chunks else _since_due(trial, waited))
 
@@ -79,19 +86,27 @@ def known_values(trial: Trial) -> dict[str, float]:
 
 def _since_due(trial: Trial, ns: float) -> dict[str, float]:
     found = {"ttfb_censored": ns}
+    if (connecting := _connecting_ns(trial)) is not None:
+        found["ttfb_cold_censored"] = connecting + ns
     if trial.scheduled_ns is not None and trial.sent_ns is not None:
         found["ttfb_e2e_censored"] = trial.sent_ns - trial.scheduled_ns + ns
     return found
 
 
+def _connecting_ns(trial: Trial) -> int | None:
+    """Return the time from the DNS query to sending; None for a trial over an open connection."""
+    if trial.reused is not False or not trial.phases or trial.opened_ns is None or trial.sent_ns is None:
+        return None
+    phases: dict[str, int] = asdict(trial.phases)
+    return trial.sent_ns - trial.opened_ns + sum(phases.values())
+
+
 def _connection(trial: Trial) -> Iterator[tuple[str, float]]:
     if trial.reused is not False or trial.phases is None:
         return
-    steps = asdict(trial.phases)
-    yield from ((name, ns) for name, ns in steps.items() if ns)
-    if trial.opened_ns is not None and trial.sent_ns is not None:
-        began = trial.opened_ns - sum(steps.values())
-        yield "ttfb_cold", trial.sent_ns - began + trial.first_audio_ns
+    yield from ((name, ns) for name, ns in asdict(trial.phases).items() if ns)
+    if (connecting := _connecting_ns(trial)) is not None:
+        yield "ttfb_cold", connecting + trial.first_audio_ns
 
 
 def _times(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
@@ -117,29 +132,29 @@ def _times(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
         yield "rtfx", audio / last
 
 
-def streams(arm: ArmId) -> bool:
-    """Whether the arm's transport sends audio while it is synthesized."""
-    return arm.via != UNSTREAMED
+def streams(of: Arm | Trial) -> bool:
+    """Whether the transport sends audio while it is synthesized."""
+    return of.via != UNSTREAMED
 
 
 def is_streamed(trial: Trial) -> bool:
     """Whether the audio of a trial arrived over time."""
-    return streams(trial.arm) or trial.chunks[-1][0] - trial.first_audio_ns >= BURST_NS
+    return streams(trial) or trial.chunks[-1][0] - trial.first_audio_ns >= BURST_NS
 
 
-def is_streaming(arm: ArmId, ok: int, streamed: int) -> bool:
+def is_streaming(arm: Arm, ok: int, streamed: int) -> bool:
     """Whether an arm streams: most of its successful trials did, not just one slow reply."""
     return 2 * streamed > ok if ok else streams(arm)
 
 
-def has_metric(arm: ArmId, metric: str) -> bool:
+def has_metric(arm: Arm, metric: str) -> bool:
     """Whether the arm can have the metric, by its connection, transport and load."""
     metric = CENSORED.get(metric, metric)
     if metric in CONNECTING:
         return arm.conn == "cold" and (metric != "upgrade" or arm.via == "ws")
     if metric in STREAMING:
         return streams(arm)
-    return metric not in SCHEDULED or arm.load.startswith("r")
+    return metric not in SCHEDULED or arm.rate is not None
 
 
 def gaps(trial: Trial) -> list[int]:

@@ -8,12 +8,14 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from smallest_cli.bench.metrics import derive
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.schema import SAMPLED, ArmResult, Result, Run, Samples, Timeline, Warmups, Window
 from smallest_cli.bench.stats.quantiles import outliers
+from smallest_cli.bench.sweep import find_sweeps
 from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
@@ -29,15 +31,16 @@ def summarise(run: Run, trials: Sequence[Trial]) -> Result:
     """Return the result of a run."""
     measured = mark_truncated([trial for trial in trials if trial.phase == "measure"])
     prebuffers_ns = [round(ms * 1e6) for ms in run.buffers_ms]
-    tallies = {arm: Tally(prebuffers_ns, exact=True) for arm in run.arms}
+    tallies = {arm.id: Tally(prebuffers_ns, exact=True) for arm in run.arms}
     for trial in measured:
         tallies[trial.arm].add(trial)
-    arms = [_arm(tally.as_result(arm), measured, prebuffers_ns[0]) for arm, tally in tallies.items()]
+    arms = [_arm(tallies[arm.id].as_result(arm), measured, prebuffers_ns[0]) for arm in run.arms]
     started_ns = min((trial.started_ns for trial in measured), default=0)
     ns = max((trial.ended_ns for trial in measured), default=started_ns) - started_ns
     warmups = [trial for trial in trials if trial.phase == "warmup"]
     errors = Counter(trial.error for trial in warmups if trial.error)
-    return assemble(run, window(tallies.values(), ns), arms, Warmups(len(warmups), dict(errors)))
+    result = assemble(run, window(tallies.values(), ns), arms, Warmups(len(warmups), dict(errors)))
+    return replace(result, sweep=find_sweeps(arms, measured) or UNSET)
 
 
 def assemble(run: Run, window: Window, arms: list[ArmResult], warmups: Warmups) -> Result:

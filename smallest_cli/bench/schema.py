@@ -7,13 +7,15 @@ out of the JSON. Cross-field rules are in `storage`.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field, to_builtins
 
-SCHEMA: Literal["smallest.bench/1"] = "smallest.bench/1"
-RAW_SCHEMA = "smallest.bench.raw/1"
+from smallest_cli.models import Api, Via
+
+SCHEMA: Literal["smallest.bench/2"] = "smallest.bench/2"
+RAW_SCHEMA = "smallest.bench.raw/2"
+Conn = Literal["warm", "cold"]
 VERDICTS = ("ok", "suspect", "invalid")
 Verdict = Literal["ok", "suspect", "invalid"]
 Unit = Literal["ms", "s", "x"]
@@ -26,32 +28,32 @@ Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
 NonNegative = Annotated[float, Meta(ge=0, le=1e18)]
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,40}\Z")]
 
-_ARM_ID = re.compile(r"([a-z0-9]{1,12})/([a-z0-9]{1,12})/([cr][0-9][0-9.e+-]{0,20})")
+ArmId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*\Z", max_length=400)]
+"""The id of an arm, e.g. `ws/warm/c1/meher`. It is built by `plan.make_arms`, and never parsed."""
 
 
-class ArmId(str):
-    """The id of an arm, `via/conn/load`, with its parts as attributes."""
+class Arm(Struct, kw_only=True, frozen=True):
+    """One of the variants that a run compares.
 
-    via: str
-    conn: str
-    load: str
+    `concurrency` is the number of trials in flight, `rate` that of trials per second in an open loop. A field
+    that is UNSET is the same for all arms: it is in `request` or `target` of the run.
+    """
 
-    def __new__(cls, via: str, conn: str, load: str) -> ArmId:
-        self = super().__new__(cls, f"{via}/{conn}/{load}")
-        self.via, self.conn, self.load = via, conn, load
-        return self
+    id: ArmId
+    via: Via
+    conn: Conn
+    concurrency: Count
+    rate: NonNegative | None = None
+    voice: str | UnsetType = UNSET
+    model: str | UnsetType | None = UNSET
+    api: Api | UnsetType = UNSET
+    base_url: str | UnsetType = UNSET
 
-    @classmethod
-    def decode(cls, text: object) -> ArmId:
-        """Split the id from a file or message into its parts. Raises ValueError."""
-        match = _ARM_ID.fullmatch(text) if isinstance(text, str) else None
-        if match is None:
-            raise ValueError("Expected an arm id such as `ws/warm/c1`")
-        return cls(*match.groups())
-
-    def with_concurrency(self, users: int) -> ArmId:
-        """Return the same arm with a load of `users`."""
-        return ArmId(self.via, self.conn, f"c{users}")
+    @property
+    def labels(self) -> set[str]:
+        """The words that select this arm."""
+        named = (self.voice, self.model, self.api)
+        return {*self.id.split("/"), *(each for each in named if isinstance(each, str))}
 
 
 class Metric(Struct, frozen=True):
@@ -63,7 +65,10 @@ class Metric(Struct, frozen=True):
 
 
 class Load(Struct):
-    """How trials were started. `rate` is in trials per second; None in a closed loop."""
+    """How trials were started. `rate` is in trials per second; None in a closed loop.
+
+    `concurrency` is the highest of `levels`, which a sweep has.
+    """
 
     model: Literal["open", "closed"]
     concurrency: Count
@@ -73,6 +78,7 @@ class Load(Struct):
     seconds: NonNegative | None = None
     warmups: Count = 0
     engine: str | UnsetType = UNSET  # load generator, if not bench itself
+    levels: list[Count] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if self.model == "open" and (self.rate is None or self.arrival is None):
@@ -80,6 +86,8 @@ class Load(Struct):
 
 
 class Target(Struct):
+    """The service. What differs between arms is a list of all values in one string."""
+
     base_url: str
     api: str
 
@@ -125,7 +133,7 @@ class Conditions(Struct, kw_only=True):
     """
 
     seed: Integer
-    arms: list[ArmId]
+    arms: list[Arm]
     load: Load
     target: Target
     request: dict[str, Any]
@@ -263,10 +271,9 @@ class Timeline(Struct, kw_only=True):
     arrivals: Annotated[list[tuple[NonNegative, NonNegative]], Meta(min_length=1)]
 
 
-class ArmResult(Struct, kw_only=True):
-    """The trials of one arm."""
+class ArmResult(Arm, kw_only=True, frozen=True):
+    """An arm and its trials."""
 
-    id: ArmId
     n: Count
     ok: Count
     errors: dict[Name, Positive]
@@ -274,6 +281,7 @@ class ArmResult(Struct, kw_only=True):
     messages: dict[Name, str]
     streaming: bool
     reopened: Count
+    slow_sends: Count = 0  # trials whose request took long to be written
     first_is_outlier: bool | UnsetType = UNSET
     metrics: dict[Name, MetricSummary]
     player: list[PlayerSummary]
@@ -301,24 +309,39 @@ class Warmups(Struct):
     errors: dict[str, Count]
 
 
+class SweepLevel(Struct, kw_only=True):
+    """An arm of a sweep. Throughput is that of its own trials, with `concurrency` of them in flight."""
+
+    arm: ArmId
+    concurrency: Positive
+    trials_per_s: Estimate  # successful ones
+    audio_s_per_s: NonNegative
+    ttfb_p95: Estimate | None  # in ms; None without a successful trial
+
+
+class Sweep(Struct, kw_only=True):
+    """The arms that differ in concurrency only, and the last level before saturation, if that was reached.
+
+    `why` explains `knee`.
+    """
+
+    levels: Annotated[list[SweepLevel], Meta(min_length=2)]
+    knee: Positive | None
+    why: str
+
+
 class Result(Struct, kw_only=True):
     """The object that `--json` prints and that every report is rendered from."""
 
-    schema: Literal["smallest.bench/1"] = SCHEMA
+    schema: Literal["smallest.bench/2"] = SCHEMA
     run: Run
     arms: list[ArmResult]
     slo: list[ThresholdResult]
     warmups: Warmups
     exit: Annotated[int, Meta(ge=0, le=255)]
-
-
-def decode_hook(kind: type, value: Any) -> Any:
-    """Decode `ArmId`, which msgspec does not know. Raises ValueError."""
-    if kind is ArmId:
-        return ArmId.decode(value)
-    raise NotImplementedError(kind)
+    sweep: list[Sweep] | UnsetType = UNSET
 
 
 def as_json(value: object) -> Any:
     """Convert to plain dicts, lists, strings and numbers."""
-    return to_builtins(value, enc_hook=str)
+    return to_builtins(value)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from smallest_cli.bench.distribution import DEPENDENT, QUANTILES
 from smallest_cli.bench.metrics import CENSORED, METRICS, has_metric
-from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, MetricSummary, ThresholdResult
+from smallest_cli.bench.schema import Arm, ArmResult, Estimate, MetricSummary, ThresholdResult
 from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.errors import UsageError
 from smallest_cli.security import printable
@@ -19,7 +19,7 @@ _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": opera
 _UNITS = {"ms": ("ms", 1.0), "s": ("ms", 1000.0), "%": ("share", 0.01), "": ("", 1.0)}
 _STATISTICS = (*QUANTILES, "mean", "min", "max")
 _FORM = re.compile(
-    r"(?:(?P<arm>[a-z0-9./]+):)?(?P<what>error_rate|smooth@(?P<buffer>[0-9.]+)|(?P<metric>[a-z0-9_]+)\."
+    r"(?:(?P<arm>[A-Za-z0-9_.+/-]+):)?(?P<what>error_rate|smooth@(?P<buffer>[0-9.]+)|(?P<metric>[a-z0-9_]+)\."
     r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     r"\s*(?P<unit>ms|s|%|)"
 )
@@ -28,7 +28,7 @@ SMOOTH_METRIC = "min_safe_buffer"  # arms with this metric have a `smooth@` figu
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A parsed threshold. `arm` is a substring of the ids it applies to, "" for all; `limit` is in `unit`."""
+    """A parsed threshold. `arm` has labels that select arms, "" for all of them; `limit` is in `unit`."""
 
     text: str
     arm: str
@@ -40,9 +40,9 @@ class Threshold:
     limit: float
     unit: str
 
-    def applies_to(self, arm: ArmId) -> bool:
+    def applies_to(self, arm: Arm) -> bool:
         """Whether it selects the arm, and the arm can have the figure."""
-        selected = not self.arm or f"/{self.arm.strip('/')}/" in f"/{arm}/"
+        selected = set(filter(None, self.arm.split("/"))) <= arm.labels
         metric = SMOOTH_METRIC if self.buffer_ms is not None else self.metric
         return selected and (metric is None or has_metric(arm, metric))
 
@@ -91,7 +91,7 @@ def _check_limit(threshold: Threshold, match: re.Match[str], shown: str) -> None
         raise UsageError(f"{shown} {'always' if at_least else 'never'} holds")
 
 
-def check_thresholds(texts: Sequence[str], arms: Sequence[ArmId], buffers_ms: Sequence[float]) -> None:
+def check_thresholds(texts: Sequence[str], arms: Sequence[Arm], buffers_ms: Sequence[float]) -> None:
     """Raise UsageError for a threshold without a figure in a run of those arms and prebuffers."""
     for text in texts:
         threshold = parse_threshold(text)
@@ -101,7 +101,7 @@ def check_thresholds(texts: Sequence[str], arms: Sequence[ArmId], buffers_ms: Se
             raise UsageError(f"{printable(text, 60)}: {unknown}", hint="add it to --buffer")
         if not any(map(threshold.applies_to, arms)):
             message = f"{printable(text, 60)}: no arm of this run has such a figure"
-            raise UsageError(message, hint=f"its arms: {', '.join(arms)}")
+            raise UsageError(message, hint=f"its arms: {', '.join(arm.id for arm in arms)}")
 
 
 def evaluate(text: str, arms: Sequence[ArmResult]) -> list[ThresholdResult]:
@@ -112,7 +112,7 @@ def evaluate(text: str, arms: Sequence[ArmResult]) -> list[ThresholdResult]:
     and some trial is beyond it.
     """
     threshold = parse_threshold(text)
-    selected = [arm for arm in arms if threshold.applies_to(arm.id)]
+    selected = [arm for arm in arms if threshold.applies_to(arm)]
     if not selected:
         return [_result(threshold, threshold.arm, None, None)]
     return [_result(threshold, arm.id, *_figure(threshold, arm)) for arm in selected]

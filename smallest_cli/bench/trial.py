@@ -16,12 +16,23 @@ from smallest_cli import errors
 from smallest_cli.bench.onset import find_onset
 from smallest_cli.bench.playback import Chunk
 from smallest_cli.bench.schema import ArmId, Count, Integer, Name, Positive
-from smallest_cli.models import AudioChunk, Completed, Event, Opened, Phases, Sent, SpeechRequest, Transport
+from smallest_cli.models import (
+    LATE_WRITE_NS,
+    AudioChunk,
+    Completed,
+    Event,
+    Opened,
+    Phases,
+    Sent,
+    SpeechRequest,
+    Transport,
+    Via,
+)
 
 Kind = TypeVar("Kind", bound=Event)
 ERROR_CLASSES = (
-    "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_first",
-    "timeout_stall", "truncated", "inaudible", "empty", "protocol", "reset", "refused",
+    "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_connect",
+    "timeout_first", "timeout_stall", "truncated", "inaudible", "empty", "protocol", "reset", "refused",
 )  # fmt: skip
 """All error classes of failed trials. http_429 is the account's concurrency limit, over any transport."""
 
@@ -35,6 +46,7 @@ class Trial(Struct, frozen=True, kw_only=True):
 
     index: Annotated[int, Meta(ge=-1)]
     arm: ArmId
+    via: Via
     phase: Literal["warmup", "measure"]
     block: Annotated[int, Meta(ge=-1)]
     text: str  # name of the text in the run, never the text itself
@@ -46,6 +58,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     phases: Phases | None = None
     reused: bool | None = None
     sent_ns: Integer | None = None
+    late_write_ns: Count | None = None  # duration of a write that took so long that `sent_ns` is its start
     chunks: tuple[tuple[Count, Positive], ...] = ()
     onset: Count | None = None  # number of the first audible frame
     completed_ns: Count | None = None
@@ -78,10 +91,12 @@ def classify(error: errors.RemoteError, *, opened: bool, audio_began: bool) -> s
             return "tls"
         case errors.SecurityError():
             return "refused"
+        case errors.ConnectTimeout():
+            return "timeout_connect"
         case errors.ConnectError():
             return error.step
         case errors.DeadlineExceeded() if not opened:
-            return "connect"
+            return "timeout_connect"
         case errors.DeadlineExceeded():
             return "timeout_stall" if audio_began else "timeout_first"
         case errors.IncompleteResponse():
@@ -127,6 +142,7 @@ def attempt(
         phases=opened.phases if opened else None,
         reused=opened.reused if opened else None,
         sent_ns=sent.at_ns - origin_ns if sent else None,
+        late_write_ns=sent.write_ns if sent and sent.write_ns > LATE_WRITE_NS else None,
         chunks=tuple(_chunks(audio, sent.at_ns)) if sent else (),
         onset=find_onset(pcm, blank.rate),
         completed_ns=completed.at_ns - sent.at_ns if completed and sent else None,

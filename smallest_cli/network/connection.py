@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple, NoReturn, TypeVar
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, NetworkError, ProtocolError
-from smallest_cli.models import Phases
+from smallest_cli.models import LATE_WRITE_NS, Phases
 from smallest_cli.security import os_error_text
 from smallest_cli.signals import running_s
 
@@ -47,7 +47,8 @@ class Connection:
     """A connected socket with deadlines, a limit on what is read, and timestamps.
 
     It has the socket methods that websocket-client calls. `received_ns` is the clock right after the last
-    read from the system, `sent_ns` right after the last write. `waited_s` is the total time of waiting for
+    read from the system, `sent_ns` right after the last write, or before it if it was late (`models.Sent`).
+    `write_ns` is how long it took. `waited_s` is the total time of waiting for
     the peer. `until` is the end of the run, in seconds of `running_s`.
     """
 
@@ -57,7 +58,7 @@ class Connection:
         self.phases = phases
         self.clock = clock
         self.received_ns = 0
-        self.sent_ns = 0
+        self.sent_ns = self.write_ns = 0
         self.waited_s = 0.0
         self._buffer = b""
         self._position = 0
@@ -106,8 +107,10 @@ class Connection:
         """Write all of `data`. Raises NetworkError."""
         left = memoryview(data)
         while left:
+            began = self.clock()
             left = left[self._retry_after_stop(partial(self._sock.send, left)) :]
-        self.sent_ns = self.clock()
+            self.write_ns = self.clock() - began
+            self.sent_ns = began if self.write_ns > LATE_WRITE_NS else began + self.write_ns
         return len(data)
 
     def _retry_after_stop(self, call: Callable[[], T]) -> T:

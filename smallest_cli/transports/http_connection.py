@@ -107,7 +107,7 @@ class HTTPConnection:
         connection.set_deadline(self._awaited, self._dialer.timeout)
         for start in range(0, len(data), WRITE_SIZE):
             on_write(connection.send(data[start : start + WRITE_SIZE]))
-        return opened, Sent(at_ns=connection.sent_ns)
+        return opened, Sent(at_ns=connection.sent_ns, write_ns=connection.write_ns)
 
     def read_response_of(self, connection: Connection) -> None:
         """Read the head of the response to a GET that was written to `connection` by other code."""

@@ -114,7 +114,8 @@ class WebSocketTransport:
             ws.connection.set_deadline("audio", self._dialer.timeout)
         ws.send(encode_request(request))
         self._events.append(opened._replace(segment=number))
-        self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
+        sent_ns, write_ns = ws.connection.sent_ns, ws.connection.write_ns
+        self._events.append(Sent(sent_ns, number, write_ns))
         early = bool(self._requests)
         self._returned = running_s()
         self._requests.append(_Request(number, request, ws.connection, early=early))

@@ -58,7 +58,7 @@ def test_result_has_every_arm_and_metric(full_run: tuple[Path, dict[str, Any], s
         assert ("ttfb_cold" in arm["metrics"]) is ("cold" in name)
         assert [row["buffer_ms"] for row in arm["player"]] == ([0, 50, 100, 200] if arm["streaming"] else [])
     assert {"dns", "tcp", "upgrade"} <= set(arms["ws/cold/c1"]["metrics"])
-    assert found["schema"] == "smallest.bench/1"
+    assert found["schema"] == "smallest.bench/2"
     assert found["run"]["seed"] == 7
     assert found["run"]["calibration"]["floor_ms"]["n"] >= 12  # the server logs a little later
     assert found["slo"][0]["pass"] is True

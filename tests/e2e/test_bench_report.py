@@ -21,7 +21,7 @@ from smallest_cli.bench.report.format import figure
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import summarise
-from smallest_cli.bench.schema import ArmId, Result
+from smallest_cli.bench.schema import Result
 from smallest_cli.bench.storage import as_text, raw_lines, read_result
 from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Progress
@@ -197,7 +197,7 @@ def test_table_counts_trials_and_errors_of_every_arm() -> None:
 
 
 def test_markdown_marks_unstreamed_arms_and_missing_intervals(found: Result) -> None:
-    arms = [replace(arm, streaming=arm.id.via != "http") for arm in found.arms]
+    arms = [replace(arm, streaming=arm.via != "http") for arm in found.arms]
     page = to_markdown(replace(found, arms=arms))
     assert "40 of 40 ok (not streamed: the reply is complete before it is sent)" in page
     assert "- gap has no interval: values of one trial depend on each other" in page
@@ -329,7 +329,7 @@ def queued_trials() -> list[Trial]:
 def test_open_loop_latency_counts_from_the_scheduled_time() -> None:
     late = summarise(run(arms=["ws/warm/r20"], load=OPEN), queued_trials())
     assert "median first byte 3202 ms [3201, 3203] of the scheduled time" in advice(late)
-    both = [*queued_trials(), *(replace(each, arm=ArmId("sse", "warm", "r20")) for each in queued_trials())]
+    both = [*queued_trials(), *(replace(each, arm="sse/warm/r20", via="sse") for each in queued_trials())]
     assert "3202 ms of the scheduled time." in advice_for(both, load=OPEN)
     lines = [line for _, line in render(late, 80)]
     head = next(position for position, line in enumerate(lines) if "e2e p50" in line)

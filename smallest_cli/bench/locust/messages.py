@@ -14,7 +14,8 @@ from msgspec.msgpack import Decoder, encode
 from smallest_cli import __version__
 from smallest_cli.bench.calibration import SelfTest, evaluate_delays
 from smallest_cli.bench.distribution import STEPS, Distribution
-from smallest_cli.bench.schema import Calibration, Conditions, Warmups, decode_hook
+from smallest_cli.bench.plan import make_arms
+from smallest_cli.bench.schema import Arm, Calibration, Conditions, Warmups
 from smallest_cli.bench.tally import Tally
 
 
@@ -32,6 +33,11 @@ def version_mismatch(worker: str | None, master: str | None) -> str | None:
         return None
     versions = f"the worker runs smallest {worker or '(unknown)'}, the master {master or '(unknown)'}"
     return f"{versions}: install the same version on both"
+
+
+def with_users(arms: Iterable[Arm], users: int) -> dict[str, Arm]:
+    """Return the arms with the number of users of a run, by the ids that they had before it was known."""
+    return {arm.id: make_arms([arm.via], [arm.conn], [users])[0] for arm in arms}
 
 
 class _Versioned(Struct):
@@ -56,14 +62,14 @@ class Message(Struct, kw_only=True):
 
     def encode(self) -> bytes:
         """Return the message as bytes, which Locust does not encode again."""
-        return encode(self, enc_hook=str)
+        return encode(self)
 
     @staticmethod
     def decode(data: bytes) -> Message:
         """Decode the bytes that another process encoded; of another version's, keep only the problem."""
         if problem := version_mismatch(Decoder(_Versioned).decode(data).version, __version__):
             return _empty(problem)
-        return Decoder(Message, dec_hook=decode_hook).decode(data)
+        return Decoder(Message).decode(data)
 
 
 def _empty(problem: str) -> Message:

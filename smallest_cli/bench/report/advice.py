@@ -25,7 +25,7 @@ def waited(arm: ArmResult) -> MetricSummary | None:
     In an open loop it counts from the scheduled time and includes queueing; for a cold arm it includes
     connecting.
     """
-    plain = "ttfb_cold" if arm.id.conn == "cold" else "ttfb"
+    plain = "ttfb_cold" if arm.conn == "cold" else "ttfb"
     return arm.metrics.get("ttfb_e2e") or arm.metrics.get(plain)
 
 
@@ -37,7 +37,9 @@ def _sentences(result: Result) -> Iterator[str]:
     elif verdict == "invalid":
         yield f"No recommendation: {VERDICT_TEXTS[verdict]}."
     else:
-        yield from _recommendation(tried)
+        lowest = min(arm.concurrency for arm in tried)  # higher levels of a sweep cannot be faster
+        yield from _recommendation([arm for arm in tried if arm.concurrency == lowest])
+        yield from _knees(result)
     yield from _late_completions(tried)
     yield from _failures(tried)
     yield from _limits(tried, result.run.load)
@@ -59,13 +61,21 @@ def _recommendation(tried: Sequence[ArmResult]) -> Iterator[str]:
             f"median first byte {figure(min(medians))} to {figure(max(medians))} ms{since}."
         )
         return
-    if not since and arm.id.conn == "cold":
+    if not since and arm.conn == "cold":
         since = ", connecting included"
-    start = f"With {arm.id.via} and" if len(tried) == 1 else f"Use {arm.id.via} with"
-    yield (
-        f"{start} a {arm.id.conn} connection: median first byte {figure(best.p50.v)} ms "
-        f"{interval(best.p50)}{since}{_buffer(arm)}."
-    )
+    start = f"With {arm.via} and" if len(tried) == 1 else f"Use {arm.via} with"
+    kinds = {(each.via, each.conn) for each in tried}
+    start = f"{start} a {arm.conn} connection" if len(kinds) == len(tried) else f"Use {arm.id}"
+    yield (f"{start}: median first byte {figure(best.p50.v)} ms {interval(best.p50)}{since}{_buffer(arm)}.")
+
+
+def _knees(result: Result) -> Iterator[str]:
+    """Report up to which concurrency throughput grows."""
+    for sweep in result.sweep or ():
+        best = next((each for each in sweep.levels if each.concurrency == sweep.knee), None)
+        if best:
+            rate = f"{figure(best.trials_per_s.v, 'x')} trials/s"
+            yield f"Up to {sweep.knee} in flight ({best.arm}): {rate}; {sweep.why}."
 
 
 def _overlap(lower: Estimate, higher: Estimate) -> bool:
@@ -88,14 +98,15 @@ def _buffer(arm: ArmResult) -> str:
 
 def _late_completions(tried: Sequence[ArmResult]) -> Iterator[str]:
     """Report arms whose `complete` arrives long after the last audio."""
-    waits = {arm.id: arm.metrics["tail_wait"].p50.v for arm in tried if "tail_wait" in arm.metrics}
-    late = {name: ms for name, ms in waits.items() if ms > MAX_TAIL_WAIT_MS}
+    waits = {(arm.id, arm.via): arm.metrics["tail_wait"].p50.v for arm in tried if "tail_wait" in arm.metrics}
+    late = {arm: ms for arm, ms in waits.items() if ms > MAX_TAIL_WAIT_MS}
     if late:
         follows = "a run waits for it at its end"
-        if all(name.via == "ws" for name in late):
+        if all(via == "ws" for _, via in late):
             follows = "a run over ws waits for it at its end, one over sse does not"
         seconds = f"{max(late.values()) / 1000:.1f} s"
-        yield f"The end marker comes {seconds} after the last audio ({', '.join(late)}): {follows}."
+        names = ", ".join(name for name, _ in late)
+        yield f"The end marker comes {seconds} after the last audio ({names}): {follows}."
 
 
 def _failures(tried: Sequence[ArmResult]) -> Iterator[str]:

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 
-from smallest_cli.bench.report.format import figure, plain
-from smallest_cli.bench.schema import ArmResult, Timeline
+from smallest_cli.bench.report.format import figure, interval, plain
+from smallest_cli.bench.schema import ArmResult, Estimate, Sweep, Timeline
 from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.security import printable
 
@@ -245,3 +245,40 @@ def _timeline(timeline: Timeline, top: float, scale: Scale) -> Iterator[str]:
     if timeline.complete is not None:
         x = scale.at(at + timeline.complete)
         yield _line(x, top - 2, x, top + 17, "mark")
+
+
+def sweep_chart(sweep: Sweep) -> str:
+    """Draw throughput and ttfb p95 with their intervals by concurrency, and the knee as a dashed line."""
+    height, gap = 100, 44
+    step = (WIDTH - LEFT - RIGHT) / len(sweep.levels)
+    xs = [LEFT + step * (number + 0.5) for number in range(len(sweep.levels))]
+    bottom = 2 * (height + gap)
+    parts = [_text(0, bottom + 30, "in flight")]
+    for x, level in zip(xs, sweep.levels, strict=True):
+        parts.append(_text(x, bottom + 30, str(level.concurrency), anchor="middle"))
+        if level.concurrency == sweep.knee:
+            parts += [_line(x, gap, x, bottom, "mark"), _text(x, bottom + 45, "knee", anchor="middle")]
+    rows: tuple[tuple[str, list[Estimate | None]], ...] = (
+        ("trials/s", [level.trials_per_s for level in sweep.levels]),
+        ("TTFB p95, ms", [level.ttfb_p95 for level in sweep.levels]),
+    )
+    for row, (title, values) in enumerate(rows):
+        base = (row + 1) * (height + gap)
+        parts += [_text(0, base - height - 10, title, "name"), _line(LEFT, base, WIDTH - RIGHT, base, "grid")]
+        parts += _points(xs, values, base, height, row)
+    return _svg(bottom + 50, parts, f"throughput and ttfb p95 by concurrency, {sweep.why}")
+
+
+def _points(
+    xs: Sequence[float], values: Sequence[Estimate | None], base: float, height: float, number: int
+) -> Iterator[str]:
+    """Draw each estimate as a dot with its interval, on a curve from `base` up to `height`, and its value."""
+    drawn = [(x, each) for x, each in zip(xs, values, strict=True) if each]
+    highest = max((max(each.v, each.hi or 0.0) for _, each in drawn), default=0.0)
+    scale = Scale(0.0, highest or 1.0, base, base - height)
+    yield _curve([(x, scale.at(each.v)) for x, each in drawn], number)
+    for x, each in drawn:
+        low, high = (each.v if bound is None else bound for bound in (each.lo, each.hi))
+        yield _line(x, scale.at(low), x, scale.at(high), f"curve {colour(number)}")
+        yield _dot(x, scale.at(each.v), 3, number, f"{figure(each.v, 'x')} {interval(each, 'x')}")
+        yield _text(x, base + 15, figure(each.v, "x"), anchor="middle")

@@ -28,8 +28,13 @@ def to_markdown(result: Result) -> str:
     ]
     lines += [f"**{_escape(advice(result))}**", ""]
     lines += [f"Verdict: {run.calibration.verdict} ({format.verdict_text(result)}).", ""]
+    lines += [f"- {_escape(format.warmups_text(result))}"] if result.warmups.errors else []
     lines += [f"- {_escape(reason)}" for reason in run.calibration.reasons]
     lines += [f"- {_escape(format.threshold_text(each))}" for each in result.slo]
+    for sweep in result.sweep or ():
+        lines += ["", f"## sweep of {_escape(sweep.levels[0].arm)}", "", f"{_escape(sweep.why)}.", ""]
+        lines += [f"| {' | '.join(format.SWEEP_COLUMNS)} |", "|--:" * len(format.SWEEP_COLUMNS) + "|"]
+        lines += [f"| {' | '.join(cells)} |" for cells in format.sweep_rows(sweep)]
     for arm in result.arms:
         lines += _arm(arm, run)
     return "\n".join(lines) + "\n"

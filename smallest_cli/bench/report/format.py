@@ -10,9 +10,19 @@ from typing import Literal
 from smallest_cli.bench.compare import ErrorRow, NotCompared, Row, RunComparison
 from smallest_cli.bench.distribution import DEPENDENT, GIVEN_UP, QUANTILES
 from smallest_cli.bench.report.axis import plain_number
-from smallest_cli.bench.schema import ArmResult, Delays, Estimate, MetricSummary, Result, Run, ThresholdResult
+from smallest_cli.bench.schema import (
+    ArmResult,
+    Delays,
+    Estimate,
+    MetricSummary,
+    Result,
+    Run,
+    Sweep,
+    ThresholdResult,
+)
 from smallest_cli.bench.stats.quantiles import fewest_for, least_size
 from smallest_cli.errors import plural
+from smallest_cli.models import LATE_WRITE_NS
 
 MAX_NAMED = 3  # more arms are counted
 MAX_LISTED = 2  # arms that missed a threshold, with their figures
@@ -26,6 +36,7 @@ VERDICT_TEXTS = {
     "invalid": "measurement overhead exceeds the limit",
 }
 NOT_STREAMED = "not streamed: the reply is complete before it is sent"
+SWEEP_COLUMNS = ("in flight", "trials/s", "95 % CI", "audio s/s", "ttfb p95 ms")
 METRIC_COLUMNS = ("p50", "95 % CI", "p95", "p99", "max")
 OVERVIEW_COLUMNS = {
     "closed": (
@@ -156,9 +167,26 @@ def warnings(arm: ArmResult) -> list[str]:
     found = []
     if arm.first_is_outlier:
         found.append("the first measured trial is an outlier: use a longer --warmup")
+    if arm.slow_sends:
+        late = f"sending took more than {LATE_WRITE_NS / 1e6:g} ms, times count from its start"
+        found.append(f"{plural(arm.slow_sends, 'trial')}: {late}")
     if arm.reopened:
         found.append(f"{plural(arm.reopened, 'trial')} had to reopen a warm connection")
     return found
+
+
+def sweep_rows(sweep: Sweep) -> list[tuple[str, ...]]:
+    """Format the levels of a sweep under `SWEEP_COLUMNS`."""
+    return [
+        (
+            f"{each.concurrency}{' (knee)' * (each.concurrency == sweep.knee)}",
+            figure(each.trials_per_s.v, "x"),
+            interval(each.trials_per_s, "x"),
+            figure(each.audio_s_per_s, "x"),
+            figure(each.ttfb_p95.v if each.ttfb_p95 else None),
+        )
+        for each in sweep.levels
+    ]
 
 
 def verdict_text(result: Result) -> str:
@@ -175,12 +203,11 @@ def error_counts(*arms: ArmResult) -> str:
 
 def warmups_text(result: Result) -> str:
     """Return the number of warm-ups, and of those that failed by error class."""
-    warmups = result.warmups
-    counted = plural(warmups.n, "warm-up")
-    if not warmups.errors:
-        return counted
-    failed = ", ".join(f"{count} {name}" for name, count in warmups.errors.items())
-    return f"{sum(warmups.errors.values())} of {counted} failed ({failed})"
+    total, errors = result.warmups.n, result.warmups.errors
+    if not errors:
+        return plural(total, "warm-up")
+    failed = ", ".join(f"{count} {name}" for name, count in sorted(errors.items()))
+    return f"warm-ups: {sum(errors.values())} of {total} failed ({failed})"
 
 
 def grouped_notes(result: Result, notes_of: Callable[[ArmResult], list[str]]) -> list[str]:
@@ -220,8 +247,9 @@ def load_text(run: Run) -> str:
         rate = plain_number(load.rate or 0)
         return f"open loop, {rate}/s {load.arrival}, at most {load.concurrency} in flight{short}"
     by = f", by {load.engine}" if load.engine else ""
+    levels = ", ".join(map(str, load.levels or [load.concurrency]))
     return (
-        f"closed loop, {load.concurrency} in flight{by}{short}: each waits for a reply before the next "
+        f"closed loop, {levels} in flight{by}{short}: each waits for a reply before the next "
         "request, so it understates the waits of independent callers"
     )
 

@@ -34,6 +34,7 @@ def to_html(result: Result) -> str:
         used=dict.fromkeys(name for arm in arms for name in arm.metrics),
         colour=charts.colour,
         since="the scheduled time" if metric == "ttfb_e2e" else "sending",
+        sweeps=[(sweep, Markup(charts.sweep_chart(sweep))) for sweep in result.sweep or ()],  # noqa: S704
         charts={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704 - they escape their texts
         figures=Markup(json.dumps(figures).replace("<", "\\u003c")),  # noqa: S704 - JSON in a data element
     )

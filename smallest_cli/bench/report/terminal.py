@@ -27,6 +27,7 @@ MIN_FIGURES = 40  # columns for figures, which a long arm id leaves
 MAX_FAILURES = 3
 MAX_BARS = 64  # more would be mostly gaps
 MAX_MESSAGE = 60  # characters of a message in the list of failures: one line of 100 columns
+SWEEP_WIDTHS = (10, 16, 12, 13)
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
 
@@ -46,6 +47,7 @@ def render(result: Result, width: int, *, verbose: bool = False) -> Iterator[Lin
         yield from _definitions(result, width)
         yield from _timelines(result, width)
     # The overview is the last table, so that it is still visible on the terminal.
+    yield from _sweeps(result, width)
     yield from _overview(result, width)
     yield from _histogram(result, width)
     yield from _failures(result, width, None if verbose else MAX_FAILURES)
@@ -96,6 +98,15 @@ def _overview(result: Result, width: int) -> Iterator[Line]:
         line = "".join(f"{cell:>{size}}" for cell, size in zip(cells, widths.values(), strict=True))
         yield "" if number else "head", f"{name:<{width - space}}{line}"[:width]
     yield "", ""
+
+
+def _sweeps(result: Result, width: int) -> Iterator[Line]:
+    for sweep in result.sweep or ():
+        yield from _wrapped(f"sweep of {sweep.levels[0].arm}: {sweep.why}", width, "head")
+        yield "head", _row("in flight", format.SWEEP_COLUMNS[1:], SWEEP_WIDTHS)
+        for level, *cells in format.sweep_rows(sweep):
+            yield "", _row(level, cells, SWEEP_WIDTHS)
+        yield "", ""
 
 
 def _definitions(result: Result, width: int) -> Iterator[Line]:

@@ -14,12 +14,13 @@ from smallest_cli.bench.report.format import threshold_text
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import summarise
-from smallest_cli.bench.schema import ArmId, ArmResult, Result, as_json, decode_hook
+from smallest_cli.bench.schema import ArmResult, Result, as_json
 from smallest_cli.bench.storage import as_text, check_result
 from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 from tests.support.trials import MS, RATE, run, trial
+from tests.support.trials import arm as arm_named
 
 
 def timed_out(index: int, waited_ms: int, **fields: Any) -> Trial:
@@ -31,7 +32,7 @@ def timed_out(index: int, waited_ms: int, **fields: Any) -> Trial:
 def arm_of(trials: list[Trial], **fields: Any) -> ArmResult:
     found = summarise(run(**fields), trials)
     check_result(found)
-    assert Decoder(Result, dec_hook=decode_hook).decode(as_text(found)) == found
+    assert Decoder(Result).decode(as_text(found)) == found
     return found.arms[0]
 
 
@@ -80,6 +81,71 @@ def test_open_loop_counts_queueing() -> None:
     good = [trial(n, arm="ws/warm/r2", scheduled_ns=n * 1000 * MS) for n in range(19)]
     metrics = arm_of([*good, late], arms=["ws/warm/r2"]).metrics
     assert metrics["ttfb_e2e_censored"].max == 1011 + 2000
+
+
+def unconnected(index: int, waited_ms: int, **fields: Any) -> Trial:
+    """A trial that was given up while connecting."""
+    blank: dict[str, Any] = dict.fromkeys(
+        ("opened_ns", "phases", "reused", "sent_ns", "onset", "completed_ns")
+    )
+    ended = index * 1000 * MS + waited_ms * MS
+    return trial(index, **blank | {"chunks": (), "error": "timeout_connect", "ended_ns": ended} | fields)
+
+
+COLD = [trial(n, 50 + n, arm="ws/cold/c1") for n in range(19)]
+
+
+def test_timeout_while_connecting_counts_from_the_dns_query() -> None:
+    metrics = arm_of([*COLD, unconnected(19, 3000, arm="ws/cold/c1")], arms=["ws/cold/c1"]).metrics
+    assert (metrics["ttfb_cold"].n, metrics["ttfb_cold_censored"].n) == (19, 20)
+    assert metrics["ttfb_cold_censored"].max == 3000
+    assert metrics["ttfb_cold_censored"].at_least == ["mean", "max", "p99", "p99.9"]
+    assert metrics["ttfb_cold_censored"].p50.v == metrics["ttfb_cold"].p50.v
+    assert "ttfb_censored" not in metrics
+    assert "complete_censored" not in metrics
+
+
+def test_timeout_after_connecting_counts_in_ttfb_cold_too() -> None:
+    late = timed_out(19, 2000, arm="ws/cold/c1")
+    stalled = timed_out(20, 2000, arm="ws/cold/c1", chunks=((40 * MS, 10),), error="timeout_stall")
+    metrics = arm_of([*COLD, late, stalled], arms=["ws/cold/c1"]).metrics
+    assert metrics["ttfb_cold_censored"].n == 21
+    assert metrics["ttfb_cold_censored"].max == 11 + 2000
+    assert metrics["ttfb_cold_censored"].min == 11 + 40
+
+
+def test_timeout_while_connecting_counts_from_the_scheduled_time() -> None:
+    good = [trial(n, arm="sse/cold/r2", scheduled_ns=n * 1000 * MS) for n in range(19)]
+    late = unconnected(19, 3000, arm="sse/cold/r2", scheduled_ns=18_000 * MS)
+    metrics = arm_of([*good, late], arms=["sse/cold/r2"]).metrics
+    assert metrics["ttfb_e2e_censored"].max == 1000 + 3000
+    assert metrics["ttfb_cold_censored"].max == 3000
+    (missed,) = evaluate("ttfb_e2e_censored.max<3s", [arm_of([*good, late], arms=["sse/cold/r2"])])
+    assert (missed.passed, missed.at_least) == (False, True)
+
+
+def test_reconnecting_a_warm_connection_in_vain_counts() -> None:
+    metrics = arm_of([*NINETEEN, unconnected(19, 3000)]).metrics
+    assert metrics["ttfb_cold_censored"].max == 3000
+    assert metrics["ttfb"].n == 19
+
+
+@pytest.mark.parametrize("error", ["connect", "dns", "tls", "refused", "reset"])
+def test_failure_to_connect_without_a_timeout_is_not_censored(error: str) -> None:
+    metrics = arm_of(
+        [*COLD, unconnected(19, 3000, arm="ws/cold/c1", error=error)], arms=["ws/cold/c1"]
+    ).metrics
+    assert not [name for name in metrics if name.endswith("_censored")]
+
+
+def test_slow_writes_are_noted_in_every_report() -> None:
+    found = summarise(run(), [trial(n, late_write_ns=2 * MS if n < 3 else None) for n in range(9)])
+    note = "3 trials: sending took more than 1 ms, times count from its start"
+    assert found.arms[0].slow_sends == 3
+    assert note in " ".join(line.strip() for _, line in render(found, 80))
+    assert note in to_markdown(found)
+    assert note in to_html(found)
+    assert "sending took" not in to_markdown(summarise(run(), NINETEEN))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +222,7 @@ def test_merged_tallies_count_timeouts() -> None:
     merged.merge(there)
     exact, tallied = (
         arm_of([*NINETEEN, timed_out(19, 2000), STALLED]),
-        merged.as_result(ArmId.decode("ws/warm/c1")),
+        merged.as_result(arm_named("ws/warm/c1")),
     )
     for name in ("ttfb_censored", "complete_censored"):
         raw, counted = exact.metrics[name], tallied.metrics[name]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from smallest_cli.bench.plan import Plan, parse_buffers
+from smallest_cli.bench.plan import BUFFERS, Plan, parse_buffers
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.runner import Measurement, measure
 from smallest_cli.bench.thresholds import check_thresholds
@@ -19,18 +18,14 @@ from smallest_cli.cli.commands.bench import options, outputs
 from smallest_cli.cli.commands.bench.display import live_view
 from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan
 from smallest_cli.cli.commands.bench.results import exit_with, print_result
-from smallest_cli.cli.console import Console, print_error, print_json
+from smallest_cli.cli.commands.bench.variants import Variants, load_variants, open_services
+from smallest_cli.cli.console import print_error, print_json
 from smallest_cli.cli.option_groups import grouped
-from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
-from smallest_cli.cli.run_config import load_request
+from smallest_cli.cli.options import ReportOptions
 from smallest_cli.cli.tables import answer_question
-from smallest_cli.client.service import open_local_service, open_service
 from smallest_cli.errors import Interrupted, OutputError, UsageError, plural
-from smallest_cli.files import temporary_folder
-from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import printable
-from smallest_cli.settings import Settings
 from smallest_cli.signals import reraise_signal
 
 CHILDREN = ("compare", "merge", "report", "locustfile")
@@ -44,7 +39,7 @@ def bench(
     load: options.LoadOptions,
     texts: options.CorpusOptions,
     outcome: options.OutcomeOptions,
-    voice: VoiceOptions,
+    voice: options.ComparedVoiceOptions,
     service_options: options.MeasuredServiceOptions,
     report: ReportOptions,
 ) -> None:
@@ -56,28 +51,29 @@ def bench(
     """
     if words and "--" not in sys.argv:
         _reject_subcommands(words[0])
-    if voice.voice == "?":
+    if "?" in (voice.voice or ()):
         answer_question(device=None, as_json=report.json)
         return
     if service_options.retries:
         raise UsageError("bench never retries: a failed trial is a result")
-    console, settings, template = load_request(voice, service_options, report)
-    plan = make_plan(load, texts, words or [], outcome, service_options, settings, template)
-    buffers_ms, slo = parse_buffers(outcome.buffer), outcome.slo or []
-    check_thresholds(slo, [plan.arm_id(arm) for arm in plan.arms], buffers_ms)
+    variants = load_variants(voice, service_options, report)
+    console, (settings, _) = variants.console, variants.first
+    plan = make_plan(load, texts, words or [], outcome, service_options, variants)
+    buffers_ms, slo = parse_buffers(outcome.buffer or BUFFERS), outcome.slo or []
+    check_thresholds(slo, plan.arms, buffers_ms)
     outputs.check_outputs(outcome, texts, settings, service_options)
     if report.dry_run:
-        _print_plan(plan, report)
+        _print_plan(plan, variants, report)
         return
-    confirm_cost(plan, settings, yes=outcome.yes, quiet=report.quiet)
+    confirm_cost(plan, variants, yes=outcome.yes, quiet=report.quiet)
     with outputs.spool_audio(outcome.save_audio) as spool:
         with ExitStack() as opened:
-            service, log = _open(plan, settings, service_options, console, opened)
+            services, log = open_services(plan, variants, service_options.api_key_file, opened)
             dialer = Dialer.from_settings(settings, max_time=service_options.max_time)
             with live_view(quiet=report.quiet) as update:
                 add, calibrated = spool.add if spool else ignore, outcome.calibrate
                 measured = measure(
-                    plan, service, dialer, buffers_ms, slo, update, add, log=log, calibrated=calibrated
+                    plan, services, dialer, buffers_ms, slo, update, add, log=log, calibrated=calibrated
                 )
         if measured.run.cut_short:
             made = sum(trial.phase == "measure" for trial in measured.trials)
@@ -97,32 +93,22 @@ def _reject_subcommands(word: str) -> None:
         raise UsageError(unknown, hint="quote a text that is to be spoken, or put it after --")
 
 
-def _print_plan(plan: Plan, report: ReportOptions) -> None:
+def _print_plan(plan: Plan, variants: Variants, report: ReportOptions) -> None:
+    models = dict.fromkeys(each.model for each in variants.all if each.model)
     facts: dict[str, Any] = {
         "characters": plan.characters(),
         "max_characters": plan.max_chars or None,
         "trials": plan.trials,
         "seconds": plan.seconds,
-        "arms": [plan.arm_id(arm) for arm in plan.arms],
-        "voice": plan.template.voice,
-        "model": plan.template.model,
+        "arms": [arm.id for arm in plan.arms],
+        "voice": ", ".join(dict.fromkeys(each.voice for each in variants.all)),
+        "model": ", ".join(models) or None,
     }
     if report.json:
         print_json(facts)
     else:
         facts["arms"] = ",".join(facts["arms"])
         print("\n".join(f"{name}\t{value}" for name, value in facts.items() if value is not None))
-
-
-def _open(
-    plan: Plan, settings: Settings, service_options: ServiceOptions, console: Console, opened: ExitStack
-) -> tuple[Service, Path | None]:
-    """Open the service; for the offline server, also return the path of its request log."""
-    if not settings.local:
-        return opened.enter_context(open_service(settings, service_options.api_key_file, console.warn)), None
-    log = opened.enter_context(temporary_folder()) / "log.jsonl"
-    behaviour = {"concurrency": plan.concurrency, "log": str(log)}
-    return opened.enter_context(open_local_service(settings.api, behaviour)), log
 
 
 def _finish(
