@@ -90,7 +90,7 @@ def test_junit_has_a_case_for_the_run_and_each_threshold_of_each_arm() -> None:
     assert suite.attrib["timestamp"] == "2026-11-21T00:00:00"
     properties = {each.attrib["name"]: each.attrib["value"] for each in suite.iter("property")}
     assert (properties["run"], properties["voice"]) == ("17", "meher")
-    assert "2 of 3 warm-ups failed (2 dns)\n1 http_5xx in sse/warm/c1: it is down" in (
+    assert "warm-ups: 2 of 3 failed (2 dns)\n1 http_5xx in sse/warm/c1: it is down" in (
         suite.findtext("system-out") or ""
     )
 
@@ -137,7 +137,7 @@ def test_github_annotates_missed_thresholds_failures_and_advice() -> None:
     assert shown[0][2] == "ttfb.p50<60ms  FAIL in 2 of 3 arms: sse/warm/c1 90.0 ms, ws/cold/c1 70.0 ms"
     assert shown[1][2].startswith("error_rate<1%  FAIL in 1 of 3 arms: sse/warm/c1 9.091 %")
     assert shown[2][2].endswith("the machine was busy")
-    assert shown[3][2] == "2 of 3 warm-ups failed (2 dns)"
+    assert shown[3][2] == "warm-ups: 2 of 3 failed (2 dns)"
     assert shown[4][2] == "1 http_5xx in sse/warm/c1: it is down"
     assert shown[5][2] == advice(found)
     assert [kind for kind, *_ in annotations(measured(verdict="invalid"))].count("error") == 3

@@ -128,7 +128,7 @@ def test_page_answers_what_a_reader_asks() -> None:
     for fact in (
         "tool smallest 0.1.0", "cpus 2", "2026-11-21T00:00:00", "120 in 6 arms, seed 7",
         "1 of 40 to 40 characters",
-        "1 of 1 warm-up failed (1 dns)", "<dt>Measurement error</dt><dd>p50 0.20 ms, p99 0.90 ms",
+        "warm-ups: 1 of 1 failed (1 dns)", "<dt>Measurement error</dt><dd>p50 0.20 ms, p99 0.90 ms",
         "<dt>Scheduler delay</dt><dd>p50 0.10 ms", "<td>ttfb.p95&lt;120ms</td><td>ws/warm/c1</td>",
         "Trials over time", "the service answered 503: &lt;b&gt;no&lt;/b&gt;", "scheduler delay p99 20.9 ms",
     ):  # fmt: skip

@@ -154,12 +154,11 @@ def error_counts(*arms: ArmResult) -> str:
 
 def warmups_text(result: Result) -> str:
     """Return the number of warm-ups, and of those that failed by error class."""
-    warmups = result.warmups
-    counted = plural(warmups.n, "warm-up")
-    if not warmups.errors:
-        return counted
-    failed = ", ".join(f"{count} {name}" for name, count in warmups.errors.items())
-    return f"{sum(warmups.errors.values())} of {counted} failed ({failed})"
+    total, errors = result.warmups.n, result.warmups.errors
+    if not errors:
+        return plural(total, "warm-up")
+    failed = ", ".join(f"{count} {name}" for name, count in sorted(errors.items()))
+    return f"warm-ups: {sum(errors.values())} of {total} failed ({failed})"
 
 
 def all_warnings(result: Result) -> list[str]:

@@ -25,7 +25,7 @@ METRIC_WIDTHS = (9, 19, 9, 9, 9)
 MIN_FIGURES = 40  # columns for figures, which a long arm id leaves
 MAX_FAILURES = 3
 MAX_BARS = 64  # more would be mostly gaps
-MAX_MESSAGE = 80  # characters of a message in the list of failures
+MAX_MESSAGE = 60  # characters of a message in the list of failures: one line of 100 columns
 SPANS = {"dns": "d", "tcp": "t", "tls": "s", "upgrade": "u"}
 
 

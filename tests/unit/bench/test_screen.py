@@ -79,7 +79,7 @@ def test_failed_warm_ups_and_trials_are_listed_with_class_arm_and_message() -> N
     failed = [trial(9, arm=arm, error="http_5xx", message=text) for arm in ARMS[:2]]
     found = summarise(run(arms=ARMS[:2]), [trial(1), trial(2, arm=ARMS[1]), *failed, *warmups])
     for shown in (lines(found, 100), lines(found, 100, verbose=True)):
-        assert "2 of 3 warm-ups failed (2 dns)" in shown
+        assert "warm-ups: 2 of 3 failed (2 dns)" in shown
         assert "failed: 2 http_5xx in ws/warm/c1, ws/cold/c1: it is down" in shown
     assert "callers; 1 warm-up" in "\n".join(lines(summarise(run(), [trial(1), warmups[0]]), 100))
 
