@@ -257,7 +257,8 @@ def sweep_chart(sweep: Sweep) -> str:
     for x, level in zip(xs, sweep.levels, strict=True):
         parts.append(_text(x, bottom + 30, str(level.concurrency), anchor="middle"))
         if level.concurrency == sweep.knee:
-            parts += [_line(x, gap, x, bottom, "mark"), _text(x, bottom + 45, "knee", anchor="middle")]
+            parts.append(_text(x, bottom + 45, "knee", anchor="middle"))
+            parts += [_line(x, base - height, x, base, "mark") for base in (bottom / 2, bottom)]
     rows: tuple[tuple[str, list[Estimate | None]], ...] = (
         ("trials/s", [level.trials_per_s for level in sweep.levels]),
         ("TTFB p95, ms", [level.ttfb_p95 for level in sweep.levels]),
