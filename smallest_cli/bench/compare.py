@@ -63,7 +63,7 @@ class RunComparison(Struct, kw_only=True):
     b: str
     min_effect: float
     min_effect_ms: float = MIN_EFFECT_MS
-    noise_ms: float  # scheduler delay (p99) of the noisier run
+    noise_ms: float  # scheduler delay or measurement error (p99) of the noisier run
     confidence: float
     comparisons: list[Row]
     errors: list[ErrorRow]
@@ -110,8 +110,9 @@ def compare_runs(
         raise UsageError(f"no arm has {' or '.join(metrics)} in both runs")
     confidence = 1 - (1 - CONFIDENCE) / (len(sampled) + len(failing))
     # Neither faster nor slower by less than the delays of the machines, which may serve the audio, too.
-    delays = [run.calibration.lag_ms for run in (first.run, second.run)]
-    noise_ms = max(0.0, *(delay.p99 for delay in delays if delay))
+    calibrations = [run.calibration for run in (first.run, second.run)]
+    delays = [delay.p99 for each in calibrations for delay in (each.lag_ms, each.floor_ms) if delay]
+    noise_ms = max(0.0, *delays)
     rows = []
     for name, metric, a, b, ordered in sampled:  # values of a histogram are not in order
         found = compare(a, b, min_effect, confidence, MIN_EFFECT_MS, noise=noise_ms, ordered=ordered)

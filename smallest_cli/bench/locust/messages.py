@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.msgpack import Decoder, encode
 
 from smallest_cli import __version__
@@ -51,14 +51,14 @@ class Message(Struct, kw_only=True):
     conditions: Conditions | None  # None if the process cannot run trials; `problem` is the reason
     problem: str | None
     self_test: SelfTest
-    cut_short: str | None  # the option that ended it early
-    drift_s: float
-    window_ns: int
+    cut_short: str | None = None  # the option that ended it early
+    drift_s: float = 0.0
+    window_ns: int = 0
     last: bool
-    arms: dict[str, Tally]
-    warmups: Warmups
-    lag: Distribution
-    stamped: Distribution
+    arms: dict[str, Tally] = {}
+    warmups: Warmups = field(default_factory=lambda: Warmups(0, {}))
+    lag: Distribution = field(default_factory=distribution_of)
+    stamped: Distribution = field(default_factory=distribution_of)
 
     def encode(self) -> bytes:
         """Return the message as bytes, which Locust does not encode again."""
@@ -68,24 +68,8 @@ class Message(Struct, kw_only=True):
     def decode(data: bytes) -> Message:
         """Decode the bytes that another process encoded; of another version's, keep only the problem."""
         if problem := version_mismatch(Decoder(_Versioned).decode(data).version, __version__):
-            return _empty(problem)
+            return Message(conditions=None, problem=problem, self_test=SelfTest(None), last=True)
         return Decoder(Message).decode(data)
-
-
-def _empty(problem: str) -> Message:
-    return Message(
-        conditions=None,
-        problem=problem,
-        self_test=SelfTest(None),
-        cut_short=None,
-        drift_s=0.0,
-        window_ns=0,
-        last=True,
-        arms={},
-        warmups=Warmups(0, {}),
-        lag=distribution_of(),
-        stamped=distribution_of(),
-    )
 
 
 class Totals:

@@ -24,6 +24,7 @@ def ticks(low: float, high: float) -> list[float]:
         return found
     size = (high - low) / MIN_TICKS
     unit = 10.0 ** math.floor(math.log10(size))
-    step = unit * max(each for each in DECADES if each * unit <= size)
+    # The logarithm may be rounded up to the next decade.
+    step = unit * max((each for each in DECADES if each * unit <= size), default=0.5)
     first, last = math.ceil(round(low / step, 6)), math.floor(round(high / step, 6))
     return [n * step for n in range(first, last + 1)]

@@ -308,7 +308,7 @@ def comparison_head(compared: RunComparison) -> str:
     limits = f"{plain_number(compared.min_effect * 100)} % or {plain_number(compared.min_effect_ms)} ms"
     return (
         f"A vs B, {100 * compared.confidence:.4g} % CI per arm; changes under {limits} do not matter, shifts "
-        f"under {figure(compared.noise_ms)} ms (scheduler delay, p99) may be the machine's"
+        f"under {figure(compared.noise_ms)} ms (p99 of the measurement's own delays) may be the machine's"
     )
 
 

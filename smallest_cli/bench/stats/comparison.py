@@ -164,10 +164,9 @@ def compare(
     inner = _widened(shift(first, second, 2 * confidence - 1), factor)
     if -effect < inner[0] and inner[1] < effect:
         return Comparison("equivalent", found, effect)
-    if low > max(effect, noise):
-        return Comparison("slower", found, effect)
-    if high < -max(effect, noise):
-        return Comparison("faster", found, effect)
+    if low > effect or high < -effect:
+        word: Word = "slower" if low > noise else "faster" if high < -noise else "inconclusive"
+        return Comparison(word, found, effect)  # more trials do not tell a shift from the noise
     sizes, width = (len(first), len(second)), high - low
     return Comparison("inconclusive", found, effect, _needed(sizes, width, confidence, effect, confidence))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smallest_cli.bench.report.axis import MIN_TICKS, plain_number, ticks
@@ -30,6 +30,7 @@ def test_number_has_no_exponent(value: float, text: str) -> None:
 
 
 @given(st.floats(1e-6, 1e12), st.floats(1.1, 1e6))
+@example(999_999_999_999.998, 5.0)
 def test_axis_has_several_round_ticks_within_its_bounds(low: float, factor: float) -> None:
     found = ticks(low, low * factor)
     assert len(found) >= MIN_TICKS

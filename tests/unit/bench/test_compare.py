@@ -87,7 +87,11 @@ def test_shift_below_the_measurement_noise_is_neither_slower_nor_equivalent() ->
     first, second = ([rng.gauss(100, 1) for _ in range(60)] for _ in range(2))
     later = [value + 4 for value in second]
     assert compare(first, later, 0.02, noise=3.0).word == "slower"
-    assert compare(first, later, 0.02, noise=5.0).word == "inconclusive"
+    undecided = compare(first, later, 0.02, noise=5.0)
+    assert (undecided.word, undecided.needed) == ("inconclusive", None)
+    assert compare(later, first, 0.02, noise=3.0).word == "faster"
+    assert compare(later, first, 0.02, noise=5.0).word == "inconclusive"
+    assert compare(first, second, 0.02, noise=5.0).word == "equivalent"
 
 
 @pytest.mark.parametrize(
@@ -120,11 +124,13 @@ def test_drift_within_a_run_widens_the_interval() -> None:
     assert ordered.hi - ordered.lo > 1.5 * (mixed.hi - mixed.lo)
 
 
-def made(by: float = 1.0, verdict: str = "ok", delay_ms: float = 0.2, n: int = 60) -> Result:
-    """A run whose times are changed by a factor, with that verdict and scheduler delay."""
+def made(
+    by: float = 1.0, verdict: str = "ok", delay_ms: float = 0.2, n: int = 60, measured: str = "lag_ms"
+) -> Result:
+    """A run whose times are changed by a factor, with that verdict and that delay."""
     rng = random.Random(int(1000 * by) + n)
     delays = {"p50": 0.1, "p99": delay_ms, "max": delay_ms, "n": 9}
-    calibration = CALIBRATION | {"verdict": verdict, "lag_ms": delays}
+    calibration = CALIBRATION | {"verdict": verdict, measured: delays}
     return summarise(run(calibration=calibration), [trial(i, 100 * by + rng.random()) for i in range(n)])
 
 
@@ -151,9 +157,12 @@ def test_invalid_run_is_22_even_if_forced(a: str, b: str, force: bool) -> None:
     assert compare_runs(made(verdict=a), made(2.0, verdict=b), [], 0.02, force=force).exit == 22
 
 
-def test_shift_below_the_scheduler_delay_of_either_run_has_no_verdict() -> None:
+@pytest.mark.parametrize("measured", ["lag_ms", "floor_ms"])
+def test_shift_below_the_delays_of_either_run_has_no_verdict(measured: str) -> None:
     for delays in ((0.2, 15.0), (15.0, 0.2)):
-        first, second = made(delay_ms=delays[0]), made(1.1, delay_ms=delays[1])
+        first, second = (
+            made(by, delay_ms=ms, measured=measured) for by, ms in zip((1.0, 1.1), delays, strict=True)
+        )
         found = compare_runs(first, second, [], 0.02)
         assert outcome(found) == ("inconclusive", 23)
         assert "shifts under 15.0 ms" in " ".join(line for _, line in render_comparison(found, 200))
