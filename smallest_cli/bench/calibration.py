@@ -79,6 +79,7 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
         rate=None,
         warmups=1,
         max_chars=0,
+        cancel_after_ms=None,
         template=plan.template._replace(voice="magnus", model=None, dictionaries=()),
     )
     behaviour = {"concurrency": plan.concurrency, "first_byte_ms": CALIBRATION_DELAY_MS}

@@ -8,8 +8,9 @@ from typing import Literal
 from msgspec import Struct
 
 from smallest_cli.bench.merge import LOAD, differences
+from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.results import INVALID
-from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, Result, Verdict
+from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, Result, Unit, Verdict
 from smallest_cli.bench.stats.comparison import Word, compare, rise
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
 from smallest_cli.errors import UsageError
@@ -17,6 +18,7 @@ from smallest_cli.errors import UsageError
 SCHEMA = "smallest.bench.compare/1"
 MIN_EFFECT_MS = 1.0
 """A smaller change is never significant, even relative to a median of 0, as of `min_safe_buffer`."""
+MIN_EFFECTS: Mapping[Unit, float] = {"ms": MIN_EFFECT_MS, "s": MIN_EFFECT_MS / 1000, "count": 1, "dBFS": 1}
 MUST_MATCH = ("request", "texts", "target.api", *LOAD)
 REGRESSION, INCONCLUSIVE = 21, 23
 EXIT_CODES = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
@@ -25,7 +27,7 @@ Arms = Mapping[ArmId, ArmResult]
 
 
 class Row(Struct):
-    """One metric of one arm in A and B."""
+    """One metric of one arm in A and B. Figures are in `unit`; slower means higher."""
 
     arm: str
     metric: str
@@ -34,6 +36,7 @@ class Row(Struct):
     matters_from_ms: float
     verdict: Word
     needed_n: int | None
+    unit: Unit = "ms"
 
 
 class ErrorRow(Struct):
@@ -107,9 +110,10 @@ def compare_runs(
     confidence = 1 - (1 - CONFIDENCE) / (len(sampled) + len(failing))
     rows = []
     for name, metric, a, b in sampled:
-        found = compare(a, b, min_effect, confidence, MIN_EFFECT_MS)
+        unit = METRICS[metric].unit
+        found = compare(a, b, min_effect, confidence, MIN_EFFECTS.get(unit, 0.0))
         sizes = len(a), len(b)
-        rows.append(Row(name, metric, sizes, found.shift, found.effect, found.word, found.needed))
+        rows.append(Row(name, metric, sizes, found.shift, found.effect, found.word, found.needed, unit))
     errors = [_error_row(name, before[name], after[name], confidence) for name in common]
     not_compared = list(_not_compared(before, after, metrics))
     verdict = _verdict(rows, errors, not_compared)

@@ -70,6 +70,7 @@ class Plan:
     warmups: int = 1
     seed: int = 1
     max_chars: int = 0
+    cancel_after_ms: float | None = None
 
     def arm_id(self, arm: Arm) -> ArmId:
         """Return an arm's id in the results."""

@@ -16,7 +16,8 @@ SCHEMA: Literal["smallest.bench/1"] = "smallest.bench/1"
 RAW_SCHEMA = "smallest.bench.raw/1"
 VERDICTS = ("ok", "suspect", "invalid")
 Verdict = Literal["ok", "suspect", "invalid"]
-Unit = Literal["ms", "s", "x"]
+Unit = Literal["ms", "s", "x", "count", "dBFS"]
+ONSET = {"db": -40.0, "win_ms": 10, "hop_ms": 1, "min_ms": 50}  # when audio is audible, see `onset`
 MAX = 10**18  # larger than any number that bench writes; as nanoseconds, 31 years
 
 Integer = Annotated[int, Meta(ge=-MAX, le=MAX)]
@@ -60,6 +61,23 @@ class Metric(Struct, frozen=True):
     unit: Unit
     starts: str
     stops: str
+
+
+class Waveform(Struct, frozen=True):
+    """The audio of a trial up to its cancellation. Levels in dBFS: a square wave of full scale has 0."""
+
+    end: Count  # number of the frame after the last audible one
+    clipped: Count  # samples at full scale: -32768, -32767 and 32767
+    dc: Number  # level of the DC offset, at least -100
+    rms: Number  # level between the first and the last audible sample, without DC offset
+
+
+class Cancellation(Struct, frozen=True):
+    """How a trial was cancelled. Times in nanoseconds since the request was sent."""
+
+    at_ns: Count
+    last_byte_ns: Count  # the last byte received; `at_ns` if none came after it
+    frames: Count  # received after it
 
 
 class Load(Struct):
@@ -232,7 +250,7 @@ class PlayerSummary(Struct):
 
 
 class Samples(Struct):
-    """Single values in ms, one per successful trial; UNSET for a metric that no trial has."""
+    """Single values in the metric's unit, one per successful trial; UNSET for one that no trial has."""
 
     trial: list[Integer] = []
     text: list[str] = []
@@ -242,6 +260,15 @@ class Samples(Struct):
     ttfa: list[NonNegative | None] | UnsetType = UNSET
     min_safe_buffer: list[NonNegative | None] | UnsetType = UNSET
     last_audio: list[NonNegative | None] | UnsetType = UNSET
+    lead_silence: list[NonNegative | None] | UnsetType = UNSET
+    trail_silence: list[NonNegative | None] | UnsetType = UNSET
+    s_per_char: list[NonNegative | None] | UnsetType = UNSET
+    clipped: list[NonNegative | None] | UnsetType = UNSET
+    rms: list[Number | None] | UnsetType = UNSET
+    dc: list[Number | None] | UnsetType = UNSET
+    cancel: list[NonNegative | None] | UnsetType = UNSET
+    audio_after_cancel: list[NonNegative | None] | UnsetType = UNSET
+    check: list[Number | None] | UnsetType = UNSET
 
     def of(self, metric: str) -> list[float]:
         """Return the values of a metric in `SAMPLED`."""
@@ -274,6 +301,8 @@ class ArmResult(Struct, kw_only=True):
     messages: dict[Name, str]
     streaming: bool
     reopened: Count
+    checks_failed: Count | UnsetType = UNSET
+    check_message: str | UnsetType = UNSET  # why the first of them failed
     first_is_outlier: bool | UnsetType = UNSET
     metrics: dict[Name, MetricSummary]
     player: list[PlayerSummary]
@@ -287,7 +316,7 @@ class ThresholdResult(Struct, kw_only=True):
     expr: str
     arm: str
     value: Number | None
-    unit: Literal["share", "ms", "s", "x"] = "x"
+    unit: Literal["share"] | Unit = "x"
     ci: tuple[Number | None, Number | None] | None
     passed: bool = field(name="pass")
     confident: bool  # whether the complete interval is on the same side of the limit

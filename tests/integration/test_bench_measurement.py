@@ -167,7 +167,9 @@ def test_failed_handshake_is_classified_as_tls(tmp_path: Path) -> None:
 
 
 def test_every_error_class_is_tested() -> None:
-    assert {name for name, _, _ in FAILURES} | {"dns", "connect", "refused", "tls"} == set(ERROR_CLASSES)
+    assert {name for name, _, _ in FAILURES} | {"dns", "connect", "refused", "tls", "overlong"} == set(
+        ERROR_CLASSES
+    )
 
 
 def run_plan(plan: Plan, service: Service, progress: Progress) -> bool:

@@ -38,6 +38,8 @@ def figure(value: float | None, unit: str = "ms") -> str:
     """Format a number with three or four significant digits; a dash for None."""
     if value is None:
         return "-"
+    if unit in ("count", "dBFS"):
+        return f"{value:.0f}" if unit == "count" and value == int(value) else f"{value:.1f}"
     if unit != "ms":
         return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
@@ -106,6 +108,8 @@ def notes(arm: ArmResult) -> list[str]:
         found.append("the first measured trial is an outlier: use a longer --warmup")
     if any(metric.at_least for metric in arm.metrics.values()):
         found.append("*_censored counts trials that timed out with the time they waited, marked >=")
+    if failed := arm.checks_failed:
+        found.append(f"{plural(failed, 'check')} failed, not in the figures: {arm.check_message}")
     if count := arm.reopened:
         found.append(f"{count} trial{'s' * (count > 1)} had to reopen a warm connection")
     return found
@@ -148,7 +152,7 @@ def threshold_text(each: ThresholdResult) -> str:
         outcome += f" ({doubt})"
     value = "no such figure"
     if each.value is not None:
-        unit = f" {each.unit}" if each.unit in ("ms", "s") else ""
+        unit = f" {each.unit}" if each.unit not in ("share", "x", "count") else ""
         value = f"{100 * each.value:.4g} %" if each.unit == "share" else figure(each.value, each.unit) + unit
         value = f"{'at least ' * each.at_least}{value}"
     return f"{each.expr}  {each.arm or 'no arm'}  {value}: {outcome}"
@@ -156,9 +160,13 @@ def threshold_text(each: ThresholdResult) -> str:
 
 def comparison_text(row: Row) -> str:
     """Format the comparison of one metric of one arm."""
-    by = f"{figure(row.shift_ms.v)} ms {interval(row.shift_ms)}"
+    unit = "" if row.unit == "x" else f" {row.unit}"
+    by = f"{figure(row.shift_ms.v, row.unit)}{unit} {interval(row.shift_ms, row.unit)}"
     more = f"; about {plural(row.needed_n, 'trial')} per run would decide" if row.needed_n else ""
-    return f"{row.verdict}: shift {by}, significant from {figure(row.matters_from_ms)} ms{more}"
+    word: str = row.verdict
+    if row.unit != "ms":
+        word = {"slower": "higher", "faster": "lower"}.get(word, word)
+    return f"{word}: shift {by}, significant from {figure(row.matters_from_ms, row.unit)}{unit}{more}"
 
 
 def error_rate_text(row: ErrorRow) -> str:
