@@ -81,7 +81,7 @@ function _shtab_smallest_using
 end
 
 set -g _shtab_smallest_commands speak stream batch voices 'voices play' 'voices clone' 'voices clones' 'voices delete' bench 'bench compare' 'bench merge' 'bench report' 'bench locustfile' dict 'dict list' 'dict show' 'dict create' 'dict update' 'dict delete' config 'config path' 'config list' 'config get' 'config set' 'config unset' cache 'cache info' 'cache clear' serve login logout doctor completion help
-set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffering --ca-file --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --input-format --jitter-ms --jobs --jsonl --language --lead-silence --limit --log --max-chars --max-lag --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --profile --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speaker --speed --split --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
+set -g _shtab_smallest_opts_with_value --accent --age --ahead --api --api-key-file --arrival --base-url --buffer --buffering --ca-file --cancel-after --check --completion-wait --concurrency --conn --consistency --corpus --count --csv --cue --description --device --dict --dir --drain --duration --enhancement --extra-voice --fail --fail-times --file --first-byte-ms --first-byte-sigma --first-chunk-chars --flush-ms --format --gender --host --html --idle-timeout --input-format --jitter-ms --jobs --jsonl --language --lead-silence --limit --log --max-chars --max-lag --max-text --max-time --md --metric --min-effect --model --name --naming --number-language --out --output --partial --pause --player --port --profile --rate --realtime-factor --retries --sample-rate --save --save-audio --search --seed --similarity --slo --sort --speaker --speed --split --subtitles --tag --text --timeout --tls-cert --tls-key --token --transport --use-case --via --voice --voice-id --warmup -c -d -f -l -m -n -o -r -s -v
 
 complete -c smallest -e
 complete -c smallest -f
@@ -345,6 +345,7 @@ complete -c smallest -n '_shtab_smallest_using bench' -l slo -x -d 'Threshold (r
 complete -c smallest -n '_shtab_smallest_using bench' -l save -xka "(__fish_complete_path (commandline -ct))" -d 'Write the result as JSON.'
 complete -c smallest -n '_shtab_smallest_using bench' -l jsonl -xka "(__fish_complete_path (commandline -ct))" -d 'Write every raw trial.'
 complete -c smallest -n '_shtab_smallest_using bench' -l save-audio -xka "(__fish_complete_directories)" -d 'Write the audio of every trial.'
+complete -c smallest -n '_shtab_smallest_using bench' -l check -xka "(_smallest_program)" -d 'Run CMD for the audio of every trial: the last number that it prints is the metric check. {wav} and {text_file} are replaced.'
 complete -c smallest -n '_shtab_smallest_using bench' -l api-key-file -xka "(__fish_complete_path (commandline -ct))" -d 'Read the API key from FILE; - is stdin.'
 complete -c smallest -n '_shtab_smallest_using bench' -l timeout -x -d 'For connect, first audio and gaps. [default: 15]'
 complete -c smallest -n '_shtab_smallest_using bench' -l local -d 'Use the offline server: no key, no network.'
@@ -355,6 +356,7 @@ complete -c smallest -n '_shtab_smallest_using bench' -l json -d 'Print one JSON
 complete -c smallest -n '_shtab_smallest_using bench' -l verbose -d 'Show timings.'
 complete -c smallest -n '_shtab_smallest_using bench' -l dry-run -d 'Show what would be sent, and stop.'
 complete -c smallest -n '_shtab_smallest_using bench' -l arrival -xka "poisson constant" -d 'Arrival process of --rate. [default: poisson]'
+complete -c smallest -n '_shtab_smallest_using bench' -l cancel-after -x -d 'Cancel each trial MS after its first audio (barge-in).'
 complete -c smallest -n '_shtab_smallest_using bench' -l seed -x -d 'Seed of order and arrivals.'
 complete -c smallest -n '_shtab_smallest_using bench' -l buffer -x -d 'Prebuffers of the simulated player, in ms; ttfa uses the first. [default: 0,50,100,200]'
 complete -c smallest -n '_shtab_smallest_using bench' -l calibrate -d 'Self-test on the offline server first. [default: calibrate]'
@@ -377,7 +379,7 @@ complete -c smallest -n '_shtab_smallest_using bench' -l debug -d 'Show resolved
 complete -c smallest -n '_shtab_smallest_using bench; and test $_shtab_smallest_npos -eq 0' -a compare -d 'Compare two runs: is B faster, slower, equivalent, or inconclusive?'
 complete -c smallest -n '_shtab_smallest_using bench compare' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'Write to FILE; - is stdout.'
 complete -c smallest -n '_shtab_smallest_using bench compare' -s h -l help -d 'Show this message and exit.'
-complete -c smallest -n '_shtab_smallest_using bench compare' -l metric -xka "ttfb ttfb_cold ttfb_e2e ttfa min_safe_buffer last_audio" -d 'Metrics: ttfb, ttfb_cold, ttfb_e2e, ttfa, min_safe_buffer, last_audio. [default: ttfb; ttfb_e2e of an open loop]'
+complete -c smallest -n '_shtab_smallest_using bench compare' -l metric -xka "ttfb ttfb_cold ttfb_e2e ttfa min_safe_buffer last_audio lead_silence trail_silence s_per_char clipped rms dc cancel audio_after_cancel check" -d 'Metrics: ttfb, ttfb_cold, ttfb_e2e, ttfa, min_safe_buffer, last_audio, lead_silence, trail_silence, s_per_char, clipped, rms, dc, cancel, audio_after_cancel, check. [default: ttfb; ttfb_e2e of an open loop]'
 complete -c smallest -n '_shtab_smallest_using bench compare' -l min-effect -x -d 'Smallest change that matters; never less than 1 ms. [default: 2]'
 complete -c smallest -n '_shtab_smallest_using bench compare' -l force -d 'Compare different conditions, and judge by suspect runs.'
 complete -c smallest -n '_shtab_smallest_using bench compare' -l format -xka "text html md" -d 'Format of the comparison. [default: text]'
@@ -490,7 +492,7 @@ complete -c smallest -n '_shtab_smallest_using serve' -l first-byte-sigma -x -d 
 complete -c smallest -n '_shtab_smallest_using serve' -l realtime-factor -x -d 'Send audio at this multiple of real time; 0 = unpaced. [default: 0]'
 complete -c smallest -n '_shtab_smallest_using serve' -l jitter-ms -x -d 'Maximum random delay added to each block. [default: 0]'
 complete -c smallest -n '_shtab_smallest_using serve' -l seed -x -d 'Seed of the random delays.'
-complete -c smallest -n '_shtab_smallest_using serve' -l fail -x -d 'Fault to inject: status:503, status:429:2 (Retry-After 2), error:3 (an error after 3 blocks), close:1011:2, stall:2. Several alternate.'
+complete -c smallest -n '_shtab_smallest_using serve' -l fail -x -d 'Fault to inject: status:503, status:429:2 (Retry-After 2), error:3 (an error after 3 blocks), close:1011:2, stall:2, short:2. Several alternate.'
 complete -c smallest -n '_shtab_smallest_using serve' -l fail-times -x -d 'Number of requests that fail; 0 = all. [default: 0]'
 complete -c smallest -n '_shtab_smallest_using serve' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using; and test $_shtab_smallest_npos -eq 0' -a login -d 'Save an API key.'

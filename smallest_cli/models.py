@@ -258,6 +258,16 @@ class HasFileno(Protocol):
         """Return the descriptor, which becomes readable."""
 
 
+class Cancelling(Protocol):
+    """A connection on which a request will be cancelled."""
+
+    received_ns: int
+    """When the last bytes were received."""
+
+    def unschedule(self) -> int | None:
+        """Return the time of the cancellation; None, and it will not happen, if it has not happened yet."""
+
+
 class Transport(Protocol):
     """A transport to the service. It keeps its connection open between calls."""
 
@@ -272,6 +282,12 @@ class Transport(Protocol):
 
     def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
         """Return the next event; None if `wake` is readable, or `timeout_s` passed. Raises RemoteError."""
+
+    def cancel_at(self, at_ns: int) -> Cancelling:
+        """Cancel the request under way at that time of the clock of its events.
+
+        What the service still sends is received, until it ends the connection.
+        """
 
     def connect(self) -> None:
         """Open the connection ahead of a request, or keep an idle one alive. Raises RemoteError."""

@@ -79,6 +79,7 @@ def calibrate(plan: Plan, concurrency: int, dialer: Dialer) -> SelfTest:
         seconds=None,
         warmups=1,
         max_chars=0,
+        cancel_after_ms=None,
         template=plan.template._replace(voice="magnus", model=None, dictionaries=()),
     )
     behaviour = {"concurrency": concurrency, "first_byte_ms": CALIBRATION_DELAY_MS}

@@ -8,8 +8,9 @@ from typing import Literal
 from msgspec import Struct
 
 from smallest_cli.bench.merge import LOAD, differences
+from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.results import INCONCLUSIVE, INVALID
-from smallest_cli.bench.schema import ArmResult, Estimate, Result, Verdict
+from smallest_cli.bench.schema import ArmResult, Estimate, Result, Unit, Verdict
 from smallest_cli.bench.stats.comparison import Word, compare, rise
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
 from smallest_cli.errors import UsageError
@@ -17,6 +18,7 @@ from smallest_cli.errors import UsageError
 SCHEMA = "smallest.bench.compare/1"
 MIN_EFFECT_MS = 1.0
 """A smaller change never matters, even relative to a median of 0, as of `min_safe_buffer`."""
+MIN_EFFECTS: Mapping[Unit, float] = {"ms": MIN_EFFECT_MS, "s": MIN_EFFECT_MS / 1000, "count": 1, "dBFS": 1}
 MUST_MATCH = ("request", "texts", "target.api", *LOAD)
 REGRESSION = 21
 EXIT_CODES = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
@@ -25,7 +27,7 @@ Arms = Mapping[str, ArmResult]
 
 
 class Row(Struct):
-    """One metric of one arm in A and B."""
+    """One metric of one arm in A and B. Figures are in `unit`; slower means higher."""
 
     arm: str
     metric: str
@@ -34,6 +36,7 @@ class Row(Struct):
     matters_from_ms: float
     verdict: Word
     needed_n: int | None
+    unit: Unit = "ms"
 
 
 class ErrorRow(Struct):
@@ -115,9 +118,11 @@ def compare_runs(
     noise_ms = max(0.0, *delays)
     rows = []
     for name, metric, a, b, ordered in sampled:  # values of a histogram are not in order
-        found = compare(a, b, min_effect, confidence, MIN_EFFECT_MS, noise=noise_ms, ordered=ordered)
+        unit = METRICS[metric].unit
+        least, noise = MIN_EFFECTS.get(unit, 0.0), noise_ms if unit == "ms" else 0.0
+        found = compare(a, b, min_effect, confidence, least, noise=noise, ordered=ordered)
         sizes = len(a), len(b)
-        rows.append(Row(name, metric, sizes, found.shift, found.effect, found.word, found.needed))
+        rows.append(Row(name, metric, sizes, found.shift, found.effect, found.word, found.needed, unit))
     errors = [_error_row(name, before[name], after[name], confidence) for name in common]
     not_compared = list(_not_compared(before, after, metrics))
     verdicts = [result.run.calibration.verdict for result in (first, second)]

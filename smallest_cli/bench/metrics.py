@@ -26,6 +26,7 @@ METRICS: dict[str, Metric] = {
     "sched_delay": Metric("ms", "scheduled time", "request sent"),
     "ttfa": Metric("ms", "request sent", "first audible sample played, after the first --buffer"),
     "lead_silence": Metric("ms", "first sample", "first audible sample, in the audio"),
+    "trail_silence": Metric("ms", "last audible sample", "last sample, in the audio"),
     "gap": Metric("ms", "an arrival of audio", "the next arrival, over all trials"),
     "gap_max": Metric("ms", "an arrival of audio", "the next arrival, longest of each trial"),
     "jitter": Metric("ms", "", "smoothed change of delay against the audio clock (RFC 3550, 6.4.1)"),
@@ -34,10 +35,17 @@ METRICS: dict[str, Metric] = {
     "last_audio": Metric("ms", "request sent", "last audio arrived"),
     "complete": Metric("ms", "request sent", "end marker arrived"),
     "tail_wait": Metric("ms", "last audio arrived", "end marker arrived"),
+    "cancel": Metric("ms", "cancelled (--cancel-after)", "last byte received"),
+    "audio_after_cancel": Metric("ms", "", "audio received after the cancellation"),
     "audio": Metric("s", "first sample", "last sample, in the audio"),
+    "s_per_char": Metric("s", "", "audio / characters of the text"),
+    "clipped": Metric("count", "", "samples at full scale"),
+    "rms": Metric("dBFS", "", "level of the audible part; a square wave of full scale has 0"),
+    "dc": Metric("dBFS", "", "level of the DC offset; -100 without one"),
     "rtf": Metric("x", "", "last_audio / audio: lower is faster"),
     "rtfx": Metric("x", "", "audio / last_audio: higher is faster"),
     "rtf_stream": Metric("x", "", "time / audio after the first arrival; above 1 must stall"),
+    "check": Metric("x", "", "number printed by the command of --check"),
     "ttfb_censored": Metric("ms", "request sent, connection open", "first audio arrived, or given up"),
     "ttfb_cold_censored": Metric("ms", "DNS query", "first audio arrived, or given up"),
     "ttfb_e2e_censored": Metric("ms", "scheduled time", "first audio arrived, or given up"),
@@ -49,12 +57,21 @@ value."""
 TIMEOUTS = ("timeout_connect", "timeout_first", "timeout_stall")
 CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
 STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
+OPTIONAL = {"cancel": "--cancel-after", "audio_after_cancel": "--cancel-after", "check": "--check"}
+"""Metrics of runs with an option."""
 SCHEDULED = frozenset({"ttfb_e2e", "sched_delay"})
-SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}  # nanoseconds per unit; ratios are not scaled
+SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0, "count": 1.0, "dBFS": 1.0}  # nanoseconds per unit of time
+
+
+def in_unit(metric: str, value: float) -> float:
+    """Convert a value of `derive` to the unit of its metric."""
+    return value / SCALES[METRICS[metric].unit]
 
 
 def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
     """Return every metric that a successful trial has, times in nanoseconds; a failed trial has none.
+
+    Those of the end are missing from a cancelled trial.
 
     `prebuffer_ns` is that of the simulated player, for `ttfa`.
     """
@@ -121,7 +138,27 @@ def _times(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
         if played_ns is not None:
             yield "ttfa", played_ns
         yield "lead_silence", trial.onset * SECOND / trial.rate
+    if trial.waveform is not None:
+        yield from (
+            ("clipped", trial.waveform.clipped),
+            ("rms", trial.waveform.rms),
+            ("dc", trial.waveform.dc),
+        )
+    if trial.cancellation is not None:
+        yield "cancel", trial.cancellation.last_byte_ns - trial.cancellation.at_ns
+        yield "audio_after_cancel", trial.cancellation.frames * SECOND / trial.rate
+    else:
+        yield from _end(trial)
+
+
+def _end(trial: Trial) -> Iterator[tuple[str, float]]:
     last, audio = trial.chunks[-1][0], trial.frames * SECOND / trial.rate
+    if trial.waveform is not None:
+        yield "trail_silence", (trial.frames - trial.waveform.end) * SECOND / trial.rate
+    if trial.characters:
+        yield "s_per_char", audio / trial.characters
+    if trial.check is not None:
+        yield "check", trial.check
     yield "last_audio", last
     yield "audio", audio
     if trial.completed_ns is not None:
@@ -176,7 +213,7 @@ def _stream(trial: Trial) -> Iterator[tuple[str, float]]:
     yield "jitter", _jitter(trial)
     yield "jitter_p99", quantile(between, 0.99) - quantile(between, 0.5)
     remaining = trial.frames - trial.chunks[0][1]
-    if remaining:
+    if remaining and trial.cancellation is None:
         yield "rtf_stream", (trial.chunks[-1][0] - trial.first_audio_ns) * trial.rate / (remaining * SECOND)
 
 

@@ -78,6 +78,7 @@ class Plan:
     warmups: int = 1
     seed: int = 1
     max_chars: int = 0
+    cancel_after_ms: float | None = None
 
     @property
     def levels(self) -> list[int]:

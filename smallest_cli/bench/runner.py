@@ -18,15 +18,14 @@ from msgspec.structs import asdict
 from smallest_cli import __version__
 from smallest_cli.bench.calibration import SelfTest, calibrate, evaluate, measurement_error
 from smallest_cli.bench.metrics import METRICS
-from smallest_cli.bench.onset import HOP_MS, LEVEL_DB, RUN_MS, WINDOW_MS
 from smallest_cli.bench.plan import Plan
 from smallest_cli.bench.probe import Probe
-from smallest_cli.bench.schema import Conditions, Definitions, Load, Run, Target
+from smallest_cli.bench.schema import ONSET, Conditions, Definitions, Load, Run, Target
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
 from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import OnProgress, OnTrial, Progress, run_workers
 from smallest_cli.errors import Interrupted
-from smallest_cli.models import Service, SpeechRequest
+from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
 
 
@@ -89,7 +88,7 @@ def conditions(
     plan: Plan, services: Mapping[str, Service], buffers_ms: Sequence[float], slo: Sequence[str]
 ) -> Conditions:
     """Return the conditions of a run on this machine. They contain neither key nor text."""
-    request, used = _request(plan.template), [services[arm.id] for arm in plan.arms]
+    request, used = _request(plan), [services[arm.id] for arm in plan.arms]
     for name in ("voice", "model"):
         if varied := [value for arm in plan.arms if isinstance(value := getattr(arm, name), str)]:
             request[name] = _joined(varied)
@@ -120,7 +119,7 @@ def conditions(
         },
         defs=Definitions(
             metrics=METRICS,
-            onset={"db": LEVEL_DB, "win_ms": WINDOW_MS, "hop_ms": HOP_MS, "min_ms": RUN_MS},
+            onset=dict(ONSET),
             confidence=CONFIDENCE,
         ),
         buffers_ms=list(buffers_ms),
@@ -136,9 +135,10 @@ def _fingerprint(words: str) -> dict[str, Any]:
     return {"characters": len(words), "sha256": hashlib.sha256(words.encode()).hexdigest()[:16]}
 
 
-def _request(template: SpeechRequest) -> dict[str, Any]:
+def _request(plan: Plan) -> dict[str, Any]:
     """Return the fields of every trial's request. Optional ones are omitted if not given: older files lack
     them."""
+    template = plan.template
     fields = {name: getattr(template, name) for name in ("voice", "model", "language", "speed")}
     fields["sample_rate"] = template.format.sample_rate
     fields["completion_wait_ms"] = template.completion_wait_ms
@@ -146,5 +146,6 @@ def _request(template: SpeechRequest) -> dict[str, Any]:
         "number_language": template.number_language,
         "math_notation": template.math_notation or None,
         "dictionary": list(template.dictionaries) or None,
+        "cancel_after_ms": plan.cancel_after_ms,
     } | {name: getattr(template, name) for name in ("consistency", "similarity", "enhancement")}
     return fields | {name: value for name, value in rare.items() if value is not None}

@@ -18,7 +18,8 @@ RAW_SCHEMA = "smallest.bench.raw/2"
 Conn = Literal["warm", "cold"]
 VERDICTS = ("ok", "suspect", "invalid")
 Verdict = Literal["ok", "suspect", "invalid"]
-Unit = Literal["ms", "s", "x"]
+Unit = Literal["ms", "s", "x", "count", "dBFS"]
+ONSET = {"db": -40.0, "win_ms": 10, "hop_ms": 1, "min_ms": 50}  # when audio is audible, see `onset`
 MAX = 10**18  # larger than any number that bench writes; as nanoseconds, 31 years
 
 Integer = Annotated[int, Meta(ge=-MAX, le=MAX)]
@@ -62,6 +63,23 @@ class Metric(Struct, frozen=True):
     unit: Unit
     starts: str
     stops: str
+
+
+class Waveform(Struct, frozen=True):
+    """The audio of a trial up to its cancellation. Levels in dBFS: a square wave of full scale has 0."""
+
+    end: Count  # number of the frame after the last audible one
+    clipped: Count  # samples at full scale: -32768, -32767 and 32767
+    dc: Number  # level of the DC offset, at least -100
+    rms: Number  # level between the first and the last audible sample, without DC offset
+
+
+class Cancellation(Struct, frozen=True):
+    """How a trial was cancelled. Times in nanoseconds since the request was sent."""
+
+    at_ns: Count
+    last_byte_ns: Count  # the last byte received; `at_ns` if none came after it
+    frames: Count  # received after it
 
 
 class Load(Struct):
@@ -240,7 +258,7 @@ class PlayerSummary(Struct):
 
 
 class Samples(Struct):
-    """Single values in ms, one per successful trial; UNSET for a metric that no trial has."""
+    """Single values in the metric's unit, one per successful trial; UNSET for one that no trial has."""
 
     trial: list[Integer] = []
     text: list[str] = []
@@ -250,6 +268,15 @@ class Samples(Struct):
     ttfa: list[NonNegative | None] | UnsetType = UNSET
     min_safe_buffer: list[NonNegative | None] | UnsetType = UNSET
     last_audio: list[NonNegative | None] | UnsetType = UNSET
+    lead_silence: list[NonNegative | None] | UnsetType = UNSET
+    trail_silence: list[NonNegative | None] | UnsetType = UNSET
+    s_per_char: list[NonNegative | None] | UnsetType = UNSET
+    clipped: list[NonNegative | None] | UnsetType = UNSET
+    rms: list[Number | None] | UnsetType = UNSET
+    dc: list[Number | None] | UnsetType = UNSET
+    cancel: list[NonNegative | None] | UnsetType = UNSET
+    audio_after_cancel: list[NonNegative | None] | UnsetType = UNSET
+    check: list[Number | None] | UnsetType = UNSET
 
     def of(self, metric: str) -> list[float]:
         """Return the values of a metric in `SAMPLED`."""
@@ -282,6 +309,8 @@ class ArmResult(Arm, kw_only=True, frozen=True):
     streaming: bool
     reopened: Count
     slow_sends: Count = 0  # trials whose request took long to be written
+    checks_failed: Count | UnsetType = UNSET
+    check_message: str | UnsetType = UNSET  # why the first of them failed
     first_is_outlier: bool | UnsetType = UNSET
     metrics: dict[Name, MetricSummary]
     player: list[PlayerSummary]
@@ -295,7 +324,7 @@ class ThresholdResult(Struct, kw_only=True):
     expr: str
     arm: str
     value: Number | None
-    unit: Literal["share", "ms", "s", "x"] = "x"
+    unit: Literal["share"] | Unit = "x"
     ci: tuple[Number | None, Number | None] | None
     passed: bool = field(name="pass")
     inconclusive: bool = False  # not passed, because the trials are too few to tell

@@ -146,6 +146,10 @@ def _check_trial(trial: Trial, vias: Mapping[str, str], where: str) -> None:
         raise ValidationError(f"{where}: `chunks` are not in order")
     if trial.error is None and (not trial.chunks or trial.sent_ns is None):
         raise ValidationError(f"{where} has neither audio nor an error")
+    if trial.waveform and trial.error is None and trial.waveform.end > trial.frames:
+        raise ValidationError(f"{where}: `waveform` is longer than its audio")
+    if trial.cancellation and trial.cancellation.last_byte_ns < trial.cancellation.at_ns:
+        raise ValidationError(f"{where}: `cancellation` ends before it begins")
     if trial.phases and not all(0 <= ns <= MAX for ns in asdict(trial.phases).values()):
         raise ValidationError(f"{where}: `phases` out of range")
 

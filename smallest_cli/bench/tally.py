@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
 from smallest_cli.bench import metrics
 from smallest_cli.bench.distribution import STEPS, Distribution, add_counts, summarise
-from smallest_cli.bench.playback import play
+from smallest_cli.bench.playback import SECOND, play
 from smallest_cli.bench.schema import SAMPLED, Arm, ArmResult, MetricSummary, PlayerSummary, Samples
 from smallest_cli.bench.trial import Trial
 
@@ -68,6 +68,8 @@ class Tally(Struct):
     good_characters: int = 0  # of successful trials
     errors: dict[str, int] = {}
     messages: dict[str, str] = {}
+    checks_failed: int = 0
+    check_message: str = ""
     metrics: dict[str, Distribution] = {}
     bounds: dict[str, Distribution] = {}  # waits of timed-out trials, for the censored metrics
     players: list[PlayerTally] = []
@@ -100,8 +102,11 @@ class Tally(Struct):
         self.good_characters += trial.characters
         self.reopened += trial.reused is False
         self.slow_sends += trial.late_write_ns is not None
+        if trial.check_error is not None:
+            self.checks_failed += 1
+            self.check_message = self.check_message or trial.check_error
         derived = metrics.derive(trial, self.prebuffers_ns[0])
-        self.audio_ns += derived["audio"]
+        self.audio_ns += trial.frames * SECOND / trial.rate
         for name, value in derived.items():
             self._of(name, self.metrics).add(value)
         for gap in metrics.gaps(trial):
@@ -136,7 +141,9 @@ class Tally(Struct):
         }
         players = zip(self.players, self.prebuffers_ns, strict=True) if self.streamed and streaming else ()
         samples: dict[str, Any] = {
-            name: [ns / 1e6 for ns in self.metrics[name].values()] for name in SAMPLED if name in summaries
+            name: [metrics.in_unit(name, value) for value in self.metrics[name].values()]
+            for name in SAMPLED
+            if name in summaries
         }
         return ArmResult(
             **asdict(arm),
@@ -148,6 +155,8 @@ class Tally(Struct):
             streaming=streaming,
             reopened=self.reopened if arm.conn == "warm" else 0,
             slow_sends=self.slow_sends,
+            checks_failed=self.checks_failed or UNSET,
+            check_message=self.check_message or UNSET,
             metrics={name: found for name, found in summaries.items() if found},
             player=[player.summarise(prebuffer_ns) for player, prebuffer_ns in players],
             samples=Samples(**samples),

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from smallest_cli.bench.distribution import DEPENDENT, QUANTILES
-from smallest_cli.bench.metrics import CENSORED, METRICS, has_metric
+from smallest_cli.bench.metrics import CENSORED, METRICS, OPTIONAL, has_metric
 from smallest_cli.bench.schema import Arm, ArmResult, Estimate, MetricSummary, ThresholdResult
 from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.errors import UsageError
 from smallest_cli.security import printable
 
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_UNITS = {"ms": ("ms", 1.0), "s": ("ms", 1000.0), "%": ("share", 0.01), "": ("", 1.0)}
+_UNITS = {"ms": ("ms", 1.0), "s": ("ms", 1000.0), "%": ("share", 0.01), "dBFS": ("dBFS", 1.0), "": ("", 1.0)}
 _STATISTICS = (*QUANTILES, "mean", "min", "max")
 _FORM = re.compile(
     r"(?:(?P<arm>[A-Za-z0-9_.+/-]+):)?(?P<what>error_rate|smooth@(?P<buffer>[0-9.]+)|(?P<metric>[a-z0-9_]+)\."
-    r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-    r"\s*(?P<unit>ms|s|%|)"
+    r"(?P<statistic>[a-z0-9.]+))\s*(?P<sign><=|>=|<|>)\s*(?P<limit>-?[0-9]+(?:\.[0-9]+)?|-?\.[0-9]+)"
+    r"\s*(?P<unit>ms|s|%|dBFS|)"
 )
+_RANGES = {"share": (0.0, 1.0), "check": (-math.inf, math.inf)} | dict.fromkeys(
+    ("rms", "dc"), (-math.inf, 0.0)
+)
+"""Ranges other than 0 to infinity, by metric or unit."""
 SMOOTH_METRIC = "min_safe_buffer"  # arms with this metric have a `smooth@` figure
 
 
@@ -86,15 +91,21 @@ def _check_limit(threshold: Threshold, match: re.Match[str], shown: str) -> None
     if share and not match["unit"] and (limit > 1 or (limit == 1 and threshold.sign == "<")):
         meant = f"{threshold.what}{threshold.sign}{match['limit']}%"
         raise UsageError(f"{shown} is {limit:.0%}", hint=f"a share is at most 1; {meant}?")
-    at_least, at_most = threshold.holds(0.0), threshold.holds(1.0 if share else float("inf"))
+    lowest, highest = _RANGES.get(threshold.metric or threshold.unit, (0.0, math.inf))
+    at_least, at_most = threshold.holds(lowest), threshold.holds(highest)
     if at_least == at_most:
         raise UsageError(f"{shown} {'always' if at_least else 'never'} holds")
 
 
-def check_thresholds(texts: Sequence[str], arms: Sequence[Arm], buffers_ms: Sequence[float]) -> None:
-    """Raise UsageError for a threshold without a figure in a run of those arms and prebuffers."""
+def check_thresholds(
+    texts: Sequence[str], arms: Sequence[Arm], buffers_ms: Sequence[float], options: Collection[str] = ()
+) -> None:
+    """Raise UsageError for a threshold without a figure in a run of those arms, prebuffers and options."""
     for text in texts:
         threshold = parse_threshold(text)
+        needed = OPTIONAL.get(threshold.metric or "")
+        if needed and needed not in options:
+            raise UsageError(f"{printable(text, 60)}: only a run with {needed} has such a figure")
         if threshold.buffer_ms is not None and threshold.buffer_ms not in buffers_ms:
             known = ",".join(f"{ms:g}" for ms in buffers_ms)
             unknown = f"{threshold.buffer_ms:g} is not among the prebuffers {known}"

@@ -196,7 +196,9 @@ class Worker:
             transport = self._warm[job.arm.via, service]
             if job.arm.conn == "cold":
                 transport = opened.enter_context(open_transport(job.arm.via, service, self._dialer))
-            made = attempt(blank, request, transport, self._dialer.clock, origin_ns)
+            after_ms = self._plan.cancel_after_ms
+            after_ns = None if after_ms is None else round(after_ms * 1e6)
+            made = attempt(blank, request, transport, self._dialer.clock, origin_ns, after_ns)
         if made.failure is not None and time.monotonic() >= self._dialer.until:
             progress.abandon_trial()
             return made
@@ -240,6 +242,8 @@ def run_workers(
     `services` has the service of each arm id. A round ends before the next begins. A signal ends the run at
     once; `progress` then holds finished trials only. Raises `FATAL` errors.
     """
+    import smallest_cli.bench.waveform  # noqa: F401  (imports NumPy, not during the first trial)
+
     workers = [Worker(number, plan, services, dialer, on_trial) for number in range(plan.concurrency)]
     pool = ThreadPoolExecutor(plan.concurrency, "bench worker")
     budget = CharacterBudget(plan.max_chars)

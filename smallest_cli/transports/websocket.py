@@ -163,6 +163,13 @@ class WebSocketTransport:
             if not completed:
                 self.close()  # late messages must not be attributed to the next segment
 
+    def cancel_at(self, at_ns: int) -> Connection:
+        """Send a close frame at that time, which is how plain requests are cancelled (waves/api.md, 4d)."""
+        ws = self._ws
+        assert ws is not None, "nothing was sent"  # noqa: S101
+        ws.connection.schedule(at_ns, ws.send_close)
+        return ws.connection
+
     def _attribute(self, connection: Connection, message: Message) -> None:
         """Queue the events of a message, tagged with the request that they belong to."""
         if message.error is None and not message.events:

@@ -398,12 +398,14 @@ def test_spool_write_error_is_reported_after_the_run(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
         try:
             for n in range(3):
-                spool.add(Attempt(trial(n), bytes(9600), None))
+                spool.add(Attempt(trial(n), bytes([n]) * 4000, None))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        with pytest.raises(OutputError, match="cannot spool the audio of trials: File too large"):
+        problem = "cannot spool the audio of more trials: File too large; that of 2 trials was kept"
+        with pytest.raises(OutputError, match=problem):
             spool.write(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    written = {path.name: path.read_bytes()[44:] for path in tmp_path.iterdir()}
+    assert written == {f"00000{n}-ws-warm-c1-t{n}.wav": bytes([n]) * 4000 for n in range(2)}
 
 
 def save(path: Path, trials: list[Trial], **fields: object) -> str:

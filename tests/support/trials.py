@@ -10,7 +10,7 @@ from msgspec import convert
 
 from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.playback import Chunk
-from smallest_cli.bench.schema import Arm, Run, as_json
+from smallest_cli.bench.schema import Arm, Run, Waveform, as_json
 from smallest_cli.bench.trial import Trial
 from smallest_cli.models import Phases
 from tests.support.command import Ran, smallest
@@ -39,6 +39,7 @@ def trial(index: int = 0, ttfb_ms: float = 50, *, arm: str = "ws/warm/c1", **fie
         "started_ns": index * 1000 * MS, "opened_ns": index * 1000 * MS + 10 * MS,
         "phases": Phases(1 * MS, 2 * MS, 3 * MS, 4 * MS) if cold else Phases(), "reused": not cold,
         "sent_ns": index * 1000 * MS + 11 * MS, "chunks": chunks, "onset": 240,
+        "waveform": Waveform(end=11_760, clipped=0, dc=-60.0, rms=-20.0),
         "completed_ns": first + 300 * MS, "ended_ns": index * 1000 * MS + 400 * MS, "request_id": f"r{index}",
     }  # fmt: skip
     return Trial(**values | fields)

@@ -15,6 +15,7 @@ import gevent
 import locust
 from msgspec import structs
 
+import smallest_cli.bench.waveform  # noqa: F401  (imports NumPy, not during the first trial)
 from smallest_cli.bench.calibration import SelfTest, calibrate
 from smallest_cli.bench.locust.messages import Message, with_users
 from smallest_cli.bench.locust.options import LoadConfig

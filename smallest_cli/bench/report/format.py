@@ -71,6 +71,8 @@ def figure(value: float | None, unit: str = "ms") -> str:
     """Format a number with three or four significant digits; a dash for None."""
     if value is None:
         return "-"
+    if unit in ("count", "dBFS"):
+        return f"{value:.0f}" if unit == "count" and value == int(value) else f"{value:.1f}"
     if unit != "ms":
         return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
@@ -172,6 +174,9 @@ def warnings(arm: ArmResult) -> list[str]:
         found.append(f"{plural(arm.slow_sends, 'trial')}: {late}")
     if arm.reopened:
         found.append(f"{plural(arm.reopened, 'trial')} had to reopen a warm connection")
+    if arm.checks_failed:
+        failed = plural(arm.checks_failed, "check")
+        found.append(f"{failed} failed, not in the figures: {arm.check_message}")
     return found
 
 
@@ -271,7 +276,7 @@ def threshold_cells(each: ThresholdResult) -> tuple[str, str]:
                 doubt = "open CI: trials timed out"
         shown += f" ({doubt})"
     if each.value is not None:
-        unit = f" {each.unit}" if each.unit in ("ms", "s") else ""
+        unit = f" {each.unit}" if each.unit not in ("share", "x", "count") else ""
         value = f"{100 * each.value:.4g} %" if each.unit == "share" else figure(each.value, each.unit) + unit
         value = f"{'at least ' * each.at_least}{value}"
         value += f" {interval(Estimate(each.value, *each.ci), each.unit)}" if each.ci else ""
@@ -314,8 +319,19 @@ def comparison_head(compared: RunComparison) -> str:
 
 def comparison_text(row: Row) -> str:
     """Format the comparison of one metric of one arm."""
-    by = f"{figure(row.shift_ms.v)} ms {interval(row.shift_ms)}"
-    return f"{row.verdict}: shift {by}, matters from {figure(row.matters_from_ms)} ms{_needed(row)}"
+    unit = "" if row.unit == "x" else f" {row.unit}"
+    by = f"{figure(row.shift_ms.v, row.unit)}{unit} {interval(row.shift_ms, row.unit)}"
+    limit = f"{figure(row.matters_from_ms, row.unit)}{unit}"
+    return f"{_word(row)}: shift {by}, matters from {limit}{_needed(row)}"
+
+
+def _word(row: Row) -> str:
+    """Return the verdict, which is about a time or about another figure."""
+    return (
+        row.verdict
+        if row.unit == "ms"
+        else {"slower": "higher", "faster": "lower"}.get(row.verdict, row.verdict)
+    )
 
 
 COMPARISON_COLUMNS = ("arm", "metric", "n", "A p50", "B p50", "shift", "matters from", "verdict")
@@ -323,9 +339,10 @@ COMPARISON_COLUMNS = ("arm", "metric", "n", "A p50", "B p50", "shift", "matters 
 
 def comparison_cells(row: Row, before: Estimate, after: Estimate) -> tuple[str, ...]:
     """Format the comparison of a metric under `COMPARISON_COLUMNS`, with the medians of A and B."""
-    figures = (f"{figure(found.v)} {interval(found)}" for found in (before, after, row.shift_ms))
-    verdict = row.verdict + _needed(row)
-    return (row.arm, row.metric, f"{row.n[0]}, {row.n[1]}", *figures, figure(row.matters_from_ms), verdict)
+    found = (before, after, row.shift_ms)
+    figures = (f"{figure(each.v, row.unit)} {interval(each, row.unit)}" for each in found)
+    limit, verdict = figure(row.matters_from_ms, row.unit), _word(row) + _needed(row)
+    return (row.arm, row.metric, f"{row.n[0]}, {row.n[1]}", *figures, limit, verdict)
 
 
 def _needed(row: Row) -> str:

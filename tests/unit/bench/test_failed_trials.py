@@ -14,7 +14,7 @@ from smallest_cli.bench.report.format import threshold_text
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import summarise
-from smallest_cli.bench.schema import ArmResult, Result, as_json
+from smallest_cli.bench.schema import ArmResult, Cancellation, Result, as_json
 from smallest_cli.bench.storage import as_text, check_result
 from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate
@@ -243,13 +243,45 @@ def test_too_little_audio_is_truncated_in_any_arm() -> None:
 
 
 def test_short_text_is_not_truncated() -> None:
-    brief = [trial(n, text="brief", chunks=((50 * MS, RATE // 10),)) for n in range(3)]
+    brief = [trial(n, text="brief", chunks=((50 * MS, RATE // 10),), waveform=None) for n in range(3)]
     assert arm_of([*(trial(n) for n in range(9)), *brief]).errors == {}
 
 
-def test_third_of_the_usual_audio_is_not_truncated() -> None:
-    quick = trial(6, text="t0", chunks=((50 * MS, RATE // 6),))
-    assert arm_of([*(trial(n) for n in range(6)), quick]).errors == {}
+@pytest.mark.parametrize(
+    ("share", "errors"), [(0.49, {"truncated": 1}), (0.5, {}), (2.0, {}), (2.01, {"overlong": 1})]
+)
+def test_half_and_twice_the_usual_audio_are_the_limits(share: float, errors: dict[str, int]) -> None:
+    other = trial(6, text="t0", chunks=((50 * MS, round(share * RATE / 2)),), waveform=None)
+    assert arm_of([*(trial(n) for n in range(6)), other]).errors == errors
+
+
+def of_length(index: int, characters: int, seconds: float, text: str = "") -> Trial:
+    chunks = ((50 * MS, round(seconds * RATE)),)
+    text = text or f"t{index}"
+    return trial(index, text=text, characters=characters, chunks=chunks, waveform=None)
+
+
+def test_single_trial_of_a_text_is_compared_with_texts_of_similar_length() -> None:
+    usual = [of_length(n, 100 + 5 * n, 0.06 * (100 + 5 * n)) for n in range(5)]
+    assert arm_of([*usual, of_length(5, 110, 2.0), of_length(6, 110, 12.0)]).errors == {}
+    found = arm_of([*usual, of_length(5, 110, 1.5), of_length(6, 110, 27.0)])
+    assert found.errors == {"overlong": 1, "truncated": 1}
+    assert found.messages["truncated"] == (
+        "1.50 s of audio; the median for texts of similar length is 6.60 s"
+    )
+
+
+def test_single_trial_of_a_text_unlike_the_others_is_not_judged() -> None:
+    usual = [of_length(n, 100, 6.0) for n in range(5)]
+    assert arm_of([*usual, of_length(5, 10, 4.0, "digits"), of_length(6, 400, 2.0)]).errors == {}
+
+
+def test_cancelled_trials_are_neither_truncated_nor_usual() -> None:
+    stopped = Cancellation(100 * MS, 101 * MS, 0)
+    cut = [trial(n, text="t0", chunks=((50 * MS, 2400),), cancellation=stopped) for n in range(9)]
+    short = trial(12, text="t0", chunks=((50 * MS, 2400),), waveform=None)
+    complete = [trial(n, text="t0") for n in range(9, 12)]
+    assert arm_of([*cut, *complete, short]).errors == {"truncated": 1}
 
 
 def test_slow_first_trial_is_reported() -> None:

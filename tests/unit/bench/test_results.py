@@ -25,7 +25,7 @@ from smallest_cli.bench.report.format import threshold_text
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import summarise
-from smallest_cli.bench.schema import SAMPLED, Result, as_json
+from smallest_cli.bench.schema import SAMPLED, Cancellation, Result, as_json
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import check_thresholds, evaluate, parse_threshold
@@ -260,11 +260,13 @@ def test_tally_has_every_metric_a_threshold_can_use() -> None:
     for arm in ("ws/cold/c1", "sse/warm/c1", "http/warm/c1"):
         tally = Tally([0])
         for n in range(3):
-            tally.add(trial(n, arm=arm))
+            tally.add(trial(n, arm=arm, check=0.5))
+        tally.add(trial(3, arm=arm, cancellation=Cancellation(60 * MS, 61 * MS, 24)))
         tally.add(trial(3, arm=arm, error="timeout_first", chunks=()))
         found = [tally.as_result(arm_named(arm))]
         for metric in filter(partial(has_metric, arm_named(arm)), METRICS):
-            (result,) = evaluate(f"{metric}.mean>0", found)
+            limit = "<-1" if METRICS[metric].unit == "dBFS" else ">1"
+            (result,) = evaluate(f"{metric}.mean{limit}", found)
             assert result.value is not None, metric
 
 

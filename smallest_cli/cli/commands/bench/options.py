@@ -22,6 +22,9 @@ class LoadOptions(Options, group="Measurement"):
     transport: list[str] | None = option("--transport LIST", "List of ws, sse, http. [default: all]")
     conn: list[str] | None = option("--conn LIST", "List of warm, cold. [default: both]")
     warmup: int = option("--warmup N", "Uncounted uses of each connection.", 1, min=0, max=1000)
+    cancel_after: float | None = option(
+        "--cancel-after MS", "Cancel each trial MS after its first audio (barge-in).", min=0, advanced=True
+    )
     seed: int | None = option("--seed N", "Seed of order and arrivals.", min=0, advanced=True)
 
 
@@ -52,6 +55,11 @@ class OutcomeOptions(Options, group="Results"):
     save: str | None = option("--save FILE", "Write the result as JSON.")
     jsonl: str | None = option("--jsonl FILE", "Write every raw trial.")
     save_audio: str | None = option("--save-audio DIR", "Write the audio of every trial.")
+    check: str | None = option(
+        "--check CMD",
+        "Run CMD for the audio of every trial: the last number that it prints is the metric check. "
+        "{wav} and {text_file} are replaced.",
+    )
     max_chars: int | None = option(
         "--max-chars N",
         "Maximum characters to send; 0 = unlimited. [default: 20000]",

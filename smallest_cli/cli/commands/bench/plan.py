@@ -54,6 +54,7 @@ def make_plan(
         arrival=load.arrival,
         warmups=load.warmup,
         seed=load.seed if load.seed is not None else secrets.randbelow(10_000),
+        cancel_after_ms=load.cancel_after,
         max_chars=max_chars if outcome.max_chars is None else outcome.max_chars,
     )
     _check_limit(plan)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from smallest_cli.bench.check import check_audio, parse_check
 from smallest_cli.bench.plan import BUFFERS, Plan, parse_buffers
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.runner import Measurement, measure
@@ -60,13 +61,18 @@ def bench(
     console, (settings, _) = variants.console, variants.first
     plan = make_plan(load, texts, words or [], outcome, service_options, variants)
     buffers_ms, slo = parse_buffers(outcome.buffer or BUFFERS), outcome.slo or []
-    check_thresholds(slo, plan.arms, buffers_ms)
+    given = {"--cancel-after": load.cancel_after, "--check": outcome.check}
+    present = [name for name, value in given.items() if value is not None]
+    check_thresholds(slo, plan.arms, buffers_ms, present)
     outputs.check_outputs(outcome, texts, settings, service_options)
+    command = parse_check(outcome.check) if outcome.check is not None else None
     if report.dry_run:
         _print_plan(plan, variants, report)
         return
     confirm_cost(plan, variants, yes=outcome.yes, quiet=report.quiet)
-    with outputs.spool_audio(outcome.save_audio) as spool:
+    with ExitStack() as resources:
+        spool = resources.enter_context(outputs.spool_audio(outcome.save_audio, needed=command is not None))
+        folder = resources.enter_context(temporary_folder()) if command else None
         with ExitStack() as opened:
             services, log = open_services(plan, variants, service_options.api_key_file, opened)
             dialer = Dialer.from_settings(settings, max_time=service_options.max_time)
@@ -79,6 +85,15 @@ def bench(
             made = sum(trial.phase == "measure" for trial in measured.trials)
             trials = f"{made} of {plural(plan.trials, 'trial')}" if plan.trials else plural(made, "trial")
             console.warn(f"{measured.run.cut_short} ended the run early after {trials}")
+        good = [each for each in measured.trials if each.phase == "measure" and each.error is None]
+        ended = sum(each.cancellation is None for each in good)
+        if plan.cancel_after_ms is not None and ended:
+            console.warn(f"{plural(ended, 'trial')} ended before --cancel-after")
+        if command and folder and spool and not measured.interruption:
+            by_name = {text.name: text.words for text in plan.texts}
+            with console.progress_bar(ended) as advance:
+                checked = check_audio(command, folder, spool.read(), measured.trials, by_name, advance)
+            measured = Measurement(measured.run, *checked)
         _finish(measured, spool, outcome, report)
 
 
