@@ -31,7 +31,8 @@ from smallest_cli.models import (
 Kind = TypeVar("Kind", bound=Event)
 ERROR_CLASSES = (
     "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_connect",
-    "timeout_first", "timeout_stall", "truncated", "overlong", "inaudible", "empty", "protocol", "reset", "refused",
+    "timeout_first", "timeout_stall", "truncated", "overlong", "inaudible", "empty", "protocol", "reset",
+    "refused",
 )  # fmt: skip
 """All error classes of failed trials. http_429 is the account's concurrency limit, over any transport."""
 

@@ -327,11 +327,8 @@ def comparison_text(row: Row) -> str:
 
 def _word(row: Row) -> str:
     """Return the verdict, which is about a time or about another figure."""
-    return (
-        row.verdict
-        if row.unit == "ms"
-        else {"slower": "higher", "faster": "lower"}.get(row.verdict, row.verdict)
-    )
+    words = {} if row.unit == "ms" else {"slower": "higher", "faster": "lower"}
+    return words.get(row.verdict, row.verdict)
 
 
 COMPARISON_COLUMNS = ("arm", "metric", "n", "A p50", "B p50", "shift", "matters from", "verdict")

@@ -145,7 +145,7 @@ def test_results_have_the_unit_of_each_metric(tmp_path: Path) -> None:
     assert arm.samples.check == [n - 5.0 for n in range(9)]
     assert (arm.metrics["rms"].min, arm.metrics["rms"].p50.v, arm.metrics["rms"].max) == (-29, -25, -21)
     assert (arm.metrics["check"].min, arm.metrics["check"].max) == (-5, 3)
-    screen = [line for _, line in render(found, 80)]
+    screen = [line for _, line in render(found, 80, verbose=True)]
     assert any(line.split()[:3] == ["clipped", "(count)", "4"] for line in screen)
     assert any(line.split()[:3] == ["rms", "(dBFS)", "-25.0"] for line in screen)
     raw, saved = tmp_path / "raw.jsonl", tmp_path / "run.json"
@@ -199,7 +199,7 @@ def test_tally_equals_the_exact_figures() -> None:
     counted = Tally([0])
     for each in trials:
         counted.add(each)
-    arm, exact = counted.as_result(trials[0].arm), summarise(run(), trials).arms[0]
+    arm, exact = counted.as_result(run().arms[0]), summarise(run(), trials).arms[0]
     for metric in ("clipped", "rms", "dc", "trail_silence", "s_per_char"):
         for statistic in ("min", "max", "mean"):
             expected = getattr(exact.metrics[metric], statistic)
@@ -224,7 +224,7 @@ def test_tally_equals_the_exact_figures() -> None:
     ],
 )
 def test_thresholds_of_the_audio(threshold: str, passed: bool) -> None:
-    arms = summarise(run(), [trial(n, waveform=WAVEFORM, check=0.1) for n in range(5)]).arms
+    arms = summarise(run(), [trial(n, waveform=WAVEFORM, check=0.1) for n in range(20)]).arms
     (found,) = evaluate(threshold, arms)
     assert found.passed is passed
 
@@ -252,7 +252,7 @@ def test_meaningless_thresholds_are_refused(threshold: str, problem: str) -> Non
 @pytest.mark.parametrize("metric", ["cancel", "audio_after_cancel", "check"])
 def test_threshold_without_its_option_is_refused(metric: str) -> None:
     option = "--check" if metric == "check" else "--cancel-after"
-    arms = [trial().arm]
+    arms = run().arms
     with pytest.raises(UsageError, match=f"only a run with {option} has such a figure"):
         check_thresholds([f"{metric}.mean<1"], arms, [0.0])
     check_thresholds([f"{metric}.mean<1"], arms, [0.0], [option])

@@ -25,6 +25,7 @@ from smallest_cli.cli.option_groups import grouped
 from smallest_cli.cli.options import ReportOptions
 from smallest_cli.cli.tables import answer_question
 from smallest_cli.errors import Interrupted, OutputError, UsageError, plural
+from smallest_cli.files import temporary_folder
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import printable
 from smallest_cli.signals import reraise_signal
