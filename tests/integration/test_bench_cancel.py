@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from smallest_cli.audio import wav
-from smallest_cli.bench.plan import Arm, Plan, Text
+from smallest_cli.bench.plan import Plan, Text, make_arms
 from smallest_cli.bench.probe import Probe
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.trial import Attempt, attempt
@@ -139,7 +139,7 @@ def test_cancellation_during_silence_is_no_inaudible_trial() -> None:
 @pytest.mark.parametrize("conn", ["warm", "cold"])
 def test_cancelled_run_agrees_with_the_request_log_of_the_server(via: Via, conn: Any, tmp_path: Path) -> None:
     plan = Plan(
-        arms=(Arm(via, conn),),
+        arms=make_arms([via], [conn]),
         texts=(Text("t0", TEXT),),
         template=SpeechRequest("", "magnus"),
         count=4,
@@ -149,7 +149,9 @@ def test_cancelled_run_agrees_with_the_request_log_of_the_server(via: Via, conn:
     with start_offline(realtime_factor=1, first_byte_ms=20) as server:
         service = Service(server.base_url, Secret(OFFLINE_KEY, "a test"))
         nothing = lambda _: None  # noqa: E731
-        assert run_workers(plan, service, Dialer(timeout=5), nothing, nothing, progress, Probe())
+        assert run_workers(
+            plan, {plan.arms[0].id: service}, Dialer(timeout=5), nothing, nothing, progress, Probe()
+        )
         log = [json.loads(line) for line in server.log_path.read_text().splitlines()]
     entries = {entry["request_id"]: entry for entry in log}
     measured = [each for each in progress.trials if each.phase == "measure"]
@@ -161,6 +163,6 @@ def test_cancelled_run_agrees_with_the_request_log_of_the_server(via: Via, conn:
         assert entry["completed_ns"] is None
         cancelled_ns = progress.origin_ns + (each.sent_ns or 0) + each.cancellation.at_ns
         assert cancelled_ns < entry["ended_ns"]
-    metrics = summarise(run(arms=[plan.arm_id(plan.arms[0])]), progress.trials).arms[0].metrics
+    metrics = summarise(run(arms=[plan.arms[0].id]), progress.trials).arms[0].metrics
     assert (metrics["cancel"].n, metrics["audio_after_cancel"].n) == (4, 4)
     assert "complete" not in metrics
