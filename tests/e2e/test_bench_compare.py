@@ -231,7 +231,18 @@ def test_jinja2_is_imported_for_the_page_only(saved: Path) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [[1.0], [0.0], [0.0, 5.0], [5e-324], [5e-324, 1e18], [3.0] * 1000, [n / 7 for n in range(1, 1001)]],
+    [
+        [1.0],
+        [0.0],
+        [0.0, 5.0],
+        [-60.0],
+        [-31.5, -3.0],
+        [-1.0, 0.0, 1.0],
+        [5e-324],
+        [5e-324, 1e18],
+        [3.0] * 1000,
+        [n / 7 for n in range(1, 1001)],
+    ],
 )
 def test_curves_stay_within_the_chart(values: list[float]) -> None:
     drawn = overlay("x", values, [2 * value for value in values])

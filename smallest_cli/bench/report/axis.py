@@ -16,10 +16,12 @@ def plain_number(value: float) -> str:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Return at least four round values between two positive bounds, ascending, for a logarithmic axis."""
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    decades = [step * 10.0**exponent for exponent in exponents for step in DECADES]
-    found = [value for value in decades if low <= value <= high]
+    """Return at least four round values between two bounds, ascending: by decades if those are far apart."""
+    found: list[float] = []
+    if low > 0:
+        exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        decades = (step * 10.0**exponent for exponent in exponents for step in DECADES)
+        found = [value for value in decades if low <= value <= high]
     if len(found) >= MIN_TICKS or high - low < LEAST_RANGE:
         return found
     size = (high - low) / MIN_TICKS

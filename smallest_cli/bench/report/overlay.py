@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,19 +22,17 @@ class Overlay(NamedTuple):
 
 
 def overlay(title: str, first: Sequence[float], second: Sequence[float]) -> Overlay:
-    """Draw the share of trials by time; the axis is logarithmic unless a time is 0. Neither may be empty."""
+    """Draw the share of trials by value, logarithmic if all are positive. Neither sample may be empty."""
     low, high = min(*first, *second), max(*first, *second)
-    logarithmic = low > 0
-    low, high = (low * 0.98, high * 1.02) if logarithmic else (0.0, high or 1.0)
+    scale = math.log if low > 0 else float
+    low, high = (low * 0.98, high * 1.02) if low > 0 else (low, high if high > low else low + 1.0)
+    start, length = scale(low), scale(high) - scale(low)
 
     def x(value: float) -> float:
-        if not logarithmic:
-            return value / high * WIDTH
-        position = math.log(value) - math.log(low)
-        return position / (math.log(high) - math.log(low)) * WIDTH if low < high else 0.0
+        return (scale(value) - start) / length * WIDTH if length else 0.0
 
     marked: list[tuple[float, str]] = []
-    for tick in ticks(low or max(high / 10, sys.float_info.min), high):
+    for tick in ticks(low, high):
         if not marked or x(tick) - marked[-1][0] > MIN_TICK_GAP:
             marked.append((x(tick), plain_number(tick)))
     curves = [_curve([x(value) for value in sorted(sample)]) for sample in (first, second)]

@@ -39,6 +39,14 @@ def test_axis_has_several_round_ticks_within_its_bounds(low: float, factor: floa
     assert all(len(plain_number(tick).replace(".", "").strip("0")) <= 8 for tick in found)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 7.3), (-60.0, -3.0), (-1.0, 1.0), (0.0, 1e-6)])
+def test_axis_may_begin_at_zero_or_below(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert len(found) >= MIN_TICKS
+    assert found == sorted(found)
+    assert all(low <= tick <= high for tick in found)
+
+
 @pytest.mark.parametrize(("low", "high"), [(5e-324, 5e-324), (5e-324, 1e-323), (7.0, 7.0)])
 def test_axis_without_a_range_has_no_made_up_ticks(low: float, high: float) -> None:
     assert all(low <= tick <= high for tick in ticks(low, high))
