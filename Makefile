@@ -96,6 +96,9 @@ bench-receive: $(READY) ### added latency and CPU of receiving, compared with a 
 bench-check: $(READY) ### check the latency benchmark against servers with known latency (minutes)
 	@$(BIN)/python -m benchmarks.bench_check
 
+bench-compare: $(READY) ### false verdicts of bench compare, and changes it finds, simulated and on real runs (minutes)
+	@$(BIN)/python -m benchmarks.compare_check
+
 bench-speaker: $(READY) ### output device: first sample, silence after abort, underruns (needs pulseaudio)
 	@$(BIN)/python -m benchmarks.speaker
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import subprocess
 import sys
 import tempfile
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -21,16 +23,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compare_check import CHANGE, MAX_FALSE, MIN_FOUND, NOISES, share
 from smallest_cli.audio import wav
-from smallest_cli.bench.stats.comparison import compare
 from smallest_cli.bench.stats.quantiles import estimate, quantile
 from smallest_cli.client.service import open_local_service
-from smallest_cli.models import AudioFormat
+from smallest_cli.models import VIAS, AudioFormat
 from tests.support.fault_server import FaultProcess, Script, start_fault_server
-from tests.support.fault_server.steps import End, Reply, Tone, Wait
+from tests.support.fault_server.steps import TONE_PEAK, End, Reply, Tone, Wait
 
 HEAD = Reply("chunked", wav=b"")
 WAV_HEAD = Reply("chunked", wav=wav.header(AudioFormat(24_000)))
+CLIPPED = 40_000
+CANCELLED = "Hello there, this is a somewhat longer text, which is going to be interrupted."
+CANCEL_MS = 200
 SCENARIOS: dict[str, Script] = {
     "early headers": (HEAD, Wait(50), Tone(200), End()),
     "early wav header": (WAV_HEAD, Wait(50), Tone(200), End()),
@@ -41,6 +46,8 @@ SCENARIOS: dict[str, Script] = {
     ),
     "lognormal": (WAV_HEAD, Wait(100, sigma=0.4), Tone(100), End()),
     "late": (Wait(300), WAV_HEAD, Tone(100), End()),
+    "silence": (WAV_HEAD, Wait(50), Tone(123, peak=0), Tone(500), Tone(77, peak=0), End()),
+    "clipping": (WAV_HEAD, Wait(50), Tone(500, peak=CLIPPED), End()),
 }
 TRIES = 3
 KEY = "sk_check_0123456789abcdef"
@@ -145,15 +152,15 @@ def verdict(run: Run) -> str:
     return str(run["run"]["calibration"]["verdict"])
 
 
-def check_lognormal() -> CheckResult:
-    return check_error(*measure(20, (100, 0.4), "--transport", "ws", "--conn", "warm", "-n", "2000"))
+def check_lognormal(via: str) -> CheckResult:
+    return check_error(*measure(20, (100, 0.4), "--transport", via, "--conn", "warm", "-n", "2000"))
 
 
 def scenario_server(name: str, folder: str) -> AbstractContextManager[FaultProcess]:
     return start_fault_server(Path(folder), *SCENARIOS[name])
 
 
-def check_light_server() -> CheckResult:
+def check_light_server(via: str) -> CheckResult:
     """Like `check_lognormal`, with a server that only sleeps."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -168,7 +175,7 @@ def check_light_server() -> CheckResult:
             "-n",
             "2000",
             "--transport",
-            "ws",
+            via,
             "--conn",
             "warm",
         )
@@ -216,6 +223,52 @@ def check_scenario(scenario: str, via: str, limits: dict[str, tuple[float, float
     )
 
 
+def check_silence(via: str) -> CheckResult:
+    """Check silence at both ends, and the level of what is between them."""
+    level = 20 * math.log10(TONE_PEAK / math.sqrt(2) / 32_768)
+    limits = {"lead_silence": (123, 5), "trail_silence": (77, 5), "rms": (level, 0.1), "clipped": (0, 0)}
+    return check_scenario("silence", via, {name: (float(a), float(b)) for name, (a, b) in limits.items()})
+
+
+def check_clipping(via: str) -> CheckResult:
+    values = array("h", Tone(500, peak=CLIPPED).pcm())
+    true = sum(abs(value) >= 32_767 for value in values)
+    return check_scenario("clipping", via, {"clipped": (true, 0)})
+
+
+def check_truncated(via: str) -> CheckResult:
+    """Check that a trial with a third of its audio is found, although its end marker came."""
+    with tempfile.TemporaryDirectory() as folder:
+        behaviour = {"fail": ["short:6"], "fail_times": 1, "concurrency": 1}
+        with open_local_service(behaviour=behaviour) as service:
+            options = ("--transport", via, "--conn", "warm", "--warmup", "0", "-n", "10", "--text", CANCELLED)
+            run, _ = bench(service.base_url, service.key.reveal(), Path(folder), *options)
+    errors = run["arms"][0]["errors"]
+    return CheckResult(f"errors {errors}", errors == {"truncated": 1})
+
+
+def check_cancel(via: str) -> CheckResult:
+    """Check when trials are cancelled and end, and the audio sent after it, by the log of the server."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log.jsonl")
+        with open_local_service(behaviour={"realtime_factor": 4, "log": str(log)}) as service:
+            options = ("--transport", via, "--conn", "warm", "-n", "20", "--text", CANCELLED)
+            cancel = ("--cancel-after", str(CANCEL_MS))
+            run, trials = bench(service.base_url, service.key.reveal(), Path(folder), *options, *cancel)
+        entries = {entry["request_id"]: entry for entry in map(json.loads, log.read_text().splitlines())}
+    late, errors, missing = [], [], 0
+    for trial in trials:
+        entry, cancelled = entries[trial["request_id"]], trial["cancellation"]
+        at_ns = run["run"]["origin_ns"] + trial["sent_ns"] + cancelled["at_ns"]
+        late.append((at_ns - entry["first_audio_ns"]) / 1e6 - CANCEL_MS)
+        errors.append((entry["ended_ns"] - at_ns - (cancelled["last_byte_ns"] - cancelled["at_ns"])) / 1e6)
+        frames = sum(frames for _, frames in trial["chunks"]) + cancelled["frames"]
+        missing += entry["audio_bytes"] - 2 * frames
+    details = f"late p50 {quantile(sorted(late), 0.5):.2f}  end p50 {quantile(sorted(errors), 0.5):+.2f}"
+    passed = all(abs(quantile(sorted(each), 0.5)) <= 5.0 for each in (late, errors)) and not missing
+    return CheckResult(f"{details}  {missing} bytes missing", passed, verdict(run))
+
+
 def check_coverage() -> CheckResult:
     rng = random.Random(1)
     shares = {}
@@ -232,23 +285,18 @@ def check_coverage() -> CheckResult:
 
 
 def check_comparisons() -> CheckResult:
-    rng = random.Random(2)
-
-    def sample(n: int, factor: float = 1.0) -> list[float]:
-        return [factor * rng.lognormvariate(5.3, 0.3) for _ in range(n)]
-
-    false_alarms = sum(
-        compare(sample(100), sample(100), 0.0).word in ("faster", "slower") for _ in range(1000)
-    )
-    detected = sum(compare(sample(300), sample(300, 1.1), 0.05).word == "slower" for _ in range(300))
-    details = f"false alarms {false_alarms / 1000:.1%}  a 10 % shift found {detected / 300:.1%}"
-    return CheckResult(details, false_alarms <= 60 and detected >= 285)
+    noise, rng = NOISES[0], random.Random(2)
+    false = {n: share(noise, rng, n, 400, 1.0)[1] for n in (30, 100)}
+    found = share(noise, rng, 300, 300, CHANGE)[0]
+    rates = ", ".join(f"{rate:.1%} at n={n}" for n, rate in false.items())
+    details = f"false verdicts {rates}; a 10 % shift found {found:.1%} at n=300"
+    return CheckResult(details, max(false.values()) <= MAX_FALSE and found >= MIN_FOUND)
 
 
 CHECKS: dict[str, Callable[[], CheckResult]] = {
-    **{f"fixed 50 ms, {via}": partial(check_fixed, via) for via in ("ws", "sse", "http")},
-    "lognormal 100 ms, 20 at once": check_lognormal,
-    "the same, a light server": check_light_server,
+    **{f"fixed 50 ms, {via}": partial(check_fixed, via) for via in VIAS},
+    **{f"lognormal 100 ms, 20 at once, {via}": partial(check_lognormal, via) for via in VIAS},
+    **{f"the same, a light server, {via}": partial(check_light_server, via) for via in VIAS},
     "100 at once": check_hundred,
     "early headers, sse": lambda: check_scenario("early headers", "sse", {"ttfb": (50, 2)}),
     "early WAV header, http": lambda: check_scenario("early wav header", "http", {"ttfb": (50, 2)}),
@@ -258,6 +306,10 @@ CHECKS: dict[str, Callable[[], CheckResult]] = {
     "slow silence, http": lambda: check_scenario(
         "slow silence", "http", {"ttfa": (550, 5), "min_safe_buffer": (750, 5)}
     ),
+    **{f"silence, {via}": partial(check_silence, via) for via in ("ws", "sse", "http")},
+    "clipping, ws": lambda: check_clipping("ws"),
+    **{f"truncated, {via}": partial(check_truncated, via) for via in ("ws", "sse", "http")},
+    **{f"cancelled, {via}": partial(check_cancel, via) for via in ("ws", "sse")},
     "interval coverage": check_coverage,
     "comparisons": check_comparisons,
 }
@@ -278,7 +330,7 @@ def main() -> int:
             noisy = not result.passed and result.verdict != "ok"
             retry = noisy and attempt < TRIES
             state = "ok" if result.passed else "again" if retry else "not judged" if noisy else "FAIL"
-            print(f"{name:<30} {result.details}  {state}{note}", flush=True)
+            print(f"{name:<34} {result.details}  {state}{note}", flush=True)
             if not retry:
                 break
         failures += not result.passed and not noisy

@@ -1,6 +1,7 @@
 """Measure the CPU, memory and files that one Locust worker needs for N paced streams over TLS.
 
-The figures are used in docs/load.md. Streams run in real time; server and master share the host.
+The figures are used in docs/load.md. Streams run in real time; server and master share the host. Only rows
+with the verdict ok advise how many streams a worker can time.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def measure(hosts: Sequence[Host], corpus: str, streams: Sequence[int]) -> Itera
         errors = [ttfb["p50"]["v"] - quantile(true, 0.5), ttfb["p99"]["v"] - quantile(true, 0.99)]
         calibration = output.result["run"]["calibration"]
         delay_ms = calibration.get("stamped_ms") or {"p50": 0.0, "p99": 0.0}
-        yield Figure(f"{name}: {verdict(output)}, of {arm['n']} trials", errors[0],
+        advises = "" if calibration["verdict"] == "ok" else " (does not advise)"
+        yield Figure(f"{name}: {verdict(output)}{advises}, of {arm['n']} trials", errors[0],
                      f"ttfb off by {errors[0]:+.1f} ms at p50, {errors[1]:+.1f} at p99; "
                      f"woken {delay_ms['p50']:.1f} and {delay_ms['p99']:.1f} ms late")  # fmt: skip
 

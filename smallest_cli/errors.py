@@ -10,6 +10,7 @@
         RateLimited                     6   rate or concurrency limit (may be retried)
         NetworkError                    7   the network failed (may be retried)
           ConnectError                  7   DNS, TCP or TLS failed
+            ConnectTimeout              7   connecting took too long
             TLSError                    7   the server does not speak TLS (not retried)
           DeadlineExceeded              7   timeout
           ConnectionClosed              7   connection closed
@@ -27,8 +28,8 @@
     Interrupted               129 130 143   a signal; a BaseException
 
 `bench` ends with 20 to 23 for what it measured: a missed threshold, a regression, an invalid run, an
-inconclusive comparison (bench/results.py and bench/compare.py). The codes are part of the interface and do
-not change.
+inconclusive threshold or comparison (bench/results.py and bench/compare.py). The codes are part of the
+interface and do not change.
 """
 
 from __future__ import annotations
@@ -105,6 +106,10 @@ class ConnectError(NetworkError):
     def __init__(self, message: str, *, step: str = "connect") -> None:
         super().__init__(message)
         self.step = step
+
+
+class ConnectTimeout(ConnectError):
+    """A step of connecting did not end in time."""
 
 
 class TLSError(ConnectError):

@@ -22,6 +22,7 @@ MAX_REQUEST_CHARS = 8000
 """The service's limit on the text of a request, after trimming (waves/api.md, 0.4)."""
 SEGMENT_CHARS = 250
 """Maximum characters of a segment, as the vendor recommends and its server splits (waves/api.md, 4c)."""
+LATE_WRITE_NS = 1_000_000
 
 
 @dataclass_transform(frozen_default=True)
@@ -209,9 +210,9 @@ class Phases(Value):
 
 
 class _Timed(Value):
-    """Base of the events: equal without their timestamp in nanoseconds and the number of their request."""
+    """Base of the events: equal without their times in nanoseconds and the number of their request."""
 
-    _not_compared = frozenset({"at_ns", "segment"})
+    _not_compared = frozenset({"at_ns", "segment", "write_ns"})
 
 
 class Opened(_Timed):
@@ -224,10 +225,15 @@ class Opened(_Timed):
 
 
 class Sent(_Timed):
-    """The last byte of the request was written to the socket."""
+    """The last byte of the request was written to the socket.
+
+    `write_ns` is how long that write took. If it is more than `LATE_WRITE_NS`, the thread was not running or
+    the socket was full, and the byte may have left at any time in it: `at_ns` is then its start.
+    """
 
     at_ns: int = 0
     segment: int = 0
+    write_ns: int = 0
 
 
 class AudioChunk(_Timed):
@@ -285,6 +291,16 @@ class HasFileno(Protocol):
         """Return the descriptor, which becomes readable."""
 
 
+class Cancelling(Protocol):
+    """A connection on which a request will be cancelled."""
+
+    received_ns: int
+    """When the last bytes were received."""
+
+    def unschedule(self) -> int | None:
+        """Return the time of the cancellation; None, and it will not happen, if it has not happened yet."""
+
+
 class Transport(Protocol):
     """A transport to the service. It keeps its connection open between calls."""
 
@@ -299,6 +315,12 @@ class Transport(Protocol):
 
     def receive(self, wake: HasFileno | None = None, timeout_s: float | None = None) -> Event | None:
         """Return the next event; None if `wake` is readable, or `timeout_s` passed. Raises RemoteError."""
+
+    def cancel_at(self, at_ns: int) -> Cancelling:
+        """Cancel the request under way at that time of the clock of its events.
+
+        What the service still sends is received, until it ends the connection.
+        """
 
     def connect(self) -> None:
         """Open the connection ahead of a request, or keep an idle one alive. Raises RemoteError."""

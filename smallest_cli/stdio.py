@@ -30,7 +30,7 @@ def output_errors(name: str) -> Iterator[None]:
 
 
 def guard_stdout() -> None:
-    """Replace sys.stdout by one that raises BrokenPipe or OutputError.
+    """Replace sys.stdout by one that raises BrokenPipe or OutputError, and escapes what it cannot encode.
 
     Typer would turn a BrokenPipeError into exit code 1, and would not catch other OSErrors.
     """
@@ -40,7 +40,7 @@ def guard_stdout() -> None:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Stdout(sys.stdout.fileno(), "w", closefd=False)),
         encoding=sys.stdout.encoding,
-        errors=sys.stdout.errors,
+        errors="backslashreplace",
         line_buffering=sys.stdout.isatty(),
     )
 

@@ -157,6 +157,10 @@ class UnknownVoice(UsageError):
     """A voice that the list of the service does not have."""
 
 
+class VoiceMismatch(UsageError):
+    """A voice and a model that do not belong together."""
+
+
 class ResolvedVoice(NamedTuple):
     """A voice's id, its model (None if the API has none) and warnings for the user."""
 
@@ -205,7 +209,7 @@ def resolve_voice(
         return ResolvedVoice(known.id, model)
     if model in MODELS:
         hint = f"use --model {known.model} or another voice, or send it anyway with --force"
-        raise UsageError(f"{known.id} is a voice of {known.model}, not of {model}", hint=hint)
+        raise VoiceMismatch(f"{known.id} is a voice of {known.model}, not of {model}", hint=hint)
     return ResolvedVoice(known.id, model, (unknown_model,))
 
 

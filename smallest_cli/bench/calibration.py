@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from smallest_cli.bench.plan import Arm, Plan, Text
+from smallest_cli.bench.plan import Plan, Text, make_arms
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe, in_ms
 from smallest_cli.bench.schema import Calibration, Delays, Verdict
@@ -25,6 +25,7 @@ from smallest_cli.client.service import open_local_service
 from smallest_cli.errors import RemoteError, SettingsError, plural
 from smallest_cli.files import temporary_folder
 from smallest_cli.network.dialer import Dialer
+from smallest_cli.signals import running_s
 
 CALIBRATION_TRIALS = 20
 CALIBRATION_DELAY_MS = 25
@@ -67,33 +68,37 @@ class SelfTest(NamedTuple):
     doubts: tuple[str, ...] = ()
 
 
-def calibrate(plan: Plan, timeout: float) -> SelfTest:
-    """Measure the measurement error with the offline server, at the concurrency of the plan."""
-    arms = tuple(Arm(via, "warm") for via in dict.fromkeys(arm.via for arm in plan.arms))
+def calibrate(plan: Plan, concurrency: int, dialer: Dialer) -> SelfTest:
+    """Measure the measurement error with the offline server, within the time limits of `dialer`."""
+    arms = make_arms(list(dict.fromkeys(arm.via for arm in plan.arms)), ["warm"], [concurrency])
     test_plan = replace(
         plan,
         arms=arms,
         texts=(Text("calibration", "Hello."),),
-        count=max(CALIBRATION_TRIALS, 2 * plan.concurrency // len(arms)),
+        count=max(CALIBRATION_TRIALS, 2 * concurrency // len(arms)),
         seconds=None,
-        rate=None,
         warmups=1,
         max_chars=0,
+        cancel_after_ms=None,
         template=plan.template._replace(voice="magnus", model=None, dictionaries=()),
     )
-    behaviour = {"concurrency": plan.concurrency, "first_byte_ms": CALIBRATION_DELAY_MS}
+    behaviour = {"concurrency": concurrency, "first_byte_ms": CALIBRATION_DELAY_MS}
     progress = Progress(test_plan.trials)
+    local = Dialer(timeout=dialer.timeout, max_time=dialer.until - running_s())
     try:
         with temporary_folder() as folder:
             log = folder / "log.jsonl"
             with open_local_service(behaviour=behaviour | {"log": str(log)}) as service:
-                run_workers(test_plan, service, Dialer(timeout=timeout), ignore, ignore, progress, Probe())
+                services = test_plan.everywhere(service)
+                run_workers(test_plan, services, local, ignore, ignore, progress, Probe())
             measured = [trial for trial in progress.trials if trial.phase == "measure"]
             floor = measurement_error(measured, progress.origin_ns, log)
     except SettingsError as error:
         return SelfTest(None, reasons=(f"not calibrated: {error}",))
     except RemoteError as error:
         return SelfTest(None, doubts=(f"not calibrated: the offline server failed: {error}",))
+    if progress.cut_short:
+        return SelfTest(floor, reasons=(f"{progress.cut_short} cut the self-test short",))
     if all(trial.error for trial in measured):
         errors = ", ".join(sorted(progress.errors)) or "no trial was made"
         doubt = f"not calibrated: every trial on the offline server failed ({errors})"
@@ -104,14 +109,17 @@ def calibrate(plan: Plan, timeout: float) -> SelfTest:
 def evaluate(probe: Probe, self_test: SelfTest, trials: Sequence[Trial]) -> Calibration:
     """Return the verdict on a run: ok, suspect or invalid, with reasons.
 
-    A delay above `tolerance_ms` at p99 makes the run suspect, and so do open-loop trials that started
-    late. A delay above it at p50, above ten times it at p99, or a suspended machine makes it invalid.
+    A delay above `tolerance_ms` at p99 makes the run suspect, and so do open-loop trials that started late
+    and failed warm-ups. A delay above it at p50, above ten times it at p99, or a suspended machine makes it
+    invalid.
     """
     measured = [trial for trial in trials if trial.phase == "measure"]
     good = sorted(trial.first_audio_ns / 1e6 for trial in measured if not trial.error)
     median_ms = quantile(good, 0.5) if good else None
     begun_late, behind = check_rate(measured, tolerance_ms(median_ms))
-    self_test = self_test._replace(doubts=(*self_test.doubts, *behind))
+    warmups = [trial.error for trial in trials if trial.phase == "warmup"]
+    cold = check_warmups(len(warmups), sum(each is not None for each in warmups))
+    self_test = self_test._replace(doubts=(*self_test.doubts, *behind, *cold))
     found = evaluate_delays(in_ms(probe.late_ns), probe.drift_s, self_test, median_ms)
     found.begun_late_ms = begun_late or UNSET
     return found
@@ -120,6 +128,11 @@ def evaluate(probe: Probe, self_test: SelfTest, trials: Sequence[Trial]) -> Cali
 def tolerance_ms(median_ms: float | None) -> float:
     """Return the tolerated delay for a median time to first audio, in ms."""
     return TOLERANCE_MS if median_ms is None else max(TOLERANCE_MS, TOLERANCE_SHARE * median_ms)
+
+
+def check_warmups(count: int, failed: int) -> list[str]:
+    """Return a doubt if warm-ups failed: the first trials then also measure what the warm-up is for."""
+    return [f"{failed} of {plural(count, 'warm-up')} failed: warm trials may be cold"] if failed else []
 
 
 def check_rate(measured: Sequence[Trial], limit_ms: float) -> tuple[Delays | None, list[str]]:

@@ -8,24 +8,26 @@ from typing import Literal
 from msgspec import Struct
 
 from smallest_cli.bench.merge import LOAD, differences
-from smallest_cli.bench.results import INVALID
-from smallest_cli.bench.schema import ArmId, ArmResult, Estimate, Result, Verdict
+from smallest_cli.bench.metrics import METRICS
+from smallest_cli.bench.results import INCONCLUSIVE, INVALID
+from smallest_cli.bench.schema import ArmResult, Estimate, Result, Unit, Verdict
 from smallest_cli.bench.stats.comparison import Word, compare, rise
 from smallest_cli.bench.stats.quantiles import CONFIDENCE
 from smallest_cli.errors import UsageError
 
 SCHEMA = "smallest.bench.compare/1"
 MIN_EFFECT_MS = 1.0
-"""A smaller change is never significant, even relative to a median of 0, as of `min_safe_buffer`."""
+"""A smaller change never matters, even relative to a median of 0, as of `min_safe_buffer`."""
+MIN_EFFECTS: Mapping[Unit, float] = {"ms": MIN_EFFECT_MS, "s": MIN_EFFECT_MS / 1000, "count": 1, "dBFS": 1}
 MUST_MATCH = ("request", "texts", "target.api", *LOAD)
-REGRESSION, INCONCLUSIVE = 21, 23
+REGRESSION = 21
 EXIT_CODES = {"slower": REGRESSION, "inconclusive": INCONCLUSIVE}
 
-Arms = Mapping[ArmId, ArmResult]
+Arms = Mapping[str, ArmResult]
 
 
 class Row(Struct):
-    """One metric of one arm in A and B."""
+    """One metric of one arm in A and B. Figures are in `unit`; slower means higher."""
 
     arm: str
     metric: str
@@ -34,6 +36,7 @@ class Row(Struct):
     matters_from_ms: float
     verdict: Word
     needed_n: int | None
+    unit: Unit = "ms"
 
 
 class ErrorRow(Struct):
@@ -63,6 +66,7 @@ class RunComparison(Struct, kw_only=True):
     b: str
     min_effect: float
     min_effect_ms: float = MIN_EFFECT_MS
+    noise_ms: float  # scheduler delay or measurement error (p99) of the noisier run
     confidence: float
     comparisons: list[Row]
     errors: list[ErrorRow]
@@ -70,6 +74,7 @@ class RunComparison(Struct, kw_only=True):
     failed: list[str]
     verdict: Word
     verdicts: list[Verdict]
+    forced: bool = False
     exit: int
 
 
@@ -79,10 +84,12 @@ def compare_runs(
     """Compare `second` (B) with `first` (A) on every arm that both have.
 
     `metrics` defaults to ttfb_e2e in an open loop, else ttfb. `min_effect` is a fraction of A's median. An
-    arm that fails more often is a regression; one that B lacks is inconclusive. With k comparisons each has
-    confidence 1 - 0.05/k (Bonferroni): at most one run in 20 has a false positive.
+    arm that fails more often is a regression; one that B lacks is inconclusive, and so is everything unless
+    both runs have the verdict ok. With k comparisons each has confidence 1 - 0.05/k (Bonferroni): at most one
+    run in 20 has a false positive.
 
-    Raises UsageError if the runs had different conditions, unless `force`.
+    `force` compares different conditions, and judges by a suspect run. Raises UsageError for different
+    conditions otherwise.
     """
     metrics = metrics or ["ttfb_e2e" if first.run.load.model == "open" else "ttfb"]
     different = [] if force else differences(first.run, second.run, MUST_MATCH)
@@ -96,7 +103,7 @@ def compare_runs(
     if not common:
         raise UsageError("these runs have no arm in common")
     sampled = [
-        (name, metric, a, b)
+        (name, metric, a, b, bool(before[name].samples.trial and after[name].samples.trial))
         for name in common
         for metric in metrics
         if (a := before[name].samples.of(metric)) and (b := after[name].samples.of(metric))
@@ -105,20 +112,28 @@ def compare_runs(
     if not sampled and not failing:
         raise UsageError(f"no arm has {' or '.join(metrics)} in both runs")
     confidence = 1 - (1 - CONFIDENCE) / (len(sampled) + len(failing))
+    # Neither faster nor slower by less than the delays of the machines, which may serve the audio, too.
+    calibrations = [run.calibration for run in (first.run, second.run)]
+    delays = [delay.p99 for each in calibrations for delay in (each.lag_ms, each.floor_ms) if delay]
+    noise_ms = max(0.0, *delays)
     rows = []
-    for name, metric, a, b in sampled:
-        found = compare(a, b, min_effect, confidence, MIN_EFFECT_MS)
+    for name, metric, a, b, ordered in sampled:  # values of a histogram are not in order
+        unit = METRICS[metric].unit
+        least, noise = MIN_EFFECTS.get(unit, 0.0), noise_ms if unit == "ms" else 0.0
+        found = compare(a, b, min_effect, confidence, least, noise=noise, ordered=ordered)
         sizes = len(a), len(b)
-        rows.append(Row(name, metric, sizes, found.shift, found.effect, found.word, found.needed))
+        rows.append(Row(name, metric, sizes, found.shift, found.effect, found.word, found.needed, unit))
     errors = [_error_row(name, before[name], after[name], confidence) for name in common]
     not_compared = list(_not_compared(before, after, metrics))
-    verdict = _verdict(rows, errors, not_compared)
     verdicts = [result.run.calibration.verdict for result in (first, second)]
     failed = [name for name, arms in (("A", before), ("B", after)) if not any(a.ok for a in arms.values())]
+    trusted = force or all(each == "ok" for each in verdicts)
+    verdict = _verdict(rows, errors, not_compared) if trusted else "inconclusive"
     return RunComparison(
         a=first.run.id,
         b=second.run.id,
         min_effect=min_effect,
+        noise_ms=noise_ms,
         confidence=confidence,
         comparisons=rows,
         errors=errors,
@@ -126,8 +141,15 @@ def compare_runs(
         failed=failed,
         verdict=verdict,
         verdicts=verdicts,
+        forced=force,
         exit=INVALID if failed or "invalid" in verdicts else EXIT_CODES.get(verdict, 0),
     )
+
+
+def arms_of(row: Row, first: Result, second: Result) -> tuple[ArmResult, ArmResult]:
+    """Return the arm of a row in both results."""
+    a, b = (next(arm for arm in result.arms if arm.id == row.arm and arm.n) for result in (first, second))
+    return a, b
 
 
 def _error_row(name: str, before: ArmResult, after: ArmResult, confidence: float) -> ErrorRow:

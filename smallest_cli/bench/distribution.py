@@ -25,8 +25,9 @@ DIGITS, BUCKET_BITS = 3, 11  # 2**11 buckets for each power of two: half a bucke
 MAX_VALUES = 100_000
 """Maximum values taken from buckets, evenly by rank. For longer runs, intervals are too wide, never too
 narrow."""
-STEPS = {"ms": 1_000.0, "s": 1_000.0, "x": 1e-6}
-"""Minimum bucket width by unit, in the units of `derive`: a microsecond, or a millionth."""
+STEPS = {"ms": 1_000.0, "s": 1_000.0, "x": 1e-6, "count": 1.0, "dBFS": 1e-3}
+"""Minimum bucket width by unit, in the units of `derive`: a microsecond, a millionth, a thousandth of a
+decibel."""
 
 Key = TypeVar("Key")
 
@@ -38,12 +39,12 @@ def add_counts(own: dict[Key, int], other: Mapping[Key, int]) -> None:
 
 
 class Distribution(Struct):
-    """Non-negative values with their exact minimum, maximum and sum."""
+    """Values with their exact minimum, maximum and sum."""
 
     step: float = 0.0  # minimum bucket width; 0 keeps every value exactly
     n: int = 0
     low: float = inf
-    high: float = 0.0
+    high: float = -inf
     total: float = 0.0
     counts: dict[int | float, int] = {}  # by value, or by the lower end of a bucket, in steps
 

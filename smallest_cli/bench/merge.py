@@ -18,7 +18,7 @@ from smallest_cli.security import printable
 
 SAME_CONDITIONS = ("request", "texts", "buffers_ms")
 """Conditions that must be equal in all parts of one run."""
-LOAD = ("load.model", "load.arrival", "load.rate", "load.concurrency")
+LOAD = ("load.model", "load.arrival", "load.rate", "load.concurrency", "load.levels")
 MUST_MATCH = (*SAME_CONDITIONS, "slo", "target", *LOAD, "defs.onset")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TIMES = ("started_ns", "ended_ns", "scheduled_ns", "opened_ns", "sent_ns")  # from the start of the run
@@ -40,6 +40,9 @@ def merge_runs(runs: Sequence[Raw]) -> Raw:
     for run, _ in runs[1:]:
         if found := differences(_without_port(first), _without_port(run), MUST_MATCH):
             raise UsageError(f"cannot merge runs that differ in {', '.join(found)}")
+    arms = {arm: None for run, _ in runs for arm in run.arms}
+    if other := [name for name, uses in Counter(arm.id for arm in arms).items() if uses > 1]:
+        raise UsageError(f"cannot merge runs whose arm {other[0]} differs in voice, model or service")
     ids = [name for run, _ in runs for name in run.merged or [run.id]]
     if twice := [name for name, count in Counter(ids).items() if count > 1]:
         raise UsageError(f"the run {printable(twice[0], 40)} is in these files twice")

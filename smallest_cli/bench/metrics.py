@@ -8,7 +8,7 @@ from itertools import chain, pairwise
 from msgspec.structs import asdict
 
 from smallest_cli.bench.playback import SECOND, play, smallest_safe_buffer
-from smallest_cli.bench.schema import ArmId, Metric
+from smallest_cli.bench.schema import Arm, Metric
 from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Trial
 
@@ -27,6 +27,7 @@ METRICS: dict[str, Metric] = {
     "sched_delay": Metric("ms", "scheduled time", "request sent"),
     "ttfa": Metric("ms", "request sent", "first audible sample played, after the first --buffer"),
     "lead_silence": Metric("ms", "first sample", "first audible sample, in the audio"),
+    "trail_silence": Metric("ms", "last audible sample", "last sample, in the audio"),
     "gap": Metric("ms", "an arrival of audio", "the next arrival, over all trials"),
     "gap_max": Metric("ms", "an arrival of audio", "the next arrival, longest of each trial"),
     "jitter": Metric("ms", "", "smoothed change of delay against the audio clock (RFC 3550, 6.4.1)"),
@@ -35,26 +36,43 @@ METRICS: dict[str, Metric] = {
     "last_audio": Metric("ms", "request sent", "last audio arrived"),
     "complete": Metric("ms", "request sent", "end marker arrived"),
     "tail_wait": Metric("ms", "last audio arrived", "end marker arrived"),
+    "cancel": Metric("ms", "cancelled (--cancel-after)", "last byte received"),
+    "audio_after_cancel": Metric("ms", "", "audio received after the cancellation"),
     "audio": Metric("s", "first sample", "last sample, in the audio"),
+    "s_per_char": Metric("s", "", "audio / characters of the text"),
+    "clipped": Metric("count", "", "samples at full scale"),
+    "rms": Metric("dBFS", "", "level of the audible part; a square wave of full scale has 0"),
+    "dc": Metric("dBFS", "", "level of the DC offset; -100 without one"),
     "rtf": Metric("x", "", "last_audio / audio: lower is faster"),
     "rtfx": Metric("x", "", "audio / last_audio: higher is faster"),
     "rtf_stream": Metric("x", "", "time / audio after the first arrival; above 1 must stall"),
+    "check": Metric("x", "", "number printed by the command of --check"),
     "ttfb_censored": Metric("ms", "request sent, connection open", "first audio arrived, or given up"),
+    "ttfb_cold_censored": Metric("ms", "DNS query", "first audio arrived, or given up"),
     "ttfb_e2e_censored": Metric("ms", "scheduled time", "first audio arrived, or given up"),
     "complete_censored": Metric("ms", "request sent", "end marker arrived, or given up"),
 }
-CENSORED = {"ttfb_censored": "ttfb", "ttfb_e2e_censored": "ttfb_e2e", "complete_censored": "complete"}
+CENSORED = {f"{name}_censored": name for name in ("ttfb", "ttfb_cold", "ttfb_e2e", "complete")}
 """Metrics that also count trials that timed out, each with the time it waited: a lower bound of the true
 value."""
-TIMEOUTS = ("timeout_first", "timeout_stall")
+TIMEOUTS = ("timeout_connect", "timeout_first", "timeout_stall")
 CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
 STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
+OPTIONAL = {"cancel": "--cancel-after", "audio_after_cancel": "--cancel-after", "check": "--check"}
+"""Metrics of runs with an option."""
 SCHEDULED = frozenset({"ttfb_e2e", "sched_delay"})
-SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0}  # nanoseconds per unit; ratios are not scaled
+SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0, "count": 1.0, "dBFS": 1.0}  # nanoseconds per unit of time
+
+
+def in_unit(metric: str, value: float) -> float:
+    """Convert a value of `derive` to the unit of its metric."""
+    return value / SCALES[METRICS[metric].unit]
 
 
 def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
     """Return every metric that a successful trial has, times in nanoseconds; a failed trial has none.
+
+    Those of the end are missing from a cancelled trial.
 
     `prebuffer_ns` is that of the simulated player, for `ttfa`.
     """
@@ -65,8 +83,14 @@ def derive(trial: Trial, prebuffer_ns: int = 0) -> dict[str, float]:
 
 def lower_bounds(trial: Trial) -> dict[str, float]:
     """Return the values a timed-out trial adds to the censored metrics: the nanoseconds it waited."""
-    if trial.error not in TIMEOUTS or trial.sent_ns is None:
+    if trial.error not in TIMEOUTS:
         return {}
+    if trial.sent_ns is None:  # given up while connecting
+        found: dict[str, float]
+        found = {} if trial.reused else {"ttfb_cold_censored": max(0, trial.ended_ns - trial.started_ns)}
+        if trial.scheduled_ns is not None:
+            found["ttfb_e2e_censored"] = max(0, trial.ended_ns - trial.scheduled_ns)
+        return found
     waited = max(0, trial.ended_ns - trial.sent_ns)
     return {"complete_censored": waited} | ({} if trial.chunks else _since_due(trial, waited))
 
@@ -80,19 +104,27 @@ def known_values(trial: Trial) -> dict[str, float]:
 
 def _since_due(trial: Trial, ns: float) -> dict[str, float]:
     found = {"ttfb_censored": ns}
+    if (connecting := _connecting_ns(trial)) is not None:
+        found["ttfb_cold_censored"] = connecting + ns
     if trial.scheduled_ns is not None and trial.sent_ns is not None:
         found["ttfb_e2e_censored"] = trial.sent_ns - trial.scheduled_ns + ns
     return found
 
 
+def _connecting_ns(trial: Trial) -> int | None:
+    """Return the time from the DNS query to sending; None for a trial over an open connection."""
+    if trial.reused is not False or not trial.phases or trial.opened_ns is None or trial.sent_ns is None:
+        return None
+    phases: dict[str, int] = asdict(trial.phases)
+    return trial.sent_ns - trial.opened_ns + sum(phases.values())
+
+
 def _connection(trial: Trial) -> Iterator[tuple[str, float]]:
     if trial.reused is not False or trial.phases is None:
         return
-    steps = asdict(trial.phases)
-    yield from ((name, ns) for name, ns in steps.items() if ns)
-    if trial.opened_ns is not None and trial.sent_ns is not None:
-        began = trial.opened_ns - sum(steps.values())
-        yield "ttfb_cold", trial.sent_ns - began + trial.first_audio_ns
+    yield from ((name, ns) for name, ns in asdict(trial.phases).items() if ns)
+    if (connecting := _connecting_ns(trial)) is not None:
+        yield "ttfb_cold", connecting + trial.first_audio_ns
 
 
 def _times(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
@@ -107,7 +139,27 @@ def _times(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
         if played_ns is not None:
             yield "ttfa", played_ns
         yield "lead_silence", trial.onset * SECOND / trial.rate
+    if trial.waveform is not None:
+        yield from (
+            ("clipped", trial.waveform.clipped),
+            ("rms", trial.waveform.rms),
+            ("dc", trial.waveform.dc),
+        )
+    if trial.cancellation is not None:
+        yield "cancel", trial.cancellation.last_byte_ns - trial.cancellation.at_ns
+        yield "audio_after_cancel", trial.cancellation.frames * SECOND / trial.rate
+    else:
+        yield from _end(trial)
+
+
+def _end(trial: Trial) -> Iterator[tuple[str, float]]:
     last, audio = trial.chunks[-1][0], trial.frames * SECOND / trial.rate
+    if trial.waveform is not None:
+        yield "trail_silence", (trial.frames - trial.waveform.end) * SECOND / trial.rate
+    if trial.characters:
+        yield "s_per_char", audio / trial.characters
+    if trial.check is not None:
+        yield "check", trial.check
     yield "last_audio", last
     yield "audio", audio
     if trial.completed_ns is not None:
@@ -118,29 +170,29 @@ def _times(trial: Trial, prebuffer_ns: int) -> Iterator[tuple[str, float]]:
         yield "rtfx", audio / last
 
 
-def streams(arm: ArmId) -> bool:
-    """Whether the arm's transport sends audio while it is synthesized."""
-    return arm.via != UNSTREAMED
+def streams(of: Arm | Trial) -> bool:
+    """Whether the transport sends audio while it is synthesized."""
+    return of.via != UNSTREAMED
 
 
 def is_streamed(trial: Trial) -> bool:
     """Whether the audio of a trial arrived over time."""
-    return streams(trial.arm) or trial.chunks[-1][0] - trial.first_audio_ns >= BURST_NS
+    return streams(trial) or trial.chunks[-1][0] - trial.first_audio_ns >= BURST_NS
 
 
-def is_streaming(arm: ArmId, ok: int, streamed: int) -> bool:
+def is_streaming(arm: Arm, ok: int, streamed: int) -> bool:
     """Whether an arm streams: most of its successful trials did, not just one slow reply."""
     return 2 * streamed > ok if ok else streams(arm)
 
 
-def has_metric(arm: ArmId, metric: str) -> bool:
+def has_metric(arm: Arm, metric: str) -> bool:
     """Whether the arm can have the metric, by its connection, transport and load."""
     metric = CENSORED.get(metric, metric)
     if metric in CONNECTING:
         return arm.conn == "cold" and (metric != "upgrade" or arm.via == "ws")
     if metric in STREAMING:
         return streams(arm)
-    return metric not in SCHEDULED or arm.load.startswith("r")
+    return metric not in SCHEDULED or arm.rate is not None
 
 
 def gaps(trial: Trial) -> list[int]:
@@ -162,7 +214,7 @@ def _stream(trial: Trial) -> Iterator[tuple[str, float]]:
     yield "jitter", _jitter(trial)
     yield "jitter_p99", quantile(between, 0.99) - quantile(between, 0.5)
     remaining = trial.frames - trial.chunks[0][1]
-    if remaining:
+    if remaining and trial.cancellation is None:
         yield "rtf_stream", (trial.chunks[-1][0] - trial.first_audio_ns) * trial.rate / (remaining * SECOND)
 
 

@@ -7,53 +7,65 @@ sample above the level.
 
 from __future__ import annotations
 
-import sys
-from array import array
+from typing import Any
 
-LEVEL_DB = -40.0
-WINDOW_MS, HOP_MS, RUN_MS = 10, 1, 50
+import numpy as np
+
+from smallest_cli.bench.schema import ONSET
+
+WINDOW_MS, HOP_MS, RUN_MS = (int(ONSET[name]) for name in ("win_ms", "hop_ms", "min_ms"))
 FULL_SCALE = 32_768
-LEVEL = FULL_SCALE * 10 ** (LEVEL_DB / 20)
+LEVEL = FULL_SCALE * 10 ** (ONSET["db"] / 20)
+FIRST_MS = 200  # of audio after the first loud sample, searched before all of it: speech is found in it
+
+Samples = np.ndarray[Any, np.dtype[np.int16]]
 
 
-def find_onset(pcm: bytes, rate: int) -> int | None:
-    """Return the frame number of the first audible sample of s16le mono at `rate` Hz, None if silent."""
-    samples = array("h", pcm[: len(pcm) // 2 * 2])
-    if sys.byteorder == "big":
-        samples.byteswap()
-    hop = max(1, rate * HOP_MS // 1000)
-    start = _first_candidate(samples, hop)
-    if start is None:
-        return None
-    windows_needed = (RUN_MS - WINDOW_MS) // HOP_MS + 1
-    hops: list[tuple[int, int]] = []  # sum, and sum of squares
-    run = 0
-    for at in range(start, len(samples) - hop + 1, hop):
-        piece = samples[at : at + hop]
-        hops.append((sum(piece), sum(sample * sample for sample in piece)))
-        if len(hops) < WINDOW_MS // HOP_MS:
-            continue
-        totals, squares = zip(*hops[-(WINDOW_MS // HOP_MS) :], strict=True)
-        count = len(totals) * hop
-        power = sum(squares) / count - (sum(totals) / count) ** 2
-        run = run + 1 if power > LEVEL * LEVEL else 0
-        if run == windows_needed:
-            size = WINDOW_MS // HOP_MS * hop
-            window = at + hop - (run - 1) * hop - size
-            piece = samples[window : window + size]
-            mean = sum(piece) / size
-            return next(window + at for at, sample in enumerate(piece) if abs(sample - mean) > LEVEL)
-    return None
+def samples_of(pcm: bytes) -> Samples:
+    """Return the complete samples of s16le."""
+    return np.frombuffer(pcm, "<i2", len(pcm) // 2)
 
 
-def _first_candidate(samples: array[int], hop: int) -> int | None:
-    """Return an index, a multiple of `hop`, before which no window can be active.
+def find_onset(samples: Samples, rate: int, mean: float | None = None) -> int | None:
+    """Return the frame number of the first audible sample of mono at `rate` Hz, None if silent.
 
-    The level of a window is at most its peak, and peaks are fast to find: this skips leading silence.
+    `mean` is the DC offset, if it is known.
     """
+    hop = max(1, rate * HOP_MS // 1000)
     block = WINDOW_MS // HOP_MS * hop
-    for at in range(0, len(samples), block):
-        piece = samples[at : at + block]
-        if max(piece) > LEVEL or min(piece) < -LEVEL:
-            return max(0, at - block)
+    loud = _first_loud(samples, rate)
+    if loud is None:
+        return None
+    # The level of a window is at most its peak: no window before the first loud sample is active.
+    start = max(0, loud // block - 1) * block
+    for piece in (samples[start : start + FIRST_MS * hop], samples[start:]):
+        if (found := _first_active(piece, hop)) is not None:
+            # Not the mean of the window, which speech in a part of it would shift.
+            offset = samples.mean() if mean is None else mean
+            return start + found + int((abs(piece[found : found + block] - offset) > LEVEL).argmax())
     return None
+
+
+def _first_loud(samples: Samples, rate: int) -> int | None:
+    for at in range(0, len(samples), rate):
+        piece = samples[at : at + rate]
+        loud = (piece > LEVEL) | (piece < -LEVEL)
+        if (first := int(loud.argmax())) or loud[:1].any():
+            return at + first
+    return None
+
+
+def _first_active(samples: Samples, hop: int) -> int | None:
+    """Return where the first window starts that is above the level for `RUN_MS`."""
+    hops = samples[: len(samples) // hop * hop].astype(np.int64).reshape(-1, hop)
+    size, needed = WINDOW_MS // HOP_MS, (RUN_MS - WINDOW_MS) // HOP_MS + 1
+    count = size * hop
+    power = _sliding(np.square(hops).sum(1), size) / count - (_sliding(hops.sum(1), size) / count) ** 2
+    runs = _sliding(power > LEVEL * LEVEL, needed) == needed
+    return int(runs.argmax()) * hop if runs.any() else None
+
+
+def _sliding(values: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
+    """Return the sums of `size` consecutive values."""
+    sums = np.concatenate(([0], values.cumsum()))
+    return sums[size:] - sums[:-size]

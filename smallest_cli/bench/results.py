@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import asdict, replace
 
-from smallest_cli.bench.metrics import derive
+from smallest_cli.bench.metrics import derive, in_unit
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.schema import SAMPLED, ArmResult, Result, Run, Samples, Timeline, Warmups, Window
 from smallest_cli.bench.stats.quantiles import outliers
+from smallest_cli.bench.sweep import find_sweeps
 from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate
 from smallest_cli.bench.trial import Trial
 
 MAX_ARRIVALS = 400  # approximate maximum of arrivals in a timeline
-MIN_SHARE = 0.25
-"""A trial with less audio than this share of the usual for its text is `truncated`. Voices and models differ
-by less."""
-MISSED, INVALID = 20, 22
+MAX_FACTOR, MAX_FACTOR_SIMILAR = 2.0, 4.0
+"""A trial whose audio is shorter than usual by more than this factor is `truncated`, a longer one `overlong`.
+Usual is the median for its text or, for a text with fewer than `MIN_TRIALS` trials, for texts of similar
+length: seconds per character differ more between texts."""
+MIN_TRIALS = 3
+SIMILAR = 1.5  # lengths of texts in characters are similar up to this ratio
+MISSED, INVALID, INCONCLUSIVE = 20, 22, 23
 
 
 def summarise(run: Run, trials: Sequence[Trial]) -> Result:
     """Return the result of a run."""
-    measured = mark_truncated([trial for trial in trials if trial.phase == "measure"])
+    measured = mark_wrong_length([trial for trial in trials if trial.phase == "measure"])
     prebuffers_ns = [round(ms * 1e6) for ms in run.buffers_ms]
-    tallies = {arm: Tally(prebuffers_ns, exact=True) for arm in run.arms}
+    tallies = {arm.id: Tally(prebuffers_ns, exact=True) for arm in run.arms}
     for trial in measured:
         tallies[trial.arm].add(trial)
-    arms = [_arm(tally.as_result(arm), measured, prebuffers_ns[0]) for arm, tally in tallies.items()]
+    arms = [_arm(tallies[arm.id].as_result(arm), measured, prebuffers_ns[0]) for arm in run.arms]
     started_ns = min((trial.started_ns for trial in measured), default=0)
     ns = max((trial.ended_ns for trial in measured), default=started_ns) - started_ns
     warmups = [trial for trial in trials if trial.phase == "warmup"]
     errors = Counter(trial.error for trial in warmups if trial.error)
-    return assemble(run, window(tallies.values(), ns), arms, Warmups(len(warmups), dict(errors)))
+    result = assemble(run, window(tallies.values(), ns), arms, Warmups(len(warmups), dict(errors)))
+    return replace(result, sweep=find_sweeps(arms, measured) or UNSET)
 
 
 def assemble(run: Run, window: Window, arms: list[ArmResult], warmups: Warmups) -> Result:
     """Build a result from its parts: evaluate the run's thresholds and choose the exit code."""
     thresholds = [each for text in run.slo for each in evaluate(text, arms)]
-    code = 0 if all(each.passed for each in thresholds) else MISSED
+    code = INCONCLUSIVE if any(each.inconclusive for each in thresholds) else 0
+    if not all(each.passed or each.inconclusive for each in thresholds):
+        code = MISSED
     if run.calibration.verdict == "invalid" or not any(arm.ok for arm in arms):
         code = INVALID  # thresholds do not apply
     return Result(run=replace(run, window=window), arms=arms, slo=thresholds, warmups=warmups, exit=code)
@@ -68,7 +76,9 @@ def _arm(arm: ArmResult, measured: Sequence[Trial], prebuffer_ns: int) -> ArmRes
     good = [trial for trial in measured if trial.arm == arm.id and trial.error is None]
     derived = [derive(trial, prebuffer_ns) for trial in good]
     samples: dict[str, Any] = {
-        name: [_ms(each.get(name)) for each in derived] for name in SAMPLED if name in arm.metrics
+        name: [in_unit(name, each[name]) if name in each else None for each in derived]
+        for name in SAMPLED
+        if name in arm.metrics
     }
     in_order = sorted(good, key=lambda trial: trial.started_ns)
     return replace(
@@ -106,18 +116,49 @@ def _timeline(trial: Trial) -> Timeline:
     )
 
 
-def mark_truncated(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials; those with under a quarter of the usual audio for their text become failures."""
-    lengths = defaultdict(list)
+def mark_wrong_length(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials; those whose audio is too short or too long for their text become failures.
+
+    The service may end the audio early and still send the end marker, or speak more than the text.
+    """
+    found = defaultdict(list)  # seconds per character, by text
     for trial in trials:
-        if trial.error is None:
-            lengths[trial.text].append(trial.frames / trial.rate)
-    usual = {text: median(seconds) for text, seconds in lengths.items()}
-    marked = []
-    for trial in trials:
-        seconds = trial.frames / trial.rate
-        if trial.error is None and seconds < MIN_SHARE * usual[trial.text]:
-            message = f"{seconds:.2f} s of audio; the median for this text is {usual[trial.text]:.2f} s"
-            trial = replace(trial, error="truncated", message=message)
-        marked.append(trial)
-    return marked
+        if _is_whole(trial):
+            found[trial.text, trial.characters].append(_s_per_char(trial))
+    usual = {text: _usual_s_per_char(text, found) for text in found}
+    return [
+        _mark(trial, *usual[trial.text, trial.characters]) if _is_whole(trial) else trial for trial in trials
+    ]
+
+
+def _is_whole(trial: Trial) -> bool:
+    return trial.error is None and trial.cancellation is None and trial.characters > 0
+
+
+def _s_per_char(trial: Trial) -> float:
+    return trial.frames / trial.rate / trial.characters
+
+
+def _usual_s_per_char(
+    text: tuple[str, int], found: Mapping[tuple[str, int], list[float]]
+) -> tuple[float, float, str]:
+    """Return the usual seconds per character, the factor by which a trial may differ, and of what it is."""
+    own, characters = found[text], text[1]
+    if len(own) < MIN_TRIALS:
+        similar = [
+            median(values)
+            for (_, length), values in found.items()
+            if max(length, characters) <= SIMILAR * min(length, characters)
+        ]
+        if len(similar) >= MIN_TRIALS:
+            return median(similar), MAX_FACTOR_SIMILAR, "texts of similar length"
+    return median(own), MAX_FACTOR, "this text"
+
+
+def _mark(trial: Trial, usual: float, factor: float, texts: str) -> Trial:
+    ratio = _s_per_char(trial) / usual
+    if 1 / factor <= ratio <= factor:
+        return trial
+    seconds = trial.frames / trial.rate
+    message = f"{seconds:.2f} s of audio; the median for {texts} is {usual * trial.characters:.2f} s"
+    return replace(trial, error="truncated" if ratio < 1 else "overlong", message=message)

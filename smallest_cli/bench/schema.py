@@ -7,16 +7,19 @@ out of the JSON. Cross-field rules are in `storage`.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field, to_builtins
 
-SCHEMA: Literal["smallest.bench/1"] = "smallest.bench/1"
-RAW_SCHEMA = "smallest.bench.raw/1"
+from smallest_cli.models import Api, Via
+
+SCHEMA: Literal["smallest.bench/2"] = "smallest.bench/2"
+RAW_SCHEMA = "smallest.bench.raw/2"
+Conn = Literal["warm", "cold"]
 VERDICTS = ("ok", "suspect", "invalid")
 Verdict = Literal["ok", "suspect", "invalid"]
-Unit = Literal["ms", "s", "x"]
+Unit = Literal["ms", "s", "x", "count", "dBFS"]
+ONSET = {"db": -40.0, "win_ms": 10, "hop_ms": 1, "min_ms": 50}  # when audio is audible, see `onset`
 MAX = 10**18  # larger than any number that bench writes; as nanoseconds, 31 years
 
 Integer = Annotated[int, Meta(ge=-MAX, le=MAX)]
@@ -26,32 +29,32 @@ Number = Annotated[float, Meta(ge=-1e18, le=1e18)]
 NonNegative = Annotated[float, Meta(ge=0, le=1e18)]
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,40}\Z")]
 
-_ARM_ID = re.compile(r"([a-z0-9]{1,12})/([a-z0-9]{1,12})/([cr][0-9][0-9.e+-]{0,20})")
+ArmId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*\Z", max_length=400)]
+"""The id of an arm, e.g. `ws/warm/c1/meher`. It is built by `plan.make_arms`, and never parsed."""
 
 
-class ArmId(str):
-    """The id of an arm, `via/conn/load`, with its parts as attributes."""
+class Arm(Struct, kw_only=True, frozen=True):
+    """One of the variants that a run compares.
 
-    via: str
-    conn: str
-    load: str
+    `concurrency` is the number of trials in flight, `rate` that of trials per second in an open loop. A field
+    that is UNSET is the same for all arms: it is in `request` or `target` of the run.
+    """
 
-    def __new__(cls, via: str, conn: str, load: str) -> ArmId:
-        self = super().__new__(cls, f"{via}/{conn}/{load}")
-        self.via, self.conn, self.load = via, conn, load
-        return self
+    id: ArmId
+    via: Via
+    conn: Conn
+    concurrency: Count
+    rate: NonNegative | None = None
+    voice: str | UnsetType = UNSET
+    model: str | UnsetType | None = UNSET
+    api: Api | UnsetType = UNSET
+    base_url: str | UnsetType = UNSET
 
-    @classmethod
-    def decode(cls, text: object) -> ArmId:
-        """Split the id from a file or message into its parts. Raises ValueError."""
-        match = _ARM_ID.fullmatch(text) if isinstance(text, str) else None
-        if match is None:
-            raise ValueError("Expected an arm id such as `ws/warm/c1`")
-        return cls(*match.groups())
-
-    def with_concurrency(self, users: int) -> ArmId:
-        """Return the same arm with a load of `users`."""
-        return ArmId(self.via, self.conn, f"c{users}")
+    @property
+    def labels(self) -> set[str]:
+        """The words that select this arm."""
+        named = (self.voice, self.model, self.api)
+        return {*self.id.split("/"), *(each for each in named if isinstance(each, str))}
 
 
 class Metric(Struct, frozen=True):
@@ -62,8 +65,28 @@ class Metric(Struct, frozen=True):
     stops: str
 
 
+class Waveform(Struct, frozen=True):
+    """The audio of a trial up to its cancellation. Levels in dBFS: a square wave of full scale has 0."""
+
+    end: Count  # number of the frame after the last audible one
+    clipped: Count  # samples at full scale: -32768, -32767 and 32767
+    dc: Number  # level of the DC offset, at least -100
+    rms: Number  # level between the first and the last audible sample, without DC offset
+
+
+class Cancellation(Struct, frozen=True):
+    """How a trial was cancelled. Times in nanoseconds since the request was sent."""
+
+    at_ns: Count
+    last_byte_ns: Count  # the last byte received; `at_ns` if none came after it
+    frames: Count  # received after it
+
+
 class Load(Struct):
-    """How trials were started. `rate` is in trials per second; None in a closed loop."""
+    """How trials were started. `rate` is in trials per second; None in a closed loop.
+
+    `concurrency` is the highest of `levels`, which a sweep has.
+    """
 
     model: Literal["open", "closed"]
     concurrency: Count
@@ -73,6 +96,7 @@ class Load(Struct):
     seconds: NonNegative | None = None
     warmups: Count = 0
     engine: str | UnsetType = UNSET  # load generator, if not bench itself
+    levels: list[Count] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if self.model == "open" and (self.rate is None or self.arrival is None):
@@ -80,6 +104,8 @@ class Load(Struct):
 
 
 class Target(Struct):
+    """The service. What differs between arms is a list of all values in one string."""
+
     base_url: str
     api: str
 
@@ -125,7 +151,7 @@ class Conditions(Struct, kw_only=True):
     """
 
     seed: Integer
-    arms: list[ArmId]
+    arms: list[Arm]
     load: Load
     target: Target
     request: dict[str, Any]
@@ -232,7 +258,7 @@ class PlayerSummary(Struct):
 
 
 class Samples(Struct):
-    """Single values in ms, one per successful trial; UNSET for a metric that no trial has."""
+    """Single values in the metric's unit, one per successful trial; UNSET for one that no trial has."""
 
     trial: list[Integer] = []
     text: list[str] = []
@@ -242,6 +268,15 @@ class Samples(Struct):
     ttfa: list[NonNegative | None] | UnsetType = UNSET
     min_safe_buffer: list[NonNegative | None] | UnsetType = UNSET
     last_audio: list[NonNegative | None] | UnsetType = UNSET
+    lead_silence: list[NonNegative | None] | UnsetType = UNSET
+    trail_silence: list[NonNegative | None] | UnsetType = UNSET
+    s_per_char: list[NonNegative | None] | UnsetType = UNSET
+    clipped: list[NonNegative | None] | UnsetType = UNSET
+    rms: list[Number | None] | UnsetType = UNSET
+    dc: list[Number | None] | UnsetType = UNSET
+    cancel: list[NonNegative | None] | UnsetType = UNSET
+    audio_after_cancel: list[NonNegative | None] | UnsetType = UNSET
+    check: list[Number | None] | UnsetType = UNSET
 
     def of(self, metric: str) -> list[float]:
         """Return the values of a metric in `SAMPLED`."""
@@ -263,10 +298,9 @@ class Timeline(Struct, kw_only=True):
     arrivals: Annotated[list[tuple[NonNegative, NonNegative]], Meta(min_length=1)]
 
 
-class ArmResult(Struct, kw_only=True):
-    """The trials of one arm."""
+class ArmResult(Arm, kw_only=True, frozen=True):
+    """An arm and its trials."""
 
-    id: ArmId
     n: Count
     ok: Count
     errors: dict[Name, Positive]
@@ -274,6 +308,9 @@ class ArmResult(Struct, kw_only=True):
     messages: dict[Name, str]
     streaming: bool
     reopened: Count
+    slow_sends: Count = 0  # trials whose request took long to be written
+    checks_failed: Count | UnsetType = UNSET
+    check_message: str | UnsetType = UNSET  # why the first of them failed
     first_is_outlier: bool | UnsetType = UNSET
     metrics: dict[Name, MetricSummary]
     player: list[PlayerSummary]
@@ -287,9 +324,10 @@ class ThresholdResult(Struct, kw_only=True):
     expr: str
     arm: str
     value: Number | None
-    unit: Literal["share", "ms", "s", "x"] = "x"
+    unit: Literal["share"] | Unit = "x"
     ci: tuple[Number | None, Number | None] | None
     passed: bool = field(name="pass")
+    inconclusive: bool = False  # not passed, because the trials are too few to tell
     confident: bool  # whether the complete interval is on the same side of the limit
     at_least: bool = False
     why: str | None = None
@@ -300,24 +338,39 @@ class Warmups(Struct):
     errors: dict[str, Count]
 
 
+class SweepLevel(Struct, kw_only=True):
+    """An arm of a sweep. Throughput is that of its own trials, with `concurrency` of them in flight."""
+
+    arm: ArmId
+    concurrency: Positive
+    trials_per_s: Estimate  # successful ones
+    audio_s_per_s: NonNegative
+    ttfb_p95: Estimate | None  # in ms; None without a successful trial
+
+
+class Sweep(Struct, kw_only=True):
+    """The arms that differ in concurrency only, and the last level before saturation, if that was reached.
+
+    `why` explains `knee`.
+    """
+
+    levels: Annotated[list[SweepLevel], Meta(min_length=2)]
+    knee: Positive | None
+    why: str
+
+
 class Result(Struct, kw_only=True):
     """The object that `--json` prints and that every report is rendered from."""
 
-    schema: Literal["smallest.bench/1"] = SCHEMA
+    schema: Literal["smallest.bench/2"] = SCHEMA
     run: Run
     arms: list[ArmResult]
     slo: list[ThresholdResult]
     warmups: Warmups
     exit: Annotated[int, Meta(ge=0, le=255)]
-
-
-def decode_hook(kind: type, value: Any) -> Any:
-    """Decode `ArmId`, which msgspec does not know. Raises ValueError."""
-    if kind is ArmId:
-        return ArmId.decode(value)
-    raise NotImplementedError(kind)
+    sweep: list[Sweep] | UnsetType = UNSET
 
 
 def as_json(value: object) -> Any:
     """Convert to plain dicts, lists, strings and numbers."""
-    return to_builtins(value, enc_hook=str)
+    return to_builtins(value)

@@ -6,16 +6,18 @@ They hold no key and no text. JSON is written in ASCII, so that it cannot contro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
-from msgspec import DecodeError, Struct, ValidationError
+from msgspec import DecodeError, Struct, ValidationError, convert
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from smallest_cli.bench.metrics import METRICS
+from smallest_cli.bench.old_files import OLD_RAW_SCHEMA, OLD_SCHEMA, upgrade
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.schema import (
     RAW_SCHEMA,
@@ -25,13 +27,14 @@ from smallest_cli.bench.schema import (
     Result,
     Run,
     as_json,
-    decode_hook,
 )
 from smallest_cli.bench.thresholds import parse_threshold
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError, plural
 from smallest_cli.files import write_file
 from smallest_cli.security import printable, translate_os_errors
+
+Kind = TypeVar("Kind")
 
 
 class _Header(Struct):
@@ -79,10 +82,11 @@ def read_result(path: Path) -> Result:
             schema = _schema(text)
         except DecodeError:
             schema = RAW_SCHEMA  # JSON lines are not a single document
-        if schema == RAW_SCHEMA:
+        if schema in (RAW_SCHEMA, OLD_RAW_SCHEMA):
             return summarise(*_read_lines(path, text))
-        _check_schema(path, schema, [SCHEMA, RAW_SCHEMA], "write one with bench --save or --jsonl")
-        result = Decoder(Result, dec_hook=decode_hook).decode(text)
+        known = [SCHEMA, RAW_SCHEMA, OLD_SCHEMA, OLD_RAW_SCHEMA]
+        _check_schema(path, schema, known, "write one with bench --save or --jsonl")
+        result = _decoder(Result, SCHEMA, old=schema == OLD_SCHEMA)(text)
         check_result(result)
     return result
 
@@ -100,15 +104,17 @@ def read_raw(path: Path) -> tuple[Run, list[Trial]]:
 def _read_lines(path: Path, text: str) -> tuple[Run, list[Trial]]:
     head, *rest = [line for line in text.split("\n") if line.strip()] or [""]
     schema = _schema(head)
-    _check_schema(path, schema, [RAW_SCHEMA], "write raw trials with bench --jsonl FILE")
-    header = Decoder(_RawHeader, dec_hook=decode_hook).decode(head)
-    decoder = Decoder(_RawLine, dec_hook=decode_hook)
-    trials = [decoder.decode(line).trial for line in rest]
+    _check_schema(path, schema, [RAW_SCHEMA, OLD_RAW_SCHEMA], "write raw trials with bench --jsonl FILE")
+    old = schema == OLD_RAW_SCHEMA
+    header = _decoder(_RawHeader, RAW_SCHEMA, old=old)(head)
+    decode = _decoder(_RawLine, RAW_SCHEMA, old=old)
+    trials = [decode(line).trial for line in rest]
     run = header.run
     for text in run.slo:
         parse_threshold(text)
+    vias = {arm.id: arm.via for arm in run.arms}
     for number, trial in enumerate(trials):
-        _check_trial(trial, run, f"trial {number}")
+        _check_trial(trial, vias, f"trial {number}")
     # An older file may lack newer metrics.
     ours = {name: metric for name, metric in METRICS.items() if name not in run.defs.metrics}
     run = replace(run, defs=replace(run.defs, metrics=run.defs.metrics | ours))
@@ -124,17 +130,30 @@ def _read_lines(path: Path, text: str) -> tuple[Run, list[Trial]]:
     return run, trials
 
 
-def _check_trial(trial: Trial, run: Run, where: str) -> None:
-    if trial.arm not in run.arms:
+def _decoder(kind: type[Kind], schema: str, *, old: bool) -> Callable[[str], Kind]:
+    """Return a function that decodes JSON; a document of an `old` file is converted to `schema` first."""
+    if not old:
+        return Decoder(kind).decode
+    return lambda text: convert(upgrade(Decoder().decode(text), schema), kind)
+
+
+def _check_trial(trial: Trial, vias: Mapping[str, str], where: str) -> None:
+    if vias.get(trial.arm) != trial.via:
         raise ValidationError(f"{where}: its arm is not in `run.arms`")
     if any(after < before for (before, _), (after, _) in pairwise(trial.chunks)):
         raise ValidationError(f"{where}: `chunks` are not in order")
     if trial.error is None and (not trial.chunks or trial.sent_ns is None):
         raise ValidationError(f"{where} has neither audio nor an error")
+    if trial.waveform and trial.error is None and trial.waveform.end > trial.frames:
+        raise ValidationError(f"{where}: `waveform` is longer than its audio")
+    if trial.cancellation and trial.cancellation.last_byte_ns < trial.cancellation.at_ns:
+        raise ValidationError(f"{where}: `cancellation` ends before it begins")
 
 
 def check_result(result: Result) -> None:
     """Check cross-field rules of a result. Raises ValidationError, and UsageError for a threshold."""
+    if len({arm.id for arm in result.run.arms}) < len(result.run.arms):
+        raise ValidationError("`run.arms` has an id twice")
     for text in (*result.run.slo, *(threshold.expr for threshold in result.slo)):
         parse_threshold(text)
     for arm in result.arms:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
+from msgspec.structs import asdict
 
 from smallest_cli.bench import metrics
 from smallest_cli.bench.distribution import STEPS, Distribution, add_counts, summarise
-from smallest_cli.bench.playback import play
-from smallest_cli.bench.schema import SAMPLED, ArmId, ArmResult, MetricSummary, PlayerSummary, Samples
+from smallest_cli.bench.playback import SECOND, play
+from smallest_cli.bench.schema import SAMPLED, Arm, ArmResult, MetricSummary, PlayerSummary, Samples
 from smallest_cli.bench.trial import Trial
 
 
@@ -61,11 +62,14 @@ class Tally(Struct):
     ok: int = 0
     streamed: int = 0
     reopened: int = 0
+    slow_sends: int = 0
     audio_ns: float = 0.0
     characters: int = 0
     good_characters: int = 0  # of successful trials
     errors: dict[str, int] = {}
     messages: dict[str, str] = {}
+    checks_failed: int = 0
+    check_message: str = ""
     metrics: dict[str, Distribution] = {}
     bounds: dict[str, Distribution] = {}  # waits of timed-out trials, for the censored metrics
     players: list[PlayerTally] = []
@@ -96,9 +100,13 @@ class Tally(Struct):
             return
         self.ok += 1
         self.good_characters += trial.characters
-        self.reopened += trial.reused is False and trial.arm.conn == "warm"
+        self.reopened += trial.reused is False
+        self.slow_sends += trial.late_write_ns is not None
+        if trial.check_error is not None:
+            self.checks_failed += 1
+            self.check_message = self.check_message or trial.check_error
         derived = metrics.derive(trial, self.prebuffers_ns[0])
-        self.audio_ns += derived["audio"]
+        self.audio_ns += trial.frames * SECOND / trial.rate
         for name, value in derived.items():
             self._of(name, self.metrics).add(value)
         for gap in metrics.gaps(trial):
@@ -110,7 +118,8 @@ class Tally(Struct):
 
     def merge(self, other: Tally) -> None:
         """Add a tally with the same prebuffers."""
-        for name in ("n", "ok", "streamed", "reopened", "audio_ns", "characters", "good_characters"):
+        counts = ("n", "ok", "streamed", "reopened", "slow_sends", "characters", "good_characters")
+        for name in ("audio_ns", *counts):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         add_counts(self.errors, other.errors)
         self.messages = other.messages | self.messages
@@ -120,7 +129,7 @@ class Tally(Struct):
         for player, another in zip(self.players, other.players, strict=True):
             player.merge(another)
 
-    def as_result(self, arm: ArmId) -> ArmResult:
+    def as_result(self, arm: Arm) -> ArmResult:
         """Return the result of the arm, without timelines, which need single trials."""
         streaming = metrics.is_streaming(arm, self.ok, self.streamed)
         hidden = frozenset() if streaming else metrics.STREAMING
@@ -132,17 +141,22 @@ class Tally(Struct):
         }
         players = zip(self.players, self.prebuffers_ns, strict=True) if self.streamed and streaming else ()
         samples: dict[str, Any] = {
-            name: [ns / 1e6 for ns in self.metrics[name].values()] for name in SAMPLED if name in summaries
+            name: [metrics.in_unit(name, value) for value in self.metrics[name].values()]
+            for name in SAMPLED
+            if name in summaries
         }
         return ArmResult(
-            id=arm,
+            **asdict(arm),
             n=self.n,
             ok=self.ok,
             errors=dict(sorted(self.errors.items())),
             error_rate=sum(self.errors.values()) / self.n if self.n else 0.0,
             messages=self.messages,
             streaming=streaming,
-            reopened=self.reopened,
+            reopened=self.reopened if arm.conn == "warm" else 0,
+            slow_sends=self.slow_sends,
+            checks_failed=self.checks_failed or UNSET,
+            check_message=self.check_message or UNSET,
             metrics={name: found for name, found in summaries.items() if found},
             player=[player.summarise(prebuffer_ns) for player, prebuffer_ns in players],
             samples=Samples(**samples),

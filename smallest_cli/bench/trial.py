@@ -13,15 +13,25 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from smallest_cli import errors
-from smallest_cli.bench.onset import find_onset
 from smallest_cli.bench.playback import Chunk
-from smallest_cli.bench.schema import ArmId, Count, Integer, Name, Positive
-from smallest_cli.models import AudioChunk, Completed, Event, Opened, Sent, SpeechRequest, Transport
+from smallest_cli.bench.schema import ArmId, Cancellation, Count, Integer, Name, Number, Positive, Waveform
+from smallest_cli.models import (
+    LATE_WRITE_NS,
+    AudioChunk,
+    Completed,
+    Event,
+    Opened,
+    Sent,
+    SpeechRequest,
+    Transport,
+    Via,
+)
 
 Kind = TypeVar("Kind", bound=Event)
 ERROR_CLASSES = (
-    "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_first",
-    "timeout_stall", "truncated", "inaudible", "empty", "protocol", "reset", "refused",
+    "dns", "connect", "tls", "http_4xx", "http_429", "http_5xx", "ws_close", "app_error", "timeout_connect",
+    "timeout_first", "timeout_stall", "truncated", "overlong", "inaudible", "empty", "protocol", "reset",
+    "refused",
 )  # fmt: skip
 """All error classes of failed trials. http_429 is the account's concurrency limit, over any transport."""
 
@@ -44,6 +54,7 @@ class Trial(Struct, frozen=True, kw_only=True):
 
     index: Annotated[int, Meta(ge=-1)]
     arm: ArmId
+    via: Via
     phase: Literal["warmup", "measure"]
     block: Annotated[int, Meta(ge=-1)]
     text: str  # name of the text in the run, never the text itself
@@ -55,9 +66,14 @@ class Trial(Struct, frozen=True, kw_only=True):
     phases: Phases | None = None
     reused: bool | None = None
     sent_ns: Integer | None = None
+    late_write_ns: Count | None = None  # duration of a write that took so long that `sent_ns` is its start
     chunks: tuple[tuple[Count, Positive], ...] = ()
     onset: Count | None = None  # number of the first audible frame
+    waveform: Waveform | None = None
     completed_ns: Count | None = None
+    cancellation: Cancellation | None = None  # then `chunks` are those before it
+    check: Number | None = None  # what the command of --check printed
+    check_error: str | None = None
     ended_ns: Integer
     error: Name | None = None
     message: str | None = None
@@ -87,10 +103,12 @@ def classify(error: errors.RemoteError, *, opened: bool, audio_began: bool) -> s
             return "tls"
         case errors.SecurityError():
             return "refused"
+        case errors.ConnectTimeout():
+            return "timeout_connect"
         case errors.ConnectError():
             return error.step
         case errors.DeadlineExceeded() if not opened:
-            return "connect"
+            return "timeout_connect"
         case errors.DeadlineExceeded():
             return "timeout_stall" if audio_began else "timeout_first"
         case errors.IncompleteResponse():
@@ -112,22 +130,48 @@ class Attempt:
 
 
 def attempt(
-    blank: Trial, request: SpeechRequest, transport: Transport, clock: Callable[[], int], origin_ns: int
+    blank: Trial,
+    request: SpeechRequest,
+    transport: Transport,
+    clock: Callable[[], int],
+    origin_ns: int,
+    cancel_after_ns: int | None = None,
 ) -> Attempt:
-    """Send one request. `blank` is the trial without results; times count from `origin_ns` of `clock`."""
+    """Send one request. `blank` is the trial without results; times count from `origin_ns` of `clock`.
+
+    The request is cancelled `cancel_after_ns` after its first audio, unless it has ended by then.
+    """
+    from smallest_cli.bench.waveform import measure_waveform  # imports NumPy
+
     events: list[Event] = []  # evaluated after the request: no work between arrivals
-    failure = None
+    failure = cancelling = None
     started = clock()
     try:
         for event in transport.synthesize(request):
             events.append(event)
+            if cancel_after_ns is not None and not cancelling and isinstance(event, AudioChunk) and event.pcm:
+                cancelling = transport.cancel_at(event.at_ns + cancel_after_ns)
     except errors.RemoteError as error:
         failure = error
     ended = clock()
+    cancelled_ns = cancelling.unschedule() if cancelling else None
+    if cancelled_ns is not None:
+        transport.close()
     audio = [event for event in events if isinstance(event, AudioChunk)]
     opened, sent, completed = _last(events, Opened), _last(events, Sent), _last(events, Completed)
+    # Over SSE only `Completed` and the failure have the id.
     ids = [event.request_id for event in (*audio[:1], completed, failure) if event is not None]
-    pcm = b"".join(chunk.pcm for chunk in audio)
+    pcm = played = b"".join(chunk.pcm for chunk in audio)
+    cancellation = None
+    if cancelling and cancelled_ns is not None and sent:
+        audio = [chunk for chunk in audio if chunk.at_ns <= cancelled_ns]
+        played = b"".join(chunk.pcm for chunk in audio)
+        cancellation = Cancellation(
+            at_ns=cancelled_ns - sent.at_ns,
+            last_byte_ns=max(cancelled_ns, cancelling.received_ns) - sent.at_ns,
+            frames=len(pcm) // 2 - len(played) // 2,
+        )
+    onset, waveform = measure_waveform(played, blank.rate)
     trial = replace(
         blank,
         started_ns=started - origin_ns,
@@ -136,11 +180,16 @@ def attempt(
         phases=Phases(**opened.phases.as_dict()) if opened else None,
         reused=opened.reused if opened else None,
         sent_ns=sent.at_ns - origin_ns if sent else None,
+        late_write_ns=sent.write_ns if sent and sent.write_ns > LATE_WRITE_NS else None,
         chunks=tuple(_chunks(audio, sent.at_ns)) if sent else (),
-        onset=find_onset(pcm, blank.rate),
-        completed_ns=completed.at_ns - sent.at_ns if completed and sent else None,
+        onset=onset,
+        waveform=waveform,
+        completed_ns=completed.at_ns - sent.at_ns if completed and sent and not cancellation else None,
+        cancellation=cancellation,
         request_id=next(filter(None, ids), None),
     )
+    if cancellation and trial.chunks:
+        return Attempt(trial, pcm, None)  # the failure is the end of the connection
     error_class, message = _silent_failure(trial, pcm)
     if failure is not None and not (error_class and isinstance(failure, errors.UnusableAudio)):
         error_class = classify(failure, opened=opened is not None, audio_began=bool(pcm))

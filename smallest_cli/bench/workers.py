@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ from typing import Literal
 from smallest_cli.bench.plan import Job, Plan
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe, probing
-from smallest_cli.bench.stats.quantiles import quantile
+from smallest_cli.bench.stats.quantiles import fewest_for, quantile
 from smallest_cli.bench.trial import Attempt, Trial, attempt
-from smallest_cli.errors import AuthError, Interrupted, RequestError, SecurityError
-from smallest_cli.models import Service, Transport
+from smallest_cli.errors import AuthError, Interrupted, RemoteError, RequestError, SecurityError
+from smallest_cli.models import Service, Transport, Via
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.transports import open_transport
 
@@ -64,9 +64,9 @@ class Progress:
             self.cut_short = "--max-time"
 
     def ttfb_ms(self, p: float, last: int = 200) -> float | None:
-        """Return a quantile of the time to first audio, in ms, over the `last` trials."""
+        """Return a quantile of the time to first audio, in ms, over the `last` trials; None for too few."""
         recent = [trial.first_audio_ns for trial in self.trials[-last:] if not trial.error]
-        return quantile(sorted(recent), p) / 1e6 if recent else None
+        return quantile(sorted(recent), p) / 1e6 if len(recent) >= fewest_for(p) else None
 
 
 OnProgress = Callable[[Progress], None]
@@ -96,7 +96,8 @@ class CharacterBudget:
 class JobQueue:
     """The jobs of a plan, up to its limits of time and characters.
 
-    `cut_short` is the option that ended it early. Jobs due after the end are not started.
+    `cut_short` is the option that ended it early, `over` is set once it has ended, though there may be more
+    `jobs`. Jobs due after the end are not started.
     """
 
     def __init__(self, plan: Plan, budget: CharacterBudget, until: float = math.inf) -> None:
@@ -104,7 +105,8 @@ class JobQueue:
         self.budget = budget
         self.cut_short: str | None = None
         self.stopped = threading.Event()
-        self._jobs = plan.jobs()
+        self.over = False
+        self.jobs = plan.jobs()
         self._started = time.monotonic()
         self._ends = math.inf if plan.seconds is None else self._started + plan.seconds
         self._until = until
@@ -113,29 +115,40 @@ class JobQueue:
     def next(self) -> Job | None:
         """Return the next job, None if there is none."""
         with self._lock:
-            job = None if self.stopped.is_set() or self.cut_short else next(self._jobs, None)
+            job = None if self.stopped.is_set() or self.over else next(self.jobs, None)
             if job is None:
                 return None
             begins = max(time.monotonic(), self._started + (job.due_ns or 0) / SECOND)
             if begins >= self._ends:
-                return None
-            if begins >= self._until:
+                self.over = True
+            elif begins >= self._until:
                 self.cut_short = "--max-time"
             elif not self.budget.take(job):
                 self.cut_short = "--max-chars"
-            return None if self.cut_short else job
+            self.over = self.over or self.cut_short is not None
+            return None if self.over else job
+
+
+def _named(failure: RemoteError, job: Job) -> RemoteError:
+    """Name the arm in a failure that may be due to its voice, model or service."""
+    if job.arm.voice or job.arm.model or job.arm.api or job.arm.base_url:
+        failure.args = (f"{job.arm.id}: {failure}",)
+    return failure
 
 
 class Worker:
     """Run one trial at a time over its own warm connections, as a voice agent does."""
 
-    def __init__(self, number: int, plan: Plan, service: Service, dialer: Dialer, on_trial: OnTrial) -> None:
+    def __init__(
+        self, number: int, plan: Plan, services: Mapping[str, Service], dialer: Dialer, on_trial: OnTrial
+    ) -> None:
+        """`services` has the service of each arm id."""
         self._number, self._plan, self._on_trial = number, plan, on_trial
-        self._service, self._dialer = service, dialer
+        self._services, self._dialer = services, dialer
         self._connections = ExitStack()
-        self._warm: dict[str, Transport] = {
-            via: self._connections.enter_context(open_transport(via, service, dialer))
-            for via in dict.fromkeys(arm.via for arm in plan.arms)
+        self._warm: dict[tuple[Via, Service], Transport] = {
+            each: self._connections.enter_context(open_transport(*each, dialer))
+            for each in {(arm.via, services[arm.id]) for arm in plan.arms}
         }
 
     def warm_up(self, progress: Progress, budget: CharacterBudget) -> None:
@@ -145,7 +158,9 @@ class Worker:
                 return
             made = self.run_trial(job, "warmup", self._dialer.clock(), progress)
             if isinstance(made.failure, FATAL):
-                raise made.failure
+                raise _named(made.failure, job)
+            if progress.cut_short:
+                return
 
     def measure(self, queue: JobQueue, origin_ns: int, progress: Progress) -> None:
         """Run jobs until the queue ends. Raises a `FATAL` error of an arm without a success."""
@@ -156,7 +171,7 @@ class Worker:
                     return
             made = self.run_trial(job, "measure", origin_ns, progress)
             if isinstance(made.failure, FATAL) and made.trial.arm not in progress.succeeded:
-                raise made.failure
+                raise _named(made.failure, job)
 
     def run_trial(
         self, job: Job, phase: Literal["warmup", "measure"], origin_ns: int, progress: Progress
@@ -164,7 +179,8 @@ class Worker:
         """Run and record one trial; discard it if it failed because the time of the run is over."""
         blank = Trial(
             index=job.index,
-            arm=self._plan.arm_id(job.arm),
+            arm=job.arm.id,
+            via=job.arm.via,
             phase=phase,
             block=job.block,
             text=job.text.name,
@@ -174,13 +190,15 @@ class Worker:
             ended_ns=0,
             scheduled_ns=job.due_ns,
         )
-        request = self._plan.template._replace(text=job.text.words)
+        request, service = self._plan.request(job), self._services[job.arm.id]
         progress.start_trial()
         with ExitStack() as opened:
-            transport = self._warm[job.arm.via]
+            transport = self._warm[job.arm.via, service]
             if job.arm.conn == "cold":
-                transport = opened.enter_context(open_transport(job.arm.via, self._service, self._dialer))
-            made = attempt(blank, request, transport, self._dialer.clock, origin_ns)
+                transport = opened.enter_context(open_transport(job.arm.via, service, self._dialer))
+            after_ms = self._plan.cancel_after_ms
+            after_ns = None if after_ms is None else round(after_ms * 1e6)
+            made = attempt(blank, request, transport, self._dialer.clock, origin_ns, after_ns)
         if made.failure is not None and time.monotonic() >= self._dialer.until:
             progress.abandon_trial()
             return made
@@ -212,7 +230,7 @@ def gc_paused() -> Iterator[None]:
 
 def run_workers(
     plan: Plan,
-    service: Service,
+    services: Mapping[str, Service],
     dialer: Dialer,
     on_progress: OnProgress,
     on_trial: OnTrial,
@@ -221,9 +239,12 @@ def run_workers(
 ) -> bool:
     """Warm up, then measure, into `progress`. Return whether the plan was completed.
 
-    A signal ends the run at once; `progress` then holds finished trials only. Raises `FATAL` errors.
+    `services` has the service of each arm id. A round ends before the next begins. A signal ends the run at
+    once; `progress` then holds finished trials only. Raises `FATAL` errors.
     """
-    workers = [Worker(number, plan, service, dialer, on_trial) for number in range(plan.concurrency)]
+    import smallest_cli.bench.waveform  # noqa: F401  (imports NumPy, not during the first trial)
+
+    workers = [Worker(number, plan, services, dialer, on_trial) for number in range(plan.concurrency)]
     pool = ThreadPoolExecutor(plan.concurrency, "bench worker")
     budget = CharacterBudget(plan.max_chars)
     queue, graceful = None, True
@@ -235,8 +256,15 @@ def run_workers(
         with gc_paused(), probing(probe):
             queue = JobQueue(plan, budget, dialer.until)
             origin = progress.origin_ns = dialer.clock()
-            futures = [pool.submit(worker.measure, queue, origin, progress) for worker in workers]
-            _join(futures, on_progress, progress)
+            for concurrency, queue.jobs in plan.rounds():
+                active = workers[:concurrency]
+                _join(
+                    [pool.submit(each.measure, queue, origin, progress) for each in active],
+                    on_progress,
+                    progress,
+                )
+                if queue.over:
+                    break
     except Interrupted:
         graceful = False  # exiting: do not wait for trials in flight
         raise

@@ -54,7 +54,11 @@ EXAMPLES = {
         "smallest bench compare yesterday.json today.json",
     ),
     "smallest bench compare": ("smallest bench compare yesterday.json today.json",),
-    "smallest bench report": ("smallest bench report today.json --html today.html",),
+    "smallest bench report": (
+        "smallest bench report today.json -o today.html",
+        "smallest bench report today.json --format junit -o bench.xml",
+        "smallest bench report today.json --format github",
+    ),
     "smallest dict": (
         "smallest dict create mysql=my-sequel nginx=engine-x",
         "smallest dict list",

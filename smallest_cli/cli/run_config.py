@@ -7,7 +7,7 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -51,16 +51,19 @@ def load_request(
     cache: bool | None = None,
     *,
     needs_ws: bool = False,
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[Console, Settings, SpeechRequest]:
     """Return the console, the settings and the request template. Raises UsageError and SettingsError.
 
-    `needs_ws`: with transport auto use ws, as the command requires it.
+    `needs_ws`: with transport auto use ws, as the command requires it. `warn` takes the warnings, by default
+    the console.
     """
     if service.ca_file is not None and not os.path.exists(os.path.expanduser(service.ca_file)):
         raise SettingsError(f"--ca-file: no such file: {printable(service.ca_file)}")
     if report.quiet and (report.verbose or report.debug):
         raise UsageError(f"--quiet and --{'verbose' if report.verbose else 'debug'} cannot be combined")
     console = Console(quiet=report.quiet, verbose=report.verbose, debug=report.debug)
+    warn = warn or console.warn
     settings = load_settings(voice.as_dict() | service.as_dict() | {"cache": cache})
     if "via" not in settings.sources and (needs_ws or service.completion_wait is not None):
         settings = settings._replace(via="ws")
@@ -71,7 +74,7 @@ def load_request(
         math_notation=voice.math_notation,
         dictionaries=voice.dictionary or (),
         v2_fields={name: getattr(voice, name) for name in ("consistency", "similarity", "enhancement")},
-        warn=console.warn,
+        warn=warn,
     )
     try:
         template = build(force=voice.force)
@@ -80,7 +83,7 @@ def load_request(
             raise
         template = build(force=True)
     if service.completion_wait is not None and settings.via != "ws":
-        console.warn(f"--completion-wait has no effect over {settings.via}")
+        warn(f"--completion-wait has no effect over {settings.via}")
     for line in describe_settings(settings, template):
         console.debug(line)
     return console, settings, template

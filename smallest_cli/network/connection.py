@@ -7,11 +7,12 @@ import re
 import selectors
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, NoReturn, TypeVar
 
 from smallest_cli.errors import ConnectionClosed, DeadlineExceeded, NetworkError, ProtocolError
-from smallest_cli.models import Phases
+from smallest_cli.models import LATE_WRITE_NS, Phases
 from smallest_cli.security import os_error_text
 from smallest_cli.signals import running_s
 
@@ -47,8 +48,9 @@ class Connection:
     """A connected socket with deadlines, a limit on what is read, and timestamps.
 
     It has the socket methods that websocket-client calls. `received_ns` is the clock right after the last
-    read from the system, `sent_ns` right after the last write. `waited_s` is the total time of waiting for
-    the peer. `until` is the end of the run, in seconds of `running_s`.
+    read of bytes from the system, `sent_ns` right after the last write, or before it if it was late
+    (`models.Sent`). `write_ns` is how long it took. `waited_s` is the total time of waiting for the peer.
+    `until` is the end of the run, in seconds of `running_s`.
     """
 
     def __init__(self, sock: socket.socket, phases: Phases, clock: Clock, until: float = math.inf) -> None:
@@ -57,7 +59,7 @@ class Connection:
         self.phases = phases
         self.clock = clock
         self.received_ns = 0
-        self.sent_ns = 0
+        self.sent_ns = self.write_ns = 0
         self.waited_s = 0.0
         self._buffer = b""
         self._position = 0
@@ -65,6 +67,17 @@ class Connection:
         self._timeout = 0.0
         self._deadline = 0.0
         self._read_limit = HEAD_LIMIT
+        self._scheduled: tuple[int, Callable[[], object]] | None = None
+        self._called_ns: int | None = None
+
+    def schedule(self, at_ns: int, call: Callable[[], object]) -> None:
+        """Call `call` once between two reads, or during the wait for bytes, when the clock is at `at_ns`."""
+        self._scheduled, self._called_ns = (at_ns, call), None
+
+    def unschedule(self) -> int | None:
+        """Return the time of the scheduled call; None, and it will not be made, if it was not made yet."""
+        self._scheduled = None
+        return self._called_ns
 
     def set_deadline(self, awaited: str, seconds: float, timeout: float | None = None) -> None:
         """Set the deadline of all reads and writes until the next call to `seconds` from now.
@@ -96,9 +109,13 @@ class Connection:
 
     def _fill_buffer(self) -> None:
         """Read once from the socket into the empty buffer. Raises OSError."""
+        if self._scheduled and (now := self.clock()) >= self._scheduled[0]:
+            call, self._scheduled, self._called_ns = self._scheduled[1], None, now
+            call()
         began = running_s()
         self._buffer, self._position = self._sock.recv(READ_SIZE), 0
-        self.received_ns = self.clock()
+        if self._buffer:
+            self.received_ns = self.clock()
         self.waited_s += running_s() - began
         self._read_limit -= len(self._buffer)
 
@@ -106,8 +123,10 @@ class Connection:
         """Write all of `data`. Raises NetworkError."""
         left = memoryview(data)
         while left:
+            began = self.clock()
             left = left[self._retry_after_stop(partial(self._sock.send, left)) :]
-        self.sent_ns = self.clock()
+            self.write_ns = self.clock() - began
+            self.sent_ns = began if self.write_ns > LATE_WRITE_NS else began + self.write_ns
         return len(data)
 
     def _retry_after_stop(self, call: Callable[[], T]) -> T:
@@ -125,6 +144,8 @@ class Connection:
         remaining = self._deadline - running_s()
         if remaining <= 0:
             self._fail_late()
+        if self._scheduled:
+            remaining = min(remaining, max(0.001, (self._scheduled[0] - self.clock()) / 1e9))
         return min(remaining, MAX_SOCKET_TIMEOUT_S)
 
     def _fail(self, error: OSError) -> NoReturn:
@@ -182,6 +203,11 @@ class Connection:
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self._sock.fileno()
+
+    def end_writing(self) -> None:
+        """Tell the peer that the connection is closed, and keep reading what it still sends."""
+        with suppress(OSError):  # it has closed the connection already
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)  # SSLSocket's own could not read any more
 
     def close(self) -> None:
         """Close the socket. Does not wait for the peer."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any
 
-from smallest_cli.errors import ConnectError
+from smallest_cli.errors import ConnectError, ConnectTimeout
 from smallest_cli.network.connection import Deadline
 from smallest_cli.security import os_error_text
 from smallest_cli.signals import running_s
@@ -44,7 +44,7 @@ def resolve(host: str, port: int, named: str, deadline: Deadline) -> list[Addres
             found = answer.get(timeout=deadline.remaining())
     if found is None:
         late = f"resolving {named} took longer than {deadline.timeout_s:g} s"
-        raise ConnectError(late, step="dns") from None
+        raise ConnectTimeout(late, step="dns") from None
     if isinstance(found, Exception):
         raise ConnectError(f"cannot resolve {named}", step="dns") from None
     # The two families alternate (RFC 8305, 4).
@@ -69,7 +69,7 @@ def connect_any(addresses: list[Address], name: str, deadline: Deadline) -> sock
                     continue
                 remaining = deadline.at - running_s()
                 if remaining <= 0:
-                    raise ConnectError(f"connecting to {name} took longer than {deadline.timeout_s:g} s")
+                    raise ConnectTimeout(f"connecting to {name} took longer than {deadline.timeout_s:g} s")
                 for key, _ in selector.select(min(STAGGER_SECONDS, remaining) if waiting else remaining):
                     sock: Any = key.fileobj
                     selector.unregister(sock)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from smallest_cli.errors import CertificateError, ConnectError, SettingsError, TLSError
+from smallest_cli.errors import CertificateError, ConnectError, ConnectTimeout, SettingsError, TLSError
 from smallest_cli.network.connection import Deadline
 from smallest_cli.network.origin import Origin
 from smallest_cli.security import os_error_text, printable
@@ -126,7 +126,7 @@ def handshake(
     except ssl.SSLCertVerificationError as error:
         raise _certificate_error(origin, error) from None
     except TimeoutError:
-        raise ConnectError(f"no TLS handshake within {deadline.timeout_s:g} s", step="tls") from None
+        raise ConnectTimeout(f"no TLS handshake within {deadline.timeout_s:g} s", step="tls") from None
     except OSError as error:
         raise _handshake_error(origin, error) from None
 

@@ -12,28 +12,31 @@ from smallest_cli.errors import UsageError
 _SPEC = re.compile(
     r"status:[45]\d\d(:\d{1,6})?"
     r"|close:(10(0[0-36-9]|1[0-4])|[34]\d{3})(:\d{1,6})?"
-    r"|(error|stall)(:\d{1,6})?"
+    r"|(error|stall|short)(:\d{1,6})?"
 )
 ABNORMAL = 1006  # never sent: the connection is dropped without a close frame (RFC 6455, 7.4.1)
 
 
 @dataclass(frozen=True, slots=True)
 class FaultSpec:
-    """One fault. `after` is the number of blocks sent before it, `code` an HTTP status or close code."""
+    """One fault. `after` is the number of blocks sent before it, `code` an HTTP status or close code.
 
-    kind: str  # status, error, close or stall
+    `short` ends the audio early, as if it were complete.
+    """
+
+    kind: str  # status, error, close, stall or short
     code: int = 0
     after: int = 0
     retry_after: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> FaultSpec:
-        """Parse `status:503`, `status:429:2` (Retry-After 2), `error:3`, `close:1011:2` or `stall:2`.
+        """Parse e.g. `status:503`, `status:429:2` (Retry-After 2), `error:3`, `close:1011:2` or `short:2`.
 
         Raises UsageError.
         """
         if not _SPEC.fullmatch(text):
-            hint = "e.g. status:503, status:429:2, error:3, close:1011:2 or stall:2"
+            hint = "e.g. status:503, status:429:2, error:3, close:1011:2, stall:2 or short:2"
             raise UsageError(f"unknown fault '{text}'", hint=hint)
         kind, *numbers = text.split(":")
         code = int(numbers.pop(0)) if kind in ("status", "close") else 0

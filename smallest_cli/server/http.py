@@ -52,6 +52,7 @@ class Exchange:
                     slices = (block[start : start + SSE_SLICE_BYTES] for start in starts)
                     self.entry.mark_audio()
                     await response.write(b"".join(encode_sse(AudioChunk(pcm), shape) for pcm in slices))
+                    self.entry.audio_bytes += len(block)
         except (Fault, ServerError) as error:
             self.entry.status = str(error)
             if isinstance(error, Fault) and error.spec.kind == "close":
@@ -99,6 +100,7 @@ class Exchange:
         while data := body.read(min(WRITE_BYTES, remaining)):
             remaining -= len(data)
             await response.write(data)
+            self.entry.audio_bytes += len(data)
         self.entry.mark_audio()
         if fault:
             self.entry.status = f"fault {fault.kind}"

@@ -27,6 +27,8 @@ class LogEntry:
     first_audio_ns: int | None = None
     last_audio_ns: int | None = None
     completed_ns: int | None = None
+    ended_ns: int | None = None  # completed, failed, or the client closed the connection
+    audio_bytes: int = 0  # written to the socket
     request_id: str | None = None
     status: str = "unfinished"
 
@@ -57,6 +59,7 @@ class RequestLog:
 
     def write(self, entry: LogEntry) -> None:
         """Append one line. Only the last four characters of the key are written."""
+        entry.ended_ns = perf_counter_ns()
         if self._descriptor < 0:
             return
         values = asdict(entry) | {"characters": len(entry.text), "key": entry.key[-4:]}

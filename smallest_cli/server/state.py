@@ -81,11 +81,13 @@ class ServerState:
             async for event in events:
                 if isinstance(event, AudioChunk):
                     if fault and fault.after == blocks:
+                        if fault.kind == "short":
+                            return
                         await _trigger(fault)
                     blocks += 1
                     await pacer.wait(request.format.duration(len(event.pcm)))
                 yield event
-        if fault:
+        if fault and fault.kind != "short":
             await _trigger(fault)
 
 

@@ -170,6 +170,8 @@ class WebSocketSession:
                         if isinstance(event, AudioChunk):
                             entry.mark_audio()
                         await self._send(event, job)
+                        if isinstance(event, AudioChunk):
+                            entry.audio_bytes += len(event.pcm)
         except LimitExceeded:
             entry.status = "busy"
             await self._send_error(error_bodies.BUSY["error"])

@@ -107,7 +107,7 @@ class HTTPConnection:
         connection.set_deadline(self._awaited, self._dialer.timeout)
         for start in range(0, len(data), WRITE_SIZE):
             on_write(connection.send(data[start : start + WRITE_SIZE]))
-        return opened, Sent(at_ns=connection.sent_ns)
+        return opened, Sent(at_ns=connection.sent_ns, write_ns=connection.write_ns)
 
     def read_response_of(self, connection: Connection) -> None:
         """Read the head of the response to a GET that was written to `connection` by other code."""
@@ -188,7 +188,7 @@ class HTTPConnection:
                 raise ProtocolError("the service did not answer in HTTP") from None
             if self._protocol.their_state is h11.ERROR and not self.headers:
                 raise ConnectionClosed("the connection was closed before an answer came") from None
-            raise IncompleteResponse("the reply was cut off") from None
+            raise IncompleteResponse("the reply was cut off", request_id=self.request_id) from None
         return event
 
     def _read_error_body(self) -> bytes:
@@ -224,6 +224,12 @@ class HTTPChannel(Channel):
         self._timeout = dialer.timeout
         self._http = HTTPConnection(service, dialer, PATHS[service.api][self.via], self.accept)
         self.connect = self._http.connect
+
+    def cancel_at(self, at_ns: int) -> Connection:
+        """End the connection at that time as far as the service can see."""
+        connection = self._http.connection
+        connection.schedule(at_ns, connection.end_writing)
+        return connection
 
     def close(self) -> None:
         """Close the connection."""

@@ -114,7 +114,8 @@ class WebSocketTransport:
             ws.connection.set_deadline("audio", self._dialer.timeout)
         ws.send(encode_request(request))
         self._events.append(opened.but(segment=number))
-        self._events.append(Sent(at_ns=ws.connection.sent_ns, segment=number))
+        sent_ns, write_ns = ws.connection.sent_ns, ws.connection.write_ns
+        self._events.append(Sent(sent_ns, number, write_ns))
         early = bool(self._requests)
         self._returned = running_s()
         self._requests.append(_Request(number, request, ws.connection, early=early))
@@ -161,6 +162,13 @@ class WebSocketTransport:
         finally:
             if not completed:
                 self.close()  # late messages must not be attributed to the next segment
+
+    def cancel_at(self, at_ns: int) -> Connection:
+        """Send a close frame at that time, which is how plain requests are cancelled (waves/api.md, 4d)."""
+        ws = self._ws
+        assert ws is not None, "nothing was sent"  # noqa: S101
+        ws.connection.schedule(at_ns, ws.send_close)
+        return ws.connection
 
     def _attribute(self, connection: Connection, message: Message) -> None:
         """Queue the events of a message, tagged with the request that they belong to."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import websocket
@@ -123,14 +123,17 @@ class WebSocketConnection:
                     return bytes(message)
         return None
 
+    def send_close(self) -> None:
+        """Send a close frame, unless one was sent."""
+        with suppress(NetworkError), _translate_errors():  # the service had closed it already
+            if self._socket.connected:
+                self._socket.send_close()
+
     def close(self) -> None:
         """Send a close frame and close, without the 3 s that the library waits for the answer."""
         self.connection.set_deadline("end of sending", CLOSE_TIMEOUT_S)
         try:
-            with _translate_errors():
-                self._socket.send_close()
-        except NetworkError:
-            pass  # the service had closed it already
+            self.send_close()
         finally:
             self.connection.close()
 

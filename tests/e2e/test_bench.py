@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -57,7 +58,7 @@ def test_result_has_every_arm_and_metric(full_run: tuple[Path, dict[str, Any], s
         assert ("ttfb_cold" in arm["metrics"]) is ("cold" in name)
         assert [row["buffer_ms"] for row in arm["player"]] == ([0, 50, 100, 200] if arm["streaming"] else [])
     assert {"dns", "tcp", "upgrade"} <= set(arms["ws/cold/c1"]["metrics"])
-    assert found["schema"] == "smallest.bench/1"
+    assert found["schema"] == "smallest.bench/2"
     assert found["run"]["seed"] == 7
     assert found["run"]["calibration"]["floor_ms"]["n"] >= 12  # the server logs a little later
     assert found["slo"][0]["pass"] is True
@@ -104,11 +105,12 @@ def test_default_output_is_tables_and_advice(tmp_path: Path) -> None:
             env={"SMALLEST_API_KEY": OFFLINE_KEY, "SMALLEST_BASE_URL": offline.base_url},
         )  # fmt: skip
     shown = ran.out.decode()
-    assert "ws/warm/c1  3 of 3 ok" in shown
+    assert re.search(r"^ws/warm/c1 +3/3 ", shown, re.MULTILINE)
+    assert len(shown.splitlines()) <= 40
     if "verdict: invalid" not in shown:
         assert "With ws and a warm connection" in shown
     assert "verdict: " in shown
-    assert "p99 needs n>=368" in shown
+    assert "not shown: p95 from 20 trials, p99 from 100 trials" in " ".join(shown.split())
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert "3 trials over 1 arm," in ran.err
@@ -396,12 +398,14 @@ def test_spool_write_error_is_reported_after_the_run(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
         try:
             for n in range(3):
-                spool.add(Attempt(trial(n), bytes(9600), None))
+                spool.add(Attempt(trial(n), bytes([n]) * 4000, None))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        with pytest.raises(OutputError, match="cannot spool the audio of trials: File too large"):
+        problem = "cannot spool the audio of more trials: File too large; that of 2 trials was kept"
+        with pytest.raises(OutputError, match=problem):
             spool.write(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    written = {path.name: path.read_bytes()[44:] for path in tmp_path.iterdir()}
+    assert written == {f"00000{n}-ws-warm-c1-t{n}.wav": bytes([n]) * 4000 for n in range(2)}
 
 
 def save(path: Path, trials: list[Trial], **fields: object) -> str:
@@ -419,8 +423,8 @@ def save(path: Path, trials: list[Trial], **fields: object) -> str:
     ],
 )
 def test_two_runs_are_compared(factor: float, n: int, verdict: str, code: int, tmp_path: Path) -> None:
-    before = save(tmp_path / "a.json", [trial(i, 100 + i % 20) for i in range(n)])
-    after = save(tmp_path / "b.json", [trial(i, factor * (100 + i % 20)) for i in range(n)])
+    before = save(tmp_path / "a.json", [trial(i, 100 + 7 * i % 20) for i in range(n)])
+    after = save(tmp_path / "b.json", [trial(i, factor * (100 + 7 * i % 20)) for i in range(n)])
     ran = smallest(tmp_path, "bench", "compare", before, after)
     assert ran.code == code, ran.err
     assert f"overall: {verdict}" in ran.out.decode()

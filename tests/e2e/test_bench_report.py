@@ -21,7 +21,7 @@ from smallest_cli.bench.report.format import figure
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render
 from smallest_cli.bench.results import summarise
-from smallest_cli.bench.schema import ArmId, Result
+from smallest_cli.bench.schema import Result
 from smallest_cli.bench.storage import as_text, raw_lines, read_result
 from smallest_cli.bench.trial import Trial
 from smallest_cli.bench.workers import Progress
@@ -109,13 +109,13 @@ class Page(HTMLParser):
 def check_page(page: Page, found: Result) -> None:
     for arm in found.arms:
         assert page.figures[arm.id, "ttfb.p50"] == figure(arm.metrics["ttfb"].p50.v)
-        assert page.figures[arm.id, "ttfb.p99"] == figure(arm.metrics["ttfb"].p99.v)
+        assert page.figures[arm.id, "ttfb.p99"] == "-"  # of 40 trials it would be the maximum
         safe = arm.metrics["min_safe_buffer"].p95.v if arm.streaming else None
         assert page.figures[arm.id, "min_safe_buffer.p95"] == figure(safe)
     assert page.texts["advice"] == advice(found)
     assert page.texts["verdict"] == "suspect"
     assert json.loads(page.texts["figures"])[ARMS[0]]["ttfb"] == found.arms[0].metrics["ttfb"].p50.v
-    assert page.tags.count("svg") == 1 + 1 + len(ARMS)
+    assert page.tags.count("figure") == 5
 
 
 def test_chromium_renders_the_page_with_its_figures(found: Result, tmp_path: Path) -> None:
@@ -162,19 +162,9 @@ def test_server_messages_are_escaped_in_html(found: Result) -> None:
     assert HOSTILE not in to_markdown(found)
 
 
-def test_charts_stay_within_their_view_box(found: Result) -> None:
-    for drawn in re.findall(r"<svg viewBox=\"0 0 (\d+) (\d+)\".*?</svg>", to_html(found), re.DOTALL):
-        assert int(drawn[0]) == 760
-    for box in re.findall(r'<rect x="([-\d.]+)" y="([-\d.]+)" width="([\d.]+)"', to_html(found)):
-        x, y, width = map(float, box)
-        assert x >= 0
-        assert y >= 0
-        assert x + width <= 761
-
-
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
-def test_terminal_lines_fit_the_width(found: Result, width: int) -> None:
-    lines = [line for _, line in render(found, width)]
+def test_verbose_lines_fit_the_width(found: Result, width: int) -> None:
+    lines = [line for _, line in render(found, width, verbose=True)]
     assert max(map(len, lines)) <= width
     shown = "\n".join(lines)
     assert "error_rate" not in shown
@@ -207,14 +197,14 @@ def test_table_counts_trials_and_errors_of_every_arm() -> None:
 
 
 def test_markdown_marks_unstreamed_arms_and_missing_intervals(found: Result) -> None:
-    arms = [replace(arm, streaming=arm.id.via != "http") for arm in found.arms]
+    arms = [replace(arm, streaming=arm.via != "http") for arm in found.arms]
     page = to_markdown(replace(found, arms=arms))
     assert "40 of 40 ok (not streamed: the reply is complete before it is sent)" in page
     assert "- gap has no interval: values of one trial depend on each other" in page
 
 
 def test_gap_has_no_interval_and_every_report_says_why(found: Result) -> None:
-    for text in (to_html(found), "\n".join(line for _, line in render(found, 80))):
+    for text in (to_html(found), "\n".join(line for _, line in render(found, 80, verbose=True))):
         assert "gap has no interval: values of one trial depend on each other" in text
     assert "[?, ?]" not in to_html(found)
 
@@ -222,9 +212,9 @@ def test_gap_has_no_interval_and_every_report_says_why(found: Result) -> None:
 def test_arm_has_the_same_colour_in_every_chart() -> None:
     trials = [trial(n, arm=arm, error="dns" if arm == WARM else None) for n, arm in enumerate([WARM, SSE])]
     page = to_html(summarise(run(arms=[WARM, SSE]), trials))
-    assert 'class="rug c1"' in page
-    assert 'class="rug c0"' not in page
-    assert 'class="curve c1"' in page
+    charts = page[page.index('<div class="charts">') :]
+    assert charts.count('class="curve c1 d0"') == 2
+    assert 'class="curve c0' not in charts
 
 
 def test_closed_loop_states_its_limits(found: Result) -> None:
@@ -339,7 +329,7 @@ def queued_trials() -> list[Trial]:
 def test_open_loop_latency_counts_from_the_scheduled_time() -> None:
     late = summarise(run(arms=["ws/warm/r20"], load=OPEN), queued_trials())
     assert "median first byte 3202 ms [3201, 3203] of the scheduled time" in advice(late)
-    both = [*queued_trials(), *(replace(each, arm=ArmId("sse", "warm", "r20")) for each in queued_trials())]
+    both = [*queued_trials(), *(replace(each, arm="sse/warm/r20", via="sse") for each in queued_trials())]
     assert "3202 ms of the scheduled time." in advice_for(both, load=OPEN)
     lines = [line for _, line in render(late, 80)]
     head = next(position for position, line in enumerate(lines) if "e2e p50" in line)
@@ -365,7 +355,7 @@ def test_progress_lines() -> None:
     lines = progress_lines(progress)
     assert "3 of 10 trials" in lines[0]
     assert "1 in flight" in lines[0]
-    assert "p50 50.0 ms  p95 51.0 ms" in lines[1]
+    assert "p50 50.0 ms  p95 - ms" in lines[1]
     assert lines[2] == "errors: 1 dns"
 
 

@@ -96,6 +96,14 @@ def test_dry_run_sends_no_request(home: Path, server: Offline) -> None:
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_stdout_escapes_what_its_encoding_lacks(encoding: str, home: Path) -> None:
+    words = ("speak", "--local", "--dry-run", "Grüße, नमस्ते")
+    ran = smallest(home, *words, env={"PYTHONIOENCODING": encoding})
+    assert (ran.code, ran.err) == (0, "")
+    assert "\\u0928" in ran.out.decode(encoding)
+
+
 def test_dry_run_checks_output_paths(home: Path) -> None:
     (home / "folder.wav").mkdir()
     for path, words in (("nowhere/x.wav", "no such directory"), ("folder.wav", "it is a directory")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import requests
 import trustme
 
+from smallest_cli import __version__
 from smallest_cli.bench.storage import read_raw
 from tests.support import ROOT
 from tests.support.command import environment, smallest
@@ -34,12 +36,15 @@ LOCUSTFILE = ROOT / "smallest_cli" / "bench" / "locust" / "locustfile.py"
 OPTIONS = ("--only-summary", "--smallest-calibrate", "0", "--text", "Hello there.")
 
 
-def locust(home: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+def locust(home: Path, *arguments: str, package: Path | None = None, **options: Any) -> subprocess.Popen[str]:
+    """Start Locust with our locustfile, or with that of another copy of the package."""
     home.joinpath("config").mkdir(exist_ok=True)
+    file = package / "bench" / "locust" / "locustfile.py" if package else LOCUSTFILE
+    path = {"PYTHONPATH": str(package.parent)} if package else {}
     return subprocess.Popen(
-        [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *OPTIONS, *arguments],
+        [sys.executable, "-m", "locust", "-f", str(file), *OPTIONS, *arguments],
         cwd=home,
-        env=environment(home, SMALLEST_API_KEY=KEY),
+        env=environment(home, SMALLEST_API_KEY=KEY, **path),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -317,6 +322,37 @@ def test_master_exits_with_2_for_invalid_options(tmp_path: Path) -> None:
     assert code == 2
     assert "7 is not among the prebuffers" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("other", ["master", "worker"])
+def test_worker_of_another_version_is_refused_on_both_sides(other: str, tmp_path: Path) -> None:
+    copy = tmp_path / "other" / "smallest_cli"
+    shutil.copytree(ROOT / "smallest_cli", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "__init__.py").write_text('__version__ = "9.9.9"\n')
+    port = str(free_port())
+    with start_offline() as server, ExitStack() as opened:
+        load = ("--headless", "-u", "1", "-t", "30s", "--expect-workers", "1", "--host", server.base_url)
+        ends = {
+            "master": ("--master", "--master-bind-port", port, *load),
+            "worker": ("--worker", "--master-port", port),
+        }
+        started = [
+            opened.enter_context(
+                killed_on_exit(locust(tmp_path, *arguments, package=copy if name == other else None))
+            )
+            for name, arguments in ends.items()
+        ]
+        (code, master_err), (_, worker_err) = wait_for_exit(*started)
+        assert completed_requests(server) == 0
+    versions = {name: "9.9.9" if name == other else __version__ for name in ends}
+    refused = (
+        f"the worker runs smallest {versions['worker']}, the master {versions['master']}: "
+        "install the same version on both"
+    )
+    assert code == 22
+    for err in (master_err, worker_err):
+        assert err.count(refused) == 1
+        assert "Traceback" not in err
 
 
 def test_bench_and_locust_name_texts_alike(tmp_path: Path) -> None:

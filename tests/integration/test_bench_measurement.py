@@ -6,7 +6,8 @@ import gc
 import time
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
+from functools import partial
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from smallest_cli.audio import wav
 from smallest_cli.bench.calibration import SelfTest, calibrate, evaluate, evaluate_delays, measurement_error
-from smallest_cli.bench.plan import Arm, Plan, Text
+from smallest_cli.bench.plan import CONNS, Plan, Text, make_arms
 from smallest_cli.bench.probe import Probe, in_ms, probing
 from smallest_cli.bench.runner import conditions
 from smallest_cli.bench.schema import Delays
@@ -22,6 +23,7 @@ from smallest_cli.bench.trial import ERROR_CLASSES, Attempt, attempt
 from smallest_cli.bench.workers import CharacterBudget, JobQueue, Progress, gc_paused, run_workers
 from smallest_cli.errors import RequestError
 from smallest_cli.models import VIAS, AudioFormat, Service, SpeechRequest, Via
+from smallest_cli.network.connection import Clock
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import Secret
 from smallest_cli.transports import open_transport
@@ -31,7 +33,8 @@ from tests.support.offline import KEY as OFFLINE_KEY
 from tests.support.offline import start_offline
 from tests.support.trials import KEY, MS, RATE, trial
 
-ARMS = tuple(Arm(via, conn) for via in VIAS for conn in ("warm", "cold"))
+ARMS = make_arms(VIAS, CONNS)
+WS_AT_3 = make_arms(["ws"], ["warm"], [3])
 TEXTS = tuple(Text(f"t{n}", "word " * (n + 1)) for n in range(4))
 PLAN = Plan(arms=ARMS, texts=TEXTS, template=SpeechRequest("", "magnus"), count=5, seed=3)
 HEAD = Reply("chunked", wav=wav.header(AudioFormat(RATE)))
@@ -60,7 +63,7 @@ def test_seed_determines_order_and_arrivals() -> None:
 
 @pytest.mark.parametrize("arrival", ["poisson", "constant"])
 def test_open_loop_arrivals_have_the_rate(arrival: str) -> None:
-    plan = replace(PLAN, rate=50.0, count=500, arrival=arrival)
+    plan = replace(PLAN, arms=make_arms(VIAS, CONNS, rate=50.0), count=500, arrival=arrival)
     due = [job.due_ns or 0 for job in plan.jobs()]
     assert due == sorted(due)
     assert due[-1] / 1e9 == pytest.approx(3000 / 50, rel=0.1)
@@ -69,7 +72,7 @@ def test_open_loop_arrivals_have_the_rate(arrival: str) -> None:
 
 
 def test_characters_include_warm_ups() -> None:
-    plan = replace(PLAN, concurrency=2, warmups=2)
+    plan = replace(PLAN, arms=make_arms(VIAS, CONNS, [2]), warmups=2)
     warm = [job for lane in range(2) for job in plan.warm_up(lane)]
     assert Counter(job.arm.conn for job in warm) == {"warm": 12, "cold": 6}
     assert plan.characters() == sum(len(job.text.words) for job in [*warm, *plan.jobs()])
@@ -78,12 +81,12 @@ def test_characters_include_warm_ups() -> None:
 
 def test_conditions_hold_every_request_field() -> None:
     service = Service("http://127.0.0.1:9", Secret(KEY, "a test"))
-    asked = conditions(PLAN, service, [0.0], []).request
+    asked = conditions(PLAN, PLAN.everywhere(service), [0.0], []).request
     assert set(asked) == {"voice", "model", "language", "speed", "sample_rate", "completion_wait_ms"}
     template = PLAN.template._replace(number_language="hi", math_notation=True, dictionaries=("d1",),
         consistency=0.0, similarity=0.5, enhancement=0,
     )  # fmt: skip
-    more = conditions(replace(PLAN, template=template), service, [0.0], []).request
+    more = conditions(replace(PLAN, template=template), PLAN.everywhere(service), [0.0], []).request
     assert more == asked | {
         "number_language": "hi", "math_notation": True, "dictionary": ["d1"],
         "consistency": 0.0, "similarity": 0.5, "enhancement": 0,
@@ -91,10 +94,16 @@ def test_conditions_hold_every_request_field() -> None:
 
 
 def run_attempt(
-    script: Script, via: Via, folder: Path, timeout: float = 5.0, *, base_url: str | None = None
+    script: Script,
+    via: Via,
+    folder: Path,
+    timeout: float = 5.0,
+    *,
+    base_url: str | None = None,
+    clock: Clock = time.perf_counter_ns,
 ) -> Attempt:
     blank = trial(arm=f"{via}/cold/c1", **BLANK)
-    dialer = Dialer(timeout=timeout)
+    dialer = Dialer(timeout=timeout, clock=clock)
     with start_fault_server(folder, *script) as faulty:
         service = Service(base_url or faulty.base_url, Secret(KEY, "a test"))
         with open_transport(via, service, dialer) as transport:
@@ -110,6 +119,17 @@ def test_successful_attempt(via: Via, tmp_path: Path) -> None:
     assert made.trial.request_id == "req_1"
     assert made.trial.completed_ns is not None
     assert len(made.pcm) == RATE // 5
+
+
+@pytest.mark.parametrize("via", VIAS)
+@pytest.mark.parametrize(("tick_ns", "late"), [(MS // 10, None), (2 * MS, 2 * MS)])
+def test_write_that_took_long_is_marked(tick_ns: int, late: int | None, via: Via, tmp_path: Path) -> None:
+    """The clock advances with each look at it, as if the thread were suspended between them."""
+    made = run_attempt((*PLAY, End()), via, tmp_path, clock=partial(next, count(0, tick_ns)))
+    assert made.trial.error is None
+    assert made.trial.late_write_ns == late
+    # From before the write to the read that brought the audio: two looks at the clock at least.
+    assert made.trial.first_audio_ns >= (2 if late else 1) * tick_ns
 
 
 FAILURES: list[tuple[str, Via, Script]] = [
@@ -160,28 +180,41 @@ def test_connect_failure_is_classified(name: str, base_url: str, tmp_path: Path)
 
 
 def test_failed_handshake_is_classified_as_tls(tmp_path: Path) -> None:
+    with start_offline() as offline:
+        base_url = offline.base_url.replace("http:", "https:")
+        assert run_attempt(PLAY, "sse", tmp_path, base_url=base_url).trial.error == "tls"
+
+
+def test_silent_server_is_classified_as_timeout_connect(tmp_path: Path) -> None:
     with start_fault_server(tmp_path, *PLAY) as faulty:
         base_url = faulty.base_url.replace("http:", "https:")
         made = run_attempt(PLAY, "sse", tmp_path, base_url=base_url, timeout=0.5)
-    assert made.trial.error == "tls"
+    assert (made.trial.error, made.trial.sent_ns) == ("timeout_connect", None)
+
+
+def test_upgrade_without_answer_is_classified_as_timeout_connect(tmp_path: Path) -> None:
+    made = run_attempt((Stall(),), "ws", tmp_path, timeout=0.2)
+    assert (made.trial.error, made.trial.sent_ns) == ("timeout_connect", None)
 
 
 def test_every_error_class_is_tested() -> None:
-    assert {name for name, _, _ in FAILURES} | {"dns", "connect", "refused", "tls"} == set(ERROR_CLASSES)
+    others = {"dns", "connect", "refused", "tls", "timeout_connect", "overlong"}
+    assert {name for name, _, _ in FAILURES} | others == set(ERROR_CLASSES)
 
 
 def run_plan(plan: Plan, service: Service, progress: Progress) -> bool:
-    return run_workers(plan, service, Dialer(timeout=5), lambda _: None, lambda _: None, progress, Probe())
+    services = plan.everywhere(service)
+    return run_workers(plan, services, Dialer(timeout=5), lambda _: None, lambda _: None, progress, Probe())
 
 
 def test_workers_run_every_trial_and_keep_warm_connections() -> None:
-    plan = replace(PLAN, concurrency=3, count=4)
+    plan = replace(PLAN, arms=make_arms(VIAS, CONNS, [3]), count=4)
     progress = Progress(plan.trials)
     with start_offline(concurrency=3) as offline:
         assert run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
     measured = [each for each in progress.trials if each.phase == "measure"]
     assert {each.error for each in measured} == {None}
-    assert Counter(each.arm for each in measured) == {plan.arm_id(arm): 4 for arm in ARMS}
+    assert Counter(each.arm for each in measured) == {arm.id: 4 for arm in plan.arms}
     assert all(each.reused is ("/warm/" in each.arm) for each in measured)
     assert sorted(each.index for each in measured) == list(range(24))
     assert sum(each.phase == "warmup" for each in progress.trials) == 12
@@ -198,7 +231,7 @@ def test_max_chars_ends_a_timed_run() -> None:
 
 
 def test_max_chars_limits_warm_ups() -> None:
-    plan = replace(PLAN, arms=ARMS[:1], concurrency=3, max_chars=12)
+    plan = replace(PLAN, arms=WS_AT_3, max_chars=12)
     progress = Progress(plan.trials)
     with start_offline(concurrency=3) as offline:
         assert not run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
@@ -206,7 +239,9 @@ def test_max_chars_limits_warm_ups() -> None:
 
 
 def test_jobs_due_after_the_end_are_not_started() -> None:
-    plan = replace(PLAN, count=None, seconds=3e6, rate=0.4e-6, arrival="constant")
+    plan = replace(
+        PLAN, arms=make_arms(VIAS, CONNS, rate=0.4e-6), count=None, seconds=3e6, arrival="constant"
+    )
     source = JobQueue(plan, CharacterBudget(0))
     assert [job and job.index for job in (source.next(), source.next(), source.next())] == [0, None, None]
     assert source.cut_short is None
@@ -232,7 +267,7 @@ def test_fatal_error_without_warm_up_is_raised_from_the_first_trial() -> None:
 
 
 def test_concurrency_limit_is_counted_as_http_429() -> None:
-    plan = replace(PLAN, arms=ARMS[:1], concurrency=3, count=12, warmups=0)
+    plan = replace(PLAN, arms=WS_AT_3, count=12, warmups=0)
     progress = Progress(plan.trials)
     with start_offline(concurrency=1, first_byte_ms=20) as offline:
         run_plan(plan, Service(offline.base_url, Secret(OFFLINE_KEY, "a test")), progress)
@@ -260,14 +295,32 @@ def test_measurement_error_comes_from_server_timestamps() -> None:
 
 
 def test_calibration_uses_the_concurrency_of_the_plan() -> None:
-    floor, reasons, doubts = calibrate(replace(PLAN, concurrency=2), 5.0)
+    floor, reasons, doubts = calibrate(PLAN, 2, Dialer(timeout=5))
     assert (reasons, doubts) == ((), ())
     assert floor is not None
     assert 50 <= floor.n <= 60
 
 
+def test_calibration_ends_with_the_time_of_the_run() -> None:
+    self_test = calibrate(PLAN, 2, Dialer(timeout=5, max_time=-1.0))
+    assert (self_test.floor, self_test.doubts) == (None, ())
+    assert self_test.reasons == ("--max-time cut the self-test short",)
+
+
+def test_failed_warm_ups_make_the_run_suspect() -> None:
+    calm, good = Probe([MS // 10] * 100), [trial(n) for n in range(10)]
+    warm = [trial(-1, phase="warmup", error=error) for error in (None, "reset", "timeout_connect")]
+    found = evaluate(calm, SelfTest(LATE), [*warm, *good])
+    assert (found.verdict, found.reasons) == (
+        "suspect",
+        ["2 of 3 warm-ups failed: warm trials may be cold"],
+    )
+    assert evaluate(calm, SelfTest(LATE), [*warm[:1], *good]).verdict == "ok"
+    assert evaluate(calm, SelfTest(LATE), [*warm[1:], *good]).verdict == "suspect"
+
+
 def test_failed_calibration_makes_the_run_suspect() -> None:
-    self_test = calibrate(replace(PLAN, arms=ARMS[:1]), 1e-6)
+    self_test = calibrate(replace(PLAN, arms=ARMS[:1]), 1, Dialer(timeout=1e-6))
     assert (self_test.floor, self_test.reasons) == (None, ())
     assert self_test.doubts[0].startswith("not calibrated: every trial on the offline server failed (")
     assert evaluate(Probe([MS // 10] * 100), self_test, [trial()]).verdict == "suspect"

@@ -10,7 +10,7 @@ from msgspec import convert
 
 from smallest_cli.bench.metrics import METRICS
 from smallest_cli.bench.playback import Chunk
-from smallest_cli.bench.schema import ArmId, Run, as_json, decode_hook
+from smallest_cli.bench.schema import Arm, Run, Waveform, as_json
 from smallest_cli.bench.trial import Phases, Trial
 from tests.support.command import Ran, smallest
 
@@ -19,17 +19,26 @@ RATE = 24_000
 KEY = "sk_bench_0123456789abcdef"
 
 
+def arm(name: str) -> Arm:
+    """The arm of an id such as `ws/warm/c1` or `ws/warm/r20/meher`."""
+    via, conn, load, *_ = name.split("/")
+    number = load[1:]
+    many = {"concurrency": number} if load[0] == "c" else {"concurrency": 5, "rate": number}
+    return convert({"id": name, "via": via, "conn": conn, **many}, Arm, strict=False)
+
+
 def trial(index: int = 0, ttfb_ms: float = 50, *, arm: str = "ws/warm/c1", **fields: Any) -> Trial:
     """A successful trial of half a second of audio in five arrivals, 50 ms apart, changed by `fields`."""
     first = round(ttfb_ms * MS)
     chunks: tuple[Chunk, ...] = tuple((first + 50 * MS * n, RATE // 10) for n in range(5))
     cold = "/cold/" in arm
     values: dict[str, Any] = {
-        "index": index, "arm": ArmId.decode(arm), "phase": "measure", "block": index, "text": f"t{index % 3}",
-        "characters": 40, "rate": RATE,
+        "index": index, "arm": arm, "via": arm.split("/")[0], "phase": "measure",
+        "block": index, "text": f"t{index % 3}", "characters": 40, "rate": RATE,
         "started_ns": index * 1000 * MS, "opened_ns": index * 1000 * MS + 10 * MS,
         "phases": Phases(1 * MS, 2 * MS, 3 * MS, 4 * MS) if cold else Phases(), "reused": not cold,
         "sent_ns": index * 1000 * MS + 11 * MS, "chunks": chunks, "onset": 240,
+        "waveform": Waveform(end=11_760, clipped=0, dc=-60.0, rms=-20.0),
         "completed_ns": first + 300 * MS, "ended_ns": index * 1000 * MS + 400 * MS, "request_id": f"r{index}",
     }  # fmt: skip
     return Trial(**values | fields)
@@ -52,7 +61,8 @@ def run(**fields: Any) -> Run:
         "texts": {"t0": {"characters": 40, "sha256": "00"}}, "buffers_ms": [0.0, 100.0], "slo": [],
         "client": {}, "calibration": CALIBRATION, "defs": {"metrics": METRICS},
     } | fields  # fmt: skip
-    return convert(as_json(values), Run, dec_hook=decode_hook)
+    values["arms"] = [arm(each) if isinstance(each, str) else each for each in values["arms"]]
+    return convert(as_json(values), Run)
 
 
 def bench(home: Path, base_url: str, *options: str, **more: Any) -> Ran:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from msgspec.structs import asdict, replace
 
 from smallest_cli.bench import schema
+from smallest_cli.bench.calibration import check_warmups
 from smallest_cli.bench.distribution import add_counts
-from smallest_cli.bench.locust.messages import Message, Totals
+from smallest_cli.bench.locust.messages import Message, Totals, with_users
 from smallest_cli.bench.merge import SAME_CONDITIONS
 from smallest_cli.bench.results import assemble, window
 from smallest_cli.bench.tally import Tally
@@ -54,13 +55,11 @@ class Aggregator:
         if not known:
             return None
         cut_short = next((part.latest.cut_short for part in parts if part.latest.cut_short), None)
-        arms = [
-            tally.as_result(schema.ArmId.decode(arm).with_concurrency(self.users))
-            for arm, tally in sorted(self._arms.items())
-        ]
+        named = with_users((arm for each in known for arm in each.arms), self.users)
+        arms = [tally.as_result(named[arm]) for arm, tally in sorted(self._arms.items())]
         load = replace(known[0].load, concurrency=self.users, engine=self.engine)
         run = schema.Run(
-            **asdict(replace(known[0], arms=[arm.id for arm in arms], load=load)),
+            **asdict(replace(known[0], arms=[named[arm] for arm in sorted(self._arms)], load=load)),
             id=self._id,
             started_utc=self._started.isoformat(timespec="seconds"),
             interrupted=False,
@@ -96,6 +95,7 @@ class Aggregator:
             if any(getattr(each, name) != getattr(known[0], name) for each in known)
         ]
         reasons = [f"worker {name}: {why}" for name, each in verdicts.items() for why in each.reasons]
-        floor: schema.Verdict = "invalid" if different else "suspect" if lost or stopped else "ok"
+        cold = check_warmups(self._warmups.n, sum(self._warmups.errors.values()))
+        floor: schema.Verdict = "invalid" if different else "suspect" if lost or stopped or cold else "ok"
         verdict = max(worst.verdict, floor, key=schema.VERDICTS.index)
-        return replace(worst, verdict=verdict, reasons=[*different, *stopped, *lost, *reasons])
+        return replace(worst, verdict=verdict, reasons=[*different, *stopped, *lost, *cold, *reasons])

@@ -25,15 +25,16 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
+from smallest_cli import __version__
 from smallest_cli.bench.locust.aggregate import Aggregator
-from smallest_cli.bench.locust.messages import Message
+from smallest_cli.bench.locust.messages import Message, version_mismatch
 from smallest_cli.bench.locust.options import add_options, check_options, read_config, share_counts
 from smallest_cli.bench.locust.worker import ENGINE, LoadWorker, start_worker
 from smallest_cli.bench.locust.worker_stats import WorkerStats
 from smallest_cli.bench.results import INVALID
 from smallest_cli.bench.storage import as_text, write_text
 from smallest_cli.bench.workers import Worker
-from smallest_cli.errors import RemoteError, SmallestError, UsageError
+from smallest_cli.errors import RemoteError, SettingsError, SmallestError, UsageError
 
 STOP_TIMEOUT_S = 30.0  # for trials in flight at the end, unless --stop-timeout is given
 FINISH, LAST, REPORT = "smallest.finish", "smallest.last", "smallest"
@@ -61,6 +62,7 @@ class _State:
     aggregator: Aggregator | None = None
     run_name: str = ""  # written into the raw trials of every process
     exit_code: int = INVALID  # the exit code of a run without a result
+    environment: Environment | None = None
 
 
 STATE = _State()
@@ -113,10 +115,10 @@ class Caller(User):
 
 def on_init(environment: Environment, **_: Any) -> None:
     """Register message handlers with the runner of this process."""
-    runner = environment.runner
+    runner, STATE.environment = environment.runner, environment
     environment.stop_timeout = environment.stop_timeout or STOP_TIMEOUT_S
     if isinstance(runner, MasterRunner):
-        runner.register_message(LAST, lambda msg, **_: _add_last(environment, msg.node_id, msg.data[REPORT]))
+        runner.register_message(LAST, lambda msg, **_: _add(environment, msg.node_id, msg.data[REPORT]))
     elif isinstance(runner, WorkerRunner):
         runner.register_message(FINISH, lambda msg, **_: _finish(environment, msg.data), concurrent=True)
 
@@ -136,6 +138,10 @@ def on_test_start(environment: Environment, **_: Any) -> None:
             STATE.exit_code = error.exit_code
         return
     try:
+        if isinstance(runner, WorkerRunner):
+            master = getattr(environment.parsed_options, "smallest_version", None)
+            if problem := version_mismatch(__version__, master):
+                raise SettingsError(problem)
         STATE.worker = start_worker(read_config(environment, LOG.warning), LOG.warning)
     except SmallestError as error:
         if isinstance(error, UsageError):
@@ -161,12 +167,12 @@ def on_report_to_master(data: dict[str, Any], **_: Any) -> None:
 
 def on_worker_report(client_id: str, data: dict[str, Any], **_: Any) -> None:
     """Aggregate a worker's report."""
-    if REPORT in data and STATE.aggregator:
-        STATE.aggregator.add(client_id, Message.decode(data[REPORT]))
+    if REPORT in data and STATE.environment:
+        _add(STATE.environment, client_id, data[REPORT])
 
 
-def _add_last(environment: Environment, name: str, data: bytes) -> None:
-    """Aggregate the last message of a process. One that cannot run trials ends the run."""
+def _add(environment: Environment, name: str, data: bytes) -> None:
+    """Aggregate a message of a process. One that cannot run trials ends the run."""
     if STATE.aggregator is None or environment.runner is None:
         return
     problem = STATE.aggregator.add(name, Message.decode(data))
@@ -214,7 +220,7 @@ def _send_last(environment: Environment, worker: LoadWorker) -> None:
     if message is not None and isinstance(environment.runner, WorkerRunner):
         environment.runner.send_message(LAST, {REPORT: message.encode()})
     elif message is not None:
-        _add_last(environment, LOCAL, message.encode())
+        _add(environment, LOCAL, message.encode())
 
 
 def _report_error(environment: Environment, error: SmallestError) -> None:

@@ -11,9 +11,17 @@ from typing import Any, TypeVar
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from smallest_cli import __version__
 from smallest_cli.bench.corpus import CORPORA
-from smallest_cli.bench.plan import BUFFERS, MAX_CHARS, Plan, make_texts, parse_arms, parse_buffers
-from smallest_cli.bench.schema import ArmId
+from smallest_cli.bench.plan import (
+    BUFFERS,
+    MAX_CHARS,
+    Plan,
+    make_arms,
+    make_texts,
+    parse_buffers,
+    parse_kinds,
+)
 from smallest_cli.bench.thresholds import check_thresholds
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.security import printable
@@ -54,8 +62,10 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 def share_counts(options: Any, workers: int) -> None:
-    """Add the numbers of users and workers to the options that Locust sends from master to workers."""
+    """Add the numbers of users and workers to the options that Locust sends from master to workers, and our
+    version."""
     options.smallest_users, options.smallest_workers = options.num_users, max(1, workers)
+    options.smallest_version = __version__
 
 
 @dataclass(frozen=True)
@@ -97,11 +107,10 @@ def read_config(environment: Environment, warn: Callable[[str], None]) -> LoadCo
     if limit is None:
         limit = MAX_CHARS if settings.base_url == DEFAULT_BASE_URL else 0
     plan = Plan(
-        arms=parse_arms(options.via, options.conn, "--via"),
+        arms=make_arms(*parse_kinds(options.via, options.conn, "--via"), [0]),
         texts=make_texts([options.text] if options.text else [], options.corpus, template),
         template=template,
         count=None,
-        concurrency=0,
         seed=(_number(options, "seed", int) or 0) + max(getattr(environment.runner, "worker_index", 0), 0),
         max_chars=max(1, limit // workers) if limit else 0,  # rounded down: the sum must not exceed it
     )
@@ -146,7 +155,6 @@ def _number(options: Any, name: str, kind: Callable[[str], Number]) -> Number | 
 
 def _thresholds(options: Any) -> list[str]:
     found = [each.strip() for each in options.slo.split(";") if each.strip()]
-    arms = parse_arms(options.via, options.conn, "--via")
-    ids = [ArmId(arm.via, arm.conn, f"c{_users(options)}") for arm in arms]
-    check_thresholds(found, ids, parse_buffers(options.buffer or "0"))
+    arms = make_arms(*parse_kinds(options.via, options.conn, "--via"), [_users(options)])
+    check_thresholds(found, arms, parse_buffers(options.buffer or "0"))
     return found

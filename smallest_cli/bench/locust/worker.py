@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -15,8 +15,9 @@ import gevent
 import locust
 from msgspec import structs
 
+import smallest_cli.bench.waveform  # noqa: F401  (imports NumPy, not during the first trial)
 from smallest_cli.bench.calibration import SelfTest, calibrate
-from smallest_cli.bench.locust.messages import Message
+from smallest_cli.bench.locust.messages import Message, with_users
 from smallest_cli.bench.locust.options import LoadConfig
 from smallest_cli.bench.locust.worker_stats import InFlight, WorkerStats
 from smallest_cli.bench.probe import probing
@@ -74,10 +75,10 @@ class LoadWorker:
         path = Path(self.raw)
         if name:
             path = path.with_name(f"{path.stem}.{name}{path.suffix}")
-        arms = [arm.with_concurrency(users) for arm in stats.conditions.arms]
+        arms = with_users(stats.conditions.arms, users)
         load = structs.replace(stats.conditions.load, concurrency=users, engine=ENGINE)
         run = Run(
-            **structs.asdict(structs.replace(stats.conditions, arms=arms, load=load)),
+            **structs.asdict(structs.replace(stats.conditions, arms=list(arms.values()), load=load)),
             id=f"{time.time_ns():x}",
             part_of=part_of,
             started_utc=self._started.isoformat(timespec="seconds"),
@@ -87,7 +88,7 @@ class LoadWorker:
             origin_ns=stats.origin_ns,
             calibration=stats.sent.calibration(),
         )
-        trials = [structs.replace(trial, arm=trial.arm.with_concurrency(users)) for trial in stats.trials]
+        trials = [structs.replace(trial, arm=arms[trial.arm].id) for trial in stats.trials]
         write_text(path, "".join(raw_lines(run, trials)))
 
 
@@ -100,9 +101,10 @@ def start_worker(config: LoadConfig, warn: Callable[[str], None]) -> LoadWorker:
     self_test = SelfTest(None, reasons=("not calibrated: --smallest-calibrate 0",))
     if config.calibrated:
         users = min(config.users, MAX_CALIBRATION_USERS)
-        self_test = calibrate(replace(plan, concurrency=users), settings.timeout)
+        self_test = calibrate(plan, users, dialer)
+    services = plan.everywhere(service)
     stats = WorkerStats(
-        conditions(plan, service, config.buffers_ms, config.slo),
+        conditions(plan, services, config.buffers_ms, config.slo),
         self_test,
         origin_ns=dialer.clock(),
         trials=[] if config.raw else None,
@@ -110,5 +112,5 @@ def start_worker(config: LoadConfig, warn: Callable[[str], None]) -> LoadWorker:
     resources.enter_context(gc_paused())
     resources.enter_context(probing(stats.probe))
     queue = JobQueue(plan, CharacterBudget(plan.max_chars))
-    open_worker = partial(Worker, plan=plan, service=service, dialer=dialer, on_trial=stats.add)
+    open_worker = partial(Worker, plan=plan, services=services, dialer=dialer, on_trial=stats.add)
     return LoadWorker(stats, queue, open_worker, config.raw, resources)

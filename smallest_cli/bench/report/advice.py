@@ -9,6 +9,7 @@ from smallest_cli.bench.schema import ArmResult, Estimate, Load, MetricSummary, 
 from smallest_cli.errors import plural
 
 MAX_ERROR_RATE = 0.05  # an arm that fails more often is not recommended, however fast it is
+MAX_NAMED = 2  # more arms that fail too often are counted
 MAX_TAIL_WAIT_MS = 1000.0
 SHARES = ("p99", "p95", "p90")
 
@@ -24,7 +25,7 @@ def waited(arm: ArmResult) -> MetricSummary | None:
     In an open loop it counts from the scheduled time and includes queueing; for a cold arm it includes
     connecting.
     """
-    plain = "ttfb_cold" if arm.id.conn == "cold" else "ttfb"
+    plain = "ttfb_cold" if arm.conn == "cold" else "ttfb"
     return arm.metrics.get("ttfb_e2e") or arm.metrics.get(plain)
 
 
@@ -36,7 +37,9 @@ def _sentences(result: Result) -> Iterator[str]:
     elif verdict == "invalid":
         yield f"No recommendation: {VERDICT_TEXTS[verdict]}."
     else:
-        yield from _recommendation(tried)
+        lowest = min(arm.concurrency for arm in tried)  # higher levels of a sweep cannot be faster
+        yield from _recommendation([arm for arm in tried if arm.concurrency == lowest])
+        yield from _knees(result)
     yield from _late_completions(tried)
     yield from _failures(tried)
     yield from _limits(tried, result.run.load)
@@ -58,13 +61,21 @@ def _recommendation(tried: Sequence[ArmResult]) -> Iterator[str]:
             f"median first byte {figure(min(medians))} to {figure(max(medians))} ms{since}."
         )
         return
-    if not since and arm.id.conn == "cold":
+    if not since and arm.conn == "cold":
         since = ", connecting included"
-    start = f"With {arm.id.via} and" if len(tried) == 1 else f"Use {arm.id.via} with"
-    yield (
-        f"{start} a {arm.id.conn} connection: median first byte {figure(best.p50.v)} ms "
-        f"{interval(best.p50)}{since}{_buffer(arm)}."
-    )
+    start = f"With {arm.via} and" if len(tried) == 1 else f"Use {arm.via} with"
+    kinds = {(each.via, each.conn) for each in tried}
+    start = f"{start} a {arm.conn} connection" if len(kinds) == len(tried) else f"Use {arm.id}"
+    yield (f"{start}: median first byte {figure(best.p50.v)} ms {interval(best.p50)}{since}{_buffer(arm)}.")
+
+
+def _knees(result: Result) -> Iterator[str]:
+    """Report up to which concurrency throughput grows."""
+    for sweep in result.sweep or ():
+        best = next((each for each in sweep.levels if each.concurrency == sweep.knee), None)
+        if best:
+            rate = f"{figure(best.trials_per_s.v, 'x')} trials/s"
+            yield f"Up to {sweep.knee} in flight ({best.arm}): {rate}; {sweep.why}."
 
 
 def _overlap(lower: Estimate, higher: Estimate) -> bool:
@@ -87,29 +98,35 @@ def _buffer(arm: ArmResult) -> str:
 
 def _late_completions(tried: Sequence[ArmResult]) -> Iterator[str]:
     """Report arms whose `complete` arrives long after the last audio."""
-    waits = {arm.id: arm.metrics["tail_wait"].p50.v for arm in tried if "tail_wait" in arm.metrics}
-    late = {name: ms for name, ms in waits.items() if ms > MAX_TAIL_WAIT_MS}
+    waits = {(arm.id, arm.via): arm.metrics["tail_wait"].p50.v for arm in tried if "tail_wait" in arm.metrics}
+    late = {arm: ms for arm, ms in waits.items() if ms > MAX_TAIL_WAIT_MS}
     if late:
         follows = "a run waits for it at its end"
-        if all(name.via == "ws" for name in late):
+        if all(via == "ws" for _, via in late):
             follows = "a run over ws waits for it at its end, one over sse does not"
         seconds = f"{max(late.values()) / 1000:.1f} s"
-        yield f"The end marker comes {seconds} after the last audio ({', '.join(late)}): {follows}."
+        names = ", ".join(name for name, _ in late)
+        yield f"The end marker comes {seconds} after the last audio ({names}): {follows}."
 
 
 def _failures(tried: Sequence[ArmResult]) -> Iterator[str]:
     unfit = [arm for arm in tried if arm.error_rate > MAX_ERROR_RATE]
     if unfit:
-        failed = [
-            f"{arm.id}, {arm.n - arm.ok} of {plural(arm.n, 'trial')} ({error_counts(arm)})" for arm in unfit
-        ]
-        yield f"Failed too often: {'; '.join(failed)}."
+        groups = [[arm] for arm in unfit] if len(unfit) <= MAX_NAMED else [unfit]
+        yield f"Failed too often: {'; '.join(map(_failed, groups))}."
     others = [arm for arm in tried if arm not in unfit]
     if count := sum(arm.n - arm.ok for arm in others):
         classes = dict.fromkeys(name for arm in others for name in arm.errors)
         other = "other " if unfit else ""
         total = plural(sum(arm.n for arm in others), f"{other}trial")
         yield f"{count} of {total} failed ({', '.join(classes)})."
+
+
+def _failed(arms: Sequence[ArmResult]) -> str:
+    """Name arms, and count their failed trials by class."""
+    failed, total = sum(arm.n - arm.ok for arm in arms), sum(arm.n for arm in arms)
+    names = str(arms[0].id) if len(arms) == 1 else f"{len(arms)} arms"
+    return f"{names}, {failed} of {plural(total, 'trial')} ({error_counts(*arms)})"
 
 
 def _limits(tried: Sequence[ArmResult], load: Load) -> Iterator[str]:

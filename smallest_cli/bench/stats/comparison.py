@@ -1,17 +1,19 @@
 """Compare two samples: the shift between them and whether it is significant.
 
 The shift is that of Hodges and Lehmann (1963), the median of all pairwise differences, with the interval of
-the Wilcoxon-Mann-Whitney test (Lehmann, 1975). No normal distribution is assumed.
+the Wilcoxon-Mann-Whitney test (Lehmann, 1975). No normal distribution is assumed. Trials of one run depend
+on each other, e.g. by the load of the machine: `dependence` measures it, and widens the interval.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
-from statistics import NormalDist
+from itertools import count, pairwise
+from statistics import NormalDist, fmean, variance
 from typing import Literal
 
 from smallest_cli.bench.schema import Estimate
@@ -20,6 +22,8 @@ from smallest_cli.bench.stats.quantiles import CONFIDENCE, log_choose, quantile
 EXACT_SIZE = 20
 SORTED_SIZE = 20_000
 POWER = 0.8
+FEWEST_IN_BLOCKS = 9  # fewer values do not give three blocks
+MAX_CORRELATION = 0.98
 
 Word = Literal["faster", "slower", "equivalent", "inconclusive"]
 
@@ -97,9 +101,30 @@ def _rank_sums(n: int, m: int) -> list[int]:
     return counts
 
 
+def dependence(values: Sequence[float]) -> float:
+    """Return the factor by which dependence of successive values raises the variance of their mean rank.
+
+    The greater of two estimates, and at least 1: batch means (Law and Kelton, 1984) over blocks of the square
+    root of the sample's size, which see a drift, and a first-order autoregressive process, for few values.
+    Ranks, so that an outlier hides neither. `values` are in the order of measurement.
+    """
+    n, size = len(values), round(math.sqrt(len(values)))
+    if n < FEWEST_IN_BLOCKS:
+        return 1.0
+    ordered = sorted(values)
+    ranks = [bisect_left(ordered, value) + bisect_right(ordered, value) - n for value in values]
+    spread = fmean(rank * rank for rank in ranks)
+    if not spread:
+        return 1.0
+    blocks = [fmean(ranks[at : at + size]) for at in range(0, n - size + 1, size)]
+    lagged = sum(before * after for before, after in pairwise(ranks)) / (n * spread)
+    lagged = min(lagged + (1 + 3 * lagged) / n, MAX_CORRELATION)  # its bias in small samples (Kendall, 1954)
+    return max(1.0, size * variance(blocks) / spread, (1 + lagged) / (1 - lagged))
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The comparison of two samples. `effect` is the smallest significant change, in their unit.
+    """The comparison of two samples. `effect` is the smallest change that matters, in their unit.
 
     `needed` is the size of each sample that would likely give a verdict; None if there is one or unknown.
     """
@@ -116,37 +141,60 @@ def compare(
     min_effect: float,
     confidence: float = CONFIDENCE,
     minimum: float = 0.0,
+    *,
+    noise: float = 0.0,
+    ordered: bool = True,
 ) -> Comparison:
     """Return whether the second sample is faster (lower), slower, equivalent, or inconclusive.
 
     `min_effect` is a fraction of the first sample's median; a change below `minimum`, in the samples' unit,
-    is not significant either, for medians of 0. Faster and slower: the interval excludes 0. Equivalent, which
-    takes precedence: the interval of two one-sided tests (Schuirmann, 1987) is within the smallest
-    significant change.
+    does not matter either, for medians of 0. Equivalent: the interval of two one-sided tests (Schuirmann,
+    1987) is within the smallest change that matters. Faster and slower: the complete interval is beyond it,
+    and beyond `noise`, the shift that the measurement itself may cause. `ordered`: the values are in the
+    order of measurement, so that their dependence is known.
     """
     effect = max(abs(quantile(sorted(first), 0.5)) * min_effect, minimum)
     found = shift(first, second, confidence)
     if found.lo is None or found.hi is None:
         needed = _needed_where_open(sorted(first), sorted(second), effect, confidence)
         return Comparison("inconclusive", found, effect, needed)
-    inner = shift(first, second, 2 * confidence - 1)
-    if inner.lo is not None and inner.hi is not None and -effect < inner.lo and inner.hi < effect:
+    factor = _width_factor(first, second, confidence) if ordered else 1.0
+    low, high = _widened(found, factor)
+    found = Estimate(found.v, low, high)
+    inner = _widened(shift(first, second, 2 * confidence - 1), factor)
+    if -effect < inner[0] and inner[1] < effect:
         return Comparison("equivalent", found, effect)
-    if found.lo > 0:
-        return Comparison("slower", found, effect)
-    if found.hi < 0:
-        return Comparison("faster", found, effect)
-    sizes, width = (len(first), len(second)), found.hi - found.lo
+    if low > effect or high < -effect:
+        word: Word = "slower" if low > noise else "faster" if high < -noise else "inconclusive"
+        return Comparison(word, found, effect)  # more trials do not tell a shift from the noise
+    sizes, width = (len(first), len(second)), high - low
     return Comparison("inconclusive", found, effect, _needed(sizes, width, confidence, effect, confidence))
+
+
+def _width_factor(first: Sequence[float], second: Sequence[float], confidence: float) -> float:
+    """Return the factor by which dependence within each sample widens the interval of their shift."""
+    n, m = len(first), len(second)
+    own, other = dependence(first), dependence(second)
+    critical, freedom = NormalDist().inv_cdf((1 + confidence) / 2), max(1.0, n / own + m / other - 2)
+    # The quantile of Student's t by that of the normal distribution: dependent samples are worth few values.
+    square = critical**2
+    student = 1 + (square + 1) / (4 * freedom) + (5 * square**2 + 16 * square + 3) / (96 * freedom**2)
+    return student * math.sqrt((own * m + other * n) / (n + m))
+
+
+def _widened(found: Estimate, factor: float) -> tuple[float, float]:
+    """Return the bounds of an interval, farther from its centre by a factor; open ones are infinite."""
+    low, high = -math.inf if found.lo is None else found.lo, math.inf if found.hi is None else found.hi
+    return found.v + (low - found.v) * factor, found.v + (high - found.v) * factor
 
 
 def _needed(
     sizes: tuple[int, int], width: float, covered: float, effect: float, confidence: float
 ) -> int | None:
-    """Return the size of each sample that detects a shift of `effect` with a power of 80 %.
+    """Return the size of each sample that finds a shift of twice `effect` with a power of 80 %.
 
-    `width` is that of an interval that covers the shift with probability `covered`; it falls with the square
-    root of the size.
+    Equal samples of that size are found equivalent about as often. `width` is that of an interval that covers
+    the shift with probability `covered`; it falls with the square root of the size.
     """
     normal = NormalDist()
     if not effect or not covered > 0:

@@ -73,6 +73,11 @@ def least_size(p: float, confidence: float = CONFIDENCE) -> int:
     return math.ceil(math.log(tail) / math.log1p(-rarer))
 
 
+def fewest_for(p: float) -> int:
+    """Return the size from which a sample's quantile `p` is not its maximum: 20 for p95, 100 for p99."""
+    return 1 if p <= 0.5 else math.ceil(round(1 / (1 - p), 6))
+
+
 def median_deviation(values: Sequence[float]) -> float:
     """Return the median distance from the median (MAD; Hampel, 1974)."""
     centre = median(values)

@@ -63,7 +63,7 @@ class ServeOptions(Options, group="Server"):
     fail: list[str] | None = _fault(
         "--fail FAULT",
         "Fault to inject: status:503, status:429:2 (Retry-After 2), error:3 (an error after 3 blocks), "
-        "close:1011:2, stall:2. Several alternate.",
+        "close:1011:2, stall:2, short:2. Several alternate.",
     )
     fail_times: int = _fault("--fail-times N", "Number of requests that fail; 0 = all.", 0)
 

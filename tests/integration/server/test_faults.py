@@ -51,6 +51,7 @@ LONG = hello(text="Far too long. " * 2_000, sample_rate=44_100)
         ("error", FaultSpec("error")),
         ("error:3", FaultSpec("error", after=3)),
         ("stall:2", FaultSpec("stall", after=2)),
+        ("short:2", FaultSpec("short", after=2)),
         ("close:1011", FaultSpec("close", 1011)),
         ("close:1006:2", FaultSpec("close", 1006, 2)),
         ("close:4000:10", FaultSpec("close", 4000, 10)),
@@ -188,6 +189,30 @@ def test_close_fault_over_http_truncates_the_reply(chunked: bool) -> None:
 def test_close_fault_before_the_first_block_sends_no_reply() -> None:
     with start_offline(fail=["close:1011"]) as server, pytest.raises(requests.exceptions.ConnectionError):
         server.post(HTTP["unified"], hello())
+
+
+# short
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 10_000])
+def test_short_fault_ends_the_audio_early_with_the_end_marker(blocks: int) -> None:
+    with start_offline(fail=[f"short:{blocks}"]) as server:
+        received = [
+            audio_of(server.post(path, hello()).content) for path in (HTTP["unified"], SSE["unified"])
+        ]
+        with server.open() as ws:
+            send(ws, hello())
+            messages = [next_message(ws)]
+            while messages[-1]["status"] == "chunk":
+                messages.append(next_message(ws))
+        assert messages[-1]["status"] == "complete"
+        log = [json.loads(line) for line in server.log_path.read_text().splitlines()]
+    pcm = [base64.b64decode(message["data"]["audio"]) for message in messages[:-1]]
+    lengths = {len(each) for each in (*received, b"".join(pcm))}
+    assert len(lengths) == 1
+    assert (lengths == {blocks * BLOCK}) is (blocks < 10_000)
+    assert [entry["status"] for entry in log] == ["complete"] * 3
+    assert {entry["audio_bytes"] for entry in log} == lengths
 
 
 # stall

@@ -270,7 +270,10 @@ TONE_HZ, TONE_PEAK = 440, 12_000
 
 @dataclass(frozen=True)
 class Tone:
-    """`ms` of a tone that is loud from its first sample on, in one message; `peak` 0 is silence."""
+    """`ms` of a tone that is loud from its first sample on, in one message.
+
+    `peak` 0 is silence; above 32,767 it clips.
+    """
 
     ms: float
     peak: int = TONE_PEAK
@@ -282,7 +285,7 @@ class Tone:
     def pcm(self) -> bytes:
         radians = 2 * math.pi * TONE_HZ / RATE
         values = (round(self.peak * math.cos(radians * n)) for n in range(round(self.ms * RATE / 1000)))
-        return b"".join(struct.pack("<h", value) for value in values)
+        return b"".join(struct.pack("<h", max(-32_768, min(32_767, value))) for value in values)
 
 
 @dataclass(frozen=True)

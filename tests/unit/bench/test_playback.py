@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smallest_cli.bench.onset import find_onset
+from smallest_cli.bench.onset import find_onset, samples_of
 from smallest_cli.bench.playback import SECOND, Playback, play, smallest_safe_buffer
 
 Chunks = list[tuple[int, int]]
@@ -91,7 +91,7 @@ def tone(seconds: float, rate: int = RATE, loudness: int = 8000) -> list[int]:
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100])
 @pytest.mark.parametrize("silent", [0, 1, 239, 4800, 48_001])
 def test_onset_is_exact_to_the_sample(rate: int, silent: int) -> None:
-    assert find_onset(pcm([0] * silent + tone(0.2, rate)), rate) == silent
+    assert find_onset(samples_of(pcm([0] * silent + tone(0.2, rate))), rate) == silent
 
 
 @pytest.mark.parametrize(
@@ -106,19 +106,20 @@ def test_onset_is_exact_to_the_sample(rate: int, silent: int) -> None:
     ],
 )
 def test_silence_has_no_onset(what: str, values: list[int]) -> None:
-    assert find_onset(pcm(values), RATE) is None
+    assert find_onset(samples_of(pcm(values)), RATE) is None
 
 
 def test_click_before_speech_is_not_the_onset() -> None:
-    assert find_onset(pcm([0] * 1200 + [20_000] * 24 + [0] * 4800 + tone(0.2)), RATE) == 1200 + 24 + 4800
+    values = [0] * 1200 + [20_000] * 24 + [0] * 4800 + tone(0.2)
+    assert find_onset(samples_of(pcm(values)), RATE) == 1200 + 24 + 4800
 
 
 def test_trailing_odd_byte_is_ignored() -> None:
-    assert find_onset(pcm(tone(0.2)) + b"\x01", RATE) == 0
+    assert find_onset(samples_of(pcm(tone(0.2)) + b"\x01"), RATE) == 0
 
 
 @given(st.integers(0, 3000), st.integers(-5000, 5000))
 @settings(max_examples=30, deadline=None)
 def test_dc_offset_is_silence(silent: int, offset: int) -> None:
     values = [offset] * (silent + 2400) + [offset + value for value in tone(0.2)]
-    assert find_onset(pcm(values), RATE) in range(silent + 2400, silent + 2400 + 30)
+    assert find_onset(samples_of(pcm(values)), RATE) in range(silent + 2400, silent + 2400 + 30)

@@ -25,7 +25,7 @@ from smallest_cli.bench.report.format import threshold_text
 from smallest_cli.bench.report.html import to_html
 from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import summarise
-from smallest_cli.bench.schema import SAMPLED, ArmId, Result, as_json, decode_hook
+from smallest_cli.bench.schema import SAMPLED, Cancellation, Result, as_json
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
 from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import check_thresholds, evaluate, parse_threshold
@@ -33,6 +33,7 @@ from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import UsageError
 from tests.support.command import smallest
 from tests.support.trials import CALIBRATION, LOAD, MS, RATE, REQUEST, TARGET, run, trial
+from tests.support.trials import arm as arm_named
 
 
 def test_metrics_of_a_warm_trial() -> None:
@@ -134,7 +135,7 @@ def test_run_without_trials_has_a_result() -> None:
     ],
 )  # fmt: skip
 def test_threshold_passes_or_fails(threshold: str, passes: bool) -> None:
-    found = summarise(run(slo=[threshold]), [trial(n) for n in range(3)])
+    found = summarise(run(slo=[threshold]), [trial(n) for n in range(20)])
     assert [each.passed for each in found.slo] == [passes]
     assert found.exit == (0 if passes else 20)
 
@@ -152,8 +153,10 @@ def test_threshold_without_interval_is_not_confident() -> None:
     assert high.ci[1] is None
     assert (high.passed, high.confident) == (False, True)  # any value above it fails, too
     low = evaluate("ttfb.p95>100ms", arms)[0]
-    assert (low.passed, low.confident) == (True, True)
-    assert threshold_text(evaluate("ttfb.p95<9s", arms)[0]).endswith("pass (open CI: too few trials)")
+    assert (low.passed, low.inconclusive, low.confident) == (True, False, True)
+    assert threshold_text(evaluate("ttfb.p95<9s", arms)[0]).endswith(
+        "[2550, ?]: pass (open CI: needs 72 trials)"
+    )
     for threshold in ("error_rate<1%", "smooth@0>=1", "ttfb.mean<1s", "gap.p50<1s", "ttfb.max<1s"):
         (found,) = evaluate(threshold, arms)
         assert (found.ci, found.confident) == (None, False)
@@ -170,12 +173,12 @@ def test_threshold_text_shows_the_unit() -> None:
     assert "ws/warm/c1  no such figure: FAIL" in threshold_text(evaluate("smooth@7>=0.9", arms)[0])
 
 
-ALL_ARMS = [ArmId(via, conn, "c1") for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
+ALL_ARMS = [f"{via}/{conn}/c1" for via in ("ws", "sse", "http") for conn in ("warm", "cold")]
 
 
 def test_threshold_applies_to_arms_that_can_have_the_figure() -> None:
     def evaluated_arms(threshold: str) -> list[str]:
-        arms = summarise(run(arms=ALL_ARMS), [trial(n, arm=arm) for n, arm in enumerate(ALL_ARMS)]).arms
+        arms = summarise(run(arms=ALL_ARMS), [trial(n, arm=each) for n, each in enumerate(ALL_ARMS)]).arms
         return [each.arm for each in evaluate(threshold, arms)]
 
     assert evaluated_arms("ttfb_cold.p50<9s") == ["ws/cold/c1", "sse/cold/c1", "http/cold/c1"]
@@ -197,14 +200,16 @@ def test_threshold_applies_to_arms_that_can_have_the_figure() -> None:
 )
 def test_inapplicable_threshold_is_refused_before_the_run(threshold: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        check_thresholds([threshold], ALL_ARMS, [0.0, 100.0])
+        check_thresholds([threshold], [*map(arm_named, ALL_ARMS)], [0.0, 100.0])
 
 
 def test_applicable_thresholds_are_accepted() -> None:
     check_thresholds(
-        ["cold:ttfb_cold.p50<9s", "smooth@100>=99%", "http/warm:ttfb.p50<.3s"], ALL_ARMS, [100.0]
+        ["cold:ttfb_cold.p50<9s", "smooth@100>=99%", "http/warm:ttfb.p50<.3s"],
+        [*map(arm_named, ALL_ARMS)],
+        [100.0],
     )
-    check_thresholds(["ttfb_e2e.p50<9s"], [ArmId("ws", "warm", "r20")], [0.0])
+    check_thresholds(["ttfb_e2e.p50<9s"], [arm_named("ws/warm/r20")], [0.0])
 
 
 def test_one_slow_http_reply_is_not_streaming() -> None:
@@ -228,10 +233,10 @@ def test_http_replies_that_arrive_over_time_are_streaming() -> None:
 def test_one_slow_http_reply_is_not_streaming_in_a_tally() -> None:
     tally = Tally([0])
     tally.add(trial(arm="http/warm/c1"))
-    assert tally.as_result(ArmId.decode("http/warm/c1")).streaming is True
+    assert tally.as_result(arm_named("http/warm/c1")).streaming is True
     for _ in range(8):
         tally.add(trial(arm="http/warm/c1", chunks=((50 * MS, RATE // 2), (51 * MS, 10))))
-    found = tally.as_result(ArmId.decode("http/warm/c1"))
+    found = tally.as_result(arm_named("http/warm/c1"))
     assert (found.streaming, found.player) == (False, [])
     assert not STREAMING & set(found.metrics)
 
@@ -245,7 +250,7 @@ def test_sampled_tally_keeps_extremes_and_outliers() -> None:
     odd = tally.n // 100
     for ttfb_ms in (1.0, 19_000.778):
         tally.add(trial(0, ttfb_ms))
-    found = tally.as_result(ArmId.decode("ws/warm/c1")).metrics["ttfb"]
+    found = tally.as_result(arm_named("ws/warm/c1")).metrics["ttfb"]
     assert found.n == tally.n
     assert (found.min, found.max) == (1.0, 19_000.778)
     assert found.outliers == pytest.approx(odd, rel=0.01)
@@ -255,11 +260,13 @@ def test_tally_has_every_metric_a_threshold_can_use() -> None:
     for arm in ("ws/cold/c1", "sse/warm/c1", "http/warm/c1"):
         tally = Tally([0])
         for n in range(3):
-            tally.add(trial(n, arm=arm))
+            tally.add(trial(n, arm=arm, check=0.5))
+        tally.add(trial(3, arm=arm, cancellation=Cancellation(60 * MS, 61 * MS, 24)))
         tally.add(trial(3, arm=arm, error="timeout_first", chunks=()))
-        found = [tally.as_result(ArmId.decode(arm))]
-        for metric in filter(partial(has_metric, ArmId.decode(arm)), METRICS):
-            (result,) = evaluate(f"{metric}.mean>0", found)
+        found = [tally.as_result(arm_named(arm))]
+        for metric in filter(partial(has_metric, arm_named(arm)), METRICS):
+            limit = "<-1" if METRICS[metric].unit == "dBFS" else ">1"
+            (result,) = evaluate(f"{metric}.mean{limit}", found)
             assert result.value is not None, metric
 
 
@@ -269,7 +276,7 @@ def test_rtfx_keeps_three_digits_in_a_tally() -> None:
         trials = [trial(chunks=((round(last_ms * MS * part), 2 * RATE),)) for part in (0.9, 1, 1.1)]
         for each in trials:
             tally.add(each)
-        p50 = tally.as_result(ArmId.decode("ws/warm/c1")).metrics["rtfx"].p50.v
+        p50 = tally.as_result(arm_named("ws/warm/c1")).metrics["rtfx"].p50.v
         assert p50 == pytest.approx(derive(trials[1])["rtfx"], rel=0.0005)
 
 
@@ -413,7 +420,7 @@ def test_concurrent_runs_share_their_window() -> None:
         ("[" * 100_000, "is not a file of smallest bench"),
         ('{"schema": ' + "[" * 100_000, "is not"),
         ('{"schema": "smallest.bench/1"', "is not JSON, or is cut off"),
-        ('{"schema": "smallest.bench/2"}', "has schema smallest.bench/2, not smallest.bench/1 or"),
+        ('{"schema": "smallest.bench/3"}', "has schema smallest.bench/3, not smallest.bench/2 or"),
         ('{"schema": "smallest.bench/1"}', "is damaged: Object missing required field `run`"),
         (
             '{"schema": "smallest.bench.raw/1", "run": {}}\n{"trial": {"index": 1}}',
@@ -432,7 +439,7 @@ def test_foreign_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
 def test_saved_result_is_not_read_as_raw_trials(tmp_path: Path) -> None:
     path = tmp_path / "saved.json"
     path.write_text(as_text(summarise(run(), [trial()])))
-    with pytest.raises(UsageError, match="has schema smallest.bench/1, not smallest.bench.raw/1"):
+    with pytest.raises(UsageError, match="has schema smallest.bench/2, not smallest.bench.raw/2"):
         read_raw(path)
 
 
@@ -585,12 +592,12 @@ def test_writing_a_result_to_stdout_is_refused() -> None:
 
 def test_trial_survives_a_json_round_trip() -> None:
     for each in (trial(arm="ws/cold/c1"), trial(error="empty", chunks=(), phases=None, reused=None)):
-        assert convert(json.loads(json.dumps(as_json(each))), Trial, dec_hook=decode_hook) == each
+        assert convert(json.loads(json.dumps(as_json(each))), Trial) == each
 
 
 def compared(by: float, n: int = 60, **fields: object) -> str:
-    before = summarise(run(), [trial(i, 100 + i % 20) for i in range(n)])
-    after = summarise(run(**fields), [trial(i, (100 + i % 20) * by) for i in range(n)])
+    before = summarise(run(), [trial(i, 100 + 7 * i % 20) for i in range(n)])
+    after = summarise(run(**fields), [trial(i, (100 + 7 * i % 20) * by) for i in range(n)])
     return str(compare_runs(before, after, ["ttfb"], 0.05).verdict)
 
 
@@ -642,7 +649,7 @@ TWO = ["ws/warm/c1", "sse/warm/c1"]
 
 def failing(share: float, arms: list[str] = TWO, n: int = 40) -> Result:
     """A run in which this share of the trials of the first arm failed."""
-    good = [trial(i, 100 + i % 20, arm=arm) for arm in arms for i in range(n)]
+    good = [trial(i, 100 + 7 * i % 20, arm=arm) for arm in arms for i in range(n)]
     bad = [
         replace(each, error="http_5xx") if each.arm == TWO[0] and each.index < share * n else each
         for each in good

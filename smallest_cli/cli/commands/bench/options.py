@@ -4,7 +4,7 @@ from typing import Literal
 
 from smallest_cli.bench.plan import BUFFERS, Arrival
 from smallest_cli.cli.option_groups import Options, option
-from smallest_cli.cli.options import ServiceOptions
+from smallest_cli.cli.options import ServiceOptions, VoiceOptions
 
 
 class LoadOptions(Options, group="Measurement"):
@@ -12,14 +12,17 @@ class LoadOptions(Options, group="Measurement"):
 
     count: int | None = option("-n, --count N", "Trials per arm. [default: 30]", min=1, max=1_000_000)
     duration: float | None = option("-d, --duration SECONDS", "Measure for SECONDS instead.", min=0.1)
-    concurrency: int | None = option(
-        "-c, --concurrency N", "Maximum trials in flight. [default: 1; 5 with --rate]", min=1, max=1000
+    concurrency: list[str] | None = option(
+        "-c, --concurrency LIST", "Maximum trials in flight; several: a sweep. [default: 1; 5 with --rate]"
     )
     rate: float | None = option("--rate N", "Start N per second regardless of completions.", min=0.001)
     arrival: Arrival = option("--arrival", "Arrival process of --rate.", "poisson", advanced=True)
-    transport: str | None = option("--transport LIST", "List of ws, sse, http. [default: all]")
-    conn: str = option("--conn LIST", "List of warm, cold.", "warm,cold")
+    transport: list[str] | None = option("--transport LIST", "List of ws, sse, http. [default: all]")
+    conn: list[str] | None = option("--conn LIST", "List of warm, cold. [default: both]")
     warmup: int = option("--warmup N", "Uncounted uses of each connection.", 1, min=0, max=1000)
+    cancel_after: float | None = option(
+        "--cancel-after MS", "Cancel each trial MS after its first audio (barge-in).", min=0, advanced=True
+    )
     seed: int | None = option("--seed N", "Seed of order and arrivals.", min=0, advanced=True)
 
 
@@ -36,21 +39,25 @@ class CorpusOptions(Options, group="Text"):
 class OutcomeOptions(Options, group="Results"):
     """Thresholds, files and limits."""
 
-    buffer: str = option(
+    buffer: list[str] | None = option(
         "--buffer LIST",
-        "Prebuffers of the simulated player, in ms; ttfa uses the first.",
-        BUFFERS,
+        f"Prebuffers of the simulated player, in ms; ttfa uses the first. [default: {BUFFERS}]",
         advanced=True,
     )
     slo: list[str] | None = option(
         "--slo EXPR",
-        "Threshold (repeatable); exit 20 if missed: [ARM:]METRIC.STATISTIC<LIMIT, e.g. ttfb.p95<300ms, "
-        "ws/warm:ttfa.mean<0.5s, error_rate<1%, smooth@100>=99%. Statistics: p50, p90, p95, p99, p99.9, "
-        "mean, min, max. Units: ms, s, %.",
+        "Threshold (repeatable); exit 20 if missed, 23 if too few trials: [ARM:]METRIC.STATISTIC<LIMIT, "
+        "e.g. ttfb.p95<300ms, ws/warm:ttfa.mean<0.5s, error_rate<1%, smooth@100>=99%. Statistics: p50, p90, "
+        "p95, p99, p99.9, mean, min, max. Units: ms, s, %.",
     )
     save: str | None = option("--save FILE", "Write the result as JSON.")
     jsonl: str | None = option("--jsonl FILE", "Write every raw trial.")
     save_audio: str | None = option("--save-audio DIR", "Write the audio of every trial.")
+    check: str | None = option(
+        "--check CMD",
+        "Run CMD for the audio of every trial: the last number that it prints is the metric check. "
+        "{wav} and {text_file} are replaced.",
+    )
     max_chars: int | None = option(
         "--max-chars N",
         "Maximum characters to send; 0 = unlimited. [default: 20000]",
@@ -63,9 +70,26 @@ class OutcomeOptions(Options, group="Results"):
     )
 
 
-class MeasuredServiceOptions(ServiceOptions):
-    """The service. A trial may use any transport and is never retried."""
+class ComparedVoiceOptions(VoiceOptions):
+    """The voices and models to compare."""
 
+    voice: list[str] | None = option(  # type: ignore[assignment]
+        "-v, --voice, --voice-id LIST", "Voice ids or names to compare; ? lists the voices."
+    )
+    model: list[str] | None = option(  # type: ignore[assignment]
+        "-m, --model LIST", "Models to compare. [default: each voice's model]"
+    )
+
+
+class MeasuredServiceOptions(ServiceOptions):
+    """The services to compare. A trial may use any transport and is never retried."""
+
+    base_url: list[str] | None = option(  # type: ignore[assignment]
+        "--base-url URL", "Service URL (repeatable). [default: https://api.smallest.ai]", advanced=True
+    )
+    api: list[str] | None = option(  # type: ignore[assignment]
+        "--api LIST", "APIs: unified, v3.1, v2. [default: unified]", advanced=True
+    )
     via: str | None = option(
         "--via TRANSPORT", "Same as --transport with one entry; auto: all.", advanced=True
     )

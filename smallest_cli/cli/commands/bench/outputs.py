@@ -19,7 +19,7 @@ from smallest_cli.bench.trial import Attempt, Trial
 from smallest_cli.cli.commands.bench.options import CorpusOptions, OutcomeOptions
 from smallest_cli.cli.options import ServiceOptions
 from smallest_cli.cli.run_config import check_not_overwriting, check_not_overwriting_inputs
-from smallest_cli.errors import Interrupted, OutputError
+from smallest_cli.errors import Interrupted, OutputError, plural
 from smallest_cli.files import check_target, write_file
 from smallest_cli.models import AudioFormat
 from smallest_cli.security import os_error_text, translate_os_errors
@@ -53,7 +53,10 @@ def _check_directory(directory: Path) -> None:
 
 
 class AudioSpool:
-    """Spool the audio of trials to disk until `write`: in memory it would grow with the run."""
+    """Spool the audio of trials to disk until it is used: in memory it would grow with the run.
+
+    A full disk ends it; what was spooled before is kept.
+    """
 
     def __init__(self, spool: FileIO) -> None:
         self._spool, self._lock = spool, threading.Lock()
@@ -75,36 +78,64 @@ class AudioSpool:
                 while remaining:
                     remaining = remaining[self._spool.write(remaining) :]
             except OSError as error:
-                self._failure = OutputError(f"cannot spool the audio of trials: {os_error_text(error)}")
-                self._trials.clear()
-                self._spool.truncate(0)  # free the space for the results
+                kept = f"that of {plural(len(self._trials), 'trial')} was kept"
+                problem = f"cannot spool the audio of more trials: {os_error_text(error)}"
+                self._failure = OutputError(f"{problem}; {kept}")
+                self._spool.truncate(sum(size for _, size in self._trials))
             else:
                 self._trials.append((made.trial, len(made.pcm)))
 
+    def read(self) -> Iterator[tuple[Trial, bytes]]:
+        """Yield each trial with its audio."""
+        at = 0
+        for trial, size in self._trials:
+            self._spool.seek(at)
+            yield trial, self._spool.read(size)
+            at += size
+
+    def free_space(self) -> bool:
+        """Give up the audio of a trial, so that a result fits on the full disk; False if that is no use."""
+        return self._failure is not None and self._take_last() is not None
+
     def write(self, directory: Path) -> None:
-        """Write a WAV file for each trial. Raises OutputError."""
-        with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            while self._trials:  # last first: at most one is on disk twice
-                trial, size = self._trials.pop()
-                at = self._spool.seek(-size, os.SEEK_END)
-                pcm = self._spool.read(size)
-                path = directory / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
+        """Write a WAV file for each trial. Raises OutputError, after all that can be written."""
+        failure = self._failure
+        while taken := self._take_last():
+            trial, pcm = taken
+            path = directory / f"{trial.index:06}-{trial.arm.replace('/', '-')}-{trial.text}.wav"
+            try:
                 data = wav.header(AudioFormat(trial.rate), len(pcm)) + pcm
                 write_file(str(path), data, durable=False)
-                self._spool.truncate(at)
+            except OutputError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _take_last(self) -> tuple[Trial, bytes] | None:
+        """Take the last trial and its audio from the disk, which may be full."""
+        with self._lock:
+            if not self._trials:
+                return None
+            trial, size = self._trials.pop()
+            at = self._spool.seek(-size, os.SEEK_END)
+            pcm = self._spool.read(size)
+            self._spool.truncate(at)
+            return trial, pcm
 
 
 @contextmanager
-def spool_audio(directory: str | None) -> Iterator[AudioSpool | None]:
-    """Create the directory, and open a spool in it; None without a directory. Raises OutputError."""
-    if directory is None:
+def spool_audio(directory: str | None, *, needed: bool = False) -> Iterator[AudioSpool | None]:
+    """Create the directory, and open a spool in it; None without a directory, unless audio is `needed`.
+
+    Raises OutputError.
+    """
+    if directory is None and not needed:
         yield None
         return
     with ExitStack() as opened:
-        with translate_os_errors(OutputError, "write in", directory):
-            Path(directory).mkdir(parents=True, exist_ok=True)
+        with translate_os_errors(OutputError, "write in", directory or "the temporary directory"):
+            if directory is not None:
+                Path(directory).mkdir(parents=True, exist_ok=True)
             spool = opened.enter_context(tempfile.TemporaryFile(dir=directory, buffering=0))
         yield AudioSpool(spool)
 
@@ -121,10 +152,12 @@ def write_outputs(
     if spool is not None:
         writes.append((outcome.save_audio, spool.write))
     for name, write in writes:
-        if name is None:
-            continue
-        try:
-            write(Path(name))
-        except (OutputError, Interrupted) as failure:
-            failures.append(failure)
+        while name is not None:
+            try:
+                write(Path(name))
+            except (OutputError, Interrupted) as failure:
+                if isinstance(failure, OutputError) and spool and spool.free_space():
+                    continue  # results are worth more than audio
+                failures.append(failure)
+            break
     return failures

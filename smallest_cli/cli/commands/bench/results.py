@@ -1,37 +1,38 @@
 """`smallest bench compare | merge | report | locustfile`: evaluate saved runs. No network."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from smallest_cli.audio.destinations import check_distinct
-from smallest_cli.bench.report.format import VERDICT_TEXTS, threshold_text
+from smallest_cli.bench.report.format import VERDICT_TEXTS, overall_text, thresholds
 from smallest_cli.bench.report.terminal import render, render_comparison
 from smallest_cli.bench.results import INVALID, summarise
 from smallest_cli.bench.schema import SAMPLED, Result, as_json
 from smallest_cli.bench.storage import as_text, raw_lines, read_raw, read_result, write_text
-from smallest_cli.cli.commands.bench.display import print_lines, stdout_width
+from smallest_cli.cli.commands.bench.display import PLAIN_WIDTH, print_lines, stdout_width
 from smallest_cli.cli.console import RED, print_json, print_line
 from smallest_cli.cli.option_groups import Options, grouped, option
 from smallest_cli.cli.options import JSON_HELP
 from smallest_cli.cli.run_config import check_not_overwriting
 from smallest_cli.errors import SettingsError, UsageError
 from smallest_cli.extras import LOCUST, install_command, is_installed
+from smallest_cli.security import printable
 
 
-def print_result(result: Result, *, json: bool) -> None:
+def print_result(result: Result, *, json: bool, verbose: bool = False) -> None:
     """Print a result as tables or JSON on stdout, and failures on stderr."""
     if json:
         sys.stdout.write(as_text(result))
         sys.stdout.flush()
     else:
-        print_lines(render(result, stdout_width()))
-    for each in result.slo:
-        if not each.passed:
-            print_line(f"smallest: threshold: {threshold_text(each)}", RED)
+        print_lines(render(result, stdout_width(), verbose=verbose))
+    for text, outcome in thresholds(result):
+        if outcome != "pass":
+            print_line(f"smallest: threshold: {text}", RED)
     if result.exit == INVALID and any(arm.ok for arm in result.arms):
         reasons = result.run.calibration.reasons or [VERDICT_TEXTS["invalid"]]
         print_line(f"smallest: invalid run: {'; '.join(reasons)}", RED)
@@ -53,9 +54,11 @@ class CompareOptions(Options):
         "--metric LIST", f"Metrics: {', '.join(SAMPLED)}. [default: ttfb; ttfb_e2e of an open loop]"
     )
     min_effect: float = option(
-        "--min-effect PERCENT", "Smallest significant change; never less than 1 ms.", 5.0, min=0
+        "--min-effect PERCENT", "Smallest change that matters; never less than 1 ms.", 2.0, min=0
     )
-    force: bool = option("--force", "Compare runs with different conditions.", False)
+    force: bool = option("--force", "Compare different conditions, and judge by suspect runs.", False)
+    format: Literal["text", "html", "md"] = option("--format", "Format of the comparison.", "text")
+    output: str | None = option("-o, --output FILE", "Write to FILE; - is stdout.")
     json: bool = option("--json", JSON_HELP, False)
 
 
@@ -68,18 +71,40 @@ def compare(
     """Compare two runs: is B faster, slower, equivalent, or inconclusive?
 
     Exit codes: 21 B is slower somewhere or fails more often, 22 a run is invalid or has no successful trial,
-    23 inconclusive.
+    23 inconclusive, e.g. too few trials or a suspect run.
     """
     from smallest_cli.bench.compare import compare_runs
+    from smallest_cli.bench.report.export import comparison_to_markdown
 
     metrics = [each.strip() for each in options.metric.split(",")] if options.metric else []
     if not set(metrics) <= set(SAMPLED):
         raise UsageError(f"--metric takes a list of {', '.join(SAMPLED)}")
-    runs = read_result(Path(first)), read_result(Path(second))
-    compared = compare_runs(*runs, metrics, options.min_effect / 100, force=options.force)
+    file = None if options.output in (None, "-") else options.output
+    if options.json and options.format != "text" and file is None:
+        raise UsageError(
+            "only one format can be written to stdout", hint=f"write {options.format} with -o FILE"
+        )
+    _check_outputs([first, second], file)
+    a, b = read_result(Path(first)), read_result(Path(second))
+    compared = compare_runs(a, b, metrics, options.min_effect / 100, force=options.force)
+    text = ""
+    if options.format == "html":
+        from smallest_cli.bench.report.html import comparison_to_html  # imports Jinja2
+
+        text = comparison_to_html(compared, a, b)
+    elif options.format == "md":
+        text = comparison_to_markdown(compared, a, b)
+    elif file is not None:
+        text = "".join(f"{printable(line)}\n" for _, line in render_comparison(compared, PLAIN_WIDTH))
+    if file is not None:
+        write_text(Path(file), text)
+        if compared.exit:
+            print_line(f"smallest: {overall_text(compared)}")
     if options.json:
         print_json(as_json(compared))
-    else:
+    elif file is None and text:
+        sys.stdout.write(text)
+    elif file is None:
         print_lines(render_comparison(compared, stdout_width()))
     exit_with(compared.exit)
 
@@ -90,6 +115,7 @@ class MergeOptions(Options):
     jsonl: str | None = option("--jsonl FILE", "Write all raw trials.")
     save: str | None = option("--save FILE", "Write the result as JSON.")
     json: bool = option("--json", JSON_HELP, False)
+    verbose: bool = option("--verbose", "Print every metric of each arm.", False)
 
 
 @grouped
@@ -110,16 +136,23 @@ def merge(
         write_text(Path(options.jsonl), "".join(raw_lines(run, trials)))
     if options.save is not None:
         write_text(Path(options.save), as_text(result))
-    print_result(result, json=options.json)
+    print_result(result, json=options.json, verbose=options.verbose)
     exit_with(result.exit)
+
+
+Format = Literal["html", "md", "csv", "junit", "github", "openmetrics", "benchmark-action"]
+SUFFIXES: dict[str, Format] = {".html": "html", ".csv": "csv", ".xml": "junit", ".prom": "openmetrics"}
+SUFFIXES |= {"": "md", ".md": "md"}
 
 
 class FormatOptions(Options):
     """In which formats a result is written."""
 
-    html: str | None = option("--html FILE", "Write HTML; - is stdout.")
-    md: str | None = option("--md FILE", "Write Markdown; - is stdout.")
-    csv: str | None = option("--csv FILE", "Write CSV; - is stdout.")
+    format: Format | None = option("--format", "Format. [default: by -o, else md]")
+    output: str = option("-o, --output FILE", "Write to FILE; - is stdout.", "-")
+    html: str | None = option("--html FILE", "Write HTML, too.", advanced=True)
+    md: str | None = option("--md FILE", "Write Markdown, too.", advanced=True)
+    csv: str | None = option("--csv FILE", "Write CSV, too.", advanced=True)
 
 
 @grouped
@@ -127,27 +160,45 @@ def report(
     file: Annotated[str, typer.Argument(metavar="FILE", help="File of --save or --jsonl.")],
     formats: FormatOptions,
 ) -> None:
-    """Render a result as HTML, Markdown or CSV. [default: Markdown on stdout]"""
-    from smallest_cli.bench.report.export import to_csv, to_markdown
+    """Render a result for readers, CI services or monitoring.
 
-    names = formats.as_dict()
-    if not any(names.values()):
-        names["md"] = "-"
-    if list(names.values()).count("-") > 1:
+    junit is XML for CI services, github are annotations of GitHub Actions, openmetrics is for Prometheus,
+    benchmark-action for github-action-benchmark (customSmallerIsBetter).
+    """
+    named = [(kind, name) for kind in ("html", "md", "csv") if (name := getattr(formats, kind))]
+    if formats.format or formats.output != "-" or not named:
+        if not (kind := formats.format or SUFFIXES.get(Path(formats.output).suffix.lower())):
+            raise UsageError(f"unknown format: {printable(formats.output)}", hint="add --format")
+        named.append((kind, formats.output))
+    if [name for _, name in named].count("-") > 1:
         raise UsageError("only one format can be written to stdout")
-    _check_outputs([file], *names.values())
+    _check_outputs([file], *(name for _, name in named))
     result = read_result(Path(file))
-    texts = [(names["md"], to_markdown), (names["csv"], to_csv)]
-    if names["html"]:
-        from smallest_cli.bench.report.html import to_html  # imports Jinja2
-
-        texts.append((names["html"], to_html))
-    rendered = [(name, render_as(result)) for name, render_as in texts if name]
+    rendered = [(name, _renderer(kind)(result)) for kind, name in named]
     for name, text in rendered:
         if name == "-":
-            sys.stdout.write(text)
+            sys.stdout.buffer.write(text.encode())  # as in a file: some formats declare UTF-8
+            sys.stdout.flush()
         else:
             write_text(Path(name), text)
+
+
+def _renderer(kind: str) -> Callable[[Result], str]:
+    """Import what renders a format."""
+    if kind == "html":
+        from smallest_cli.bench.report.html import to_html  # imports Jinja2
+
+        return to_html
+    from smallest_cli.bench.report import ci, export
+
+    return {
+        "md": export.to_markdown,
+        "csv": export.to_csv,
+        "junit": ci.to_junit,
+        "github": ci.to_github,
+        "openmetrics": ci.to_openmetrics,
+        "benchmark-action": ci.to_benchmark_action,
+    }[kind]
 
 
 def _check_outputs(read: Sequence[str], *written: str | None) -> None:

@@ -3,12 +3,12 @@
 import sys
 from contextlib import ExitStack
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from smallest_cli.bench.plan import Plan, parse_buffers
+from smallest_cli.bench.check import check_audio, parse_check
+from smallest_cli.bench.plan import BUFFERS, Plan, parse_buffers
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.runner import Measurement, measure
 from smallest_cli.bench.thresholds import check_thresholds
@@ -17,18 +17,15 @@ from smallest_cli.cli.commands.bench import options, outputs
 from smallest_cli.cli.commands.bench.display import live_view
 from smallest_cli.cli.commands.bench.plan import confirm_cost, make_plan
 from smallest_cli.cli.commands.bench.results import exit_with, print_result
-from smallest_cli.cli.console import Console, print_error, print_json
+from smallest_cli.cli.commands.bench.variants import Variants, load_variants, open_services
+from smallest_cli.cli.console import print_error, print_json
 from smallest_cli.cli.option_groups import grouped
-from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
-from smallest_cli.cli.run_config import load_request
+from smallest_cli.cli.options import ReportOptions
 from smallest_cli.cli.tables import answer_question
-from smallest_cli.client.service import open_local_service, open_service
 from smallest_cli.errors import Interrupted, OutputError, UsageError, plural
 from smallest_cli.files import temporary_folder
-from smallest_cli.models import Service
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import printable
-from smallest_cli.settings import Settings
 from smallest_cli.signals import reraise_signal
 
 CHILDREN = ("compare", "merge", "report", "locustfile")
@@ -42,45 +39,61 @@ def bench(
     load: options.LoadOptions,
     texts: options.CorpusOptions,
     outcome: options.OutcomeOptions,
-    voice: VoiceOptions,
+    voice: options.ComparedVoiceOptions,
     service_options: options.MeasuredServiceOptions,
     report: ReportOptions,
 ) -> None:
     """Measure latency; bench compare | merge | report | locustfile.
 
     Each subcommand has its own --help. Ctrl-C ends a run early: what was measured so far is printed and
-    written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed.
+    written. Exit codes: 20 a threshold was missed, 22 the run is invalid or every trial failed, 23 too few
+    trials to tell whether a threshold is met.
     """
     if words and "--" not in sys.argv:
         _reject_subcommands(words[0])
-    if voice.voice == "?":
+    if "?" in (voice.voice or ()):
         answer_question(device=None, as_json=report.json)
         return
     if service_options.retries:
         raise UsageError("bench never retries: a failed trial is a result")
-    console, settings, template = load_request(voice, service_options, report)
-    plan = make_plan(load, texts, words or [], outcome, service_options, settings, template)
-    buffers_ms, slo = parse_buffers(outcome.buffer), outcome.slo or []
-    check_thresholds(slo, [plan.arm_id(arm) for arm in plan.arms], buffers_ms)
+    variants = load_variants(voice, service_options, report)
+    console, (settings, _) = variants.console, variants.first
+    plan = make_plan(load, texts, words or [], outcome, service_options, variants)
+    buffers_ms, slo = parse_buffers(outcome.buffer or BUFFERS), outcome.slo or []
+    given = {"--cancel-after": load.cancel_after, "--check": outcome.check}
+    present = [name for name, value in given.items() if value is not None]
+    check_thresholds(slo, plan.arms, buffers_ms, present)
     outputs.check_outputs(outcome, texts, settings, service_options)
+    command = parse_check(outcome.check) if outcome.check is not None else None
     if report.dry_run:
-        _print_plan(plan, report)
+        _print_plan(plan, variants, report)
         return
-    confirm_cost(plan, settings, yes=outcome.yes, quiet=report.quiet)
-    with outputs.spool_audio(outcome.save_audio) as spool:
+    confirm_cost(plan, variants, yes=outcome.yes, quiet=report.quiet)
+    with ExitStack() as resources:
+        spool = resources.enter_context(outputs.spool_audio(outcome.save_audio, needed=command is not None))
+        folder = resources.enter_context(temporary_folder()) if command else None
         with ExitStack() as opened:
-            service, log = _open(plan, settings, service_options, console, opened)
+            services, log = open_services(plan, variants, service_options.api_key_file, opened)
             dialer = Dialer.from_settings(settings, max_time=service_options.max_time)
             with live_view(quiet=report.quiet) as update:
                 add, calibrated = spool.add if spool else ignore, outcome.calibrate
                 measured = measure(
-                    plan, service, dialer, buffers_ms, slo, update, add, log=log, calibrated=calibrated
+                    plan, services, dialer, buffers_ms, slo, update, add, log=log, calibrated=calibrated
                 )
         if measured.run.cut_short:
             made = sum(trial.phase == "measure" for trial in measured.trials)
             trials = f"{made} of {plural(plan.trials, 'trial')}" if plan.trials else plural(made, "trial")
             console.warn(f"{measured.run.cut_short} ended the run early after {trials}")
-        _finish(measured, spool, outcome, json=report.json)
+        good = [each for each in measured.trials if each.phase == "measure" and each.error is None]
+        ended = sum(each.cancellation is None for each in good)
+        if plan.cancel_after_ms is not None and ended:
+            console.warn(f"{plural(ended, 'trial')} ended before --cancel-after")
+        if command and folder and spool and not measured.interruption:
+            by_name = {text.name: text.words for text in plan.texts}
+            with console.progress_bar(ended) as advance:
+                checked = check_audio(command, folder, spool.read(), measured.trials, by_name, advance)
+            measured = Measurement(measured.run, *checked)
+        _finish(measured, spool, outcome, report)
 
 
 def _reject_subcommands(word: str) -> None:
@@ -94,15 +107,16 @@ def _reject_subcommands(word: str) -> None:
         raise UsageError(unknown, hint="quote a text that is to be spoken, or put it after --")
 
 
-def _print_plan(plan: Plan, report: ReportOptions) -> None:
+def _print_plan(plan: Plan, variants: Variants, report: ReportOptions) -> None:
+    models = dict.fromkeys(each.model for each in variants.all if each.model)
     facts: dict[str, Any] = {
         "characters": plan.characters(),
         "max_characters": plan.max_chars or None,
         "trials": plan.trials,
         "seconds": plan.seconds,
-        "arms": [plan.arm_id(arm) for arm in plan.arms],
-        "voice": plan.template.voice,
-        "model": plan.template.model,
+        "arms": [arm.id for arm in plan.arms],
+        "voice": ", ".join(dict.fromkeys(each.voice for each in variants.all)),
+        "model": ", ".join(models) or None,
     }
     if report.json:
         print_json(facts)
@@ -111,19 +125,11 @@ def _print_plan(plan: Plan, report: ReportOptions) -> None:
         print("\n".join(f"{name}\t{value}" for name, value in facts.items() if value is not None))
 
 
-def _open(
-    plan: Plan, settings: Settings, service_options: ServiceOptions, console: Console, opened: ExitStack
-) -> tuple[Service, Path | None]:
-    """Open the service; for the offline server, also return the path of its request log."""
-    if not settings.local:
-        return opened.enter_context(open_service(settings, service_options.api_key_file, console.warn)), None
-    log = opened.enter_context(temporary_folder()) / "log.jsonl"
-    behaviour = {"concurrency": plan.concurrency, "log": str(log)}
-    return opened.enter_context(open_local_service(settings.api, behaviour)), log
-
-
 def _finish(
-    measured: Measurement, spool: outputs.AudioSpool | None, outcome: options.OutcomeOptions, *, json: bool
+    measured: Measurement,
+    spool: outputs.AudioSpool | None,
+    outcome: options.OutcomeOptions,
+    report: ReportOptions,
 ) -> None:
     """Write and print the result, complete or partial, then exit with its code or signal."""
     result = summarise(measured.run, measured.trials)
@@ -131,7 +137,7 @@ def _finish(
     for failure in failures:
         if isinstance(failure, OutputError):
             print_error(failure)
-    print_result(result, json=json)
+    print_result(result, json=report.json, verbose=report.verbose)
     for signalled in (measured.interruption, *failures):
         if isinstance(signalled, Interrupted):
             # Re-raising would print the error on stdout, after the result.
