@@ -85,6 +85,6 @@ def _grows(lower: SweepLevel, higher: SweepLevel) -> bool:
 
 def _is_slow(level: SweepLevel, lowest: SweepLevel) -> bool:
     p95, first = level.ttfb_p95, lowest.ttfb_p95
-    if first is None or p95 is None:
+    if first is None or p95 is None or p95.lo is None:
         return False
-    return (p95.v if p95.lo is None else p95.lo) > MAX_SLOWDOWN * first.v
+    return p95.lo > MAX_SLOWDOWN * first.v

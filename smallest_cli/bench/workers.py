@@ -19,7 +19,7 @@ from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe, probing
 from smallest_cli.bench.stats.quantiles import quantile
 from smallest_cli.bench.trial import Attempt, Trial, attempt
-from smallest_cli.errors import AuthError, Interrupted, RequestError, SecurityError
+from smallest_cli.errors import AuthError, Interrupted, RemoteError, RequestError, SecurityError
 from smallest_cli.models import Service, Transport, Via
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.transports import open_transport
@@ -129,6 +129,13 @@ class JobQueue:
             return None if self.over else job
 
 
+def _named(failure: RemoteError, job: Job) -> RemoteError:
+    """Name the arm in a failure that may be due to its voice, model or service."""
+    if job.arm.voice or job.arm.model or job.arm.api or job.arm.base_url:
+        failure.args = (f"{job.arm.id}: {failure}",)
+    return failure
+
+
 class Worker:
     """Run one trial at a time over its own warm connections, as a voice agent does."""
 
@@ -151,7 +158,7 @@ class Worker:
                 return
             made = self.run_trial(job, "warmup", self._dialer.clock(), progress)
             if isinstance(made.failure, FATAL):
-                raise made.failure
+                raise _named(made.failure, job)
             if progress.cut_short:
                 return
 
@@ -164,7 +171,7 @@ class Worker:
                     return
             made = self.run_trial(job, "measure", origin_ns, progress)
             if isinstance(made.failure, FATAL) and made.trial.arm not in progress.succeeded:
-                raise made.failure
+                raise _named(made.failure, job)
 
     def run_trial(
         self, job: Job, phase: Literal["warmup", "measure"], origin_ns: int, progress: Progress

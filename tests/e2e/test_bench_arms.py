@@ -181,6 +181,12 @@ def test_base_url_without_a_saved_key_sends_nothing_to_any(tmp_path: Path, serve
     assert entries == []
 
 
+def test_refused_arm_is_named(tmp_path: Path, server: Offline) -> None:
+    ran = measure(tmp_path, server, *WS, "-n", "2", "-v", "meher,voice_unknown")
+    assert ran.code == 5
+    assert "smallest: ws/warm/c1/voice_unknown: Invalid input data; Invalid Voice ID" in ran.lines
+
+
 def test_key_of_stdin_is_read_once_for_all_base_urls(tmp_path: Path, server: Offline) -> None:
     with start_offline() as other:
         urls = ("--base-url", server.base_url, "--base-url", other.base_url, "--api-key-file", "-")
