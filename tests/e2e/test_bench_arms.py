@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -193,6 +194,23 @@ def test_key_of_stdin_is_read_once_for_all_base_urls(tmp_path: Path, server: Off
         options = ("--yes", "--no-calibrate", "--json", *WS, "-n", "1", *urls)
         ran = smallest(tmp_path, "bench", *options, stdin=f"{OFFLINE_KEY}\n".encode())
     assert [arm["ok"] for arm in result(ran)["arms"]] == [1, 1]
+
+
+@pytest.mark.parametrize("source", ["--api-key-file", "SMALLEST_API_KEY_FILE"])
+def test_key_of_a_pipe_is_read_once_for_all_base_urls(source: str, tmp_path: Path, server: Offline) -> None:
+    """As with --api-key-file <(pass show key): a second read would find nothing."""
+    reading, writing = os.pipe()
+    os.write(writing, f"{OFFLINE_KEY}\n".encode())
+    os.close(writing)
+    given = f"/dev/fd/{reading}"
+    options = ["--yes", "--no-calibrate", "--json", *WS, "-n", "1"]
+    options += [source, given] if source.startswith("--") else []
+    with start_offline() as other:
+        urls = ("--base-url", server.base_url, "--base-url", other.base_url)
+        env = {} if source.startswith("--") else {source: given}
+        ran = smallest(tmp_path, "bench", *options, *urls, env=env, pass_fds=(reading,))
+    os.close(reading)
+    assert [arm["ok"] for arm in result(ran)["arms"]] == [1, 1], ran.err
 
 
 def test_apis_are_arms_of_one_offline_server(tmp_path: Path) -> None:
