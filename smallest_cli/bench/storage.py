@@ -6,18 +6,16 @@ They hold no key and no text. JSON is written in ASCII, so that it cannot contro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
-from msgspec import DecodeError, Struct, ValidationError, convert
+from msgspec import DecodeError, Struct, ValidationError
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
 from smallest_cli.bench.metrics import METRICS
-from smallest_cli.bench.old_files import OLD_RAW_SCHEMA, OLD_SCHEMA, upgrade
 from smallest_cli.bench.results import summarise
 from smallest_cli.bench.schema import (
     RAW_SCHEMA,
@@ -34,7 +32,7 @@ from smallest_cli.errors import UsageError, plural
 from smallest_cli.files import write_file
 from smallest_cli.security import printable, translate_os_errors
 
-Kind = TypeVar("Kind")
+OLD_SCHEMAS = ("smallest.bench/1", "smallest.bench.raw/1")
 
 
 class _Header(Struct):
@@ -82,11 +80,10 @@ def read_result(path: Path) -> Result:
             schema = _schema(text)
         except DecodeError:
             schema = RAW_SCHEMA  # JSON lines are not a single document
-        if schema in (RAW_SCHEMA, OLD_RAW_SCHEMA):
+        if schema == RAW_SCHEMA:
             return summarise(*_read_lines(path, text))
-        known = [SCHEMA, RAW_SCHEMA, OLD_SCHEMA, OLD_RAW_SCHEMA]
-        _check_schema(path, schema, known, "write one with bench --save or --jsonl")
-        result = _decoder(Result, SCHEMA, old=schema == OLD_SCHEMA)(text)
+        _check_schema(path, schema, [SCHEMA, RAW_SCHEMA], "write one with bench --save or --jsonl")
+        result = Decoder(Result).decode(text)
         check_result(result)
     return result
 
@@ -104,11 +101,10 @@ def read_raw(path: Path) -> tuple[Run, list[Trial]]:
 def _read_lines(path: Path, text: str) -> tuple[Run, list[Trial]]:
     head, *rest = [line for line in text.split("\n") if line.strip()] or [""]
     schema = _schema(head)
-    _check_schema(path, schema, [RAW_SCHEMA, OLD_RAW_SCHEMA], "write raw trials with bench --jsonl FILE")
-    old = schema == OLD_RAW_SCHEMA
-    header = _decoder(_RawHeader, RAW_SCHEMA, old=old)(head)
-    decode = _decoder(_RawLine, RAW_SCHEMA, old=old)
-    trials = [decode(line).trial for line in rest]
+    _check_schema(path, schema, [RAW_SCHEMA], "write raw trials with bench --jsonl FILE")
+    header = Decoder(_RawHeader).decode(head)
+    decoder = Decoder(_RawLine)
+    trials = [decoder.decode(line).trial for line in rest]
     run = header.run
     for text in run.slo:
         parse_threshold(text)
@@ -128,13 +124,6 @@ def _read_lines(path: Path, text: str) -> tuple[Run, list[Trial]]:
         reasons = [*run.calibration.reasons, f"{plural(missing, 'trial')} missing: the file was cut off"]
         run = replace(run, complete=False, calibration=replace(run.calibration, reasons=reasons))
     return run, trials
-
-
-def _decoder(kind: type[Kind], schema: str, *, old: bool) -> Callable[[str], Kind]:
-    """Return a function that decodes JSON; a document of an `old` file is converted to `schema` first."""
-    if not old:
-        return Decoder(kind).decode
-    return lambda text: convert(upgrade(Decoder().decode(text), schema), kind)
 
 
 def _check_trial(trial: Trial, vias: Mapping[str, str], where: str) -> None:
@@ -185,6 +174,8 @@ def _schema(text: str) -> str | None:
 def _check_schema(path: Path, schema: str | None, wanted: Sequence[str], hint: str) -> None:
     if schema is None:
         raise UsageError(f"{printable(path)} is not a file of smallest bench", hint=hint)
+    if schema in OLD_SCHEMAS:
+        hint = "it is of an earlier version, which did not record the parts of arms: measure again"
     if schema not in wanted:
         names = " or ".join(wanted)
         raise UsageError(f"{printable(path)} has schema {printable(schema, 60)}, not {names}", hint=hint)

@@ -108,6 +108,11 @@ def reads_stdin(key_file: str | None, environ: Mapping[str, str] = os.environ) -
     return given is not None and given.file == "-"
 
 
+def is_given(key_file: str | None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the key is given for the run: the same for any service, and its file may be read only once."""
+    return next(_given_keys(key_file, environ), None) is not None
+
+
 def key_files(key_file: str | None, environ: Mapping[str, str] = os.environ) -> list[str | Path]:
     """Return all files that may hold a key, whether they exist or not; "-" is stdin."""
     given = [each.file for each in _given_keys(key_file, environ) if each.file]

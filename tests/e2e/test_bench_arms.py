@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -184,7 +185,7 @@ def test_base_url_without_a_saved_key_sends_nothing_to_any(tmp_path: Path, serve
 def test_refused_arm_is_named(tmp_path: Path, server: Offline) -> None:
     ran = measure(tmp_path, server, *WS, "-n", "2", "-v", "meher,voice_unknown")
     assert ran.code == 5
-    assert "\nsmallest: ws/warm/c1/voice_unknown: the service answered 400" in ran.err
+    assert "smallest: ws/warm/c1/voice_unknown: Invalid input data; Invalid Voice ID" in ran.lines
 
 
 def test_key_of_stdin_is_read_once_for_all_base_urls(tmp_path: Path, server: Offline) -> None:
@@ -193,6 +194,23 @@ def test_key_of_stdin_is_read_once_for_all_base_urls(tmp_path: Path, server: Off
         options = ("--yes", "--no-calibrate", "--json", *WS, "-n", "1", *urls)
         ran = smallest(tmp_path, "bench", *options, stdin=f"{OFFLINE_KEY}\n".encode())
     assert [arm["ok"] for arm in result(ran)["arms"]] == [1, 1]
+
+
+@pytest.mark.parametrize("source", ["--api-key-file", "SMALLEST_API_KEY_FILE"])
+def test_key_of_a_pipe_is_read_once_for_all_base_urls(source: str, tmp_path: Path, server: Offline) -> None:
+    """As with --api-key-file <(pass show key): a second read would find nothing."""
+    reading, writing = os.pipe()
+    os.write(writing, f"{OFFLINE_KEY}\n".encode())
+    os.close(writing)
+    given = f"/dev/fd/{reading}"
+    options = ["--yes", "--no-calibrate", "--json", *WS, "-n", "1"]
+    options += [source, given] if source.startswith("--") else []
+    with start_offline() as other:
+        urls = ("--base-url", server.base_url, "--base-url", other.base_url)
+        env = {} if source.startswith("--") else {source: given}
+        ran = smallest(tmp_path, "bench", *options, *urls, env=env, pass_fds=(reading,))
+    os.close(reading)
+    assert [arm["ok"] for arm in result(ran)["arms"]] == [1, 1], ran.err
 
 
 def test_apis_are_arms_of_one_offline_server(tmp_path: Path) -> None:

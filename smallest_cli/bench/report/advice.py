@@ -39,7 +39,6 @@ def _sentences(result: Result) -> Iterator[str]:
     else:
         lowest = min(arm.concurrency for arm in tried)  # higher levels of a sweep cannot be faster
         yield from _recommendation([arm for arm in tried if arm.concurrency == lowest])
-        yield from _knees(result)
     yield from _late_completions(tried)
     yield from _failures(tried)
     yield from _limits(tried, result.run.load)
@@ -67,15 +66,6 @@ def _recommendation(tried: Sequence[ArmResult]) -> Iterator[str]:
     kinds = {(each.via, each.conn) for each in tried}
     start = f"{start} a {arm.conn} connection" if len(kinds) == len(tried) else f"Use {arm.id}"
     yield (f"{start}: median first byte {figure(best.p50.v)} ms {interval(best.p50)}{since}{_buffer(arm)}.")
-
-
-def _knees(result: Result) -> Iterator[str]:
-    """Report up to which concurrency throughput grows."""
-    for sweep in result.sweep or ():
-        best = next((each for each in sweep.levels if each.concurrency == sweep.knee), None)
-        if best:
-            rate = f"{figure(best.trials_per_s.v, 'x')} trials/s"
-            yield f"Up to {sweep.knee} in flight ({best.arm}): {rate}; {sweep.why}."
 
 
 def _overlap(lower: Estimate, higher: Estimate) -> bool:

@@ -276,7 +276,6 @@ def test_every_report_shows_a_sweep() -> None:
     page = to_html(found)
     assert 'aria-label="throughput and ttfb p95 by concurrency, no higher level' in page
     assert page.count(">knee</text>") == 1
-    assert "Up to 2 in flight (ws/warm/c2): 19.6 trials/s" in advice(found)
 
 
 def test_advice_compares_the_lowest_level_only_and_names_the_voice() -> None:
@@ -319,47 +318,13 @@ def test_same_id_of_other_voices_is_not_merged() -> None:
         merge_runs([(one, []), (two, [])])
 
 
-OLD = "ws/warm/c1", "sse/cold/c1"
-
-
-def old_document(text: str, arms: tuple[str, ...] = OLD) -> str:
-    """The JSON of this version as schema 1 was: arms are ids, trials have no transport."""
-    document = json.loads(text)
-    if "schema" in document:
-        document["schema"] = document["schema"].replace("/2", "/1")
-    if "run" in document:
-        document["run"]["arms"] = list(arms)
-    for each in document.get("arms", []):
-        for name in ("via", "conn", "concurrency", "rate"):
-            del each[name]
-    if "trial" in document:
-        del document["trial"]["via"]
-    return json.dumps(document)
-
-
-@pytest.mark.parametrize("arms", [OLD, ("ws/warm/r2.5",), ("http/cold/c12",)])
-def test_files_of_schema_1_are_read(arms: tuple[str, ...], tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"arms": list(arms)}
-    if "/r" in arms[0]:
-        fields["load"] = LOAD | {"model": "open", "rate": 2.5, "arrival": "poisson", "concurrency": 5}
-    trials = [trial(n, arm=arm, scheduled_ns=0) for arm in arms for n in range(5)]
-    found = summarise(run(**fields), trials)
-    (tmp_path / "old.json").write_text(old_document(as_text(found), arms))
-    lines = [old_document(line, arms) for line in raw_lines(found.run, trials)]
-    (tmp_path / "old.jsonl").write_text("\n".join(lines))
-    assert read_result(tmp_path / "old.json") == found
-    assert as_text(summarise(*read_raw(tmp_path / "old.jsonl"))) == as_text(found)
-    assert as_text(read_result(tmp_path / "old.jsonl")) == as_text(found)
-
-
-@pytest.mark.parametrize("bad", ["ws/warm", "ftp/warm/c1", "ws/warm/c1/x", "ws/warm/r1e", "", 7, None, {}])
-def test_damaged_file_of_schema_1_is_refused(bad: Any, tmp_path: Path) -> None:
-    head, *lines = raw_lines(run(arms=["ws/warm/c1"]), [trial()])
-    (tmp_path / "old.jsonl").write_text("\n".join([old_document(head, (bad,)), *map(old_document, lines)]))
-    (tmp_path / "old.json").write_text(old_document(as_text(summarise(run(), [trial()])), (bad,)))
-    for name in ("old.jsonl", "old.json"):
-        with pytest.raises(UsageError, match=f"{name} is damaged: Expected an arm id"):
-            read_result(tmp_path / name)
+@pytest.mark.parametrize("schema", ["smallest.bench/1", "smallest.bench.raw/1"])
+def test_older_schema_is_refused_with_the_reason(schema: str, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text(json.dumps({"schema": schema}))
+    for read in (read_result, read_raw):
+        with pytest.raises(UsageError, match=f"has schema {schema}, not smallest") as refused:
+            read(tmp_path / "old")
+        assert "which did not record the parts of arms: measure again" in refused.value.hint
 
 
 def test_newer_schema_is_refused_with_what_is_read(tmp_path: Path) -> None:

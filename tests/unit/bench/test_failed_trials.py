@@ -18,7 +18,7 @@ from smallest_cli.bench.schema import ArmResult, Cancellation, Result, as_json
 from smallest_cli.bench.storage import as_text, check_result
 from smallest_cli.bench.tally import Tally
 from smallest_cli.bench.thresholds import evaluate
-from smallest_cli.bench.trial import Trial
+from smallest_cli.bench.trial import Attempt, Trial
 from tests.support.trials import MS, RATE, run, trial
 from tests.support.trials import arm as arm_named
 
@@ -136,6 +136,23 @@ def test_failure_to_connect_without_a_timeout_is_not_censored(error: str) -> Non
         [*COLD, unconnected(19, 3000, arm="ws/cold/c1", error=error)], arms=["ws/cold/c1"]
     ).metrics
     assert not [name for name in metrics if name.endswith("_censored")]
+
+
+def test_failed_warm_ups_of_a_load_worker_make_the_run_suspect() -> None:
+    from smallest_cli.bench.locust.aggregate import Aggregator
+    from smallest_cli.bench.locust.messages import Message
+    from smallest_cli.bench.locust.worker_stats import WorkerStats
+
+    stats, aggregator = WorkerStats(run()), Aggregator("a test")
+    for each in (trial(-1, phase="warmup", error="reset"), trial(-1, phase="warmup"), trial()):
+        stats.add(Attempt(each, b"", None))
+    aggregator.users = 3
+    aggregator.add("worker", Message.decode(stats.message(last=True).encode()))
+    found = aggregator.result()
+    assert found is not None
+    assert [arm.id for arm in found.arms] == [arm.id for arm in found.run.arms] == ["ws/warm/c3"]
+    assert found.run.calibration.verdict == "suspect"
+    assert "1 of 2 warm-ups failed: warm trials may be cold" in found.run.calibration.reasons
 
 
 def test_slow_writes_are_noted_in_every_report() -> None:

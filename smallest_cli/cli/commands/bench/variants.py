@@ -13,7 +13,7 @@ from smallest_cli.cli.commands.bench.options import ComparedVoiceOptions, Measur
 from smallest_cli.cli.console import Console
 from smallest_cli.cli.options import ReportOptions
 from smallest_cli.cli.run_config import load_request
-from smallest_cli.client.credentials import reads_stdin
+from smallest_cli.client.credentials import is_given
 from smallest_cli.client.service import open_local_service, open_service, warn_of_plain_http
 from smallest_cli.errors import UsageError
 from smallest_cli.files import temporary_folder
@@ -89,7 +89,7 @@ def open_services(
     for each, _ in variants.all.values():
         if each.base_url in services:
             continue
-        if services and reads_stdin(key_file):  # which has one key
+        if services and is_given(key_file):
             warn_of_plain_http(each, variants.console.warn)
             services[each.base_url] = services[settings.base_url]._replace(base_url=each.base_url)
         else:
