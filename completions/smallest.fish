@@ -399,7 +399,7 @@ complete -c smallest -n '_shtab_smallest_using bench merge; and test $_shtab_sma
 complete -c smallest -n '_shtab_smallest_using bench; and test $_shtab_smallest_npos -eq 0' -a report -d 'Render a result for readers, CI services or monitoring.'
 complete -c smallest -n '_shtab_smallest_using bench report' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'Write to FILE; - is stdout. [default: -]'
 complete -c smallest -n '_shtab_smallest_using bench report' -s h -l help -d 'Show this message and exit.'
-complete -c smallest -n '_shtab_smallest_using bench report' -l format -xka "html md csv junit github openmetrics benchmark-action" -d 'Format. [default: by -o, else md]'
+complete -c smallest -n '_shtab_smallest_using bench report' -l format -xka "html md csv junit github openmetrics benchmark-action" -d 'html, md, csv, junit, github, openmetrics or benchmark-action. [default: by -o, else md]'
 complete -c smallest -n '_shtab_smallest_using bench report' -l html -xka "(__fish_complete_path (commandline -ct))" -d 'Write HTML, too.'
 complete -c smallest -n '_shtab_smallest_using bench report' -l md -xka "(__fish_complete_path (commandline -ct))" -d 'Write Markdown, too.'
 complete -c smallest -n '_shtab_smallest_using bench report' -l csv -xka "(__fish_complete_path (commandline -ct))" -d 'Write CSV, too.'

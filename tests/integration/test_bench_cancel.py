@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 from pathlib import Path
@@ -24,7 +23,7 @@ from smallest_cli.transports import open_transport
 from tests.support.fault_server import Connection, Script, fault_server, steps
 from tests.support.fault_server.steps import Close, End, Fin, Reply, Rst, Stall, Tone
 from tests.support.offline import KEY as OFFLINE_KEY
-from tests.support.offline import start_offline
+from tests.support.offline import eventually, start_offline
 from tests.support.trials import KEY, MS, RATE, run, trial
 
 HEAD = Reply("chunked", wav=wav.header(AudioFormat(RATE)))
@@ -152,7 +151,8 @@ def test_cancelled_run_agrees_with_the_request_log_of_the_server(via: Via, conn:
         assert run_workers(
             plan, {plan.arms[0].id: service}, Dialer(timeout=5), nothing, nothing, progress, Probe()
         )
-        log = [json.loads(line) for line in server.log_path.read_text().splitlines()]
+        eventually(lambda: len(server.log()) == len(progress.trials))
+        log = server.log()
     entries = {entry["request_id"]: entry for entry in log}
     measured = [each for each in progress.trials if each.phase == "measure"]
     for each in measured:

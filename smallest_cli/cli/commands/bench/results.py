@@ -148,7 +148,10 @@ SUFFIXES |= {"": "md", ".md": "md"}
 class FormatOptions(Options):
     """In which formats a result is written."""
 
-    format: Format | None = option("--format", "Format. [default: by -o, else md]")
+    format: Format | None = option(
+        "--format FORMAT",
+        "html, md, csv, junit, github, openmetrics or benchmark-action. [default: by -o, else md]",
+    )
     output: str = option("-o, --output FILE", "Write to FILE; - is stdout.", "-")
     html: str | None = option("--html FILE", "Write HTML, too.", advanced=True)
     md: str | None = option("--md FILE", "Write Markdown, too.", advanced=True)
