@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from smallest_cli.audio.wav import header
 from smallest_cli.bench.results import mark_wrong_length
-from smallest_cli.bench.schema import MAX
+from smallest_cli.bench.schema import MAX, Arm
 from smallest_cli.bench.trial import Trial
 from smallest_cli.errors import Interrupted, OutputError, UsageError
 from smallest_cli.files import write_file
@@ -56,6 +56,7 @@ def check_audio(
     folder: Path,
     audio: Iterable[tuple[Trial, bytes]],
     trials: Sequence[Trial],
+    arms: Sequence[Arm],
     texts: Mapping[str, str],
     advance: Callable[[int], None],
 ) -> tuple[list[Trial], Interrupted | None]:
@@ -64,7 +65,7 @@ def check_audio(
     `folder` is for files of the command, `texts` are by name, `advance` is called after each trial. A signal
     ends it early: it is returned, and the remaining trials are not checked.
     """
-    marked = mark_wrong_length([trial for trial in trials if trial.phase == "measure"])
+    marked = mark_wrong_length([trial for trial in trials if trial.phase == "measure"], arms)
     good = {trial.index for trial in marked if trial.error is None and trial.cancellation is None}
     found: dict[int, dict[str, Any]] = {}
     wav, text_file, interruption = folder / "trial.wav", folder / "text.txt", None

@@ -12,7 +12,7 @@ from msgspec.structs import asdict, replace
 
 from smallest_cli.bench.metrics import derive, in_unit
 from smallest_cli.bench.playback import SECOND
-from smallest_cli.bench.schema import SAMPLED, ArmResult, Result, Run, Samples, Timeline, Warmups, Window
+from smallest_cli.bench.schema import SAMPLED, Arm, ArmResult, Result, Run, Samples, Timeline, Warmups, Window
 from smallest_cli.bench.stats.quantiles import outliers
 from smallest_cli.bench.sweep import find_sweeps
 from smallest_cli.bench.tally import Tally
@@ -28,10 +28,12 @@ MIN_TRIALS = 3
 SIMILAR = 1.5  # lengths of texts in characters are similar up to this ratio
 MISSED, INVALID, INCONCLUSIVE = 20, 22, 23
 
+Text = tuple[str, int]  # name in the run, and number of characters
+
 
 def summarise(run: Run, trials: Sequence[Trial]) -> Result:
     """Return the result of a run."""
-    measured = mark_wrong_length([trial for trial in trials if trial.phase == "measure"])
+    measured = mark_wrong_length([trial for trial in trials if trial.phase == "measure"], run.arms)
     prebuffers_ns = [round(ms * 1e6) for ms in run.buffers_ms]
     tallies = {arm.id: Tally(prebuffers_ns, exact=True) for arm in run.arms}
     for trial in measured:
@@ -116,18 +118,25 @@ def _timeline(trial: Trial) -> Timeline:
     )
 
 
-def mark_wrong_length(trials: Sequence[Trial]) -> list[Trial]:
+def mark_wrong_length(trials: Sequence[Trial], arms: Sequence[Arm]) -> list[Trial]:
     """Return the trials; those whose audio is too short or too long for their text become failures.
 
-    The service may end the audio early and still send the end marker, or speak more than the text.
+    The service may end the audio early and still send the end marker, or speak more than the text. Trials are
+    compared if they have the same voice, model, API and service, over any transport.
     """
-    found = defaultdict(list)  # seconds per character, by text
+    speakers = {arm.id: (arm.voice, arm.model, arm.api, arm.base_url) for arm in arms}
+    found: defaultdict[Any, dict[Text, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
         if _is_whole(trial):
-            found[trial.text, trial.characters].append(_s_per_char(trial))
-    usual = {text: _usual_s_per_char(text, found) for text in found}
+            found[speakers[trial.arm]][trial.text, trial.characters].append(_s_per_char(trial))
+    usual = {
+        (speaker, text): _usual_s_per_char(text, texts) for speaker, texts in found.items() for text in texts
+    }
     return [
-        _mark(trial, *usual[trial.text, trial.characters]) if _is_whole(trial) else trial for trial in trials
+        _mark(trial, *usual[speakers[trial.arm], (trial.text, trial.characters)])
+        if _is_whole(trial)
+        else trial
+        for trial in trials
     ]
 
 
@@ -139,9 +148,7 @@ def _s_per_char(trial: Trial) -> float:
     return trial.frames / trial.rate / trial.characters
 
 
-def _usual_s_per_char(
-    text: tuple[str, int], found: Mapping[tuple[str, int], list[float]]
-) -> tuple[float, float, str]:
+def _usual_s_per_char(text: Text, found: Mapping[Text, list[float]]) -> tuple[float, float, str]:
     """Return the usual seconds per character, the factor by which a trial may differ, and of what it is."""
     own, characters = found[text], text[1]
     if len(own) < MIN_TRIALS:

@@ -450,9 +450,9 @@ def test_raw_runs_are_merged(tmp_path: Path) -> None:
 
 
 OVERWRITING = [
-    ("report", "a.json", "--md", "a.json"),
-    ("report", "a.json", "--html", "there/../a.json"),
-    ("report", "a.json", "--html", "page", "--csv", "page"),
+    ("report", "a.json", "--format", "md", "-o", "a.json"),
+    ("report", "a.json", "--format", "html", "-o", "there/../a.json"),
+    ("report", "a.json", "-o", "page", "-o", "./page"),
     ("merge", "a.jsonl", "--save", "a.jsonl"),
     ("merge", "a.jsonl", "b.jsonl", "--jsonl", "b.jsonl"),
     ("merge", "a.jsonl", "b.jsonl", "--jsonl", "both", "--save", "both"),

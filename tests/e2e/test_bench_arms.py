@@ -259,9 +259,9 @@ def test_each_level_of_a_sweep_has_its_own_number_in_flight(tmp_path: Path) -> N
     assert sum(a != b for a, b in pairwise(order)) >= 3
     again = smallest(tmp_path, "bench", "merge", "raw.jsonl", "--json")
     assert again.out == ran.out
-    for target in ("--html", "--md", "--csv"):
+    for target in ("report.html", "report.md", "report.csv"):
         (tmp_path / "run.json").write_bytes(ran.out)
-        assert smallest(tmp_path, "bench", "report", "run.json", target, "report").code == 0
+        assert smallest(tmp_path, "bench", "report", "run.json", "-o", target).code == 0
     compared = smallest(tmp_path, "bench", "compare", "run.json", "run.json", "--json")
     assert {row["arm"] for row in json.loads(compared.out)["comparisons"]} == {
         each["id"] for each in found["arms"]

@@ -147,10 +147,14 @@ def test_html_is_self_contained_without_scripts(found: Result) -> None:
 
 def test_jinja2_is_imported_for_html_only(found: Result, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(as_text(found))
-    for option, imported in (("--md", False), ("--csv", False), ("--html", True)):
+    for kind, imported in (("md", False), ("csv", False), ("html", True)):
         command = [sys.executable, "-X", "importtime", "-m", "smallest_cli", "bench", "report", "r.json"]
         done = subprocess.run(
-            [*command, option, "-"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+            [*command, "--format", kind],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0
         assert bool(re.search(r"\| +jinja2$", done.stderr, re.MULTILINE)) is imported
@@ -361,7 +365,7 @@ def test_progress_lines() -> None:
 
 def test_report_writes_every_format(found: Result, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(as_text(found))
-    ran = smallest(tmp_path, "bench", "report", "r.json", "--html", "r.html", "--csv", "r.csv", "--md", "-")
+    ran = smallest(tmp_path, "bench", "report", "r.json", "-o", "r.html", "-o", "r.csv", "-o", "-")
     assert ran.code == 0, ran.err
     assert ran.out.decode() == to_markdown(found)
     assert (tmp_path / "r.html").read_text() == to_html(found)
@@ -371,7 +375,7 @@ def test_report_writes_every_format(found: Result, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "lines"),
     [
-        ("", 2, ["smallest: --html is empty", "  unset shell variable?"]),
+        ("", 2, ["smallest: --output is empty", "  unset shell variable?"]),
         (".", 10, ["smallest: cannot write .: it is a directory"]),
     ],
 )
@@ -379,7 +383,7 @@ def test_invalid_output_name_is_reported(
     name: str, code: int, lines: list[str], found: Result, tmp_path: Path
 ) -> None:
     (tmp_path / "r.json").write_text(as_text(found))
-    ran = smallest(tmp_path, "bench", "report", "r.json", "--html", name)
+    ran = smallest(tmp_path, "bench", "report", "r.json", "-o", name)
     assert (ran.code, ran.out) == (code, b"")
     assert ran.lines == lines
 

@@ -131,7 +131,7 @@ def test_one_process_writes_the_json_of_bench(tmp_path: Path) -> None:
         own = [trial for trial in trials if trial.arm == arm["id"] and trial.phase == "measure"]
         assert arm["n"] == arm["ok"] == len(own)
     assert KEY not in (tmp_path / "run.json").read_text()
-    for command in (["report", "run.json"], ["report", "run.json", "--html", "run.html"]):
+    for command in (["report", "run.json"], ["report", "run.json", "-o", "run.html"]):
         assert smallest(tmp_path, "bench", *command).code == 0
     compared = smallest(tmp_path, "bench", "compare", "run.json", "raw.jsonl", "--json")
     assert "slower" not in {row["verdict"] for row in json.loads(compared.out)["comparisons"]}

@@ -21,9 +21,10 @@ KEY = "sk_bench_0123456789abcdef"
 
 def arm(name: str) -> Arm:
     """The arm of an id such as `ws/warm/c1` or `ws/warm/r20/meher`."""
-    via, conn, load, *_ = name.split("/")
+    via, conn, load, *voice = name.split("/")
     number = load[1:]
     many = {"concurrency": number} if load[0] == "c" else {"concurrency": 5, "rate": number}
+    many |= dict(zip(["voice"], voice, strict=False))
     return convert({"id": name, "via": via, "conn": conn, **many}, Arm, strict=False)
 
 

@@ -272,6 +272,16 @@ def test_half_and_twice_the_usual_audio_are_the_limits(share: float, errors: dic
     assert arm_of([*(trial(n) for n in range(6)), other]).errors == errors
 
 
+def test_slow_voice_is_compared_with_itself() -> None:
+    arms = ["ws/warm/c1/fast", "ws/warm/c1/slow", "sse/warm/c1/slow"]
+    long = ((50 * MS, round(2.5 * RATE / 2)),)
+    slow = [trial(n, text="t0", arm=arms[1 + n % 2], chunks=long, waveform=None) for n in range(4)]
+    fast = [trial(n, text="t0", arm=arms[0]) for n in range(5)]
+    assert [arm.errors for arm in summarise(run(arms=arms), [*fast, *slow]).arms] == [{}, {}, {}]
+    short = trial(9, text="t0", arm=arms[2])
+    assert summarise(run(arms=arms), [*fast, *slow, short]).arms[2].errors == {"truncated": 1}
+
+
 def of_length(index: int, characters: int, seconds: float, text: str = "") -> Trial:
     chunks = ((50 * MS, round(seconds * RATE)),)
     text = text or f"t{index}"

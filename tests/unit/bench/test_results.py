@@ -550,7 +550,7 @@ def test_file_content_is_escaped_in_every_report(tmp_path: Path) -> None:
     for text in (to_html(found), to_markdown(found), to_csv(found)):
         assert "\x1b" not in text
         assert not re.search(r"(?<!\\)<meta http-equiv=refresh", text)
-    for command in (["report", "saved.json"], ["report", "saved.json", "--html", "-"]):
+    for command in (["report", "saved.json"], ["report", "saved.json", "--format", "html"]):
         assert b"\x1b" not in smallest(tmp_path, "bench", *command).out
     write(tmp_path / "raw.jsonl", [trial(), failed], calibration=calibration, target=target)
     ran = smallest(tmp_path, "bench", "merge", "raw.jsonl")

@@ -152,10 +152,7 @@ class FormatOptions(Options):
         "--format FORMAT",
         "html, md, csv, junit, github, openmetrics or benchmark-action. [default: by -o, else md]",
     )
-    output: str = option("-o, --output FILE", "Write to FILE; - is stdout.", "-")
-    html: str | None = option("--html FILE", "Write HTML, too.", advanced=True)
-    md: str | None = option("--md FILE", "Write Markdown, too.", advanced=True)
-    csv: str | None = option("--csv FILE", "Write CSV, too.", advanced=True)
+    output: list[str] | None = option("-o, --output FILE", "Write to FILE (repeatable). [default: stdout]")
 
 
 @grouped
@@ -168,17 +165,15 @@ def report(
     junit is XML for CI services, github are annotations of GitHub Actions, openmetrics is for Prometheus,
     benchmark-action for github-action-benchmark (customSmallerIsBetter).
     """
-    named = [(kind, name) for kind in ("html", "md", "csv") if (name := getattr(formats, kind))]
-    if formats.format or formats.output != "-" or not named:
-        if not (kind := formats.format or SUFFIXES.get(Path(formats.output).suffix.lower())):
-            raise UsageError(f"unknown format: {printable(formats.output)}", hint="add --format")
-        named.append((kind, formats.output))
-    if [name for _, name in named].count("-") > 1:
-        raise UsageError("only one format can be written to stdout")
-    _check_outputs([file], *(name for _, name in named))
+    names = formats.output or ["-"]
+    if formats.format and len(names) > 1:
+        raise UsageError("--format is for one file", hint="with several, their extensions decide")
+    kinds = {name: formats.format or SUFFIXES.get(Path(name).suffix.lower()) for name in names}
+    _check_outputs([file], *names)
+    renderers = {name: _renderer(name, kind) for name, kind in kinds.items()}
     result = read_result(Path(file))
-    rendered = [(name, _renderer(kind)(result)) for kind, name in named]
-    for name, text in rendered:
+    rendered = {name: render(result) for name, render in renderers.items()}
+    for name, text in rendered.items():
         if name == "-":
             sys.stdout.buffer.write(text.encode())  # as in a file: some formats declare UTF-8
             sys.stdout.flush()
@@ -186,8 +181,10 @@ def report(
             write_text(Path(name), text)
 
 
-def _renderer(kind: str) -> Callable[[Result], str]:
-    """Import what renders a format."""
+def _renderer(name: str, kind: Format | None) -> Callable[[Result], str]:
+    """Import what renders the format of a file. Raises UsageError if it has none."""
+    if kind is None:
+        raise UsageError(f"unknown format: {printable(name)}", hint="add --format")
     if kind == "html":
         from smallest_cli.bench.report.html import to_html  # imports Jinja2
 

@@ -91,7 +91,9 @@ def bench(
         if command and folder and spool and not measured.interruption:
             by_name = {text.name: text.words for text in plan.texts}
             with console.progress_bar(ended) as advance:
-                checked = check_audio(command, folder, spool.read(), measured.trials, by_name, advance)
+                checked = check_audio(
+                    command, folder, spool.read(), measured.trials, plan.arms, by_name, advance
+                )
             measured = Measurement(measured.run, *checked)
         _finish(measured, spool, outcome, report)
 
