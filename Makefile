@@ -52,8 +52,8 @@ head-to-head: $(READY) ### compare with other tools under the same faults (insta
 # pytest caches the asserts that it has rewritten as bytecode, which saves each worker 5 s.
 test test-long: export PYTHONDONTWRITEBYTECODE :=
 
-test: $(READY) ## run the tests, except the long ones (4 minutes on two cores)
-	@echo 'running the tests: 4 minutes on two cores ...'
+test: $(READY) ## run the tests, except the long ones (3 minutes on two cores)
+	@echo 'running the tests: 3 minutes on two cores ...'
 	@$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m 'not long'
 
 test-long: $(READY) ## run the long tests: the fault matrix, signals, unreliable networks, Locust (minutes)

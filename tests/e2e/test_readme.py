@@ -11,6 +11,7 @@ import wave
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,18 @@ README = ROOT / "README.md"
 MAN = README.parent / "man"
 CI = README.parent / ".ci"
 PAGES = (README, *(README.parent / "docs" / name for name in ("guide.md", "recipes.md", "text.md")))
-RECIPES = [each for page in PAGES for each in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)]
-PRINTED = [each for page in PAGES for each in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)]
+
+
+def find_examples(language: str) -> list[Any]:
+    """The examples in a language; those outside of README run with the long tests."""
+    return [
+        pytest.param(each, id=each.split("\n")[0][:60], marks=[pytest.mark.long] if page != README else [])
+        for page in PAGES
+        for each in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
+
+
+RECIPES, PRINTED = find_examples("sh"), find_examples("bash")
 RUN_BY_CI = ("make demo", "make test", "pipx install")
 INVALID_RUN = "smallest: invalid run: "  # on a busy machine
 LLM = """#!/bin/sh
@@ -52,7 +63,7 @@ def test_examples_are_found() -> None:
     assert not re.findall(r"^    (?:\$ )?(?:smallest|make|pip|locust) .*", README.read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.split("\n")[0][:60] for recipe in RECIPES])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_recipe_runs_unchanged(
     recipe: str, tmp_path: Path, server: Offline, request: pytest.FixtureRequest
 ) -> None:
@@ -95,7 +106,7 @@ def test_ci_runs_the_slow_commands() -> None:
     ] == []
 
 
-@pytest.mark.parametrize("block", PRINTED, ids=[block.split("\n")[0][:60] for block in PRINTED])
+@pytest.mark.parametrize("block", PRINTED)
 def test_block_with_output_runs_unchanged(block: str, tmp_path: Path, server: Offline, pulse: Pulse) -> None:
     """All lines in one shell. A run of a few trials may be reported as too short or invalid."""
     lines = [line for line in block.splitlines() if not line.startswith((*RUN_BY_CI, ". .venv"))]

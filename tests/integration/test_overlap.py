@@ -20,6 +20,8 @@ from tests.support.fault_server.steps import CHUNK, GOOD, Audio, Checkpoint, End
 from tests.support.offline import KEY, Offline, child_of, eventually, watched
 from tests.support.pulse import SAMPLE, need_pulse, start_pulse
 
+pytestmark = pytest.mark.long
+
 TEXT = "Good morning. The kettle is on."
 PLAYER = """import os
 name, log = os.environ["RUN"], os.open("log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -30,6 +30,8 @@ from tests.support.offline import KEY, Offline, eventually, watched
 from tests.support.programs import need
 from tests.support.pulse import SAMPLE, Pulse, need_pulse, start_pulse, without_silence
 
+pytestmark = pytest.mark.long
+
 RATE = 24_000
 TEXT = "Good morning. The kettle is on."
 

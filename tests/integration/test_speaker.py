@@ -18,6 +18,8 @@ import pytest
 from tests.support import ROOT
 from tests.support.pulse import SAMPLE, Pulse, Recording, need_pulse, start_pulse
 
+pytestmark = pytest.mark.long
+
 RATE = 24_000
 PLAY = [sys.executable, "-m", "tests.support.play_pcm"]
 

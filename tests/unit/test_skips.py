@@ -10,6 +10,8 @@ import pytest
 
 from tests.support import ROOT
 
+pytestmark = pytest.mark.long
+
 MODULE = "tests/unit/audio/test_formats.py"
 
 

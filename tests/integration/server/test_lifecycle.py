@@ -47,6 +47,8 @@ from tests.support.offline import (
     watched,
 )
 
+pytestmark = pytest.mark.long
+
 LONG = hello(text="Far too long. " * 2_000, sample_rate=44_100)
 NOT_READING: dict[str, Any] = {"max_queue": 1, "close_timeout": 0}
 TOKEN = "sk_test_of_a_token_0123"
