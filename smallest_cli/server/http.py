@@ -50,8 +50,9 @@ class Exchange:
                 async for block in blocks:
                     starts = range(0, len(block), SSE_SLICE_BYTES)
                     slices = (block[start : start + SSE_SLICE_BYTES] for start in starts)
+                    data = b"".join(encode_sse(AudioChunk(pcm), shape) for pcm in slices)
                     self.entry.mark_audio()
-                    await response.write(b"".join(encode_sse(AudioChunk(pcm), shape) for pcm in slices))
+                    await response.write(data)
                     self.entry.audio_bytes += len(block)
         except (Fault, ServerError) as error:
             self.entry.status = str(error)
