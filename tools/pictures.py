@@ -68,7 +68,7 @@ PICTURES = {
         columns=80,
     ),
     "voices": Picture(("smallest voices -l hindi --gender female --limit 8",)),
-    "bench": Picture(("smallest bench -n 60 --seed 1 --yes 2>&1 | tail -n 12",), refused="suspect|invalid"),
+    "bench": Picture(("smallest bench -n 60 --seed 1 --yes",), refused="suspect|invalid"),
 }
 
 Screens = list[tuple[float, str]]
