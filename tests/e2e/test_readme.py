@@ -189,7 +189,8 @@ def test_picture_is_well_formed_and_loads_nothing(path: Path) -> None:
     """A browser runs and loads nothing in an SVG that is an image; the picture shows no failure."""
     text = path.read_text()
     ElementTree.fromstring(text)
-    assert re.findall('https?://[^"]*', text) == ["http://www.w3.org/2000/svg"]
+    tags = re.sub(">[^<]*<", "><", text)  # an address that is shown is not loaded
+    assert re.findall('https?://[^"]*', tags) == ["http://www.w3.org/2000/svg"]
     shown = "".join(ElementTree.fromstring(text).itertext())
     assert not re.search("suspect|invalid|error|Traceback", shown.replace("measurement\u00a0error", ""))
     assert "prefers-" in text or "<style>" not in text
