@@ -356,7 +356,7 @@ complete -c smallest -n '_shtab_smallest_using bench' -s q -l quiet -d 'Print er
 complete -c smallest -n '_shtab_smallest_using bench' -s h -l help -d 'Show this message and exit.'
 complete -c smallest -n '_shtab_smallest_using bench' -l yes -d 'Do not ask for confirmation.'
 complete -c smallest -n '_shtab_smallest_using bench' -l json -d 'Print one JSON object on stdout.'
-complete -c smallest -n '_shtab_smallest_using bench' -l verbose -d 'Show timings.'
+complete -c smallest -n '_shtab_smallest_using bench' -l verbose -d 'Print every metric of each arm.'
 complete -c smallest -n '_shtab_smallest_using bench' -l dry-run -d 'Show what would be sent, and stop.'
 complete -c smallest -n '_shtab_smallest_using bench' -l arrival -xka "poisson constant" -d 'Arrival process of --rate. [default: poisson]'
 complete -c smallest -n '_shtab_smallest_using bench' -l cancel-after -x -d 'Cancel each trial MS after its first audio (barge-in).'

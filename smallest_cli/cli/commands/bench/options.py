@@ -4,7 +4,7 @@ from typing import Literal
 
 from smallest_cli.bench.plan import BUFFERS, Arrival
 from smallest_cli.cli.option_groups import Options, option
-from smallest_cli.cli.options import ServiceOptions, VoiceOptions
+from smallest_cli.cli.options import ReportOptions, ServiceOptions, VoiceOptions
 
 
 class LoadOptions(Options, group="Measurement"):
@@ -94,3 +94,9 @@ class MeasuredServiceOptions(ServiceOptions):
         "--via TRANSPORT", "Same as --transport with one entry; auto: all.", advanced=True
     )
     retries: int | None = option("--retries N", "Only 0: a failed trial is a result.", advanced=True)
+
+
+class BenchReportOptions(ReportOptions):
+    """Messages of a run."""
+
+    verbose: bool = option("--verbose", "Print every metric of each arm.", False)

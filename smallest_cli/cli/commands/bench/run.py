@@ -41,7 +41,7 @@ def bench(
     outcome: options.OutcomeOptions,
     voice: options.ComparedVoiceOptions,
     service_options: options.MeasuredServiceOptions,
-    report: ReportOptions,
+    report: options.BenchReportOptions,
 ) -> None:
     """Measure latency; bench compare | merge | report | locustfile.
 
