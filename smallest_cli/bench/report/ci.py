@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from smallest_cli.bench.distribution import QUANTILES
@@ -16,6 +17,7 @@ from smallest_cli.bench.report import format
 from smallest_cli.bench.report.advice import advice
 from smallest_cli.bench.results import INVALID
 from smallest_cli.bench.schema import Result
+from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.security import printable
 
 MAX_LENGTH = 1000
@@ -86,7 +88,7 @@ def _command(kind: str, title: str, message: str) -> str:
 def to_openmetrics(result: Result) -> str:
     """Render gauges in the text format of OpenMetrics, which Prometheus's older format contains.
 
-    Quantiles 0 and 1 are minimum and maximum. Times are in seconds.
+    Quantiles 0 and 1 are minimum and maximum; one that would be the maximum is absent. Times are in seconds.
     """
     families: dict[str, list[tuple[dict[str, str], float]]] = {"trials": [], "threshold_met": []}
     for arm in result.arms:
@@ -94,7 +96,8 @@ def to_openmetrics(result: Result) -> str:
         families["trials"] += [({"arm": arm.id, "outcome": name}, count) for name, count in counts.items()]
         for metric, found in arm.metrics.items():
             unit, divisor = BASE_UNITS.get(found.unit, (found.unit.lower(), 1.0))
-            shares = {share: found.quantile(name).v for name, share in QUANTILES.items()}
+            names = {share: name for name, share in QUANTILES.items() if found.n >= fewest_for(share)}
+            shares = {share: found.quantile(name).v for share, name in names.items()}
             for share, value in sorted((shares | {0: found.min, 1: found.max}).items()):
                 labels = {"arm": arm.id, "metric": metric, "quantile": f"{share:g}"}
                 families.setdefault(unit, []).append((labels, value / divisor))
@@ -119,9 +122,11 @@ def to_benchmark_action(result: Result) -> str:
     found: list[dict[str, Any]] = []
     for arm in result.arms:
         extra = f"{arm.ok} of {arm.n} ok; errors: {format.error_counts(arm)}"
-        chosen = [(metric, name) for metric in SMALLER_IS_BETTER if metric in arm.metrics for name in PLOTTED]
-        for metric, name in chosen:
-            unit, figure = arm.metrics[metric].unit, arm.metrics[metric].quantile(name)
+        for metric, name in product(SMALLER_IS_BETTER, PLOTTED):
+            summary = arm.metrics.get(metric)
+            if summary is None or summary.n < fewest_for(QUANTILES[name]):
+                continue
+            figure, unit = summary.quantile(name), summary.unit
             entry = {"name": f"{arm.id} {metric} {name}", "unit": unit, "value": figure.v}
             found.append(entry | {"range": format.interval(figure, unit), "extra": extra})
         entry = {"name": f"{arm.id} error_rate", "unit": "%", "value": 100 * arm.error_rate}
