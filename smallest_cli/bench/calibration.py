@@ -43,7 +43,7 @@ def measurement_error(trials: Sequence[Trial], origin_ns: int, log: Path) -> Del
     server's socket buffer counts as the server's.
     """
     try:
-        lines = log.read_text("utf-8").splitlines()
+        *lines, _ = log.read_text("utf-8").split("\n")  # the last may be half-written
     except OSError:
         lines = []
     entries = {entry["request_id"]: entry for entry in map(json.loads, lines) if entry["request_id"]}

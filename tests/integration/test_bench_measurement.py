@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections import Counter
 from dataclasses import replace
@@ -292,6 +293,15 @@ def test_measurement_error_comes_from_server_timestamps() -> None:
     assert floor is not None
     assert 6 <= floor.n <= 12  # the server logs a little later
     assert floor.p50 > 0
+
+
+def test_half_written_line_of_the_log_is_ignored(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    entry = {"request_id": "r0", "received_ns": 0, "first_audio_ns": 1}
+    log.write_text(json.dumps(entry) + '\n{"request_id": "r')
+    floor = measurement_error([trial(0)], 0, log)
+    assert floor is not None
+    assert floor.n == 1
 
 
 def test_calibration_uses_the_concurrency_of_the_plan() -> None:

@@ -80,7 +80,8 @@ class Offline:
 
     def log(self) -> list[dict[str, Any]]:
         """Log entries of the finished requests, oldest first."""
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        *complete, _ = self.log_path.read_text().split("\n")  # a line may be half-written
+        return [json.loads(line) for line in complete]
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
         """Send an HTTP request and read the reply; `headers` replaces the default key."""

@@ -206,7 +206,8 @@ def test_short_fault_ends_the_audio_early_with_the_end_marker(blocks: int) -> No
             while messages[-1]["status"] == "chunk":
                 messages.append(next_message(ws))
         assert messages[-1]["status"] == "complete"
-        log = [json.loads(line) for line in server.log_path.read_text().splitlines()]
+        eventually(lambda: len(server.log()) == 3)
+        log = server.log()
     pcm = [base64.b64decode(message["data"]["audio"]) for message in messages[:-1]]
     lengths = {len(each) for each in (*received, b"".join(pcm))}
     assert len(lengths) == 1

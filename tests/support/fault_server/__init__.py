@@ -301,7 +301,8 @@ class FaultProcess:
 
     def log(self) -> list[dict[str, Any]]:
         """Return the fields of each `Request`, oldest first."""
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        *complete, _ = self.log_path.read_text().split("\n")  # a line may be half-written
+        return [json.loads(line) for line in complete]
 
 
 @contextmanager
