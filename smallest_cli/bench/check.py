@@ -63,7 +63,7 @@ def check_audio(
     """Return the trials with the number, or the failure, of each successful one that was not cancelled.
 
     `folder` is for files of the command, `texts` are by name, `advance` is called after each trial. A signal
-    ends it early: it is returned, and the remaining trials are not checked.
+    ends it early: it is returned, and the checks of the remaining trials have failed.
     """
     marked = mark_wrong_length([trial for trial in trials if trial.phase == "measure"], arms)
     good = {trial.index for trial in marked if trial.error is None and trial.cancellation is None}
@@ -83,6 +83,7 @@ def check_audio(
         found |= {index: {"check_error": "the audio was not kept"} for index in good - found.keys()}
     except Interrupted as signalled:
         interruption = signalled
+        found |= {index: {"check_error": "interrupted"} for index in good - found.keys()}
     checked = [replace(each, **found.get(each.index, {})) for each in trials]  # warm-ups have index -1
     return checked, interruption
 

@@ -109,8 +109,10 @@ def compare_runs(
         if (a := before[name].samples.of(metric)) and (b := after[name].samples.of(metric))
     ]
     failing = [name for name in common if before[name].error_rate or after[name].error_rate]
-    if not sampled and not failing:
-        raise UsageError(f"no arm has {' or '.join(metrics)} in both runs")
+    either = [arm for arms in (before, after) for name, arm in arms.items() if name in common and arm.ok]
+    absent = [metric for metric in metrics if either and not any(arm.samples.of(metric) for arm in either)]
+    if absent or (not sampled and not failing):
+        raise UsageError(f"no arm has {' or '.join(absent or metrics)} in both runs")
     confidence = 1 - (1 - CONFIDENCE) / (len(sampled) + len(failing))
     # Neither faster nor slower by less than the delays of the machines, which may serve the audio, too.
     calibrations = [run.calibration for run in (first.run, second.run)]

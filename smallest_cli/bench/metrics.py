@@ -60,6 +60,10 @@ CONNECTING = frozenset({"dns", "tcp", "tls", "upgrade", "ttfb_cold"})
 STREAMING = frozenset({"gap", "gap_max", "jitter", "jitter_p99", "min_safe_buffer", "rtf_stream"})
 OPTIONAL = {"cancel": "--cancel-after", "audio_after_cancel": "--cancel-after", "check": "--check"}
 """Metrics of runs with an option."""
+OF_COMPLETE_AUDIO = frozenset(
+    ["trail_silence", "s_per_char", "last_audio", "audio", "complete", "tail_wait", "rtf", "rtfx"]
+)
+"""Metrics that a cancelled trial does not have."""
 SCHEDULED = frozenset({"ttfb_e2e", "sched_delay"})
 SCALES = {"ms": 1e6, "s": 1e9, "x": 1.0, "count": 1.0, "dBFS": 1.0}  # nanoseconds per unit of time
 

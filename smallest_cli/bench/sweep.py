@@ -8,7 +8,7 @@ from statistics import NormalDist, fmean, variance
 
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.schema import ArmResult, Estimate, Sweep, SweepLevel
-from smallest_cli.bench.stats.quantiles import CONFIDENCE
+from smallest_cli.bench.stats.quantiles import CONFIDENCE, fewest_for
 from smallest_cli.bench.trial import Trial
 
 Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
@@ -58,7 +58,7 @@ def _level(arm: ArmResult, trials: Sequence[Trial]) -> SweepLevel:
         concurrency=arm.concurrency,
         trials_per_s=Estimate(rate, max(0.0, rate - error), rate + error),
         audio_s_per_s=per_s * sum(each.frames / each.rate for each in trials if each.error is None),
-        ttfb_p95=ttfb.p95 if ttfb else None,
+        ttfb_p95=ttfb.p95 if ttfb and ttfb.n >= fewest_for(0.95) else None,
     )
 
 

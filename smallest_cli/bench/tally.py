@@ -100,7 +100,7 @@ class Tally(Struct):
             return
         self.ok += 1
         self.good_characters += trial.characters
-        self.reopened += trial.reused is False
+        self.reopened += trial.reused is False and trial.cancellation is None  # that closes the connection
         self.slow_sends += trial.late_write_ns is not None
         if trial.check_error is not None:
             self.checks_failed += 1

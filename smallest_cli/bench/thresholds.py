@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from smallest_cli.bench.distribution import DEPENDENT, QUANTILES
-from smallest_cli.bench.metrics import CENSORED, METRICS, OPTIONAL, has_metric
+from smallest_cli.bench.metrics import CENSORED, METRICS, OF_COMPLETE_AUDIO, OPTIONAL, has_metric
 from smallest_cli.bench.schema import Arm, ArmResult, Estimate, MetricSummary, ThresholdResult
 from smallest_cli.bench.stats.quantiles import fewest_for
 from smallest_cli.errors import UsageError
@@ -106,6 +106,8 @@ def check_thresholds(
         needed = OPTIONAL.get(threshold.metric or "")
         if needed and needed not in options:
             raise UsageError(f"{printable(text, 60)}: only a run with {needed} has such a figure")
+        if threshold.metric in OF_COMPLETE_AUDIO and "--cancel-after" in options:
+            raise UsageError(f"{printable(text, 60)}: a run with --cancel-after has no such figure")
         if threshold.buffer_ms is not None and threshold.buffer_ms not in buffers_ms:
             known = ",".join(f"{ms:g}" for ms in buffers_ms)
             unknown = f"{threshold.buffer_ms:g} is not among the prebuffers {known}"

@@ -6,7 +6,6 @@ import gc
 import math
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -14,14 +13,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec.structs import replace
+
 from smallest_cli.bench.plan import Job, Plan
 from smallest_cli.bench.playback import SECOND
 from smallest_cli.bench.probe import Probe, probing
+from smallest_cli.bench.schema import Arm
 from smallest_cli.bench.stats.quantiles import fewest_for, quantile
 from smallest_cli.bench.trial import Attempt, Trial, attempt
 from smallest_cli.errors import AuthError, Interrupted, RemoteError, RequestError, SecurityError
 from smallest_cli.models import Service, Transport, Via
 from smallest_cli.network.dialer import Dialer
+from smallest_cli.signals import running_s
 from smallest_cli.transports import open_transport
 
 SWITCH_SECONDS = 0.0005
@@ -38,7 +41,7 @@ class Progress:
     trials: list[Trial] = field(default_factory=list)
     in_flight: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    succeeded: set[str] = field(default_factory=set)  # arms with a successful trial or warm-up
+    succeeded: set[Arm] = field(default_factory=set)  # `_kind` of arms with a successful trial or warm-up
     cut_short: str | None = None  # the option that ended the run early
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -54,8 +57,6 @@ class Progress:
             self.trials.append(trial)
             if trial.error:
                 self.errors[trial.error] += 1
-            else:
-                self.succeeded.add(trial.arm)
 
     def abandon_trial(self) -> None:
         """Discard a trial that failed because the time limit of the run was reached."""
@@ -75,6 +76,11 @@ OnTrial = Callable[[Attempt], None]
 
 def ignore(_: object) -> None:
     """Ignore progress or a trial (a no-op callback)."""
+
+
+def _kind(arm: Arm) -> Arm:
+    """Return what a fatal error depends on: not the load, so that no level of a sweep discards the others."""
+    return replace(arm, id="", concurrency=0, rate=None)
 
 
 class CharacterBudget:
@@ -101,13 +107,13 @@ class JobQueue:
     """
 
     def __init__(self, plan: Plan, budget: CharacterBudget, until: float = math.inf) -> None:
-        """The duration of the plan starts now; `until` is the end of the run by `time.monotonic`."""
+        """The duration of the plan starts now; `until` is the end of the run by `running_s`."""
         self.budget = budget
         self.cut_short: str | None = None
         self.stopped = threading.Event()
         self.over = False
         self.jobs = plan.jobs()
-        self._started = time.monotonic()
+        self._started = running_s()
         self._ends = math.inf if plan.seconds is None else self._started + plan.seconds
         self._until = until
         self._lock = threading.Lock()
@@ -118,7 +124,7 @@ class JobQueue:
             job = None if self.stopped.is_set() or self.over else next(self.jobs, None)
             if job is None:
                 return None
-            begins = max(time.monotonic(), self._started + (job.due_ns or 0) / SECOND)
+            begins = max(running_s(), self._started + (job.due_ns or 0) / SECOND)
             if begins >= self._ends:
                 self.over = True
             elif begins >= self._until:
@@ -170,7 +176,7 @@ class Worker:
                 if ahead > 0 and queue.stopped.wait(ahead):
                     return
             made = self.run_trial(job, "measure", origin_ns, progress)
-            if isinstance(made.failure, FATAL) and made.trial.arm not in progress.succeeded:
+            if isinstance(made.failure, FATAL) and _kind(job.arm) not in progress.succeeded:
                 raise _named(made.failure, job)
 
     def run_trial(
@@ -199,10 +205,12 @@ class Worker:
             after_ms = self._plan.cancel_after_ms
             after_ns = None if after_ms is None else round(after_ms * 1e6)
             made = attempt(blank, request, transport, self._dialer.clock, origin_ns, after_ns)
-        if made.failure is not None and time.monotonic() >= self._dialer.until:
+        if made.failure is not None and running_s() >= self._dialer.until:
             progress.abandon_trial()
             return made
         progress.finish_trial(made.trial)
+        if made.trial.error is None:
+            progress.succeeded.add(_kind(job.arm))
         self._on_trial(made)
         return made
 

@@ -287,6 +287,14 @@ def test_failed_warm_ups_are_shown_and_make_the_run_suspect(tmp_path: Path) -> N
     assert "warm-ups: 2 of 4 failed (2 http\\_5xx)" in shown
 
 
+def test_sweep_with_too_few_trials_is_refused(tmp_path: Path) -> None:
+    """Else fewer would be in flight than the level says, and its throughput would be wrong."""
+    command = ("bench", "--local", "--dry-run", *WS, "-c", "2,8", "-n")
+    assert smallest(tmp_path, *command, "16").code == 0
+    ran = smallest(tmp_path, *command, "15")
+    assert (ran.code, ran.lines[0]) == (2, "smallest: -c 8 needs at least 16 trials per arm: raise -n")
+
+
 def test_all_warm_ups_failing_is_not_hidden_by_good_trials(tmp_path: Path) -> None:
     with start_offline(fail=["status:503"], fail_times=1) as offline:
         found = result(measure(tmp_path, offline, *WS, "-n", "2"))

@@ -92,17 +92,11 @@ def test_failed_checks_are_counted_and_shown(tmp_path: Path, server: Offline) ->
     assert sum(line["trial"]["check_error"] is not None for line in raw) == 2
 
 
-def test_failed_trials_and_cancelled_ones_are_not_checked(tmp_path: Path) -> None:
+def test_failed_trials_are_not_checked(tmp_path: Path) -> None:
     command = script(tmp_path, "open('ran', 'a').write('x')\nprint(1)\n")
     with start_fault_server(tmp_path, Reply(), Tone(100, peak=0), End()) as faulty:
         ran = bench(tmp_path, faulty.base_url, *SIX, "--check", f"{command} {{wav}}")
     assert (ran.code, arm_of(ran)["errors"]) == (22, {"inaudible": 6})
-    assert not (tmp_path / "ran").exists()
-    with start_offline(concurrency=4, realtime_factor=1) as paced:
-        options = ("-n", "2", *SIX[2:], "--check", f"{command} {{wav}}", "--cancel-after", "20")
-        arm = arm_of(measure(tmp_path, paced, *options, "--text", "A text of several seconds, spoken."))
-    assert arm["metrics"]["cancel"]["n"] == 2
-    assert "check" not in arm["metrics"]
     assert not (tmp_path / "ran").exists()
 
 
@@ -209,6 +203,20 @@ def test_threshold_of_a_check_needs_the_option(tmp_path: Path, server: Offline) 
     assert "only a run with --check has such a figure" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (("--check", "true {wav}"), "--check and --cancel-after cannot be combined: drop one"),
+        (("--slo", "rtf.p50<1"), "rtf.p50<1: a run with --cancel-after has no such figure"),
+    ],
+)
+def test_what_a_cancelled_run_cannot_have_is_refused(
+    more: tuple[str, str], line: str, tmp_path: Path
+) -> None:
+    ran = smallest(tmp_path, "bench", "--local", "--dry-run", "--cancel-after", "0", *more)
+    assert (ran.code, ran.lines[0]) == (2, f"smallest: {line}")
+
+
 def test_interrupt_during_the_checks_keeps_the_measurement(tmp_path: Path, server: Offline) -> None:
     command = script(
         tmp_path,
@@ -231,8 +239,10 @@ def test_interrupt_during_the_checks_keeps_the_measurement(tmp_path: Path, serve
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
     assert process.returncode == -signal.SIGINT
-    arm = json.loads(out)["arms"][0]
-    assert (arm["ok"], arm["metrics"]["check"]["n"], "checks_failed" in arm) == (6, 2, False)
+    found = json.loads(out)
+    assert (found["run"]["interrupted"], found["run"]["complete"]) == (True, False)
+    arm = found["arms"][0]
+    assert (arm["ok"], arm["metrics"]["check"]["n"], arm["checks_failed"]) == (6, 2, 4)
     assert not Path(f"/proc/{third.read_text()}").exists()
     assert len((tmp_path / "raw.jsonl").read_text().splitlines()) >= 7
 

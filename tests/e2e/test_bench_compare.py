@@ -90,7 +90,7 @@ def check_page(page: Page, compared: RunComparison, first: Result, second: Resul
             next(arm for arm in result.arms if arm.id == row.arm).metrics[row.metric].p50
             for result in (first, second)
         )
-        assert cells[:2] == [row.arm, row.metric]
+        assert cells[:2] == [row.arm, f"{row.metric} ({row.unit})"]
         assert cells[3:6] == [f"{figure(each.v)} {interval(each)}" for each in (before, after, row.shift_ms)]
         assert cells[-1].split(";")[0] == row.verdict
     assert page.overall == "slower: more trials fail in B"

@@ -27,8 +27,9 @@ from smallest_cli.models import VIAS, AudioFormat, Service, SpeechRequest, Via
 from smallest_cli.network.connection import Clock
 from smallest_cli.network.dialer import Dialer
 from smallest_cli.security import Secret
+from smallest_cli.signals import running_s
 from smallest_cli.transports import open_transport
-from tests.support.fault_server import Script, start_fault_server, steps
+from tests.support.fault_server import Script, fault_server, start_fault_server, steps
 from tests.support.fault_server.steps import Audio, Close, End, Fin, Message, Reply, Stall, Status, Tone
 from tests.support.offline import KEY as OFFLINE_KEY
 from tests.support.offline import start_offline
@@ -222,6 +223,17 @@ def test_workers_run_every_trial_and_keep_warm_connections() -> None:
     assert progress.in_flight == 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_refusal_after_a_success_at_another_concurrency_discards_nothing(seed: int) -> None:
+    """Credit runs out; the levels of a sweep differ in nothing that could be at fault."""
+    plan = replace(PLAN, arms=make_arms(["http"], ["cold"], [1, 2]), count=6, seed=seed)
+    progress, good = Progress(plan.trials), (HEAD, Tone(100), End())
+    with fault_server(*[good] * 5, (Status(402),)) as faulty:
+        assert run_plan(plan, Service(faulty.base_url, Secret(KEY, "a test")), progress)
+    assert sum(each.error is None for each in progress.trials) == 5
+    assert len([each for each in progress.trials if each.phase == "measure"]) == 12
+
+
 def test_max_chars_ends_a_timed_run() -> None:
     plan = replace(PLAN, arms=ARMS[:1], count=None, seconds=30.0, warmups=1, max_chars=100)
     progress = Progress(None)
@@ -246,7 +258,7 @@ def test_jobs_due_after_the_end_are_not_started() -> None:
     source = JobQueue(plan, CharacterBudget(0))
     assert [job and job.index for job in (source.next(), source.next(), source.next())] == [0, None, None]
     assert source.cut_short is None
-    source = JobQueue(plan, CharacterBudget(0), until=time.monotonic() + 2e6)
+    source = JobQueue(plan, CharacterBudget(0), until=running_s() + 2e6)
     assert source.next() is None
     assert source.cut_short == "--max-time"
 

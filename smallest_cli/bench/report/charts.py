@@ -217,8 +217,8 @@ def timelines(arms: Sequence[ArmResult], name: str) -> str:
     for place, (arm, timeline) in enumerate(shown):
         top = TOP + ROW * place
         title = f"no. {timeline.trial}, {figure(timeline.ttfb)} ms"
-        name = arm.id if len(arm.id) <= MAX_NAME else f"{arm.id[: MAX_NAME - 1]}…"
-        parts += [_text(0, top + 12, name, "name"), _text(WIDTH - RIGHT, top + 12, title, anchor="end")]
+        shown_id = arm.id if len(arm.id) <= MAX_NAME else f"{arm.id[: MAX_NAME - 1]}…"
+        parts += [_text(0, top + 12, shown_id, "name"), _text(WIDTH - RIGHT, top + 12, title, anchor="end")]
         parts += _timeline(timeline, top + 17, scale)
     return _svg(bottom + 32, parts, f"timeline of the {name} trial of each arm")
 

@@ -51,7 +51,8 @@ def comparison_to_markdown(compared: RunComparison, first: Result, second: Resul
         lines += [f"| {' | '.join(columns)} |", f"|---|---{'|--:' * (len(columns) - 3)}|---|"]
     for row in compared.comparisons:
         medians = (arm.metrics[row.metric].p50 for arm in arms_of(row, first, second))
-        lines.append(f"| {' | '.join(map(_escape, format.comparison_cells(row, *medians)))} |")
+        arm, *cells = format.comparison_cells(row, *medians)
+        lines.append(f"| {_escape(arm)} | {' | '.join(cells)} |")
     lines += ["", *(f"- {_escape(f'{row.arm}: {format.error_rate_text(row)}')}" for row in compared.errors)]
     lines += [f"- {_escape(format.not_compared_text(each))}" for each in compared.not_compared]
     return "\n".join(lines) + "\n"
@@ -83,7 +84,7 @@ def _arm(arm: ArmResult, run: Run) -> list[str]:
 def _escape(text: str) -> str:
     """Escape characters that Markdown or a terminal would interpret."""
     shown = printable(text, MAX_LENGTH)
-    return "".join(f"\\{character}" if character in "\\`*_{}<>#|" else character for character in shown)
+    return "".join(f"\\{character}" if character in "\\`*_{}<>#|[]!~&" else character for character in shown)
 
 
 def to_csv(result: Result) -> str:

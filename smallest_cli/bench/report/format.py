@@ -339,7 +339,7 @@ def comparison_cells(row: Row, before: Estimate, after: Estimate) -> tuple[str, 
     found = (before, after, row.shift_ms)
     figures = (f"{figure(each.v, row.unit)} {interval(each, row.unit)}" for each in found)
     limit, verdict = figure(row.matters_from_ms, row.unit), _word(row) + _needed(row)
-    return (row.arm, row.metric, f"{row.n[0]}, {row.n[1]}", *figures, limit, verdict)
+    return (row.arm, f"{row.metric} ({row.unit})", f"{row.n[0]}, {row.n[1]}", *figures, limit, verdict)
 
 
 def _needed(row: Row) -> str:

@@ -50,7 +50,9 @@ def comparison_to_html(compared: RunComparison, first: Result, second: Result) -
         medians=[(a.metrics[row.metric].p50, b.metrics[row.metric].p50) for row, a, b in pairs],
         missing=map(format.not_compared_text, compared.not_compared),
         charts=[
-            overlay(f"{row.arm}  {row.metric}", a.samples.of(row.metric), b.samples.of(row.metric))
+            overlay(
+                f"{row.arm}  {row.metric} ({row.unit})", a.samples.of(row.metric), b.samples.of(row.metric)
+            )
             for row, a, b in pairs
         ],
     )

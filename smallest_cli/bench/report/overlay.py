@@ -14,7 +14,7 @@ MIN_TICK_GAP = 56
 
 
 class Overlay(NamedTuple):
-    """The points of both curves as SVG polylines, and the ticks of the axis as (x, label in ms)."""
+    """The points of both curves as SVG polylines, and the ticks of the axis as (x, label)."""
 
     title: str
     curves: tuple[str, str]

@@ -162,7 +162,7 @@ def compare(
     low, high = _widened(found, factor)
     found = Estimate(found.v, low, high)
     inner = _widened(shift(first, second, 2 * confidence - 1), factor)
-    if -effect < inner[0] and inner[1] < effect:
+    if -effect <= inner[0] and inner[1] <= effect:  # equal, too, for samples of one value
         return Comparison("equivalent", found, effect)
     if low > effect or high < -effect:
         word: Word = "slower" if low > noise else "faster" if high < -noise else "inconclusive"

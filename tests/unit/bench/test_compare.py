@@ -19,6 +19,7 @@ from smallest_cli.bench.results import summarise
 from smallest_cli.bench.schema import Result, Samples
 from smallest_cli.bench.stats.comparison import compare, dependence
 from smallest_cli.bench.storage import as_text
+from smallest_cli.errors import UsageError
 from tests.support.command import smallest
 from tests.support.trials import CALIBRATION, run, trial
 
@@ -37,7 +38,9 @@ def test_comparison_words() -> None:
 
 
 def test_change_below_absolute_minimum_is_equivalent() -> None:
-    assert compare([0.0] * 40, [0.0] * 40, 0.05).word == "inconclusive"
+    assert compare([0.0] * 40, [0.0] * 40, 0.05).word == "equivalent"
+    assert compare([0.0] * 40, [0.0] * 39 + [1.0], 0.05).word == "equivalent"
+    assert compare([0.0] * 40, [0.0, 1.0] * 20, 0.05).word == "inconclusive"
     assert compare([0.0] * 40, [0.0] * 40, 0.05, minimum=1.0).word == "equivalent"
     assert compare([0.0] * 40, [2.0] * 40, 0.05, minimum=1.0).word == "slower"
 
@@ -196,3 +199,8 @@ def test_command_ends_with_23_for_a_suspect_run_and_21_if_forced(tmp_path: Path)
     assert b"overall: inconclusive: run A is suspect (--force ignores it)" in ran.out
     ran = compared(tmp_path, *runs, "--force", "--json")
     assert (ran.code, json.loads(ran.out)["verdict"]) == (21, "slower")
+
+
+def test_metric_that_neither_run_has_is_refused() -> None:
+    with pytest.raises(UsageError, match="no arm has cancel in both runs"):
+        compare_runs(made(), made(), ["ttfb", "cancel"], 0.02)

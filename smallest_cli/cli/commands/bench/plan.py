@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from math import ceil
 
 import typer
 from msgspec import UNSET
@@ -42,8 +43,11 @@ def make_plan(
         given += read_texts(words, texts.file or [], 0)
     count = None if load.duration is not None else load.count or 30
     if count is not None:  # more workers than trials would only open connections
-        most = count * len(kinds[0]) * len(kinds[1]) * len(variants.all)
-        levels = list(dict.fromkeys(min(level, most) for level in levels))
+        kinds_of_arms = len(kinds[0]) * len(kinds[1]) * len(variants.all)
+        if len(levels) > 1 and (count // 2) * kinds_of_arms < max(levels):
+            needed = 2 * ceil(max(levels) / kinds_of_arms)
+            raise UsageError(f"-c {max(levels)} needs at least {needed} trials per arm: raise -n")
+        levels = [min(level, count * kinds_of_arms) for level in levels]
     max_chars = 0 if settings.local else MAX_CHARS
     plan = Plan(
         arms=make_arms(*kinds, levels, load.rate, list(variants.all)),

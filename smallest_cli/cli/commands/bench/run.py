@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from smallest_cli.bench.check import check_audio, parse_check
 from smallest_cli.bench.plan import BUFFERS, Plan, parse_buffers
@@ -65,6 +66,8 @@ def bench(
     check_thresholds(slo, plan.arms, buffers_ms, present)
     outputs.check_outputs(outcome, texts, settings, service_options)
     command = parse_check(outcome.check) if outcome.check is not None else None
+    if command and plan.cancel_after_ms is not None:
+        raise UsageError("--check and --cancel-after cannot be combined: drop one")
     if report.dry_run:
         _print_plan(plan, variants, report)
         return
@@ -90,11 +93,14 @@ def bench(
             console.warn(f"{plural(ended, 'trial')} ended before --cancel-after")
         if command and folder and spool and not measured.interruption:
             by_name = {text.name: text.words for text in plan.texts}
+            run = measured.run
             with console.progress_bar(ended) as advance:
-                checked = check_audio(
+                checked, interruption = check_audio(
                     command, folder, spool.read(), measured.trials, plan.arms, by_name, advance
                 )
-            measured = Measurement(measured.run, *checked)
+            if interruption:
+                run = replace(run, interrupted=True, complete=False)
+            measured = Measurement(run, checked, interruption)
         _finish(measured, spool, outcome, report)
 
 
