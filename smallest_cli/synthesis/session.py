@@ -128,7 +128,7 @@ class Session:
         """Items that were taken and are not yet written, in order."""
         self._awaiting_complete: dict[int, _Segment] = {}
         """Segments whose audio has ended and whose `complete` has not come, by number."""
-        self._one_at_a_time = False
+        self._one_at_a_time = self._converses = False
         self._one_per_connection = False
         self._cannot_send = False
         self._completed_on_connection = self._was_completed = False
@@ -177,13 +177,14 @@ class Session:
         """Send text as it arrives and let the service split it. Raises UsageError unless over ws."""
         if not isinstance(self.transport, Conversation):
             raise UsageError("--buffering server requires --via ws")
+        self._converses = True
         self.pipeline.copy(self._observed(self.transport.converse(request, fragments, drain_s)))
 
     def take_playback(self) -> None:
         """Wait until no other process plays. Raises DeviceError if the playback of this run has failed."""
         if self._playback:
             while not self._playback.take(KEEP_ALIVE_S):
-                if not self._awaiting_complete:
+                if not self._awaiting_complete and not self._converses:  # which keep the connection in use
                     self.stay_connected()
             self.pipeline.sink.frames_played()
 

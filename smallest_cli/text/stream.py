@@ -221,6 +221,11 @@ class SegmentStream:
         self._ready.extend((piece, self._fed_at) for piece in pieces)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._ready)
+
+    @property
     def has_enough(self) -> bool:
         """Whether a segment of the full length is ready."""
         return sum(len(item) for item, _ in self._ready if isinstance(item, str)) >= self._limit
@@ -277,6 +282,8 @@ class ArrivingSegments:
         What was read more than `max_lag_s` seconds ago and is not requested is dropped.
         """
         self.dropped_lines = 0
+        self.before_line: Callable[[], None] = lambda: None
+        """Called before the age of ready lines is checked, if there is a limit: it may wait."""
         self._reader = reader
         self._stream = stream
         self._flush_s = flush_s
@@ -288,18 +295,24 @@ class ArrivingSegments:
     def next(self) -> SpeechRequest | Silence | None:
         """Return the next item, None if none is ready."""
         drops = self._max_lag_s < math.inf
-        while (drops or not self._stream.has_enough) and (text := self._reader.next()) is not None:
-            self._feed(text)
-        if self._reader.ended:
-            self._stream.flush()
-        elif (self.due_s() or math.inf) <= 0:
-            self._stream.release()
-        if drops:
+        self._collect(everything=drops)
+        if drops and self._stream.is_ready:
+            self.before_line()
+            self._collect(everything=True)
             self.dropped_lines += self._stream.drop_older(time.monotonic() - self._max_lag_s)
         if item := self._stream.take():
             return item
         self.ended = self._reader.ended or self._stream.full
         return None
+
+    def _collect(self, *, everything: bool) -> None:
+        """Take the text that has arrived; unless `everything`, no more than a segment needs."""
+        while (everything or not self._stream.has_enough) and (text := self._reader.next()) is not None:
+            self._feed(text)
+        if self._reader.ended:
+            self._stream.flush()
+        elif (self.due_s() or math.inf) <= 0:
+            self._stream.release()
 
     def due_s(self) -> float | None:
         """Return the seconds until unfinished text is spoken as it is; None if there is none."""
@@ -358,6 +371,7 @@ class CleanFragments:
             if not is_speakable(text):
                 self._held = text + self._held
             else:
+                self.before_text()
                 self.characters += len(text)
                 return text
         self.dropped, self._held = self.dropped + len(self._held.strip()), ""

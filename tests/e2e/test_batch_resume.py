@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import Ran, on_terminal, speak
+from tests.support.command import Ran, on_terminal, smallest, speak
 from tests.support.offline import KEY, Offline
 
 TABLE = "id,text,voice\na,Good morning.,\nb,Good night.,\nc,Sleep well.,ines\n"
@@ -54,6 +54,13 @@ def test_other_options_are_not_paid_for_unasked(
 def test_options_that_change_no_audio_resume(options: str, spoken: Path, server: Offline) -> None:
     ran = batch(spoken, server, "--resume", *options.split())
     assert (ran.code, json.loads(ran.out)["skipped"]) == (0, 3)
+
+
+def test_rows_that_were_spoken_offline_are_spoken_unasked(home: Path, server: Offline) -> None:
+    (home / "in.csv").write_text(TABLE)
+    assert smallest(home, "batch", "in.csv", "-d", "out", "--local").code == 0
+    ran = batch(home, server, "--resume")
+    assert (ran.code, json.loads(ran.out)["done"]) == (0, 3)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def test_what_is_wrong_is_refused_and_changes_nothing(
     ("name", "value", "warning"),
     [
         ("voice", "mehar", "saved, but unknown voice 'mehar' (did you mean meher"),
+        ("language", "English", "saved, but unknown language 'English' (did you mean en?)"),
         ("player", "no-such-player -q", "saved, but no-such-player is not installed"),
         ("model", "lightning_v3.1", "saved, but SMALLEST_MODEL overrides it"),
     ],

@@ -707,6 +707,17 @@ def test_doctor_reports_a_voice_model_mismatch(home: Path, server: Offline) -> N
     assert next(row[1] for row in rows(ran) if row[0] == "--") == "voice"
 
 
+def test_doctor_reports_a_language_that_speak_refuses(home: Path, server: Offline) -> None:
+    assert smallest(home, "config", "set", "language", "English").code == 0
+    found = {row[1]: row for row in rows(run(home, server, "doctor"))}
+    assert found["language"][0] == "--"
+
+
+def test_overlap_is_for_playback(home: Path, server: Offline) -> None:
+    ran = run(home, server, "voices", "play", "magnus", "-o", ".", "--overlap", "mix")
+    assert (ran.code, ran.lines) == (2, ["smallest: --overlap requires playback", "  leave out --output"])
+
+
 def test_doctor_treats_output_devices_and_players_as_optional(home: Path, server: Offline) -> None:
     ran = run(home, server, "doctor", PULSE_SERVER="unix:/nowhere", PATH="/nowhere")
     found = {row[1]: row for row in rows(ran)}

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -127,6 +128,7 @@ def requests_of(server: Offline) -> int:
         "speak Hello. -p --via ws -o b.wav",
         "voices play magnus",
         "stream Hello. -p",
+        "stream Hello. -p --buffering server",
     ],
 )
 def test_second_run_waits_before_it_sends_anything(command: str, room: Room, server: Offline) -> None:
@@ -139,13 +141,36 @@ def test_second_run_waits_before_it_sends_anything(command: str, room: Room, ser
         line = second.stderr.readline()
     assert line == WAITS.format(first.pid)
     assert requests_of(server) == sent
+    released = time.perf_counter_ns()
     room.let_end("a")
     assert room.end(first) == (0, "")
     assert room.end(second)[0] == 0
+    received = [entry["received_ns"] for entry in server.log()[sent:] if entry["text"] == "Hello."]
+    assert min(received, default=released) >= released
     if command.startswith("stream"):  # its player starts with it
         assert [event for event in room.order if event != "b begins"] == [*played("a"), *played("b")[1:]]
     else:
         assert room.order == played("a", "b")
+
+
+def test_line_that_grew_too_old_while_it_waited_is_dropped(room: Room, server: Offline) -> None:
+    first = room.start_held("a")
+    sent = requests_of(server)
+    second = room.start("b", "stream", "-p", "--lines", "--max-lag", "0.4")
+    assert second.stdin
+    second.stdin.write("Good morning.\n")
+    second.stdin.flush()
+    assert second.stderr
+    assert second.stderr.readline() == WAITS.format(first.pid)
+    for _ in range(6):  # each takes some 0.1 s
+        room.end(room.start("c", "speak", "Hello.", "--dry-run"))
+    room.let_end("a")
+    assert room.end(first) == (0, "")
+    eventually(lambda: "a ends" in room.log)
+    second.stdin.write("Good night.\n")
+    code, message = room.end(second)
+    assert (code, message) == (0, "smallest: warning: dropped 1 line older than 0.4 s\n")
+    assert [entry["text"] for entry in server.log()[sent:]] == ["Good night."]
 
 
 def test_many_runs_play_one_after_the_other(room: Room) -> None:

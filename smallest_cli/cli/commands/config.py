@@ -15,7 +15,7 @@ from smallest_cli.cli.tables import print_result
 from smallest_cli.errors import OutputError, SettingsError, UsageError
 from smallest_cli.network.origin import parse_base_url
 from smallest_cli.security import printable, translate_os_errors
-from smallest_cli.voices import UnknownVoice, resolve_voice
+from smallest_cli.voices import UnknownVoice, check_language, resolve_voice
 
 configuration = HelpTyper(help="Show and change settings; config path | list | get | set | unset.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a setting, see config list.")]
@@ -84,6 +84,11 @@ def _warn_of_effect(name: str, value: str) -> None:
         try:
             resolve_voice(value, None)
         except UnknownVoice as error:
+            console.warn(f"saved, but {error}")
+    if name == "language":
+        try:
+            check_language(value)
+        except UsageError as error:
             console.warn(f"saved, but {error}")
     if name == "player" and not shutil.which(value.split()[0]):
         console.warn(f"saved, but {printable(value.split()[0], 40)} is not installed")

@@ -23,7 +23,7 @@ from smallest_cli.network.proxy import find_proxy
 from smallest_cli.security import printable
 from smallest_cli.settings import Settings, load_settings
 from smallest_cli.transports import open_transport
-from smallest_cli.voices import resolve_voice
+from smallest_cli.voices import check_language, resolve_voice
 
 DEFAULT = "default"
 """The source of a setting that nothing changes."""
@@ -135,6 +135,8 @@ def _check_settings(report: Report, settings: Settings) -> None:
                     proxy = find_proxy(parse_base_url(value), os.environ)
                     if proxy:
                         report.add("proxy", f"{proxy.host}:{proxy.port}", proxy.variable)
+                if name == "language":
+                    check_language(value)
                 report.add(name, "not set" if value is None else value, source)
     for warning in settings.warnings:
         report.add("warning", warning)

@@ -168,6 +168,7 @@ def stream(
             session.by_line = stream_options.lines
             session.stay_connected()
             arriving = ArrivingSegments(reader, segments, flush_s, math.inf if max_lag is None else max_lag)
+            arriving.before_line = session.take_playback
             session.run(arriving)
             if arriving.dropped_lines:
                 console.warn(f"dropped {plural(arriving.dropped_lines, 'line')} older than {max_lag:g} s")

@@ -157,6 +157,8 @@ def play_voices(
     folder = play_options.folder
     if folder is not None and not Path(folder).is_dir():
         raise errors.OutputError(f"{printable(folder)} is not a directory")
+    if folder is not None and play_options.overlap is not None:
+        raise errors.UsageError("--overlap requires playback", hint="leave out --output")
     known = catalog.known_voices(load_settings(service_options.as_dict()).base_url)
     found = {name: catalog.find_voice(name, known) for name in names}
     ids = {name: voice.id if voice else name for name, voice in found.items()}

@@ -78,7 +78,7 @@ def plan_items(rows: Sequence[Row], config: BatchConfig, warn: Callable[[str], N
     check_problems(problems, config.table)
     items = []
     warnings = {}
-    options = _options(config)
+    options, hint = _options(config), ""
     for row, name in zip(rows, _names(rows, config.naming), strict=True):
         try:
             template, row_warnings = _template(row, config)
@@ -86,9 +86,10 @@ def plan_items(rows: Sequence[Row], config: BatchConfig, warn: Callable[[str], N
             items.append(_item(row, name, template, config, options))
         except UsageError as error:
             problems.append(f"{row.place}: {error}")
+            hint = hint or error.hint
     if len({item.path for item in items}) < len(items):
         problems.append("two rows have the same file name")
-    check_problems(problems, config.table)
+    check_problems(problems, config.table, hint=hint)
     for warning in warnings:
         warn(warning)
     return items
@@ -139,7 +140,8 @@ def _item(row: Row, name: str, template: SpeechRequest, config: BatchConfig, opt
     }
     script = write_script([row.text], template, split=config.split, pause_s=config.pause_s, speakers=speakers)
     items = [each.seconds if isinstance(each, Silence) else audio_fields(each) for each in script.items]
-    key = _digest(config, items=items, coding=coding, dictionaries=config.dictionaries)
+    service = "local" if config.run.settings.local else config.run.settings.base_url
+    key = _digest(config, items=items, coding=coding, dictionaries=config.dictionaries, service=service)
     return Item(row.number, row.id, path, coding, template.voice, template.model or "", script, key, options)
 
 
@@ -151,6 +153,5 @@ def _options(config: BatchConfig) -> str:
 
 
 def _digest(config: BatchConfig, **fields: object) -> str:
-    settings = config.run.settings
-    fields |= {"service": "local" if settings.local else settings.base_url, "api": settings.api}
+    fields |= {"api": config.run.settings.api}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
