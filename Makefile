@@ -38,7 +38,7 @@ soak: $(READY) ### run thousands of random streams, half of them with faults: ma
 kills: $(READY) ### SIGKILL at random times; the target must be unchanged or complete: KILLS=2000 make kills
 	@$(BIN)/python -m tests.faults.kills $(or $(KILLS),200)
 
-COVERED := tests/unit/audio tests/unit/client tests/unit/synthesis $(addprefix tests/integration/test_,network.py preconnect.py transports.py speaker.py players.py pipe_readers.py) $(addprefix tests/e2e/test_,speak.py stream.py contract.py) tests/faults
+COVERED := tests/unit/audio tests/unit/client tests/unit/synthesis $(addprefix tests/integration/test_,network.py preconnect.py transports.py speaker.py players.py pipe_readers.py overlap.py bench_cancel.py) $(addprefix tests/e2e/test_,speak.py stream.py contract.py) tests/faults
 coverage: $(READY) ### branch coverage of transports, audio, network and retry, at least 95 % (minutes)
 	@rm -rf build/coverage && mkdir -p build/coverage
 	@$(BIN)/python -m coverage run -m pytest -q -n 2 --dist loadfile -k 'not file_size_limit and not few_file_descriptors' $(COVERED)
