@@ -95,7 +95,8 @@ def server_times(trials: list[dict[str, Any]], log: Path, origin_ns: int | None 
     With the run's `origin_ns`, a request starts when the client sent it, if that is earlier: under load it
     waits in the server's socket buffer, where the server cannot timestamp it.
     """
-    entries = {entry["request_id"]: entry for entry in map(json.loads, log.read_text().splitlines())}
+    *complete, _ = log.read_text().split("\n")  # a line may be half-written
+    entries = {entry["request_id"]: entry for entry in map(json.loads, complete)}
     pairs = [entries[trial["request_id"]] for trial in trials if not trial["error"]]
     starts = [entry["received_ns"] for entry in pairs]
     if origin_ns is not None:
@@ -255,7 +256,8 @@ def check_cancel(via: str) -> CheckResult:
             options = ("--transport", via, "--conn", "warm", "-n", "20", "--text", CANCELLED)
             cancel = ("--cancel-after", str(CANCEL_MS))
             run, trials = bench(service.base_url, service.key.reveal(), Path(folder), *options, *cancel)
-        entries = {entry["request_id"]: entry for entry in map(json.loads, log.read_text().splitlines())}
+        *complete, _ = log.read_text().split("\n")  # a line may be half-written
+        entries = {entry["request_id"]: entry for entry in map(json.loads, complete)}
     late, errors, missing = [], [], 0
     for trial in trials:
         entry, cancelled = entries[trial["request_id"]], trial["cancellation"]

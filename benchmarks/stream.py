@@ -109,7 +109,8 @@ def read_command(run: Run, service: Service, log: Path, *arguments: str) -> Iter
         TEXT.split()[-1]
     ):  # later than the reply
         time.sleep(0.01)
-        run.log = [json.loads(line) for line in log.read_text().splitlines()]
+        *complete, _ = log.read_text().split("\n")  # a line may be half-written
+        run.log = [json.loads(line) for line in complete]
 
 
 def overhead_ms(run: Run) -> float:
